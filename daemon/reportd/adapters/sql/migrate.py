@@ -1,0 +1,42 @@
+"""Brings the database to this program's schema when the daemon starts."""
+
+from pathlib import Path
+
+import trio
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from reportd.adapters.sql.database import Database
+
+_LOCK = 0x7265706F7274  # "report": nodes that start together take turns
+
+
+class NewerSchemaError(Exception):
+    """The database was made by a newer version of reportd."""
+
+
+async def migrate(database: Database) -> None:
+    """Raises NewerSchemaError, or UnavailableError when the database can't be reached."""
+    await trio.to_thread.run_sync(database.with_writer, _upgrade)
+
+
+def _upgrade(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    scripts = ScriptDirectory.from_config(config)
+    current = MigrationContext.configure(connection).get_current_revision()
+    known = {script.revision for script in scripts.walk_revisions()}
+    if current is not None and current not in known:
+        raise NewerSchemaError(
+            f"the database has schema {current}, which this version does not know: install a newer reportd"
+        )
+    if current != scripts.get_current_head():
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+

@@ -1,0 +1,87 @@
+"""Jobs, their attempts, and the embedded queue's messages."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def _count(name: str) -> "sa.Column[int]":
+    return sa.Column(name, sa.Integer, nullable=False, server_default="0")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "jobs",
+        sa.Column("task_id", sa.String(36), nullable=False),
+        sa.Column("report_type", sa.String(64), nullable=False),
+        sa.Column("user_id", sa.String(36), nullable=False),
+        sa.Column("parameters", sa.Text, nullable=False),
+        sa.Column("callback_url", sa.Text),
+        sa.Column("state", sa.String(16), nullable=False),
+        _count("attempts"),
+        _count("deferrals"),
+        _count("losses"),
+        _count("node_losses"),
+        _count("unharmed"),
+        sa.Column("submitted_at", sa.Double, nullable=False),
+        sa.Column("started_at", sa.Double),
+        sa.Column("finished_at", sa.Double),
+        sa.Column("confirmed", sa.Boolean, nullable=False),
+        sa.Column("error_kind", sa.String(32)),
+        sa.Column("error_detail", sa.Text),
+        sa.Column("pdf_bytes", sa.Integer),
+        sa.Column("pdf_sha256", sa.String(64)),
+        sa.Column("pdf_purged", sa.Boolean, nullable=False, server_default=sa.false()),
+        sa.PrimaryKeyConstraint("task_id", name="pk_jobs"),
+    )
+    op.create_index("ix_jobs_newest", "jobs", ["submitted_at", "task_id"])
+    op.create_index("ix_jobs_state", "jobs", ["state", "submitted_at"])
+    op.create_index("ix_jobs_user", "jobs", ["user_id", "submitted_at"])
+    op.create_index("ix_jobs_type", "jobs", ["report_type", "submitted_at"])
+    op.create_index("ix_jobs_finished", "jobs", ["finished_at"])
+    op.create_table(
+        "attempts",
+        sa.Column("id", sa.Integer, sa.Identity(), nullable=False),
+        sa.Column("task_id", sa.String(36), nullable=False),
+        sa.Column("number", sa.Integer, nullable=False),
+        sa.Column("node", sa.String(255), nullable=False),
+        sa.Column("started_at", sa.Double, nullable=False),
+        sa.Column("finished_at", sa.Double),
+        sa.Column("outcome", sa.String(32)),
+        sa.Column("detail", sa.Text, nullable=False, server_default=""),
+        sa.PrimaryKeyConstraint("id", name="pk_attempts"),
+        sa.ForeignKeyConstraint(
+            ["task_id"], ["jobs.task_id"], name="fk_attempts_task_id", ondelete="CASCADE"
+        ),
+    )
+    op.create_index("ix_task_id", "attempts", ["task_id"])
+    op.create_table(
+        "messages",
+        sa.Column("id", sa.Integer, sa.Identity(), nullable=False),
+        sa.Column("queue", sa.String(64), nullable=False),
+        sa.Column("body", sa.Text, nullable=False),
+        sa.Column("report_type", sa.String(64), nullable=False),
+        sa.Column("grouping", sa.String(64), nullable=False),
+        sa.Column("turn", sa.Integer, nullable=False),
+        sa.Column("visible_at", sa.Double, nullable=False),
+        sa.Column("sent_at", sa.Double, nullable=False),
+        _count("receive_count"),
+        sa.Column("receipt", sa.String(32)),
+        sa.Column("attributes", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_messages"),
+    )
+    op.create_index(
+        "ix_messages_turn", "messages", ["queue", "turn", "id", "visible_at", "report_type"]
+    )
+    op.create_index("ix_messages_group", "messages", ["queue", "grouping", "turn"])
+    op.create_index("ix_messages_visible", "messages", ["queue", "visible_at"])
+    op.create_index("ix_messages_receipt", "messages", ["receipt"])
+
+
+def downgrade() -> None:
+    for table in ("messages", "attempts", "jobs"):
+        op.drop_table(table)

@@ -1,0 +1,189 @@
+"""What a report template can do to a value: format it, or add a column up.
+
+Called by the Jinja environment of this package and by the charts; nothing else needs it. All functions are
+pure and cheap, for some run once per row of a 10,000-row table. Amounts are added up as decimals, so that the
+totals are exact to the cent whatever their size.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from markupsafe import Markup
+
+Number = int | float | Decimal
+Pair = tuple[str, Decimal]
+
+EN_DASH = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+
+# English CLDR symbols; a currency without one is printed with its code.
+_SYMBOLS = {
+    "AUD": "A$",
+    "BRL": "R$",
+    "CAD": "CA$",
+    "CNY": "CN¥",
+    "EUR": "€",
+    "GBP": "£",
+    "HKD": "HK$",
+    "INR": "₹",
+    "JPY": "¥",
+    "KRW": "₩",
+    "TWD": "NT$",
+    "USD": "$",
+    "VND": "₫",
+}
+# ISO 4217 minor units other than two.
+_WHOLE = frozenset("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF".split())  # noqa: SIM905
+_THOUSANDTHS = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"})
+
+_SCALES = ((10**12, "tn"), (10**9, "bn"), (10**6, "m"))
+_EXACT_BELOW = 10_000_000
+
+# strftime would follow the locale of whatever machine this runs on.
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+def number(value: Number, places: int | None = None) -> str:
+    """`1234567` → `1,234,567`, with that many decimals; unless told, up to two, and none that say nothing."""
+    if places is not None:
+        text = f"{value:z,.{places}f}"
+    elif isinstance(value, int):
+        text = f"{value:,}"
+    else:
+        text = f"{value:z,.2f}".rstrip("0").rstrip(".")
+    return text.replace("-", MINUS)
+
+
+def places(rows: Iterable[Mapping[str, Any]], key: str) -> int:
+    """How many decimals line a column up: none where all its numbers are whole, else two."""
+    return 2 if any(row.get(key, 0) % 1 for row in rows) else 0
+
+
+def amount(value: Number, currency: str) -> str:
+    """Money without its symbol, with the decimals its currency has: for table columns."""
+    places = 0 if currency in _WHOLE else 3 if currency in _THOUSANDTHS else 2
+    return number(value, places)
+
+
+def money(value: Number, currency: str) -> str:
+    """Money with its symbol, exact: `€1,234.50`, `CHF 1,234.50`."""
+    return _signed(amount(value, currency), currency)
+
+
+def short_money(value: Number, currency: str) -> str:
+    """Money for a tile: exact while that fits, then whole, then `€1.23 bn`."""
+    if abs(float(value)) < _EXACT_BELOW // 100:
+        return money(value, currency)
+    if abs(float(value)) < _EXACT_BELOW:
+        return _signed(number(value, 0), currency)
+    return _signed(compact(value), currency)
+
+
+def short_number(value: Number) -> str:
+    """A count or an average for a tile: exact while it is small, then whole, then `1.23 bn`."""
+    if abs(float(value)) < 100:  # noqa: PLR2004
+        return number(value)
+    return number(value, 0) if abs(float(value)) < _EXACT_BELOW else compact(value)
+
+
+def compact(value: Number) -> str:
+    """A number of ten millions or more, to the hundredth of its scale: `12.35 m`, `3 bn`."""
+    return alike([value])[0]
+
+
+def alike(values: Sequence[Number]) -> list[str]:
+    """Numbers that are read side by side, all with the scale and decimals that suit the largest of them."""
+    largest = max((abs(float(value)) for value in values), default=0.0)
+    if largest < _EXACT_BELOW:
+        decimals = 2 if largest < 100 and any(float(value) % 1 for value in values) else 0  # noqa: PLR2004
+        return [number(value, decimals) for value in values]
+    scale, name = next(pair for pair in _SCALES if largest >= pair[0])
+    scaled = [float(value) / scale for value in values]
+    if any(0 < abs(value) < 0.01 for value in scaled):  # noqa: PLR2004
+        # On one scale the small ones would read as nothing.
+        return [short_number(value) for value in values]
+    decimals = 0 if all(value.is_integer() for value in scaled) else 2
+    return [f"{number(value, decimals)}\u202f{name}" if value else "0" for value in scaled]
+
+
+def percent(part: Number, whole: Number) -> str:
+    """The share of a part in a positive whole, `12.5%`; a dash where there is no such thing."""
+    if whole <= 0:
+        return EN_DASH
+    return f"{Decimal(str(part)) / Decimal(str(whole)):z.1%}".replace("-", MINUS)
+
+
+def day(value: str) -> str:
+    """`2025-03-01` → `1 Mar 2025`. Raises ValueError when it is no date."""
+    at = date.fromisoformat(value)
+    return f"{at.day} {month(at)} {at.year}"
+
+
+def weekday(value: str) -> str:
+    """`2025-03-01` → `Sat`."""
+    return _WEEKDAYS[date.fromisoformat(value).weekday()]
+
+
+def month(at: date) -> str:
+    return _MONTHS[at.month - 1]
+
+
+def span(period: Mapping[str, str]) -> str:
+    """A period `{from, to}` in words, saying nothing twice: `1 Jan` to `31 Mar 2025`."""
+    start, end = date.fromisoformat(period["from"]), date.fromisoformat(period["to"])
+    if start == end:
+        return day(period["to"])
+    first = f"{start.day}"
+    if (start.year, start.month) != (end.year, end.month):
+        first += f" {month(start)}"
+    if start.year != end.year:
+        first += f" {start.year}"
+    return f"{first} {EN_DASH} {day(period['to'])}"
+
+
+def total(rows: Iterable[Mapping[str, Any]], key: str) -> Decimal:
+    """The exact sum of one column; a row without it adds nothing."""
+    return sum((Decimal(str(row[key])) for row in rows if key in row), Decimal())
+
+
+def totals_by(rows: Iterable[Mapping[str, Any]], group: str, key: str) -> list[Pair]:
+    """The sum of column `key` for each value of column `group`, largest first."""
+    sums: dict[str, Decimal] = {}
+    for row in rows:
+        name = row.get(group, EN_DASH)
+        sums[name] = sums.get(name, Decimal()) + Decimal(str(row[key]))
+    return sorted(sums.items(), key=lambda pair: -pair[1])
+
+
+def column(rows: Iterable[Mapping[str, Any]], name: str, key: str) -> list[Pair]:
+    """Two columns as pairs, in the rows' own order."""
+    return [(row[name], Decimal(str(row[key]))) for row in rows]
+
+
+def top(pairs: Sequence[Pair], count: int) -> list[Pair]:
+    """The first pairs as they are, all others as one `12 others`."""
+    if len(pairs) <= count:
+        return list(pairs)
+    rest = pairs[count - 1 :]
+    return [*pairs[: count - 1], (f"{len(rest)} others", sum((value for _, value in rest), Decimal()))]
+
+
+def has(rows: Iterable[Mapping[str, Any]], key: str) -> bool:
+    """Whether any row fills that column."""
+    return any(key in row for row in rows)
+
+
+def css_string(text: str) -> Markup:
+    """A CSS string literal. HTML escapes mean nothing inside `<style>`, so all but letters and digits is
+    written as a CSS escape (CSS Syntax 4.3.7): neither `"` nor `</style>` can end what it stands in.
+    """
+    body = "".join(char if char.isalnum() or char == " " else f"\\{ord(char):x} " for char in text)
+    return Markup(f'"{body}"')  # noqa: S704
+
+
+def _signed(figures: str, currency: str) -> str:
+    symbol = _SYMBOLS.get(currency, f"{currency}\u00a0")
+    return f"{MINUS}{symbol}{figures[1:]}" if figures.startswith(MINUS) else f"{symbol}{figures}"

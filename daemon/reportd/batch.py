@@ -1,0 +1,76 @@
+"""Group commit: whatever arrives while a flush is under way goes out together with the next one.
+
+A lone caller waits for nobody; a burst shares its round trips. Used wherever the other side is cheaper in
+batches: the database's commits, the queue's batch calls.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+
+import trio
+
+from reportd.background import open_background
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Batcher(Generic[Item, Result]):
+    """Collects items and flushes them one batch at a time. Made by ``open_batcher``."""
+
+    def __init__(
+        self, flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]], max_size: int
+    ) -> None:
+        self._flush = flush
+        self._max_size = max_size
+        self._waiting: list[_Entry[Item, Result]] = []
+        self._arrived = trio.Event()
+
+    async def submit(self, item: Item) -> Result:
+        """Wait until the item's batch has been flushed; its result, or its exception raised.
+
+        A caller that is cancelled leaves its item in the batch: it may or may not have taken effect.
+        """
+        entry: _Entry[Item, Result] = _Entry(item)
+        self._waiting.append(entry)
+        self._arrived.set()
+        await entry.done.wait()
+        if isinstance(entry.result, Exception):
+            raise entry.result
+        return entry.result  # type: ignore[return-value]  # set before `done`
+
+    async def run(self) -> None:
+        while True:
+            await self._arrived.wait()
+            batch, self._waiting = self._waiting[: self._max_size], self._waiting[self._max_size :]
+            if not self._waiting:
+                self._arrived = trio.Event()
+            results: Sequence[Result | Exception]
+            try:
+                results = await self._flush([entry.item for entry in batch])
+            except Exception as error:  # noqa: BLE001 - handed to every caller of the batch, who can judge it
+                results = [error] * len(batch)
+            for entry, result in zip(batch, results, strict=True):
+                entry.result = result
+                entry.done.set()
+
+
+class _Entry(Generic[Item, Result]):
+    __slots__ = ("done", "item", "result")
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.done = trio.Event()
+        self.result: Result | Exception | None = None
+
+
+@asynccontextmanager
+async def open_batcher(
+    flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]], max_size: int
+) -> AsyncIterator[Batcher[Item, Result]]:
+    """A batcher that lives as long as the block; what is still waiting at its end is not flushed."""
+    batcher = Batcher(flush, max_size)
+    async with open_background() as nursery:
+        nursery.start_soon(batcher.run)
+        yield batcher

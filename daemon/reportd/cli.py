@@ -1,0 +1,233 @@
+"""The command line: ``reportd serve | submit | get | check-config | doctor``."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from reportd import __version__
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+NOBODY = "00000000-0000-0000-0000-000000000000"
+TERMINAL = ("succeeded", "quarantined", "cancelled")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status: 0 done, 1 failed, 2 wrong usage or configuration."""
+    options = _parser().parse_args(arguments)
+    status: int = options.run(options)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="reportd", description="Turns heavy report pages into PDFs.")
+    parser.add_argument("--version", action="version", version=f"reportd {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    for name, run, text in (
+        ("serve", serve, "Run the daemon until SIGTERM or Ctrl-C."),
+        ("check-config", check_config, "Print the configuration as it is understood, without its secrets."),
+        ("doctor", doctor, "Check what the daemon needs, and say what to do about each fault."),
+    ):
+        command(name, run, text).add_argument("--config", type=Path, metavar="FILE", help="a TOML file")
+    submit_parser = command("submit", submit, "Submit a report.")
+    submit_parser.add_argument("type", help="the report type, e.g. sales_summary")
+    submit_parser.add_argument("--params", required=True, metavar="JSON|@FILE|-", help="its parameters")
+    submit_parser.add_argument("--user", default=NOBODY, metavar="UUID", help="whose report it is")
+    submit_parser.add_argument("--wait", action="store_true", help="until it is finished")
+    submit_parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="save the PDF (waits)")
+    get_parser = command("get", get, "Show a report, or save its PDF.")
+    get_parser.add_argument("task_id", metavar="TASK_ID")
+    get_parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="save the PDF")
+    for sub in (submit_parser, get_parser):
+        url = os.environ.get("REPORTD_URL", DEFAULT_URL)
+        sub.add_argument("--url", default=url, help=f"the daemon's address (default {url}, or $REPORTD_URL)")
+    return parser
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _load(options: argparse.Namespace) -> Any:
+    from reportd.config import ConfigError, load
+
+    try:
+        return load(options.config, os.environ)
+    except ConfigError as error:
+        _say(f"reportd: the configuration has faults:\n{error}")
+        return None
+
+
+# --- the daemon -----------------------------------------------------------------------------------------------
+
+
+def serve(options: argparse.Namespace) -> int:
+    config = _load(options)
+    if config is None:
+        return 2
+    import trio
+
+    from reportd import app, logs
+    from reportd.adapters.sql.migrate import NewerSchemaError
+    from reportd.background import alone
+    from reportd.catalogue import CatalogueError
+    from reportd.ports import BrowserError, UnavailableError
+
+    logs.set_up(config.log.level, config.log.format)
+    folders = [options.config.resolve().parent] if options.config else []
+
+    async def until_signal() -> None:
+        stop = trio.Event()
+        async with trio.open_nursery() as nursery:
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                nursery.start_soon(_on_signal, signals, stop, nursery.cancel_scope)
+                await app.run(config, folders, stop)
+                nursery.cancel_scope.cancel()
+
+    expected = (app.StartError, CatalogueError, BrowserError, UnavailableError, NewerSchemaError, OSError)
+    try:
+        trio.run(until_signal)
+    except BaseExceptionGroup as group:
+        error = alone(group)
+        if not isinstance(error, expected):
+            raise
+        _say(f"reportd: {error}")
+        return 1
+    return 0
+
+
+async def _on_signal(signals: Any, stop: Any, everything: Any) -> None:
+    """The first signal drains; the second one does not wait for jobs any more."""
+    async for _ in signals:
+        if stop.is_set():
+            everything.cancel()
+        stop.set()
+
+
+def check_config(options: argparse.Namespace) -> int:
+    config = _load(options)
+    if config is None:
+        return 2
+    print(json.dumps(config.redacted(), indent=2, default=str))
+    return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Each check prints a line; a failed one says what to do."""
+    config = _load(options)
+    if config is None:
+        return 2
+    from reportd.doctor import examine
+
+    healthy = True
+    for name, ok, text in examine(config):
+        healthy = healthy and ok
+        print(f"{'ok  ' if ok else 'FAIL'}  {name}: {text}")
+    return 0 if healthy else 1
+
+
+# --- its clients ----------------------------------------------------------------------------------------------
+
+
+def submit(options: argparse.Namespace) -> int:
+    import httpx
+
+    try:
+        parameters = json.loads(_read(options.params))
+    except (OSError, ValueError) as error:
+        _say(f"reportd: --params must be JSON, @FILE or -: {error}")
+        return 2
+    request = {"reportType": options.type, "parameters": parameters, "userId": options.user}
+    try:
+        with httpx.Client(base_url=options.url, timeout=60, trust_env=False) as client:
+            answer = client.post(
+                "/reports/generate-async", json=request, headers={"Idempotency-Key": str(uuid4())}
+            )
+            if answer.status_code != httpx.codes.ACCEPTED:
+                return _refused(answer)
+            task_id = answer.json()["taskId"]
+            print(task_id)
+            if not options.wait and options.output is None:
+                return 0
+            return _finish(client, _follow(client, task_id), options.output)
+    except httpx.HTTPError as error:
+        _say(f"reportd: {options.url} does not answer ({error}); is `reportd serve` running?")
+        return 1
+
+
+def get(options: argparse.Namespace) -> int:
+    import httpx
+
+    try:
+        with httpx.Client(base_url=options.url, timeout=60, trust_env=False) as client:
+            answer = client.get(f"/reports/{options.task_id}")
+            if answer.status_code != httpx.codes.OK:
+                return _refused(answer)
+            if options.output is None:
+                print(json.dumps(answer.json(), indent=2))
+                return 0
+            return _finish(client, answer.json(), options.output)
+    except httpx.HTTPError as error:
+        _say(f"reportd: {options.url} does not answer ({error}); is `reportd serve` running?")
+        return 1
+
+
+def _read(source: str) -> str:
+    if source == "-":
+        return sys.stdin.read()
+    return Path(source[1:]).read_text() if source.startswith("@") else source
+
+
+def _follow(client: Any, task_id: str) -> dict[str, Any]:
+    """Long-poll until the job is finished, with a line for every change."""
+    begun, last = time.monotonic(), ""
+    while True:
+        answer = client.get(f"/reports/{task_id}", params={"wait": 20})
+        answer.raise_for_status()
+        report: dict[str, Any] = answer.json()
+        line = f"{report['state']}, attempt {report['attempts']}"
+        if line != last:
+            _say(f"{time.monotonic() - begun:6.1f} s  {line}")
+            last = line
+        if report["state"] in TERMINAL:
+            return report
+
+
+def _finish(client: Any, report: dict[str, Any], output: Path | None) -> int:
+    if report["state"] != "succeeded":
+        error = report["error"]
+        _say(f"reportd: {report['state']}" + (f", {error['kind']}: {error['detail']}" if error else ""))
+        return 1
+    if output is not None:
+        with client.stream("GET", report["pdf"]["url"], follow_redirects=True) as answer, output.open("wb") as file:
+            answer.raise_for_status()
+            for piece in answer.iter_bytes():
+                file.write(piece)
+        _say(f"{output}: {report['pdf']['bytes']} bytes")
+    return 0
+
+
+def _refused(answer: Any) -> int:
+    try:
+        problem = answer.json()
+    except ValueError:
+        problem = {"title": f"answered {answer.status_code}"}
+    _say(f"reportd: {problem.get('title')}: {problem.get('detail', '')}")
+    for error in problem.get("errors", ()):
+        _say(f"  {error['pointer']}: {error['detail']}")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

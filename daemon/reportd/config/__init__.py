@@ -1,0 +1,45 @@
+"""reportd's configuration: one TOML file and the environment in, one frozen and fully checked ``Config`` out.
+
+Called by the command line and by ``app``; the rest of the daemon is handed the section it needs. ``load`` is the
+only door: what comes out of it needs no further check.
+"""
+
+from reportd.config.load import ConfigError, Problem, load
+from reportd.config.models import (
+    Alerts,
+    ArtifactStore,
+    Auth,
+    Breaker,
+    Callbacks,
+    Config,
+    Database,
+    Http,
+    Log,
+    Pool,
+    QueueOptions,
+    Shutdown,
+    Triage,
+)
+from reportd.config.pdf import PdfOptions
+from reportd.config.report_types import ReportType
+
+__all__ = [
+    "Alerts",
+    "ArtifactStore",
+    "Auth",
+    "Breaker",
+    "Callbacks",
+    "Config",
+    "ConfigError",
+    "Database",
+    "Http",
+    "Log",
+    "Pool",
+    "PdfOptions",
+    "Problem",
+    "QueueOptions",
+    "ReportType",
+    "Shutdown",
+    "Triage",
+    "load",
+]

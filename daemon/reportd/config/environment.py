@@ -1,0 +1,116 @@
+"""Configuration out of environment variables: ``REPORTD_HTTP__BIND`` is the key ``bind`` of ``[http]``.
+
+Called by ``load``.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, NamedTuple, get_origin
+
+import orjson
+from pydantic.fields import FieldInfo
+
+from reportd.config.keys import Path, accepted, field_at, fields_at, is_section, leaves
+from reportd.core.job import REPORT_TYPE
+
+PREFIX = "REPORTD_"
+
+_NOT_KEYS = frozenset({"REPORTD_CONFIG", "REPORTD_URL", "REPORTD_TOKEN"})
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+class Variable(NamedTuple):
+    """One variable: the key it sets and the value, or what is wrong with it."""
+
+    name: str
+    path: Path
+    value: Any = None
+    problem: str = ""
+
+
+def read(environ: Mapping[str, str]) -> Iterator[Variable]:
+    """Every variable that is meant for the configuration, in the order of their names."""
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in _NOT_KEYS:
+            yield _variable(name, environ[name])
+
+
+def name_of(path: Path) -> str:
+    """The variable that sets the key at that path."""
+    return PREFIX + "__".join(path).upper()
+
+
+def _variable(name: str, text: str) -> Variable:
+    path = _path(name)
+    field = field_at(path) if name == name_of(path) else None
+    if path == ("reports",) or field is None or is_section(field):
+        return Variable(name, (), problem=_unknown(name, path))
+    if path[0] == "reports" and not REPORT_TYPE.fullmatch(path[1]):
+        text = "is no report type's; accepted: REPORTD_REPORTS__NAME__KEY, NAME of letters, digits and underscores"
+        return Variable(name, (), problem=text)
+    try:
+        return Variable(name, path, _value(text, field))
+    except ValueError as error:
+        return Variable(name, path, problem=f"{error}; accepted: {accepted(field)}{_form(field)}")
+
+
+def _path(name: str) -> Path:
+    parts = name.removeprefix(PREFIX).lower().split("__")
+    if parts[0] != "reports" or len(parts) < 3:  # noqa: PLR2004 - reports, a type, a key
+        return tuple(parts)
+    # A report type's name may hold two underscores itself; the end of the variable tells where it ends.
+    below = 2 if len(parts) > 3 and parts[-2] == "pdf" else 1  # noqa: PLR2004
+    return ("reports", "__".join(parts[1:-below]), *parts[-below:])
+
+
+def _unknown(name: str, path: Path) -> str:
+    section = fields_at(path)
+    if section or path == ("reports",):
+        example = (*path, "NAME", "url") if path == ("reports",) else next(leaves(path))
+        return f"is a section; accepted: a variable for each key, e.g. {name_of(example)}"
+    known = [name_of(leaf) for leaf in leaves()]
+    if path[0] == "reports" and len(path) > 2:  # noqa: PLR2004
+        known += [name_of(leaf) for leaf in leaves(path[:2])]
+    near = get_close_matches(name.upper()[:200], known, n=1)
+    return "is unknown; " + (
+        f"did you mean {near[0]}?" if near else "accepted: REPORTD_SECTION__KEY, as in the file"
+    )
+
+
+def _value(text: str, field: FieldInfo) -> Any:
+    kind = get_origin(field.annotation) or field.annotation
+    stripped = text.strip()
+    if kind is bool:
+        if stripped.lower() not in _BOOLEANS:
+            raise ValueError("is neither true nor false")
+        return _BOOLEANS[stripped.lower()]
+    if kind is int:
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", stripped):
+            raise ValueError("is no whole number")
+        return int(stripped)
+    if kind is float:
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}(\.[0-9]{0,18})?([eE][+-]?[0-9]{1,2})?", stripped):
+            raise ValueError("is no number")
+        return float(stripped)
+    if kind is tuple:
+        if stripped.startswith("["):
+            return _json(stripped)
+        return [item.strip() for item in stripped.split(",") if item.strip()]
+    if isinstance(kind, type) and issubclass(kind, Mapping):
+        return _json(stripped) if stripped else {}
+    return text
+
+
+def _json(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise ValueError("is no JSON") from None
+
+
+def _form(field: FieldInfo) -> str:
+    kind = get_origin(field.annotation)
+    if kind is tuple:
+        return "; comma-separated or JSON"
+    return "; here as JSON" if isinstance(kind, type) and issubclass(kind, Mapping) else ""

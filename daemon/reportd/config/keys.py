@@ -1,0 +1,86 @@
+"""Which keys there are, which one was probably meant, and what each accepts, read off the models.
+
+Called by ``environment`` and ``load``. A path is a key's names from the top, e.g. ``("reports", "a", "pdf", "scale")``.
+"""
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from typing import Any, Literal, get_args, get_origin
+
+from annotated_types import Ge, Le
+from pydantic.fields import FieldInfo
+
+from reportd.config.models import Config
+from reportd.config.report_types import ReportType
+from reportd.config.section import Accepts, Section
+
+Path = tuple[str, ...]
+
+_TYPES: dict[Any, str] = {bool: "true or false", str: "a text", int: "a whole number", float: "a number"}
+
+
+def fields_at(path: Sequence[str]) -> dict[str, FieldInfo] | None:
+    """The keys of the section at that path; None when there is no section, or it is ``reports`` itself."""
+    section: type[Section] = Config
+    rest = list(path)
+    if rest[:1] == ["reports"]:
+        if len(rest) == 1:
+            return None
+        section, rest = ReportType, rest[2:]
+    for name in rest:
+        field = section.model_fields.get(name)
+        if field is None or not is_section(field):
+            return None
+        section = field.annotation  # type: ignore[assignment] - is_section has seen to it
+    return section.model_fields
+
+
+def field_at(path: Sequence[str]) -> FieldInfo | None:
+    """The key at that path, or None."""
+    return (fields_at(path[:-1]) or {}).get(path[-1])
+
+
+def is_section(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+
+
+def leaves(path: Path = ()) -> Iterator[Path]:
+    """The paths of all keys below a section; those of report types only when the path names one."""
+    for name, field in (fields_at(path) or {}).items():
+        if is_section(field):
+            yield from leaves((*path, name))
+        elif (*path, name) != ("reports",):
+            yield (*path, name)
+
+
+def meant(path: Path) -> Path | None:
+    """The known path nearest to an unknown one: a sibling with a similar name, else a key of that name elsewhere."""
+    *parent, name = path
+    siblings = list(fields_at(parent) or ())
+    if near := get_close_matches(name[:100], siblings, n=1):
+        return (*parent, near[0])
+    report = path[:2] if path[0] == "reports" else ("reports", "NAME")
+    return next((leaf for leaf in (*leaves(report), *leaves()) if leaf[-1] == name), None)
+
+
+def accepted(field: FieldInfo) -> str:
+    """What a key accepts, in words."""
+    said = next((mark.text for mark in field.metadata if isinstance(mark, Accepts)), None)
+    if said is not None:
+        return said
+    if get_origin(field.annotation) is Literal:
+        values = get_args(field.annotation)
+        return (
+            "one of "
+            + ", ".join(value for value in values if value)
+            + (", or nothing" if "" in values else "")
+        )
+    low, high = bounds(field)
+    span = "" if low is None else f" from {low:g} to {high:.10g}"
+    return _TYPES.get(field.annotation, "a table") + span
+
+
+def bounds(field: FieldInfo) -> tuple[Any, Any]:
+    low = next((mark.ge for mark in field.metadata if isinstance(mark, Ge)), None)
+    high = next((mark.le for mark in field.metadata if isinstance(mark, Le)), None)
+    return low, high

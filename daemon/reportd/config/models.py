@@ -1,0 +1,244 @@
+"""The configuration as it is once it is sound: a section a class, and ``Config`` on top.
+
+Called by everything that is configured. Defaults and bounds stand here and nowhere else; ``reportd.example.toml``
+explains each key, and a test keeps the two alike.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from reportd.config.report_types import BUILT_IN, ReportType
+from reportd.config.section import Accepts, Conflict, Section
+from reportd.config.values import (
+    ArtifactsUrl,
+    Bind,
+    BreakerStore,
+    Count,
+    DatabaseUrl,
+    Hosts,
+    Number,
+    OptionalUrl,
+    QueueUrl,
+    Region,
+    SecretUrl,
+    SigningSecret,
+    SqsUrl,
+    TopicArn,
+    folder_of,
+    is_loopback,
+    split_bind,
+    split_url,
+)
+
+
+class Http(Section):
+    """The HTTP server."""
+
+    bind: Bind = "127.0.0.1:8080"
+    max_body_bytes: Count = Field(1048576, ge=1024, le=104857600)
+
+    @property
+    def host(self) -> str:
+        return split_bind(self.bind)[0]
+
+    @property
+    def port(self) -> int:
+        return split_bind(self.bind)[1]
+
+
+class Database(Section):
+    """Where jobs are recorded."""
+
+    url: DatabaseUrl = "sqlite:///reportd.db"
+
+    def sqlite_path(self, data_dir: Path) -> Path | None:
+        """The SQLite file, or None when it is another database."""
+        prefix = "sqlite:///"
+        return data_dir / self.url.removeprefix(prefix) if self.url.startswith(prefix) else None
+
+
+class QueueOptions(Section):
+    """The queue and how a job is tried again. ``group_by`` chooses the message group on FIFO queues."""
+
+    url: QueueUrl = "embedded:"
+    dead_letter_url: SqsUrl = ""
+    endpoint_url: OptionalUrl = ""
+    region: Region = ""
+    # SQS keeps a message invisible for 12 hours at most.
+    visibility_seconds: Number = Field(60.0, ge=5, le=43200)
+    max_attempts: Count = Field(3, ge=1, le=100)
+    backoff_seconds: Number = Field(1.0, ge=0, le=43200)
+    max_backoff_seconds: Number = Field(60.0, ge=0, le=43200)
+    prefetch: Count = Field(2, ge=0, le=1000)
+    max_backlog: Count = Field(10000, ge=1, le=100000000)
+    # The bounds of maxReceiveCount in an SQS redrive policy.
+    max_receive_count: Count = Field(20, ge=1, le=1000)
+    group_by: Literal["task", "user", "reportType"] = "task"
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """A dead-letter queue that is missing or can't be one; waits and counts the wrong way round."""
+        if self.url != "embedded:":
+            keys = ("dead_letter_url", "url")
+            if not self.dead_letter_url:
+                text = "is missing; accepted: the URL of the queue's DLQ, which an SQS queue needs"
+                yield Conflict(keys, text)
+            elif self.dead_letter_url == self.url:
+                yield Conflict(keys, "is the queue itself; accepted: another queue")
+            elif self.dead_letter_url.endswith(".fifo") != self.url.endswith(".fifo"):
+                yield Conflict(
+                    keys, "is of another kind; accepted: a FIFO queue for a FIFO queue, a standard one else"
+                )
+        yield from _at_least(self, "max_backoff_seconds", "backoff_seconds")
+        yield from _at_least(self, "max_receive_count", "max_attempts")
+
+
+class ArtifactStore(Section):
+    """Where PDFs are kept, and for how long."""
+
+    url: ArtifactsUrl = "file:artifacts"
+    endpoint_url: OptionalUrl = ""
+    region: Region = ""
+    retention_days: Number = Field(30.0, ge=0.001, le=36500)
+    # Signature Version 4 allows seven days.
+    presign_seconds: Number = Field(900.0, ge=1, le=604800)
+
+    def folder(self, data_dir: Path) -> Path | None:
+        """The local folder, or None when PDFs go to S3."""
+        return data_dir / folder_of(self.url) if self.url.startswith("file:") else None
+
+    def bucket(self) -> tuple[str, str] | None:
+        """Bucket and prefix (without slashes around it), or None when PDFs go to a folder."""
+        if self.url.startswith("file:"):
+            return None
+        parts = split_url(self.url, ("s3",))
+        return parts.netloc, parts.path.strip("/")
+
+
+class Breaker(Section):
+    """When a report type is given a rest, and for how long."""
+
+    store: BreakerStore = "memory:"
+    failure_threshold: Count = Field(3, ge=1, le=1000)
+    recovery_seconds: Number = Field(10.0, ge=0.1, le=86400)
+    max_recovery_seconds: Number = Field(300.0, ge=0.1, le=604800)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """A longest wait below the first one."""
+        yield from _at_least(self, "max_recovery_seconds", "recovery_seconds")
+
+
+class Pool(Section):
+    """The browsers. ``browsers`` 0 means from the cores; an empty ``executable`` is looked for."""
+
+    executable: str = ""
+    browsers: Count = Field(0, ge=0, le=256)
+    pages_per_browser: Count = Field(2, ge=1, le=64)
+    stall_seconds: Number = Field(2.0, ge=0.05, le=3600)
+    max_stalled: Count = Field(4, ge=0, le=256)
+    recycle_after_jobs: Count = Field(500, ge=1, le=1000000)
+    recycle_above_mib: Count = Field(1024, ge=64, le=1048576)
+    renderer_limit_mib: Count = Field(2048, ge=128, le=1048576)
+    start_timeout_seconds: Number = Field(20.0, ge=1, le=600)
+    isolation: Literal["page", "context", "browser", "container"] = "page"
+
+
+class Triage(Section):
+    """What becomes of dead letters. ``max_redrives`` 0 quarantines at once."""
+
+    interval_seconds: Number = Field(5.0, ge=0.1, le=86400)
+    cooldown_seconds: Number = Field(60.0, ge=0, le=604800)
+    max_redrives: Count = Field(2, ge=0, le=100)
+
+
+class Auth(Section):
+    """Who may call. Without a file anybody on this machine may."""
+
+    tokens_file: str = ""
+
+
+class Alerts(Section):
+    """Who is told when a breaker opens or a job is quarantined."""
+
+    webhook_url: SecretUrl = ""
+    slack_url: SecretUrl = ""
+    sns_topic_arn: TopicArn = ""
+
+
+class Callbacks(Section):
+    """Where ``callbackUrl`` may point, and how a callback is signed (Standard Webhooks)."""
+
+    allowed_hosts: Hosts = ()
+    secret: SigningSecret = ""
+
+
+class Shutdown(Section):
+    """What a SIGTERM leaves to running jobs."""
+
+    drain_seconds: Number = Field(30.0, ge=0, le=3600)
+
+
+class Log(Section):
+    """``auto`` is console on a terminal, else JSON."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+def _built_in() -> dict[str, ReportType]:
+    return {name: ReportType(**keys) for name, keys in BUILT_IN.items()}
+
+
+class Config(Section):
+    """The whole configuration. ``load`` has filled in ``data_dir``, an absolute path."""
+
+    data_dir: Annotated[Path, Accepts("a folder")] = Path()
+    http: Http = Http()
+    database: Database = Database()
+    queue: QueueOptions = QueueOptions()
+    artifacts: ArtifactStore = ArtifactStore()
+    breaker: Breaker = Breaker()
+    pool: Pool = Pool()
+    triage: Triage = Triage()
+    auth: Auth = Auth()
+    alerts: Alerts = Alerts()
+    callbacks: Callbacks = Callbacks()
+    shutdown: Shutdown = Shutdown()
+    log: Log = Log()
+    reports: Mapping[str, ReportType] = Field(default_factory=_built_in)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Those of every section, and those between sections."""
+        sections: list[tuple[str, Section]] = [
+            (name, value) for name, value in self if isinstance(value, Section)
+        ]
+        sections += [(f"reports.{name}", report) for name, report in self.reports.items()]
+        for name, section in sections:
+            for conflict in section.conflicts():
+                yield Conflict(tuple(f"{name}.{key}" for key in conflict.keys), conflict.message)
+        if not is_loopback(self.http.host) and not self.auth.tokens_file:
+            text = "can be reached from other machines, and anybody may do anything without tokens; "
+            accepted = "accepted: a loopback address such as 127.0.0.1:8080, or any address once auth.tokens_file is set"
+            yield Conflict(("http.bind", "auth.tokens_file"), text + accepted)
+        for name, report in self.reports.items():
+            if report.queue_url and not self.queue.dead_letter_url:
+                text = "is an SQS queue, which needs a DLQ; accepted: with queue.dead_letter_url set"
+                yield Conflict((f"reports.{name}.queue_url", "queue.dead_letter_url"), text)
+        yield from self._alias_conflicts()
+
+    def _alias_conflicts(self) -> Iterator[Conflict]:
+        owners = {name: name for name in self.reports}
+        for name, report in self.reports.items():
+            for alias in report.aliases:
+                owner = owners.setdefault(alias, name)
+                if owner != name or alias == name:
+                    text = f"has {alias}, which is already a name of reports.{owner}; accepted: a name of its own"
+                    yield Conflict((f"reports.{name}.aliases",), text)
+
+
+def _at_least(section: Section, key: str, other: str) -> Iterator[Conflict]:
+    least = getattr(section, other)
+    if getattr(section, key) < least:
+        yield Conflict((key, other), f"is below {other}; accepted: at least {least:g}")

@@ -1,0 +1,159 @@
+"""How a report is printed: the ``[reports.NAME.pdf]`` table, and Chromium's parameters made from it.
+
+Called by whoever renders, through ``PdfOptions.print_parameters``.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from reportd.config.section import Accepts, Conflict, Section
+from reportd.config.values import Flag, Number
+
+# Width and height in inches, the ones Puppeteer uses.
+_PAPERS: dict[str, tuple[float, float]] = {
+    "Letter": (8.5, 11.0),
+    "Legal": (8.5, 14.0),
+    "Tabloid": (11.0, 17.0),
+    "Ledger": (17.0, 11.0),
+    "A0": (33.1102, 46.811),
+    "A1": (23.3858, 33.1102),
+    "A2": (16.5354, 23.3858),
+    "A3": (11.6929, 16.5354),
+    "A4": (8.2677, 11.6929),
+    "A5": (5.8268, 8.2677),
+    "A6": (4.1339, 5.8268),
+}
+_PER_INCH = {"mm": 25.4, "cm": 2.54, "in": 1.0, "px": 96.0}
+_LONGEST_INCHES = 200.0  # the largest page of PDF 1.7, 14,400 units (ISO 32000-1 annex C.2)
+_MARGINS = {1: (0, 0, 0, 0), 2: (0, 1, 0, 1), 3: (0, 1, 2, 1), 4: (0, 1, 2, 3)}
+
+
+def _inches(text: str) -> float:
+    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*(mm|cm|in|px)|0", text)
+    if match is None:
+        raise ValueError("is not a length")
+    inches = float(match[1]) / _PER_INCH[match[2]] if match[2] else 0.0
+    if inches > _LONGEST_INCHES:
+        raise ValueError("is longer than 200in, the most a PDF page can have")
+    return inches
+
+
+def _length(text: str) -> str:
+    if text and _inches(text) == 0:
+        raise ValueError("is 0")
+    return text
+
+
+def _sides(text: str) -> tuple[float, float, float, float]:
+    lengths = [_inches(part) for part in text.split()]
+    if len(lengths) not in _MARGINS:
+        raise ValueError("is not one to four lengths")
+    top, right, bottom, left = (lengths[index] for index in _MARGINS[len(lengths)])
+    return top, right, bottom, left
+
+
+def _margin(text: str) -> str:
+    _sides(text)
+    return text
+
+
+def _page_ranges(text: str) -> str:
+    for part in text.split(",") if text.strip() else ():
+        match = re.fullmatch(r"\s*([1-9][0-9]{0,5})\s*(?:-\s*([1-9][0-9]{0,5})\s*)?", part)
+        if match is None:
+            raise ValueError("is not a list of pages")
+        if int(match[2] or match[1]) < int(match[1]):
+            raise ValueError("has a range whose end is below its start")
+    return text
+
+
+def _paper(value: Any) -> Any:
+    return next((name for name in _PAPERS if isinstance(value, str) and name.lower() == value.lower()), value)
+
+
+Length = Annotated[
+    str, Accepts("a length in mm, cm, in or px, e.g. 210mm, or nothing"), AfterValidator(_length)
+]
+Margin = Annotated[
+    str,
+    Accepts('one to four lengths as in CSS (top right bottom left), e.g. "10mm" or "20mm 15mm"'),
+    AfterValidator(_margin),
+]
+PageRanges = Annotated[str, Accepts('pages, e.g. "1-5, 8", or nothing'), AfterValidator(_page_ranges)]
+
+
+class PdfOptions(Section):
+    """Lengths are texts with a unit; ``width`` and ``height``, where given, take the place of the format's."""
+
+    format: Annotated[
+        Literal["Letter", "Legal", "Tabloid", "Ledger", "A0", "A1", "A2", "A3", "A4", "A5", "A6"],
+        BeforeValidator(_paper),
+    ] = "A4"
+    width: Length = ""
+    height: Length = ""
+    landscape: Flag = False
+    margin: Margin = "10mm"
+    scale: Number = Field(1.0, ge=0.1, le=2)
+    page_ranges: PageRanges = ""
+    prefer_css_page_size: Flag = True
+    print_background: Flag = True
+    header_template: str = ""
+    footer_template: str = ""
+    tagged: Flag = False
+    outline: Flag = False
+
+    def print_parameters(self) -> dict[str, Any]:
+        """The parameters of ``Page.printToPDF`` (Chrome DevTools Protocol); lengths in inches."""
+        width, height = self._paper_inches()
+        top, right, bottom, left = _sides(self.margin)
+        # Chromium prints its own title, date and URL for a template that is empty.
+        nothing = "<span></span>"
+        return {
+            "landscape": self.landscape,
+            "displayHeaderFooter": bool(self.header_template or self.footer_template),
+            "headerTemplate": self.header_template or nothing,
+            "footerTemplate": self.footer_template or nothing,
+            "printBackground": self.print_background,
+            "scale": self.scale,
+            "paperWidth": width,
+            "paperHeight": height,
+            "marginTop": top,
+            "marginRight": right,
+            "marginBottom": bottom,
+            "marginLeft": left,
+            "pageRanges": self.page_ranges,
+            "preferCSSPageSize": self.prefer_css_page_size,
+            "generateTaggedPDF": self.tagged,
+            "generateDocumentOutline": self.outline,
+        }
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Margins that leave no room, or none for the header or footer that is to be printed in them."""
+        top, right, bottom, left = _sides(self.margin)
+        width, height = self._paper_inches()
+        if self.landscape:
+            width, height = height, width
+        if left + right >= width or top + bottom >= height:
+            keys = ("margin", "width", "height", "format", "landscape")
+            yield Conflict(keys, "leaves no room on the page; accepted: margins smaller than the paper")
+        for side, name, template in (
+            (top, "header", self.header_template),
+            (bottom, "footer", self.footer_template),
+        ):
+            if template and not side:
+                where = "top" if name == "header" else "bottom"
+                text = (
+                    f"is 0 at the {where}, where {name}_template is printed; accepted: room for it, e.g. 20mm"
+                )
+                yield Conflict(("margin", f"{name}_template"), text)
+        if self.outline and not self.tagged:
+            yield Conflict(
+                ("outline", "tagged"), "needs tagged = true: Chromium makes the outline from the tags"
+            )
+
+    def _paper_inches(self) -> tuple[float, float]:
+        width, height = _PAPERS[self.format]
+        return _inches(self.width) if self.width else width, _inches(self.height) if self.height else height

@@ -1,0 +1,152 @@
+"""A report type, the ``[reports.NAME]`` table, and the two that ship with the daemon.
+
+Called by ``models``; the rest of the daemon reads ``ReportType``.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from reportd.config.pdf import PdfOptions
+from reportd.config.section import Accepts, Conflict, Section
+from reportd.config.values import (
+    Cookies,
+    Count,
+    Flag,
+    Headers,
+    Hosts,
+    Number,
+    SqsUrl,
+    split_url,
+    status_ranges,
+)
+from reportd.core.job import REPORT_TYPE
+from reportd.ports import Ready
+
+BUILT_IN: dict[str, dict[str, Any]] = {
+    name: {"template": f"{name}.html", "parameters_schema": f"{name}.schema.json"}
+    for name in ("sales_summary", "user_activity")
+}
+
+_PLACEHOLDERS = ("params", "taskId", "userId")
+
+
+def _ready(value: Any) -> Ready:
+    if isinstance(value, Ready):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("is not a text")  # noqa: TRY004 - pydantic reports ValueError
+    kind, colon, argument = value.partition(":")
+    argument = argument.strip()
+    if kind in ("load", "networkidle") and not colon:
+        return Ready(kind)
+    if kind in ("selector", "expression", "event"):
+        if not argument:
+            raise ValueError(f"names no {kind}")
+        return Ready(kind, argument)
+    raise ValueError("is no such condition")
+
+
+def _page_url(text: str) -> str:
+    if not text:
+        return text
+    parts = split_url(re.sub(r"[{}]", "_", text), ("http", "https"))
+    for found in re.findall(r"\{[^{}]*\}|[{}]", text):
+        if found[1:-1] not in _PLACEHOLDERS:
+            raise ValueError("has a brace that is part of no known placeholder (a bare brace is %7B or %7D)")
+    if re.search(r"[{}]", text[: len(parts.scheme) + 3 + len(parts.netloc)]):
+        raise ValueError("has a placeholder in its host; parameters must not choose the host")
+    return text
+
+
+def _alias(text: str) -> str:
+    if not REPORT_TYPE.fullmatch(text):
+        raise ValueError("has an entry that is no name")
+    return text
+
+
+PageUrl = Annotated[
+    str,
+    Accepts("an http(s):// URL, with {params}, {taskId} and {userId} where they are wanted, or nothing"),
+    AfterValidator(_page_url),
+]
+ReadyWhen = Annotated[
+    Ready,
+    Accepts("load, networkidle, selector:CSS, expression:JS (until truthy) or event:NAME (on window)"),
+    BeforeValidator(_ready),
+]
+Statuses = Annotated[
+    tuple[tuple[int, int], ...],
+    Accepts('a list of statuses and ranges from 100 to 599, e.g. ["400-499", "503"]'),
+    BeforeValidator(status_ranges),
+]
+Aliases = Annotated[
+    tuple[Annotated[str, AfterValidator(_alias)], ...],
+    Accepts("a list of names of lower-case letters, digits and underscores"),
+]
+
+
+class ReportType(Section):
+    """Where a report's page comes from, what it may reach, when it is ready, and how it is printed.
+
+    ``max_concurrency`` 0 means as many as there are slots; an empty ``isolation`` means the pool's.
+    """
+
+    template: str = ""
+    url: PageUrl = ""
+    parameters_schema: str = ""
+    aliases: Aliases = ()
+    allowed_hosts: Hosts = ()
+    timeout_seconds: Number = Field(60.0, ge=0.1, le=3600)
+    max_concurrency: Count = Field(0, ge=0, le=4096)
+    queue_url: SqsUrl = ""
+    isolation: Literal["", "page", "context", "browser", "container"] = ""
+    ready: ReadyWhen = Ready()
+    delay_seconds: Number = Field(0.0, ge=0, le=60)
+    headers: Headers = Field(default_factory=dict)
+    cookies: Cookies = Field(default_factory=dict)
+    media: Literal["print", "screen"] = "print"
+    max_page_bytes: Count = Field(104857600, ge=1024, le=4294967296)
+    fail_on_status: Statuses = ((400, 599),)
+    fail_on_resource_errors: Flag = False
+    fail_on_script_errors: Flag = False
+    pdf: PdfOptions = PdfOptions()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Every host pattern the page may reach: the URL's own host is always one."""
+        own = _own_host(self.url)
+        return self.allowed_hosts if own is None or own in self.allowed_hosts else (*self.allowed_hosts, own)
+
+    def redacted(self) -> dict[str, Any]:
+        """As in the file, with ``ready`` and ``fail_on_status`` written the way they are there."""
+        condition = self.ready
+        return super().redacted() | {
+            "ready": f"{condition.kind}:{condition.argument}" if condition.argument else condition.kind,
+            "fail_on_status": [
+                str(first) if first == last else f"{first}-{last}" for first, last in self.fail_on_status
+            ],
+        }
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Not exactly one source of the page; a delay that uses up the time there is."""
+        if self.template and self.url:
+            text = 'is set together with template; accepted: one of them (template = "" takes the other away)'
+            yield Conflict(("url", "template"), text)
+        if not self.template and not self.url:
+            yield Conflict(("template", "url"), "is missing, and so is url; accepted: exactly one of them")
+        if self.delay_seconds >= self.timeout_seconds:
+            text = f"leaves no time to render; accepted: less than timeout_seconds ({self.timeout_seconds:g})"
+            yield Conflict(("delay_seconds", "timeout_seconds"), text)
+        for conflict in self.pdf.conflicts():
+            yield Conflict(tuple(f"pdf.{key}" for key in conflict.keys), conflict.message)
+
+
+def _own_host(url: str) -> str | None:
+    if not url:
+        return None
+    parts = split_url(url, ("http", "https"))
+    host = parts.hostname or ""
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,260 @@
+"""The single values of the configuration: what each kind of text must look like.
+
+Called by the models of this package, through the annotated types below. A check raises ValueError that says what is
+wrong; what is accepted is said by the type's ``Accepts``. None repeats the text it refuses: it may be a secret.
+"""
+
+import base64
+import binascii
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, Field
+
+from reportd.config.section import Accepts, Secret
+from reportd.core.network import parse_host_pattern
+
+# TOML tells numbers, texts and booleans apart, so a text that only looks like a number is a mistake.
+type_strict = Field(strict=True)
+Count = Annotated[int, type_strict]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Flag = Annotated[bool, type_strict]
+
+_SECRET_BYTES = range(24, 65)
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?", re.I
+)
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def split_bind(text: str) -> tuple[str, int]:
+    """Host (IPv6 without its brackets) and port of ``HOST:PORT`` or ``[IPV6]:PORT``."""
+    match = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^:\[\]]+)):([0-9]{1,5})", text)
+    if match is None:
+        raise ValueError("is not HOST:PORT")
+    bracketed, plain, port = match.groups()
+    if int(port) > 65535:  # noqa: PLR2004 - a TCP port has 16 bits
+        raise ValueError("has a port above 65535")
+    host = bracketed or plain
+    try:
+        version: int | None = ipaddress.ip_address(host).version
+    except ValueError:
+        version = None
+    if (bracketed and version != 6) or (plain and version != 4 and not _HOST_NAME.fullmatch(plain)):  # noqa: PLR2004
+        raise ValueError("has a host that is neither an address nor a name")
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def split_url(text: str, schemes: tuple[str, ...], *, host: bool = True) -> SplitResult:
+    """The parts of an absolute URL; its host and port are known to be sound."""
+    if re.search(r"[\s\x00-\x1f\x7f\\]", text):
+        raise ValueError("holds a space, a backslash or a control character")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        # Mostly a password with a bare "/", "#" or "?", which ends the host part too early.
+        raise ValueError("has a host or port that can't be read (encode / ? # @ in a password)") from None
+    if parts.scheme not in schemes or not text[len(parts.scheme) :].startswith("://"):
+        if parts.scheme == "file":
+            raise ValueError("is a file: URL, which no page may be")
+        raise ValueError(f"does not begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+    if "@" in text and "@" not in parts.netloc:
+        raise ValueError(
+            "has an @ outside its host part (encode / ? # @ in a password, and @ elsewhere, as %40)"
+        )
+    if host and not parts.hostname:
+        raise ValueError("has no host")
+    if port == 0:
+        raise ValueError("has port 0")
+    return parts
+
+
+def folder_of(text: str) -> str:
+    """The path of a ``file:`` URL, absolute or relative; ``file:a``, ``file:/a`` and ``file:///a`` are fine."""
+    path = text.removeprefix("file:")
+    if path.startswith("//"):
+        if not path.startswith("///"):
+            raise ValueError("names a host; write file:FOLDER or file:///FOLDER")
+        path = path[2:]
+    if not path:
+        raise ValueError("names no folder")
+    return path
+
+
+def _bind(text: str) -> str:
+    split_bind(text)
+    return text
+
+
+def _url(*schemes: str, host: bool = True, empty: bool = False) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if text or not empty:
+            split_url(text, schemes, host=host)
+        return text
+
+    return check
+
+
+def _database(text: str) -> str:
+    if text.startswith("sqlite:"):
+        path = text.removeprefix("sqlite:///")
+        if path == text or not path or "?" in path or "#" in path or path == ":memory:":
+            raise ValueError("is not sqlite:/// and the path of a file")
+        return text
+    # Without a host it is the local socket; SQLAlchemy takes either.
+    split_url(text, ("postgresql", "postgresql+psycopg", "sqlite"), host=False)
+    return text
+
+
+def _queue(text: str) -> str:
+    if text != "embedded:":
+        split_url(text, ("http", "https"))
+    return text
+
+
+def _artifacts(text: str) -> str:
+    if text.startswith("file:"):
+        folder_of(text)
+        return text
+    parts = split_url(text, ("s3",))
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", parts.netloc) or parts.query or parts.fragment:
+        raise ValueError("does not name a bucket")
+    return text
+
+
+def _breaker_store(text: str) -> str:
+    if text != "memory:":
+        split_url(text, ("redis", "rediss"))
+    return text
+
+
+def _host_pattern(text: str) -> str:
+    parse_host_pattern(text)
+    return text
+
+
+def _signing_secret(text: str) -> str:
+    if text:
+        try:
+            raw = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+        except (binascii.Error, ValueError):
+            raise ValueError("is not base64") from None
+        if len(raw) not in _SECRET_BYTES:
+            raise ValueError("holds too few or too many bytes")
+    return text
+
+
+def _matches(pattern: str, wrong: str) -> Callable[[str], str]:
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if text and not compiled.fullmatch(text):
+            raise ValueError(wrong)
+        return text
+
+    return check
+
+
+def _pairs(value_pattern: str) -> Callable[[Mapping[str, str]], Mapping[str, str]]:
+    compiled = re.compile(value_pattern)
+
+    def check(pairs: Mapping[str, str]) -> Mapping[str, str]:
+        for number, (name, value) in enumerate(pairs.items(), 1):
+            if not _TOKEN.fullmatch(name):
+                raise ValueError(f"entry {number} has a name that is no HTTP token")
+            if not compiled.fullmatch(value):
+                raise ValueError(f"entry {number} has a value with a character that is not allowed there")
+        return pairs
+
+    return check
+
+
+def status_ranges(value: Any) -> tuple[tuple[int, int], ...]:
+    """``["400-499", 204]`` as ``((400, 499), (204, 204))``."""
+    if not isinstance(value, list | tuple):
+        raise ValueError("is not a list")  # noqa: TRY004 - pydantic reports ValueError
+    return tuple(_status_range(item) for item in value)
+
+
+def _status_range(item: Any) -> tuple[int, int]:
+    match = re.fullmatch(r"([1-5][0-9]{2})(?:\s*-\s*([1-5][0-9]{2}))?", str(item))
+    if isinstance(item, bool) or not isinstance(item, int | str) or match is None:
+        raise ValueError("has an entry that is neither a status nor a range")
+    first, last = int(match[1]), int(match[2] or match[1])
+    if first > last:
+        raise ValueError("has a range whose end is below its start")
+    return first, last
+
+
+Bind = Annotated[
+    str,
+    Accepts("HOST:PORT, e.g. 127.0.0.1:8080, [::1]:8080 or 0.0.0.0:8080; port 0 takes a free one"),
+    AfterValidator(_bind),
+]
+DatabaseUrl = Annotated[
+    str,
+    Accepts("sqlite:///FILE, postgresql://USER:PASSWORD@HOST/NAME or postgresql+psycopg://…"),
+    AfterValidator(_database),
+]
+QueueUrl = Annotated[str, Accepts("embedded: or the http(s):// URL of an SQS queue"), AfterValidator(_queue)]
+SqsUrl = Annotated[
+    str,
+    Accepts("the http(s):// URL of an SQS queue, or nothing"),
+    AfterValidator(_url("http", "https", empty=True)),
+]
+ArtifactsUrl = Annotated[str, Accepts("file:FOLDER or s3://BUCKET/PREFIX"), AfterValidator(_artifacts)]
+BreakerStore = Annotated[
+    str, Accepts("memory:, redis://HOST:PORT/NUMBER or rediss://…"), AfterValidator(_breaker_store)
+]
+OptionalUrl = Annotated[
+    str, Accepts("an http(s):// URL, or nothing"), AfterValidator(_url("http", "https", empty=True))
+]
+SecretUrl = Annotated[OptionalUrl, Secret]
+Region = Annotated[
+    str,
+    Accepts("a region, e.g. eu-central-1, or nothing"),
+    AfterValidator(_matches(r"[a-z0-9][a-z0-9-]{0,62}", "is not the name of a region")),
+]
+TopicArn = Annotated[
+    str,
+    Accepts("the ARN of an SNS topic, e.g. arn:aws:sns:eu-central-1:123456789012:reports, or nothing"),
+    AfterValidator(
+        _matches(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_.-]{1,256}", "is not such an ARN")
+    ),
+]
+Hosts = Annotated[
+    tuple[Annotated[str, AfterValidator(_host_pattern)], ...],
+    Accepts('a list of hosts, e.g. ["reports.internal", "*.cdn.internal"]'),
+]
+SigningSecret = Annotated[
+    str,
+    Secret,
+    Accepts("whsec_ and 24 to 64 random bytes in base64 (echo whsec_$(openssl rand -base64 32)), or nothing"),
+    AfterValidator(_signing_secret),
+]
+# RFC 9110 section 5.5: no control characters; Chromium is given Latin-1 at most.
+Headers = Annotated[
+    Mapping[str, str],
+    Secret,
+    Accepts('a table of names and texts, e.g. {"X-Tenant" = "acme"}'),
+    AfterValidator(_pairs(r"[\t\x20-\x7e\xa0-\xff]*")),
+]
+# RFC 6265 section 4.1.1: cookie-octet.
+Cookies = Annotated[
+    Mapping[str, str],
+    Secret,
+    Accepts('a table of names and texts without spaces, quotes, commas, ";" or "\\", e.g. {session = "abc"}'),
+    AfterValidator(_pairs(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")),
+]

@@ -1,0 +1,119 @@
+"""What can go wrong with a job, and whose fault it is. One table; everything else asks it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Blame(StrEnum):
+    """Whose fault it is. Only PAGE and UPSTREAM say something about a report type."""
+
+    MESSAGE = "message"
+    PAGE = "page"
+    UPSTREAM = "upstream"
+    NODE = "node"
+    STORE = "store"
+    US = "us"
+
+
+class FaultKind(StrEnum):
+    """The ``error.kind`` of a job: a bounded set, fit for a metric's label."""
+
+    MALFORMED_MESSAGE = "malformed_message"
+    UNKNOWN_REPORT_TYPE = "unknown_report_type"
+    INVALID_PARAMETERS = "invalid_parameters"
+    TEMPLATE_ERROR = "template_error"
+    PAGE_STATUS = "page_status"
+    PAGE_UNAVAILABLE = "page_unavailable"
+    PAGE_CRASHED = "page_crashed"
+    PAGE_CLOSED = "page_closed"
+    PAGE_TOO_LARGE = "page_too_large"
+    NAVIGATED_AWAY = "navigated_away"
+    DOWNLOAD = "download"
+    SCRIPT_ERROR = "script_error"
+    RESOURCE_FAILED = "resource_failed"
+    HOST_NOT_ALLOWED = "host_not_allowed"
+    PRINT_REJECTED = "print_rejected"
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    BROWSER_LOST = "browser_lost"
+    BROWSER_UNAVAILABLE = "browser_unavailable"
+    NODE_LOST = "node_lost"
+    STORE_UNAVAILABLE = "store_unavailable"
+    EXHAUSTED_RECEIVES = "exhausted_receives"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True, slots=True)
+class Nature:
+    """``retry``: trying again can help. ``counts``: it uses one of the job's attempts.
+
+    ``loss``: a browser or its renderer died under the job. ``trips``: the report type's breaker hears of it.
+    """
+
+    blame: Blame
+    retry: bool
+    counts: bool = True
+    loss: bool = False
+
+    @property
+    def trips(self) -> bool:
+        return self.blame in (Blame.PAGE, Blame.UPSTREAM)
+
+
+NATURE: dict[FaultKind, Nature] = {
+    FaultKind.MALFORMED_MESSAGE: Nature(Blame.MESSAGE, retry=False),
+    FaultKind.UNKNOWN_REPORT_TYPE: Nature(Blame.MESSAGE, retry=False),
+    FaultKind.INVALID_PARAMETERS: Nature(Blame.MESSAGE, retry=False),
+    FaultKind.TEMPLATE_ERROR: Nature(Blame.PAGE, retry=False),
+    FaultKind.PAGE_STATUS: Nature(Blame.PAGE, retry=False),
+    FaultKind.PAGE_UNAVAILABLE: Nature(Blame.UPSTREAM, retry=True),
+    FaultKind.PAGE_CRASHED: Nature(Blame.PAGE, retry=True, loss=True),
+    FaultKind.PAGE_CLOSED: Nature(Blame.PAGE, retry=False),
+    FaultKind.PAGE_TOO_LARGE: Nature(Blame.PAGE, retry=False),
+    FaultKind.NAVIGATED_AWAY: Nature(Blame.PAGE, retry=False),
+    FaultKind.DOWNLOAD: Nature(Blame.PAGE, retry=False),
+    FaultKind.SCRIPT_ERROR: Nature(Blame.PAGE, retry=True),
+    FaultKind.RESOURCE_FAILED: Nature(Blame.UPSTREAM, retry=True),
+    FaultKind.HOST_NOT_ALLOWED: Nature(Blame.PAGE, retry=False),
+    FaultKind.PRINT_REJECTED: Nature(Blame.PAGE, retry=False),
+    FaultKind.TIMEOUT: Nature(Blame.PAGE, retry=True),
+    FaultKind.UNREACHABLE: Nature(Blame.UPSTREAM, retry=True),
+    # Whoever shared the browser is innocent until it dies under them alone (I5), so this uses no attempt.
+    FaultKind.BROWSER_LOST: Nature(Blame.NODE, retry=True, counts=False, loss=True),
+    FaultKind.BROWSER_UNAVAILABLE: Nature(Blame.NODE, retry=True, counts=False),
+    FaultKind.NODE_LOST: Nature(Blame.NODE, retry=True, counts=False),
+    FaultKind.STORE_UNAVAILABLE: Nature(Blame.STORE, retry=True, counts=False),
+    FaultKind.EXHAUSTED_RECEIVES: Nature(Blame.US, retry=False, counts=False),
+    FaultKind.INTERNAL: Nature(Blame.US, retry=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One failure. ``detail`` is for people: a sentence, no secrets, at most a few hundred characters."""
+
+    kind: FaultKind
+    detail: str
+
+    @property
+    def nature(self) -> Nature:
+        return NATURE[self.kind]
+
+
+class FaultError(Exception):
+    """Carries a Fault out of an adapter."""
+
+    def __init__(self, kind: FaultKind, detail: str) -> None:
+        super().__init__(f"{kind}: {detail}")
+        self.fault = Fault(kind, detail)
+
+
+RETRIABLE_STATUS = frozenset({408, 425, 429})
+"""Client errors that say "later" (RFC 9110 section 15.5.9, RFC 8470, RFC 6585)."""
+
+
+def status_fault(status: int, url: str) -> Fault:
+    """What a failed HTTP status of the main page means: 5xx and "later" may pass, other statuses won't."""
+    later = status >= 500 or status in RETRIABLE_STATUS  # noqa: PLR2004 - the class of server errors
+    kind = FaultKind.PAGE_UNAVAILABLE if later else FaultKind.PAGE_STATUS
+    return Fault(kind, f"{url} answered {status}")

@@ -1,0 +1,171 @@
+"""What a job is, and the queue message that carries one. Parsed once, at the door; valid from there on."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from reportd.core.faults import Fault, FaultKind
+
+MAX_DEPTH = 32
+"""Deepest nesting of ``parameters``. Reports are tables; what is deeper is a mistake or an attack."""
+
+REPORT_TYPE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One report to render. ``submitted_at`` is in seconds since the epoch."""
+
+    task_id: str
+    report_type: str
+    parameters: Mapping[str, Any]
+    user_id: str
+    submitted_at: float
+    callback_url: str | None = None
+
+
+class BadMessageError(Exception):
+    """A message that can never become a job. ``fault`` says why; ``task_id`` is known only if it could be read."""
+
+    def __init__(self, detail: str, task_id: str | None = None) -> None:
+        super().__init__(detail)
+        self.fault = Fault(FaultKind.MALFORMED_MESSAGE, detail)
+        self.task_id = task_id
+
+
+def to_message(job: Job) -> str:
+    """The queue message: ``{taskId, reportType, parameters, userId, submittedAt[, callbackUrl]}``."""
+    message: dict[str, Any] = {
+        "taskId": job.task_id,
+        "reportType": job.report_type,
+        "parameters": job.parameters,
+        "userId": job.user_id,
+        "submittedAt": timestamp(job.submitted_at),
+    }
+    if job.callback_url is not None:
+        message["callbackUrl"] = job.callback_url
+    return orjson.dumps(message).decode()
+
+
+def from_message(body: str) -> Job:
+    """Parse a queue message, whoever sent it. Fields it does not know are ignored.
+
+    Raises BadMessageError naming the field and what is accepted.
+    """
+    try:
+        message = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadMessageError(f"the message is not JSON: {error}") from None
+    if not isinstance(message, dict):
+        raise BadMessageError(f"the message must be a JSON object, not {type_name(message)}")
+    task_id = canonical_uuid(message.get("taskId"))
+    if task_id is None:
+        raise BadMessageError("taskId must be a UUID")
+    try:
+        return _job(task_id, message)
+    except ValueError as error:
+        raise BadMessageError(str(error), task_id) from None
+
+
+def _job(task_id: str, message: Mapping[str, Any]) -> Job:
+    user_id = canonical_uuid(message.get("userId"))
+    if user_id is None:
+        raise ValueError("userId must be a UUID")
+    report_type = message.get("reportType")
+    if not isinstance(report_type, str) or not REPORT_TYPE.fullmatch(report_type):
+        raise ValueError("reportType must be a name of lower-case letters, digits and underscores")
+    parameters = message.get("parameters")
+    if not isinstance(parameters, dict):
+        raise ValueError(f"parameters must be an object, not {type_name(parameters)}")
+    if problem := unsafe_json(parameters):
+        raise ValueError(f"parameters{problem}")
+    submitted_at = _epoch(message.get("submittedAt"))
+    if submitted_at is None:
+        raise ValueError("submittedAt must be an ISO 8601 time with its offset, or milliseconds since the epoch")
+    callback_url = message.get("callbackUrl")
+    if not isinstance(callback_url, str | None):
+        raise ValueError("callbackUrl must be a string")  # noqa: TRY004 - a fault of the message, not a bug
+    return Job(task_id, report_type, parameters, user_id, submitted_at, callback_url)
+
+
+def canonical_uuid(value: object) -> str | None:
+    """The lower-case hyphenated form (RFC 9562) of a UUID, or None. Braces and ``urn:`` are not accepted."""
+    if not isinstance(value, str) or len(value) != 36:  # noqa: PLR2004 - the length of that form
+        return None
+    try:
+        canonical = str(UUID(value))
+    except ValueError:
+        return None
+    return canonical if canonical == value.lower() else None
+
+
+def unsafe_json(value: Any) -> str:
+    """Say where a parsed JSON value can't be kept everywhere a job goes; empty when all of it can.
+
+    Too deep a nesting breaks recursive consumers, and NUL is text PostgreSQL does not store. The answer starts
+    with the path below the value, e.g. ``.rows[3].name must not hold the character NUL``. Never recurses.
+    """
+    pending: list[tuple[Any, str, int]] = [(value, "", 1)]
+    while pending:
+        item, path, depth = pending.pop()
+        if isinstance(item, str):
+            if "\0" in item:
+                return f"{path} must not hold the character NUL"
+        elif isinstance(item, dict):
+            if depth > MAX_DEPTH:
+                return f"{path[:80]} is nested deeper than {MAX_DEPTH} levels"
+            for key, child in item.items():
+                if "\0" in key:
+                    return f"{path} has a name that holds the character NUL"
+                if not isinstance(child, int | float | None):
+                    pending.append((child, f"{path}.{key[:40]}", depth + 1))
+        elif isinstance(item, list):
+            if depth > MAX_DEPTH:
+                return f"{path[:80]} is nested deeper than {MAX_DEPTH} levels"
+            pending.extend(
+                (child, f"{path}[{i}]", depth + 1)
+                for i, child in enumerate(item)
+                if not isinstance(child, int | float | None)
+            )
+    return ""
+
+
+def timestamp(epoch_seconds: float) -> str:
+    """ISO 8601 in UTC with milliseconds, e.g. ``2026-01-31T09:30:00.250Z``."""
+    moment = datetime.fromtimestamp(epoch_seconds, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def type_name(value: object) -> str:
+    """The JSON name of a parsed value's type."""
+    names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
+    return names.get(type(value), "null" if value is None else "a missing value")
+
+
+_LAST_EPOCH = 253402300799.0  # 9999-12-31T23:59:59Z, the last moment datetime can hold
+
+
+def _epoch(value: object) -> float | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        seconds = value / 1000
+        return seconds if 0 <= seconds <= _LAST_EPOCH else None
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        return None
+    try:
+        seconds = moment.timestamp()
+    except (OverflowError, ValueError):
+        return None
+    return seconds if 0 <= seconds <= _LAST_EPOCH else None

@@ -1,0 +1,117 @@
+"""Settles what nobody else settles: dead letters, jobs whose message was never confirmed, PDFs past retention.
+
+Every step may be cut off and done again, and may be done by several nodes at once.
+"""
+
+import time
+from collections.abc import Callable
+
+import structlog
+import trio
+
+from reportd.changes import Changes
+from reportd.core.job import BadMessageError, from_message
+from reportd.core.transitions import Event, State
+from reportd.ports import Artifacts, Jobs, Queue, Received, Settlement, UnavailableError
+from reportd.service import send_jobs
+
+log = structlog.get_logger()
+
+WAIT_SECONDS = 20.0
+BATCH = 10
+UNCONFIRMED_SECONDS = 15.0
+"""A submission takes milliseconds; one unconfirmed for so long was cut off."""
+
+SWEEP_SECONDS = 60.0
+SHELVE_SECONDS = 3600.0
+"""A dead letter that is no job stays in its queue for people to see, and is looked at again this much later."""
+
+
+class Janitor:
+    """``run`` keeps all three loops going."""
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        queue: Queue,
+        dead: Queue,
+        artifacts: Artifacts,
+        changes: Changes,
+        retention_seconds: float,
+        triage_seconds: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._jobs = jobs
+        self._queue = queue
+        self._dead = dead
+        self._artifacts = artifacts
+        self._changes = changes
+        self._retention_seconds = retention_seconds
+        self._triage_seconds = triage_seconds
+        self._clock = clock
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._every, self._triage_seconds, self.triage)
+            nursery.start_soon(self._every, UNCONFIRMED_SECONDS, self.send_unconfirmed)
+            nursery.start_soon(self._every, SWEEP_SECONDS, self.remove_expired)
+
+    async def _every(self, seconds: float, work: Callable[[], object]) -> None:
+        while True:
+            try:
+                await work()  # type: ignore[misc]  # an async method of this class
+            except UnavailableError as error:
+                log.warning("janitor.waits", part=error.part, error=str(error))
+            await trio.sleep(seconds)
+
+    async def triage(self) -> None:
+        """Go through the dead letters that are visible now."""
+        while letters := await self._dead.receive(BATCH, 0.0):
+            for letter in letters:
+                await self._triage(letter)
+
+    async def _triage(self, letter: Received) -> None:
+        try:
+            job = from_message(letter.body)
+        except BadMessageError as error:
+            log.warning("dead_letter.no_job", detail=error.fault.detail)
+            await self._dead.set_visibility([(letter.receipt, SHELVE_SECONDS)])
+            return
+        bound = log.bind(taskId=job.task_id, reportType=job.report_type)
+        await self._jobs.add([job])
+        record = await self._jobs.get(job.task_id)
+        if record is None:
+            return
+        if record.state in (State.QUEUED, State.RUNNING):
+            # Nobody has given it up, so the queue's own redrive took it away (I3). If a message of it is still
+            # in the queue, a second one does no harm (I6).
+            bound.warning("dead_letter.requeued", state=record.state)
+            for _, error in await send_jobs(self._queue, [record.job]):
+                if error is not None:
+                    raise error
+        elif record.state is State.DEAD_LETTERED:
+            settlement = Settlement(job.task_id, Event.QUARANTINED, self._clock(), fault=record.error)
+            await self._jobs.settle(settlement)
+            bound.error("job.quarantined", kind=record.error.kind if record.error else None)
+            self._changes.notify(job.task_id)
+        else:
+            bound.info("dead_letter.dropped", state=record.state)
+        await self._dead.delete([letter.receipt])
+
+    async def send_unconfirmed(self) -> None:
+        """Jobs that were written, but whose message may never have been sent."""
+        records = await self._jobs.unconfirmed(self._clock() - UNCONFIRMED_SECONDS, limit=100)
+        outcomes = await send_jobs(self._queue, [record.job for record in records])
+        sent = [job.task_id for job, error in outcomes if error is None]
+        if sent:
+            log.warning("jobs.sent_late", count=len(sent))
+            await self._jobs.confirm(sent)
+
+    async def remove_expired(self) -> None:
+        """PDFs of jobs that finished longer ago than retention."""
+        while task_ids := await self._jobs.expired(self._clock() - self._retention_seconds, limit=100):
+            for task_id in task_ids:
+                await self._artifacts.remove(task_id)
+            await self._jobs.purge(task_ids)
+            log.info("artifacts.expired", count=len(task_ids))

@@ -1,0 +1,114 @@
+"""Takes messages off the queue, never more than can be placed, and keeps the held ones invisible to others."""
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+import trio
+
+from reportd.held import Held, Recall
+from reportd.ports import Queue, Received, ReceiptLostError, UnavailableError
+
+log = structlog.get_logger()
+
+WAIT_SECONDS = 20.0
+"""The longest poll SQS knows (ReceiveMessage, WaitTimeSeconds)."""
+
+MAX_BATCH = 10
+"""The most messages SQS hands out at once."""
+
+TROUBLE_SECONDS = 1.0
+
+
+class Poller:
+    """``capacity``: slots plus prefetch. A place is taken before a message is asked for (I8)."""
+
+    def __init__(self, queue: Queue, handle: Callable[[Received], Awaitable[None]], capacity: int) -> None:
+        self._queue = queue
+        self._handle = handle
+        self._places = trio.Semaphore(capacity)
+        self._taking = trio.CancelScope()
+
+    def stop(self) -> None:
+        """Take no more messages; what has been taken is still handled."""
+        self._taking.cancel()
+
+    async def run(self) -> None:
+        """Until stopped and everything taken is handled, or until cancelled."""
+        # A job outlives the receive that brought it.
+        async with trio.open_nursery() as nursery:
+            await self._take(nursery)
+
+    async def _take(self, nursery: trio.Nursery) -> None:
+        with self._taking:
+            while True:
+                taken = await self._take_places()
+                messages: list[Received] = []
+                try:
+                    messages = await self._receive(taken)
+                finally:
+                    for _ in range(taken - len(messages)):
+                        self._places.release()
+                for message in messages:
+                    nursery.start_soon(self._handled, message)
+
+    async def _take_places(self) -> int:
+        await self._places.acquire()
+        taken = 1
+        while taken < MAX_BATCH:
+            try:
+                self._places.acquire_nowait()
+            except trio.WouldBlock:
+                break
+            taken += 1
+        return taken
+
+    async def _receive(self, limit: int) -> list[Received]:
+        try:
+            return await self._queue.receive(limit, WAIT_SECONDS)
+        except UnavailableError as error:
+            log.warning("queue.unavailable", error=str(error))
+            await trio.sleep(TROUBLE_SECONDS)
+            return []
+
+    async def _handled(self, message: Received) -> None:
+        try:
+            await self._handle(message)
+        except Exception:
+            # The message comes again when its visibility ends; one job's bug must not end the others.
+            log.exception("message.handler_failed")
+        finally:
+            self._places.release()
+
+
+async def keep_invisible(queue: Queue, held: Held) -> None:
+    """Renew every held message at a third of its visibility, all in one call."""
+    pause = queue.visibility_seconds / 3
+    while True:
+        await trio.sleep(pause)
+        holds = held.all()
+        if not holds:
+            continue
+        changes = [(hold.receipt, queue.visibility_seconds) for hold in holds]
+        try:
+            outcomes = await queue.set_visibility(changes)
+        except UnavailableError as error:
+            log.warning("heartbeat.failed", error=str(error), held=len(holds))
+            pause = min(TROUBLE_SECONDS, queue.visibility_seconds / 3)
+            continue
+        pause = queue.visibility_seconds / 3
+        for hold, change, outcome in zip(holds, changes, outcomes, strict=True):
+            # A newer receipt may have come in the meantime; then the old one's loss says nothing.
+            if isinstance(outcome, ReceiptLostError) and hold.receipt == change[0]:
+                log.warning("message.lost", taskId=hold.task_id)
+                hold.recall(Recall.LOST)
+
+
+async def drain(held: Held, drain_seconds: float) -> None:
+    """Let running jobs finish within ``drain_seconds``; call off what is left."""
+    with trio.move_on_after(drain_seconds):
+        while len(held):
+            await trio.sleep(0.05)
+    for hold in held.all():
+        hold.recall(Recall.DRAINED)
+    while len(held):
+        await trio.sleep(0.01)

@@ -1,0 +1,269 @@
+"""What can be asked of the daemon: submit, get, wait, list, cancel, retry. The HTTP face calls nothing else."""
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+import trio
+
+from reportd.batch import Batcher
+from reportd.changes import Changes
+from reportd.core.job import Job, to_message
+from reportd.core.transitions import TERMINAL, Event, IllegalTransitionError, State
+from reportd.held import Held
+from reportd.ports import (
+    Artifacts,
+    Attempt,
+    JobFilter,
+    Jobs,
+    Outgoing,
+    Queue,
+    Record,
+    Settlement,
+    UnavailableError,
+)
+
+MAX_WAIT_SECONDS = 30.0
+LOOK_AGAIN_SECONDS = 1.0
+"""How often a waiter looks for changes made by another node."""
+
+IDEMPOTENCY_NAMESPACE = uuid.UUID("6d0c3f4e-4f0e-5c5b-9a44-1f6f5c0d2b7a")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """One thing wrong with a request. ``pointer`` is an RFC 6901 JSON pointer into its body."""
+
+    pointer: str
+    detail: str
+
+
+class InvalidSubmissionError(Exception):
+    """The submission can't become a job; ``problems`` name the fields."""
+
+    def __init__(self, problems: Sequence[FieldProblem]) -> None:
+        super().__init__("; ".join(f"{p.pointer}: {p.detail}" for p in problems))
+        self.problems = tuple(problems)
+
+
+class BusyError(Exception):
+    """The backlog is full; try again after ``retry_after_seconds``."""
+
+    def __init__(self, retry_after_seconds: float) -> None:
+        super().__init__("the backlog is full")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class KeyReusedError(Exception):
+    """The same Idempotency-Key came with a different request."""
+
+
+class NotFoundError(Exception):
+    """There is no such job."""
+
+
+class NotFinishedError(Exception):
+    """The job has no PDF yet, or never will have one."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(f"the job is {state}")
+        self.state = state
+
+
+class GoneError(Exception):
+    """The PDF is past its retention."""
+
+
+class Validator(Protocol):
+    """Knows the report types: implemented by the catalogue."""
+
+    def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]: ...
+
+    def check_callback(self, url: str) -> list[FieldProblem]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A parsed request for a report; ``idempotency_key`` makes repeating it harmless."""
+
+    report_type: str
+    parameters: Mapping[str, Any]
+    user_id: str
+    callback_url: str | None = None
+    idempotency_key: str | None = None
+
+
+class Intake:
+    """Writes a batch of jobs and sends their messages: the row first, the message next, then the answer."""
+
+    def __init__(self, jobs: Jobs, queue: Queue) -> None:
+        self._jobs = jobs
+        self._queue = queue
+
+    async def accept(self, jobs: Sequence[Job]) -> list[Record | Exception]:
+        """Per job its record once the queue has confirmed the message, or why it was not accepted."""
+        records = await self._jobs.add(jobs)
+        # A record that was there before has its message, unless that was never confirmed; a second one does no
+        # harm (I6).
+        unsent = {r.job.task_id: r.job for r in records if r.state is State.QUEUED and not r.confirmed}
+        outcomes = await send_jobs(self._queue, list(unsent.values()))
+        failed = {job.task_id: error for job, error in outcomes if error is not None}
+        if failed:
+            await self._jobs.discard(list(failed))
+        confirmed = [job.task_id for job, error in outcomes if error is None]
+        if confirmed:
+            await self._jobs.confirm(confirmed)
+        return [failed.get(record.job.task_id, record) for record in records]
+
+
+async def send_jobs(queue: Queue, jobs: Sequence[Job]) -> list[tuple[Job, Exception | None]]:
+    """Send each job's message; a queue that is down is every job's error."""
+    if not jobs:
+        return []
+    messages = [Outgoing(to_message(job), job.task_id, job.report_type, job.user_id) for job in jobs]
+    try:
+        outcomes = await queue.send(messages)
+    except UnavailableError as error:
+        outcomes = [error] * len(jobs)
+    return list(zip(jobs, outcomes, strict=True))
+
+
+class Service:
+    """The use cases. Every answer is a frozen value, every refusal one of this module's exceptions."""
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        queue: Queue,
+        artifacts: Artifacts,
+        intake: Batcher[Job, Record],
+        validator: Validator,
+        changes: Changes,
+        held: Held,
+        max_backlog: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._jobs = jobs
+        self._queue = queue
+        self._artifacts = artifacts
+        self._intake = intake
+        self._validator = validator
+        self._changes = changes
+        self._held = held
+        self._max_backlog = max_backlog
+        self._clock = clock
+        self._backlog = 0
+
+    async def submit(self, submission: Submission) -> Record:
+        """Accept a job durably.
+
+        Raises InvalidSubmissionError, BusyError, KeyReusedError, or UnavailableError when it can't be queued.
+        """
+        problems = self._validator.check(submission.report_type, submission.parameters)
+        if submission.callback_url is not None:
+            problems += self._validator.check_callback(submission.callback_url)
+        if problems:
+            raise InvalidSubmissionError(problems)
+        if self._backlog >= self._max_backlog:
+            raise BusyError(retry_after_seconds=5.0)
+        job = Job(
+            task_id=_task_id(submission),
+            report_type=submission.report_type,
+            parameters=submission.parameters,
+            user_id=submission.user_id,
+            submitted_at=self._clock(),
+            callback_url=submission.callback_url,
+        )
+        record = await self._intake.submit(job)
+        if not _same_request(record.job, job):
+            raise KeyReusedError
+        self._backlog += 1
+        log.info("job.accepted", taskId=job.task_id, reportType=job.report_type, userId=job.user_id)
+        return record
+
+    async def watch_backlog(self, interval_seconds: float = 1.0) -> None:
+        """Keep the backlog figure fresh. Between two looks, every acceptance counts."""
+        while True:
+            try:
+                self._backlog = (await self._queue.depth()).backlog
+            except UnavailableError as error:
+                log.warning("queue.depth_unknown", error=str(error))
+            await trio.sleep(interval_seconds)
+
+    async def get(self, task_id: str, wait_seconds: float = 0.0) -> Record:
+        """The job as it is now, or as it is when it reaches a terminal state within ``wait_seconds``."""
+        deadline = trio.current_time() + min(wait_seconds, MAX_WAIT_SECONDS)
+        while True:
+            record = await self._jobs.get(task_id)
+            if record is None:
+                raise NotFoundError
+            remaining = deadline - trio.current_time()
+            if record.state in TERMINAL or remaining <= 0:
+                return record
+            await self._changes.wait(task_id, min(remaining, LOOK_AGAIN_SECONDS))
+
+    async def attempts(self, task_id: str) -> list[Attempt]:
+        return await self._jobs.attempts(task_id)
+
+    async def search(
+        self, wanted: JobFilter, limit: int, before: tuple[float, str] | None = None
+    ) -> list[Record]:
+        return await self._jobs.search(wanted, limit, before)
+
+    async def pdf(self, task_id: str) -> tuple[Record, Path | str]:
+        """The record and where its PDF is. Raises NotFoundError, NotFinishedError or GoneError."""
+        record = await self.get(task_id)
+        if record.state is not State.SUCCEEDED or record.pdf is None:
+            raise NotFinishedError(record.state)
+        where = None if record.pdf.purged else await self._artifacts.locate(record.job)
+        if where is None:
+            raise GoneError
+        return record, where
+
+    async def cancel(self, task_id: str) -> Record:
+        """Cancel a job that is not finished. Raises NotFoundError, or IllegalTransitionError when it is."""
+        settlement = Settlement(task_id, Event.CANCELLED, self._clock())
+        state = await self._jobs.settle(settlement)
+        record = await self.get(task_id)
+        if state is None and record.state is not State.CANCELLED:
+            raise IllegalTransitionError(record.state, Event.CANCELLED)
+        self._held.cancel(task_id)
+        self._changes.notify(task_id)
+        log.info("job.cancelled", taskId=task_id, reportType=record.job.report_type)
+        return record
+
+    async def retry(self, task_id: str) -> Record:
+        """Put a quarantined job back with a fresh set of attempts.
+
+        Raises NotFoundError, IllegalTransitionError, or UnavailableError; in the last case the sweep of
+        unconfirmed jobs sends the message when the queue is back.
+        """
+        record = await self._jobs.revive(task_id, self._clock())
+        if record is None:
+            current = await self.get(task_id)
+            raise IllegalTransitionError(current.state, Event.REVIVED)
+        for _, error in await send_jobs(self._queue, [record.job]):
+            if error is not None:
+                raise error
+        await self._jobs.confirm([task_id])
+        self._changes.notify(task_id)
+        log.info("job.revived", taskId=task_id, reportType=record.job.report_type)
+        return record
+
+
+def _task_id(submission: Submission) -> str:
+    """Random, or derived from user and key: then the primary key itself makes a repetition harmless."""
+    if submission.idempotency_key is None:
+        return str(uuid.uuid4())
+    return str(uuid.uuid5(IDEMPOTENCY_NAMESPACE, f"{submission.user_id}\n{submission.idempotency_key}"))
+
+
+def _same_request(one: Job, other: Job) -> bool:
+    return replace(one, submitted_at=other.submitted_at) == other

@@ -1,0 +1,282 @@
+"""One message, from receipt to settlement. The order of its steps is what keeps the promises:
+
+attempt recorded → rendered → PDF stored → success recorded → message deleted. Whatever is cut off in between is
+found by whoever receives the message next, and every step may safely be done twice.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+import structlog
+import trio
+
+from reportd.changes import Changes
+from reportd.core.faults import Fault, FaultError, FaultKind
+from reportd.core.job import BadMessageError, Job, from_message, to_message
+from reportd.core.retry import GiveUp, RetryPolicy, Tally, after_fault, needs_solitude
+from reportd.core.transitions import TERMINAL, Event, State
+from reportd.held import Held, Hold, Recall
+from reportd.patience import patiently
+from reportd.ports import (
+    Artifacts,
+    Jobs,
+    Outgoing,
+    Pdf,
+    Queue,
+    Received,
+    Refused,
+    Renderer,
+    RenderRequest,
+    Settlement,
+    Started,
+    UnavailableError,
+)
+from reportd.service import FieldProblem
+
+log = structlog.get_logger()
+
+SETTLE_SECONDS = 5.0
+"""How long giving a message back may take when its work was called off; then its visibility ends by itself."""
+
+STORE_PATIENCE_SECONDS = 60.0
+"""How long a rendered PDF waits for its store before the slot in the line goes to another job."""
+
+
+class Types(Protocol):
+    """The report types: what the worker needs of the catalogue."""
+
+    def check(self, report_type: str, parameters: object) -> list[FieldProblem]: ...
+
+    def request(self, job: Job, *, alone: bool) -> RenderRequest: ...
+
+
+class Worker:
+    """Handles messages, any number at a time."""
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        queue: Queue,
+        dead: Queue,
+        artifacts: Artifacts,
+        renderer: Renderer,
+        types: Types,
+        held: Held,
+        changes: Changes,
+        policy: RetryPolicy,
+        node: str,
+        clock: Callable[[], float] = time.time,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._jobs = jobs
+        self._queue = queue
+        self._dead = dead
+        self._artifacts = artifacts
+        self._renderer = renderer
+        self._types = types
+        self._held = held
+        self._changes = changes
+        self._policy = policy
+        self._node = node
+        self._clock = clock
+        self._chance = chance
+
+    async def handle(self, message: Received) -> None:
+        """Settle a message, or leave it to be delivered again; never raises for what is wrong with a job."""
+        try:
+            job = from_message(message.body)
+        except BadMessageError as error:
+            await self._dead_letter_message(message, error)
+            return
+        if hold := self._held.get(job.task_id):
+            # Its visibility had ended while we work on it. The newer receipt is the one that counts.
+            hold.receipt = message.receipt
+            return
+        hold = Hold(job.task_id, message.receipt)
+        self._held.add(hold)
+        # The context is the task's own, so these stay with this job's lines.
+        structlog.contextvars.bind_contextvars(
+            taskId=job.task_id, reportType=job.report_type, userId=job.user_id
+        )
+        started: list[Started] = []
+        try:
+            with hold.scope:
+                await self._work(job, hold, started)
+            if hold.recalled is not None:
+                await self._give_back(job, hold, started)
+        finally:
+            self._held.remove(hold)
+
+    async def _work(self, job: Job, hold: Hold, started: list[Started]) -> None:
+        if fault := self._unfit(job):
+            await patiently(lambda: self._jobs.add([job]))
+            await self._dead_letter(job, hold, fault, None)
+            return
+        start = await patiently(lambda: self._jobs.start(job, self._node, self._clock()))
+        if isinstance(start, Refused):
+            await self._refused(job, hold, start)
+            return
+        started.append(start)
+        tally = start.record.tally
+        log.info("job.started", attempt=tally.attempts, alone=needs_solitude(tally))
+        begun = trio.current_time()
+        try:
+            pdf = await self._render(job, tally)
+            rendered_seconds = round(trio.current_time() - begun, 3)
+            try:
+                await self._store(job, pdf)
+            finally:
+                pdf.discard()
+        except FaultError as error:
+            await self._failed(job, hold, start, error.fault)
+            return
+        settlement = Settlement(
+            job.task_id, Event.SUCCEEDED, self._clock(), attempt_id=start.attempt_id, pdf=pdf.info
+        )
+        state = await patiently(lambda: self._jobs.settle(settlement))
+        if state is None:
+            await self._finished_by_other(job)
+        else:
+            log.info("job.succeeded", seconds=rendered_seconds, bytes=pdf.size_bytes)
+        self._changes.notify(job.task_id)
+        await self._delete(hold)
+
+    def _unfit(self, job: Job) -> Fault | None:
+        """Outside producers are not checked at the door, so everybody is checked here."""
+        problems = self._types.check(job.report_type, job.parameters)
+        if not problems:
+            return None
+        detail = "; ".join(f"{p.pointer}: {p.detail}" for p in problems)
+        unknown = problems[0].pointer == "/reportType"
+        return Fault(FaultKind.UNKNOWN_REPORT_TYPE if unknown else FaultKind.INVALID_PARAMETERS, detail)
+
+    async def _render(self, job: Job, tally: Tally) -> Pdf:
+        alone = needs_solitude(tally)
+        try:
+            request = await trio.to_thread.run_sync(lambda: self._types.request(job, alone=alone))
+            return await self._renderer.render(request)
+        except FaultError:
+            raise
+        except Exception as error:
+            log.exception("job.internal_error")
+            raise FaultError(FaultKind.INTERNAL, f"{type(error).__name__} in the daemon; see its log") from error
+
+    async def _store(self, job: Job, pdf: Pdf) -> None:
+        with trio.move_on_after(STORE_PATIENCE_SECONDS):
+            await patiently(lambda: self._artifacts.put(job, pdf))
+            return
+        raise FaultError(FaultKind.STORE_UNAVAILABLE, f"no PDF could be stored for {STORE_PATIENCE_SECONDS:g} s")
+
+    # --- what does not succeed ------------------------------------------------------------------------------
+
+    async def _failed(self, job: Job, hold: Hold, start: Started, fault: Fault) -> None:
+        nature = fault.nature
+        before = start.record.tally
+        tally = replace(
+            before,
+            losses=before.losses + nature.loss,
+            unharmed=before.unharmed + (not nature.counts),
+        )
+        verdict = after_fault(fault, tally, self._policy, self._chance())
+        log.warning("job.failed", kind=fault.kind, detail=fault.detail, attempt=tally.attempts)
+        if isinstance(verdict, GiveUp):
+            log.error("job.dead_lettered", kind=fault.kind, reason=verdict.reason)
+            await self._dead_letter(job, hold, fault, start)
+            return
+        settlement = Settlement(
+            job.task_id,
+            Event.RETRIED,
+            self._clock(),
+            attempt_id=start.attempt_id,
+            fault=fault,
+            counted=nature.counts,
+            loss=nature.loss,
+        )
+        await patiently(lambda: self._jobs.settle(settlement))
+        self._changes.notify(job.task_id)
+        log.info("job.retry_scheduled", delaySeconds=round(verdict.delay_seconds, 3))
+        await patiently(lambda: self._queue.set_visibility([(hold.receipt, verdict.delay_seconds)]))
+
+    async def _refused(self, job: Job, hold: Hold, refused: Refused) -> None:
+        if refused.fault is not None:
+            log.error("job.dead_lettered", kind=refused.fault.kind, reason=refused.fault.detail)
+            await self._dead_letter(job, hold, refused.fault, None)
+            return
+        if refused.record.state is State.DEAD_LETTERED:
+            # Recorded as dead-lettered, but the daemon may have died before it sent the dead letter.
+            await self._send_dead_letter(job, refused.record.error)
+        log.info("job.already_settled", state=refused.record.state)
+        await self._delete(hold)
+
+    async def _finished_by_other(self, job: Job) -> None:
+        """Cancelled while it was being stored, or finished by another delivery of the same message."""
+        record = await patiently(lambda: self._jobs.get(job.task_id))
+        if record is not None and record.state in TERMINAL and record.state is not State.SUCCEEDED:
+            await patiently(lambda: self._artifacts.remove(job.task_id))
+        log.info("job.superseded", state=record.state if record else "gone")
+
+    async def _dead_letter(self, job: Job, hold: Hold, fault: Fault, start: Started | None) -> None:
+        """Record first, then send, then delete: cut off anywhere, the next delivery completes it."""
+        settlement = Settlement(
+            job.task_id,
+            Event.DEAD_LETTERED,
+            self._clock(),
+            attempt_id=start.attempt_id if start else None,
+            fault=fault,
+            counted=fault.nature.counts,
+            loss=fault.nature.loss and start is not None,
+        )
+        if await patiently(lambda: self._jobs.settle(settlement)) is not None:
+            await self._send_dead_letter(job, fault)
+        self._changes.notify(job.task_id)
+        await self._delete(hold)
+
+    async def _send_dead_letter(self, job: Job, fault: Fault | None) -> None:
+        attributes = {"kind": str(fault.kind), "reason": fault.detail[:1000]} if fault else {}
+        letter = Outgoing(to_message(job), job.task_id, job.report_type, job.user_id, attributes=attributes)
+        await self._send(letter)
+
+    async def _send(self, letter: Outgoing) -> None:
+        async def send() -> None:
+            for error in await self._dead.send([letter]):
+                if error is not None:
+                    raise error
+
+        await patiently(send)
+
+    async def _dead_letter_message(self, message: Received, error: BadMessageError) -> None:
+        """What is no job goes to the dead-letter queue as it came, with the reason."""
+        log.error("message.malformed", detail=error.fault.detail, taskId=error.task_id)
+        attributes = {"kind": str(error.fault.kind), "reason": error.fault.detail[:1000]}
+        await self._send(Outgoing(message.body, error.task_id or "", "", "", attributes=attributes))
+        await patiently(lambda: self._queue.delete([message.receipt]))
+
+    async def _give_back(self, job: Job, hold: Hold, started: list[Started]) -> None:
+        """The work was called off, which is nobody's failure (I7): no attempt is used."""
+        log.info("job.called_off", why=hold.recalled)
+        with trio.CancelScope(shield=True), trio.move_on_after(SETTLE_SECONDS):
+            if hold.recalled is Recall.CANCELLED:
+                await self._artifacts.remove(job.task_id)
+                await self._delete(hold)
+                return
+            if started:
+                settlement = Settlement(
+                    job.task_id,
+                    Event.RELEASED,
+                    self._clock(),
+                    attempt_id=started[0].attempt_id,
+                    counted=False,
+                )
+                await patiently(lambda: self._jobs.settle(settlement))
+            if hold.recalled is Recall.DRAINED:
+                try:
+                    await self._queue.set_visibility([(hold.receipt, 0.0)])
+                except UnavailableError as error:
+                    log.warning("message.not_released", error=str(error))
+
+    async def _delete(self, hold: Hold) -> None:
+        await patiently(lambda: self._queue.delete([hold.receipt]))
