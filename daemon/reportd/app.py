@@ -10,12 +10,10 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Any
 
-import reportd_web
 import structlog
 import trio
-from reportd_web.app import Face, create_app
-from reportd_web.server import serve
 
+import reportd_web
 from reportd.adapters.chromium import ChromiumSettings, open_launcher
 from reportd.adapters.files import FileArtifacts
 from reportd.adapters.sql.database import Database, open_database
@@ -35,6 +33,8 @@ from reportd.pool import Pool, PoolSettings, open_pool
 from reportd.ports import Jobs, Queue, UnavailableError
 from reportd.service import Intake, Service
 from reportd.worker import Worker
+from reportd_web.app import Face, create_app
+from reportd_web.server import serve
 
 log = structlog.get_logger()
 
@@ -129,9 +129,7 @@ async def run(
 class Status:
     """What the daemon says of itself."""
 
-    def __init__(
-        self, jobs: Jobs, queue: Queue, pool: Pool, held: Held, stop: trio.Event, node: str
-    ) -> None:
+    def __init__(self, jobs: Jobs, queue: Queue, pool: Pool, held: Held, stop: trio.Event, node: str) -> None:
         self._jobs = jobs
         self._queue = queue
         self._pool = pool

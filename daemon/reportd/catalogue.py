@@ -69,13 +69,13 @@ class Catalogue:
             isolation=report.isolation or config.pool.isolation,
         )
 
-    def _schema(self, name: str, report: ReportType) -> Mapping[str, Any] | None:
+    def _schema(self, name: str, report: ReportType) -> dict[str, Any] | None:
         if not report.parameters_schema:
             return None
         key = f"reports.{name}.parameters_schema"
         path = self._find(key, report.parameters_schema)
         try:
-            schema: Mapping[str, Any] = orjson.loads(path.read_bytes())
+            schema: dict[str, Any] = orjson.loads(path.read_bytes())
             jsonschema_rs.validator_for(schema, validate_formats=True)
         except (orjson.JSONDecodeError, jsonschema_rs.ValidationError, ValueError) as error:
             raise CatalogueError(f"{key}: {path} is not a JSON Schema: {error}") from error

@@ -151,9 +151,7 @@ def submit(options: argparse.Namespace) -> int:
     request = {"reportType": options.type, "parameters": parameters, "userId": options.user}
     try:
         with httpx.Client(base_url=options.url, timeout=60, trust_env=False) as client:
-            answer = client.post(
-                "/reports/generate-async", json=request, headers={"Idempotency-Key": str(uuid4())}
-            )
+            answer = client.post("/reports/generate-async", json=request, headers={"Idempotency-Key": str(uuid4())})
             if answer.status_code != httpx.codes.ACCEPTED:
                 return _refused(answer)
             task_id = answer.json()["taskId"]
@@ -210,7 +208,10 @@ def _finish(client: Any, report: dict[str, Any], output: Path | None) -> int:
         _say(f"reportd: {report['state']}" + (f", {error['kind']}: {error['detail']}" if error else ""))
         return 1
     if output is not None:
-        with client.stream("GET", report["pdf"]["url"], follow_redirects=True) as answer, output.open("wb") as file:
+        with (
+            client.stream("GET", report["pdf"]["url"], follow_redirects=True) as answer,
+            output.open("wb") as file,
+        ):
             answer.raise_for_status()
             for piece in answer.iter_bytes():
                 file.write(piece)

@@ -35,6 +35,7 @@ class Held:
 
     def __init__(self) -> None:
         self._holds: dict[str, Hold] = {}
+        self._emptied = trio.Event()
 
     def __len__(self) -> int:
         return len(self._holds)
@@ -51,6 +52,14 @@ class Held:
     def remove(self, hold: Hold) -> None:
         if self._holds.get(hold.task_id) is hold:
             del self._holds[hold.task_id]
+        if not self._holds:
+            self._emptied.set()
+            self._emptied = trio.Event()
+
+    async def wait_empty(self) -> None:
+        """Until nothing is held."""
+        while self._holds:
+            await self._emptied.wait()
 
     def cancel(self, task_id: str) -> None:
         """The user cancelled it: stop rendering at once."""

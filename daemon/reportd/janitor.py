@@ -13,7 +13,7 @@ from reportd.changes import Changes
 from reportd.core.job import BadMessageError, from_message
 from reportd.core.transitions import Event, State
 from reportd.ports import Artifacts, Jobs, Queue, Received, Settlement, UnavailableError
-from reportd.service import send_jobs
+from reportd.service import send_job, send_jobs
 
 log = structlog.get_logger()
 
@@ -87,9 +87,7 @@ class Janitor:
             # Nobody has given it up, so the queue's own redrive took it away (I3). If a message of it is still
             # in the queue, a second one does no harm (I6).
             bound.warning("dead_letter.requeued", state=record.state)
-            for _, error in await send_jobs(self._queue, [record.job]):
-                if error is not None:
-                    raise error
+            await send_job(self._queue, record.job)
         elif record.state is State.DEAD_LETTERED:
             settlement = Settlement(job.task_id, Event.QUARANTINED, self._clock(), fault=record.error)
             await self._jobs.settle(settlement)
@@ -103,7 +101,7 @@ class Janitor:
         """Jobs that were written, but whose message may never have been sent."""
         records = await self._jobs.unconfirmed(self._clock() - UNCONFIRMED_SECONDS, limit=100)
         outcomes = await send_jobs(self._queue, [record.job for record in records])
-        sent = [job.task_id for job, error in outcomes if error is None]
+        sent = [job.task_id for job, problem in outcomes if problem is None]
         if sent:
             log.warning("jobs.sent_late", count=len(sent))
             await self._jobs.confirm(sent)

@@ -6,7 +6,7 @@ import structlog
 import trio
 
 from reportd.held import Held, Recall
-from reportd.ports import Queue, Received, ReceiptLostError, UnavailableError
+from reportd.ports import Queue, ReceiptLostError, Received, UnavailableError
 
 log = structlog.get_logger()
 
@@ -106,9 +106,7 @@ async def keep_invisible(queue: Queue, held: Held) -> None:
 async def drain(held: Held, drain_seconds: float) -> None:
     """Let running jobs finish within ``drain_seconds``; call off what is left."""
     with trio.move_on_after(drain_seconds):
-        while len(held):
-            await trio.sleep(0.05)
+        await held.wait_empty()
     for hold in held.all():
         hold.recall(Recall.DRAINED)
-    while len(held):
-        await trio.sleep(0.01)
+    await held.wait_empty()

@@ -130,7 +130,8 @@ class Pool:
             limit = f"{request.timeout_seconds:g} s"
             if not lent:
                 raise FaultError(
-                    FaultKind.BROWSER_UNAVAILABLE, f"no page was free within {limit}; {self._trouble}".rstrip("; ")
+                    FaultKind.BROWSER_UNAVAILABLE,
+                    f"no page was free within {limit}; {self._trouble}".rstrip("; "),
                 ) from None
             raise FaultError(FaultKind.TIMEOUT, f"not done within {limit}, while {lent[0].doing}") from None
 
@@ -200,7 +201,7 @@ class Pool:
             except BrowserError as error:
                 self._trouble = str(error)
                 delay = min(MAX_RESTART_DELAY_SECONDS, max(0.5, delay * 2))
-                log.error("browser.start_failed", error=str(error), retryInSeconds=delay)
+                log.warning("browser.start_failed", error=str(error), retryInSeconds=delay)
 
     async def _keep_browser(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         async with self._launcher.launch() as browser:
@@ -239,9 +240,7 @@ class Pool:
         others = (k for k in self._keepers if k is not keeper and not k.retire.is_set())
         return sum(not k.browser.died.is_set() for k in others) >= self._settings.browsers
 
-    async def _keep_slot(
-        self, keeper: _Keeper, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def _keep_slot(self, keeper: _Keeper, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         while True:
             try:
                 async with keeper.browser.page() as page:

@@ -74,9 +74,7 @@ class Queue(Protocol):
 
     async def send(self, messages: Sequence[Outgoing]) -> list[Exception | None]: ...
 
-    async def receive(
-        self, limit: int, wait_seconds: float, skip: Collection[str] = ()
-    ) -> list[Received]:
+    async def receive(self, limit: int, wait_seconds: float, skip: Collection[str] = ()) -> list[Received]:
         """Up to ``limit`` messages, as soon as there is one; empty after ``wait_seconds``.
 
         ``skip``: report types that may stay where they are. A queue that can't skip ignores it.
@@ -206,9 +204,7 @@ class Jobs(Protocol):
 
     async def attempts(self, task_id: str) -> list[Attempt]: ...
 
-    async def search(
-        self, wanted: JobFilter, limit: int, before: tuple[float, str] | None = None
-    ) -> list[Record]:
+    async def search(self, wanted: JobFilter, limit: int, before: tuple[float, str] | None = None) -> list[Record]:
         """Newest first, below the ``(submitted_at, task_id)`` of the last one seen."""
         ...
 
@@ -220,7 +216,7 @@ class Jobs(Protocol):
         """Apply one; the new state, or None when the job's state did not allow it (nothing changed then)."""
         ...
 
-    async def revive(self, task_id: str, at: float) -> Record | None:
+    async def revive(self, task_id: str) -> Record | None:
         """Put a quarantined job back with a fresh tally; None when it is not quarantined."""
         ...
 

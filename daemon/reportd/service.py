@@ -53,19 +53,24 @@ class InvalidSubmissionError(Exception):
 
 
 class BusyError(Exception):
-    """The backlog is full; try again after ``retry_after_seconds``."""
+    """The backlog is full; the same call will work later."""
 
-    def __init__(self, retry_after_seconds: float) -> None:
+    def __init__(self) -> None:
         super().__init__("the backlog is full")
-        self.retry_after_seconds = retry_after_seconds
 
 
 class KeyReusedError(Exception):
     """The same Idempotency-Key came with a different request."""
 
+    def __init__(self) -> None:
+        super().__init__("this Idempotency-Key was used by the same user for a different request")
+
 
 class NotFoundError(Exception):
     """There is no such job."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no such report")
 
 
 class NotFinishedError(Exception):
@@ -78,6 +83,9 @@ class NotFinishedError(Exception):
 
 class GoneError(Exception):
     """The PDF is past its retention."""
+
+    def __init__(self) -> None:
+        super().__init__("the PDF is past its retention")
 
 
 class Validator(Protocol):
@@ -134,6 +142,13 @@ async def send_jobs(queue: Queue, jobs: Sequence[Job]) -> list[tuple[Job, Except
     return list(zip(jobs, outcomes, strict=True))
 
 
+async def send_job(queue: Queue, job: Job) -> None:
+    """Send one job's message, or raise why it could not be sent."""
+    for _, error in await send_jobs(queue, [job]):
+        if error is not None:
+            raise error
+
+
 class Service:
     """The use cases. Every answer is a frozen value, every refusal one of this module's exceptions."""
 
@@ -172,7 +187,7 @@ class Service:
         if problems:
             raise InvalidSubmissionError(problems)
         if self._backlog >= self._max_backlog:
-            raise BusyError(retry_after_seconds=5.0)
+            raise BusyError
         job = Job(
             task_id=_task_id(submission),
             report_type=submission.report_type,
@@ -212,9 +227,7 @@ class Service:
     async def attempts(self, task_id: str) -> list[Attempt]:
         return await self._jobs.attempts(task_id)
 
-    async def search(
-        self, wanted: JobFilter, limit: int, before: tuple[float, str] | None = None
-    ) -> list[Record]:
+    async def search(self, wanted: JobFilter, limit: int, before: tuple[float, str] | None = None) -> list[Record]:
         return await self._jobs.search(wanted, limit, before)
 
     async def pdf(self, task_id: str) -> tuple[Record, Path | str]:
@@ -245,13 +258,11 @@ class Service:
         Raises NotFoundError, IllegalTransitionError, or UnavailableError; in the last case the sweep of
         unconfirmed jobs sends the message when the queue is back.
         """
-        record = await self._jobs.revive(task_id, self._clock())
+        record = await self._jobs.revive(task_id)
         if record is None:
             current = await self.get(task_id)
             raise IllegalTransitionError(current.state, Event.REVIVED)
-        for _, error in await send_jobs(self._queue, [record.job]):
-            if error is not None:
-                raise error
+        await send_job(self._queue, record.job)
         await self._jobs.confirm([task_id])
         self._changes.notify(task_id)
         log.info("job.revived", taskId=task_id, reportType=record.job.report_type)

@@ -6,9 +6,9 @@ found by whoever receives the message next, and every step may safely be done tw
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 import trio
@@ -48,7 +48,7 @@ STORE_PATIENCE_SECONDS = 60.0
 class Types(Protocol):
     """The report types: what the worker needs of the catalogue."""
 
-    def check(self, report_type: str, parameters: object) -> list[FieldProblem]: ...
+    def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]: ...
 
     def request(self, job: Job, *, alone: bool) -> RenderRequest: ...
 
@@ -99,9 +99,7 @@ class Worker:
         hold = Hold(job.task_id, message.receipt)
         self._held.add(hold)
         # The context is the task's own, so these stay with this job's lines.
-        structlog.contextvars.bind_contextvars(
-            taskId=job.task_id, reportType=job.report_type, userId=job.user_id
-        )
+        structlog.contextvars.bind_contextvars(taskId=job.task_id, reportType=job.report_type, userId=job.user_id)
         started: list[Started] = []
         try:
             with hold.scope:
@@ -134,9 +132,7 @@ class Worker:
         except FaultError as error:
             await self._failed(job, hold, start, error.fault)
             return
-        settlement = Settlement(
-            job.task_id, Event.SUCCEEDED, self._clock(), attempt_id=start.attempt_id, pdf=pdf.info
-        )
+        settlement = Settlement(job.task_id, Event.SUCCEEDED, self._clock(), attempt_id=start.attempt_id, pdf=pdf.info)
         state = await patiently(lambda: self._jobs.settle(settlement))
         if state is None:
             await self._finished_by_other(job)

@@ -1,6 +1,5 @@
 """The ``/reports`` calls. Parsing is in ``wire``, errors in ``problems``, every decision in the service."""
 
-import math
 from http import HTTPStatus
 from typing import Any
 
@@ -9,7 +8,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 
-from reportd.core.job import canonical_uuid
+from reportd.core.job import canonical_uuid, timestamp
 from reportd.core.transitions import IllegalTransitionError
 from reportd.ports import UnavailableError
 from reportd.service import (
@@ -26,6 +25,16 @@ from reportd_web.problems import ProblemError, invalid
 
 RETRY_SECONDS = 5
 
+_REFUSALS: tuple[tuple[type[Exception], HTTPStatus, int], ...] = (
+    (KeyReusedError, HTTPStatus.UNPROCESSABLE_ENTITY, 0),
+    (BusyError, HTTPStatus.TOO_MANY_REQUESTS, RETRY_SECONDS),
+    (UnavailableError, HTTPStatus.SERVICE_UNAVAILABLE, RETRY_SECONDS),
+    (NotFoundError, HTTPStatus.NOT_FOUND, 0),
+    (GoneError, HTTPStatus.GONE, 0),
+    (NotFinishedError, HTTPStatus.CONFLICT, 0),
+    (IllegalTransitionError, HTTPStatus.CONFLICT, 0),
+)
+
 
 def json(document: Any, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None) -> Response:
     return Response(
@@ -38,24 +47,12 @@ def json(document: Any, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, s
 
 def problem_for(error: Exception) -> ProblemError | None:
     """What the service's refusals mean in HTTP."""
-    match error:
-        case InvalidSubmissionError():
-            return invalid(*error.problems)
-        case KeyReusedError():
-            detail = "this Idempotency-Key was used by the same user for a different request"
-            return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
-        case BusyError():
-            wait = {"Retry-After": str(math.ceil(error.retry_after_seconds))}
-            return ProblemError(HTTPStatus.TOO_MANY_REQUESTS, str(error), headers=wait)
-        case UnavailableError():
-            wait = {"Retry-After": str(RETRY_SECONDS)}
-            return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers=wait)
-        case NotFoundError():
-            return ProblemError(HTTPStatus.NOT_FOUND, "there is no such report")
-        case GoneError():
-            return ProblemError(HTTPStatus.GONE, "the PDF is past its retention")
-        case NotFinishedError() | IllegalTransitionError():
-            return ProblemError(HTTPStatus.CONFLICT, str(error))
+    if isinstance(error, InvalidSubmissionError):
+        return invalid(*error.problems)
+    for kind, status, retry_seconds in _REFUSALS:
+        if isinstance(error, kind):
+            headers = {"Retry-After": str(retry_seconds)} if retry_seconds else {}
+            return ProblemError(status, str(error), headers=headers)
     return None
 
 
@@ -90,7 +87,7 @@ def reports(service: Service, max_body_bytes: int) -> APIRouter:
         if isinstance(where, str):
             return RedirectResponse(where, HTTPStatus.FOUND, {"Cache-Control": "no-store"})
         job = record.job
-        day = wire.timestamp(job.submitted_at)[:10]
+        day = timestamp(job.submitted_at)[:10]
         headers = {"ETag": f'"{record.pdf.sha256}"', "Cache-Control": "private"} if record.pdf else {}
         return FileResponse(
             where,

@@ -36,7 +36,11 @@ def document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
         _query("limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
         _query("cursor", {"type": "string"}),
     ]
-    key = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"}}
+    key = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    }
     accepted: Json = {
         "type": "object",
         "required": ["message", "taskId"],
@@ -53,7 +57,10 @@ def document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
     one: Json = {"$ref": "#/components/schemas/Report"}
     pdf: Json = {"description": "the PDF", "content": {"application/pdf": {}}}
     submit = _call("Submit a report", 202, accepted, (400, 403, 413, 415, 422, 429, 503), [key])
-    submit["requestBody"] = {"required": True, "content": {"application/json": {"schema": _submission(schemas)}}}
+    submit["requestBody"] = {
+        "required": True,
+        "content": {"application/json": {"schema": _submission(schemas)}},
+    }
     submit["responses"]["202"]["headers"] = {"Location": {"schema": {"type": "string"}}}
     get_pdf = _call("The PDF", 200, {}, (404, 409, 410, 416, 503), [task])
     get_pdf["responses"] |= {"200": pdf, "206": pdf, "302": {"description": "where the PDF is"}}
@@ -138,7 +145,13 @@ def _report() -> Json:
 def _problem() -> Json:
     text: Json = {"type": "string"}
     errors = {"type": "array", "items": _object({"pointer": text, "detail": text})}
-    properties: Json = {"type": text, "title": text, "status": {"type": "integer"}, "detail": text, "instance": text}
+    properties: Json = {
+        "type": text,
+        "title": text,
+        "status": {"type": "integer"},
+        "detail": text,
+        "instance": text,
+    }
     return {"type": "object", "required": list(properties), "properties": {**properties, "errors": errors}}
 
 

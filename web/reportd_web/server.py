@@ -27,7 +27,5 @@ async def serve(
         task_status.started(urls[0].replace("localhost", "127.0.0.1"))
 
 
-async def _serve(
-    app: ASGIApp, config: Config, stop: trio.Event, task_status: trio.TaskStatus[list[str]]
-) -> None:
+async def _serve(app: ASGIApp, config: Config, stop: trio.Event, task_status: trio.TaskStatus[list[str]]) -> None:
     await hypercorn.trio.serve(app, config, shutdown_trigger=stop.wait, task_status=task_status)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import math
 import re
 import struct
 from collections.abc import Mapping
@@ -27,9 +28,7 @@ async def read_submission(request: Request, max_body_bytes: int) -> Submission:
     """Raises ProblemError: 400, 413, 415 or 422."""
     key = request.headers.get("idempotency-key")
     if key is not None and not _KEY.fullmatch(key):
-        raise ProblemError(
-            HTTPStatus.BAD_REQUEST, "Idempotency-Key must be 1 to 255 visible ASCII characters"
-        )
+        raise ProblemError(HTTPStatus.BAD_REQUEST, "Idempotency-Key must be 1 to 255 visible ASCII characters")
     media_type, _, parameters = request.headers.get("content-type", "").partition(";")
     charset = parameters.strip().lower().removeprefix("charset=").strip('"')
     if media_type.strip().lower() != "application/json" or charset not in ("", "utf-8"):
@@ -131,9 +130,7 @@ def list_query(query: Mapping[str, str]) -> tuple[JobFilter, int, tuple[float, s
             problems.append(FieldProblem("/cursor", "must be a nextCursor of an earlier answer"))
     if problems:
         raise invalid(*problems)
-    wanted = JobFilter(
-        None if state is None else State(state), query.get("reportType"), canonical_uuid(user_id)
-    )
+    wanted = JobFilter(None if state is None else State(state), query.get("reportType"), canonical_uuid(user_id))
     return wanted, int(limit), before
 
 
@@ -149,7 +146,7 @@ def _before(text: str) -> tuple[float, str] | None:
         task_id = canonical_uuid(packed[8:].decode())
     except (binascii.Error, struct.error, ValueError):
         return None
-    return None if task_id is None or submitted_at != submitted_at else (submitted_at, task_id)
+    return None if task_id is None or math.isnan(submitted_at) else (submitted_at, task_id)
 
 
 def only(query: Mapping[str, str], known: frozenset[str]) -> None:

@@ -1,16 +1,17 @@
 """The only way out of a browser slot: a SOCKS5 proxy (RFC 1928) that judges every connection (I10).
 
-The slot's browser context is told to use it for everything, so Chromium resolves no name itself. Each request is
-judged by name, resolved once, judged again by address, and connected to an address so judged. A slot opens one for
-its lifetime and says with ``use`` whose job is in it. It asks for no password: whoever may open a connection to
-127.0.0.1 could have reached the same hosts without it.
+The slot's browser context is told to use it for everything, so Chromium resolves no name itself. Each request
+is judged by name, resolved once, judged again by address, and connected to an address so judged. A slot opens
+one for its lifetime and says with ``use`` whose job is in it. It asks for no password: whoever may open a
+connection to 127.0.0.1 could have reached the same hosts without it.
 """
 
 import errno
+import math
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
@@ -18,7 +19,7 @@ import structlog
 import trio
 
 from reportd.background import open_background
-from reportd.core.network import Address, NetworkRule
+from reportd.core.network import Address, NetworkRule, normal_host, plain_address
 
 HANDSHAKE_SECONDS = 10.0
 CONNECT_SECONDS = 10.0
@@ -68,10 +69,10 @@ class Egress:
         self._job = _Job(max_bytes=0)
 
     def use(self, rule: NetworkRule | None, max_bytes: int) -> None:
-        """From now on a job with this rule is in the slot; None allows nothing. Counts and notes start afresh.
+        """From now on a job with this rule is in the slot; None allows nothing. Counts and notes start anew.
 
-        Connections made under another rule are cut. Under an equal one they stay, which spares the next job of
-        the type its handshakes: go from job to job without a ``use(None, …)`` between.
+        Connections made under another rule are cut. Under an equal one they stay, which spares the next job
+        of the type its handshakes, if there is no ``use(None, …)`` between the two.
         """
         if rule != self._rule:
             self._cut()
@@ -104,22 +105,19 @@ class Egress:
             self._connections.add(scope)
             try:
                 await self._converse(client)
-            except (OSError, trio.BrokenResourceError):
-                _reset(client)
-            except Exception:
+            except* (OSError, trio.BrokenResourceError):
+                pass  # either side was reset or has gone away
+            except* Exception:  # noqa: BLE001 - logged, and the connection ends
                 # The nursery around us is the slot's: a fault here must cost one connection, not the daemon.
-                _log.exception("egress_connection_failed")
-                _reset(client)
+                _log.exception("egress.connection_failed")
             finally:
                 self._connections.discard(scope)
-        if scope.cancelled_caught:
-            # A clean end would pass for the end of a body without Content-Length.
-            _reset(client)
 
     async def _converse(self, client: trio.SocketStream) -> None:
-        with trio.move_on_after(HANDSHAKE_SECONDS) as handshake:
+        request = None
+        with trio.move_on_after(HANDSHAKE_SECONDS):
             request = await _read_request(client)
-        if handshake.cancelled_caught or request is None:
+        if request is None:
             return
         host, port = request
         try:
@@ -149,10 +147,10 @@ class Egress:
     async def _resolve(self, host: str, port: int) -> list[Address]:
         try:
             async with self._lookups:
-                found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
+                found = await trio.socket.getaddrinfo(str(normal_host(host)), port, type=socket.SOCK_STREAM)
+        except OSError as error:
             raise _NotMadeError(_HOST_UNREACHABLE, f"the name was not found: {error}") from None
-        return [ip_address(str(sockaddr[0])) for *_, sockaddr in found]
+        return [plain_address(ip_address(sockaddr[0])) for *_, sockaddr in found]
 
     def _judge(self, rule: NetworkRule, host: str, port: int, addresses: list[Address]) -> list[Address]:
         """Those of the addresses that may be connected to; raises when none may."""
@@ -182,16 +180,17 @@ class Egress:
             while data := await upstream.receive_some(_CHUNK_BYTES):
                 self._count(len(data))
                 await client.send_all(data)
-                if nursery.cancel_scope.deadline < float("inf"):
+                if nursery.cancel_scope.deadline < math.inf:
                     nursery.cancel_scope.deadline = trio.current_time() + LINGER_SECONDS
             await client.send_eof()
 
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(send)
-                nursery.start_soon(receive)
-        except* (OSError, trio.BrokenResourceError):
-            _reset(client)
+        # Unless both directions end well: a clean end would pass for that of a body without Content-Length.
+        _reset_on_close(client, on=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            nursery.start_soon(receive)
+        if not nursery.cancel_scope.cancelled_caught:
+            _reset_on_close(client, on=False)
 
     def _count(self, received: int) -> None:
         self._job.bytes_received += received
@@ -217,107 +216,113 @@ async def open_egress(forbidden: Callable[[str, int], bool]) -> AsyncIterator[Eg
         yield egress
 
 
-# --- SOCKS5 (RFC 1928) ----------------------------------------------------------------------------------------
+@dataclass(slots=True)
+class _Job:
+    """What is counted and noted of one job. Dictionaries, as a page asks for the same thing over and over."""
 
-_VERSION = 5
-_NO_PASSWORD = 0
-_CONNECT = 1
-_IPV4, _NAME, _IPV6 = 1, 3, 4
-_SUCCEEDED, _NOT_ALLOWED, _HOST_UNREACHABLE, _REFUSED = 0, 2, 4, 5
-_BAD_COMMAND, _BAD_ADDRESS_TYPE = 7, 8
+    max_bytes: int
+    bytes_received: int = 0
+    refusals: dict[Refusal, None] = field(default_factory=dict)
+    failures: dict[Failure, None] = field(default_factory=dict)
+
+    def note(self, error: "_NotMadeError", host: str, port: int) -> None:
+        if error.code == _NOT_ALLOWED:
+            if len(self.refusals) < MAX_NOTES:
+                self.refusals[Refusal(host, port, error.reason)] = None
+        elif len(self.failures) < MAX_NOTES:
+            self.failures[Failure(host, port, error.reason)] = None
 
 
 class _NotMadeError(Exception):
-    """A connection that is not made. ``code``: the SOCKS5 reply."""
+    """Why a connection was not made. ``code`` is the SOCKS reply."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
         self.code = code
+        self.reason = reason
 
 
-@dataclass(slots=True)
-class _Job:
-    """What one job has had of the network."""
+# RFC 1928 section 6, REP.
+_SUCCEEDED = 0x00
+_NOT_ALLOWED = 0x02
+_NETWORK_UNREACHABLE = 0x03
+_HOST_UNREACHABLE = 0x04
+_REFUSED = 0x05
+_COMMAND_NOT_SUPPORTED = 0x07
+_ADDRESS_NOT_SUPPORTED = 0x08
 
-    max_bytes: int
-    bytes_received: int = 0
-    refusals: list[Refusal] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+_REPLY_OF_ERRNO = {errno.ECONNREFUSED: _REFUSED, errno.ENETUNREACH: _NETWORK_UNREACHABLE}
 
-    def note(self, error: _NotMadeError, host: str, port: int) -> None:
-        if error.code == _NOT_ALLOWED:
-            refusal = Refusal(host, port, str(error))
-            if refusal not in self.refusals and len(self.refusals) < MAX_NOTES:
-                self.refusals.append(refusal)
-        else:
-            failure = Failure(host, port, str(error))
-            if failure not in self.failures and len(self.failures) < MAX_NOTES:
-                self.failures.append(failure)
+_VERSION = 5
+_NO_AUTHENTICATION, _NO_METHOD = 0x00, 0xFF
+_CONNECT = 0x01
+_IPV4, _NAME, _IPV6 = 0x01, 0x03, 0x04
+
+
+def _reply(code: int) -> bytes:
+    """The bound address is of no use to a client that lives on this machine: all zero."""
+    return bytes((_VERSION, code, 0, _IPV4)) + bytes(6)
 
 
 async def _read_request(client: trio.SocketStream) -> tuple[str, int] | None:
-    """Host and port of a CONNECT; None when the client speaks something else, which has then been answered."""
+    """The host and port to connect to; None when the client is not one of ours, and has been told so."""
     version, methods = await _exactly(client, 2)
-    if version != _VERSION or _NO_PASSWORD not in await _exactly(client, methods):
+    if version != _VERSION:
         return None
-    await client.send_all(bytes([_VERSION, _NO_PASSWORD]))
+    if _NO_AUTHENTICATION not in await _exactly(client, methods):
+        await client.send_all(bytes((_VERSION, _NO_METHOD)))
+        return None
+    await client.send_all(bytes((_VERSION, _NO_AUTHENTICATION)))
     version, command, _, kind = await _exactly(client, 4)
     if version != _VERSION:
         return None
     if kind == _NAME:
         (length,) = await _exactly(client, 1)
-        host = (await _exactly(client, length)).decode("ascii", "replace")
+        host = (await _exactly(client, length)).decode("ascii", "backslashreplace")
     elif kind in (_IPV4, _IPV6):
         host = str(ip_address(await _exactly(client, 4 if kind == _IPV4 else 16)))
     else:
-        await client.send_all(_reply(_BAD_ADDRESS_TYPE))
+        await client.send_all(_reply(_ADDRESS_NOT_SUPPORTED))
         return None
-    (port,) = struct.unpack(">H", await _exactly(client, 2))
+    (port,) = struct.unpack("!H", await _exactly(client, 2))
     if command != _CONNECT:
-        await client.send_all(_reply(_BAD_COMMAND))
+        await client.send_all(_reply(_COMMAND_NOT_SUPPORTED))
         return None
     return host, port
 
 
 async def _exactly(client: trio.SocketStream, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        piece = await client.receive_some(size - len(data))
-        if not piece:
-            raise trio.BrokenResourceError("the client went away in its handshake")
-        data += piece
-    return data
-
-
-def _reply(code: int) -> bytes:
-    """The bound address is of no use to the client, so it is always 0.0.0.0:0."""
-    return struct.pack(">BBBB4sH", _VERSION, code, 0, _IPV4, bytes(4), 0)
+    """Not a byte more: what follows the request belongs to the other side."""
+    got = b""
+    while len(got) < size:
+        data = await client.receive_some(size - len(got))
+        if not data:
+            raise trio.BrokenResourceError("the client left in the middle of its request")
+        got += data
+    return got
 
 
 async def _connect(addresses: list[Address], port: int) -> trio.SocketStream:
-    """To the first address that answers; nothing is resolved again. Raises _NotMadeError."""
-    error = _NotMadeError(_HOST_UNREACHABLE, "no address answered")
+    """To the first of the addresses that answers. Raises _NotMadeError with what the last one said."""
+    trouble = _NotMadeError(_HOST_UNREACHABLE, "no address")
     for address in addresses:
-        made = trio.socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET)  # noqa: PLR2004
-        try:
-            with trio.fail_after(CONNECT_SECONDS):
-                await made.connect((str(address), port))
-        except (OSError, trio.TooSlowError) as problem:
-            made.close()
-            code = _REFUSED if getattr(problem, "errno", None) == errno.ECONNREFUSED else _HOST_UNREACHABLE
-            error = _NotMadeError(code, f"{address}: {problem or 'no answer'}")
-        except BaseException:
-            made.close()
-            raise
-        else:
-            return trio.SocketStream(made)
-    raise error
+        with ExitStack() as undo:
+            try:
+                family = socket.AF_INET6 if address.version == 6 else socket.AF_INET  # noqa: PLR2004
+                sock = trio.socket.socket(family, socket.SOCK_STREAM)
+                undo.callback(sock.close)
+                with trio.fail_after(CONNECT_SECONDS):
+                    await sock.connect((str(address), port))
+            except trio.TooSlowError:
+                trouble = _NotMadeError(_HOST_UNREACHABLE, f"{address}: no answer in {CONNECT_SECONDS:g} s")
+            except OSError as error:
+                code = _REPLY_OF_ERRNO.get(error.errno or 0, _HOST_UNREACHABLE)
+                trouble = _NotMadeError(code, f"{address}: {error.strerror or error}")
+            else:
+                undo.pop_all()
+                return trio.SocketStream(sock)
+    raise trouble
 
 
-def _reset(client: trio.SocketStream) -> None:
-    """End the connection in a way that nobody takes for a regular end."""
-    with closing(client.socket):
-        try:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        except (OSError, trio.ClosedResourceError):
-            return
+def _reset_on_close(stream: trio.SocketStream, *, on: bool) -> None:
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", on, 0))

@@ -73,14 +73,24 @@ def _unknown(name: str, path: Path) -> str:
     if path[0] == "reports" and len(path) > 2:  # noqa: PLR2004
         known += [name_of(leaf) for leaf in leaves(path[:2])]
     near = get_close_matches(name.upper()[:200], known, n=1)
-    return "is unknown; " + (
-        f"did you mean {near[0]}?" if near else "accepted: REPORTD_SECTION__KEY, as in the file"
-    )
+    return "is unknown; " + (f"did you mean {near[0]}?" if near else "accepted: REPORTD_SECTION__KEY, as in the file")
 
 
 def _value(text: str, field: FieldInfo) -> Any:
     kind = get_origin(field.annotation) or field.annotation
+    if kind in (bool, int, float):
+        return _scalar(text.strip(), kind)
     stripped = text.strip()
+    if kind is tuple:
+        if stripped.startswith("["):
+            return _json(stripped)
+        return [item.strip() for item in stripped.split(",") if item.strip()]
+    if isinstance(kind, type) and issubclass(kind, Mapping):
+        return _json(stripped) if stripped else {}
+    return text
+
+
+def _scalar(stripped: str, kind: Any) -> Any:
     if kind is bool:
         if stripped.lower() not in _BOOLEANS:
             raise ValueError("is neither true nor false")
@@ -89,17 +99,9 @@ def _value(text: str, field: FieldInfo) -> Any:
         if not re.fullmatch(r"[+-]?[0-9]{1,18}", stripped):
             raise ValueError("is no whole number")
         return int(stripped)
-    if kind is float:
-        if not re.fullmatch(r"[+-]?[0-9]{1,18}(\.[0-9]{0,18})?([eE][+-]?[0-9]{1,2})?", stripped):
-            raise ValueError("is no number")
-        return float(stripped)
-    if kind is tuple:
-        if stripped.startswith("["):
-            return _json(stripped)
-        return [item.strip() for item in stripped.split(",") if item.strip()]
-    if isinstance(kind, type) and issubclass(kind, Mapping):
-        return _json(stripped) if stripped else {}
-    return text
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}(\.[0-9]{0,18})?([eE][+-]?[0-9]{1,2})?", stripped):
+        raise ValueError("is no number")
+    return float(stripped)
 
 
 def _json(text: str) -> Any:

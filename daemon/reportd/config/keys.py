@@ -5,7 +5,7 @@ Called by ``environment`` and ``load``. A path is a key's names from the top, e.
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, cast, get_args, get_origin
 
 from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
@@ -31,7 +31,7 @@ def fields_at(path: Sequence[str]) -> dict[str, FieldInfo] | None:
         field = section.model_fields.get(name)
         if field is None or not is_section(field):
             return None
-        section = field.annotation  # type: ignore[assignment] - is_section has seen to it
+        section = cast("type[Section]", field.annotation)
     return section.model_fields
 
 
@@ -70,11 +70,7 @@ def accepted(field: FieldInfo) -> str:
         return said
     if get_origin(field.annotation) is Literal:
         values = get_args(field.annotation)
-        return (
-            "one of "
-            + ", ".join(value for value in values if value)
-            + (", or nothing" if "" in values else "")
-        )
+        return "one of " + ", ".join(value for value in values if value) + (", or nothing" if "" in values else "")
     low, high = bounds(field)
     span = "" if low is None else f" from {low:g} to {high:.10g}"
     return _TYPES.get(field.annotation, "a table") + span

@@ -57,9 +57,7 @@ def load(config_path: Path | None, environ: Mapping[str, str]) -> Config:
     return loader.finish(environ)
 
 
-def find_file(
-    config_path: Path | None, environ: Mapping[str, str], default: Path = DEFAULT_PATH
-) -> Path | None:
+def find_file(config_path: Path | None, environ: Mapping[str, str], default: Path = DEFAULT_PATH) -> Path | None:
     """The file to read, or None when there is none to read."""
     if config_path is not None:
         return config_path
@@ -77,9 +75,7 @@ def _read_file(
     try:
         return path, tomllib.loads(path.read_bytes().decode()), []
     except OSError as error:
-        message = (
-            f"can't be read ({error.strerror}); accepted: a TOML file, or none: --config, $REPORTD_CONFIG"
-        )
+        message = f"can't be read ({error.strerror}); accepted: a TOML file, or none: --config, $REPORTD_CONFIG"
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         message = f"line {line}: is not UTF-8"
@@ -144,9 +140,7 @@ class _Loader:
         for name in reports if isinstance(reports, dict) else ():
             if not REPORT_TYPE.fullmatch(name):
                 text = "is no name for a report type; accepted: a lower-case letter, then up to 63 of a-z, 0-9 and _"
-                self.problems.append(
-                    Problem(self._where(("reports", name)), _dotted(("reports", name)), text)
-                )
+                self.problems.append(Problem(self._where(("reports", name)), _dotted(("reports", name)), text))
 
     def _add_built_in(self) -> None:
         reports = self._tree.setdefault("reports", {})
@@ -252,7 +246,7 @@ def _wrong(detail: Mapping[str, Any], *, secret: bool) -> str:
 
 
 def _short(value: float) -> str:
-    return str(value) if abs(value) < 10**15 else f"{'-' if value < 0 else ''}a huge number"  # noqa: PLR2004
+    return str(value) if abs(value) < 10**15 else f"{'-' if value < 0 else ''}a huge number"
 
 
 def _key_of(path: keys.Path) -> keys.Path:

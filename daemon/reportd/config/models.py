@@ -88,9 +88,7 @@ class QueueOptions(Section):
             elif self.dead_letter_url == self.url:
                 yield Conflict(keys, "is the queue itself; accepted: another queue")
             elif self.dead_letter_url.endswith(".fifo") != self.url.endswith(".fifo"):
-                yield Conflict(
-                    keys, "is of another kind; accepted: a FIFO queue for a FIFO queue, a standard one else"
-                )
+                yield Conflict(keys, "is of another kind; accepted: a FIFO queue for a FIFO queue, a standard one else")
         yield from _at_least(self, "max_backoff_seconds", "backoff_seconds")
         yield from _at_least(self, "max_receive_count", "max_attempts")
 
@@ -211,16 +209,16 @@ class Config(Section):
 
     def conflicts(self) -> Iterator[Conflict]:
         """Those of every section, and those between sections."""
-        sections: list[tuple[str, Section]] = [
-            (name, value) for name, value in self if isinstance(value, Section)
-        ]
+        sections: list[tuple[str, Section]] = [(name, value) for name, value in self if isinstance(value, Section)]
         sections += [(f"reports.{name}", report) for name, report in self.reports.items()]
         for name, section in sections:
             for conflict in section.conflicts():
                 yield Conflict(tuple(f"{name}.{key}" for key in conflict.keys), conflict.message)
         if not is_loopback(self.http.host) and not self.auth.tokens_file:
             text = "can be reached from other machines, and anybody may do anything without tokens; "
-            accepted = "accepted: a loopback address such as 127.0.0.1:8080, or any address once auth.tokens_file is set"
+            accepted = (
+                "accepted: a loopback address such as 127.0.0.1:8080, or any address once auth.tokens_file is set"
+            )
             yield Conflict(("http.bind", "auth.tokens_file"), text + accepted)
         for name, report in self.reports.items():
             if report.queue_url and not self.queue.dead_letter_url:

@@ -74,9 +74,7 @@ def _paper(value: Any) -> Any:
     return next((name for name in _PAPERS if isinstance(value, str) and name.lower() == value.lower()), value)
 
 
-Length = Annotated[
-    str, Accepts("a length in mm, cm, in or px, e.g. 210mm, or nothing"), AfterValidator(_length)
-]
+Length = Annotated[str, Accepts("a length in mm, cm, in or px, e.g. 210mm, or nothing"), AfterValidator(_length)]
 Margin = Annotated[
     str,
     Accepts('one to four lengths as in CSS (top right bottom left), e.g. "10mm" or "20mm 15mm"'),
@@ -145,14 +143,10 @@ class PdfOptions(Section):
         ):
             if template and not side:
                 where = "top" if name == "header" else "bottom"
-                text = (
-                    f"is 0 at the {where}, where {name}_template is printed; accepted: room for it, e.g. 20mm"
-                )
+                text = f"is 0 at the {where}, where {name}_template is printed; accepted: room for it, e.g. 20mm"
                 yield Conflict(("margin", f"{name}_template"), text)
         if self.outline and not self.tagged:
-            yield Conflict(
-                ("outline", "tagged"), "needs tagged = true: Chromium makes the outline from the tags"
-            )
+            yield Conflict(("outline", "tagged"), "needs tagged = true: Chromium makes the outline from the tags")
 
     def _paper_inches(self) -> tuple[float, float]:
         width, height = _PAPERS[self.format]

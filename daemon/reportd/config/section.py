@@ -65,9 +65,7 @@ def mask_url(text: str) -> str:
     head, mark, tail = re.fullmatch(r"([^?#]*)([?#]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
     # Up to the last "@": a password in which one was left unencoded must not show its second half.
     head = re.sub(r"(?s)^([^/]*//[^:/@]*):.*@", rf"\1:{MASK}@", head)
-    tail = re.sub(
-        r"(?i)((?:^|[&;])[^=&;]*(?:pass|secret|token|key|sig|auth)[^=&;]*=)[^&;#]*", rf"\1{MASK}", tail
-    )
+    tail = re.sub(r"(?i)((?:^|[&;])[^=&;]*(?:pass|secret|token|key|sig|auth)[^=&;]*=)[^&;#]*", rf"\1{MASK}", tail)
     return head + mark + tail
 
 

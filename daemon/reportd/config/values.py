@@ -25,7 +25,7 @@ Flag = Annotated[bool, type_strict]
 
 _SECRET_BYTES = range(24, 65)
 _HOST_NAME = re.compile(
-    r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?", re.I
+    r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE
 )
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -71,9 +71,7 @@ def split_url(text: str, schemes: tuple[str, ...], *, host: bool = True) -> Spli
             raise ValueError("is a file: URL, which no page may be")
         raise ValueError(f"does not begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
     if "@" in text and "@" not in parts.netloc:
-        raise ValueError(
-            "has an @ outside its host part (encode / ? # @ in a password, and @ elsewhere, as %40)"
-        )
+        raise ValueError("has an @ outside its host part (encode / ? # @ in a password, and @ elsewhere, as %40)")
     if host and not parts.hostname:
         raise ValueError("has no host")
     if port == 0:
@@ -230,9 +228,7 @@ Region = Annotated[
 TopicArn = Annotated[
     str,
     Accepts("the ARN of an SNS topic, e.g. arn:aws:sns:eu-central-1:123456789012:reports, or nothing"),
-    AfterValidator(
-        _matches(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_.-]{1,256}", "is not such an ARN")
-    ),
+    AfterValidator(_matches(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_.-]{1,256}", "is not such an ARN")),
 ]
 Hosts = Annotated[
     tuple[Annotated[str, AfterValidator(_host_pattern)], ...],

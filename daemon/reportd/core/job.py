@@ -81,7 +81,9 @@ def _job(task_id: str, message: Mapping[str, Any]) -> Job:
         raise ValueError("reportType must be a name of lower-case letters, digits and underscores")
     parameters = message.get("parameters")
     if not isinstance(parameters, dict):
-        raise ValueError(f"parameters must be an object, not {type_name(parameters)}")
+        raise ValueError(  # noqa: TRY004 - a fault of the message, not a bug
+            f"parameters must be an object, not {type_name(parameters)}"
+        )
     if problem := unsafe_json(parameters):
         raise ValueError(f"parameters{problem}")
     submitted_at = _epoch(message.get("submittedAt"))
@@ -116,22 +118,16 @@ def unsafe_json(value: Any) -> str:
         if isinstance(item, str):
             if "\0" in item:
                 return f"{path} must not hold the character NUL"
-        elif isinstance(item, dict):
-            if depth > MAX_DEPTH:
-                return f"{path[:80]} is nested deeper than {MAX_DEPTH} levels"
-            for key, child in item.items():
-                if "\0" in key:
-                    return f"{path} has a name that holds the character NUL"
-                if not isinstance(child, int | float | None):
-                    pending.append((child, f"{path}.{key[:40]}", depth + 1))
-        elif isinstance(item, list):
-            if depth > MAX_DEPTH:
-                return f"{path[:80]} is nested deeper than {MAX_DEPTH} levels"
-            pending.extend(
-                (child, f"{path}[{i}]", depth + 1)
-                for i, child in enumerate(item)
-                if not isinstance(child, int | float | None)
-            )
+            continue
+        if depth > MAX_DEPTH:
+            return f"{path[:80]} is nested deeper than {MAX_DEPTH} levels"
+        if isinstance(item, dict):
+            if any("\0" in key for key in item):
+                return f"{path} has a name that holds the character NUL"
+            children = [(child, f"{path}.{key[:40]}", depth + 1) for key, child in item.items()]
+        else:
+            children = [(child, f"{path}[{place}]", depth + 1) for place, child in enumerate(item)]
+        pending += [child for child in children if isinstance(child[0], str | dict | list)]
     return ""
 
 
@@ -151,21 +147,17 @@ _LAST_EPOCH = 253402300799.0  # 9999-12-31T23:59:59Z, the last moment datetime c
 
 
 def _epoch(value: object) -> float | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
+    seconds = None
+    if isinstance(value, str):
+        seconds = _iso_epoch(value)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LAST_EPOCH * 1000:
         seconds = value / 1000
-        return seconds if 0 <= seconds <= _LAST_EPOCH else None
-    if not isinstance(value, str):
-        return None
+    return seconds if seconds is not None and 0 <= seconds <= _LAST_EPOCH else None
+
+
+def _iso_epoch(text: str) -> float | None:
     try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        return None
-    try:
-        seconds = moment.timestamp()
+        moment = datetime.fromisoformat(text)
+        return moment.timestamp() if moment.tzinfo is not None else None
     except (OverflowError, ValueError):
         return None
-    return seconds if 0 <= seconds <= _LAST_EPOCH else None

@@ -82,9 +82,7 @@ class NetworkRule:
         if matching:
             return Decision(allowed=False, reason=f"{normal} is allowed, but not on port {port}")
         if not isinstance(normal, str):
-            return Decision(
-                allowed=False, reason=f"{normal} is an IP address that allowed_hosts does not list"
-            )
+            return Decision(allowed=False, reason=f"{normal} is an IP address that allowed_hosts does not list")
         return Decision(allowed=False, reason=f"{normal} is not among the allowed hosts")
 
     def may_address(self, host: str, port: int, address: str | Address) -> Decision:
@@ -92,14 +90,12 @@ class NetworkRule:
         by_name = self.may_name(host, port)
         if not by_name.allowed:
             return by_name
-        normal, target = normal_host(host), _plain(ip_address(address))
+        normal, target = normal_host(host), plain_address(ip_address(address))
         if not isinstance(normal, str):
             return by_name if normal == target else Decision(allowed=False, reason=f"{normal} is not {target}")
         exact = any(p.matches(normal) and p.opens(port) for p in self.patterns if not p.wildcard)
         if not exact and not _is_public(target):
-            return Decision(
-                allowed=False, reason=f"{normal} resolves to {target}: a wildcard allows public only"
-            )
+            return Decision(allowed=False, reason=f"{normal} resolves to {target}: a wildcard allows public only")
         listed = any(p.host == target and p.opens(port) for p in self.patterns)
         trouble = _trouble(target)
         if trouble and not listed:
@@ -142,6 +138,13 @@ def normal_host(text: str) -> str | Address:
     if _NUMBER.fullmatch(labels[-1]):
         raise ValueError(f"{_shown(text)} is neither a name nor an IP address in its usual spelling")
     return name
+
+
+def plain_address(address: Address) -> Address:
+    """The address the system connects to: IPv4 for IPv4-mapped IPv6, and no zone."""
+    if isinstance(address, IPv4Address):
+        return address
+    return address.ipv4_mapped or IPv6Address(int(address))
 
 
 _MAX_NAME = 253
@@ -211,14 +214,7 @@ def _literal(text: str) -> Address:
         raise ValueError(f"{_shown(text)} is not an IP address") from None
     if isinstance(address, IPv6Address) and address.scope_id is not None:
         raise ValueError(f"{_shown(text)} has a zone")
-    return _plain(address)
-
-
-def _plain(address: Address) -> Address:
-    """The address the system connects to: IPv4 for IPv4-mapped IPv6, and no zone."""
-    if isinstance(address, IPv4Address):
-        return address
-    return address.ipv4_mapped or IPv6Address(int(address))
+    return plain_address(address)
 
 
 def _embedded(address: Address) -> IPv4Address | None:

@@ -73,7 +73,7 @@ WATCH_MEMORY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ChromiumSettings:
-    """``executable``: empty to look for one. ``heap_mib``: V8's limit a page; ``renderer_limit_mib``: all its memory."""
+    """``executable``: empty to look for one. ``heap_mib``: V8's limit a page; ``renderer_limit_mib``: all of it."""
 
     executable: str = ""
     start_seconds: float = 20.0

@@ -59,6 +59,7 @@ class Cdp:
         """Raises CdpError when the browser refuses, ClosedError when the target goes away."""
         future = self._send(method, params)
         answered = trio.Event()
+
         def done(finished: "asyncio.Future[dict[str, Any] | None]") -> None:
             _retrieve(finished)
             answered.set()
@@ -108,7 +109,7 @@ async def connect(url: str, loop: asyncio.AbstractEventLoop) -> Cdp:
     cdp = Cdp(connection)
     # pyppeteer has no event for this, and a call made before would wait for ever if the connection never comes.
     with trio.move_on_after(CONNECT_SECONDS):
-        while not connection._connected and not connection._recv_fut.done():  # noqa: SLF001
+        while not connection._connected and not connection._recv_fut.done():  # noqa: SLF001, ASYNC110
             await trio.sleep(0.001)
     if not connection._connected:  # noqa: SLF001
         receiver = connection._recv_fut  # noqa: SLF001

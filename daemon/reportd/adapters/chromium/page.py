@@ -132,9 +132,7 @@ class ChromiumPage:
         if answer.get("isDownload"):
             raise FaultError(FaultKind.DOWNLOAD, "the report's address answered with a download")
         if error := answer.get("errorText"):
-            raise self._network_fault(
-                FaultKind.UNREACHABLE, f"{_without_query(url)} could not be opened: {error}"
-            )
+            raise self._network_fault(FaultKind.UNREACHABLE, f"{_without_query(url)} could not be opened: {error}")
         watch.committed(answer.get("loaderId"))
 
     async def _await_ready(self, ready: ReadyWait, request: RenderRequest, watch: "_Watch") -> None:

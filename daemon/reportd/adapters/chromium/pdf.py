@@ -1,6 +1,7 @@
 """Receives a PDF piece by piece: small ones stay in memory, large ones go to a temporary file."""
 
 import hashlib
+import os
 import tempfile
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +20,7 @@ class PdfWriter:
         self._pieces: list[bytes] = []
         self._size = 0
         self._file: BinaryIO | None = None
+        self._path = folder
 
     def write(self, piece: bytes) -> None:
         """A piece of a megabyte or two takes about a millisecond, too little to be worth a thread."""
@@ -29,9 +31,9 @@ class PdfWriter:
             return
         self._pieces.append(piece)
         if self._size > IN_MEMORY_BYTES:
-            self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed by finish or abandon
-                dir=self._folder, prefix="pdf-", suffix=".part", delete=False
-            )
+            handle, name = tempfile.mkstemp(dir=self._folder, prefix="pdf-", suffix=".part")
+            self._path = Path(name)
+            self._file = os.fdopen(handle, "wb")
             self._file.writelines(self._pieces)
             self._pieces.clear()
 
@@ -39,9 +41,9 @@ class PdfWriter:
         if self._file is None:
             return Pdf(self._size, self._digest.hexdigest(), data=b"".join(self._pieces))
         self._file.close()
-        return Pdf(self._size, self._digest.hexdigest(), path=Path(self._file.name))
+        return Pdf(self._size, self._digest.hexdigest(), path=self._path)
 
     def abandon(self) -> None:
         if self._file is not None:
             self._file.close()
-            Path(self._file.name).unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)

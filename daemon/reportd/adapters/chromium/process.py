@@ -50,10 +50,7 @@ exit 1
 @asynccontextmanager
 async def open_run_folder(parent: Path) -> AsyncIterator[Path]:
     """A folder for this daemon's browser profiles, watched by a guard that outlives the daemon for a moment."""
-    parent.mkdir(parents=True, exist_ok=True)
-    for left_over in parent.glob("run-*"):
-        await trio.to_thread.run_sync(_remove_left_over, left_over)
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=parent))
+    folder = await trio.to_thread.run_sync(_make_run_folder, parent)
     guard = subprocess.Popen(  # noqa: ASYNC220 - must be this thread's child, and starts within a millisecond
         ["/bin/sh", "-c", _GUARD, "reportd-guard", str(folder)],
         stdin=subprocess.PIPE,
@@ -68,6 +65,13 @@ async def open_run_folder(parent: Path) -> AsyncIterator[Path]:
         with trio.CancelScope(shield=True):
             guard.stdin.close()  # type: ignore[union-attr]  # it is a pipe
             await trio.to_thread.run_sync(guard.wait)
+
+
+def _make_run_folder(parent: Path) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    for left_over in parent.glob("run-*"):
+        _remove_left_over(left_over)
+    return Path(tempfile.mkdtemp(prefix="run-", dir=parent))
 
 
 def _remove_left_over(folder: Path) -> None:
@@ -124,9 +128,7 @@ class BrowserProcess:
 
 
 @asynccontextmanager
-async def open_process(
-    command: Sequence[str], run_folder: Path, start_seconds: float
-) -> AsyncIterator[BrowserProcess]:
+async def open_process(command: Sequence[str], run_folder: Path, start_seconds: float) -> AsyncIterator[BrowserProcess]:
     """Start a browser and wait for its DevTools endpoint. Raises BrowserError if it doesn't come up."""
     profile = Path(tempfile.mkdtemp(prefix="profile-", dir=run_folder))
     # Not trio.open_process: that starts it from a worker thread, and the kernel's death signal is tied to the
@@ -222,7 +224,7 @@ def _signal_group(group: int, number: signal.Signals) -> None:
 def group_members(group: int) -> list[int]:
     """The living processes of a group; zombies are dead."""
     members = []
-    for entry in os.listdir("/proc"):
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - a thousand names a second, and no Path needed
         if entry.isdigit():
             try:
                 stat = Path(f"/proc/{entry}/stat").read_text()

@@ -80,7 +80,7 @@ class Database:
             judged = _judged(error)
             if len(changes) == 1 or isinstance(judged, UnavailableError):
                 return [judged] * len(changes)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - handed to the caller whose change it is
             if len(changes) == 1:
                 return [error]
         # One of them is at fault: each for itself, so that it fails alone.
@@ -108,7 +108,8 @@ async def open_database(url: str | URL) -> AsyncIterator[Database]:
                 database._commits = None  # noqa: SLF001
     finally:
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(lambda: (writer.dispose(), reader.dispose()))
+            await trio.to_thread.run_sync(writer.dispose)
+            await trio.to_thread.run_sync(reader.dispose)
 
 
 def _engines(url: URL) -> tuple[Engine, Engine]:

@@ -21,9 +21,9 @@ MAX_DETAIL = 2000
 _OWNERS_ONLY = frozenset({Event.RETRIED, Event.RELEASED, Event.DEFERRED, Event.DEAD_LETTERED})
 
 _ONE = select(jobs).where(jobs.c.task_id == bindparam("id"))
-_OPEN_ATTEMPTS = select(attempts.c.id).where(
-    attempts.c.task_id == bindparam("id"), attempts.c.outcome.is_(None)
-)
+# SQLite has one writer at a time and knows no row locks; there this is the same statement.
+_ONE_LOCKED = _ONE.with_for_update()
+_OPEN_ATTEMPTS = select(attempts.c.id).where(attempts.c.task_id == bindparam("id"), attempts.c.outcome.is_(None))
 _STARTS = select(func.count()).select_from(attempts).where(attempts.c.task_id == bindparam("id"))
 _CLOSE = (
     update(attempts)
@@ -59,9 +59,7 @@ class SqlJobs:
     async def unconfirmed(self, before: float, limit: int) -> list[Record]:
         statement = (
             select(jobs)
-            .where(
-                jobs.c.state == State.QUEUED, jobs.c.submitted_at < before, jobs.c.confirmed.is_(other=False)
-            )
+            .where(jobs.c.state == State.QUEUED, jobs.c.submitted_at < before, jobs.c.confirmed.is_(other=False))
             .order_by(jobs.c.submitted_at)
             .limit(limit)
         )
@@ -94,9 +92,7 @@ class SqlJobs:
 
         return await self._database.read(query)
 
-    async def search(
-        self, wanted: JobFilter, limit: int, before: tuple[float, str] | None = None
-    ) -> list[Record]:
+    async def search(self, wanted: JobFilter, limit: int, before: tuple[float, str] | None = None) -> list[Record]:
         statement = select(jobs).order_by(jobs.c.submitted_at.desc(), jobs.c.task_id.desc()).limit(limit)
         if wanted.state is not None:
             statement = statement.where(jobs.c.state == wanted.state)
@@ -110,12 +106,12 @@ class SqlJobs:
 
     async def start(self, job: Job, node: str, at: float) -> Started | Refused:
         def change(connection: Connection) -> Started | Refused:
-            row = connection.execute(_ONE, {"id": job.task_id}).one_or_none()
+            row = connection.execute(_ONE_LOCKED, {"id": job.task_id}).one_or_none()
             if row is None:
                 connection.execute(self._insert, [_row(job, confirmed=True)])
-                row = connection.execute(_ONE, {"id": job.task_id}).one()
+                row = connection.execute(_ONE_LOCKED, {"id": job.task_id}).one()
             record = _record(row)
-            if Event.STARTED not in _possible(record.state):
+            if record.state not in sources(Event.STARTED):
                 return Refused(record)
             tally = _without_lost_nodes(connection, record, at)
             fault = may_start(tally)
@@ -125,9 +121,7 @@ class SqlJobs:
             if fault is None:
                 number = connection.execute(_STARTS, {"id": job.task_id}).scalar_one() + 1
                 values |= {"attempts": tally.attempts + 1, "started_at": at}
-                attempt = insert(attempts).values(
-                    task_id=job.task_id, number=number, node=node, started_at=at
-                )
+                attempt = insert(attempts).values(task_id=job.task_id, number=number, node=node, started_at=at)
                 attempt_id = connection.execute(attempt).inserted_primary_key[0]  # type: ignore[index]
             connection.execute(update(jobs).where(jobs.c.task_id == job.task_id).values(values))
             now = _record(connection.execute(_ONE, {"id": job.task_id}).one())
@@ -138,7 +132,7 @@ class SqlJobs:
     async def settle(self, settlement: Settlement) -> State | None:
         return await self._database.write(lambda connection: _settle(connection, settlement))
 
-    async def revive(self, task_id: str, at: float) -> Record | None:
+    async def revive(self, task_id: str) -> Record | None:
         values: dict[str, Any] = _tally_values(Tally()) | {
             "state": State.QUEUED,
             "error_kind": None,
@@ -158,9 +152,7 @@ class SqlJobs:
     async def expired(self, before: float, limit: int) -> list[str]:
         statement = (
             select(jobs.c.task_id)
-            .where(
-                jobs.c.finished_at < before, jobs.c.pdf_bytes.is_not(None), jobs.c.pdf_purged.is_(other=False)
-            )
+            .where(jobs.c.finished_at < before, jobs.c.pdf_bytes.is_not(None), jobs.c.pdf_purged.is_(other=False))
             .limit(limit)
         )
         return await self._database.read(lambda connection: list(connection.execute(statement).scalars()))
@@ -179,47 +171,54 @@ class SqlJobs:
         return await self._database.read(query)
 
     async def _records(self, statement: Any) -> list[Record]:
-        return await self._database.read(
-            lambda connection: [_record(row) for row in connection.execute(statement)]
-        )
+        return await self._database.read(lambda connection: [_record(row) for row in connection.execute(statement)])
 
 
 def _settle(connection: Connection, done: Settlement) -> State | None:
-    row = connection.execute(_ONE, {"id": done.task_id}).one_or_none()
+    row = connection.execute(_ONE_LOCKED, {"id": done.task_id}).one_or_none()
     if row is None or State(row.state) not in sources(done.event):
         return None
+    closed = _close_attempts(connection, done)
+    if done.attempt_id is not None and not closed and done.event in _OWNERS_ONLY:
+        return None
+    moved = connection.execute(
+        update(jobs).where(jobs.c.task_id == done.task_id, jobs.c.state == row.state).values(_settled(row, done))
+    )
+    return after(State(row.state), done.event) if moved.rowcount else None
+
+
+def _close_attempts(connection: Connection, done: Settlement) -> bool:
+    """Give the settled attempt its outcome; False when somebody else has. A job at its end has no open attempt."""
     outcome = str(done.fault.kind) if done.fault else str(done.event)
-    detail = done.fault.detail[:MAX_DETAIL] if done.fault else ""
-    close = {"at": done.at, "what": outcome, "text": detail}
+    close = {"at": done.at, "what": outcome, "text": done.fault.detail[:MAX_DETAIL] if done.fault else ""}
+    closed = False
     if done.attempt_id is not None:
-        closed = connection.execute(_CLOSE, close | {"attempt": done.attempt_id}).rowcount
-        if not closed and done.event in _OWNERS_ONLY:
-            return None
-    elif done.event is Event.CANCELLED:
+        closed = bool(connection.execute(_CLOSE, close | {"attempt": done.attempt_id}).rowcount)
+    if done.event in (Event.CANCELLED, Event.SUCCEEDED):
         for attempt_id in connection.execute(_OPEN_ATTEMPTS, {"id": done.task_id}).scalars().all():
-            connection.execute(_CLOSE, close | {"attempt": attempt_id})
+            connection.execute(_CLOSE, close | {"attempt": attempt_id, "what": str(Event.CANCELLED)})
+    return closed
+
+
+def _settled(row: Row[Any], done: Settlement) -> dict[str, Any]:
     state = after(State(row.state), done.event)
-    values: dict[str, Any] = {"state": state}
-    if done.attempt_id is not None and not done.counted:
-        values["attempts"] = max(0, row.attempts - 1)
-        if done.event is Event.RETRIED:
-            values["unharmed"] = row.unharmed + 1
-    if done.event is Event.DEFERRED:
-        values["deferrals"] = row.deferrals + 1
-    if done.loss:
-        values["losses"] = row.losses + 1
+    uncounted = done.attempt_id is not None and not done.counted
+    values: dict[str, Any] = {
+        "state": state,
+        "attempts": max(0, row.attempts - uncounted),
+        "unharmed": row.unharmed + (uncounted and done.event is Event.RETRIED),
+        "deferrals": row.deferrals + (done.event is Event.DEFERRED),
+        "losses": row.losses + done.loss,
+    }
     if state in TERMINAL:
         values["finished_at"] = done.at
     if done.event in (Event.SUCCEEDED, Event.REDRIVEN):
         values |= {"error_kind": None, "error_detail": None}
     elif done.fault is not None:
-        values |= {"error_kind": done.fault.kind, "error_detail": detail}
+        values |= {"error_kind": done.fault.kind, "error_detail": done.fault.detail[:MAX_DETAIL]}
     if done.pdf is not None:
         values |= {"pdf_bytes": done.pdf.size_bytes, "pdf_sha256": done.pdf.sha256}
-    moved = connection.execute(
-        update(jobs).where(jobs.c.task_id == done.task_id, jobs.c.state == row.state).values(values)
-    )
-    return state if moved.rowcount else None
+    return values
 
 
 def _without_lost_nodes(connection: Connection, record: Record, at: float) -> Tally:
@@ -229,14 +228,8 @@ def _without_lost_nodes(connection: Connection, record: Record, at: float) -> Ta
         connection.execute(
             _CLOSE, {"attempt": attempt_id, "at": at, "what": FaultKind.NODE_LOST, "text": "never settled"}
         )
-        tally = Tally(
-            max(0, tally.attempts - 1), tally.deferrals, tally.losses, tally.node_losses + 1, tally.unharmed
-        )
+        tally = Tally(max(0, tally.attempts - 1), tally.deferrals, tally.losses, tally.node_losses + 1, tally.unharmed)
     return tally
-
-
-def _possible(state: State) -> set[Event]:
-    return {event for event in Event if state in sources(event)}
 
 
 def _tally_values(tally: Tally) -> dict[str, Any]:

@@ -38,5 +38,3 @@ def _upgrade(connection: Connection) -> None:
     if current != scripts.get_current_head():
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-
-

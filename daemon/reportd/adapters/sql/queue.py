@@ -16,7 +16,7 @@ from sqlalchemy import Connection, bindparam, case, delete, func, insert, select
 
 from reportd.adapters.sql.database import Database
 from reportd.adapters.sql.schema import messages
-from reportd.ports import Depth, Outgoing, Received, ReceiptLostError
+from reportd.ports import Depth, Outgoing, ReceiptLostError, Received
 
 _LOOK_AGAIN_SECONDS = 5.0
 """Messages come through this process, which wakes the receiver; this is for clocks that are set."""
@@ -110,9 +110,7 @@ class EmbeddedQueue:
             turns[group] = max(self._served, turn)
         return turns
 
-    async def receive(
-        self, limit: int, wait_seconds: float, skip: Collection[str] = ()
-    ) -> list[Received]:
+    async def receive(self, limit: int, wait_seconds: float, skip: Collection[str] = ()) -> list[Received]:
         deadline = trio.current_time() + wait_seconds
         while True:
             news = self._news
@@ -145,9 +143,7 @@ class EmbeddedQueue:
                     self._redrive(connection, row.id, row.attributes, now)
                     continue
                 token = secrets.token_hex(16)
-                connection.execute(
-                    _CLAIM, {"message": row.id, "token": token, "until": now + self.visibility_seconds}
-                )
+                connection.execute(_CLAIM, {"message": row.id, "token": token, "until": now + self.visibility_seconds})
                 attributes = orjson.loads(row.attributes)
                 taken.append(Received(token, row.body, row.receive_count + 1, row.sent_at, attributes))
             return taken, None if taken else connection.execute(later).scalar()

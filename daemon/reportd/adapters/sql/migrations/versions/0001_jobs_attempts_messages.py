@@ -54,9 +54,7 @@ def upgrade() -> None:
         sa.Column("outcome", sa.String(32)),
         sa.Column("detail", sa.Text, nullable=False, server_default=""),
         sa.PrimaryKeyConstraint("id", name="pk_attempts"),
-        sa.ForeignKeyConstraint(
-            ["task_id"], ["jobs.task_id"], name="fk_attempts_task_id", ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["task_id"], ["jobs.task_id"], name="fk_attempts_task_id", ondelete="CASCADE"),
     )
     op.create_index("ix_task_id", "attempts", ["task_id"])
     op.create_table(
@@ -74,9 +72,7 @@ def upgrade() -> None:
         sa.Column("attributes", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_messages"),
     )
-    op.create_index(
-        "ix_messages_turn", "messages", ["queue", "turn", "id", "visible_at", "report_type"]
-    )
+    op.create_index("ix_messages_turn", "messages", ["queue", "turn", "id", "visible_at", "report_type"])
     op.create_index("ix_messages_group", "messages", ["queue", "grouping", "turn"])
     op.create_index("ix_messages_visible", "messages", ["queue", "visible_at"])
     op.create_index("ix_messages_receipt", "messages", ["receipt"])
