@@ -126,7 +126,7 @@ class Catalogue:
 
     # --- rendering ------------------------------------------------------------------------------------------
 
-    def request(self, job: Job, *, alone: bool) -> RenderRequest:
+    def request(self, job: Job) -> RenderRequest:
         """The job as a page to print. CPU-bound for templates. Raises FaultError."""
         entry = self._entries[job.report_type]
         report = entry.report
@@ -147,7 +147,6 @@ class Catalogue:
             html=html,
             url=url,
             isolation=entry.isolation,
-            alone=alone,
         )
 
 

@@ -5,6 +5,8 @@ from enum import StrEnum
 
 import trio
 
+from reportd.ports import Started
+
 
 class Recall(StrEnum):
     """Why work on a held message was called off."""
@@ -16,10 +18,11 @@ class Recall(StrEnum):
 
 @dataclass(eq=False, slots=True)
 class Hold:
-    """One held message. ``scope`` is around the work on it."""
+    """One held message. ``scope`` is around the work on it; ``started`` is its attempt, once it is recorded."""
 
     task_id: str
     receipt: str
+    started: Started | None = None
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     recalled: Recall | None = None
 

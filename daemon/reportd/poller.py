@@ -104,7 +104,10 @@ async def keep_invisible(queue: Queue, held: Held) -> None:
 
 
 async def drain(held: Held, drain_seconds: float) -> None:
-    """Let running jobs finish within ``drain_seconds``; call off what is left."""
+    """Give back at once what has not begun, let running jobs finish within ``drain_seconds``, call off the rest."""
+    for hold in held.all():
+        if hold.started is None:
+            hold.recall(Recall.DRAINED)
     with trio.move_on_after(drain_seconds):
         await held.wait_empty()
     for hold in held.all():

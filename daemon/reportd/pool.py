@@ -1,8 +1,9 @@
-"""A bounded pool of warm pages. ``Pool.render`` is the Renderer that workers use.
+"""A bounded pool of warm pages. ``Pool.slot`` is the Renderer that workers use.
 
-Each slot is kept by a task of its own: it offers its page, waits until a job has used it, scrubs it or makes a
-new one, and offers again, while the job's PDF is being stored. Each browser is kept by a task, too; a browser
-that has done its share or grown fat retires only when its replacement is warm.
+Two things are lent: a slot, which is leave to render now, and within it a page. Each page is kept by a task of its
+own, which scrubs it or makes a new one while the PDF of the job before is being stored and the next job's start is
+being recorded. Each browser is kept by a task, too; one that has done its share or grown fat retires only when its
+replacement is warm.
 """
 
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ import trio
 
 from reportd.background import open_background
 from reportd.core.faults import FaultError, FaultKind
-from reportd.ports import Browser, BrowserError, Launcher, Page, Pdf, RenderRequest
+from reportd.ports import Browser, BrowserError, Launcher, Page, Pdf, RenderRequest, Slot
 
 log = structlog.get_logger()
 
@@ -22,6 +23,7 @@ OWN_BROWSER = frozenset({"browser", "container"})
 DEATH_NOTICE_SECONDS = 1.0
 """A page's connection breaks a moment before its browser is known to be dead."""
 
+FIRST_RESTART_DELAY_SECONDS = 0.5
 MAX_RESTART_DELAY_SECONDS = 30.0
 
 
@@ -71,7 +73,11 @@ class _Keeper:
     jobs: int = 0
     busy: int = 0
     memory_mib: float = 0.0
-    retire: trio.Event = field(default_factory=trio.Event)
+    retiring: bool = False
+
+    @property
+    def young(self) -> bool:
+        return not self.retiring and not self.browser.died.is_set()
 
 
 @dataclass(eq=False)
@@ -85,16 +91,26 @@ class _Lease:
     returned: trio.Event = field(default_factory=trio.Event)
 
 
+@dataclass(eq=False)
+class _Want:
+    """A job that waits for a page; with ``fresh``, for one that no job has used."""
+
+    fresh: bool
+    lease: _Lease | None = None
+    met: trio.Event = field(default_factory=trio.Event)
+
+
 class Pool:
     """Made by ``open_pool``."""
 
     def __init__(self, launcher: Launcher, settings: PoolSettings) -> None:
         self._launcher = launcher
         self._settings = settings
-        self._shares = trio.Semaphore(settings.slots)
-        # No buffer: an offer is taken by a waiting job at once, or stands until one comes.
-        self._offer, self._offers = trio.open_memory_channel[_Lease](0)
+        self._places = trio.Semaphore(settings.slots)
+        self._offers: list[_Lease] = []
+        self._wants: list[_Want] = []
         self._keepers: list[_Keeper] = []
+        self._changed = trio.Event()
         self._lost = 0
         self._trouble = ""
 
@@ -105,34 +121,35 @@ class Pool:
     def state(self) -> PoolState:
         return PoolState(
             slots=self.slots,
-            busy=self.slots - self._shares.value,
-            waiting=self._shares.statistics().tasks_waiting,
+            busy=self.slots - self._places.value,
+            waiting=self._places.statistics().tasks_waiting,
             lost=self._lost,
             trouble=self._trouble,
             browsers=tuple(
-                BrowserState(k.browser.pid, k.jobs, k.busy, round(k.memory_mib, 1), k.retire.is_set())
-                for k in self._keepers
+                BrowserState(k.browser.pid, k.jobs, k.busy, round(k.memory_mib, 1), k.retiring) for k in self._keepers
             ),
         )
 
     # --- lending --------------------------------------------------------------------------------------------
 
-    async def render(self, request: RenderRequest) -> Pdf:
-        """Render within ``timeout_seconds``, the wait for a slot included. Raises FaultError."""
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[Slot]:
+        async with self._places:
+            yield _Slot(self)
+
+    async def render(self, request: RenderRequest, *, alone: bool) -> Pdf:
+        """For who holds a slot. Within ``timeout_seconds``, or FaultError."""
         lent: list[Page] = []
         try:
             with trio.fail_after(request.timeout_seconds):
-                async with self._shares:
-                    if request.alone or request.isolation in OWN_BROWSER:
-                        return await self._render_alone(request, lent)
-                    return await self._render_shared(request, lent)
+                if alone or request.isolation in OWN_BROWSER:
+                    return await self._render_alone(request, lent)
+                return await self._render_shared(request, lent)
         except trio.TooSlowError:
             limit = f"{request.timeout_seconds:g} s"
             if not lent:
-                raise FaultError(
-                    FaultKind.BROWSER_UNAVAILABLE,
-                    f"no page was free within {limit}; {self._trouble}".rstrip("; "),
-                ) from None
+                detail = f"no page was free within {limit}" + (f"; {self._trouble}" if self._trouble else "")
+                raise FaultError(FaultKind.BROWSER_UNAVAILABLE, detail) from None
             raise FaultError(FaultKind.TIMEOUT, f"not done within {limit}, while {lent[0].doing}") from None
 
     async def _render_shared(self, request: RenderRequest, lent: list[Page]) -> Pdf:
@@ -141,119 +158,161 @@ class Pool:
         keeper.busy += 1
         lent.append(lease.page)
         try:
-            pdf = await self._on_page(lease.page, keeper.browser, request)
+            pdf = await _on_page(lease.page, keeper.browser, request)
             lease.reusable = request.isolation == "page"
         finally:
             keeper.busy -= 1
             keeper.jobs += 1
             if keeper.jobs >= self._settings.recycle_after_jobs:
-                keeper.retire.set()
+                keeper.retiring = True
             lease.returned.set()
+            self._change()
         return pdf
-
-    async def _take(self, *, fresh: bool) -> _Lease:
-        """A page on offer; with ``fresh``, one that no job has used."""
-        while True:
-            lease = await self._offers.receive()
-            if not lease.keeper.browser.died.is_set() and not (fresh and lease.used):
-                return lease
-            lease.returned.set()
 
     async def _render_alone(self, request: RenderRequest, lent: list[Page]) -> Pdf:
         try:
             async with self._launcher.launch() as browser, browser.page() as page:
                 lent.append(page)
-                return await self._on_page(page, browser, request)
+                return await _on_page(page, browser, request)
         except BrowserError as error:
             raise FaultError(FaultKind.BROWSER_UNAVAILABLE, str(error)) from error
 
-    async def _on_page(self, page: Page, browser: Browser, request: RenderRequest) -> Pdf:
+    async def _take(self, *, fresh: bool) -> _Lease:
+        want = _Want(fresh)
+        self._wants.append(want)
+        self._match()
         try:
-            return await page.render(request)
-        except FaultError as error:
-            if error.fault.kind is FaultKind.PAGE_CLOSED and await _dies(browser):
-                raise FaultError(FaultKind.BROWSER_LOST, f"the browser died, while {page.doing}") from error
+            await want.met.wait()
+        except trio.Cancelled:
+            if want.lease is None:
+                self._wants.remove(want)
+            elif want.lease.keeper in self._keepers:
+                self._offers.append(want.lease)
+                self._match()
             raise
+        assert want.lease is not None  # noqa: S101 - set before `met`
+        return want.lease
+
+    def _match(self) -> None:
+        """Give free pages to waiting jobs, first come, first served."""
+        for want in tuple(self._wants):
+            lease = self._pick(want)
+            if lease is not None:
+                self._offers.remove(lease)
+                self._wants.remove(want)
+                want.lease = lease
+                want.met.set()
+
+    def _pick(self, want: _Want) -> _Lease | None:
+        """A retiring browser's page only while nothing better is there or to come; a used one never as a fresh one."""
+        usable = [lease for lease in self._offers if lease.keeper.young]
+        if not usable and not self._replaced():
+            usable = [lease for lease in self._offers if not lease.keeper.browser.died.is_set()]
+        for lease in usable:
+            if not (want.fresh and lease.used):
+                return lease
+        for lease in usable:  # its keeper makes a new page instead
+            self._offers.remove(lease)
+            lease.returned.set()
+        return None
 
     # --- keeping --------------------------------------------------------------------------------------------
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the browsers. Started when each has a warm page; raises BrowserError if the first one can't be had."""
+        """Keep the browsers. Started when each has a warm page; raises BrowserError if the first can't be had."""
         async with trio.open_nursery() as nursery:
             for _ in range(self._settings.browsers):
                 await nursery.start(self._keep_browser)
             task_status.started()
-            for _ in range(self._settings.browsers):
-                nursery.start_soon(self._replace_for_ever, nursery)
+            await self._replenish(nursery)
 
-    async def _replace_for_ever(self, nursery: trio.Nursery) -> None:
+    async def _replenish(self, nursery: trio.Nursery) -> None:
         """Whenever fewer browsers than wanted are young and alive, start one. The nursery outlives each browser."""
         delay = 0.0
         while True:
-            await trio.sleep(delay or 0.05)
-            active = sum(not k.retire.is_set() and not k.browser.died.is_set() for k in self._keepers)
-            if active >= self._settings.browsers:
-                delay = 0.0
+            changed = self._changed
+            if self._replaced():
+                await changed.wait()
                 continue
             try:
                 await nursery.start(self._keep_browser)
                 self._trouble, delay = "", 0.0
             except BrowserError as error:
                 self._trouble = str(error)
-                delay = min(MAX_RESTART_DELAY_SECONDS, max(0.5, delay * 2))
+                delay = min(MAX_RESTART_DELAY_SECONDS, max(FIRST_RESTART_DELAY_SECONDS, delay * 2))
                 log.warning("browser.start_failed", error=str(error), retryInSeconds=delay)
+                await trio.sleep(delay)
+
+    def _replaced(self) -> bool:
+        """As many browsers as wanted are young and alive."""
+        return sum(keeper.young for keeper in self._keepers) >= self._settings.browsers
+
+    def _change(self) -> None:
+        """Something that others decide by is different now."""
+        self._changed.set()
+        self._changed = trio.Event()
+        self._match()
 
     async def _keep_browser(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        async with self._launcher.launch() as browser:
+        async with self._launcher.launch() as browser, open_background() as pages:
             keeper = _Keeper(browser)
-            async with open_background() as slots:
-                await slots.start(self._keep_slot, keeper)
-                self._keepers.append(keeper)
-                log.info("browser.started", browser=browser.pid)
-                task_status.started()
-                for _ in range(self._settings.pages_per_browser - 1):
-                    slots.start_soon(self._keep_slot, keeper)
-                slots.start_soon(self._watch, keeper, slots.cancel_scope)
-                try:
-                    await trio.sleep_forever()
-                finally:
-                    self._keepers.remove(keeper)
+            await pages.start(self._keep_page, keeper)
+            self._keepers.append(keeper)
+            self._change()
+            log.info("browser.started", browser=browser.pid)
+            task_status.started()
+            for _ in range(self._settings.pages_per_browser - 1):
+                pages.start_soon(self._keep_page, keeper)
+            try:
+                await self._until_done(keeper)
+            finally:
+                self._keepers.remove(keeper)
+                self._offers = [lease for lease in self._offers if lease.keeper is not keeper]
+                self._change()
 
-    async def _watch(self, keeper: _Keeper, slots: trio.CancelScope) -> None:
-        """Retire a fat browser; let a retired one go when its last job is done, a dead one at once."""
-        browser = keeper.browser
-        while not browser.died.is_set():
-            keeper.memory_mib = browser.memory_mib()
-            if keeper.memory_mib > self._settings.recycle_above_mib:
-                keeper.retire.set()
-            if keeper.retire.is_set() and not keeper.busy and self._replaced(keeper):
-                log.info("browser.retired", browser=browser.pid, jobs=keeper.jobs, mib=round(keeper.memory_mib))
-                slots.cancel()
-                return
-            with trio.move_on_after(0.1 if keeper.retire.is_set() else self._settings.watch_seconds):
-                await browser.died.wait()
+    async def _until_done(self, keeper: _Keeper) -> None:
+        """Until the browser dies, or is retired, replaced and idle."""
+        async with open_background() as watch:
+            watch.start_soon(self._watch_memory, keeper)
+            watch.start_soon(self._tell_death, keeper)
+            while not keeper.browser.died.is_set():
+                changed = self._changed
+                if keeper.retiring and not keeper.busy and self._replaced():
+                    mib = round(keeper.memory_mib)
+                    log.info("browser.retired", browser=keeper.browser.pid, jobs=keeper.jobs, mib=mib)
+                    return
+                await changed.wait()
         self._lost += 1
-        log.warning("browser.died", browser=browser.pid, busy=keeper.busy)
-        slots.cancel()
+        log.warning("browser.died", browser=keeper.browser.pid, busy=keeper.busy)
 
-    def _replaced(self, keeper: _Keeper) -> bool:
-        others = (k for k in self._keepers if k is not keeper and not k.retire.is_set())
-        return sum(not k.browser.died.is_set() for k in others) >= self._settings.browsers
+    async def _watch_memory(self, keeper: _Keeper) -> None:
+        while True:
+            keeper.memory_mib = keeper.browser.memory_mib()
+            if keeper.memory_mib > self._settings.recycle_above_mib and not keeper.retiring:
+                keeper.retiring = True
+                self._change()
+            await trio.sleep(self._settings.watch_seconds)
 
-    async def _keep_slot(self, keeper: _Keeper, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def _tell_death(self, keeper: _Keeper) -> None:
+        await keeper.browser.died.wait()
+        self._change()
+
+    async def _keep_page(self, keeper: _Keeper, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        first = task_status is not trio.TASK_STATUS_IGNORED
         while True:
             try:
                 async with keeper.browser.page() as page:
-                    task_status.started()
-                    task_status = trio.TASK_STATUS_IGNORED
+                    if first:
+                        first = False
+                        task_status.started()
                     await self._lend(page, keeper)
             except BrowserError as error:
-                if task_status is not trio.TASK_STATUS_IGNORED:
+                if first:
                     raise
-                if await _dies(keeper.browser):
-                    return
-                log.warning("browser.no_page", browser=keeper.browser.pid, error=str(error))
-                keeper.retire.set()
+                if not await _dies(keeper.browser):
+                    log.warning("browser.no_page", browser=keeper.browser.pid, error=str(error))
+                    keeper.retiring = True
+                    self._change()
                 return
 
     async def _lend(self, page: Page, keeper: _Keeper) -> None:
@@ -261,21 +320,31 @@ class Pool:
         used = False
         while True:
             lease = _Lease(page, keeper, used)
-            await self._offer_unless_retired(lease)
+            self._offers.append(lease)
+            self._match()
             await lease.returned.wait()
             used = True
             if not lease.reusable or not await page.scrub():
                 return
 
-    async def _offer_unless_retired(self, lease: _Lease) -> None:
-        """A retired browser's page stays on offer only while there is no replacement."""
-        while True:
-            if lease.keeper.retire.is_set() and self._replaced(lease.keeper):
-                await trio.sleep_forever()  # until the browser is let go
-            with trio.move_on_after(0.5) as patience:
-                await self._offer.send(lease)
-            if not patience.cancelled_caught:
-                return
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """Leave to render."""
+
+    pool: Pool
+
+    async def render(self, request: RenderRequest, *, alone: bool) -> Pdf:
+        return await self.pool.render(request, alone=alone)
+
+
+async def _on_page(page: Page, browser: Browser, request: RenderRequest) -> Pdf:
+    try:
+        return await page.render(request)
+    except FaultError as error:
+        if error.fault.kind is FaultKind.PAGE_CLOSED and await _dies(browser):
+            raise FaultError(FaultKind.BROWSER_LOST, f"the browser died, while {page.doing}") from error
+        raise
 
 
 async def _dies(browser: Browser) -> bool:

@@ -299,7 +299,7 @@ class RenderOptions:
 
 @dataclass(frozen=True, slots=True)
 class RenderRequest:
-    """One page to print: ``html`` or ``url``. ``alone``: in a browser that nobody else uses."""
+    """One page to print: ``html`` or ``url``."""
 
     task_id: str
     report_type: str
@@ -309,13 +309,22 @@ class RenderRequest:
     html: str | None = field(default=None, repr=False)
     url: str | None = field(default=None, repr=False)
     isolation: str = "page"
-    alone: bool = False
+
+
+class Slot(Protocol):
+    """Leave to render now. ``alone``: in a browser that nobody else uses."""
+
+    async def render(self, request: RenderRequest, *, alone: bool) -> Pdf:
+        """The PDF, within the request's ``timeout_seconds``. Raises FaultError."""
+        ...
 
 
 class Renderer(Protocol):
-    """Turns a request into a PDF within its deadline, or raises FaultError."""
+    """Renders so many requests at once, and no more."""
 
-    async def render(self, request: RenderRequest) -> Pdf: ...
+    def slot(self) -> AbstractAsyncContextManager[Slot]:
+        """Wait for a slot, however long, and hold it for the block."""
+        ...
 
 
 class Page(Protocol):

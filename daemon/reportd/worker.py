@@ -31,6 +31,7 @@ from reportd.ports import (
     Renderer,
     RenderRequest,
     Settlement,
+    Slot,
     Started,
     UnavailableError,
 )
@@ -50,7 +51,7 @@ class Types(Protocol):
 
     def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]: ...
 
-    def request(self, job: Job, *, alone: bool) -> RenderRequest: ...
+    def request(self, job: Job) -> RenderRequest: ...
 
 
 class Worker:
@@ -100,44 +101,73 @@ class Worker:
         self._held.add(hold)
         # The context is the task's own, so these stay with this job's lines.
         structlog.contextvars.bind_contextvars(taskId=job.task_id, reportType=job.report_type, userId=job.user_id)
-        started: list[Started] = []
         try:
             with hold.scope:
-                await self._work(job, hold, started)
+                await self._work(job, hold)
             if hold.recalled is not None:
-                await self._give_back(job, hold, started)
+                await self._give_back(job, hold)
         finally:
             self._held.remove(hold)
 
-    async def _work(self, job: Job, hold: Hold, started: list[Started]) -> None:
+    async def _work(self, job: Job, hold: Hold) -> None:
         if fault := self._unfit(job):
             await patiently(lambda: self._jobs.add([job]))
-            await self._dead_letter(job, hold, fault, None)
+            await self._dead_letter(job, hold, fault)
             return
-        start = await patiently(lambda: self._jobs.start(job, self._node, self._clock()))
-        if isinstance(start, Refused):
-            await self._refused(job, hold, start)
-            return
-        started.append(start)
-        tally = start.record.tally
-        log.info("job.started", attempt=tally.attempts, alone=needs_solitude(tally))
-        begun = trio.current_time()
+        prepared = await self._prepare(job)
         try:
-            pdf = await self._render(job, tally)
-            rendered_seconds = round(trio.current_time() - begun, 3)
+            pdf = await self._render(job, hold, prepared)
+            if pdf is None:
+                return
             try:
                 await self._store(job, pdf)
             finally:
                 pdf.discard()
         except FaultError as error:
-            await self._failed(job, hold, start, error.fault)
+            await self._failed(job, hold, error.fault)
             return
-        settlement = Settlement(job.task_id, Event.SUCCEEDED, self._clock(), attempt_id=start.attempt_id, pdf=pdf.info)
+        await self._succeeded(job, hold, pdf)
+
+    async def _prepare(self, job: Job) -> RenderRequest | FaultError:
+        """The page to print, made while others have the slots; what is wrong with it counts once it has one."""
+        try:
+            return await trio.to_thread.run_sync(self._types.request, job)
+        except FaultError as error:
+            return error
+
+    async def _render(self, job: Job, hold: Hold, prepared: RenderRequest | FaultError) -> Pdf | None:
+        """The PDF, or None when the job may not be started. The attempt is on record before a browser is touched."""
+        async with self._renderer.slot() as slot:
+            start = await patiently(lambda: self._jobs.start(job, self._node, self._clock()))
+            if isinstance(start, Started):
+                hold.started = start
+                alone = needs_solitude(start.record.tally)
+                log.info("job.started", attempt=start.record.tally.attempts, alone=alone)
+                begun = trio.current_time()
+                pdf = await self._rendered(slot, prepared, alone=alone)
+                log.info("job.rendered", seconds=round(trio.current_time() - begun, 3), bytes=pdf.size_bytes)
+                return pdf
+        await self._refused(job, hold, start)
+        return None
+
+    async def _rendered(self, slot: Slot, prepared: RenderRequest | FaultError, *, alone: bool) -> Pdf:
+        if isinstance(prepared, FaultError):
+            raise prepared
+        try:
+            return await slot.render(prepared, alone=alone)
+        except FaultError:
+            raise
+        except Exception as error:
+            log.exception("job.internal_error")
+            raise FaultError(FaultKind.INTERNAL, f"{type(error).__name__} in the daemon; see its log") from error
+
+    async def _succeeded(self, job: Job, hold: Hold, pdf: Pdf) -> None:
+        settlement = Settlement(job.task_id, Event.SUCCEEDED, self._clock(), attempt_id=_attempt_id(hold), pdf=pdf.info)
         state = await patiently(lambda: self._jobs.settle(settlement))
         if state is None:
             await self._finished_by_other(job)
         else:
-            log.info("job.succeeded", seconds=rendered_seconds, bytes=pdf.size_bytes)
+            log.info("job.succeeded")
         self._changes.notify(job.task_id)
         await self._delete(hold)
 
@@ -150,17 +180,6 @@ class Worker:
         unknown = problems[0].pointer == "/reportType"
         return Fault(FaultKind.UNKNOWN_REPORT_TYPE if unknown else FaultKind.INVALID_PARAMETERS, detail)
 
-    async def _render(self, job: Job, tally: Tally) -> Pdf:
-        alone = needs_solitude(tally)
-        try:
-            request = await trio.to_thread.run_sync(lambda: self._types.request(job, alone=alone))
-            return await self._renderer.render(request)
-        except FaultError:
-            raise
-        except Exception as error:
-            log.exception("job.internal_error")
-            raise FaultError(FaultKind.INTERNAL, f"{type(error).__name__} in the daemon; see its log") from error
-
     async def _store(self, job: Job, pdf: Pdf) -> None:
         with trio.move_on_after(STORE_PATIENCE_SECONDS):
             await patiently(lambda: self._artifacts.put(job, pdf))
@@ -169,9 +188,9 @@ class Worker:
 
     # --- what does not succeed ------------------------------------------------------------------------------
 
-    async def _failed(self, job: Job, hold: Hold, start: Started, fault: Fault) -> None:
+    async def _failed(self, job: Job, hold: Hold, fault: Fault) -> None:
         nature = fault.nature
-        before = start.record.tally
+        before = hold.started.record.tally if hold.started else Tally()
         tally = replace(
             before,
             losses=before.losses + nature.loss,
@@ -181,13 +200,13 @@ class Worker:
         log.warning("job.failed", kind=fault.kind, detail=fault.detail, attempt=tally.attempts)
         if isinstance(verdict, GiveUp):
             log.error("job.dead_lettered", kind=fault.kind, reason=verdict.reason)
-            await self._dead_letter(job, hold, fault, start)
+            await self._dead_letter(job, hold, fault)
             return
         settlement = Settlement(
             job.task_id,
             Event.RETRIED,
             self._clock(),
-            attempt_id=start.attempt_id,
+            attempt_id=_attempt_id(hold),
             fault=fault,
             counted=nature.counts,
             loss=nature.loss,
@@ -200,11 +219,14 @@ class Worker:
     async def _refused(self, job: Job, hold: Hold, refused: Refused) -> None:
         if refused.fault is not None:
             log.error("job.dead_lettered", kind=refused.fault.kind, reason=refused.fault.detail)
-            await self._dead_letter(job, hold, refused.fault, None)
+            await self._dead_letter(job, hold, refused.fault)
             return
         if refused.record.state is State.DEAD_LETTERED:
             # Recorded as dead-lettered, but the daemon may have died before it sent the dead letter.
             await self._send_dead_letter(job, refused.record.error)
+        elif refused.record.state is State.CANCELLED:
+            # Cancelled while it was being stored by a node that died before it could take the PDF away.
+            await patiently(lambda: self._artifacts.remove(job.task_id))
         log.info("job.already_settled", state=refused.record.state)
         await self._delete(hold)
 
@@ -215,16 +237,16 @@ class Worker:
             await patiently(lambda: self._artifacts.remove(job.task_id))
         log.info("job.superseded", state=record.state if record else "gone")
 
-    async def _dead_letter(self, job: Job, hold: Hold, fault: Fault, start: Started | None) -> None:
+    async def _dead_letter(self, job: Job, hold: Hold, fault: Fault) -> None:
         """Record first, then send, then delete: cut off anywhere, the next delivery completes it."""
         settlement = Settlement(
             job.task_id,
             Event.DEAD_LETTERED,
             self._clock(),
-            attempt_id=start.attempt_id if start else None,
+            attempt_id=_attempt_id(hold),
             fault=fault,
             counted=fault.nature.counts,
-            loss=fault.nature.loss and start is not None,
+            loss=fault.nature.loss and hold.started is not None,
         )
         if await patiently(lambda: self._jobs.settle(settlement)) is not None:
             await self._send_dead_letter(job, fault)
@@ -251,7 +273,7 @@ class Worker:
         await self._send(Outgoing(message.body, error.task_id or "", "", "", attributes=attributes))
         await patiently(lambda: self._queue.delete([message.receipt]))
 
-    async def _give_back(self, job: Job, hold: Hold, started: list[Started]) -> None:
+    async def _give_back(self, job: Job, hold: Hold) -> None:
         """The work was called off, which is nobody's failure (I7): no attempt is used."""
         log.info("job.called_off", why=hold.recalled)
         with trio.CancelScope(shield=True), trio.move_on_after(SETTLE_SECONDS):
@@ -259,12 +281,12 @@ class Worker:
                 await self._artifacts.remove(job.task_id)
                 await self._delete(hold)
                 return
-            if started:
+            if hold.started:
                 settlement = Settlement(
                     job.task_id,
                     Event.RELEASED,
                     self._clock(),
-                    attempt_id=started[0].attempt_id,
+                    attempt_id=_attempt_id(hold),
                     counted=False,
                 )
                 await patiently(lambda: self._jobs.settle(settlement))
@@ -276,3 +298,7 @@ class Worker:
 
     async def _delete(self, hold: Hold) -> None:
         await patiently(lambda: self._queue.delete([hold.receipt]))
+
+
+def _attempt_id(hold: Hold) -> int | None:
+    return hold.started.attempt_id if hold.started else None
