@@ -1,0 +1,72 @@
+# Every entry to the project. `make help` lists them; `make demo` and `make test` are the two to know.
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PYTEST := $(BIN)/coverage run -m pytest
+
+.PHONY: help demo run test check format chaos soak bench lock clean machine-run machine-test
+.DEFAULT_GOAL := help
+
+help: ## List what can be made
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+demo: $(BIN)/.run machine-run ## Start the daemon, get two PDFs with curl, stop it
+	@packaging/demo.sh
+
+run: $(BIN)/.run machine-run ## Run the daemon in the foreground, without any configuration
+	@exec $(BIN)/reportd serve
+
+test: $(BIN)/.test machine-test ## Run the tests
+	@$(PYTEST) -m "not soak"
+	@$(BIN)/coverage report --include '*/reportd/core/*' --fail-under 100
+	@$(BIN)/coverage report --skip-covered
+
+check: $(BIN)/.test ## Lint, types, layers: all that is checked without running
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: $(BIN)/.test ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+chaos: $(BIN)/.test machine-test ## Kill the daemon and its browsers under 300 jobs (SEED=n chooses when)
+	@REPORTD_TEST_SEED=$(SEED) $(BIN)/pytest -m soak -s tests/e2e/test_chaos.py
+
+soak: $(BIN)/.test machine-test ## The long tests: chaos, memory over 2,000 renders
+	@$(BIN)/pytest -m soak -s
+
+bench: $(BIN)/.test machine-test ## Throughput and latency as ratios to what the machine can do
+	@$(BIN)/python -m tests.bench
+
+lock: $(BIN)/.test ## Resolve the requirement files anew from pyproject.toml
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+		--no-header --upgrade --group dev -o packaging/requirements-dev.txt pyproject.toml
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+		--no-header --upgrade --group build -c packaging/requirements-dev.txt -o packaging/requirements.txt pyproject.toml
+
+clean: ## Remove what was made
+	@rm -rf .venv out dist build .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+machine-run:
+	@packaging/machine.sh run
+
+machine-test:
+	@packaging/machine.sh test
+
+$(BIN)/python:
+	@packaging/machine.sh run
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "reportd needs Python 3.11 or newer")'
+	@python3 -m venv .venv
+
+$(BIN)/.run: packaging/requirements.txt pyproject.toml | $(BIN)/python
+	@echo "Installing the Python packages (locked, with hashes)"
+	@$(PIP) install --require-hashes -r packaging/requirements.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(BIN)/.test: packaging/requirements-dev.txt $(BIN)/.run
+	@echo "Installing the packages for tests (locked, with hashes)"
+	@$(PIP) install --require-hashes -r packaging/requirements-dev.txt
+	@touch $@

@@ -1,0 +1,34 @@
+#!/bin/sh
+# Installs the Debian packages that reportd needs: `machine.sh run` to run it, `machine.sh test` to test it as well.
+# Does nothing when all are there. Without root it says what to install, and fails.
+set -eu
+
+packages="chromium-headless-shell fonts-noto-cjk fonts-inter fontconfig curl util-linux"
+case "${1:-}" in
+run) ;;
+test) packages="$packages poppler-utils postgresql redis-server" ;;
+*) echo "usage: $0 run|test" >&2; exit 2 ;;
+esac
+python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3 python3-venv"
+
+if ! command -v dpkg-query >/dev/null; then
+    echo "This is not Debian; see that these are installed: $packages" >&2
+    exit 0
+fi
+missing=""
+for package in $packages; do
+    dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" -ne 0 ]; then
+    echo "Missing packages. As root: apt-get install --no-install-recommends$missing" >&2
+    exit 1
+fi
+echo "Installing$missing"
+# The tests start servers of their own; the packages need not start theirs.
+mkdir -p /etc/postgresql-common
+[ -e /etc/postgresql-common/createcluster.conf ] || echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf
+export DEBIAN_FRONTEND=noninteractive
+apt-get -qq update
+# shellcheck disable=SC2086 # a list of words
+apt-get -qq install --no-install-recommends $missing > /dev/null
