@@ -15,6 +15,7 @@ import trio
 import trio_asyncio
 from pyppeteer.connection import Connection
 from pyppeteer.errors import NetworkError
+from websockets.exceptions import ConnectionClosed
 
 CONNECT_SECONDS = 5.0
 
@@ -32,6 +33,15 @@ async def open_bridge() -> AsyncIterator[asyncio.AbstractEventLoop]:
     """The asyncio loop that pyppeteer's connections live on, inside trio's own."""
     async with trio_asyncio.open_loop() as loop:
         yield loop
+
+
+class _Connection(Connection):  # type: ignore[misc]  # pyppeteer has no types
+    async def _async_send(self, msg: str, callback_id: int) -> None:  # noqa: ARG002 - pyppeteer's signature
+        """pyppeteer's own answers a call twice when the socket breaks under it; the second time ends the loop."""
+        try:
+            await self.connection.send(msg)
+        except ConnectionClosed:
+            await self.dispose()
 
 
 class Cdp:
@@ -105,7 +115,7 @@ def _retrieve(future: "asyncio.Future[dict[str, Any] | None]") -> None:
 
 async def connect(url: str, loop: asyncio.AbstractEventLoop) -> Cdp:
     """Connect to a target's WebSocket. Raises ClosedError if it can't be reached."""
-    connection = Connection(url, loop)
+    connection = _Connection(url, loop)
     cdp = Cdp(connection)
     # pyppeteer has no event for this, and a call made before would wait for ever if the connection never comes.
     with trio.move_on_after(CONNECT_SECONDS):

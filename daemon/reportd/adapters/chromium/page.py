@@ -44,6 +44,8 @@ class ChromiumPage:
         self._spool_folder = spool_folder
         self._frame_id = frame_id
         self._watch = _Watch()
+        # The empty document between jobs: its navigation may be told of when the next job is there already.
+        self._blank: str | None = None
         self._network = False
         self._runtime = False
         self._rule: NetworkRule | None = None
@@ -67,7 +69,7 @@ class ChromiumPage:
     # --- a job ----------------------------------------------------------------------------------------------
 
     async def render(self, request: RenderRequest) -> Pdf:
-        watch = self._watch = _Watch(request)
+        watch = self._watch = _Watch(request, self._blank)
         if self._page.closed.is_set():
             raise FaultError(FaultKind.PAGE_CLOSED, "the page was gone")
         self._egress.use(request.rule, request.options.max_page_bytes)
@@ -263,7 +265,7 @@ class ChromiumPage:
         page = self._page
         self._egress.use(None, 0)
         # First the document, so that no script of the last job is left to write anything again.
-        await page.call("Page.navigate", url="about:blank")
+        await self._open_blank()
         await page.call("Runtime.evaluate", expression="window.name = ''")
         await page.call("Page.resetNavigationHistory")
         for method, parameters in self._restore:
@@ -281,14 +283,18 @@ class ChromiumPage:
         await self._page.call("Page.setDocumentContent", frameId=self._frame_id, html=WARM_UP_HTML)
         await loaded.wait()
         await self._page.call("Page.printToPDF", **print_parameters)
-        await self._page.call("Page.navigate", url="about:blank")
+        await self._open_blank()
+
+    async def _open_blank(self) -> None:
+        self._blank = (await self._page.call("Page.navigate", url="about:blank")).get("loaderId")
 
 
 class _Watch:
     """What the events of one job have told so far. The first fault wins and ends the job's wait."""
 
-    def __init__(self, request: RenderRequest | None = None) -> None:
+    def __init__(self, request: RenderRequest | None = None, blank: str | None = None) -> None:
         self.request = request
+        self._blank = blank
         self.scope = trio.CancelScope()
         self.fault: Fault | None = None
         self.loaded = trio.Event()
@@ -308,8 +314,9 @@ class _Watch:
         self._check()
 
     def navigated(self, loader: str) -> None:
-        self._seen_loaders.append(loader)
-        self._check()
+        if loader != self._blank:
+            self._seen_loaders.append(loader)
+            self._check()
 
     def _check(self) -> None:
         if self.request is None:
