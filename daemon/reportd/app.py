@@ -14,6 +14,7 @@ import structlog
 import trio
 
 import reportd_web
+from reportd import systemd
 from reportd.adapters.chromium import ChromiumSettings, open_launcher
 from reportd.adapters.files import FileArtifacts
 from reportd.adapters.sql.database import Database, open_database
@@ -117,9 +118,11 @@ async def run(
                 url = await background.start(serve, create_app(face), config.http.bind, http_stop)
                 background.start_soon(poller.run)
                 log.info("daemon.ready", url=url, slots=pool.slots, node=node)
+                systemd.notify("READY=1", f"STATUS=serving {url} with {pool.slots} slots")
                 task_status.started(url)
                 await stop.wait()
                 log.info("daemon.stopping", held=len(held))
+                systemd.notify("STOPPING=1", f"STATUS=draining {len(held)} jobs")
                 poller.stop()
                 await drain(held, config.shutdown.drain_seconds)
                 http_stop.set()
