@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 import trio
+from starlette.types import ASGIApp
 
 import reportd_web
 from reportd import systemd
@@ -21,7 +22,7 @@ from reportd.adapters.sql.database import Database, open_database
 from reportd.adapters.sql.jobs import SqlJobs
 from reportd.adapters.sql.migrate import migrate
 from reportd.adapters.sql.queue import EmbeddedQueue
-from reportd.background import open_background
+from reportd.background import alone, open_background
 from reportd.batch import open_batcher
 from reportd.catalogue import Catalogue
 from reportd.changes import Changes
@@ -115,7 +116,7 @@ async def run(
                 background.start_soon(janitor.run)
                 background.start_soon(service.watch_backlog)
                 http_stop = trio.Event()
-                url = await background.start(serve, create_app(face), config.http.bind, http_stop)
+                url = await _serve(background, create_app(face), config.http.bind, http_stop)
                 background.start_soon(poller.run)
                 log.info("daemon.ready", url=url, slots=pool.slots, node=node)
                 systemd.notify("READY=1", f"STATUS=serving {url} with {pool.slots} slots")
@@ -166,6 +167,17 @@ class Status:
             "jobs": {str(state): count for state, count in (await self._jobs.counts()).items()},
             "pool": asdict(self._pool.state()),
         }
+
+
+async def _serve(background: trio.Nursery, face: ASGIApp, bind: str, stop: trio.Event) -> str:
+    try:
+        url: str = await background.start(serve, face, bind, stop)
+    except (OSError, ExceptionGroup) as error:
+        cause = alone(error)
+        if isinstance(cause, OSError):
+            raise StartError(f"http.bind {bind} can't be used: {cause.strerror}; set another http.bind") from error
+        raise
+    return url
 
 
 @contextmanager

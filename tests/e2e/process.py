@@ -78,7 +78,12 @@ class Daemon:
         assert self._child is not None
         self._child.send_signal(signal.SIGTERM)
         with trio.fail_after(within_seconds):
-            return await trio.to_thread.run_sync(self._child.wait, abandon_on_cancel=True)
+            return await self.ended()
+
+    async def ended(self) -> int:
+        """The exit status, once it has ended by itself."""
+        assert self._child is not None
+        return await trio.to_thread.run_sync(self._child.wait, abandon_on_cancel=True)
 
     async def end(self) -> None:
         """However it stands: afterwards nothing of it runs."""

@@ -1,0 +1,98 @@
+"""The command line, as a person uses it: what it prints and how it exits."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+from tests.e2e.process import open_daemon
+
+import reportd_web
+
+SAMPLE = Path(reportd_web.__file__).parent / "reports" / "sales_summary.sample.json"
+
+
+async def reportd(*arguments: str, stdin: str = "", url: str = "") -> "subprocess.CompletedProcess[str]":
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("REPORTD_")}
+    environ = kept | ({"REPORTD_URL": url} if url else {})
+    return await trio.to_thread.run_sync(
+        lambda: subprocess.run(
+            [sys.executable, "-m", "reportd.cli", *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env=environ,
+        )
+    )
+
+
+@pytest.mark.browser
+async def test_submit_get_and_failure_against_a_running_daemon(tmp_path: Path) -> None:
+    config = '[queue]\nmax_attempts = 1\n[reports.broken]\nurl = "http://127.0.0.1:1/"\n'
+    config += '[reports.tiny]\ntemplate = "t.html"\n'
+    (tmp_path / "t.html").write_text("<p>{{ word }}</p>")
+    async with open_daemon(tmp_path, config) as daemon:
+        output = tmp_path / "report.pdf"
+        done = await reportd("submit", "sales_summary", "--params", f"@{SAMPLE}", "-o", str(output), url=daemon.url)
+        assert done.returncode == 0, done.stderr
+        assert output.read_bytes().startswith(b"%PDF-")
+        task_id = done.stdout.strip()
+        assert "succeeded" in done.stderr
+
+        shown = await reportd("get", task_id, url=daemon.url)
+        assert json.loads(shown.stdout)["state"] == "succeeded"
+        again = tmp_path / "again.pdf"
+        assert (await reportd("get", task_id, "-o", str(again), url=daemon.url)).returncode == 0
+        assert again.read_bytes() == output.read_bytes()
+
+        piped = await reportd("submit", "tiny", "--params", "-", "--wait", stdin='{"word": "hello"}', url=daemon.url)
+        assert piped.returncode == 0, piped.stderr
+
+        failed = await reportd("submit", "broken", "--params", "{}", "--wait", url=daemon.url)
+        assert failed.returncode == 1
+        assert "quarantined, unreachable" in failed.stderr
+
+        refused = await reportd("submit", "sales_summary", "--params", '{"rows": 3}', url=daemon.url)
+        assert refused.returncode == 1
+        assert "/parameters/rows" in refused.stderr
+
+        unknown = await reportd("get", "7c9e6679-7425-40de-944b-e07fc1f90ae7", url=daemon.url)
+        assert unknown.returncode == 1
+        assert "there is no such report" in unknown.stderr
+
+
+async def test_without_a_daemon_it_says_what_to_do() -> None:
+    done = await reportd("submit", "sales_summary", "--params", "{}", url="http://127.0.0.1:1")
+    assert done.returncode == 1
+    assert "is `reportd serve` running?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("params", ["{", "@/nonexistent/file"])
+async def test_parameters_that_cannot_be_read_are_wrong_usage(params: str) -> None:
+    done = await reportd("submit", "sales_summary", "--params", params)
+    assert done.returncode == 2
+    assert "--params must be JSON, @FILE or -" in done.stderr
+
+
+async def test_doctor_finds_everything_here() -> None:
+    done = await reportd("doctor")
+    assert done.returncode == 0, done.stdout
+    for part in ("browser", "setpriv", "Latin fonts", "Chinese fonts", "data folder"):
+        assert f"ok    {part}: " in done.stdout
+
+
+async def test_doctor_says_what_to_install() -> None:
+    kept = os.environ | {"REPORTD_POOL__EXECUTABLE": "/nonexistent/chromium"}
+    done = await trio.to_thread.run_sync(
+        lambda: subprocess.run(
+            [sys.executable, "-m", "reportd.cli", "doctor"], capture_output=True, text=True, check=False, env=kept
+        )
+    )
+    assert done.returncode == 1
+    assert "FAIL  browser: no Chromium at /nonexistent/chromium: install" in done.stdout
