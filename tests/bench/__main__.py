@@ -12,12 +12,12 @@ from pathlib import Path
 import httpx
 import jinja2
 import trio
+
+from reportd import logs
 from tests.bench.http import submissions_per_second
 from tests.bench.limit import renders_per_second
 from tests.bench.pages import CONFIG, SIZES, TEMPLATE, parameters
 from tests.e2e.process import Daemon, finished, open_daemon, submit
-
-from reportd import logs
 
 SECONDS_A_ROUND = 12.0
 LONE_JOBS = 15

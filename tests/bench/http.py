@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 
 import trio
+
 from tests.e2e.process import USER
 
 

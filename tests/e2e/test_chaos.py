@@ -14,6 +14,7 @@ from uuid import UUID, uuid5
 import httpx
 import pytest
 import trio
+
 from tests.e2e.process import Daemon, open_daemon, submit
 
 SEED = int(os.environ.get("REPORTD_TEST_SEED") or time.time())

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.e2e.process import open_daemon
 
 import reportd_web
+from tests.e2e.process import open_daemon
 
 SAMPLE = Path(reportd_web.__file__).parent / "reports" / "sales_summary.sample.json"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.process import finished, open_daemon, submit
 
 import reportd_web
+from tests.e2e.process import finished, open_daemon, submit
 
 pytestmark = pytest.mark.browser
 

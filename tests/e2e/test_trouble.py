@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
+
 from tests.e2e.process import Daemon, finished, open_daemon, submit
 
 pytestmark = pytest.mark.browser
