@@ -57,6 +57,8 @@ async def run(
 
     Raises StartError, CatalogueError, BrowserError or UnavailableError when it can't start.
     """
+    if config.auth.tokens_file:
+        raise StartError("auth.tokens_file: this version knows no tokens yet; leave it empty and bind to loopback")
     types = Catalogue(config, [*folders, Path(reportd_web.__file__).parent / "reports"])
     held, changes, node = Held(), Changes(), f"{socket.gethostname()}-{os.getpid()}"
     with _own(config.data_dir):

@@ -82,10 +82,12 @@ def serve(options: argparse.Namespace) -> int:
     from reportd.adapters.sql.migrate import NewerSchemaError
     from reportd.background import alone
     from reportd.catalogue import CatalogueError
+    from reportd.config import find_file
     from reportd.ports import BrowserError, UnavailableError
 
     logs.set_up(config.log.level, config.log.format)
-    folders = [options.config.resolve().parent] if options.config else []
+    file = find_file(options.config, os.environ)
+    folders = [file.resolve().parent] if file else []
 
     async def until_signal() -> None:
         stop = trio.Event()
@@ -119,7 +121,7 @@ def check_config(options: argparse.Namespace) -> int:
     config = _load(options)
     if config is None:
         return 2
-    print(json.dumps(config.redacted(), indent=2, default=str))
+    print(json.dumps(config.redacted(), indent=2))
     return 0
 
 

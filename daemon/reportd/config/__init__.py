@@ -4,7 +4,8 @@ Called by the command line and by ``app``; the rest of the daemon is handed the 
 only door: what comes out of it needs no further check.
 """
 
-from reportd.config.load import ConfigError, Problem, load
+from reportd.config.file import find_file
+from reportd.config.load import load
 from reportd.config.models import (
     Alerts,
     ArtifactStore,
@@ -21,6 +22,7 @@ from reportd.config.models import (
     Triage,
 )
 from reportd.config.pdf import PdfOptions
+from reportd.config.problems import ConfigError, Problem
 from reportd.config.report_types import ReportType
 
 __all__ = [
@@ -41,5 +43,6 @@ __all__ = [
     "ReportType",
     "Shutdown",
     "Triage",
+    "find_file",
     "load",
 ]

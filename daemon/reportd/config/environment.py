@@ -21,12 +21,16 @@ _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "
 
 
 class Variable(NamedTuple):
-    """One variable: the key it sets and the value, or what is wrong with it."""
+    """One variable: the key it sets and the value, or what is wrong with it.
+
+    ``path`` is empty when there is no such key; ``meant`` is then the one that it may have been meant for.
+    """
 
     name: str
     path: Path
     value: Any = None
     problem: str = ""
+    meant: Path = ()
 
 
 def read(environ: Mapping[str, str]) -> Iterator[Variable]:
@@ -43,12 +47,12 @@ def name_of(path: Path) -> str:
 
 def _variable(name: str, text: str) -> Variable:
     path = _path(name)
-    field = field_at(path) if name == name_of(path) else None
-    if path == ("reports",) or field is None or is_section(field):
-        return Variable(name, (), problem=_unknown(name, path))
-    if path[0] == "reports" and not REPORT_TYPE.fullmatch(path[1]):
+    if path[0] == "reports" and len(path) > 1 and not REPORT_TYPE.fullmatch(path[1]):
         text = "is no report type's; accepted: REPORTD_REPORTS__NAME__KEY, NAME of letters, digits and underscores"
         return Variable(name, (), problem=text)
+    field = field_at(path) if name == name_of(path) else None
+    if field is None or is_section(field) or path == ("reports",):
+        return _unknown(name, path)
     try:
         return Variable(name, path, _value(text, field))
     except ValueError as error:
@@ -56,36 +60,42 @@ def _variable(name: str, text: str) -> Variable:
 
 
 def _path(name: str) -> Path:
-    parts = name.removeprefix(PREFIX).lower().split("__")
-    if parts[0] != "reports" or len(parts) < 3:  # noqa: PLR2004 - reports, a type, a key
-        return tuple(parts)
-    # A report type's name may hold two underscores itself; the end of the variable tells where it ends.
-    below = 2 if len(parts) > 3 and parts[-2] == "pdf" else 1  # noqa: PLR2004
-    return ("reports", "__".join(parts[1:-below]), *parts[-below:])
+    lower = name.removeprefix(PREFIX).lower()
+    if lower.startswith("reports__"):
+        # A report type's name may hold two underscores itself, so what comes after it is looked for at the end.
+        for _, _, *key in leaves(("reports", "NAME")):
+            end = "__".join(("", *key))
+            if lower.endswith(end) and len(lower) > len("reports__" + end):
+                return ("reports", lower.removeprefix("reports__").removesuffix(end), *key)
+    return tuple(lower.split("__"))
 
 
-def _unknown(name: str, path: Path) -> str:
-    section = fields_at(path)
-    if section or path == ("reports",):
-        example = (*path, "NAME", "url") if path == ("reports",) else next(leaves(path))
-        return f"is a section; accepted: a variable for each key, e.g. {name_of(example)}"
-    known = [name_of(leaf) for leaf in leaves()]
-    if path[0] == "reports" and len(path) > 2:  # noqa: PLR2004
-        known += [name_of(leaf) for leaf in leaves(path[:2])]
-    near = get_close_matches(name.upper()[:200], known, n=1)
-    return "is unknown; " + (f"did you mean {near[0]}?" if near else "accepted: REPORTD_SECTION__KEY, as in the file")
+def _unknown(name: str, path: Path) -> Variable:
+    if fields_at(path) or path == ("reports",):
+        example = ("reports", "NAME", "url") if path == ("reports",) else next(leaves(path))
+        text = f"is a section; accepted: a variable for each key, e.g. {name_of(example)}"
+        return Variable(name, (), problem=text)
+    report = path[:2] if path[0] == "reports" and len(path) > 2 else ()  # noqa: PLR2004 - reports, a type, a key
+    known = {name_of(leaf): leaf for leaf in (*leaves(), *(leaves(report) if report else ()))}
+    if near := get_close_matches(name.upper()[:200], known, n=1):
+        return Variable(name, (), problem=f"is unknown; did you mean {near[0]}?", meant=known[near[0]])
+    return Variable(name, (), problem="is unknown; accepted: REPORTD_SECTION__KEY, as in the file")
 
 
 def _value(text: str, field: FieldInfo) -> Any:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not UTF-8") from None
     kind = get_origin(field.annotation) or field.annotation
-    if kind in (bool, int, float):
-        return _scalar(text.strip(), kind)
     stripped = text.strip()
+    if kind in (bool, int, float):
+        return _scalar(stripped, kind)
     if kind is tuple:
         if stripped.startswith("["):
             return _json(stripped)
         return [item.strip() for item in stripped.split(",") if item.strip()]
-    if isinstance(kind, type) and issubclass(kind, Mapping):
+    if kind is Mapping:
         return _json(stripped) if stripped else {}
     return text
 
@@ -113,6 +123,4 @@ def _json(text: str) -> Any:
 
 def _form(field: FieldInfo) -> str:
     kind = get_origin(field.annotation)
-    if kind is tuple:
-        return "; comma-separated or JSON"
-    return "; here as JSON" if isinstance(kind, type) and issubclass(kind, Mapping) else ""
+    return "; comma-separated or JSON" if kind is tuple else "; here as JSON" if kind is Mapping else ""

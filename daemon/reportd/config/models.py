@@ -1,7 +1,7 @@
 """The configuration as it is once it is sound: a section a class, and ``Config`` on top.
 
-Called by everything that is configured. Defaults and bounds stand here and nowhere else; ``reportd.example.toml``
-explains each key, and a test keeps the two alike.
+Called by everything that is configured. Defaults and bounds stand here and nowhere else; ``CONFIGURATION.md`` and
+``packaging/reportd.toml`` explain each key, and a test keeps them alike.
 """
 
 from collections.abc import Iterator, Mapping
@@ -80,17 +80,20 @@ class QueueOptions(Section):
 
     def conflicts(self) -> Iterator[Conflict]:
         """A dead-letter queue that is missing or can't be one; waits and counts the wrong way round."""
-        if self.url != "embedded:":
-            keys = ("dead_letter_url", "url")
-            if not self.dead_letter_url:
-                text = "is missing; accepted: the URL of the queue's DLQ, which an SQS queue needs"
-                yield Conflict(keys, text)
-            elif self.dead_letter_url == self.url:
-                yield Conflict(keys, "is the queue itself; accepted: another queue")
-            elif self.dead_letter_url.endswith(".fifo") != self.url.endswith(".fifo"):
-                yield Conflict(keys, "is of another kind; accepted: a FIFO queue for a FIFO queue, a standard one else")
+        if self.url != "embedded:" and (fault := self.dlq_fault(self.url)):
+            yield Conflict(("dead_letter_url", "url"), fault)
         yield from _at_least(self, "max_backoff_seconds", "backoff_seconds")
         yield from _at_least(self, "max_receive_count", "max_attempts")
+
+    def dlq_fault(self, queue_url: str) -> str:
+        """What keeps ``dead_letter_url`` from being the DLQ of that SQS queue; empty when nothing does."""
+        if not self.dead_letter_url:
+            return "is missing; accepted: the URL of the DLQ, which an SQS queue needs"
+        if self.dead_letter_url == queue_url:
+            return "is the queue itself; accepted: another queue"
+        if self.dead_letter_url.endswith(".fifo") != queue_url.endswith(".fifo"):
+            return "is of another kind; accepted: a FIFO queue for a FIFO queue, a standard one else"
+        return ""
 
 
 class ArtifactStore(Section):
@@ -131,7 +134,7 @@ class Breaker(Section):
 class Pool(Section):
     """The browsers. ``browsers`` 0 means from the cores; an empty ``executable`` is looked for."""
 
-    executable: str = ""
+    executable: Annotated[str, Accepts("the path of a program, or nothing")] = ""
     browsers: Count = Field(0, ge=0, le=256)
     pages_per_browser: Count = Field(2, ge=1, le=64)
     stall_seconds: Number = Field(2.0, ge=0.05, le=3600)
@@ -154,7 +157,7 @@ class Triage(Section):
 class Auth(Section):
     """Who may call. Without a file anybody on this machine may."""
 
-    tokens_file: str = ""
+    tokens_file: Annotated[str, Accepts("the path of a file, or nothing")] = ""
 
 
 class Alerts(Section):
@@ -192,7 +195,7 @@ def _built_in() -> dict[str, ReportType]:
 class Config(Section):
     """The whole configuration. ``load`` has filled in ``data_dir``, an absolute path."""
 
-    data_dir: Annotated[Path, Accepts("a folder")] = Path()
+    data_dir: Annotated[Path, Accepts("the path of a folder, or nothing")] = Path()
     http: Http = Http()
     database: Database = Database()
     queue: QueueOptions = QueueOptions()
@@ -215,14 +218,14 @@ class Config(Section):
             for conflict in section.conflicts():
                 yield Conflict(tuple(f"{name}.{key}" for key in conflict.keys), conflict.message)
         if not is_loopback(self.http.host) and not self.auth.tokens_file:
-            text = "can be reached from other machines, and anybody may do anything without tokens; "
-            accepted = (
+            text = (
+                "can be reached from other machines, and anybody may do anything without tokens; "
                 "accepted: a loopback address such as 127.0.0.1:8080, or any address once auth.tokens_file is set"
             )
-            yield Conflict(("http.bind", "auth.tokens_file"), text + accepted)
+            yield Conflict(("http.bind", "auth.tokens_file"), text)
         for name, report in self.reports.items():
-            if report.queue_url and not self.queue.dead_letter_url:
-                text = "is an SQS queue, which needs a DLQ; accepted: with queue.dead_letter_url set"
+            if report.queue_url and (fault := self.queue.dlq_fault(report.queue_url)):
+                text = f"does not go with queue.dead_letter_url, which {fault}"
                 yield Conflict((f"reports.{name}.queue_url", "queue.dead_letter_url"), text)
         yield from self._alias_conflicts()
 

@@ -61,7 +61,7 @@ def _margin(text: str) -> str:
 
 
 def _page_ranges(text: str) -> str:
-    for part in text.split(",") if text.strip() else ():
+    for part in text.split(",") if text else ():
         match = re.fullmatch(r"\s*([1-9][0-9]{0,5})\s*(?:-\s*([1-9][0-9]{0,5})\s*)?", part)
         if match is None:
             raise ValueError("is not a list of pages")
@@ -80,6 +80,7 @@ Margin = Annotated[
     Accepts('one to four lengths as in CSS (top right bottom left), e.g. "10mm" or "20mm 15mm"'),
     AfterValidator(_margin),
 ]
+Html = Annotated[str, Accepts("HTML, or nothing")]
 PageRanges = Annotated[str, Accepts('pages, e.g. "1-5, 8", or nothing'), AfterValidator(_page_ranges)]
 
 
@@ -98,8 +99,8 @@ class PdfOptions(Section):
     page_ranges: PageRanges = ""
     prefer_css_page_size: Flag = True
     print_background: Flag = True
-    header_template: str = ""
-    footer_template: str = ""
+    header_template: Html = ""
+    footer_template: Html = ""
     tagged: Flag = False
     outline: Flag = False
 
@@ -146,7 +147,8 @@ class PdfOptions(Section):
                 text = f"is 0 at the {where}, where {name}_template is printed; accepted: room for it, e.g. 20mm"
                 yield Conflict(("margin", f"{name}_template"), text)
         if self.outline and not self.tagged:
-            yield Conflict(("outline", "tagged"), "needs tagged = true: Chromium makes the outline from the tags")
+            text = "is made from the tags that tagged = false leaves out; accepted: with tagged = true"
+            yield Conflict(("outline", "tagged"), text)
 
     def _paper_inches(self) -> tuple[float, float]:
         width, height = _PAPERS[self.format]

@@ -20,9 +20,9 @@ from reportd.config.values import (
     Number,
     SqsUrl,
     split_url,
-    status_ranges,
 )
 from reportd.core.job import REPORT_TYPE
+from reportd.core.network import NetworkRule, normal_host
 from reportd.ports import Ready
 
 BUILT_IN: dict[str, dict[str, Any]] = {
@@ -31,6 +31,7 @@ BUILT_IN: dict[str, dict[str, Any]] = {
 }
 
 _PLACEHOLDERS = ("params", "taskId", "userId")
+_STATUSES = range(100, 600)
 
 
 def _ready(value: Any) -> Ready:
@@ -58,13 +59,41 @@ def _page_url(text: str) -> str:
             raise ValueError("has a brace that is part of no known placeholder (a bare brace is %7B or %7D)")
     if re.search(r"[{}]", text[: len(parts.scheme) + 3 + len(parts.netloc)]):
         raise ValueError("has a placeholder in its host; parameters must not choose the host")
+    try:
+        normal_host(parts.hostname or "")
+    except ValueError:
+        raise ValueError("has a host that is neither an address nor a name") from None
     return text
 
 
 def _alias(text: str) -> str:
     if not REPORT_TYPE.fullmatch(text):
-        raise ValueError("has an entry that is no name")
+        raise ValueError("is no name")
     return text
+
+
+def _file(text: str) -> str:
+    if text.startswith("/") or ".." in text.split("/"):
+        raise ValueError("leads out of the folder")
+    return text
+
+
+def _statuses(value: Any) -> tuple[tuple[int, int], ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError("is not a list")  # noqa: TRY004 - pydantic reports ValueError
+    return tuple(_status_range(item) for item in value)
+
+
+def _status_range(item: Any) -> tuple[int, int]:
+    if isinstance(item, int) and _STATUSES.start <= item < _STATUSES.stop:
+        return item, item
+    match = re.fullmatch(r"([1-5][0-9]{2})(?:\s*-\s*([1-5][0-9]{2}))?", item) if isinstance(item, str) else None
+    if match is None:
+        raise ValueError("has an entry that is neither a status nor a range")
+    first, last = int(match[1]), int(match[2] or match[1])
+    if first > last:
+        raise ValueError("has a range whose end is below its start")
+    return first, last
 
 
 PageUrl = Annotated[
@@ -77,10 +106,11 @@ ReadyWhen = Annotated[
     Accepts("load, networkidle, selector:CSS, expression:JS (until truthy) or event:NAME (on window)"),
     BeforeValidator(_ready),
 ]
+FileName = Annotated[str, Accepts("a file's path below the configuration's folder, or nothing"), AfterValidator(_file)]
 Statuses = Annotated[
     tuple[tuple[int, int], ...],
     Accepts('a list of statuses and ranges from 100 to 599, e.g. ["400-499", "503"]'),
-    BeforeValidator(status_ranges),
+    BeforeValidator(_statuses),
 ]
 Aliases = Annotated[
     tuple[Annotated[str, AfterValidator(_alias)], ...],
@@ -94,9 +124,9 @@ class ReportType(Section):
     ``max_concurrency`` 0 means as many as there are slots; an empty ``isolation`` means the pool's.
     """
 
-    template: str = ""
+    template: FileName = ""
     url: PageUrl = ""
-    parameters_schema: str = ""
+    parameters_schema: FileName = ""
     aliases: Aliases = ()
     allowed_hosts: Hosts = ()
     timeout_seconds: Number = Field(60.0, ge=0.1, le=3600)
@@ -116,9 +146,8 @@ class ReportType(Section):
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """Every host pattern the page may reach: the URL's own host is always one."""
-        own = _own_host(self.url)
-        return self.allowed_hosts if own is None or own in self.allowed_hosts else (*self.allowed_hosts, own)
+        """Every host pattern the page may reach, normalised; the URL's own host is one, at the port it names."""
+        return tuple(sorted(map(str, NetworkRule.of(self.allowed_hosts, self.url).patterns)))
 
     def redacted(self) -> dict[str, Any]:
         """As in the file, with ``ready`` and ``fail_on_status`` written the way they are there."""
@@ -131,22 +160,16 @@ class ReportType(Section):
         }
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Not exactly one source of the page; a delay that uses up the time there is."""
+        """Not exactly one source of the page, cookies for no address, a delay that uses up the time there is."""
         if self.template and self.url:
-            text = 'is set together with template; accepted: one of them (template = "" takes the other away)'
-            yield Conflict(("url", "template"), text)
+            yield Conflict(("url", "template"), "is set together with template; accepted: one of them")
         if not self.template and not self.url:
-            yield Conflict(("template", "url"), "is missing, and so is url; accepted: exactly one of them")
+            yield Conflict(("template", "url"), "is missing, and so is url; accepted: one of them")
+        if self.cookies and not self.url:
+            text = "is set, but a template's page has no address to send them to; accepted: cookies for a url"
+            yield Conflict(("cookies", "url"), text)
         if self.delay_seconds >= self.timeout_seconds:
             text = f"leaves no time to render; accepted: less than timeout_seconds ({self.timeout_seconds:g})"
             yield Conflict(("delay_seconds", "timeout_seconds"), text)
         for conflict in self.pdf.conflicts():
             yield Conflict(tuple(f"pdf.{key}" for key in conflict.keys), conflict.message)
-
-
-def _own_host(url: str) -> str | None:
-    if not url:
-        return None
-    parts = split_url(url, ("http", "https"))
-    host = parts.hostname or ""
-    return f"[{host}]" if ":" in host else host

@@ -21,7 +21,7 @@ class Accepts(NamedTuple):
 
 
 class Secret:
-    """Annotates a key of which nothing may ever be shown; its class is the mark."""
+    """Annotates a key of which nothing may ever be shown; the class itself is the mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +44,10 @@ class Section(BaseModel):
 
     def redacted(self) -> dict[str, Any]:
         """Plain tables, lists and scalars, as they could stand in the file, without the secrets."""
-        return {name: _shown(value, field) for name, value, field in self._items()}
+        return {name: _shown(getattr(self, name), field) for name, field in type(self).model_fields.items()}
 
     def __repr_args__(self) -> Iterator[tuple[str, Any]]:
-        for name, value, field in self._items():
-            yield name, value if isinstance(value, Section) else _shown(value, field)
-
-    def _items(self) -> Iterator[tuple[str, Any, FieldInfo]]:
-        for name, field in type(self).model_fields.items():
-            yield name, getattr(self, name), field
+        yield from self.redacted().items()
 
 
 def is_secret(field: FieldInfo) -> bool:
@@ -65,7 +60,8 @@ def mask_url(text: str) -> str:
     head, mark, tail = re.fullmatch(r"([^?#]*)([?#]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
     # Up to the last "@": a password in which one was left unencoded must not show its second half.
     head = re.sub(r"(?s)^([^/]*//[^:/@]*):.*@", rf"\1:{MASK}@", head)
-    tail = re.sub(r"(?i)((?:^|[&;])[^=&;]*(?:pass|secret|token|key|sig|auth)[^=&;]*=)[^&;#]*", rf"\1{MASK}", tail)
+    # ";" begins a name as "&" does, but ends no value: part of a secret must not pass for the next name.
+    tail = re.sub(r"(?i)((?:^|[&;#])[^=&;#]*(?:pass|secret|token|key|sig|auth)[^=&;#]*=)[^&#]*", rf"\1{MASK}", tail)
     return head + mark + tail
 
 

@@ -1,0 +1,56 @@
+"""Finds the configuration's file and reads it into a tree of keys.
+
+Called by ``load``, and by whoever needs the file's folder.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from reportd.config.problems import Problem
+
+DEFAULT_PATH = Path("/etc/reportd/reportd.toml")
+
+
+def find_file(config_path: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The file given, else ``$REPORTD_CONFIG``, else ``DEFAULT_PATH`` if it exists, else None."""
+    if config_path is not None:
+        return config_path
+    if named := environ.get("REPORTD_CONFIG"):
+        return Path(named)
+    return DEFAULT_PATH if _exists(DEFAULT_PATH) else None
+
+
+def read_file(path: Path) -> tuple[dict[str, Any], list[Problem]]:
+    """The keys in that file, or why there are none."""
+    try:
+        return tomllib.loads(path.read_bytes().decode()), []
+    except OSError as error:
+        message = f"can't be read ({error.strerror}); accepted: a TOML file, given by --config or $REPORTD_CONFIG"
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        message = f"line {line}: is not UTF-8; accepted: TOML"
+    except RecursionError:
+        message = "is nested too deeply; accepted: the keys there are"
+    except ValueError as error:  # TOMLDecodeError, or a number too long for int()
+        message = _syntax(str(error))
+    return {}, [Problem(str(path), "", message)]
+
+
+def _exists(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True  # so that reading it says why it can't be: a file must not be passed over
+    return True
+
+
+def _syntax(said: str) -> str:
+    if place := re.search(r" ?\(at (line \d+, column \d+|end of document)\)$", said):
+        # What tomllib says names keys and single characters, never a value.
+        return f"{place[1]}: is not TOML: {said[: place.start()]}"
+    return "is not TOML: it holds something that can't be read"

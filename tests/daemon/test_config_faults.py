@@ -1,0 +1,217 @@
+"""What is said of a faulty configuration: all of it at once, a line a fault, with place, key and what is accepted."""
+
+from pathlib import Path
+
+import pytest
+
+from reportd.config import ConfigError, Problem, load
+
+WHOLE = "a whole number from 0 to 256"
+NUMBER = "a number from 0.05 to 3600"
+HOSTS = 'a list of hosts, e.g. ["reports.internal", "*.cdn.internal"]'
+HEADERS = 'a table of names and texts, e.g. {"X-Tenant" = "acme"}'
+BIND = "HOST:PORT, e.g. 127.0.0.1:8080, [::1]:8080 or 0.0.0.0:8080; port 0 takes a free one"
+MARGIN = 'one to four lengths as in CSS (top right bottom left), e.g. "10mm" or "20mm 15mm"'
+NAME = "a lower-case letter, then up to 63 of a-z, 0-9 and _"
+SECTIONS = (
+    "data_dir, http, database, queue, artifacts, breaker, pool, triage, auth, alerts, callbacks, shutdown, log, reports"
+)
+
+
+def refused(tmp_path: Path, content: str | bytes, **environ: str) -> list[str]:
+    """The lines of the error, the file's path as FILE."""
+    file = tmp_path / "reportd.toml"
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(ConfigError) as caught:
+        load(file, {"HOME": "/home/ada", **environ})
+    assert [str(problem) for problem in caught.value.problems] == str(caught.value).splitlines()
+    return str(caught.value).replace(str(file), "FILE").splitlines()
+
+
+# All at once
+
+
+def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
+    text = """
+    data_dir = 5
+    [http]
+    bind = "8080"
+    max_body_bytes = 1
+    [queue]
+    urk = "embedded:"
+    max_attempts = "3"
+    backoff_seconds = 100
+    [brakes]
+    store = "memory:"
+    [log]
+    level = "verbose"
+    [reports.Sales]
+    url = "http://app.test/"
+    [reports.quarterly]
+    template = "own.html"
+    url = "http://app.test/"
+    allowed_hosts = ["cdn.test", "not a host"]
+    [reports.quarterly.pdf]
+    margin = "wide"
+    """
+    lines = refused(tmp_path, text, REPORTD_POOL__BROWSERS="many", REPORTD_POOL__BROWSER="2")
+    assert sorted(lines) == [
+        "FILE: brakes: is unknown; did you mean breaker?",
+        "FILE: data_dir: has the wrong type (a number); accepted: the path of a folder, or nothing",
+        f"FILE: http.bind: is not HOST:PORT; accepted: {BIND}",
+        "FILE: http.max_body_bytes: 1 is too small; accepted: a whole number from 1024 to 104857600",
+        "FILE: log.level: is none of the values; accepted: one of debug, info, warning, error",
+        "FILE: queue.max_attempts: has the wrong type (a text); accepted: a whole number from 1 to 100",
+        "FILE: queue.max_backoff_seconds: is below backoff_seconds; accepted: at least 100",
+        "FILE: queue.urk: is unknown; did you mean queue.url?",
+        f"FILE: reports.Sales: is no name for a report type; accepted: {NAME}",
+        f"FILE: reports.quarterly.allowed_hosts: entry 2 is no host; accepted: {HOSTS}",
+        f"FILE: reports.quarterly.pdf.margin: is not a length; accepted: {MARGIN}",
+        "FILE: reports.quarterly.url: is set together with template; accepted: one of them",
+        "REPORTD_POOL__BROWSER: is unknown; did you mean REPORTD_POOL__BROWSERS?",
+        f"REPORTD_POOL__BROWSERS: pool.browsers: is no whole number; accepted: {WHOLE}",
+    ]
+
+
+def test_a_problem_has_its_parts(tmp_path: Path) -> None:
+    file = tmp_path / "reportd.toml"
+    file.write_text("pool.browsers = -1")
+    with pytest.raises(ConfigError) as caught:
+        load(file, {"HOME": "/home/ada"})
+    text = "-1 is too small; accepted: a whole number from 0 to 256"
+    assert caught.value.problems == (Problem(str(file), "pool.browsers", text),)
+
+
+def test_a_faulty_variable_stands_for_the_key_that_the_file_has_too(tmp_path: Path) -> None:
+    assert refused(tmp_path, "pool.browsers = -1", REPORTD_POOL__BROWSERS="x") == [
+        f"REPORTD_POOL__BROWSERS: pool.browsers: is no whole number; accepted: {WHOLE}"
+    ]
+
+
+def test_a_fault_is_told_where_the_value_was_set(tmp_path: Path) -> None:
+    lines = refused(tmp_path, "[pool]\nbrowsers = 1", REPORTD_POOL__MAX_STALLED="1000")
+    assert lines == [
+        "REPORTD_POOL__MAX_STALLED: pool.max_stalled: 1000 is too large; accepted: a whole number from 0 to 256"
+    ]
+
+
+def test_a_variable_below_what_is_no_table_is_of_no_use(tmp_path: Path) -> None:
+    lines = refused(tmp_path, "pool = 1\nreports = 1", REPORTD_POOL__BROWSERS="2", REPORTD_REPORTS__A__URL="http://a")
+    assert lines == [
+        "FILE: pool: has the wrong type (a number); accepted: a table",
+        "FILE: reports: has the wrong type (a number); accepted: a table",
+    ]
+
+
+# Unknown keys
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[htpp]", "FILE: htpp: is unknown; did you mean http?"),
+        ("http.port = 1", "FILE: http.port: is unknown; accepted: bind, max_body_bytes"),
+        (
+            "[queue]\nretention_days = 1",
+            "FILE: queue.retention_days: is unknown; did you mean artifacts.retention_days?",
+        ),
+        ("timeout_seconds = 1", "FILE: timeout_seconds: is unknown; did you mean reports.NAME.timeout_seconds?"),
+        (
+            "[reports.sales_summary]\nformat = 'A5'",
+            "FILE: reports.sales_summary.format: is unknown; did you mean reports.sales_summary.pdf.format?",
+        ),
+        (
+            "[reports.sales_summary.pdf]\nlandscap = true",
+            "FILE: reports.sales_summary.pdf.landscap: is unknown; did you mean reports.sales_summary.pdf.landscape?",
+        ),
+        ('"a\\nb" = 1', f'FILE: "a\\nb": is unknown; accepted: {SECTIONS}'),
+    ],
+)
+def test_an_unknown_key_is_refused_and_the_near_one_named(tmp_path: Path, text: str, line: str) -> None:
+    assert refused(tmp_path, text) == [line]
+
+
+def test_what_a_mistyped_key_leaves_out_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    assert refused(tmp_path, '[reports.a]\nulr = "http://app.test/"') == [
+        "FILE: reports.a.ulr: is unknown; did you mean reports.a.url?"
+    ]
+    lines = refused(tmp_path, 'http.bind = "0.0.0.0:80"', REPORTD_AUTH__TOKEN_FILE="/etc/tokens")
+    assert lines == ["REPORTD_AUTH__TOKEN_FILE: is unknown; did you mean REPORTD_AUTH__TOKENS_FILE?"]
+
+
+def test_a_mistyped_key_hides_no_other_conflict(tmp_path: Path) -> None:
+    lines = refused(tmp_path, "", REPORTD_POOL__BROWSER="1", REPORTD_QUEUE__BACKOFF_SECONDS="100")
+    assert lines == [
+        "REPORTD_POOL__BROWSER: is unknown; did you mean REPORTD_POOL__BROWSERS?",
+        "REPORTD_QUEUE__BACKOFF_SECONDS: queue.max_backoff_seconds: is below backoff_seconds; accepted: at least 100",
+    ]
+
+
+# Wrong types and values
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "accepted"),
+    [
+        ("http = 1", "has the wrong type (a number)", "a table"),
+        ("[[http]]", "has the wrong type (a list)", "a table"),
+        ("reports = true", "has the wrong type (a boolean)", "a table"),
+        ("reports.a = ''", "has the wrong type (a text)", "a table"),
+        ("reports.sales_summary.pdf = []", "has the wrong type (a list)", "a table"),
+        ("pool.browsers = true", "has the wrong type (a boolean)", WHOLE),
+        ("pool.browsers = '1'", "has the wrong type (a text)", WHOLE),
+        ("pool.browsers = 1.5", "has the wrong type (a number)", WHOLE),
+        ("pool.browsers = {}", "has the wrong type (a table)", WHOLE),
+        ("pool.browsers = 1979-05-27", "has the wrong type (a date or time)", WHOLE),
+        (f"pool.browsers = 0x{'f' * 6000}", "a huge number is too large", WHOLE),
+        ("pool.stall_seconds = inf", "inf is no such number", NUMBER),
+        ("pool.stall_seconds = nan", "nan is no such number", NUMBER),
+        (f"pool.stall_seconds = 0x{'f' * 6000}", "a huge number is no such number", NUMBER),
+        ("reports.sales_summary.pdf.landscape = 'yes'", "has the wrong type (a text)", "true or false"),
+        ("auth.tokens_file = 1", "has the wrong type (a number)", "the path of a file, or nothing"),
+        ("callbacks.allowed_hosts = 'app.test'", "has the wrong type (a text)", HOSTS),
+        ("callbacks.allowed_hosts = ['app.test', 5, 6]", "entry 2 has the wrong type (a number)", HOSTS),
+        ("reports.sales_summary.headers = {a = 1}", "has the wrong type (a number)", HEADERS),
+        ('auth.tokens_file = "a\\u0000"', "holds the character NUL", "a text without it"),
+        ('callbacks.allowed_hosts = ["a\\u0000"]', "holds the character NUL", "a text without it"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_is_accepted(tmp_path: Path, text: str, said: str, accepted: str) -> None:
+    key = text.partition(" =")[0].strip("[]")
+    assert refused(tmp_path, text) == [f"FILE: {key}: {said}; accepted: {accepted}"]
+
+
+# No TOML
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("a = 1\nb =\n", "FILE: line 2, column 4: is not TOML: Invalid value"),
+        ("a = 1\na = 2\n", "FILE: line 2, column 6: is not TOML: Cannot overwrite a value"),
+        ("a = [", "FILE: end of document: is not TOML: Invalid value"),
+        (b"a = 1\nb = '\xff'", "FILE: line 2: is not UTF-8; accepted: TOML"),
+        ("a = " + "9" * 5000, "FILE: is not TOML: it holds something that can't be read"),
+        ("a = " + "[" * 5000, "FILE: is nested too deeply; accepted: the keys there are"),
+    ],
+)
+def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, content: str | bytes, line: str) -> None:
+    assert refused(tmp_path, content) == [line]
+
+
+def test_a_table_that_is_nested_deeply_is_just_unknown(tmp_path: Path) -> None:
+    assert refused(tmp_path, f"[{'.'.join('a' * 5000)}]") == [f"FILE: a: is unknown; accepted: {SECTIONS}"]
+
+
+def test_the_environment_is_judged_even_when_the_file_cannot_be_read(tmp_path: Path) -> None:
+    """Conflicts are not: the other half of one may stand in the file."""
+    lines = refused(tmp_path, "a =\n", REPORTD_HTTP__BIND="0.0.0.0:80", REPORTD_POOL__BROWSERS="x")
+    assert lines == [
+        "FILE: line 1, column 4: is not TOML: Invalid value",
+        f"REPORTD_POOL__BROWSERS: pool.browsers: is no whole number; accepted: {WHOLE}",
+    ]
+
+
+def test_a_fault_is_one_printable_line() -> None:
+    problem = Problem("FILE", 'a"\n\x1b[31m\udcff', "is unknown")
+    assert str(problem) == 'FILE: a"\\n\\x1b[31m\\udcff: is unknown'
