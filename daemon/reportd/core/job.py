@@ -78,7 +78,7 @@ def _job(task_id: str, message: Mapping[str, Any]) -> Job:
         raise ValueError("userId must be a UUID")
     report_type = message.get("reportType")
     if not isinstance(report_type, str) or not REPORT_TYPE.fullmatch(report_type):
-        raise ValueError("reportType must be a name of lower-case letters, digits and underscores")
+        raise ValueError("reportType must be lower-case letters, digits and underscores, a letter first, 64 at most")
     parameters = message.get("parameters")
     if not isinstance(parameters, dict):
         raise ValueError(  # noqa: TRY004 - a fault of the message, not a bug
@@ -92,12 +92,14 @@ def _job(task_id: str, message: Mapping[str, Any]) -> Job:
     callback_url = message.get("callbackUrl")
     if not isinstance(callback_url, str | None):
         raise ValueError("callbackUrl must be a string")  # noqa: TRY004 - a fault of the message, not a bug
+    if problem := unsafe_json(callback_url):
+        raise ValueError(f"callbackUrl{problem}")
     return Job(task_id, report_type, parameters, user_id, submitted_at, callback_url)
 
 
 def canonical_uuid(value: object) -> str | None:
     """The lower-case hyphenated form (RFC 9562) of a UUID, or None. Braces and ``urn:`` are not accepted."""
-    if not isinstance(value, str) or len(value) != 36:  # noqa: PLR2004 - the length of that form
+    if not isinstance(value, str):
         return None
     try:
         canonical = str(UUID(value))
@@ -118,16 +120,14 @@ def unsafe_json(value: Any) -> str:
         if isinstance(item, str):
             if "\0" in item:
                 return f"{path} must not hold the character NUL"
-            continue
-        if depth > MAX_DEPTH:
+        elif depth > MAX_DEPTH:
             return f"{path[:80]} is nested deeper than {MAX_DEPTH} levels"
-        if isinstance(item, dict):
+        elif isinstance(item, dict):
             if any("\0" in key for key in item):
                 return f"{path} has a name that holds the character NUL"
-            children = [(child, f"{path}.{key[:40]}", depth + 1) for key, child in item.items()]
-        else:
-            children = [(child, f"{path}[{place}]", depth + 1) for place, child in enumerate(item)]
-        pending += [child for child in children if isinstance(child[0], str | dict | list)]
+            pending += [(v, f"{path}.{k[:40]}", depth + 1) for k, v in item.items() if isinstance(v, _HOLDERS)]
+        elif isinstance(item, list):
+            pending += [(v, f"{path}[{n}]", depth + 1) for n, v in enumerate(item) if isinstance(v, _HOLDERS)]
     return ""
 
 
@@ -143,6 +143,7 @@ def type_name(value: object) -> str:
     return names.get(type(value), "null" if value is None else "a missing value")
 
 
+_HOLDERS = (str, dict, list)  # what unsafe_json looks into: numbers, true, false and null are always safe
 _LAST_EPOCH = 253402300799.0  # 9999-12-31T23:59:59Z, the last moment datetime can hold
 
 
@@ -150,7 +151,7 @@ def _epoch(value: object) -> float | None:
     seconds = None
     if isinstance(value, str):
         seconds = _iso_epoch(value)
-    elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LAST_EPOCH * 1000:
+    elif isinstance(value, int | float) and not isinstance(value, bool):
         seconds = value / 1000
     return seconds if seconds is not None and 0 <= seconds <= _LAST_EPOCH else None
 
@@ -159,5 +160,5 @@ def _iso_epoch(text: str) -> float | None:
     try:
         moment = datetime.fromisoformat(text)
         return moment.timestamp() if moment.tzinfo is not None else None
-    except (OverflowError, ValueError):
+    except ValueError:
         return None

@@ -33,6 +33,8 @@ TERMINAL = frozenset({State.SUCCEEDED, State.QUARANTINED, State.CANCELLED})
 
 TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.QUEUED, Event.STARTED): State.RUNNING,
+    # A node that lost the message to another one may still be the first to finish: its PDF is as good.
+    (State.QUEUED, Event.SUCCEEDED): State.SUCCEEDED,
     (State.QUEUED, Event.DEFERRED): State.QUEUED,
     (State.QUEUED, Event.DEAD_LETTERED): State.DEAD_LETTERED,
     (State.QUEUED, Event.CANCELLED): State.CANCELLED,
@@ -44,6 +46,7 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.RUNNING, Event.DEFERRED): State.QUEUED,
     (State.RUNNING, Event.DEAD_LETTERED): State.DEAD_LETTERED,
     (State.RUNNING, Event.CANCELLED): State.CANCELLED,
+    (State.DEAD_LETTERED, Event.SUCCEEDED): State.SUCCEEDED,
     (State.DEAD_LETTERED, Event.REDRIVEN): State.QUEUED,
     (State.DEAD_LETTERED, Event.QUARANTINED): State.QUARANTINED,
     (State.DEAD_LETTERED, Event.CANCELLED): State.CANCELLED,
