@@ -24,7 +24,13 @@ async def open_background() -> AsyncIterator[trio.Nursery]:
 
 
 def alone(error: BaseException) -> BaseException:
-    """The exception inside groups of one; anything else as it is."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+    """The only exception inside groups, cancellation apart; anything else as it is.
+
+    A cancellation that comes together with a failure may be left out: it is raised again at the next checkpoint.
+    """
+    found: BaseException | None = error
+    if isinstance(error, BaseExceptionGroup):
+        found = error.split(trio.Cancelled)[1]
+    while isinstance(found, BaseExceptionGroup) and len(found.exceptions) == 1:
+        found = found.exceptions[0]
+    return error if found is None or isinstance(found, BaseExceptionGroup) else found

@@ -26,12 +26,16 @@ class Batcher(Generic[Item, Result]):
         self._max_size = max_size
         self._waiting: list[_Entry[Item, Result]] = []
         self._arrived = trio.Event()
+        self._closed = False
 
     async def submit(self, item: Item) -> Result:
         """Wait until the item's batch has been flushed; its result, or its exception raised.
 
         A caller that is cancelled leaves its item in the batch: it may or may not have taken effect.
+        Raises trio.ClosedResourceError when the batcher's block has ended before the flush did.
         """
+        if self._closed:
+            raise trio.ClosedResourceError
         entry: _Entry[Item, Result] = _Entry(item)
         self._waiting.append(entry)
         self._arrived.set()
@@ -41,19 +45,24 @@ class Batcher(Generic[Item, Result]):
         return entry.result  # type: ignore[return-value]  # set before `done`
 
     async def run(self) -> None:
-        while True:
-            await self._arrived.wait()
-            batch, self._waiting = self._waiting[: self._max_size], self._waiting[self._max_size :]
-            if not self._waiting:
-                self._arrived = trio.Event()
-            results: Sequence[Result | Exception]
-            try:
-                results = await self._flush([entry.item for entry in batch])
-            except Exception as error:  # noqa: BLE001 - handed to every caller of the batch, who can judge it
-                results = [error] * len(batch)
-            for entry, result in zip(batch, results, strict=True):
-                entry.result = result
-                entry.done.set()
+        batch: list[_Entry[Item, Result]] = []
+        try:
+            while True:
+                await self._arrived.wait()
+                batch, self._waiting = self._waiting[: self._max_size], self._waiting[self._max_size :]
+                if not self._waiting:
+                    self._arrived = trio.Event()
+                results: Sequence[Result | Exception]
+                try:
+                    results = await self._flush([entry.item for entry in batch])
+                except Exception as error:  # noqa: BLE001 - handed to every caller of the batch, who can judge it
+                    results = [error] * len(batch)
+                for entry, result in zip(batch, results, strict=True):
+                    entry.settle(result)
+        finally:
+            self._closed = True
+            for entry in batch + self._waiting:
+                entry.settle(trio.ClosedResourceError())
 
 
 class _Entry(Generic[Item, Result]):
@@ -64,12 +73,18 @@ class _Entry(Generic[Item, Result]):
         self.done = trio.Event()
         self.result: Result | Exception | None = None
 
+    def settle(self, result: Result | Exception) -> None:
+        """The first result stays."""
+        if not self.done.is_set():
+            self.result = result
+            self.done.set()
+
 
 @asynccontextmanager
 async def open_batcher(
     flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]], max_size: int
 ) -> AsyncIterator[Batcher[Item, Result]]:
-    """A batcher that lives as long as the block; what is still waiting at its end is not flushed."""
+    """A batcher that lives as long as the block; a flush under way at its end is cancelled, what waits is not begun."""
     batcher = Batcher(flush, max_size)
     async with open_background() as nursery:
         nursery.start_soon(batcher.run)

@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, urlsplit
 
 import jsonschema_rs
 import orjson
 
-from reportd.adapters.templates import TemplateFault, Templates
 from reportd.config import Config, ReportType
-from reportd.core.faults import FaultError, FaultKind
+from reportd.core.faults import FaultError
 from reportd.core.job import Job
 from reportd.core.network import NetworkRule
 from reportd.ports import RenderOptions, RenderRequest
@@ -25,6 +24,18 @@ class CatalogueError(Exception):
     """A report type's template or schema can't be used; the text names the key."""
 
 
+class Templates(Protocol):
+    """Turns a template and its parameters into a page."""
+
+    def check(self, name: str) -> None:
+        """Raises FaultError when the template can't be used at all."""
+        ...
+
+    def render(self, name: str, parameters: Mapping[str, Any]) -> str:
+        """The HTML. Raises FaultError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     report: ReportType
@@ -36,18 +47,23 @@ class _Entry:
 
 
 class Catalogue:
-    """Made once, from a configuration. Raises CatalogueError when a file it names is missing or wrong."""
+    """Made once, from a configuration. Raises CatalogueError when a file it names is missing or wrong.
 
-    def __init__(self, config: Config, folders: list[Path]) -> None:
-        self._templates = Templates(folders)
+    ``folders`` are where files are looked for, and must be those of ``templates``.
+    """
+
+    def __init__(self, config: Config, folders: list[Path], templates: Templates) -> None:
+        self._templates = templates
         self._folders = folders
         self._callback_rule = NetworkRule.of(config.callbacks.allowed_hosts)
         self._entries = {name: self._entry(name, report, config) for name, report in config.reports.items()}
+        aliases = {alias: name for name, report in config.reports.items() for alias in report.aliases}
+        self._known = self._entries | {alias: self._entries[name] for alias, name in aliases.items()}
 
     def _entry(self, name: str, report: ReportType, config: Config) -> _Entry:
         schema = self._schema(name, report)
         if report.template:
-            self._find(f"reports.{name}.template", report.template)
+            self._check_template(f"reports.{name}.template", report.template)
         options = RenderOptions(
             ready=report.ready,
             delay_seconds=report.delay_seconds,
@@ -64,10 +80,17 @@ class Catalogue:
             report=report,
             schema=schema,
             validator=None if schema is None else jsonschema_rs.validator_for(schema, validate_formats=True),
-            rule=NetworkRule.of(report.hosts),
+            rule=NetworkRule.of(report.allowed_hosts, report.url),
             options=options,
             isolation=report.isolation or config.pool.isolation,
         )
+
+    def _check_template(self, key: str, name: str) -> None:
+        self._find(key, name)
+        try:
+            self._templates.check(name)
+        except FaultError as error:
+            raise CatalogueError(f"{key}: {error.fault.detail}") from error
 
     def _schema(self, name: str, report: ReportType) -> dict[str, Any] | None:
         if not report.parameters_schema:
@@ -75,10 +98,14 @@ class Catalogue:
         key = f"reports.{name}.parameters_schema"
         path = self._find(key, report.parameters_schema)
         try:
-            schema: dict[str, Any] = orjson.loads(path.read_bytes())
+            schema = orjson.loads(path.read_bytes())
             jsonschema_rs.validator_for(schema, validate_formats=True)
-        except (orjson.JSONDecodeError, jsonschema_rs.ValidationError, ValueError) as error:
+        except OSError as error:
+            raise CatalogueError(f"{key}: {path} can't be read: {error.strerror}") from error
+        except ValueError as error:  # of both parsers
             raise CatalogueError(f"{key}: {path} is not a JSON Schema: {error}") from error
+        if not isinstance(schema, dict):
+            raise CatalogueError(f"{key}: {path} is not a JSON Schema in the form of an object")
         return schema
 
     def _find(self, key: str, name: str) -> Path:
@@ -100,7 +127,7 @@ class Catalogue:
 
     def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
         """What is wrong with a submission, by JSON pointers into the request."""
-        entry = self._entries.get(report_type)
+        entry = self._known.get(report_type)
         if entry is None:
             known = ", ".join(self.names)
             return [FieldProblem("/reportType", f"there is no report type of this name; accepted: {known}")]
@@ -115,11 +142,14 @@ class Catalogue:
         return problems
 
     def check_callback(self, url: str) -> list[FieldProblem]:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme]
+        except (KeyError, ValueError):
+            host, port = None, 0
+        if not host:
             return [FieldProblem("/callbackUrl", "must be an absolute http or https URL")]
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        decision = self._callback_rule.may_name(parts.hostname, port)
+        decision = self._callback_rule.may_name(host, port)
         if not decision.allowed:
             return [FieldProblem("/callbackUrl", f"{decision.reason}; see callbacks.allowed_hosts")]
         return []
@@ -128,14 +158,11 @@ class Catalogue:
 
     def request(self, job: Job) -> RenderRequest:
         """The job as a page to print. CPU-bound for templates. Raises FaultError."""
-        entry = self._entries[job.report_type]
+        entry = self._known[job.report_type]
         report = entry.report
         html = url = None
         if report.template:
-            try:
-                html = self._templates.render(report.template, job.parameters)
-            except TemplateFault as fault:
-                raise FaultError(FaultKind.TEMPLATE_ERROR, str(fault)) from fault
+            html = self._templates.render(report.template, job.parameters)
         else:
             url = _filled(report.url, job)
         return RenderRequest(

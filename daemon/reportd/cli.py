@@ -1,4 +1,4 @@
-"""The command line: ``reportd serve | submit | get | check-config | doctor``."""
+"""The command line: ``reportd serve | submit | get | provision | check-config | doctor``."""
 
 import argparse
 import json
@@ -38,8 +38,12 @@ def _parser() -> argparse.ArgumentParser:
         ("serve", serve, "Run the daemon until SIGTERM or Ctrl-C."),
         ("check-config", check_config, "Print the configuration as it is understood, without its secrets."),
         ("doctor", doctor, "Check what the daemon needs, and say what to do about each fault."),
+        ("provision", provision, "Make the queues and the bucket that the configuration names."),
     ):
-        command(name, run, text).add_argument("--config", type=Path, metavar="FILE", help="a TOML file")
+        sub = command(name, run, text)
+        sub.add_argument("--config", type=Path, metavar="FILE", help="a TOML file")
+        if run is provision:
+            sub.add_argument("--dry-run", action="store_true", help="only say what would be done")
     submit_parser = command("submit", submit, "Submit a report.")
     submit_parser.add_argument("type", help="the report type, e.g. sales_summary")
     submit_parser.add_argument("--params", required=True, metavar="JSON|@FILE|-", help="its parameters")
@@ -139,6 +143,29 @@ def doctor(options: argparse.Namespace) -> int:
     return 0 if healthy else 1
 
 
+def provision(options: argparse.Namespace) -> int:
+    """Idempotent; what exists is not loosened."""
+    config = _load(options)
+    if config is None:
+        return 2
+    import trio
+
+    from reportd.adapters.aws import RejectedError
+    from reportd.background import alone
+    from reportd.ports import UnavailableError
+    from reportd.provision import provision as make
+
+    try:
+        trio.run(lambda: make(config, print, dry_run=options.dry_run))
+    except (UnavailableError, RejectedError, BaseExceptionGroup) as error:
+        cause = alone(error)
+        if not isinstance(cause, UnavailableError | RejectedError):
+            raise
+        _say(f"reportd: {cause}")
+        return 1
+    return 0
+
+
 # --- its clients ----------------------------------------------------------------------------------------------
 
 
@@ -228,7 +255,7 @@ def _refused(answer: Any) -> int:
         problem = {"title": f"answered {answer.status_code}"}
     _say(f"reportd: {problem.get('title')}: {problem.get('detail', '')}")
     for error in problem.get("errors", ()):
-        _say(f"  {error['pointer']}: {error['detail']}")
+        _say(f"  {error['pointer'] or error['in']}: {error['detail']}")
     return 1
 
 

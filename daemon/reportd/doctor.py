@@ -2,14 +2,23 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import trio
+from sqlalchemy import select
+
 from reportd.adapters.chromium.browser import find_executable
+from reportd.adapters.s3 import S3Artifacts
+from reportd.adapters.sql.database import open_database
+from reportd.adapters.sqs import check as check_sqs
 from reportd.config import Config
-from reportd.ports import BrowserError
+from reportd.engines import open_artifacts
+from reportd.ports import BrowserError, UnavailableError
 
 Check = tuple[str, bool, str]
+
+LOOK_SECONDS = 15.0
 
 
 def examine(config: Config) -> Iterator[Check]:
@@ -18,6 +27,46 @@ def examine(config: Config) -> Iterator[Check]:
     yield _program("setpriv", "util-linux")
     yield from _fonts()
     yield _folder(config.data_dir)
+    for name, look in (("database", _database), ("queue", _queue), ("artifacts", _artifacts)):
+        yield trio.run(_looked, name, look, config)
+
+
+async def _looked(name: str, look: Callable[[Config], Awaitable[list[str]]], config: Config) -> Check:
+    try:
+        with trio.fail_after(LOOK_SECONDS):
+            problems = await look(config)
+    except trio.TooSlowError:
+        problems = [f"{name}: no answer in {LOOK_SECONDS:g} s: check its URL and the network"]
+    except UnavailableError as error:
+        problems = [str(error)]
+    return name, not problems, "; ".join(problems) or "well"
+
+
+async def _database(config: Config) -> list[str]:
+    """SQLite is a file of the data folder, made when it is missing; another database must answer."""
+    if config.database.sqlite_path(config.data_dir) is None:
+        async with open_database(config.database.url) as database:
+            await database.read(lambda connection: connection.execute(select(1)).scalar_one())
+    return []
+
+
+async def _queue(config: Config) -> list[str]:
+    options, problems = config.queue, []
+    if options.url != "embedded:":
+        for url in {options.url, *(report.queue_url or options.url for report in config.reports.values())}:
+            problems += await check_sqs(
+                url,
+                options.dead_letter_url,
+                max_receive_count=options.max_receive_count,
+                region=options.region,
+                endpoint_url=options.endpoint_url,
+            )
+    return problems
+
+
+async def _artifacts(config: Config) -> list[str]:
+    async with open_artifacts(config) as artifacts:
+        return await artifacts.check() if isinstance(artifacts, S3Artifacts) else []
 
 
 def _browser(config: Config) -> Check:

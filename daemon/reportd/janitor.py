@@ -5,15 +5,16 @@ Every step may be cut off and done again, and may be done by several nodes at on
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 import trio
 
 from reportd.changes import Changes
-from reportd.core.job import BadMessageError, from_message
+from reportd.core.job import BadMessageError, Job, from_message
 from reportd.core.transitions import Event, State
-from reportd.ports import Artifacts, Jobs, Queue, Received, Settlement, UnavailableError
-from reportd.service import send_job, send_jobs
+from reportd.ports import Artifacts, Jobs, Queue, Received, Record, Settlement, UnavailableError
+from reportd.service import resend_job, send_jobs
 
 log = structlog.get_logger()
 
@@ -53,7 +54,7 @@ class Janitor:
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._every, self._triage_seconds, self.triage)
+            nursery.start_soon(self._every, self._triage_seconds, partial(self.triage, WAIT_SECONDS))
             nursery.start_soon(self._every, UNCONFIRMED_SECONDS, self.send_unconfirmed)
             nursery.start_soon(self._every, SWEEP_SECONDS, self.remove_expired)
 
@@ -63,31 +64,31 @@ class Janitor:
                 await work()  # type: ignore[misc]  # an async method of this class
             except UnavailableError as error:
                 log.warning("janitor.waits", part=error.part, error=str(error))
+            except Exception:
+                # One letter or one row that nobody foresaw must not end the daemon, nor the work on the others.
+                log.exception("janitor.failed")
             await trio.sleep(seconds)
 
-    async def triage(self) -> None:
-        """Go through the dead letters that are visible now."""
-        while letters := await self._dead.receive(BATCH, 0.0):
+    async def triage(self, wait_seconds: float = 0.0) -> None:
+        """Go through the dead letters that are visible now, or are the first to come within ``wait_seconds``."""
+        while letters := await self._dead.receive(BATCH, wait_seconds):
+            wait_seconds = 0.0
             for letter in letters:
                 await self._triage(letter)
 
     async def _triage(self, letter: Received) -> None:
-        try:
-            job = from_message(letter.body)
-        except BadMessageError as error:
-            log.warning("dead_letter.no_job", detail=error.fault.detail)
+        record = await self._record(letter)
+        if record is None:
             await self._dead.set_visibility([(letter.receipt, SHELVE_SECONDS)])
             return
+        job = record.job
         bound = log.bind(taskId=job.task_id, reportType=job.report_type)
-        await self._jobs.add([job])
-        record = await self._jobs.get(job.task_id)
-        if record is None:
-            return
         if record.state in (State.QUEUED, State.RUNNING):
             # Nobody has given it up, so the queue's own redrive took it away (I3). If a message of it is still
             # in the queue, a second one does no harm (I6).
             bound.warning("dead_letter.requeued", state=record.state)
-            await send_job(self._queue, record.job)
+            await resend_job(self._queue, record.job)
+            await self._jobs.confirm([job.task_id])
         elif record.state is State.DEAD_LETTERED:
             settlement = Settlement(job.task_id, Event.QUARANTINED, self._clock(), fault=record.error)
             await self._jobs.settle(settlement)
@@ -96,6 +97,17 @@ class Janitor:
         else:
             bound.info("dead_letter.dropped", state=record.state)
         await self._dead.delete([letter.receipt])
+
+    async def _record(self, letter: Received) -> Record | None:
+        """The job it is about; None when it is about none."""
+        try:
+            carried = from_message(letter.body)
+        except BadMessageError as error:
+            log.warning("dead_letter.no_job", detail=error.fault.detail)
+            return None
+        if isinstance(carried, Job):
+            return (await self._jobs.add([carried]))[0]
+        return await self._jobs.get(carried.task_id)
 
     async def send_unconfirmed(self) -> None:
         """Jobs that were written, but whose message may never have been sent."""

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 import trio
 
-from reportd.held import Held, Recall
+from reportd.held import Held, Hold, Recall
 from reportd.ports import Queue, ReceiptLostError, Received, UnavailableError
 
 log = structlog.get_logger()
@@ -82,32 +82,38 @@ class Poller:
 
 async def keep_invisible(queue: Queue, held: Held) -> None:
     """Renew every held message at a third of its visibility, all in one call."""
-    pause = queue.visibility_seconds / 3
+    usual = queue.visibility_seconds / 3
+    pause = usual
     while True:
         await trio.sleep(pause)
-        holds = held.all()
-        if not holds:
-            continue
-        changes = [(hold.receipt, queue.visibility_seconds) for hold in holds]
+        renewals = [(hold, receipt) for hold in held.all() for receipt in hold.receipts]
+        renewed = not renewals or await _renew(queue, renewals)
+        pause = usual if renewed else min(TROUBLE_SECONDS, usual)
+
+
+async def _renew(queue: Queue, renewals: list[tuple[Hold, str]]) -> bool:
+    """Whether each is known to be renewed or lost."""
+    outcomes: list[Exception | None] = []
+    # A call that hangs must not be the last one: there is time for others before the visibility ends.
+    with trio.move_on_after(queue.visibility_seconds / 3) as limit:
         try:
-            outcomes = await queue.set_visibility(changes)
+            outcomes = await queue.set_visibility([(receipt, queue.visibility_seconds) for _, receipt in renewals])
         except UnavailableError as error:
-            log.warning("heartbeat.failed", error=str(error), held=len(holds))
-            pause = min(TROUBLE_SECONDS, queue.visibility_seconds / 3)
-            continue
-        pause = queue.visibility_seconds / 3
-        for hold, change, outcome in zip(holds, changes, outcomes, strict=True):
-            # A newer receipt may have come in the meantime; then the old one's loss says nothing.
-            if isinstance(outcome, ReceiptLostError) and hold.receipt == change[0]:
-                log.warning("message.lost", taskId=hold.task_id)
-                hold.recall(Recall.LOST)
+            log.warning("heartbeat.failed", error=str(error), held=len(renewals))
+            return False
+    if limit.cancelled_caught:
+        log.warning("heartbeat.failed", error="no answer", held=len(renewals))
+        return False
+    for (hold, receipt), outcome in zip(renewals, outcomes, strict=True):
+        if isinstance(outcome, ReceiptLostError):
+            log.warning("message.lost", taskId=hold.task_id)
+            hold.lose(receipt)
+    return all(outcome is None or isinstance(outcome, ReceiptLostError) for outcome in outcomes)
 
 
 async def drain(held: Held, drain_seconds: float) -> None:
     """Give back at once what has not begun, let running jobs finish within ``drain_seconds``, call off the rest."""
-    for hold in held.all():
-        if hold.started is None:
-            hold.recall(Recall.DRAINED)
+    held.stop()
     with trio.move_on_after(drain_seconds):
         await held.wait_empty()
     for hold in held.all():

@@ -6,6 +6,7 @@ being recorded. Each browser is kept by a task, too; one that has done its share
 replacement is warm.
 """
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ log = structlog.get_logger()
 OWN_BROWSER = frozenset({"browser", "container"})
 DEATH_NOTICE_SECONDS = 1.0
 """A page's connection breaks a moment before its browser is known to be dead."""
+
+PAGE_SECONDS = 20.0
+"""How long a browser may take to make a page before it is given up."""
 
 FIRST_RESTART_DELAY_SECONDS = 0.5
 MAX_RESTART_DELAY_SECONDS = 30.0
@@ -67,17 +71,22 @@ class PoolState:
 
 @dataclass(eq=False)
 class _Keeper:
-    """A browser and what it has done."""
+    """A browser and what it has done. ``busy``: its pages that jobs have; ``ended``: it is being closed."""
 
     browser: Browser
     jobs: int = 0
     busy: int = 0
     memory_mib: float = 0.0
     retiring: bool = False
+    ended: bool = False
+
+    @property
+    def alive(self) -> bool:
+        return not self.ended and not self.browser.died.is_set()
 
     @property
     def young(self) -> bool:
-        return not self.retiring and not self.browser.died.is_set()
+        return self.alive and not self.retiring
 
 
 @dataclass(eq=False)
@@ -141,9 +150,9 @@ class Pool:
         """For who holds a slot. Within ``timeout_seconds``, or FaultError."""
         lent: list[Page] = []
         try:
-            with trio.fail_after(request.timeout_seconds):
+            with trio.fail_after(request.timeout_seconds) as scope:
                 if alone or request.isolation in OWN_BROWSER:
-                    return await self._render_alone(request, lent)
+                    return await self._render_alone(request, lent, scope)
                 return await self._render_shared(request, lent)
         except trio.TooSlowError:
             limit = f"{request.timeout_seconds:g} s"
@@ -155,7 +164,6 @@ class Pool:
     async def _render_shared(self, request: RenderRequest, lent: list[Page]) -> Pdf:
         lease = await self._take(fresh=request.isolation == "context")
         keeper = lease.keeper
-        keeper.busy += 1
         lent.append(lease.page)
         try:
             pdf = await _on_page(lease.page, keeper.browser, request)
@@ -169,13 +177,21 @@ class Pool:
             self._change()
         return pdf
 
-    async def _render_alone(self, request: RenderRequest, lent: list[Page]) -> Pdf:
+    async def _render_alone(self, request: RenderRequest, lent: list[Page], scope: trio.CancelScope) -> Pdf:
+        pdf: Pdf | None = None
+        delivered = False
         try:
             async with self._launcher.launch() as browser, browser.page() as page:
                 lent.append(page)
-                return await _on_page(page, browser, request)
+                pdf = await _on_page(page, browser, request)
+                scope.deadline = math.inf  # what is left is to close the browser
+            delivered = True
         except BrowserError as error:
             raise FaultError(FaultKind.BROWSER_UNAVAILABLE, str(error)) from error
+        finally:
+            if pdf is not None and not delivered:
+                pdf.discard()
+        return pdf
 
     async def _take(self, *, fresh: bool) -> _Lease:
         want = _Want(fresh)
@@ -186,12 +202,18 @@ class Pool:
         except trio.Cancelled:
             if want.lease is None:
                 self._wants.remove(want)
-            elif want.lease.keeper in self._keepers:
-                self._offers.append(want.lease)
-                self._match()
+            else:
+                want.lease.keeper.busy -= 1
+                self._offer(want.lease)
+                self._change()
             raise
         assert want.lease is not None  # noqa: S101 - set before `met`
         return want.lease
+
+    def _offer(self, lease: _Lease) -> None:
+        if not lease.keeper.ended:
+            self._offers.append(lease)
+            self._match()
 
     def _match(self) -> None:
         """Give free pages to waiting jobs, first come, first served."""
@@ -200,6 +222,8 @@ class Pool:
             if lease is not None:
                 self._offers.remove(lease)
                 self._wants.remove(want)
+                # Busy from here on: its browser must not retire before the job has woken up.
+                lease.keeper.busy += 1
                 want.lease = lease
                 want.met.set()
 
@@ -207,13 +231,13 @@ class Pool:
         """A retiring browser's page only while nothing better is there or to come; a used one never as a fresh one."""
         usable = [lease for lease in self._offers if lease.keeper.young]
         if not usable and not self._replaced():
-            usable = [lease for lease in self._offers if not lease.keeper.browser.died.is_set()]
+            usable = [lease for lease in self._offers if lease.keeper.alive]
         for lease in usable:
             if not (want.fresh and lease.used):
                 return lease
-        for lease in usable:  # its keeper makes a new page instead
-            self._offers.remove(lease)
-            lease.returned.set()
+        if usable:  # its keeper makes a new page instead
+            self._offers.remove(usable[0])
+            usable[0].returned.set()
         return None
 
     # --- keeping --------------------------------------------------------------------------------------------
@@ -266,6 +290,7 @@ class Pool:
             try:
                 await self._until_done(keeper)
             finally:
+                keeper.ended = True
                 self._keepers.remove(keeper)
                 self._offers = [lease for lease in self._offers if lease.keeper is not keeper]
                 self._change()
@@ -288,7 +313,8 @@ class Pool:
     async def _watch_memory(self, keeper: _Keeper) -> None:
         while True:
             keeper.memory_mib = keeper.browser.memory_mib()
-            if keeper.memory_mib > self._settings.recycle_above_mib and not keeper.retiring:
+            # One that has not worked yet would only be followed by another of the same size.
+            if keeper.jobs and keeper.memory_mib > self._settings.recycle_above_mib and not keeper.retiring:
                 keeper.retiring = True
                 self._change()
             await trio.sleep(self._settings.watch_seconds)
@@ -301,11 +327,15 @@ class Pool:
         first = task_status is not trio.TASK_STATUS_IGNORED
         while True:
             try:
-                async with keeper.browser.page() as page:
-                    if first:
-                        first = False
-                        task_status.started()
-                    await self._lend(page, keeper)
+                with trio.CancelScope(deadline=trio.current_time() + PAGE_SECONDS) as making:
+                    async with keeper.browser.page() as page:
+                        making.deadline = math.inf
+                        if first:
+                            first = False
+                            task_status.started()
+                        await self._lend(page, keeper)
+                if making.cancelled_caught:
+                    raise BrowserError(f"the browser gave no page within {PAGE_SECONDS:g} s")  # noqa: TRY301
             except BrowserError as error:
                 if first:
                     raise
@@ -320,8 +350,7 @@ class Pool:
         used = False
         while True:
             lease = _Lease(page, keeper, used)
-            self._offers.append(lease)
-            self._match()
+            self._offer(lease)
             await lease.returned.wait()
             used = True
             if not lease.reusable or not await page.scrub():

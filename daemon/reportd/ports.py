@@ -71,6 +71,8 @@ class Queue(Protocol):
     """
 
     visibility_seconds: float
+    max_message_bytes: int
+    """The most a body may have, leaving room for a few attributes."""
 
     async def send(self, messages: Sequence[Outgoing]) -> list[Exception | None]: ...
 

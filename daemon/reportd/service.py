@@ -5,8 +5,10 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
+import orjson
 import structlog
 import trio
 
@@ -30,6 +32,8 @@ from reportd.ports import (
 MAX_WAIT_SECONDS = 30.0
 LOOK_AGAIN_SECONDS = 1.0
 """How often a waiter looks for changes made by another node."""
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 IDEMPOTENCY_NAMESPACE = uuid.UUID("6d0c3f4e-4f0e-5c5b-9a44-1f6f5c0d2b7a")
 
@@ -110,9 +114,10 @@ class Submission:
 class Intake:
     """Writes a batch of jobs and sends their messages: the row first, the message next, then the answer."""
 
-    def __init__(self, jobs: Jobs, queue: Queue) -> None:
+    def __init__(self, jobs: Jobs, queue: Queue, nursery: trio.Nursery) -> None:
         self._jobs = jobs
         self._queue = queue
+        self._nursery = nursery
 
     async def accept(self, jobs: Sequence[Job]) -> list[Record | Exception]:
         """Per job its record once the queue has confirmed the message, or why it was not accepted."""
@@ -122,19 +127,33 @@ class Intake:
         unsent = {r.job.task_id: r.job for r in records if r.state is State.QUEUED and not r.confirmed}
         outcomes = await send_jobs(self._queue, list(unsent.values()))
         failed = {job.task_id: error for job, error in outcomes if error is not None}
-        if failed:
-            await self._jobs.discard(list(failed))
         confirmed = [job.task_id for job, error in outcomes if error is None]
         if confirmed:
-            await self._jobs.confirm(confirmed)
+            self._nursery.start_soon(self._confirm, confirmed)
+        if failed:
+            await self._jobs.discard(list(failed))
         return [failed.get(record.job.task_id, record) for record in records]
 
+    async def _confirm(self, task_ids: list[str]) -> None:
+        """Nobody waits for it: what stays unconfirmed is sent once more by the janitor, which does no harm (I6)."""
+        try:
+            await self._jobs.confirm(task_ids)
+        except UnavailableError as error:
+            log.warning("jobs.not_confirmed", count=len(task_ids), error=str(error))
 
-async def send_jobs(queue: Queue, jobs: Sequence[Job]) -> list[tuple[Job, Exception | None]]:
+
+async def send_jobs(
+    queue: Queue, jobs: Sequence[Job], attributes: Mapping[str, str] = NOTHING
+) -> list[tuple[Job, Exception | None]]:
     """Send each job's message; a queue that is down is every job's error."""
     if not jobs:
         return []
-    messages = [Outgoing(to_message(job), job.task_id, job.report_type, job.user_id) for job in jobs]
+    messages = [
+        Outgoing(
+            to_message(job, queue.max_message_bytes), job.task_id, job.report_type, job.user_id, attributes=attributes
+        )
+        for job in jobs
+    ]
     try:
         outcomes = await queue.send(messages)
     except UnavailableError as error:
@@ -142,9 +161,12 @@ async def send_jobs(queue: Queue, jobs: Sequence[Job]) -> list[tuple[Job, Except
     return list(zip(jobs, outcomes, strict=True))
 
 
-async def send_job(queue: Queue, job: Job) -> None:
-    """Send one job's message, or raise why it could not be sent."""
-    for _, error in await send_jobs(queue, [job]):
+async def resend_job(queue: Queue, job: Job) -> None:
+    """Send one job's message anew, or raise why it could not be sent.
+
+    The attribute tells a FIFO queue that it is not the first one once more, which it would swallow.
+    """
+    for _, error in await send_jobs(queue, [job], {"redrive": "1"}):
         if error is not None:
             raise error
 
@@ -175,6 +197,7 @@ class Service:
         self._max_backlog = max_backlog
         self._clock = clock
         self._backlog = 0
+        self._accepted = 0
 
     async def submit(self, submission: Submission) -> Record:
         """Accept a job durably.
@@ -200,16 +223,22 @@ class Service:
         if not _same_request(record.job, job):
             raise KeyReusedError
         self._backlog += 1
+        self._accepted += 1
         log.info("job.accepted", taskId=job.task_id, reportType=job.report_type, userId=job.user_id)
         return record
 
-    async def watch_backlog(self, interval_seconds: float = 1.0) -> None:
-        """Keep the backlog figure fresh. Between two looks, every acceptance counts."""
+    async def watch_backlog(self, interval_seconds: float) -> None:
+        """Keep the backlog figure fresh while jobs come in. Between two looks, every acceptance counts."""
+        known = False  # jobs may wait from before
         while True:
-            try:
-                self._backlog = (await self._queue.depth()).backlog
-            except UnavailableError as error:
-                log.warning("queue.depth_unknown", error=str(error))
+            if self._backlog or not known:
+                self._accepted = 0
+                try:
+                    depth = await self._queue.depth()
+                except UnavailableError as error:
+                    log.warning("queue.depth_unknown", error=str(error))
+                else:
+                    known, self._backlog = True, depth.backlog + self._accepted
             await trio.sleep(interval_seconds)
 
     async def get(self, task_id: str, wait_seconds: float = 0.0) -> Record:
@@ -262,7 +291,7 @@ class Service:
         if record is None:
             current = await self.get(task_id)
             raise IllegalTransitionError(current.state, Event.REVIVED)
-        await send_job(self._queue, record.job)
+        await resend_job(self._queue, record.job)
         await self._jobs.confirm([task_id])
         self._changes.notify(task_id)
         log.info("job.revived", taskId=task_id, reportType=record.job.report_type)
@@ -277,4 +306,8 @@ def _task_id(submission: Submission) -> str:
 
 
 def _same_request(one: Job, other: Job) -> bool:
-    return replace(one, submitted_at=other.submitted_at) == other
+    """By what JSON tells apart: to Python, 1 and true are equal."""
+    same = orjson.dumps(one.parameters, option=orjson.OPT_SORT_KEYS) == orjson.dumps(
+        other.parameters, option=orjson.OPT_SORT_KEYS
+    )
+    return same and replace(one, submitted_at=other.submitted_at) == other

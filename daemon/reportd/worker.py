@@ -6,8 +6,9 @@ found by whoever receives the message next, and every step may safely be done tw
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -15,10 +16,10 @@ import trio
 
 from reportd.changes import Changes
 from reportd.core.faults import Fault, FaultError, FaultKind
-from reportd.core.job import BadMessageError, Job, from_message, to_message
+from reportd.core.job import BadMessageError, Job, StoredJob, from_message, to_message
 from reportd.core.retry import GiveUp, RetryPolicy, Tally, after_fault, needs_solitude
-from reportd.core.transitions import TERMINAL, Event, State
-from reportd.held import Held, Hold, Recall
+from reportd.core.transitions import Event, State
+from reportd.held import Held, Hold, Recall, delete, release
 from reportd.patience import patiently
 from reportd.ports import (
     Artifacts,
@@ -27,13 +28,13 @@ from reportd.ports import (
     Pdf,
     Queue,
     Received,
+    Record,
     Refused,
     Renderer,
     RenderRequest,
     Settlement,
     Slot,
     Started,
-    UnavailableError,
 )
 from reportd.service import FieldProblem
 
@@ -44,6 +45,9 @@ SETTLE_SECONDS = 5.0
 
 STORE_PATIENCE_SECONDS = 60.0
 """How long a rendered PDF waits for its store before the slot in the line goes to another job."""
+
+
+UNDER_WAY = frozenset({State.QUEUED, State.RUNNING})
 
 
 class Types(Protocol):
@@ -89,25 +93,44 @@ class Worker:
     async def handle(self, message: Received) -> None:
         """Settle a message, or leave it to be delivered again; never raises for what is wrong with a job."""
         try:
-            job = from_message(message.body)
+            carried = from_message(message.body)
         except BadMessageError as error:
-            await self._dead_letter_message(message, error)
+            # It names no task that could be relied on, so it is held by its receipt.
+            await self._holding(message.receipt, message, partial(self._dead_letter_message, message, error))
             return
-        if hold := self._held.get(job.task_id):
-            # Its visibility had ended while we work on it. The newer receipt is the one that counts.
-            hold.receipt = message.receipt
-            return
-        hold = Hold(job.task_id, message.receipt)
-        self._held.add(hold)
+        while hold := self._held.get(carried.task_id):
+            # A second message of the task, or its visibility had ended while we work on it: the same work.
+            hold.receipts.append(message.receipt)
+            await hold.ended.wait()
+            if message.receipt not in hold.receipts:
+                return
         # The context is the task's own, so these stay with this job's lines.
-        structlog.contextvars.bind_contextvars(taskId=job.task_id, reportType=job.report_type, userId=job.user_id)
+        structlog.contextvars.bind_contextvars(taskId=carried.task_id)
+        await self._holding(carried.task_id, message, partial(self._work_on, message, carried))
+
+    async def _holding(self, key: str, message: Received, work: Callable[[Hold], Awaitable[None]]) -> None:
+        hold = Hold(key, [message.receipt])
+        self._held.add(hold)
         try:
             with hold.scope:
-                await self._work(job, hold)
+                await work(hold)
             if hold.recalled is not None:
-                await self._give_back(job, hold)
+                await self._give_back(hold)
         finally:
             self._held.remove(hold)
+
+    async def _work_on(self, message: Received, carried: Job | StoredJob, hold: Hold) -> None:
+        if isinstance(carried, Job):
+            job = carried
+        else:
+            record = await patiently(lambda: self._jobs.get(carried.task_id))
+            if record is None:
+                error = BadMessageError("its parameters are in the job store no more", carried.task_id)
+                await self._dead_letter_message(message, error, hold)
+                return
+            job = record.job
+        structlog.contextvars.bind_contextvars(reportType=job.report_type, userId=job.user_id)
+        await self._work(job, hold)
 
     async def _work(self, job: Job, hold: Hold) -> None:
         if fault := self._unfit(job):
@@ -134,13 +157,14 @@ class Worker:
             return await trio.to_thread.run_sync(self._types.request, job)
         except FaultError as error:
             return error
+        except Exception as error:  # noqa: BLE001 - logged, and judged like any other fault
+            return _internal(error)
 
     async def _render(self, job: Job, hold: Hold, prepared: RenderRequest | FaultError) -> Pdf | None:
         """The PDF, or None when the job may not be started. The attempt is on record before a browser is touched."""
         async with self._renderer.slot() as slot:
-            start = await patiently(lambda: self._jobs.start(job, self._node, self._clock()))
+            start = await patiently(lambda: self._start(job, hold))
             if isinstance(start, Started):
-                hold.started = start
                 alone = needs_solitude(start.record.tally)
                 log.info("job.started", attempt=start.record.tally.attempts, alone=alone)
                 begun = trio.current_time()
@@ -150,6 +174,13 @@ class Worker:
         await self._refused(job, hold, start)
         return None
 
+    async def _start(self, job: Job, hold: Hold) -> Started | Refused:
+        with hold.recording():
+            start = await self._jobs.start(job, self._node, self._clock())
+            if isinstance(start, Started):
+                hold.started = start
+        return start
+
     async def _rendered(self, slot: Slot, prepared: RenderRequest | FaultError, *, alone: bool) -> Pdf:
         if isinstance(prepared, FaultError):
             raise prepared
@@ -158,22 +189,23 @@ class Worker:
         except FaultError:
             raise
         except Exception as error:
-            log.exception("job.internal_error")
-            raise FaultError(FaultKind.INTERNAL, f"{type(error).__name__} in the daemon; see its log") from error
+            raise _internal(error) from error
 
     async def _succeeded(self, job: Job, hold: Hold, pdf: Pdf) -> None:
         settlement = Settlement(job.task_id, Event.SUCCEEDED, self._clock(), attempt_id=_attempt_id(hold), pdf=pdf.info)
-        state = await patiently(lambda: self._jobs.settle(settlement))
-        if state is None:
-            await self._finished_by_other(job)
-        else:
-            log.info("job.succeeded")
+        if await patiently(lambda: self._jobs.settle(settlement)) is None:
+            await self._overtaken(job, hold)
+            return
+        log.info("job.succeeded")
         self._changes.notify(job.task_id)
-        await self._delete(hold)
+        await delete(self._queue, hold)
 
     def _unfit(self, job: Job) -> Fault | None:
         """Outside producers are not checked at the door, so everybody is checked here."""
-        problems = self._types.check(job.report_type, job.parameters)
+        try:
+            problems = self._types.check(job.report_type, job.parameters)
+        except Exception as error:  # noqa: BLE001 - logged, and judged like any other fault
+            return _internal(error).fault
         if not problems:
             return None
         detail = "; ".join(f"{p.pointer}: {p.detail}" for p in problems)
@@ -211,31 +243,36 @@ class Worker:
             counted=nature.counts,
             loss=nature.loss,
         )
-        await patiently(lambda: self._jobs.settle(settlement))
+        if await patiently(lambda: self._jobs.settle(settlement)) is None:
+            await self._overtaken(job, hold)
+            return
         self._changes.notify(job.task_id)
         log.info("job.retry_scheduled", delaySeconds=round(verdict.delay_seconds, 3))
-        await patiently(lambda: self._queue.set_visibility([(hold.receipt, verdict.delay_seconds)]))
+        await release(self._queue, hold, verdict.delay_seconds)
 
     async def _refused(self, job: Job, hold: Hold, refused: Refused) -> None:
         if refused.fault is not None:
             log.error("job.dead_lettered", kind=refused.fault.kind, reason=refused.fault.detail)
             await self._dead_letter(job, hold, refused.fault)
             return
-        if refused.record.state is State.DEAD_LETTERED:
-            # Recorded as dead-lettered, but the daemon may have died before it sent the dead letter.
-            await self._send_dead_letter(job, refused.record.error)
-        elif refused.record.state is State.CANCELLED:
-            # Cancelled while it was being stored by a node that died before it could take the PDF away.
-            await patiently(lambda: self._artifacts.remove(job.task_id))
-        log.info("job.already_settled", state=refused.record.state)
-        await self._delete(hold)
+        await self._finish(job, hold, refused.record)
 
-    async def _finished_by_other(self, job: Job) -> None:
-        """Cancelled while it was being stored, or finished by another delivery of the same message."""
+    async def _overtaken(self, job: Job, hold: Hold) -> None:
+        """Somebody else has moved the job: its user, or a node that was given its message while we had lost it."""
         record = await patiently(lambda: self._jobs.get(job.task_id))
-        if record is not None and record.state in TERMINAL and record.state is not State.SUCCEEDED:
+        if record is not None and record.state not in UNDER_WAY:
+            await self._finish(job, hold, record)
+        # Else the other one still needs the message, and an old receipt may be good enough to delete it.
+
+    async def _finish(self, job: Job, hold: Hold, record: Record) -> None:
+        """The job was settled before. Whoever did it may have died in the middle, so complete it."""
+        log.info("job.already_settled", state=record.state)
+        if record.state is State.DEAD_LETTERED:
+            await self._send_dead_letter(job, record.error)
+        elif record.state is not State.SUCCEEDED:
+            # A PDF that was being stored at that moment.
             await patiently(lambda: self._artifacts.remove(job.task_id))
-        log.info("job.superseded", state=record.state if record else "gone")
+        await delete(self._queue, hold)
 
     async def _dead_letter(self, job: Job, hold: Hold, fault: Fault) -> None:
         """Record first, then send, then delete: cut off anywhere, the next delivery completes it."""
@@ -248,14 +285,22 @@ class Worker:
             counted=fault.nature.counts,
             loss=fault.nature.loss and hold.started is not None,
         )
-        if await patiently(lambda: self._jobs.settle(settlement)) is not None:
-            await self._send_dead_letter(job, fault)
+        if await patiently(lambda: self._jobs.settle(settlement)) is None:
+            await self._overtaken(job, hold)
+            return
         self._changes.notify(job.task_id)
-        await self._delete(hold)
+        await self._send_dead_letter(job, fault)
+        await delete(self._queue, hold)
 
     async def _send_dead_letter(self, job: Job, fault: Fault | None) -> None:
-        attributes = {"kind": str(fault.kind), "reason": fault.detail[:1000]} if fault else {}
-        letter = Outgoing(to_message(job), job.task_id, job.report_type, job.user_id, attributes=attributes)
+        attributes = {"kind": str(fault.kind), "reason": fault.detail[:1000]} if fault else {"kind": "unknown"}
+        letter = Outgoing(
+            to_message(job, self._dead.max_message_bytes),
+            job.task_id,
+            job.report_type,
+            job.user_id,
+            attributes=attributes,
+        )
         await self._send(letter)
 
     async def _send(self, letter: Outgoing) -> None:
@@ -266,38 +311,38 @@ class Worker:
 
         await patiently(send)
 
-    async def _dead_letter_message(self, message: Received, error: BadMessageError) -> None:
+    async def _dead_letter_message(self, message: Received, error: BadMessageError, hold: Hold) -> None:
         """What is no job goes to the dead-letter queue as it came, with the reason."""
         log.error("message.malformed", detail=error.fault.detail, taskId=error.task_id)
         attributes = {"kind": str(error.fault.kind), "reason": error.fault.detail[:1000]}
         await self._send(Outgoing(message.body, error.task_id or "", "", "", attributes=attributes))
-        await patiently(lambda: self._queue.delete([message.receipt]))
+        await delete(self._queue, hold)
 
-    async def _give_back(self, job: Job, hold: Hold) -> None:
+    # --- giving a message back ------------------------------------------------------------------------------
+
+    async def _give_back(self, hold: Hold) -> None:
         """The work was called off, which is nobody's failure (I7): no attempt is used."""
         log.info("job.called_off", why=hold.recalled)
-        with trio.CancelScope(shield=True), trio.move_on_after(SETTLE_SECONDS):
+        with trio.CancelScope(shield=True):
             if hold.recalled is Recall.CANCELLED:
-                await self._artifacts.remove(job.task_id)
-                await self._delete(hold)
+                with trio.move_on_after(SETTLE_SECONDS):
+                    await patiently(lambda: self._artifacts.remove(hold.task_id))
+                    await delete(self._queue, hold)
                 return
             if hold.started:
                 settlement = Settlement(
-                    job.task_id,
-                    Event.RELEASED,
-                    self._clock(),
-                    attempt_id=_attempt_id(hold),
-                    counted=False,
+                    hold.task_id, Event.RELEASED, self._clock(), attempt_id=_attempt_id(hold), counted=False
                 )
-                await patiently(lambda: self._jobs.settle(settlement))
-            if hold.recalled is Recall.DRAINED:
-                try:
-                    await self._queue.set_visibility([(hold.receipt, 0.0)])
-                except UnavailableError as error:
-                    log.warning("message.not_released", error=str(error))
+                with trio.move_on_after(SETTLE_SECONDS):
+                    await patiently(lambda: self._jobs.settle(settlement))
+            # Also when that could not be recorded: then the next start finds this one without an outcome.
+            with trio.move_on_after(SETTLE_SECONDS):
+                await release(self._queue, hold, 0.0)
 
-    async def _delete(self, hold: Hold) -> None:
-        await patiently(lambda: self._queue.delete([hold.receipt]))
+
+def _internal(error: Exception) -> FaultError:
+    log.error("job.internal_error", exc_info=error)
+    return FaultError(FaultKind.INTERNAL, f"{type(error).__name__} in the daemon; see its log")
 
 
 def _attempt_id(hold: Hold) -> int | None:

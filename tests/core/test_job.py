@@ -13,6 +13,7 @@ from reportd.core.job import (
     MAX_DEPTH,
     BadMessageError,
     Job,
+    StoredJob,
     canonical_uuid,
     from_message,
     timestamp,
@@ -44,6 +45,12 @@ def _refusal(body: str) -> BadMessageError:
     with pytest.raises(BadMessageError) as caught:
         from_message(body)
     return caught.value
+
+
+def parsed_job(body: str) -> Job:
+    job = from_message(body)
+    assert isinstance(job, Job)
+    return job
 
 
 unhurried = settings(deadline=None)
@@ -78,7 +85,7 @@ jobs = st.builds(
 @unhurried
 @given(jobs)
 def test_round_trip(job: Job) -> None:
-    assert from_message(to_message(job)) == job
+    assert parsed_job(to_message(job)) == job
 
 
 @unhurried
@@ -86,7 +93,7 @@ def test_round_trip(job: Job) -> None:
 def test_a_message_made_of_a_message_is_the_same(submitted_at: float) -> None:
     """The time loses what is below a millisecond once, and nothing after that."""
     first = to_message(Job(TASK_ID, "sales_summary", {}, USER_ID, submitted_at))
-    parsed = from_message(first)
+    parsed = parsed_job(first)
     assert to_message(parsed) == first
     assert 0 <= submitted_at - parsed.submitted_at < 0.0010001
 
@@ -117,7 +124,7 @@ def test_timestamp(epoch_seconds: float, text: str) -> None:
 
 def test_a_message_is_parsed() -> None:
     job = Job(TASK_ID, "sales_summary", MESSAGE["parameters"], USER_ID, NINE_THIRTY)
-    assert from_message(_body()) == job
+    assert parsed_job(_body()) == job
 
 
 @pytest.mark.parametrize(
@@ -135,18 +142,18 @@ def test_a_message_is_parsed() -> None:
     ],
 )
 def test_other_spellings_are_the_same_job(changes: dict[str, Any]) -> None:
-    assert from_message(_body(**changes)) == from_message(_body())
+    assert parsed_job(_body(**changes)) == parsed_job(_body())
 
 
 @unhurried
 @given(st.dictionaries(st.text().filter(lambda name: name not in {*MESSAGE, "callbackUrl"}), scalars | st.text()))
 def test_unknown_fields_are_ignored(extra: dict[str, Any]) -> None:
-    assert from_message(_body(**extra)) == from_message(_body())
+    assert parsed_job(_body(**extra)) == parsed_job(_body())
 
 
 @pytest.mark.parametrize("name", ["a", "a1", "a_", "sales_summary", "a" * 64])
 def test_names_of_report_types(name: str) -> None:
-    assert from_message(_body(reportType=name)).report_type == name
+    assert parsed_job(_body(reportType=name)).report_type == name
 
 
 # --- what is refused ----------------------------------------------------------------------------------------
@@ -245,7 +252,7 @@ def test_no_depth_breaks_the_parser(opening: str, closing: str) -> None:
 
 
 def test_a_pair_of_surrogates_is_one_character() -> None:
-    assert from_message(_body(parameters={"a": "😀"}).replace("😀", "\\ud83d\\ude00")).parameters == {"a": "😀"}
+    assert parsed_job(_body(parameters={"a": "😀"}).replace("😀", "\\ud83d\\ude00")).parameters == {"a": "😀"}
 
 
 @unhurried
@@ -282,10 +289,10 @@ def test_no_near_miss_raises_anything_else(message: dict[str, Any]) -> None:
 def _job_or_refusal(body: str) -> None:
     """Whatever comes out is either refused or a job that can be sent on and stored."""
     try:
-        job = from_message(body)
+        job = parsed_job(body)
     except BadMessageError:
         return
-    assert from_message(to_message(job)).parameters == job.parameters
+    assert parsed_job(to_message(job)).parameters == job.parameters
     assert job.task_id == canonical_uuid(job.task_id)
     assert "\0" not in (job.callback_url or "")
 
@@ -313,3 +320,31 @@ def test_a_uuid_has_one_form(value: Any) -> None:
 )
 def test_what_is_no_uuid(value: object) -> None:
     assert canonical_uuid(value) is None
+
+
+def test_a_message_too_large_for_its_queue_leaves_the_parameters_in_the_store() -> None:
+    job = Job(TASK_ID, "sales_summary", {"text": "x" * 1000}, USER_ID, NINE_THIRTY)
+    whole = to_message(job)
+    assert to_message(job, len(whole.encode())) == whole
+    short = to_message(job, len(whole.encode()) - 1)
+    assert len(short) < 300
+    assert json.loads(short)["taskId"] == TASK_ID
+    assert from_message(short) == StoredJob(TASK_ID)
+
+
+def test_the_limit_is_in_bytes() -> None:
+    job = Job(TASK_ID, "sales_summary", {"text": "茶" * 400}, USER_ID, NINE_THIRTY)
+    whole = to_message(job)
+    assert from_message(to_message(job, len(whole))) == StoredJob(TASK_ID)
+
+
+def test_parameters_that_came_are_not_looked_for() -> None:
+    assert isinstance(from_message(_body(parametersStored=True)), Job)
+    assert _refusal(_body(parameters=MISSING, parametersStored="true")).task_id == TASK_ID
+
+
+@pytest.mark.parametrize("character", ["\ufffe", "\uffff"])
+def test_no_character_that_sqs_refuses_is_sent(character: str) -> None:
+    job = Job(TASK_ID, "sales_summary", {"text": f"a{character}b"}, USER_ID, NINE_THIRTY)
+    assert character not in to_message(job)
+    assert parsed_job(to_message(job)) == job

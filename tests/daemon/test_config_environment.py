@@ -35,6 +35,7 @@ EVERY: dict[str, tuple[str, Any]] = {
     "artifacts.region": ("us-east-1", "us-east-1"),
     "artifacts.retention_days": ("0.5", 0.5),
     "artifacts.presign_seconds": ("60", 60.0),
+    "artifacts.encryption": ("AES256", "AES256"),
     "breaker.store": ("redis://redis:6379/1", "redis://redis:6379/1"),
     "breaker.failure_threshold": ("4", 4),
     "breaker.recovery_seconds": ("11", 11.0),

@@ -1,42 +1,27 @@
-"""The ``/reports`` calls. Parsing is in ``wire``, errors in ``problems``, every decision in the service."""
+"""The ``/reports`` calls. Parsing is in ``submission`` and ``wire``, every decision in the service."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 import orjson
-from fastapi import APIRouter
+import trio
+from fastapi import FastAPI
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
-from reportd.core.job import canonical_uuid, timestamp
-from reportd.core.transitions import IllegalTransitionError
-from reportd.ports import UnavailableError
-from reportd.service import (
-    BusyError,
-    GoneError,
-    InvalidSubmissionError,
-    KeyReusedError,
-    NotFinishedError,
-    NotFoundError,
-    Service,
-)
-from reportd_web import wire
-from reportd_web.problems import ProblemError, invalid
+from reportd.background import open_background
+from reportd.core.job import timestamp
+from reportd.ports import Record
+from reportd.service import Service
+from reportd_web import submission, wire
+from reportd_web.guard import Handler
+from reportd_web.pdf import PdfFile, cancel_when_gone, is_fresh
 
-RETRY_SECONDS = 5
-
-_REFUSALS: tuple[tuple[type[Exception], HTTPStatus, int], ...] = (
-    (KeyReusedError, HTTPStatus.UNPROCESSABLE_ENTITY, 0),
-    (BusyError, HTTPStatus.TOO_MANY_REQUESTS, RETRY_SECONDS),
-    (UnavailableError, HTTPStatus.SERVICE_UNAVAILABLE, RETRY_SECONDS),
-    (NotFoundError, HTTPStatus.NOT_FOUND, 0),
-    (GoneError, HTTPStatus.GONE, 0),
-    (NotFinishedError, HTTPStatus.CONFLICT, 0),
-    (IllegalTransitionError, HTTPStatus.CONFLICT, 0),
-)
+SUBMIT = "/reports/generate-async"
 
 
-def json(document: Any, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None) -> Response:
+def json(document: Any, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
     return Response(
         orjson.dumps(document),
         int(status),
@@ -45,33 +30,26 @@ def json(document: Any, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, s
     )
 
 
-def problem_for(error: Exception) -> ProblemError | None:
-    """What the service's refusals mean in HTTP."""
-    if isinstance(error, InvalidSubmissionError):
-        return invalid(*error.problems)
-    for kind, status, retry_seconds in _REFUSALS:
-        if isinstance(error, kind):
-            headers = {"Retry-After": str(retry_seconds)} if retry_seconds else {}
-            return ProblemError(status, str(error), headers=headers)
-    return None
+def add_calls(app: FastAPI, path: str, calls: Mapping[str, Handler]) -> None:
+    """One route for all methods of a path, so that a 405 can name them all."""
+
+    async def call(request: Request) -> Response:
+        return await calls["GET" if request.method == "HEAD" else request.method](request)
+
+    app.add_route(path, call, methods=list(calls))
 
 
-def _task_id(request: Request) -> str:
-    task_id = canonical_uuid(request.path_params["taskId"])
-    if task_id is None:
-        raise NotFoundError
-    return task_id
-
-
-def reports(service: Service, max_body_bytes: int) -> APIRouter:
-    router = APIRouter()
-
+def submit_to(service: Service, max_body_bytes: int) -> Handler:
     async def submit(request: Request) -> Response:
-        record = await service.submit(await wire.read_submission(request, max_body_bytes))
+        record = await service.submit(await submission.read(request.scope, request.receive, max_body_bytes))
         task_id = record.job.task_id
         answer = {"message": "report queued", "taskId": task_id}
         return json(answer, HTTPStatus.ACCEPTED, {"Location": f"/reports/{task_id}"})
 
+    return submit
+
+
+def add_reports(app: FastAPI, service: Service, submit: Handler) -> None:
     async def listing(request: Request) -> Response:
         wanted, limit, before = wire.list_query(request.query_params)
         found = await service.search(wanted, limit + 1, before)
@@ -79,35 +57,51 @@ def reports(service: Service, max_body_bytes: int) -> APIRouter:
         return json({"reports": [wire.report(r) for r in found[:limit]], "nextCursor": more})
 
     async def get(request: Request) -> Response:
-        wait = wire.wait_seconds(request.query_params)
-        return json(wire.report(await service.get(_task_id(request), wait)))
+        wait_seconds = wire.wait_seconds(request.query_params)
+        task_id = _task_id(request)
+        record = await _finished(service, task_id, wait_seconds, request) if wait_seconds else None
+        return json(wire.report(record or await service.get(task_id)))
 
     async def pdf(request: Request) -> Response:
         record, where = await service.pdf(_task_id(request))
         if isinstance(where, str):
             return RedirectResponse(where, HTTPStatus.FOUND, {"Cache-Control": "no-store"})
+        etag = f'"{record.pdf.sha256}"' if record.pdf else ""
+        headers = {"Cache-Control": "private, no-cache"}
+        if is_fresh(request.headers, etag):
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag, **headers})
         job = record.job
-        day = timestamp(job.submitted_at)[:10]
-        headers = {"ETag": f'"{record.pdf.sha256}"', "Cache-Control": "private"} if record.pdf else {}
-        return FileResponse(
-            where,
-            headers=headers,
-            media_type="application/pdf",
-            filename=f"{job.report_type}-{day}-{job.task_id[:8]}.pdf",
-            content_disposition_type="inline",
-        )
+        name = f"{job.report_type}-{timestamp(job.submitted_at)[:10]}-{job.task_id[:8]}.pdf"
+        return PdfFile(where, etag, {"Content-Disposition": f'inline; filename="{name}"', **headers})
 
     async def cancel(request: Request) -> Response:
         return json(wire.report(await service.cancel(_task_id(request))))
 
     async def retry(request: Request) -> Response:
-        return json(wire.report(await service.retry(_task_id(request))), HTTPStatus.ACCEPTED)
+        record = await service.retry(_task_id(request))
+        return json(wire.report(record), HTTPStatus.ACCEPTED, {"Location": f"/reports/{record.job.task_id}"})
 
-    # The call that must be quick comes first: routes are tried in order.
-    router.add_route("/reports/generate-async", submit, methods=["POST"])
-    router.add_route("/reports", listing, methods=["GET"])
-    router.add_route("/reports/{taskId}", get, methods=["GET"])
-    router.add_route("/reports/{taskId}", cancel, methods=["DELETE"])
-    router.add_route("/reports/{taskId}/pdf", pdf, methods=["GET", "HEAD"])
-    router.add_route("/reports/{taskId}/retry", retry, methods=["POST"])
-    return router
+    add_calls(app, SUBMIT, {"POST": submit})
+    add_calls(app, "/reports", {"GET": listing})
+    add_calls(app, "/reports/{taskId:uuid}", {"GET": get, "DELETE": cancel})
+    add_calls(app, "/reports/{taskId:uuid}/pdf", {"GET": pdf})
+    add_calls(app, "/reports/{taskId:uuid}/retry", {"POST": retry})
+
+
+def _task_id(request: Request) -> str:
+    return str(request.path_params["taskId"])
+
+
+async def _finished(service: Service, task_id: str, wait_seconds: float, request: Request) -> Record | None:
+    """The job at its end, or when the time is over; None when the client has gone or the server stops."""
+    async with open_background() as nursery:
+        nursery.start_soon(cancel_when_gone, request.receive, nursery.cancel_scope)
+        if (stop := request.scope.get("reportd.stop")) is not None:
+            nursery.start_soon(_cancel_at, stop, nursery.cancel_scope)
+        return await service.get(task_id, wait_seconds)
+    return None
+
+
+async def _cancel_at(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()

@@ -1,19 +1,34 @@
-"""The OpenAPI 3.1 document. Requests are parsed by hand for speed, so it is written by hand, too."""
+"""The OpenAPI 3.1 document. Requests are parsed by hand for speed, so it is written by hand, too.
 
-from collections.abc import Mapping
+A test walks the routes of the application and fails for one that is not described here.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from reportd.core.job import MAX_DEPTH
 from reportd.core.transitions import State
+from reportd.service import MAX_WAIT_SECONDS
+from reportd_web.submission import MAX_URL_LENGTH
+from reportd_web.wire import DEFAULT_LIMIT, MAX_LIMIT
 
 Json = dict[str, Any]
 
 _UUID: Json = {"type": "string", "format": "uuid"}
 _TIME: Json = {"type": "string", "format": "date-time"}
+_TEXT: Json = {"type": "string"}
+_COUNT: Json = {"type": "integer", "minimum": 0}
+_FREE: Json = {"type": "object"}
+_REPORT: Json = {"$ref": "#/components/schemas/Report"}
+_PROBLEM: Json = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+_TASK: Json = {"name": "taskId", "in": "path", "required": True, "schema": _UUID}
+
 _PROBLEMS = {
-    400: "not JSON, or a bad header",
+    400: "not JSON, or a bad Idempotency-Key",
     403: "a browser asks on behalf of another site",
     404: "no such report",
-    405: "no such method",
+    408: "the body came too slowly",
     409: "not possible in this state",
     410: "past its retention",
     413: "too large",
@@ -21,139 +36,210 @@ _PROBLEMS = {
     416: "no such range",
     422: "a field is not acceptable; `errors` names each",
     429: "the backlog is full",
-    503: "the queue or the database is away",
+    503: "a part that is needed is away, such as the queue or the database",
 }
+_LATER = (429, 503)
 
 
 def document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
     """``schemas``: the parameters' JSON Schema of each report type."""
-    task = {"name": "taskId", "in": "path", "required": True, "schema": _UUID}
-    wait = _query("wait", {"type": "number", "minimum": 0, "maximum": 30})
-    filters = [
-        _query("state", {"type": "string", "enum": [str(state) for state in State]}),
-        _query("reportType", {"type": "string"}),
-        _query("userId", _UUID),
-        _query("limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
-        _query("cursor", {"type": "string"}),
-    ]
-    key = {
-        "name": "Idempotency-Key",
-        "in": "header",
-        "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
-    }
-    accepted: Json = {
-        "type": "object",
-        "required": ["message", "taskId"],
-        "properties": {"message": {"type": "string"}, "taskId": _UUID},
-    }
-    page: Json = {
-        "type": "object",
-        "required": ["reports", "nextCursor"],
-        "properties": {
-            "reports": {"type": "array", "items": {"$ref": "#/components/schemas/Report"}},
-            "nextCursor": {"type": ["string", "null"]},
-        },
-    }
-    one: Json = {"$ref": "#/components/schemas/Report"}
-    pdf: Json = {"description": "the PDF", "content": {"application/pdf": {}}}
-    submit = _call("Submit a report", 202, accepted, (400, 403, 413, 415, 422, 429, 503), [key])
-    submit["requestBody"] = {
-        "required": True,
-        "content": {"application/json": {"schema": _submission(schemas)}},
-    }
-    submit["responses"]["202"]["headers"] = {"Location": {"schema": {"type": "string"}}}
-    get_pdf = _call("The PDF", 200, {}, (404, 409, 410, 416, 503), [task])
-    get_pdf["responses"] |= {"200": pdf, "206": pdf, "302": {"description": "where the PDF is"}}
-    free: Json = {"type": "object"}
     return {
         "openapi": "3.1.0",
         "info": {"title": "reportd", "version": "1", "description": "Reports as PDFs, asynchronously."},
         "paths": {
-            "/reports/generate-async": {"post": submit},
-            "/reports": {"get": _call("List reports, newest first", 200, page, (422, 503), filters)},
-            "/reports/{taskId}": {
-                "get": _call("One report", 200, one, (404, 422, 503), [task, wait]),
-                "delete": _call("Cancel a report", 200, one, (403, 404, 409, 503), [task]),
-            },
-            "/reports/{taskId}/pdf": {"get": get_pdf},
-            "/reports/{taskId}/retry": {
-                "post": _call("Put a quarantined report back", 202, one, (403, 404, 409, 503), [task])
-            },
-            "/status": {"get": _call("The status page as JSON", 200, free, (503,), [])},
-            "/readyz": {"get": _call("Whether every part works", 200, free, (), [])},
+            "/reports/generate-async": {"post": _submit(schemas)},
+            "/reports": {"get": _list()},
+            "/reports/{taskId}": {"get": _get(), "delete": _cancel()},
+            "/reports/{taskId}/pdf": {"get": _pdf()},
+            "/reports/{taskId}/retry": {"post": _retry()},
+            "/status": {"get": _call("getStatus", "What the status page shows", {200: _json(_FREE)}, (503,))},
+            "/healthz": {"get": _health()},
+            "/readyz": {"get": _ready()},
+            "/openapi.json": {"get": _call("getOpenApi", "This document", {200: _json(_FREE)})},
         },
-        "components": {"schemas": {"Report": _report(), "Problem": _problem()}},
+        "components": {
+            "schemas": {
+                "Report": _report(),
+                "Problem": _problem(),
+                **{name: _moved(schema, f"#/components/schemas/{name}") for name, schema in schemas.items()},
+            }
+        },
     }
 
 
-def _query(name: str, schema: Json) -> Json:
-    return {"name": name, "in": "query", "schema": schema}
+# --- calls ------------------------------------------------------------------------------------------------------
 
 
-def _call(summary: str, status: int, schema: Json, problems: tuple[int, ...], parameters: list[Json]) -> Json:
-    ok = {"description": summary, "content": {"application/json": {"schema": schema}}}
-    problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
-    answers = {
-        str(code): {"description": _PROBLEMS[code], "content": {"application/problem+json": problem}}
-        for code in (*problems, 405)
+def _submit(schemas: Mapping[str, Any]) -> Json:
+    accepted = _object({"message": _TEXT, "taskId": _UUID})
+    answer = _json(accepted, "Accepted: the job is durable, and the queue has it")
+    answer["headers"] = {"Location": {"schema": {"type": "string"}, "description": "where the report is"}}
+    key = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "The same key and user give the same taskId, however often it is sent.",
+        "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
     }
-    if summary == "Whether every part works":
-        answers["503"] = ok
-    return {"summary": summary, "parameters": parameters, "responses": {str(status): ok, **answers}}
+    problems = (400, 403, 408, 413, 415, 422, 429, 503)
+    call = _call("submitReport", "Submit a report", {202: answer}, problems, [key])
+    call["requestBody"] = {
+        "required": True,
+        "content": {"application/json": {"schema": {"oneOf": [_submission(name) for name in schemas]}}},
+    }
+    return call
 
 
-def _submission(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
-    def of(name: str, parameters: Mapping[str, Any]) -> Json:
-        inner = {k: v for k, v in parameters.items() if k not in ("$schema", "$id")}
-        return {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["reportType", "parameters", "userId"],
-            "properties": {
-                "reportType": {"const": name},
-                "parameters": inner,
-                "userId": _UUID,
-                "callbackUrl": {"type": "string", "format": "uri"},
-            },
-        }
+def _submission(report_type: str) -> Json:
+    url = {"type": "string", "format": "uri", "pattern": "^https?://[!-~]+$", "maxLength": MAX_URL_LENGTH}
+    required: Json = {
+        "reportType": {"type": "string", "const": report_type},
+        "parameters": {
+            "$ref": f"#/components/schemas/{report_type}",
+            "description": f"Nested {MAX_DEPTH} levels deep at most, and without the character NUL.",
+        },
+        "userId": _UUID,
+    }
+    submission = _object(required)
+    submission["properties"]["callbackUrl"] = {
+        **_maybe(url),
+        "description": "Where to send word when it is finished; a host of callbacks.allowed_hosts.",
+    }
+    return {**submission, "title": report_type, "additionalProperties": False}
 
-    return {"oneOf": [of(name, schema) for name, schema in schemas.items()]}
+
+def _list() -> Json:
+    reports = {"type": "array", "items": _REPORT}
+    page = _json(_object({"reports": reports, "nextCursor": {"type": ["string", "null"]}}))
+    limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+    parameters = [
+        _query("state", {"type": "string", "enum": [str(state) for state in State]}),
+        _query("reportType", {"type": "string", "pattern": r"^[^\x00]*$"}),
+        _query("userId", _UUID),
+        _query("limit", limit),
+        _query("cursor", _TEXT, "the `nextCursor` of the page before"),
+    ]
+    return _call("listReports", "List reports, newest first", {200: page}, (422, 503), parameters)
+
+
+def _get() -> Json:
+    seconds = {"type": "number", "minimum": 0, "maximum": int(MAX_WAIT_SECONDS)}
+    wait = _query("wait", seconds, "how long to hold the answer until the report is finished, in seconds")
+    return _call("getReport", "One report", {200: _json(_REPORT)}, (404, 422, 503), [_TASK, wait])
+
+
+def _cancel() -> Json:
+    return _call("cancelReport", "Cancel a report", {200: _json(_REPORT)}, (403, 404, 409, 503), [_TASK])
+
+
+def _retry() -> Json:
+    summary = "Put a quarantined report back"
+    return _call("retryReport", summary, {202: _json(_REPORT)}, (403, 404, 409, 503), [_TASK])
+
+
+def _pdf() -> Json:
+    etag = {"ETag": {"schema": _TEXT, "description": "the PDF's SHA-256"}}
+    whole = {"description": "the PDF", "headers": etag, "content": {"application/pdf": {}}}
+    headers = [{"name": name, "in": "header", "schema": _TEXT} for name in ("Range", "If-Range", "If-None-Match")]
+    answers: dict[int, Json] = {
+        200: whole,
+        206: {**whole, "description": "the range that was asked for"},
+        302: {"description": "where the PDF is", "headers": {"Location": {"schema": _TEXT}}},
+        304: {"description": "the client has it", "headers": etag},
+    }
+    return _call("getReportPdf", "The PDF", answers, (404, 409, 410, 416, 503), [_TASK, *headers])
+
+
+def _health() -> Json:
+    return _call("getHealth", "Whether it is alive", {200: {"description": "alive", "content": {"text/plain": {}}}})
+
+
+def _ready() -> Json:
+    part = _object({"ok": {"type": "boolean"}, "detail": _TEXT})
+    parts = _object({"ready": {"type": "boolean"}, "parts": {"type": "object", "additionalProperties": part}})
+    answers = {200: _json(parts, "every part works"), 503: _json(parts, "some part does not")}
+    return _call("getReadiness", "Whether every part works", answers)
+
+
+def _call(
+    name: str,
+    summary: str,
+    answers: Mapping[int, Json],
+    problems: Sequence[int] = (),
+    parameters: Sequence[Json] = (),
+) -> Json:
+    responses = {str(status): answer for status, answer in answers.items()}
+    for status in problems:
+        problem: Json = {"description": _PROBLEMS[status], "content": _PROBLEM}
+        if status in _LATER:
+            problem["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "in seconds"}}
+        responses[str(status)] = problem
+    return {"operationId": name, "summary": summary, "parameters": list(parameters), "responses": responses}
+
+
+def _query(name: str, schema: Json, description: str = "") -> Json:
+    return {"name": name, "in": "query", "schema": schema, **({"description": description} if description else {})}
+
+
+def _json(schema: Json, description: str = "Done") -> Json:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+# --- schemas ----------------------------------------------------------------------------------------------------
 
 
 def _report() -> Json:
-    def maybe(schema: Json) -> Json:
-        return {"anyOf": [schema, {"type": "null"}]}
-
-    text: Json = {"type": "string"}
-    count: Json = {"type": "integer", "minimum": 0}
-    properties: Json = {
-        "taskId": _UUID,
-        "reportType": text,
-        "userId": _UUID,
-        "state": {"type": "string", "enum": [str(state) for state in State]},
-        "attempts": count,
-        "deferrals": count,
-        "submittedAt": _TIME,
-        "startedAt": maybe(_TIME),
-        "finishedAt": maybe(_TIME),
-        "error": maybe(_object({"kind": text, "detail": text})),
-        "pdf": maybe(_object({"url": text, "bytes": count, "sha256": text})),
-    }
-    return _object(properties)
+    return _object(
+        {
+            "taskId": _UUID,
+            "reportType": _TEXT,
+            "userId": _UUID,
+            "state": {"type": "string", "enum": [str(state) for state in State]},
+            "attempts": _COUNT,
+            "deferrals": _COUNT,
+            "submittedAt": _TIME,
+            "startedAt": _maybe(_TIME),
+            "finishedAt": _maybe(_TIME),
+            "error": _maybe(_object({"kind": _TEXT, "detail": _TEXT})),
+            "pdf": _maybe(_object({"url": _TEXT, "bytes": _COUNT, "sha256": _TEXT})),
+        }
+    )
 
 
 def _problem() -> Json:
-    text: Json = {"type": "string"}
-    errors = {"type": "array", "items": _object({"pointer": text, "detail": text})}
-    properties: Json = {
-        "type": text,
-        "title": text,
-        "status": {"type": "integer"},
-        "detail": text,
-        "instance": text,
-    }
-    return {"type": "object", "required": list(properties), "properties": {**properties, "errors": errors}}
+    place = {"type": "string", "enum": ["body", "query", "header"]}
+    pointer = {"type": "string", "format": "json-pointer", "description": "into what `in` says (RFC 6901)"}
+    errors = {"type": "array", "items": _object({"in": place, "pointer": pointer, "detail": _TEXT})}
+    status = {"type": "integer", "minimum": 400, "maximum": 599}
+    problem = _object({"type": _TEXT, "title": _TEXT, "status": status, "detail": _TEXT, "instance": _TEXT})
+    problem["properties"]["errors"] = errors
+    return problem
 
 
 def _object(properties: Json) -> Json:
-    return {"type": "object", "required": list(properties), "properties": properties}
+    return {"type": "object", "required": list(properties), "properties": dict(properties)}
+
+
+def _maybe(schema: Json) -> Json:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+# What these hold is data or names, and no schema, even where it looks like one.
+_DATA = frozenset({"const", "enum", "default", "example", "examples"})
+_NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+
+
+def _moved(schema: Any, root: str) -> Any:
+    """A schema that stood alone, as a part of this document: what it refers to in itself is now below ``root``."""
+    if isinstance(schema, list):
+        return [_moved(item, root) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    moved = {}
+    for key, value in schema.items():
+        if key in _NAMED and isinstance(value, Mapping):
+            moved[key] = {name: _moved(inner, root) for name, inner in value.items()}
+        elif key == "$ref" and (value == "#" or str(value).startswith("#/")):
+            moved[key] = root + value[1:]
+        elif key not in ("$schema", "$id"):
+            moved[key] = value if key in _DATA else _moved(value, root)
+    return moved

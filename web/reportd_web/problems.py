@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Literal
+from urllib.parse import quote
 
 import orjson
 from starlette.responses import Response
@@ -9,22 +11,29 @@ from starlette.responses import Response
 from reportd.service import FieldProblem
 
 MEDIA_TYPE = "application/problem+json"
+MAX_ERRORS = 20
+"""A body can hold more mistakes than anybody wants to read."""
+
+Place = Literal["body", "query", "header"]
 
 
 class ProblemError(Exception):
-    """Ends a request with this answer."""
+    """Ends a request with this answer. ``errors`` are JSON pointers into ``place``."""
 
     def __init__(
         self,
         status: HTTPStatus,
         detail: str,
         errors: Sequence[FieldProblem] = (),
+        *,
+        place: Place = "body",
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
-        self.errors = tuple(errors)
+        self.errors = tuple(errors[:MAX_ERRORS])
+        self.place = place
         self.headers = dict(headers or {})
 
     def response(self, path: str) -> Response:
@@ -33,14 +42,26 @@ class ProblemError(Exception):
             "title": self.status.phrase,
             "status": int(self.status),
             "detail": self.detail,
-            "instance": path,
+            "instance": quote(path, safe="/:@!$&'()*+,;=~"),
         }
         if self.errors:
-            body["errors"] = [{"pointer": e.pointer, "detail": e.detail} for e in self.errors]
-        return Response(orjson.dumps(body), int(self.status), self.headers, media_type=MEDIA_TYPE)
+            body["errors"] = [{"in": self.place, "pointer": e.pointer, "detail": e.detail} for e in self.errors]
+        headers = {"Cache-Control": "no-store", **self.headers}
+        return Response(orjson.dumps(body), int(self.status), headers, media_type=MEDIA_TYPE)
 
 
-def invalid(*errors: FieldProblem) -> ProblemError:
+def invalid(*errors: FieldProblem, place: Place = "body") -> ProblemError:
     """422: well-formed, but not acceptable."""
-    names = ", ".join(e.pointer.removeprefix("/") or "the body" for e in errors)
-    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, f"not acceptable: {names}", errors)
+    names = [error.pointer.removeprefix("/") or f"the {place}" for error in errors[:MAX_ERRORS]]
+    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, f"not acceptable: {', '.join(names)}", errors, place=place)
+
+
+def bad_header(status: HTTPStatus, name: str, accepted: str, headers: Mapping[str, str] | None = None) -> ProblemError:
+    """A header that keeps the body from being read."""
+    problem = FieldProblem(f"/{name}", accepted)
+    return ProblemError(status, f"{name} {accepted}", [problem], place="header", headers=headers)
+
+
+def bad_body(status: HTTPStatus, accepted: str, headers: Mapping[str, str] | None = None) -> ProblemError:
+    """The body as a whole can't be used."""
+    return ProblemError(status, f"the body {accepted}", [FieldProblem("", accepted)], headers=headers)

@@ -1,13 +1,18 @@
 """PDFs in a local folder. Written beside their place, synced, then renamed into it: whole or not at all."""
 
 import os
+import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 import trio
 
 from reportd.core.job import Job
 from reportd.ports import Pdf, UnavailableError
+
+T = TypeVar("T")
 
 
 class FileArtifacts:
@@ -16,45 +21,79 @@ class FileArtifacts:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def _path(self, task_id: str) -> Path:
-        return self._folder / task_id[:2] / f"{task_id}.pdf"
-
     async def put(self, job: Job, pdf: Pdf) -> None:
-        try:
-            await trio.to_thread.run_sync(_write, self._path(job.task_id), pdf)
-        except OSError as error:
-            raise UnavailableError("artifacts", f"{error.strerror}: {self._folder}") from error
+        await self._in_thread(lambda: _store(self._path(job.task_id), pdf))
 
     async def locate(self, job: Job) -> Path | str | None:
         path = self._path(job.task_id)
-        return path if await trio.to_thread.run_sync(path.is_file) else None
+        return path if await self._in_thread(path.is_file) else None
 
     async def remove(self, task_id: str) -> None:
+        await self._in_thread(lambda: _remove(self._path(task_id)))
+
+    def _path(self, task_id: str) -> Path:
+        return self._folder / task_id[:2] / f"{task_id}.pdf"
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
-            await trio.to_thread.run_sync(lambda: self._path(task_id).unlink(missing_ok=True))
+            return await trio.to_thread.run_sync(work)
         except OSError as error:
-            raise UnavailableError("artifacts", f"{error.strerror}: {self._folder}") from error
+            raise UnavailableError("artifacts", f"{error.strerror or error}: {self._folder}") from error
 
 
-def _write(path: Path, pdf: Pdf) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}.part")
+def _store(path: Path, pdf: Pdf) -> None:
+    _make_folder(path.parent)
+    _remove_unfinished(path)
+    beside = path.with_suffix(f".{secrets.token_hex(4)}.part")
     try:
-        if pdf.data is not None:
-            beside.write_bytes(pdf.data)
-        elif pdf.path is not None:
-            # Stays where it is for a second try, should this one fail.
-            try:
-                os.link(pdf.path, beside)
-            except OSError:
-                shutil.copyfile(pdf.path, beside)
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
+        _fill(beside, pdf)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(path.parent)
+
+
+def _fill(beside: Path, pdf: Pdf) -> None:
+    if pdf.path is not None:
+        # Stays where it is for a second try, should this one fail.
+        try:
+            os.link(pdf.path, beside)
+        except OSError:
+            with pdf.path.open("rb") as source, _create(beside) as file:
+                shutil.copyfileobj(source, file, 1 << 20)
+    else:
+        with _create(beside) as file:
+            file.write(pdf.data or b"")
+    _sync(beside)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    _remove_unfinished(path)
+
+
+def _remove_unfinished(path: Path) -> None:
+    """What a daemon that was killed while it wrote this PDF has left."""
+    for unfinished in path.parent.glob(f"{path.stem}.*.part"):
+        unfinished.unlink(missing_ok=True)
+
+
+def _create(path: Path) -> BinaryIO:
+    """Reports are nobody else's business."""
+    return open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600))
+
+
+def _make_folder(folder: Path) -> None:
+    """With its parents, each of them durably."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

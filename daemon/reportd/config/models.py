@@ -18,6 +18,7 @@ from reportd.config.values import (
     BreakerStore,
     Count,
     DatabaseUrl,
+    Encryption,
     Hosts,
     Number,
     OptionalUrl,
@@ -105,6 +106,7 @@ class ArtifactStore(Section):
     retention_days: Number = Field(30.0, ge=0.001, le=36500)
     # Signature Version 4 allows seven days.
     presign_seconds: Number = Field(900.0, ge=1, le=604800)
+    encryption: Encryption = ""
 
     def folder(self, data_dir: Path) -> Path | None:
         """The local folder, or None when PDFs go to S3."""

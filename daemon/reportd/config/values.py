@@ -205,6 +205,11 @@ Region = Annotated[
     Accepts("a region, e.g. eu-central-1, or nothing"),
     AfterValidator(_matches(r"[a-z0-9][a-z0-9-]{0,62}", "is not the name of a region")),
 ]
+Encryption = Annotated[
+    str,
+    Accepts("AES256 (SSE-S3), the id or ARN of a KMS key, or nothing"),
+    AfterValidator(_matches(r"[A-Za-z0-9:/_-]{1,2048}", "is neither AES256 nor the id of a KMS key")),
+]
 TopicArn = Annotated[
     str,
     Accepts("the ARN of an SNS topic, e.g. arn:aws:sns:eu-central-1:123456789012:reports, or nothing"),

@@ -29,6 +29,13 @@ class Job:
     callback_url: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StoredJob:
+    """What a message carries whose job is too large for its queue: the job is in the job store."""
+
+    task_id: str
+
+
 class BadMessageError(Exception):
     """A message that can never become a job. ``fault`` says why; ``task_id`` is known only if it could be read."""
 
@@ -38,8 +45,11 @@ class BadMessageError(Exception):
         self.task_id = task_id
 
 
-def to_message(job: Job) -> str:
-    """The queue message: ``{taskId, reportType, parameters, userId, submittedAt[, callbackUrl]}``."""
+def to_message(job: Job, max_bytes: int | None = None) -> str:
+    """The queue message: ``{taskId, reportType, parameters, userId, submittedAt[, callbackUrl]}``.
+
+    One of more than ``max_bytes`` (a queue's limit) leaves the parameters out and says ``"parametersStored": true``.
+    """
     message: dict[str, Any] = {
         "taskId": job.task_id,
         "reportType": job.report_type,
@@ -49,10 +59,19 @@ def to_message(job: Job) -> str:
     }
     if job.callback_url is not None:
         message["callbackUrl"] = job.callback_url
-    return orjson.dumps(message).decode()
+    body = _encoded(message)
+    if max_bytes is not None and len(body.encode()) > max_bytes:
+        del message["parameters"]
+        body = _encoded(message | {"parametersStored": True})
+    return body
 
 
-def from_message(body: str) -> Job:
+def _encoded(message: Mapping[str, Any]) -> str:
+    # SQS takes every character of XML 1.0 only; of what JSON leaves as it is, these two are none.
+    return orjson.dumps(message).decode().replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
+
+
+def from_message(body: str) -> Job | StoredJob:
     """Parse a queue message, whoever sent it. Fields it does not know are ignored.
 
     Raises BadMessageError naming the field and what is accepted.
@@ -66,6 +85,8 @@ def from_message(body: str) -> Job:
     task_id = canonical_uuid(message.get("taskId"))
     if task_id is None:
         raise BadMessageError("taskId must be a UUID")
+    if message.get("parametersStored") is True and "parameters" not in message:
+        return StoredJob(task_id)
     try:
         return _job(task_id, message)
     except ValueError as error:

@@ -4,25 +4,29 @@ Every write that arrives while a commit is under way shares the next one (group 
 202 of one client costs no more than that of thirty. Only the SQL adapters may use it.
 """
 
-import sqlite3
+import random
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import trio
-from sqlalchemy import Connection, Engine, create_engine, event, exc
+from sqlalchemy import Connection, Engine, exc
 from sqlalchemy.engine import URL, make_url
 
+from reportd.adapters.sql.engines import MAX_READERS, open_engines
 from reportd.batch import Batcher, open_batcher
 from reportd.ports import UnavailableError
 
 T = TypeVar("T")
-
-LOCK_WAIT_SECONDS = 4.0
-"""How long a write waits for SQLite's lock before it is said to be unavailable."""
+Change = Callable[[Connection], Any]
 
 MAX_WRITES_PER_COMMIT = 200
-MAX_READERS = 4
+TRIES = 5
+"""How often a change is tried that meets other nodes on the same rows."""
+
+_LOST_RACE = frozenset({"40001", "40P01", "55P03"})
+"""Serialization failure, deadlock, lock not available: postgresql.org/docs/current/errcodes-appendix.html."""
 
 
 class Database:
@@ -33,7 +37,7 @@ class Database:
         self._reader = reader
         self._write_limiter = trio.CapacityLimiter(1)
         self._read_limiter = trio.CapacityLimiter(MAX_READERS)
-        self._commits: Batcher[Callable[[Connection], Any], Any] | None = None
+        self._commits: Batcher[Change, Any] | None = None
 
     @property
     def is_sqlite(self) -> bool:
@@ -42,24 +46,22 @@ class Database:
     async def write(self, change: Callable[[Connection], T]) -> T:
         """Commit what ``change`` does, durably. Raises UnavailableError if the database can't do it now.
 
-        ``change`` may run a second time, after a rollback, when another one of its transaction failed.
+        ``change`` runs again, after a rollback, when another one of its transaction failed or another node was
+        in its way. Cancelled, it may or may not have taken effect.
         """
         if self._commits is None:
-            raise UnavailableError("database", "it is closed")
-        result: T = await self._commits.submit(change)
+            raise _closed()
+        try:
+            result: T = await self._commits.submit(change)
+        except trio.ClosedResourceError:
+            raise _closed() from None
         return result
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """What ``query`` answers. Raises UnavailableError if the database can't be read now."""
-
-        def run() -> T:
-            try:
-                with self._reader.connect() as connection:
-                    return query(connection)
-            except exc.DBAPIError as error:
-                raise _judged(error) from error
-
-        return await trio.to_thread.run_sync(run, limiter=self._read_limiter)
+        if self._commits is None:
+            raise _closed()
+        return await trio.to_thread.run_sync(self._query, query, limiter=self._read_limiter)
 
     def with_writer(self, change: Callable[[Connection], T]) -> T:
         """``change`` in a transaction of its own, on the calling thread: for migrations, before all else."""
@@ -69,35 +71,84 @@ class Database:
         except exc.DBAPIError as error:
             raise _judged(error) from error
 
-    async def _flush(self, changes: Sequence[Callable[[Connection], Any]]) -> list[Any]:
+    def _query(self, query: Callable[[Connection], T]) -> T:
+        try:
+            with self._reader.connect() as connection:
+                return query(connection)
+        except exc.DBAPIError as error:
+            raise _judged(error) from error
+
+    async def _flush(self, changes: Sequence[Change]) -> list[Any]:
         return await trio.to_thread.run_sync(self._commit, changes, limiter=self._write_limiter)
 
-    def _commit(self, changes: Sequence[Callable[[Connection], Any]]) -> list[Any]:
+    def _commit(self, changes: Sequence[Change]) -> list[Any]:
+        if len(changes) == 1:
+            return [self._commit_alone(changes[0])]
         try:
             with self._writer.begin() as connection:
                 return [change(connection) for change in changes]
-        except exc.DBAPIError as error:
-            judged = _judged(error)
-            if len(changes) == 1 or isinstance(judged, UnavailableError):
-                return [judged] * len(changes)
-        except Exception as error:  # noqa: BLE001 - handed to the caller whose change it is
-            if len(changes) == 1:
-                return [error]
-        # One of them is at fault: each for itself, so that it fails alone.
-        return [self._commit([change])[0] for change in changes]
+        except Exception as error:  # noqa: BLE001 - handed to the callers, who can judge it
+            problem = _judged(error)
+        if isinstance(problem, UnavailableError) and not isinstance(problem, _LostRaceError):
+            return [problem] * len(changes)
+        # One of them is at fault, or in another node's way: each for itself, so that it fails alone. When a second
+        # one can't get through either, the rest need not wait to hear the same.
+        results: list[Any] = []
+        refused = 0
+        for change in changes:
+            results.append(self._commit_alone(change))
+            if isinstance(results[-1], UnavailableError):
+                refused += 1
+                if refused > 1 or not isinstance(results[-1], _LostRaceError):
+                    break
+        return results + [results[-1]] * (len(changes) - len(results))
+
+    def _commit_alone(self, change: Change) -> Any:
+        problem: Exception | None = None
+        for number in range(TRIES):
+            try:
+                with self._writer.begin() as connection:
+                    return change(connection)
+            except Exception as error:  # noqa: BLE001 - handed to the caller, who can judge it
+                problem = _judged(error)
+            if not isinstance(problem, _LostRaceError) or problem.waited:
+                break
+            time.sleep(random.uniform(0, 0.01 * 2**number))  # noqa: S311 - nothing secret
+        return problem
 
 
-def _judged(error: exc.DBAPIError) -> Exception:
+class _LostRaceError(UnavailableError):
+    """Another node was in the way. ``waited``: for as long as a lock is waited for."""
+
+    def __init__(self, detail: str, *, waited: bool) -> None:
+        super().__init__("database", detail)
+        self.waited = waited
+
+
+def _judged(error: Exception) -> Exception:
     """A fault of the statement stays what it is; anything about the database's condition is unavailability."""
-    if isinstance(error, exc.OperationalError | exc.InterfaceError) or error.connection_invalidated:
-        return UnavailableError("database", str(error.orig).splitlines()[0] if str(error.orig) else "no answer")
+    if not isinstance(error, exc.DBAPIError):
+        return error
+    detail = (str(error.orig).strip().splitlines() or ["no answer"])[0]
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    if sqlstate in _LOST_RACE:
+        return _LostRaceError(detail, waited=sqlstate == "55P03")
+    # A server that is read-only after a fail-over answers with an InternalError, and a file that is no database
+    # with the bare DatabaseError.
+    condition = isinstance(error, exc.OperationalError | exc.InterfaceError | exc.InternalError)
+    if condition or error.connection_invalidated or type(error) is exc.DatabaseError:
+        return UnavailableError("database", detail)
     return error
+
+
+def _closed() -> UnavailableError:
+    return UnavailableError("database", "it is closed")
 
 
 @asynccontextmanager
 async def open_database(url: str | URL) -> AsyncIterator[Database]:
     """Connect lazily; the schema is ``migrate``'s business."""
-    writer, reader = _engines(make_url(url))
+    writer, reader = open_engines(make_url(url))
     database = Database(writer, reader)
     try:
         async with open_batcher(database._flush, MAX_WRITES_PER_COMMIT) as commits:  # noqa: SLF001 - its maker
@@ -110,35 +161,3 @@ async def open_database(url: str | URL) -> AsyncIterator[Database]:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(writer.dispose)
             await trio.to_thread.run_sync(reader.dispose)
-
-
-def _engines(url: URL) -> tuple[Engine, Engine]:
-    if url.get_backend_name() != "sqlite":
-        if url.drivername == "postgresql":
-            url = url.set(drivername="postgresql+psycopg")
-        engine = create_engine(url, pool_size=MAX_READERS + 1, max_overflow=0, pool_pre_ping=True)
-        return engine, engine
-    options: dict[str, Any] = {"connect_args": {"check_same_thread": False, "timeout": LOCK_WAIT_SECONDS}}
-    writer = create_engine(url, pool_size=1, max_overflow=0, **options)
-    reader = create_engine(url, pool_size=MAX_READERS, max_overflow=0, **options)
-    for engine, begin in ((writer, "BEGIN IMMEDIATE"), (reader, "BEGIN")):
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _beginner(begin))
-    return writer, reader
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    # The driver would begin transactions by itself, and as readers; ours begin as writers at once, because a
-    # reader that turns into a writer can be refused without waiting (sqlite.org/lang_transaction.html).
-    connection.isolation_level = None
-    connection.execute("PRAGMA journal_mode=WAL")
-    # FULL: a commit has reached the disk when it returns, so a 202 survives a power cut (sqlite.org/pragma.html).
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA foreign_keys=ON")
-
-
-def _beginner(statement: str) -> Callable[[Connection], None]:
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(statement)
-
-    return begin

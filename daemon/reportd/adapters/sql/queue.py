@@ -1,40 +1,36 @@
 """A queue in the daemon's own database, with the semantics of SQS, fair between users.
 
-Fairness is start-time fair queuing: each message gets a turn after the last one of its user, but not before the
-turn that is being served, and the lowest turn is served first. A user who queues a thousand messages gets a
-thousand turns in a row; one who comes later with a single message gets the next.
+On SQLite one process owns it, and its own clock tells the time. On PostgreSQL any number of nodes may share it;
+there the server's clock does, so that a node whose clock is wrong does not take what others hold.
 """
 
+import math
 import secrets
-import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import orjson
 import trio
-from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import Connection, Row
 
+from reportd.adapters.sql import messages as sql
 from reportd.adapters.sql.database import Database
-from reportd.adapters.sql.schema import messages
-from reportd.ports import Depth, Outgoing, ReceiptLostError, Received
+from reportd.adapters.sql.text import storable
+from reportd.adapters.sql.turns import Turns
+from reportd.ports import Depth, Outgoing, ReceiptLostError, Received, UnavailableError
 
-_LOOK_AGAIN_SECONDS = 5.0
-"""Messages come through this process, which wakes the receiver; this is for clocks that are set."""
+_LOOK_AGAIN_SECONDS = 1.0
+"""How often a waiting receiver looks for what other nodes have sent, and for what a clock that was set brings."""
 
-_CLAIM = (
-    update(messages)
-    .where(messages.c.id == bindparam("message"))
-    .values(
-        receipt=bindparam("token"),
-        visible_at=bindparam("until"),
-        receive_count=messages.c.receive_count + 1,
-    )
-)
-_HELD = (messages.c.receipt == bindparam("token")) & (messages.c.visible_at > bindparam("now"))
+MAX_MESSAGE_BYTES = 268435456
+"""A quarter of what PostgreSQL holds in a value, and SQLite in a row."""
 
 
 class EmbeddedQueue:
     """Implements ``ports.Queue``. ``dead`` takes what was received ``max_receive_count`` times in vain."""
+
+    max_message_bytes = MAX_MESSAGE_BYTES
 
     def __init__(
         self,
@@ -44,7 +40,7 @@ class EmbeddedQueue:
         visibility_seconds: float,
         max_receive_count: int | None = None,
         dead: "EmbeddedQueue | None" = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.visibility_seconds = visibility_seconds
         self._database = database
@@ -52,63 +48,64 @@ class EmbeddedQueue:
         self._max_receive_count = max_receive_count
         self._dead = dead
         self._clock = clock
-        self._served = 0
+        self._turns = Turns()
         self._news = trio.Event()
 
     async def recover(self) -> None:
-        """Make visible what a predecessor held: one daemon owns the database file, so it must be dead."""
-        now = self._clock()
+        """Take up the turns where they stand.
 
-        def change(connection: Connection) -> int:
-            held = (
-                messages.c.queue == self._name,
-                messages.c.receipt.is_not(None),
-                messages.c.visible_at > now,
-            )
-            connection.execute(update(messages).where(*held).values(visible_at=now, receipt=None))
-            lowest = select(func.min(messages.c.turn)).where(messages.c.queue == self._name)
-            return connection.execute(lowest).scalar() or 0
+        On SQLite also make visible what a predecessor held: one daemon owns the file, so it must be dead.
+        """
 
-        self._served = await self._database.write(change)
+        def change(connection: Connection) -> Turns:
+            if self._database.is_sqlite:
+                connection.execute(sql.RELEASE, {"name": self._name, "now": self._now(connection)})
+            turns = connection.execute(sql.TURNS, {"name": self._name}).all()
+            served = min((row.first for row in turns), default=1) - 1
+            return Turns(served, {row.grouping: row.last for row in turns})
 
-    async def send(self, new: Sequence[Outgoing]) -> list[Exception | None]:
-        now = self._clock()
+        self._turns = await self._database.write(change)
 
-        def change(connection: Connection) -> None:
-            turns = self._turns(connection, {message.group for message in new})
-            rows = []
-            for message in new:
-                turns[message.group] += 1
-                rows.append(
-                    {
-                        "queue": self._name,
-                        "body": message.body,
-                        "report_type": message.report_type,
-                        "grouping": message.group,
-                        "turn": turns[message.group],
-                        "visible_at": now + message.delay_seconds,
-                        "sent_at": now,
-                        "attributes": orjson.dumps(dict(message.attributes)).decode(),
-                    }
+    async def send(self, messages: Sequence[Outgoing]) -> list[Exception | None]:
+        if not messages:
+            return []
+        try:
+            rows = [(message.delay_seconds, self._row(message)) for message in messages]
+
+            def change(connection: Connection) -> None:
+                now = self._now(connection)
+                connection.execute(
+                    sql.INSERT, [row | {"sent_at": now, "visible_at": now + delay} for delay, row in rows]
                 )
-            connection.execute(insert(messages), rows)
 
-        if new:
             await self._database.write(change)
-            self._wake()
-        return [None] * len(new)
+        except UnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - answered to the message that can't be stored
+            return [error] if len(messages) == 1 else await self._send_each(messages)
+        self._wake()
+        return [None] * len(messages)
 
-    def _turns(self, connection: Connection, groups: Collection[str]) -> Counter[str]:
-        """Each group's last turn, or the one being served if that is later."""
-        last = (
-            select(messages.c.grouping, func.max(messages.c.turn))
-            .where(messages.c.queue == self._name, messages.c.grouping.in_(groups))
-            .group_by(messages.c.grouping)
-        )
-        turns = Counter(dict.fromkeys(groups, self._served))
-        for group, turn in connection.execute(last):
-            turns[group] = max(self._served, turn)
-        return turns
+    async def _send_each(self, messages: Sequence[Outgoing]) -> list[Exception | None]:
+        """One of them can't be stored: each for itself, so that it fails alone."""
+        outcomes: list[Exception | None] = []
+        for message in messages:
+            try:
+                outcomes += await self.send([message])
+            except UnavailableError as error:
+                outcomes.append(error)
+        return outcomes
+
+    def _row(self, message: Outgoing) -> dict[str, Any]:
+        attributes = {name: storable(value) for name, value in message.attributes.items()}
+        return {
+            "queue": self._name,
+            "body": message.body,
+            "report_type": message.report_type,
+            "grouping": message.group,
+            "turn": self._turns.next(message.group),
+            "attributes": orjson.dumps(attributes).decode(),
+        }
 
     async def receive(self, limit: int, wait_seconds: float, skip: Collection[str] = ()) -> list[Received]:
         deadline = trio.current_time() + wait_seconds
@@ -116,96 +113,100 @@ class EmbeddedQueue:
             news = self._news
             # What is claimed must reach the caller, or nobody would know that it is held.
             with trio.CancelScope(shield=True):
-                received, next_at = await self._claim(limit, frozenset(skip))
+                received, due_seconds = await self._claim(limit, frozenset(skip))
             remaining = deadline - trio.current_time()
             if received or remaining <= 0:
                 return received
-            pause = remaining if next_at is None else min(remaining, max(0.0, next_at - self._clock()))
-            with trio.move_on_after(min(pause, _LOOK_AGAIN_SECONDS)):
+            with trio.move_on_after(min(remaining, due_seconds, _LOOK_AGAIN_SECONDS)):
                 await news.wait()
 
-    async def _claim(self, limit: int, skip: frozenset[str]) -> tuple[list[Received], float | None]:
-        """What could be taken, or when to look again."""
-        now = self._clock()
-        visible = select(messages).where(messages.c.queue == self._name, messages.c.visible_at <= now)
-        if skip:
-            visible = visible.where(messages.c.report_type.not_in(skip))
-        visible = visible.order_by(messages.c.turn, messages.c.id).limit(limit)
-        later = select(func.min(messages.c.visible_at)).where(
-            messages.c.queue == self._name, messages.c.visible_at > now
-        )
+    async def _claim(self, limit: int, skip: frozenset[str]) -> tuple[list[Received], float]:
+        """What could be taken, and in how many seconds the next one is due."""
+        statement = sql.VISIBLE_BUT if skip else sql.VISIBLE
 
-        def change(connection: Connection) -> tuple[list[Received], float | None]:
-            taken = []
-            for row in connection.execute(visible).all():
-                self._served = max(self._served, row.turn)
-                if self._max_receive_count is not None and row.receive_count >= self._max_receive_count:
-                    self._redrive(connection, row.id, row.attributes, now)
-                    continue
-                token = secrets.token_hex(16)
-                connection.execute(_CLAIM, {"message": row.id, "token": token, "until": now + self.visibility_seconds})
-                attributes = orjson.loads(row.attributes)
-                taken.append(Received(token, row.body, row.receive_count + 1, row.sent_at, attributes))
-            return taken, None if taken else connection.execute(later).scalar()
+        def change(connection: Connection) -> tuple[list[tuple[str, Row[Any]]], bool, float]:
+            now = self._now(connection)
+            values = {"name": self._name, "now": now, "limit": limit, "skip": list(skip)}
+            redriven = False
+            while rows := connection.execute(statement, values).all():
+                if spent := [row for row in rows if self._is_spent(row)]:
+                    self._redrive(connection, spent, now)
+                    redriven = True
+                if fresh := [(secrets.token_hex(16), row) for row in rows if not self._is_spent(row)]:
+                    until = now + self.visibility_seconds
+                    connection.execute(
+                        sql.CLAIM, [{"message": row.id, "token": token, "until": until} for token, row in fresh]
+                    )
+                    return fresh, redriven, 0.0
+            due_at = connection.execute(sql.DUE, values).scalar()
+            return [], redriven, math.inf if due_at is None else due_at - now
 
-        return await self._database.write(change)
+        claimed, redriven, due_seconds = await self._database.write(change)
+        if redriven and self._dead is not None:
+            self._dead._wake()  # noqa: SLF001 - of this class
+        for _, row in claimed:
+            self._turns.serve(row.turn)
+        return [_received(token, row) for token, row in claimed], due_seconds
 
-    def _redrive(self, connection: Connection, message_id: int, attributes: str, now: float) -> None:
-        if self._dead is None:
-            return
-        told = orjson.loads(attributes) | {"reason": "exhausted_receives"}
-        connection.execute(
-            update(messages)
-            .where(messages.c.id == message_id)
-            .values(
-                queue=self._dead._name,  # noqa: SLF001 - of this class
-                visible_at=now,
-                receipt=None,
-                receive_count=0,
-                attributes=orjson.dumps(told).decode(),
-            )
-        )
+    def _is_spent(self, row: Row[Any]) -> bool:
+        limit = self._max_receive_count
+        return self._dead is not None and limit is not None and row.receive_count >= limit
+
+    def _redrive(self, connection: Connection, rows: Sequence[Row[Any]], now: float) -> None:
+        assert self._dead is not None  # noqa: S101 - nothing is spent where there is no place to go
+        why = {"kind": "exhausted_receives", "reason": f"received {self._max_receive_count} times in vain"}
+        moves = [
+            {
+                "message": row.id,
+                "dead": self._dead._name,  # noqa: SLF001 - of this class
+                "now": now,
+                "told": orjson.dumps(orjson.loads(row.attributes) | why).decode(),
+            }
+            for row in rows
+        ]
+        connection.execute(sql.REDRIVE, moves)
 
     async def delete(self, receipts: Sequence[str]) -> list[Exception | None]:
-        statement = delete(messages).where(messages.c.receipt.in_(receipts), messages.c.queue == self._name)
-        await self._database.write(lambda connection: connection.execute(statement).rowcount)
+        if receipts:
+            values = {"name": self._name, "receipts": list(receipts)}
+            await self._database.write(lambda connection: connection.execute(sql.DELETE, values).rowcount)
         return [None] * len(receipts)
 
     async def set_visibility(self, changes: Sequence[tuple[str, float]]) -> list[Exception | None]:
-        now = self._clock()
-        given_up = case((bindparam("until") <= now, None), else_=messages.c.receipt)
-        statement = update(messages).where(_HELD).values(visible_at=bindparam("until"), receipt=given_up)
+        alike: dict[float, list[str]] = defaultdict(list)
+        for receipt, seconds in changes:
+            alike[seconds].append(receipt)
 
-        def change(connection: Connection) -> list[Exception | None]:
-            outcomes: list[Exception | None] = []
-            for token, seconds in changes:
-                values = {"token": token, "now": now, "until": now + seconds}
-                held = connection.execute(statement, values).rowcount
-                outcomes.append(None if held else ReceiptLostError(token))
-            return outcomes
+        def change(connection: Connection) -> set[str]:
+            now = self._now(connection)
+            held: set[str] = set()
+            for seconds, receipts in alike.items():
+                values = {"name": self._name, "now": now, "until": now + seconds, "receipts": receipts}
+                held.update(connection.execute(sql.EXTEND, values).scalars())
+            return held
 
-        outcomes = await self._database.write(change)
-        self._wake()
-        return outcomes
+        if not changes:
+            return []
+        held = await self._database.write(change)
+        if min(alike) < self.visibility_seconds:
+            self._wake()
+        return [None if receipt in held else ReceiptLostError(receipt) for receipt, _ in changes]
 
     async def depth(self) -> Depth:
-        now = self._clock()
-        mine = messages.c.queue == self._name
-        waits = messages.c.visible_at > now
-        in_flight = waits & messages.c.receipt.is_not(None)
-        statement = select(
-            func.count(),
-            func.count(case((waits, 1))),
-            func.count(case((in_flight, 1))),
-            func.min(case((~waits, messages.c.sent_at))),
-        ).where(mine)
-
         def query(connection: Connection) -> Depth:
-            total, waiting, held, oldest = connection.execute(statement).one()
+            values = {"name": self._name, "now": self._now(connection)}
+            total, waiting, held, oldest = connection.execute(sql.DEPTH, values).one()
             return Depth(total - waiting, held, waiting - held, oldest)
 
         return await self._database.read(query)
 
+    def _now(self, connection: Connection) -> float:
+        return sql.now(connection) if self._clock is None else self._clock()
+
     def _wake(self) -> None:
         self._news.set()
         self._news = trio.Event()
+
+
+def _received(receipt: str, row: Row[Any]) -> Received:
+    return Received(receipt, row.body, row.receive_count + 1, row.sent_at, orjson.loads(row.attributes))

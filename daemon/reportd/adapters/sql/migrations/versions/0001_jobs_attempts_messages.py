@@ -8,6 +8,8 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 
 def _count(name: str) -> "sa.Column[int]":
     return sa.Column(name, sa.Integer, nullable=False, server_default="0")
@@ -19,8 +21,6 @@ def upgrade() -> None:
         sa.Column("task_id", sa.String(36), nullable=False),
         sa.Column("report_type", sa.String(64), nullable=False),
         sa.Column("user_id", sa.String(36), nullable=False),
-        sa.Column("parameters", sa.Text, nullable=False),
-        sa.Column("callback_url", sa.Text),
         sa.Column("state", sa.String(16), nullable=False),
         _count("attempts"),
         _count("deferrals"),
@@ -32,20 +32,23 @@ def upgrade() -> None:
         sa.Column("finished_at", sa.Double),
         sa.Column("confirmed", sa.Boolean, nullable=False),
         sa.Column("error_kind", sa.String(32)),
-        sa.Column("error_detail", sa.Text),
-        sa.Column("pdf_bytes", sa.Integer),
+        sa.Column("pdf_bytes", sa.BigInteger),
         sa.Column("pdf_sha256", sa.String(64)),
         sa.Column("pdf_purged", sa.Boolean, nullable=False, server_default=sa.false()),
+        sa.Column("error_detail", sa.Text),
+        sa.Column("callback_url", sa.Text),
+        sa.Column("parameters", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("task_id", name="pk_jobs"),
     )
     op.create_index("ix_jobs_newest", "jobs", ["submitted_at", "task_id"])
     op.create_index("ix_jobs_state", "jobs", ["state", "submitted_at"])
     op.create_index("ix_jobs_user", "jobs", ["user_id", "submitted_at"])
     op.create_index("ix_jobs_type", "jobs", ["report_type", "submitted_at"])
-    op.create_index("ix_jobs_finished", "jobs", ["finished_at"])
+    stored = sa.text("pdf_bytes IS NOT NULL AND NOT pdf_purged")
+    op.create_index("ix_jobs_stored", "jobs", ["finished_at"], sqlite_where=stored, postgresql_where=stored)
     op.create_table(
         "attempts",
-        sa.Column("id", sa.Integer, sa.Identity(), nullable=False),
+        sa.Column("id", _NUMBER, sa.Identity(), nullable=False),
         sa.Column("task_id", sa.String(36), nullable=False),
         sa.Column("number", sa.Integer, nullable=False),
         sa.Column("node", sa.String(255), nullable=False),
@@ -59,25 +62,20 @@ def upgrade() -> None:
     op.create_index("ix_task_id", "attempts", ["task_id"])
     op.create_table(
         "messages",
-        sa.Column("id", sa.Integer, sa.Identity(), nullable=False),
+        sa.Column("id", _NUMBER, sa.Identity(), nullable=False),
         sa.Column("queue", sa.String(64), nullable=False),
-        sa.Column("body", sa.Text, nullable=False),
         sa.Column("report_type", sa.String(64), nullable=False),
         sa.Column("grouping", sa.String(64), nullable=False),
-        sa.Column("turn", sa.Integer, nullable=False),
+        sa.Column("turn", sa.BigInteger, nullable=False),
         sa.Column("visible_at", sa.Double, nullable=False),
         sa.Column("sent_at", sa.Double, nullable=False),
         _count("receive_count"),
         sa.Column("receipt", sa.String(32)),
         sa.Column("attributes", sa.Text, nullable=False),
+        sa.Column("body", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_messages"),
     )
     op.create_index("ix_messages_turn", "messages", ["queue", "turn", "id", "visible_at", "report_type"])
-    op.create_index("ix_messages_group", "messages", ["queue", "grouping", "turn"])
     op.create_index("ix_messages_visible", "messages", ["queue", "visible_at"])
-    op.create_index("ix_messages_receipt", "messages", ["receipt"])
-
-
-def downgrade() -> None:
-    for table in ("messages", "attempts", "jobs"):
-        op.drop_table(table)
+    held = sa.text("receipt IS NOT NULL")
+    op.create_index("ix_messages_receipt", "messages", ["receipt"], sqlite_where=held, postgresql_where=held)

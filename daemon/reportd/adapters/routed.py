@@ -1,0 +1,108 @@
+"""Several queues as one: a report type may have a queue of its own, the others share the main one.
+
+A receipt carries the number of the queue it is from. Each queue is polled on its own; what comes first is taken, and
+the polls of the others are left to the next receive.
+"""
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import trio
+
+from reportd.ports import Depth, Outgoing, Queue, Received, UnavailableError
+
+Entry = TypeVar("Entry")
+Outcomes = list[Exception | None]
+
+
+class RoutedQueue:
+    """Implements ``ports.Queue``. ``own``: the queues of single report types; types may share one."""
+
+    def __init__(self, main: Queue, own: Mapping[str, Queue]) -> None:
+        self._queues = [main, *{id(queue): queue for queue in own.values()}.values()]
+        self._numbers = {report_type: self._queues.index(queue) for report_type, queue in own.items()}
+        self.max_message_bytes = min(queue.max_message_bytes for queue in self._queues)
+        self.visibility_seconds = min(queue.visibility_seconds for queue in self._queues)
+
+    async def send(self, messages: Sequence[Outgoing]) -> Outcomes:
+        routed = [(self._numbers.get(message.report_type, 0), message) for message in messages]
+        return await self._spread(routed, lambda queue, part: queue.send(part))
+
+    async def receive(self, limit: int, wait_seconds: float, skip: Collection[str] = ()) -> list[Received]:
+        """A queue all of whose types are skipped is not asked at all."""
+        found: list[Received] = []
+        failed: list[UnavailableError] = []
+
+        async def ask(number: int, queue: Queue, nursery: trio.Nursery) -> None:
+            try:
+                received = await queue.receive(limit, wait_seconds, skip)
+            except UnavailableError as error:
+                failed.append(error)
+                return
+            found.extend(replace(message, receipt=f"{number}:{message.receipt}") for message in received)
+            if received:
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for number, queue in enumerate(self._queues):
+                if not self._skipped(number, skip):
+                    nursery.start_soon(ask, number, queue, nursery)
+        if failed and not found:
+            raise failed[0]
+        # Two queues may answer at the same instant.
+        if too_many := found[limit:]:
+            with trio.CancelScope(shield=True):
+                await self.set_visibility([(message.receipt, 0.0) for message in too_many])
+        return found[:limit]
+
+    def _skipped(self, number: int, skip: Collection[str]) -> bool:
+        types = [report_type for report_type, own in self._numbers.items() if own == number]
+        return bool(types) and set(types) <= set(skip)
+
+    async def delete(self, receipts: Sequence[str]) -> Outcomes:
+        return await self._spread([_split(receipt) for receipt in receipts], lambda queue, part: queue.delete(part))
+
+    async def set_visibility(self, changes: Sequence[tuple[str, float]]) -> Outcomes:
+        routed = [(number, (receipt, seconds)) for (number, receipt), seconds in ((_split(r), s) for r, s in changes)]
+        return await self._spread(routed, lambda queue, part: queue.set_visibility(part))
+
+    async def depth(self) -> Depth:
+        depths = [await queue.depth() for queue in self._queues]
+        oldest = [depth.oldest_at for depth in depths if depth.oldest_at is not None]
+        return Depth(
+            sum(depth.visible for depth in depths),
+            sum(depth.in_flight for depth in depths),
+            sum(depth.delayed for depth in depths),
+            min(oldest, default=None),
+        )
+
+    async def _spread(
+        self,
+        routed: Sequence[tuple[int, Entry]],
+        call: Callable[[Queue, Sequence[Entry]], Awaitable[Outcomes]],
+    ) -> Outcomes:
+        """Each queue's entries in one call, all queues at once; a queue that is away fails its own entries only."""
+        places: dict[int, list[int]] = defaultdict(list)
+        for place, (number, _) in enumerate(routed):
+            places[number].append(place)
+        outcomes: Outcomes = [None] * len(routed)
+
+        async def run(number: int) -> None:
+            try:
+                told = await call(self._queues[number], [routed[place][1] for place in places[number]])
+            except UnavailableError as error:
+                told = [error] * len(places[number])
+            for place, outcome in zip(places[number], told, strict=True):
+                outcomes[place] = outcome
+
+        async with trio.open_nursery() as nursery:
+            for number in places:
+                nursery.start_soon(run, number)
+        return outcomes
+
+
+def _split(receipt: str) -> tuple[int, str]:
+    number, _, inner = receipt.partition(":")
+    return int(number), inner

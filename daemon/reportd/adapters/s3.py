@@ -1,0 +1,226 @@
+"""PDFs in a bucket of S3, and parameters that are too large for a queue message.
+
+An object's key is a function of the task id, and an object is there whole or not at all: S3 shows nothing of an
+upload before it is complete.
+"""
+
+import base64
+import io
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+import trio
+
+from reportd.adapters.aws import MissingError, RejectedError, in_words, open_client
+from reportd.core.job import Job, timestamp
+from reportd.ports import Pdf, UnavailableError
+
+log = structlog.get_logger()
+
+PART_BYTES = 8388608
+"""A larger PDF goes in parts of this size; S3 wants 5 MiB at least and 10,000 parts at most."""
+
+_CHUNK_BYTES = 262144
+
+ABORT_SECONDS = 5.0
+"""How long giving an upload up may take; then the bucket's lifecycle rule takes its parts away."""
+
+
+@asynccontextmanager
+async def open_s3_artifacts(
+    bucket: str,
+    prefix: str = "",
+    *,
+    presign_seconds: float,
+    region: str = "",
+    endpoint_url: str = "",
+    encryption: str = "",
+) -> AsyncIterator["S3Artifacts"]:
+    """``encryption``: "AES256", a KMS key id, or nothing for the bucket's default. Makes no request yet."""
+    subject = f"s3://{bucket}"
+    async with open_client("s3", "artifacts", region=region, endpoint_url=endpoint_url, subject=subject) as client:
+        yield S3Artifacts(client, bucket, prefix, presign_seconds, encryption)
+
+
+class S3Artifacts:
+    """Implements ``ports.Artifacts``. Made by ``open_s3_artifacts``. ``requests`` counts by operation."""
+
+    def __init__(self, client: Any, bucket: str, prefix: str, presign_seconds: float, encryption: str) -> None:
+        self.requests: Counter[str] = Counter()
+        self._client = client
+        self._bucket = bucket
+        self._subject = f"s3://{bucket}"
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._presign_seconds = presign_seconds
+        self._encryption = _encryption(encryption)
+
+    def _key(self, task_id: str, kind: str) -> str:
+        return f"{self._prefix}{task_id[:2]}/{task_id}.{kind}"
+
+    # --- PDFs -----------------------------------------------------------------------------------------------
+
+    async def put(self, job: Job, pdf: Pdf) -> None:
+        key = self._key(job.task_id, "pdf")
+        about = {
+            "ContentType": "application/pdf",
+            "ContentDisposition": f'inline; filename="{_file_name(job)}"',
+            "Metadata": {"taskId": job.task_id, "reportType": job.report_type, "sha256": pdf.sha256},
+            **self._encryption,
+        }
+        if pdf.size_bytes > PART_BYTES:
+            await self._put_parts(key, pdf, about)
+        else:
+            data = await trio.to_thread.run_sync(_part, pdf, 0)
+            await self._call("PutObject", Key=key, **_body(data), **about)
+
+    async def _put_parts(self, key: str, pdf: Pdf, about: Mapping[str, Any]) -> None:
+        """One part after the other, so that no more than one is in memory."""
+        begun = await self._call("CreateMultipartUpload", Key=key, ChecksumAlgorithm="CRC32", **about)
+        upload = {"Key": key, "UploadId": self._told(begun, "UploadId")}
+        complete = False
+        try:
+            parts = []
+            for number, start in enumerate(range(0, pdf.size_bytes, PART_BYTES), 1):
+                data = await trio.to_thread.run_sync(_part, pdf, start)
+                body = _body(data)
+                part = await self._call("UploadPart", **upload, PartNumber=number, **body)
+                checksum = body["ChecksumCRC32"]
+                parts.append({"PartNumber": number, "ETag": self._told(part, "ETag"), "ChecksumCRC32": checksum})
+            await self._call("CompleteMultipartUpload", **upload, MultipartUpload={"Parts": parts})
+            complete = True
+        finally:
+            if not complete:
+                with trio.CancelScope(shield=True), trio.move_on_after(ABORT_SECONDS):
+                    await self._abort(upload)
+
+    async def _abort(self, upload: Mapping[str, Any]) -> None:
+        try:
+            await self._call("AbortMultipartUpload", **upload)
+        except UnavailableError as error:
+            log.warning("upload.not_aborted", key=upload["Key"], error=str(error))
+
+    async def locate(self, job: Job) -> Path | str | None:
+        """A presigned URL. It ends with its life, or with the credentials it was made with, whichever is first."""
+        key = self._key(job.task_id, "pdf")
+        if not await self._exists(key):
+            return None
+        with in_words("artifacts", self._subject):
+            url: str = await self._client.generate_presigned_url(
+                "get_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=int(self._presign_seconds)
+            )
+        return url
+
+    async def _exists(self, key: str) -> bool:
+        try:
+            await self._call("HeadObject", Key=key)
+        except MissingError:
+            # S3 gives the same answer when there is no such bucket, which is another matter.
+            await self._call("HeadBucket")
+            return False
+        return True
+
+    async def remove(self, task_id: str) -> None:
+        await self._call("DeleteObject", Key=self._key(task_id, "pdf"))
+
+    # --- parameters of jobs whose message would be too large ------------------------------------------------
+
+    async def put_parameters(self, task_id: str, parameters: bytes) -> None:
+        """Keep a job's parameters, given as JSON, until they are removed or retention ends."""
+        key = self._key(task_id, "json")
+        await self._call("PutObject", Key=key, ContentType="application/json", **_body(parameters), **self._encryption)
+
+    async def get_parameters(self, task_id: str) -> bytes | None:
+        try:
+            answer = await self._call("GetObject", Key=self._key(task_id, "json"))
+        except RejectedError:
+            return None
+        with in_words("artifacts", self._subject):
+            async with answer["Body"] as body:
+                parameters: bytes = await body.read()
+        return parameters
+
+    async def remove_parameters(self, task_id: str) -> None:
+        await self._call("DeleteObject", Key=self._key(task_id, "json"))
+
+    # --- requests -------------------------------------------------------------------------------------------
+
+    async def check(self) -> list[str]:
+        """What is wrong, each with what to do; tries to store, read and remove an object."""
+        try:
+            await self._call("HeadBucket")
+            await self.put_parameters("check", b"{}")
+            await self.get_parameters("check")
+            await self.remove_parameters("check")
+        except UnavailableError as error:
+            return [str(error)]
+        return []
+
+    async def _call(self, operation: str, **parameters: Any) -> Mapping[str, Any]:
+        self.requests[operation] += 1
+        method = getattr(self._client, _METHODS[operation])
+        try:
+            with in_words("artifacts", self._subject):
+                answer: Mapping[str, Any] = await method(Bucket=self._bucket, **parameters)
+        except RejectedError as error:
+            if error.code == "NoSuchKey":
+                raise
+            raise UnavailableError("artifacts", f"{self._subject}: {error}") from None
+        self.requests[operation] += answer["ResponseMetadata"].get("RetryAttempts", 0)
+        return answer
+
+    def _told(self, answer: Mapping[str, Any], name: str) -> str:
+        if name not in answer:
+            text = f"{self._subject}: the answer has no {name}, so it is not from S3: check endpoint_url"
+            raise UnavailableError("artifacts", text)
+        return str(answer[name])
+
+
+_METHODS = {
+    "PutObject": "put_object",
+    "GetObject": "get_object",
+    "HeadObject": "head_object",
+    "DeleteObject": "delete_object",
+    "HeadBucket": "head_bucket",
+    "CreateMultipartUpload": "create_multipart_upload",
+    "UploadPart": "upload_part",
+    "CompleteMultipartUpload": "complete_multipart_upload",
+    "AbortMultipartUpload": "abort_multipart_upload",
+}
+
+
+def _encryption(wanted: str) -> dict[str, str]:
+    if wanted in ("", "AES256"):
+        return {"ServerSideEncryption": wanted} if wanted else {}
+    return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": wanted}
+
+
+def _file_name(job: Job) -> str:
+    return f"{job.report_type}-{timestamp(job.submitted_at)[:10]}-{job.task_id[:8]}.pdf"
+
+
+class _Chunks(io.BytesIO):
+    """A body that goes out in large pieces. The libraries iterate over bodies, which gives lines by default; those of
+    a PDF have some 256 bytes."""
+
+    def __next__(self) -> bytes:
+        if chunk := self.read(_CHUNK_BYTES):
+            return chunk
+        raise StopIteration
+
+
+def _body(data: bytes) -> dict[str, Any]:
+    """With its checksum, so that S3 stores nothing that was damaged on its way."""
+    return {"Body": _Chunks(data), "ChecksumCRC32": base64.b64encode(zlib.crc32(data).to_bytes(4)).decode()}
+
+
+def _part(pdf: Pdf, start: int) -> bytes:
+    if pdf.path is None:
+        return (pdf.data or b"")[start : start + PART_BYTES]
+    with pdf.path.open("rb") as file:
+        file.seek(start)
+        return file.read(PART_BYTES)

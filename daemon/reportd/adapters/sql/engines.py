@@ -1,0 +1,71 @@
+"""Connections to SQLite and PostgreSQL, set up so that nothing waits for ever."""
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
+
+LOCK_WAIT_SECONDS = 2.0
+"""How long a write waits for a lock. One that comes while another waits may wait as long again."""
+
+MAX_READERS = 4
+
+# What a node that vanished held is let go after half a minute, and a dead peer is noticed in ten seconds
+# (postgresql.org/docs/current/runtime-config-client.html and libpq-connect.html).
+_POSTGRESQL_OPTIONS: dict[str, Any] = {
+    "connect_timeout": 4,
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "options": f"-c lock_timeout={LOCK_WAIT_SECONDS:g}s -c idle_in_transaction_session_timeout=30s",
+}
+
+
+def open_engines(url: URL) -> tuple[Engine, Engine]:
+    """One for writing, with one connection, and one for reading; on PostgreSQL they are the same."""
+    return _sqlite(url) if url.get_backend_name() == "sqlite" else _postgresql(url)
+
+
+def _postgresql(url: URL) -> tuple[Engine, Engine]:
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    engine = create_engine(
+        url,
+        pool_size=MAX_READERS + 1,
+        max_overflow=0,
+        pool_pre_ping=True,
+        # The statements are written for it: each sees what others have committed before it.
+        isolation_level="READ COMMITTED",
+        connect_args={name: value for name, value in _POSTGRESQL_OPTIONS.items() if name not in url.query},
+    )
+    return engine, engine
+
+
+def _sqlite(url: URL) -> tuple[Engine, Engine]:
+    options: dict[str, Any] = {"connect_args": {"check_same_thread": False, "timeout": LOCK_WAIT_SECONDS}}
+    writer = create_engine(url, pool_size=1, max_overflow=0, **options)
+    reader = create_engine(url, pool_size=MAX_READERS, max_overflow=0, **options)
+    for engine, begin in ((writer, "BEGIN IMMEDIATE"), (reader, "BEGIN")):
+        event.listen(engine, "connect", _prepare)
+        event.listen(engine, "begin", _beginner(begin))
+    return writer, reader
+
+
+def _prepare(connection: sqlite3.Connection, _record: object) -> None:
+    # The driver would begin transactions by itself, and as readers; ours begin as writers at once, because a
+    # reader that turns into a writer can be refused without waiting (sqlite.org/lang_transaction.html).
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode=WAL")
+    # FULL: a commit has reached the disk when it returns, so a 202 survives a power cut (sqlite.org/pragma.html).
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _beginner(statement: str) -> Callable[[Connection], None]:
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(statement)
+
+    return begin

@@ -1,0 +1,297 @@
+"""A queue of SQS, standard or FIFO. Concurrent calls share requests, which are what SQS costs.
+
+A burst of calls goes out ten entries a request; a lone one waits for nobody. Where ten jobs are in hand at a time, each
+costs four tenths of a request: a tenth for sending, receiving, keeping and deleting it.
+"""
+
+import math
+import re
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+import trio
+
+from reportd.adapters.aws import LONG_POLL_SECONDS, RejectedError, in_words, open_client
+from reportd.adapters.sqs.attributes import QueueAttributes, misfits, parse
+from reportd.adapters.sqs.batches import BatchOperation, Entry
+from reportd.adapters.sqs.messages import (
+    MAX_ENTRIES,
+    GroupBy,
+    has_forbidden_characters,
+    outgoing_entry,
+    received,
+    size_bytes,
+)
+from reportd.adapters.sqs.polls import GRACE_SECONDS, Polls
+from reportd.adapters.sqs.receipts import Receipts
+from reportd.background import open_background
+from reportd.ports import Depth, Outgoing, ReceiptLostError, Received, UnavailableError
+
+log = structlog.get_logger()
+
+DEPTH_SECONDS = 1.0
+"""SQS's own figures are older than that."""
+
+ATTRIBUTES_BYTES = 8192
+"""Room beside the body for what a dead letter tells: a message's attributes count, too."""
+
+GIVE_BACK_SECONDS = 3.0
+"""How long giving messages back may take; then their visibility ends by itself."""
+
+
+@asynccontextmanager
+async def open_sqs_queue(
+    url: str,
+    *,
+    visibility_seconds: float,
+    region: str = "",
+    endpoint_url: str = "",
+    group_by: GroupBy = "task",
+    depth_seconds: float = DEPTH_SECONDS,
+) -> AsyncIterator["SqsQueue"]:
+    """The queue at ``url``, whose region and endpoint it is found at unless they are given.
+
+    ``depth_seconds`` is how old an answer of ``depth`` may be. Raises UnavailableError when the queue's attributes
+    can't be read. Calls must not outlast the block.
+    """
+    async with open_queue_client(url, region, endpoint_url) as client, open_background() as nursery:
+        attributes = await _attributes(client, url)
+        queue = SqsQueue(client, url, attributes, visibility_seconds, group_by, depth_seconds)
+        # What is under way must not be cut by a cancellation from outside, but be brought to its end first.
+        life = trio.CancelScope(shield=True)
+        await nursery.start(queue._live, life)  # noqa: SLF001 - of this module
+        try:
+            yield queue
+        finally:
+            with trio.CancelScope(shield=True), trio.move_on_after(GRACE_SECONDS + GIVE_BACK_SECONDS):
+                await queue._polls.wind_up()  # noqa: SLF001 - of this module
+            life.cancel()
+
+
+async def check(
+    url: str, dead_letter_url: str, *, max_receive_count: int, region: str = "", endpoint_url: str = ""
+) -> list[str]:
+    """What is wrong with a queue and its DLQ, each with what to do about it."""
+    found: list[QueueAttributes] = []
+    problems: list[str] = []
+    for each in (url, dead_letter_url):
+        try:
+            async with open_queue_client(each, region, endpoint_url) as client:
+                found.append(await _attributes(client, each))
+        except UnavailableError as error:
+            problems.append(str(error))
+    if not problems:
+        queue, dead = found
+        problems = [f"queue: {name_of(url)}: {text}" for text in misfits(queue, dead, max_receive_count)]
+    return problems
+
+
+def open_queue_client(url: str, region: str = "", endpoint_url: str = "") -> AbstractAsyncContextManager[Any]:
+    """The queue's own URL says where its server is, and on AWS in which region."""
+    parts = urlsplit(url)
+    named = re.search(r"(?:^|\.)sqs(?:-fips)?\.([a-z0-9-]+)\.(?:vpce\.)?amazonaws\.", parts.hostname or "")
+    return open_client(
+        "sqs",
+        "queue",
+        region=region or (named[1] if named else ""),
+        endpoint_url=endpoint_url or f"{parts.scheme}://{parts.netloc}",
+        subject=name_of(url),
+    )
+
+
+def name_of(url: str) -> str:
+    """The queue's name is the end of its URL."""
+    return url.rstrip("/").rpartition("/")[2]
+
+
+class SqsQueue:
+    """Implements ``ports.Queue``. Made by ``open_sqs_queue``.
+
+    ``requests`` counts what SQS was asked, by operation. A message that SQS refuses for what it holds is answered
+    with a RejectedError.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        url: str,
+        attributes: QueueAttributes,
+        visibility_seconds: float,
+        group_by: GroupBy,
+        depth_seconds: float,
+    ) -> None:
+        self.visibility_seconds = visibility_seconds
+        self.attributes = attributes
+        self.max_message_bytes = attributes.max_message_bytes - ATTRIBUTES_BYTES
+        self.requests: Counter[str] = Counter()
+        self._client = client
+        self._url = url
+        self._subject = name_of(url)
+        self._fifo = attributes.fifo
+        self._group_by: GroupBy = group_by
+        self._receipts = Receipts()
+        self._depth_seconds = depth_seconds
+        self._depth: tuple[float, Depth] | None = None
+        self._looking = trio.Lock()
+        self._sends = BatchOperation(
+            self._send_batch, self._subject, max_bytes=attributes.max_batch_bytes, in_order=attributes.fifo
+        )
+        self._deletes = BatchOperation(self._delete_batch, self._subject)
+        self._changes = BatchOperation(self._change_batch, self._subject)
+        self._polls: Polls
+
+    async def _live(self, life: trio.CancelScope, task_status: trio.TaskStatus[None]) -> None:
+        with life:
+            async with trio.open_nursery() as nursery:
+                self._polls = Polls(nursery, self._ask, self._give_back)
+                for operation in (self._sends, self._deletes, self._changes):
+                    nursery.start_soon(operation.run)
+                task_status.started()
+
+    async def send(self, messages: Sequence[Outgoing]) -> list[Exception | None]:
+        outcomes: list[Exception | None] = [None] * len(messages)
+        entries: dict[int, Entry] = {}
+        for place, message in enumerate(messages):
+            entry = outgoing_entry(message, fifo=self._fifo, group_by=self._group_by)
+            outcomes[place] = self._refusal(entry)
+            if outcomes[place] is None:
+                entries[place] = entry
+        told = await self._sends.submit(list(entries.values()))
+        for place, outcome in zip(entries, told, strict=True):
+            outcomes[place] = outcome
+        return _raised_if_all(outcomes)
+
+    def _refusal(self, entry: Entry) -> RejectedError | None:
+        """What SQS would say of it, and of the messages that came in the same request."""
+        if (size := size_bytes(entry)) > (limit := self.attributes.max_message_bytes):
+            text = f"the message has {size} bytes, and {self._subject} takes {limit}"
+            return RejectedError("MessageTooLong", text)
+        if has_forbidden_characters(entry["MessageBody"]):
+            return RejectedError("InvalidMessageContents", "the message holds characters that SQS does not take")
+        return None
+
+    async def receive(self, limit: int, wait_seconds: float, skip: Collection[str] = ()) -> list[Received]:
+        del skip  # SQS can't
+        return await self._polls.receive(min(limit, MAX_ENTRIES), wait_seconds)
+
+    async def _ask(self, limit: int, wait_seconds: float) -> list[Received]:
+        answer = await self._call(
+            "ReceiveMessage",
+            self._client.receive_message,
+            MaxNumberOfMessages=limit,
+            WaitTimeSeconds=min(math.ceil(wait_seconds), LONG_POLL_SECONDS),
+            VisibilityTimeout=math.ceil(self.visibility_seconds),
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+            # With it, a second attempt is given the messages that got lost with the answer to the first one.
+            **({"ReceiveRequestAttemptId": str(uuid.uuid4())} if self._fifo else {}),
+        )
+        try:
+            messages = [received(message) for message in answer.get("Messages", ())]
+        except (KeyError, ValueError) as error:
+            text = f"{self._subject}: the answer can't be read ({error!r}), so it is not from SQS: check endpoint_url"
+            raise UnavailableError("queue", text) from None
+        for message in messages:
+            self._receipts.add(message.receipt, trio.current_time(), self.visibility_seconds)
+        return messages
+
+    async def _give_back(self, messages: Sequence[Received]) -> None:
+        with trio.move_on_after(GIVE_BACK_SECONDS):
+            try:
+                await self.set_visibility([(message.receipt, 0.0) for message in messages])
+            except UnavailableError as error:
+                log.warning("messages.not_given_back", error=str(error), count=len(messages))
+
+    async def delete(self, receipts: Sequence[str]) -> list[Exception | None]:
+        told = await self._deletes.submit([{"ReceiptHandle": receipt} for receipt in receipts])
+        outcomes: list[Exception | None] = [None] * len(receipts)
+        for place, (receipt, outcome) in enumerate(zip(receipts, told, strict=True)):
+            if isinstance(outcome, UnavailableError):
+                outcomes[place] = outcome
+            else:
+                self._receipts.forget(receipt)
+        return _raised_if_all(outcomes)
+
+    async def set_visibility(self, changes: Sequence[tuple[str, float]]) -> list[Exception | None]:
+        now = trio.current_time()
+        outcomes: list[Exception | None] = [None] * len(changes)
+        entries: dict[int, Entry] = {}
+        for place, (receipt, wanted_seconds) in enumerate(changes):
+            seconds = self._receipts.seconds(receipt, now, wanted_seconds)
+            if seconds is None:
+                outcomes[place] = ReceiptLostError("its visibility has ended")
+            else:
+                entries[place] = {"ReceiptHandle": receipt, "VisibilityTimeout": seconds}
+        told = await self._changes.submit(list(entries.values()))
+        for (place, entry), outcome in zip(entries.items(), told, strict=True):
+            match outcome:
+                case None:
+                    self._receipts.kept(entry["ReceiptHandle"], now, entry["VisibilityTimeout"])
+                case RejectedError():
+                    self._receipts.lost(entry["ReceiptHandle"], now)
+                    outcomes[place] = ReceiptLostError(str(outcome))
+                case UnavailableError():
+                    outcomes[place] = outcome
+        return _raised_if_all(outcomes)
+
+    async def depth(self) -> Depth:
+        """As SQS counts, which is roughly; it does not tell how old the oldest message is."""
+        async with self._looking:
+            if self._depth is None or self._depth[0] + self._depth_seconds <= trio.current_time():
+                answer = await self._call(
+                    "GetQueueAttributes", self._client.get_queue_attributes, AttributeNames=list(_COUNTS)
+                )
+                counted = answer.get("Attributes", {})
+                self._depth = trio.current_time(), Depth(*(int(counted.get(name, 0)) for name in _COUNTS))
+            return self._depth[1]
+
+    # --- requests -------------------------------------------------------------------------------------------
+
+    async def _send_batch(self, entries: Sequence[Entry]) -> Mapping[str, Any]:
+        return await self._request("SendMessageBatch", self._client.send_message_batch, Entries=entries)
+
+    async def _delete_batch(self, entries: Sequence[Entry]) -> Mapping[str, Any]:
+        return await self._request("DeleteMessageBatch", self._client.delete_message_batch, Entries=entries)
+
+    async def _change_batch(self, entries: Sequence[Entry]) -> Mapping[str, Any]:
+        method = self._client.change_message_visibility_batch
+        return await self._request("ChangeMessageVisibilityBatch", method, Entries=entries)
+
+    async def _call(self, operation: str, method: Any, **parameters: Any) -> Mapping[str, Any]:
+        """A request that is the same each time, so that nothing of it can be a caller's fault."""
+        try:
+            return await self._request(operation, method, **parameters)
+        except RejectedError as error:
+            raise UnavailableError("queue", f"{self._subject}: {error}") from None
+
+    async def _request(self, operation: str, method: Any, **parameters: Any) -> Mapping[str, Any]:
+        self.requests[operation] += 1
+        with in_words("queue", self._subject):
+            answer: Mapping[str, Any] = await method(QueueUrl=self._url, **parameters)
+        self.requests[operation] += answer["ResponseMetadata"].get("RetryAttempts", 0)
+        return answer
+
+
+_COUNTS = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
+
+
+def _raised_if_all(outcomes: list[Exception | None]) -> list[Exception | None]:
+    """As the port wants it: nothing at all was done, so the call as a whole has failed."""
+    if outcomes and all(isinstance(outcome, UnavailableError) for outcome in outcomes):
+        raise outcomes[0]  # type: ignore[misc]  # an exception, as has just been seen
+    return outcomes
+
+
+async def _attributes(client: Any, url: str) -> QueueAttributes:
+    with in_words("queue", name_of(url)):
+        answer = await client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+    return parse(answer.get("Attributes", {}))

@@ -1,0 +1,130 @@
+"""Which adapter each URL of the configuration means, opened for as long as a block lasts. Only ``app`` uses it."""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from reportd.adapters.chromium import ChromiumSettings
+from reportd.adapters.files import FileArtifacts
+from reportd.adapters.routed import RoutedQueue
+from reportd.adapters.s3 import open_s3_artifacts
+from reportd.adapters.sql.database import Database, open_database
+from reportd.adapters.sql.migrate import migrate
+from reportd.adapters.sql.queue import EmbeddedQueue
+from reportd.adapters.sqs import SqsQueue, open_sqs_queue
+from reportd.config import Config
+from reportd.core.retry import RetryPolicy
+from reportd.pool import PoolSettings
+from reportd.ports import Artifacts, Queue
+
+SQS_DEPTH_SECONDS = 5.0
+"""How old SQS's figures may be: each look is a request, and the figures are approximate all the same."""
+
+
+@asynccontextmanager
+async def open_sql(config: Config) -> AsyncIterator[Database]:
+    """The database, brought to this version's schema."""
+    path = config.database.sqlite_path(config.data_dir)
+    async with open_database(config.database.url if path is None else f"sqlite:///{path}") as database:
+        await migrate(database)
+        yield database
+
+
+@asynccontextmanager
+async def open_queues(config: Config, database: Database) -> AsyncIterator[tuple[Queue, Queue]]:
+    """The queue of the jobs, which may be several, and the one of dead letters."""
+    if config.queue.url == "embedded:":
+        yield await _embedded(config, database)
+        return
+    async with AsyncExitStack() as stack:
+
+        async def open_one(url: str) -> SqsQueue:
+            options = config.queue
+            return await stack.enter_async_context(
+                open_sqs_queue(
+                    url,
+                    visibility_seconds=options.visibility_seconds,
+                    region=options.region,
+                    endpoint_url=options.endpoint_url,
+                    group_by=options.group_by,
+                    depth_seconds=SQS_DEPTH_SECONDS,
+                )
+            )
+
+        main = await open_one(config.queue.url)
+        dead = await open_one(config.queue.dead_letter_url)
+        urls = {name: report.queue_url for name, report in config.reports.items() if report.queue_url}
+        own = {url: await open_one(url) for url in sorted(set(urls.values()))}
+        queue: Queue = RoutedQueue(main, {name: own[url] for name, url in urls.items()}) if own else main
+        yield queue, dead
+
+
+async def _embedded(config: Config, database: Database) -> tuple[Queue, Queue]:
+    seconds = config.queue.visibility_seconds
+    dead = EmbeddedQueue(database, "dead", visibility_seconds=seconds)
+    main = EmbeddedQueue(
+        database,
+        "main",
+        visibility_seconds=seconds,
+        max_receive_count=config.queue.max_receive_count,
+        dead=dead,
+    )
+    await main.recover()
+    await dead.recover()
+    return main, dead
+
+
+@asynccontextmanager
+async def open_artifacts(config: Config) -> AsyncIterator[Artifacts]:
+    """Where PDFs are kept."""
+    options = config.artifacts
+    folder, bucket = options.folder(config.data_dir), options.bucket()
+    if folder is not None:
+        yield FileArtifacts(folder)
+    elif bucket is not None:
+        name, prefix = bucket
+        async with open_s3_artifacts(
+            name,
+            prefix,
+            presign_seconds=options.presign_seconds,
+            region=options.region,
+            endpoint_url=options.endpoint_url,
+            encryption=options.encryption,
+        ) as artifacts:
+            yield artifacts
+
+
+def own_ports(config: Config) -> Callable[[str, int], bool]:
+    """No page may talk to the daemon that renders it."""
+    return lambda _address, port: port == config.http.port != 0
+
+
+def chromium_settings(config: Config) -> ChromiumSettings:
+    pool = config.pool
+    return ChromiumSettings(
+        executable=pool.executable,
+        start_seconds=pool.start_timeout_seconds,
+        renderer_limit_mib=float(pool.renderer_limit_mib),
+    )
+
+
+def pool_settings(config: Config) -> PoolSettings:
+    """More than one page a core brings nothing, so that is what 0 browsers means."""
+    pool = config.pool
+    cores = len(os.sched_getaffinity(0))
+    return PoolSettings(
+        browsers=pool.browsers or max(1, cores // pool.pages_per_browser),
+        pages_per_browser=pool.pages_per_browser,
+        recycle_after_jobs=pool.recycle_after_jobs,
+        recycle_above_mib=float(pool.recycle_above_mib),
+    )
+
+
+def retry_policy(config: Config) -> RetryPolicy:
+    queue = config.queue
+    return RetryPolicy(queue.max_attempts, queue.backoff_seconds, queue.max_backoff_seconds)
+
+
+def depth_seconds(config: Config) -> float:
+    """How often the backlog is looked at while jobs come in."""
+    return 1.0 if config.queue.url == "embedded:" else SQS_DEPTH_SECONDS

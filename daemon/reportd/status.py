@@ -1,0 +1,61 @@
+"""What the daemon says of itself: ready or not, part by part, and its figures."""
+
+import re
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Any
+
+import trio
+
+from reportd.core.job import timestamp
+from reportd.held import Held
+from reportd.pool import Pool
+from reportd.ports import Jobs, Queue, UnavailableError
+
+
+class Status:
+    """Made by ``app``; asked by the HTTP face."""
+
+    def __init__(self, *, jobs: Jobs, queue: Queue, pool: Pool, held: Held, stop: trio.Event, node: str) -> None:
+        self._jobs = jobs
+        self._queue = queue
+        self._pool = pool
+        self._held = held
+        self._stop = stop
+        self._node = node
+        self._since = time.time()
+
+    async def parts(self) -> dict[str, tuple[bool, str]]:
+        """Per part whether it works, and if not, why."""
+        pool = self._pool.state()
+        parts = {
+            "browsers": (bool(pool.browsers), pool.trouble or f"{len(pool.browsers)} running"),
+            "accepting": (not self._stop.is_set(), "draining" if self._stop.is_set() else "yes"),
+        }
+        looks: dict[str, Callable[[], Awaitable[object]]] = {"database": self._jobs.counts, "queue": self._queue.depth}
+        for name, look in looks.items():
+            try:
+                await look()
+                parts[name] = (True, "answers")
+            except UnavailableError as error:
+                parts[name] = (False, str(error))
+        return parts
+
+    async def snapshot(self) -> dict[str, Any]:
+        """Everything at once, as JSON."""
+        return {
+            "node": self._node,
+            "since": timestamp(self._since),
+            "held": len(self._held),
+            "queue": _camel(asdict(await self._queue.depth())),
+            "jobs": {str(state): count for state, count in (await self._jobs.counts()).items()},
+            "pool": _camel(asdict(self._pool.state())),
+        }
+
+
+def _camel(value: Any) -> Any:
+    """Names as they are on the wire."""
+    if isinstance(value, dict):
+        return {re.sub("_(.)", lambda found: found[1].upper(), name): _camel(item) for name, item in value.items()}
+    return [_camel(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,152 @@
+"""A node: the daemon's shell, put together as ``reportd.app`` does it, over fakes that several nodes may share."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from unittest import mock
+from uuid import UUID
+
+import trio
+from trio.testing import MockClock
+
+from reportd.background import open_background
+from reportd.changes import Changes
+from reportd.core.job import Job, to_message
+from reportd.core.retry import RetryPolicy
+from reportd.core.transitions import TERMINAL
+from reportd.held import Held
+from reportd.janitor import Janitor
+from reportd.poller import Poller, drain, keep_invisible
+from reportd.ports import Outgoing, Received, Record
+from reportd.worker import Worker
+from tests.fakes import EPOCH, FakeRenderer, FakeTypes, MemoryArtifacts, MemoryJobs, MemoryQueue, Weather, now
+
+T = TypeVar("T")
+
+USER = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+POLICY = RetryPolicy(max_attempts=3, backoff_seconds=4.0, max_backoff_seconds=60.0)
+
+
+def job(number: int = 1, report_type: str = "report", **parameters: Any) -> Job:
+    return Job(str(UUID(int=number)), report_type, parameters, USER, EPOCH)
+
+
+def message_of(one: Job) -> Outgoing:
+    return Outgoing(to_message(one), one.task_id, one.report_type, one.user_id)
+
+
+class World:
+    """What outlives a node: the stores, the queues, and the renderer's script."""
+
+    def __init__(self, *, slots: int = 2, spool: Path | None = None, max_receive_count: int | None = None) -> None:
+        assert isinstance(trio.lowlevel.current_clock(), MockClock), "nothing here waits in earnest"
+        self.weather = Weather()
+        self.dead = MemoryQueue(self.weather, "dead")
+        self.queue = MemoryQueue(self.weather, max_receive_count=max_receive_count, dead=self.dead)
+        self.jobs = MemoryJobs(self.weather)
+        self.artifacts = MemoryArtifacts(self.weather)
+        self.slots = slots
+        self.spool = spool
+        self.renderer = FakeRenderer(slots, self.weather, spool)
+        self.types = FakeTypes()
+
+    async def send(self, *jobs: Job) -> None:
+        """As a producer of its own does it: there is no row."""
+        await self.queue.send([message_of(one) for one in jobs])
+
+    async def received(self, *jobs: Job) -> list[Received]:
+        """The messages of these jobs, as they come off the queue."""
+        await self.send(*jobs)
+        return await self.queue.receive(len(jobs), 0.0)
+
+    def spooled(self) -> list[Path]:
+        """Temporary files of PDFs."""
+        return list(self.spool.iterdir()) if self.spool else []
+
+    def record(self, one: Job) -> Record:
+        return self.jobs.records[one.task_id]
+
+    async def terminal(self, one: Job) -> Record:
+        """The job's record, once it is at its end."""
+        while (record := self.jobs.records.get(one.task_id)) is None or record.state not in TERMINAL:
+            await trio.sleep(0.5)
+        return record
+
+
+@dataclass
+class Node:
+    """A node's parts. Made by ``open_node`` or, for a single message, by hand."""
+
+    world: World
+    prefetch: int = 2
+    name: str = "node"
+    held: Held = field(default_factory=Held)
+    changes: Changes = field(default_factory=Changes)
+    chance: Callable[[], float] = lambda: 0.5
+
+    def __post_init__(self) -> None:
+        world = self.world
+        self.worker = Worker(
+            jobs=world.jobs,
+            queue=world.queue,
+            dead=world.dead,
+            artifacts=world.artifacts,
+            renderer=world.renderer,
+            types=world.types,
+            held=self.held,
+            changes=self.changes,
+            policy=POLICY,
+            node=self.name,
+            clock=now,
+            chance=self.chance,
+        )
+        self.poller = Poller(world.queue, self.worker.handle, world.slots + self.prefetch)
+        self.janitor = Janitor(
+            jobs=world.jobs,
+            queue=world.queue,
+            dead=world.dead,
+            artifacts=world.artifacts,
+            changes=self.changes,
+            retention_seconds=86400.0,
+            triage_seconds=5.0,
+            clock=now,
+        )
+
+    async def handle(self, *messages: Received) -> None:
+        """Only the worker, on these messages at once."""
+        with inline_threads():
+            async with trio.open_nursery() as nursery:
+                for message in messages:
+                    nursery.start_soon(self.worker.handle, message)
+
+    async def run(self, stop: trio.Event, drain_seconds: float = 30.0) -> None:
+        """Until ``stop`` is set, and then until everything held is settled or given back."""
+        with inline_threads():
+            async with open_background() as background, trio.open_nursery() as taking:
+                background.start_soon(keep_invisible, self.world.queue, self.held)
+                background.start_soon(self.janitor.run)
+                taking.start_soon(self.poller.run)
+                await stop.wait()
+                self.poller.stop()
+                await drain(self.held, drain_seconds)
+
+
+@asynccontextmanager
+async def open_node(world: World, **options: Any) -> AsyncIterator[Node]:
+    """A node that runs for as long as the block; it is cut off at its end, as if it were killed."""
+    node = Node(world, **options)
+    async with open_background() as nursery:
+        nursery.start_soon(node.run, trio.Event())
+        yield node
+
+
+def inline_threads() -> Any:
+    """No threads: a mock clock would leap ahead while one runs."""
+
+    async def run_sync(function: Callable[..., T], *args: Any, **_: Any) -> T:
+        await trio.lowlevel.checkpoint()
+        return function(*args)
+
+    return mock.patch.object(trio.to_thread, "run_sync", run_sync)

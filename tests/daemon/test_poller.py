@@ -1,0 +1,181 @@
+"""The poller holds no more than it can place, and what it holds it keeps from others (I8)."""
+
+# ruff: noqa: ARG001 - a clock is used by being asked for
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from reportd.background import open_background
+from reportd.core.faults import FaultKind
+from reportd.core.transitions import State
+from reportd.poller import MAX_BATCH, WAIT_SECONDS, Poller
+from reportd.ports import Outgoing, Received, UnavailableError
+from tests.daemon.node import World, job, message_of, open_node
+from tests.fakes import MemoryQueue, Weather
+
+
+class Handler:
+    """Takes ``seconds`` for each message."""
+
+    def __init__(self, seconds: float = 1.0) -> None:
+        self.seconds = seconds
+        self.busy = 0
+        self.most_busy = 0
+        self.handled: list[str] = []
+
+    async def __call__(self, message: Received) -> None:
+        self.busy += 1
+        self.most_busy = max(self.most_busy, self.busy)
+        try:
+            await trio.sleep(self.seconds)
+            self.handled.append(message.receipt)
+        finally:
+            self.busy -= 1
+
+
+async def filled(messages: int, weather: Weather | None = None) -> MemoryQueue:
+    queue = MemoryQueue(weather)
+    await queue.send([message_of(job(number)) for number in range(1, messages + 1)])
+    return queue
+
+
+@pytest.mark.parametrize(("slots", "prefetch"), [(1, 0), (2, 0), (2, 2), (3, 11)])
+async def test_never_more_are_held_than_slots_and_prefetch(
+    autojump_clock: MockClock, slots: int, prefetch: int
+) -> None:
+    world = World(slots=slots)
+    jobs = [job(number) for number in range(1, 31)]
+    for number, one in enumerate(jobs):
+        world.renderer.faults[one.task_id] = [FaultKind.BROWSER_LOST] if number % 5 == 0 else []
+    async with open_node(world, prefetch=prefetch):
+        for number, one in enumerate(jobs):
+            await world.send(*[one] * (1 + number % 3))  # some come twice, some three times
+        for one in jobs:
+            assert (await world.terminal(one)).state is State.SUCCEEDED
+    assert world.renderer.most_busy == slots
+    assert world.queue.most_in_flight == slots + prefetch
+
+
+async def test_what_is_held_is_kept_from_others_from_the_first_instant(autojump_clock: MockClock) -> None:
+    """Those that wait for a slot as well as those that render, each several times its visibility."""
+    world = World(slots=2)
+    world.renderer.seconds = 200.0
+    jobs = [job(number) for number in range(1, 9)]
+    async with open_node(world):
+        await world.send(*jobs)
+        for one in jobs:
+            await world.terminal(one)
+    assert trio.current_time() >= 800.0
+    assert len(world.renderer.rendered) == len(jobs)
+    assert [len(await world.jobs.attempts(one.task_id)) for one in jobs] == [1] * len(jobs)
+
+
+async def test_a_malformed_message_is_kept_from_others_while_the_dead_letter_queue_is_away(
+    autojump_clock: MockClock,
+) -> None:
+    world = World()
+    world.weather.away("dead", 300.0)
+    async with open_node(world):
+        await world.queue.send([Outgoing("{", "", "", "")])
+        await trio.sleep(299.0)
+        assert [message.receive_count for message in world.queue.messages] == [1]
+        await trio.sleep(10.0)
+    assert not world.queue.messages
+    assert len(world.dead.messages) == 1
+
+
+async def test_a_batch_is_as_large_as_there_are_places_but_no_larger_than_sqs_allows(
+    autojump_clock: MockClock,
+) -> None:
+    weather, limits = Weather(), []
+    queue = await filled(40, weather)
+    receive = queue.receive
+
+    async def noted(limit: int, wait_seconds: float) -> list[Received]:
+        limits.append(limit)
+        return await receive(limit, wait_seconds)
+
+    queue.receive = noted  # type: ignore[assignment,method-assign]
+    async with open_background() as nursery:
+        nursery.start_soon(Poller(queue, Handler(), 15).run)
+        await trio.sleep(0.5)
+    assert limits == [MAX_BATCH, 5]
+
+
+async def test_a_batch_does_not_wait_for_its_slowest_message(autojump_clock: MockClock) -> None:
+    queue, done = await filled(20), []
+
+    async def handle(message: Received) -> None:
+        await trio.sleep(1000.0 if message.receipt == "queue-1" else 1.0)
+        done.append(message.receipt)
+
+    async with open_background() as nursery:
+        nursery.start_soon(Poller(queue, handle, 4).run)
+        await trio.sleep(7.5)
+    assert len(done) == 19
+
+
+async def test_places_that_found_no_message_are_free_again(autojump_clock: MockClock) -> None:
+    queue, handler = MemoryQueue(), Handler()
+    async with open_background() as nursery:
+        nursery.start_soon(Poller(queue, handler, 3).run)
+        await trio.sleep(2.5 * WAIT_SECONDS)
+        await queue.send([message_of(job(number)) for number in range(1, 7)])
+        await trio.sleep(2.5)
+    assert len(handler.handled) == 6
+    assert handler.most_busy == 3
+
+
+async def test_a_handler_with_a_bug_costs_nobody_else_anything(autojump_clock: MockClock) -> None:
+    queue, done = await filled(12), []
+
+    async def handle(message: Received) -> None:
+        await trio.sleep(1.0)
+        if int(message.receipt.removeprefix("queue-")) % 2:
+            raise ExceptionGroup("bugs", [RuntimeError("a bug")])
+        done.append(message.receipt)
+
+    async with open_background() as nursery:
+        nursery.start_soon(Poller(queue, handle, 2).run)
+        await trio.sleep(7.0)
+    assert len(done) == 6
+
+
+async def test_a_queue_that_is_away_is_asked_again_every_second(autojump_clock: MockClock) -> None:
+    weather = Weather()
+    queue, handler = await filled(1, weather), Handler()
+    weather.away("queue", 9.5)
+    async with open_background() as nursery:
+        nursery.start_soon(Poller(queue, handler, 3).run)
+        await trio.sleep(11.5)
+    assert handler.handled
+    assert weather.calls.count("queue.receive") == 12
+
+
+@pytest.mark.parametrize("while_away", [False, True])
+async def test_stopped_it_takes_no_more_and_ends_with_what_it_has(
+    autojump_clock: MockClock, *, while_away: bool
+) -> None:
+    weather = Weather()
+    queue, handler = await filled(5, weather), Handler(30.0)
+    poller = Poller(queue, handler, 2)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(poller.run)
+        await trio.sleep(1.0)
+        if while_away:
+            weather.away("queue", 1000.0)
+        poller.stop()
+    assert trio.current_time() == 30.0
+    assert len(handler.handled) == 2
+    assert len(queue.in_flight) == 2
+
+
+async def test_an_error_of_the_queue_that_is_no_outage_ends_it(autojump_clock: MockClock) -> None:
+    """A bug must not look like an empty queue."""
+    weather = Weather()
+    queue = await filled(1, weather)
+    weather.fail("queue.receive", UnavailableError("queue", "once"), RuntimeError("a bug"))
+    with pytest.raises(ExceptionGroup) as caught:
+        await Poller(queue, Handler(), 1).run()
+    assert caught.group_contains(RuntimeError, match="a bug")

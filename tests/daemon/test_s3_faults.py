@@ -1,0 +1,188 @@
+"""What S3 and the way to it can do to a PDF, and what its caller sees of that."""
+
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from reportd.adapters import aws
+from reportd.adapters.s3 import PART_BYTES, S3Artifacts, open_s3_artifacts
+from reportd.core.job import Job
+from reportd.ports import Pdf, UnavailableError
+from tests.cloud import ask_s3, new_bucket, pretend_credentials, running_moto
+from tests.faulty import (
+    Fault,
+    Proxy,
+    answer,
+    break_download,
+    break_upload,
+    drop_after,
+    drop_before,
+    hang,
+    open_proxy,
+    respond,
+)
+
+JOB = Job("0a1b2c3d-0000-4000-8000-000000000001", "sales_summary", {}, "user", 1_780_000_000.0)
+PATH = f"0a/{JOB.task_id}.pdf"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with running_moto() as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_credentials(monkeypatch)
+    monkeypatch.setattr(aws, "_ANSWER_SECONDS", {"sqs": 1.0, "s3": 1.0})
+    # The library waits up to a second before its other attempt.
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.01)
+
+
+@pytest.fixture
+async def proxy(server: str) -> AsyncIterator[Proxy]:
+    async with open_proxy(server) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def bucket(server: str) -> str:
+    return new_bucket(server)
+
+
+@asynccontextmanager
+async def opened(proxy: Proxy, bucket: str) -> AsyncIterator[S3Artifacts]:
+    async with open_s3_artifacts(bucket, presign_seconds=900, endpoint_url=proxy.url) as store:
+        yield store
+
+
+def pdf(size: int) -> Pdf:
+    content = b"x" * size
+    return Pdf(size, hashlib.sha256(content).hexdigest(), content)
+
+
+SLOW_DOWN = answer(503, "SlowDown", "Please reduce your request rate.")
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (answer(500, "InternalError"), "InternalError"),
+        (SLOW_DOWN, "throttling"),
+        (drop_before, "broke"),
+        (break_upload, "broke"),
+        (hang, "did not answer in time"),
+    ],
+    ids=["500", "slow-down", "dropped", "half-way", "time-out"],
+)
+async def test_trouble_that_lasts_is_told_and_trouble_that_passes_is_not(
+    server: str, proxy: Proxy, bucket: str, fault: Fault, words: str
+) -> None:
+    async with opened(proxy, bucket) as store:
+        proxy.plan("PutObject", fault, fault)
+        with pytest.raises(UnavailableError, match=words) as caught:
+            await store.put(JOB, pdf(100_000))
+        assert caught.value.part == "artifacts"
+        assert ask_s3(server, "GET", f"{bucket}/{PATH}").status_code == 404
+        proxy.plan("PutObject", fault)
+        await store.put(JOB, pdf(100_000))
+    assert len(ask_s3(server, "GET", f"{bucket}/{PATH}").content) == 100_000
+
+
+async def test_a_put_whose_answer_is_lost_is_made_again(server: str, proxy: Proxy, bucket: str) -> None:
+    async with opened(proxy, bucket) as store:
+        proxy.plan("PutObject", drop_after)
+        await store.put(JOB, pdf(5))
+        proxy.plan("CompleteMultipartUpload", drop_after)
+        await store.put(JOB, pdf(PART_BYTES + 1))
+    assert len(ask_s3(server, "GET", f"{bucket}/{PATH}").content) == PART_BYTES + 1
+
+
+@pytest.mark.parametrize("operation", ["UploadPart", "CompleteMultipartUpload"])
+async def test_an_upload_that_fails_is_given_up_and_shows_nothing(
+    server: str, proxy: Proxy, bucket: str, operation: str
+) -> None:
+    async with opened(proxy, bucket) as store:
+        proxy.plan(operation, drop_before, drop_before)
+        with pytest.raises(UnavailableError):
+            await store.put(JOB, pdf(2 * PART_BYTES + 1))
+    assert ask_s3(server, "GET", f"{bucket}/{PATH}").status_code == 404
+    assert "<Upload>" not in ask_s3(server, "GET", f"{bucket}?uploads").text
+
+
+async def test_an_upload_that_can_not_even_be_given_up_tells_of_the_first_trouble(proxy: Proxy, bucket: str) -> None:
+    async with opened(proxy, bucket) as store:
+        proxy.plan("UploadPart", *[SLOW_DOWN] * 2)
+        proxy.plan("AbortMultipartUpload", *[answer(500, "InternalError")] * 2)
+        with pytest.raises(UnavailableError, match="throttling"):
+            await store.put(JOB, pdf(PART_BYTES + 1))
+
+
+CALLS: dict[str, Callable[[S3Artifacts], Awaitable[object]]] = {
+    "put": lambda store: store.put(JOB, pdf(5)),
+    "put-large": lambda store: store.put(JOB, pdf(PART_BYTES + 1)),
+    "locate": lambda store: store.locate(JOB),
+    "remove": lambda store: store.remove(JOB.task_id),
+    "put_parameters": lambda store: store.put_parameters(JOB.task_id, b"{}"),
+    "get_parameters": lambda store: store.get_parameters(JOB.task_id),
+    "remove_parameters": lambda store: store.remove_parameters(JOB.task_id),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_missing_bucket_is_told(proxy: Proxy, call: str) -> None:
+    async with opened(proxy, "no-such-bucket") as store:
+        with pytest.raises(UnavailableError, match=r"s3://no-such-bucket: .*reportd provision"):
+            await CALLS[call](store)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (403, "AccessDenied", "IAM policy"),
+        (403, "InvalidAccessKeyId", "AWS_ACCESS_KEY_ID"),
+        (403, "SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"),
+        (403, "RequestTimeTooSkewed", "set-ntp"),
+        (400, "ExpiredToken", "expired"),
+        (400, "AuthorizationHeaderMalformed", "region"),
+        (400, "KMS.DisabledException", "KMS"),
+    ],
+)
+async def test_a_refusal_says_what_to_do(proxy: Proxy, bucket: str, status: int, code: str, words: str) -> None:
+    async with opened(proxy, bucket) as store:
+        for operation in ("PutObject", "GetObject"):
+            proxy.plan(operation, *[answer(status, code)] * 3)
+        with pytest.raises(UnavailableError, match=words):
+            await store.put(JOB, pdf(5))
+        with pytest.raises(UnavailableError, match=words):
+            await store.get_parameters(JOB.task_id)
+        assert await store.check()
+
+
+async def test_a_denied_look_is_not_taken_for_absence(proxy: Proxy, bucket: str) -> None:
+    """HEAD has no body, so S3 can only give the status."""
+    async with opened(proxy, bucket) as store:
+        proxy.plan("HeadObject", answer(403, ""))
+        with pytest.raises(UnavailableError, match="IAM policy"):
+            await store.locate(JOB)
+
+
+async def test_a_download_that_breaks_half_way_is_told(proxy: Proxy, bucket: str) -> None:
+    async with opened(proxy, bucket) as store:
+        await store.put_parameters(JOB.task_id, b"x" * 1_000_000)
+        proxy.plan("GetObject", break_download)
+        with pytest.raises(UnavailableError, match="broke"):
+            await store.get_parameters(JOB.task_id)
+
+
+@pytest.mark.parametrize(
+    ("greeting", "words"), [(b"<p>Welcome<br>to our network", "500"), (b"<p>Welcome</p>", "check endpoint_url")]
+)
+async def test_an_answer_of_something_else_is_trouble(proxy: Proxy, bucket: str, greeting: bytes, words: str) -> None:
+    async with opened(proxy, bucket) as store:
+        proxy.plan("CreateMultipartUpload", *[respond(greeting)] * 2)
+        with pytest.raises(UnavailableError, match=words):
+            await store.put(JOB, pdf(PART_BYTES + 1))

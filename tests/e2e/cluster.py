@@ -1,0 +1,75 @@
+"""Several daemons on the same engines: SQS and S3 (moto's server) and PostgreSQL."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from tests.cloud import ENVIRONMENT, ask_s3, ask_sqs, new_bucket, new_queue
+from tests.e2e.process import Daemon, open_daemon
+from tests.servers import Postgres
+
+QUEUE_LIMIT_BYTES = 262144
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """``server`` speaks SQS and S3."""
+
+    daemons: list[Daemon]
+    server: str
+    queue_url: str
+    dead_letter_url: str
+    bucket: str
+
+    def messages(self, url: str) -> dict[str, int]:
+        """How many messages a queue has: visible, in flight, delayed."""
+        names = ["", "NotVisible", "Delayed"]
+        wanted = [f"ApproximateNumberOfMessages{name}" for name in names]
+        told = ask_sqs(self.server, "GetQueueAttributes", QueueUrl=url, AttributeNames=wanted)["Attributes"]
+        return {name or "Visible": int(told[f"ApproximateNumberOfMessages{name}"]) for name in names}
+
+    def objects(self) -> list[str]:
+        """The keys of the PDFs in the bucket."""
+        keys: list[str] = []
+        more = ""
+        while True:
+            listing = ask_s3(self.server, "GET", f"{self.bucket}?list-type=2{more}").text
+            keys += [part.split("</Key>")[0] for part in listing.split("<Key>")[1:]]
+            if "<NextContinuationToken>" not in listing:
+                return keys
+            token = listing.split("<NextContinuationToken>")[1].split("</")[0]
+            more = f"&continuation-token={token}"
+
+
+@asynccontextmanager
+async def open_cluster(
+    folder: Path, server: str, postgres: Postgres, *, nodes: int, visibility_seconds: int = 10, more: str = ""
+) -> AsyncIterator[Cluster]:
+    """``nodes`` daemons that are ready; ``more`` is added to their configuration."""
+    dead_letter_url = new_queue(server)
+    told = ask_sqs(server, "GetQueueAttributes", QueueUrl=dead_letter_url, AttributeNames=["QueueArn"])
+    redrive = {"deadLetterTargetArn": told["Attributes"]["QueueArn"], "maxReceiveCount": 20}
+    queue_url = new_queue(server, RedrivePolicy=json.dumps(redrive), MaximumMessageSize=str(QUEUE_LIMIT_BYTES))
+    bucket = new_bucket(server)
+    with postgres.new_database(f"cluster_{uuid4().hex[:12]}") as database_url:
+        config = f"""
+[database]
+url = "{database_url}"
+[queue]
+url = "{queue_url}"
+dead_letter_url = "{dead_letter_url}"
+visibility_seconds = {visibility_seconds}
+[artifacts]
+url = "s3://{bucket}/pdfs"
+endpoint_url = "{server}"
+{more}"""
+        async with AsyncExitStack() as stack:
+            daemons = []
+            for number in range(nodes):
+                own = folder / f"node-{number}"
+                own.mkdir()
+                daemons.append(await stack.enter_async_context(open_daemon(own, config, ENVIRONMENT)))
+            yield Cluster(daemons, server, queue_url, dead_letter_url, bucket)

@@ -1,0 +1,38 @@
+"""Artifacts in memory."""
+
+from pathlib import Path
+
+from reportd.core.job import Job
+from reportd.ports import Pdf, UnavailableError
+from tests.fakes.weather import Weather
+
+
+class MemoryArtifacts:
+    """Implements ``ports.Artifacts``.
+
+    ``puts``: the tasks of every PDF that was stored; ``room_bytes``: what still fits, None for anything.
+    """
+
+    def __init__(self, weather: Weather | None = None) -> None:
+        self.stored: dict[str, bytes] = {}
+        self.puts: list[str] = []
+        self.room_bytes: int | None = None
+        self._weather = weather or Weather()
+
+    async def put(self, job: Job, pdf: Pdf) -> None:
+        async with self._weather.call("artifacts", "put"):
+            if self.room_bytes is not None and pdf.size_bytes > self.room_bytes:
+                raise UnavailableError("artifacts", "there is no room")
+            self.stored[job.task_id] = pdf.path.read_bytes() if pdf.path else pdf.data or b""
+            self.puts.append(job.task_id)
+
+    async def locate(self, job: Job) -> Path | str | None:
+        async with self._weather.call("artifacts", "locate"):
+            return f"memory:{job.task_id}" if job.task_id in self.stored else None
+
+    async def remove(self, task_id: str) -> None:
+        async with self._weather.call("artifacts", "remove"):
+            self.stored.pop(task_id, None)
+
+    def names(self) -> list[str]:
+        return sorted(self.stored)

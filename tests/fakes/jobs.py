@@ -1,0 +1,184 @@
+"""A job store in memory, built on the same tables of ``core`` as the real ones."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from reportd.core.faults import FaultKind
+from reportd.core.job import Job
+from reportd.core.retry import Tally, may_start
+from reportd.core.transitions import TERMINAL, Event, State, after, sources
+from reportd.ports import Attempt, JobFilter, Record, Refused, Settlement, Started
+from tests.fakes.weather import Weather
+
+OWNERS_ONLY = frozenset({Event.RETRIED, Event.RELEASED, Event.DEFERRED, Event.DEAD_LETTERED})
+"""What only the node whose attempt it is may say of a job."""
+
+MAX_DETAIL = 2000
+
+
+class MemoryJobs:
+    """Implements ``ports.Jobs``. ``moves``: every event that took effect, with the state it led to."""
+
+    def __init__(self, weather: Weather | None = None) -> None:
+        self.records: dict[str, Record] = {}
+        self.moves: list[tuple[str, Event, State]] = []
+        self._weather = weather or Weather()
+        self._attempts: dict[int, tuple[str, Attempt]] = {}
+
+    def terminal_moves(self, task_id: str) -> list[State]:
+        return [state for task, _, state in self.moves if task == task_id and state in TERMINAL]
+
+    async def add(self, jobs: Sequence[Job]) -> list[Record]:
+        async with self._weather.call("jobs", "add"):
+            return [self.records.setdefault(job.task_id, Record(job, State.QUEUED, Tally())) for job in jobs]
+
+    async def confirm(self, task_ids: Sequence[str]) -> None:
+        async with self._weather.call("jobs", "confirm"):
+            for task_id in self.records.keys() & task_ids:
+                self._change(task_id, confirmed=True)
+
+    async def unconfirmed(self, before: float, limit: int) -> list[Record]:
+        async with self._weather.call("jobs", "unconfirmed"):
+            queued = [r for r in self.records.values() if r.state is State.QUEUED and not r.confirmed]
+            return sorted((r for r in queued if r.job.submitted_at < before), key=_age)[:limit]
+
+    async def discard(self, task_ids: Sequence[str]) -> None:
+        async with self._weather.call("jobs", "discard"):
+            for task_id in task_ids:
+                record = self.records.get(task_id)
+                if record and record.state is State.QUEUED and not record.confirmed and record.started_at is None:
+                    del self.records[task_id]
+
+    async def get(self, task_id: str) -> Record | None:
+        async with self._weather.call("jobs", "get"):
+            return self.records.get(task_id)
+
+    async def attempts(self, task_id: str) -> list[Attempt]:
+        async with self._weather.call("jobs", "attempts"):
+            return [attempt for task, attempt in self._attempts.values() if task == task_id]
+
+    async def search(self, wanted: JobFilter, limit: int, before: tuple[float, str] | None = None) -> list[Record]:
+        async with self._weather.call("jobs", "search"):
+            newest_first = sorted(self.records.values(), key=_age, reverse=True)
+            found = [r for r in newest_first if _matches(r, wanted) and (before is None or _age(r) < before)]
+            return found[:limit]
+
+    async def start(self, job: Job, node: str, at: float) -> Started | Refused:
+        async with self._weather.call("jobs", "start"):
+            record = self.records.setdefault(job.task_id, Record(job, State.QUEUED, Tally()))
+            if record.state not in sources(Event.STARTED):
+                return Refused(record)
+            tally = self._without_lost_nodes(record, at)
+            if fault := may_start(tally):
+                return Refused(self._change(job.task_id, tally=tally, confirmed=True), fault)
+            number = 1 + sum(task == job.task_id for task, _ in self._attempts.values())
+            attempt_id = 1 + len(self._attempts)
+            self._attempts[attempt_id] = (job.task_id, Attempt(number, node, at))
+            tally = replace(tally, attempts=tally.attempts + 1)
+            self._move(job.task_id, Event.STARTED)
+            return Started(attempt_id, self._change(job.task_id, tally=tally, confirmed=True, started_at=at))
+
+    async def settle(self, settlement: Settlement) -> State | None:
+        async with self._weather.call("jobs", "settle"):
+            return self._settle(settlement)
+
+    async def revive(self, task_id: str) -> Record | None:
+        async with self._weather.call("jobs", "revive"):
+            record = self.records.get(task_id)
+            if record is None or record.state is not State.QUARANTINED:
+                return None
+            self._move(task_id, Event.REVIVED)
+            return self._change(task_id, tally=Tally(), error=None, finished_at=None, confirmed=False)
+
+    async def expired(self, before: float, limit: int) -> list[str]:
+        async with self._weather.call("jobs", "expired"):
+            kept = [r for r in self.records.values() if r.pdf and not r.pdf.purged]
+            ended = [(r.finished_at, r.job.task_id) for r in kept if r.finished_at is not None]
+            over = [(at, task_id) for at, task_id in ended if at < before]
+            return [task_id for _, task_id in sorted(over)][:limit]
+
+    async def purge(self, task_ids: Sequence[str]) -> None:
+        async with self._weather.call("jobs", "purge"):
+            for task_id in task_ids:
+                if (record := self.records.get(task_id)) and record.pdf:
+                    self._change(task_id, pdf=replace(record.pdf, purged=True))
+
+    async def counts(self) -> dict[State, int]:
+        async with self._weather.call("jobs", "counts"):
+            found = Counter(record.state for record in self.records.values())
+            return {state: found[state] for state in State}
+
+    def _change(self, task_id: str, **changes: Any) -> Record:
+        self.records[task_id] = replace(self.records[task_id], **changes)
+        return self.records[task_id]
+
+    def _move(self, task_id: str, event: Event) -> State:
+        state = after(self.records[task_id].state, event)
+        self._change(task_id, state=state)
+        self.moves.append((task_id, event, state))
+        return state
+
+    def _open_attempts(self, task_id: str) -> list[int]:
+        return [number for number, (task, a) in self._attempts.items() if task == task_id and a.outcome is None]
+
+    def _close(self, attempt_id: int, at: float, outcome: str, detail: str) -> None:
+        task_id, attempt = self._attempts[attempt_id]
+        self._attempts[attempt_id] = task_id, replace(attempt, finished_at=at, outcome=outcome, detail=detail)
+
+    def _without_lost_nodes(self, record: Record, at: float) -> Tally:
+        tally = record.tally
+        for attempt_id in self._open_attempts(record.job.task_id):
+            self._close(attempt_id, at, str(FaultKind.NODE_LOST), "")
+            tally = replace(tally, attempts=max(0, tally.attempts - 1), node_losses=tally.node_losses + 1)
+        return tally
+
+    def _settle(self, done: Settlement) -> State | None:
+        record = self.records.get(done.task_id)
+        if record is None or record.state not in sources(done.event):
+            return None
+        still_open = self._open_attempts(done.task_id)
+        if done.attempt_id is not None and done.event in OWNERS_ONLY:
+            still_open = [attempt_id for attempt_id in still_open if attempt_id == done.attempt_id]
+            if not still_open:
+                return None
+        for attempt_id in still_open:
+            fault = done.fault if attempt_id == done.attempt_id else None
+            outcome = (fault.kind if fault else done.event) if attempt_id == done.attempt_id else Event.CANCELLED
+            self._close(attempt_id, done.at, str(outcome), fault.detail[:MAX_DETAIL] if fault else "")
+        state = self._move(done.task_id, done.event)
+        changes: dict[str, Any] = {"tally": _settled_tally(record.tally, done)}
+        if state in TERMINAL:
+            changes["finished_at"] = done.at
+        if done.event in (Event.SUCCEEDED, Event.REDRIVEN):
+            changes["error"] = None
+        elif done.fault is not None:
+            changes["error"] = replace(done.fault, detail=done.fault.detail[:MAX_DETAIL])
+        if done.pdf is not None:
+            changes["pdf"] = done.pdf
+        self._change(done.task_id, **changes)
+        return state
+
+
+def _settled_tally(tally: Tally, done: Settlement) -> Tally:
+    uncounted = done.attempt_id is not None and not done.counted
+    return replace(
+        tally,
+        attempts=max(0, tally.attempts - uncounted),
+        unharmed=tally.unharmed + (uncounted and done.event is Event.RETRIED),
+        deferrals=tally.deferrals + (done.event is Event.DEFERRED),
+        losses=tally.losses + done.loss,
+    )
+
+
+def _age(record: Record) -> tuple[float, str]:
+    return record.job.submitted_at, record.job.task_id
+
+
+def _matches(record: Record, wanted: JobFilter) -> bool:
+    return (
+        wanted.state in (None, record.state)
+        and wanted.report_type in (None, record.job.report_type)
+        and wanted.user_id in (None, record.job.user_id)
+    )

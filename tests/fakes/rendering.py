@@ -1,0 +1,98 @@
+"""A renderer without browsers, and the report types it is asked for."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from reportd.core.faults import FaultError, FaultKind
+from reportd.core.job import Job
+from reportd.core.network import NetworkRule
+from reportd.ports import Pdf, RenderOptions, RenderRequest, Slot
+from reportd.service import FieldProblem
+from tests.fakes.weather import Weather
+
+
+def pdf_of(task_id: str, spool: Path | None = None) -> Pdf:
+    """The same bytes for the same task; in a temporary file where there is a folder for it."""
+    data = b"%PDF-1.7 " + task_id.encode()
+    digest = sha256(data).hexdigest()
+    if spool is None:
+        return Pdf(len(data), digest, data=data)
+    path = spool / f"pdf-{task_id}.part"
+    path.write_bytes(data)
+    return Pdf(len(data), digest, path=path)
+
+
+class FakeRenderer:
+    """Implements ``ports.Renderer``: each render takes ``seconds``, then fails with the task's next fault, if any."""
+
+    def __init__(self, slots: int = 2, weather: Weather | None = None, spool: Path | None = None) -> None:
+        self.seconds = 1.0
+        self.faults: dict[str, list[FaultKind | Exception]] = defaultdict(list)
+        self.rendered: list[tuple[str, bool]] = []
+        self.busy = 0
+        self.most_busy = 0
+        self._places = trio.Semaphore(slots)
+        self._weather = weather or Weather()
+        self._spool = spool
+
+    @property
+    def free(self) -> int:
+        return self._places.value
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[Slot]:
+        async with self._places:
+            yield self
+
+    async def render(self, request: RenderRequest, *, alone: bool) -> Pdf:
+        self.rendered.append((request.task_id, alone))
+        self.busy += 1
+        self.most_busy = max(self.most_busy, self.busy)
+        try:
+            async with self._weather.call("renderer", "render"):
+                await trio.sleep(self.seconds)
+                if faults := self.faults[request.task_id]:
+                    fault = faults.pop(0)
+                    raise FaultError(fault, "scripted") if isinstance(fault, FaultKind) else fault
+        finally:
+            self.busy -= 1
+        return pdf_of(request.task_id, self._spool)
+
+
+class FakeTypes:
+    """Knows the type ``report``, whose parameters must not hold ``wrong``; ``broken``: what making a page raises."""
+
+    def __init__(self) -> None:
+        self.broken: Exception | None = None
+
+    def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
+        if report_type != "report":
+            return [FieldProblem("/reportType", "there is no report type of this name")]
+        return [FieldProblem("/parameters/wrong", "must not be there")] if "wrong" in parameters else []
+
+    def check_callback(self, url: str) -> list[FieldProblem]:
+        return [] if url.startswith("https://") else [FieldProblem("/callbackUrl", "must be https")]
+
+    def request(self, job: Job) -> RenderRequest:
+        if self.broken is not None:
+            raise self.broken
+        return request_for(job.task_id)
+
+
+def request_for(task_id: str, *, timeout_seconds: float = 60.0, isolation: str = "page") -> RenderRequest:
+    """A page without content."""
+    return RenderRequest(
+        task_id=task_id,
+        report_type="report",
+        rule=NetworkRule.of([]),
+        options=RenderOptions(),
+        timeout_seconds=timeout_seconds,
+        html="<p>",
+        isolation=isolation,
+    )

@@ -1,0 +1,37 @@
+"""A migrated database is made once; each test runs on a copy."""
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from reportd.adapters.sql.database import open_database
+from reportd.adapters.sql.migrate import migrate
+from tests.web.running import Running, open_running
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("schema") / "reportd.db"
+
+    async def make() -> None:
+        async with open_database(f"sqlite:///{path}") as database:
+            await migrate(database)
+
+    trio.run(make)
+    return path
+
+
+@pytest.fixture
+def folder(migrated: Path, tmp_path: Path) -> Path:
+    """Where a service may run."""
+    shutil.copy(migrated, tmp_path / "reportd.db")
+    return tmp_path
+
+
+@pytest.fixture
+async def running(folder: Path) -> AsyncIterator[Running]:
+    async with open_running(folder) as running:
+        yield running

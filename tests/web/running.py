@@ -1,0 +1,155 @@
+"""The HTTP face over a real service: real job store and queue on SQLite, PDFs in a folder, no browser."""
+
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from starlette.routing import Route
+
+import reportd_web
+from reportd.adapters.files import FileArtifacts
+from reportd.adapters.sql.database import Database, open_database
+from reportd.adapters.sql.jobs import SqlJobs
+from reportd.adapters.sql.queue import EmbeddedQueue
+from reportd.adapters.templates import Templates
+from reportd.background import open_background
+from reportd.batch import open_batcher
+from reportd.catalogue import Catalogue
+from reportd.changes import Changes
+from reportd.config import Callbacks, Config
+from reportd.core.faults import Fault, FaultKind
+from reportd.core.transitions import Event
+from reportd.held import Held
+from reportd.ports import Attempt, Pdf, Record, Settlement, Started
+from reportd.service import Intake, Service
+from reportd_web.app import Face, create_app
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_BACKLOG = 1000
+USER = "0b9f6c1e-6a0c-4b57-9f2a-2f3c8f1f7f10"
+PARAMETERS: dict[str, Any] = {
+    "period": {"from": "2025-01-01", "to": "2025-03-31"},
+    "rows": [{"product": "Tea", "quantity": 3, "revenue": 12.5}],
+}
+
+
+def submission(**changes: Any) -> dict[str, Any]:
+    """A body that is accepted, with these fields changed."""
+    return {"reportType": "sales_summary", "parameters": PARAMETERS, "userId": USER, **changes}
+
+
+def calls(app: FastAPI) -> set[tuple[str, str]]:
+    """Every method and path of the application, HEAD left out where it only follows GET."""
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    return {
+        (method, re.sub(r":\w+}", "}", route.path))
+        for route in routes
+        for method in route.methods or ()
+        if method != "HEAD"
+    }
+
+
+@dataclass
+class Running:
+    """The application, a client of it, and what it runs on."""
+
+    app: FastAPI
+    client: httpx.AsyncClient
+    service: Service
+    database: Database
+    jobs: SqlJobs
+    queue: EmbeddedQueue
+    artifacts: FileArtifacts
+    changes: Changes
+    folder: Path
+    parts: dict[str, tuple[bool, str]] = field(default_factory=lambda: {"database": (True, "answers")})
+
+    async def submit(self, headers: dict[str, str] | None = None, **changes: Any) -> str:
+        answer = await self.client.post("/reports/generate-async", json=submission(**changes), headers=headers)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["taskId"])
+
+    async def record(self, task_id: str) -> Record:
+        record = await self.jobs.get(task_id)
+        assert record is not None
+        return record
+
+    async def rows(self) -> int:
+        return sum((await self.jobs.counts()).values())
+
+    async def messages(self) -> int:
+        return (await self.queue.depth()).backlog
+
+    async def attempts(self, task_id: str) -> list[Attempt]:
+        return await self.jobs.attempts(task_id)
+
+    async def _settle(self, task_id: str, event: Event, *, pdf: Pdf | None = None, fault: Fault | None = None) -> None:
+        record = await self.record(task_id)
+        at = record.job.submitted_at + 1
+        started = await self.jobs.start(record.job, "test", at)
+        assert isinstance(started, Started)
+        info = pdf.info if pdf else None
+        settlement = Settlement(task_id, event, at + 1, attempt_id=started.attempt_id, pdf=info, fault=fault)
+        assert await self.jobs.settle(settlement) is not None
+        self.changes.notify(task_id)
+
+    async def succeed(self, task_id: str, data: bytes = b"%PDF-1.7 what was rendered") -> str:
+        """Store it as a worker does; the answer is its SHA-256."""
+        pdf = Pdf(len(data), hashlib.sha256(data).hexdigest(), data=data)
+        await self.artifacts.put((await self.record(task_id)).job, pdf)
+        await self._settle(task_id, Event.SUCCEEDED, pdf=pdf)
+        return pdf.sha256
+
+    async def quarantine(self, task_id: str, detail: str = "the page has no chart") -> None:
+        await self._settle(task_id, Event.DEAD_LETTERED, fault=Fault(FaultKind.SCRIPT_ERROR, detail))
+        settlement = Settlement(task_id, Event.QUARANTINED, 0.0, fault=Fault(FaultKind.SCRIPT_ERROR, detail))
+        assert await self.jobs.settle(settlement) is not None
+
+
+@asynccontextmanager
+async def open_running(folder: Path) -> AsyncIterator[Running]:
+    """``folder`` holds a migrated database."""
+    config = Config(callbacks=Callbacks(allowed_hosts=("hooks.example.com",)))
+    folders = [Path(reportd_web.__file__).parent / "reports"]
+    types = Catalogue(config, folders, Templates(folders))
+    async with open_database(f"sqlite:///{folder / 'reportd.db'}") as database:
+        jobs, changes = SqlJobs(database), Changes()
+        queue = EmbeddedQueue(database, "main", visibility_seconds=60)
+        artifacts = FileArtifacts(folder / "artifacts")
+        async with (
+            open_background() as background,
+            open_batcher(Intake(jobs, queue, background).accept, 100) as intake,
+        ):
+            service = Service(
+                jobs=jobs,
+                queue=queue,
+                artifacts=artifacts,
+                intake=intake,
+                validator=types,
+                changes=changes,
+                held=Held(),
+                max_backlog=MAX_BACKLOG,
+            )
+
+            async def ready() -> dict[str, tuple[bool, str]]:
+                return running.parts
+
+            async def status() -> dict[str, Any]:
+                depth, counts = await queue.depth(), await jobs.counts()
+                return {
+                    "queue": {"visible": depth.visible, "delayed": depth.delayed},
+                    "jobs": {str(state): count for state, count in counts.items()},
+                    "pool": {"busy": 0, "slots": 2, "browsers": ["one"]},
+                }
+
+            app = create_app(Face(service, types.schemas(), MAX_BODY_BYTES, ready, status))
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
+                running = Running(app, client, service, database, jobs, queue, artifacts, changes, folder)
+                yield running
