@@ -8,10 +8,11 @@ connection to 127.0.0.1 could have reached the same hosts without it.
 
 import errno
 import math
+import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
@@ -66,18 +67,24 @@ class Egress:
         self._lookups = trio.CapacityLimiter(_MAX_LOOKUPS)
         self._connections: set[trio.CancelScope] = set()
         self._rule: NetworkRule | None = None
-        self._job = _Job(max_bytes=0)
+        self._job = _Job(0, lambda: None)
+        self._connected = False
 
-    def use(self, rule: NetworkRule | None, max_bytes: int) -> None:
-        """From now on a job with this rule is in the slot; None allows nothing. Counts and notes start anew.
+    def use(self, rule: NetworkRule, max_bytes: int, on_over_limit: Callable[[], None]) -> None:
+        """From now on a job with this rule is in the slot. Counts and notes start anew.
 
-        Connections made under another rule are cut. Under an equal one they stay, which spares the next job
-        of the type its handshakes, if there is no ``use(None, …)`` between the two.
+        ``on_over_limit`` is called, once, when more than ``max_bytes`` have come.
         """
-        if rule != self._rule:
-            self._cut()
+        self._cut()
         self._rule = rule
-        self._job = _Job(max_bytes)
+        self._job = _Job(max_bytes, on_over_limit)
+
+    def leave(self) -> bool:
+        """No job is in the slot: nothing is allowed, every connection is cut. True if there was any since the last."""
+        self._cut()
+        self._rule = None
+        connected, self._connected = self._connected, False
+        return connected
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:
@@ -122,6 +129,7 @@ class Egress:
         host, port = request
         try:
             upstream = await self._open(host, port)
+            self._connected = True
         except _NotMadeError as error:
             self._job.note(error, host, port)
             await client.send_all(_reply(error.code))
@@ -193,13 +201,45 @@ class Egress:
             _reset_on_close(client, on=False)
 
     def _count(self, received: int) -> None:
+        over_before = self.over_limit
         self._job.bytes_received += received
-        if self.over_limit:
+        if self.over_limit and not over_before:
             self._cut()
+            self._job.on_over_limit()
 
     def _cut(self) -> None:
         for scope in self._connections:
             scope.cancel()
+
+
+class OwnPorts:
+    """Where this daemon listens: no page may connect there, though its rule allows the address."""
+
+    def __init__(self, others: Callable[[str, int], bool]) -> None:
+        self._others = others
+        self._ports: set[int] = set()
+
+    @contextmanager
+    def using(self, port: int) -> Iterator[None]:
+        self._ports.add(port)
+        try:
+            yield
+        finally:
+            self._ports.discard(port)
+
+    def forbid(self, address: str, port: int) -> bool:
+        return (port in self._ports or self._others(address, port)) and is_own_address(address)
+
+
+def is_own_address(address: str) -> bool:
+    """Whether the address is one of this machine's: the kernel lets nobody bind to any other."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 @asynccontextmanager
@@ -221,6 +261,7 @@ class _Job:
     """What is counted and noted of one job. Dictionaries, as a page asks for the same thing over and over."""
 
     max_bytes: int
+    on_over_limit: Callable[[], None]
     bytes_received: int = 0
     refusals: dict[Refusal, None] = field(default_factory=dict)
     failures: dict[Failure, None] = field(default_factory=dict)
@@ -317,7 +358,8 @@ async def _connect(addresses: list[Address], port: int) -> trio.SocketStream:
                 trouble = _NotMadeError(_HOST_UNREACHABLE, f"{address}: no answer in {CONNECT_SECONDS:g} s")
             except OSError as error:
                 code = _REPLY_OF_ERRNO.get(error.errno or 0, _HOST_UNREACHABLE)
-                trouble = _NotMadeError(code, f"{address}: {error.strerror or error}")
+                said = os.strerror(error.errno) if error.errno else str(error)
+                trouble = _NotMadeError(code, f"{address}: {said}")
             else:
                 undo.pop_all()
                 return trio.SocketStream(sock)

@@ -1,10 +1,9 @@
-"""One browser: how it is started, and how pages of it are made and taken away."""
+"""One browser: what it is started with, how it is watched, and how pages of it are made and taken away."""
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,12 +11,11 @@ from urllib.parse import urlsplit
 import structlog
 import trio
 
-from reportd.adapters.chromium.cdp import Cdp, CdpError, ClosedError, connect, open_bridge
-from reportd.adapters.chromium.page import ChromiumPage
-from reportd.adapters.chromium.process import BrowserProcess, open_process, open_run_folder
-from reportd.adapters.egress import open_egress
-from reportd.background import open_background
-from reportd.ports import Browser, BrowserError, Launcher, Page
+from reportd.adapters.chromium.cdp import Cdp, CdpError, ClosedError, connect
+from reportd.adapters.chromium.page import ChromiumPage, attach
+from reportd.adapters.chromium.process import BrowserProcess, memory_mib
+from reportd.adapters.egress import Egress, OwnPorts, open_egress
+from reportd.ports import BrowserError, Page
 
 log = structlog.get_logger()
 
@@ -28,6 +26,23 @@ EXECUTABLES = (
     "/usr/lib/chromium/chromium",
     "/usr/bin/chromium",
     "/usr/bin/google-chrome-stable",
+)
+
+FEATURES_OFF = (
+    # A new frame for every navigation: half of what it costs to clean a page between two jobs.
+    "RenderDocument",
+    # The page of the last job would be kept, to go back to.
+    "BackForwardCache",
+    # An iframe of another site stays in its page's process, as the headless shell has it anyway: its errors and
+    # crashes are seen on the page's connection, and its requests get the page's headers. Jobs share no process.
+    "IsolateOrigins",
+    "site-per-process",
+    # http means http, and nothing is announced to the local network, or looked for there.
+    "HttpsUpgrades",
+    "MediaRouter",
+    "WebRtcHideLocalIpsWithMdns",
+    "OptimizationHints",
+    "Translate",
 )
 
 FLAGS = (
@@ -45,6 +60,8 @@ FLAGS = (
     "--no-pings",
     # There is no crash server and no desktop to talk to.
     "--disable-breakpad",
+    # Errors only: what a page writes to its console may be a customer's, and is no business of the daemon's log.
+    "--log-level=2",
     "--disable-crash-reporter",
     "--password-store=basic",
     "--use-mock-keychain",
@@ -60,25 +77,24 @@ FLAGS = (
     "--disable-background-timer-throttling",
     "--disable-backgrounding-occluded-windows",
     "--disable-renderer-backgrounding",
+    # Nobody prints the windows that a page opens. The headless shell knows this one; see also ``_on_target``.
+    "--block-new-web-contents",
+    # Without an egress there is no way out, neither for the browser itself nor for a page whose egress it has
+    # forgotten: that happens when its network process is started again. So that one is no process of its own.
+    "--proxy-server=socks5://127.0.0.1:1",
+    "--proxy-bypass-list=<-loopback>",
+    "--enable-features=NetworkServiceInProcess2",
     # Names are resolved by the egress alone; whatever would go around it finds no address and no UDP.
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
-    "--webrtc-ip-handling-policy=disable_non_proxied_udp",
     "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
     "--disable-quic",
+    f"--disable-features={','.join(FEATURES_OFF)}",
 )
 
 CLOSE_SECONDS = 3.0
-WATCH_MEMORY_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class ChromiumSettings:
-    """``executable``: empty to look for one. ``heap_mib``: V8's limit a page; ``renderer_limit_mib``: all of it."""
-
-    executable: str = ""
-    start_seconds: float = 20.0
-    renderer_limit_mib: float = 2048.0
-    heap_mib: int = 1024
+WATCH_SECONDS = 1.0
+HANG_SECONDS = 15.0
+"""A browser that has not said for so long which processes it has is not going to print anything either."""
 
 
 def find_executable(configured: str) -> str:
@@ -90,83 +106,11 @@ def find_executable(configured: str) -> str:
     raise BrowserError(f"no Chromium at {looked}: install Debian's chromium-headless-shell, or set pool.executable")
 
 
-@asynccontextmanager
-async def open_launcher(
-    settings: ChromiumSettings, data_dir: Path, forbidden: Callable[[str, int], bool]
-) -> AsyncIterator[Launcher]:
-    """Browsers for as long as the block lasts. ``forbidden``: addresses of the daemon that no page may reach."""
-    spool = data_dir / "spool"
-    spool.mkdir(parents=True, exist_ok=True)
-    for left_over in spool.glob("pdf-*.part"):
-        left_over.unlink()
-    async with open_bridge() as loop, open_run_folder(data_dir / "browsers") as run_folder:
-        yield _Launcher(settings, run_folder, spool, loop, forbidden)
-
-
-class _Launcher:
-    def __init__(
-        self,
-        settings: ChromiumSettings,
-        run_folder: Path,
-        spool: Path,
-        loop: asyncio.AbstractEventLoop,
-        forbidden: Callable[[str, int], bool],
-    ) -> None:
-        self._settings = settings
-        self._run_folder = run_folder
-        self._spool = spool
-        self._loop = loop
-        self._forbidden = forbidden
-        self._devtools_ports: set[int] = set()
-
-    def launch(self) -> AbstractAsyncContextManager[Browser]:
-        return self._launch()
-
-    @asynccontextmanager
-    async def _launch(self) -> AsyncIterator[Browser]:
-        settings = self._settings
-        flags = [*FLAGS, f"--js-flags=--max-old-space-size={settings.heap_mib}"]
-        if os.geteuid() == 0:
-            # Chromium refuses to start its sandbox as root. Any other user gets the sandbox.
-            flags.append("--no-sandbox")
-        command = [find_executable(settings.executable), *flags]
-        async with open_process(command, self._run_folder, settings.start_seconds) as process:
-            port = urlsplit(process.url).port or 0
-            self._devtools_ports.add(port)
-            try:
-                async with self._connected(process) as browser:
-                    yield browser
-            finally:
-                self._devtools_ports.discard(port)
-
-    @asynccontextmanager
-    async def _connected(self, process: BrowserProcess) -> "AsyncIterator[ChromiumBrowser]":
-        try:
-            cdp = await connect(process.url, self._loop)
-        except ClosedError as error:
-            raise BrowserError(f"the browser's DevTools can't be reached: {error}") from error
-        browser = ChromiumBrowser(process, cdp, self._loop, self._spool, self._is_forbidden)
-        try:
-            async with open_background() as nursery:
-                nursery.start_soon(browser.watch, self._settings.renderer_limit_mib)
-                yield browser
-        finally:
-            await cdp.close()
-
-    def _is_forbidden(self, address: str, port: int) -> bool:
-        return port in self._devtools_ports or self._forbidden(address, port)
-
-
 class ChromiumBrowser:
     """A running browser with its DevTools connection."""
 
     def __init__(
-        self,
-        process: BrowserProcess,
-        cdp: Cdp,
-        loop: asyncio.AbstractEventLoop,
-        spool: Path,
-        forbidden: Callable[[str, int], bool],
+        self, process: BrowserProcess, cdp: Cdp, loop: asyncio.AbstractEventLoop, spool: Path, ports: OwnPorts
     ) -> None:
         self.pid = process.pid
         self.died = process.died
@@ -174,43 +118,69 @@ class ChromiumBrowser:
         self._cdp = cdp
         self._loop = loop
         self._spool = spool
-        self._forbidden = forbidden
+        self._ports = ports
+        self._memory_mib = 0.0
+        self._targets: dict[str, str] = {}
         self._warmed = 0
         cdp.on("Target.targetCreated", self._on_target)
 
     def memory_mib(self) -> float:
-        return self._process.memory_mib()
+        """Of all its processes, as ``watch`` saw them last."""
+        return self._memory_mib
 
     async def watch(self, renderer_limit_mib: float) -> None:
-        """Keep single pages from eating the machine, and end a browser that no longer answers its own socket."""
-        await self._cdp.call("Target.setDiscoverTargets", discover=True)
-        while not self._cdp.closed.is_set():
-            self._process.kill_renderers_above(renderer_limit_mib)
-            with trio.move_on_after(WATCH_MEMORY_SECONDS):
-                await self._cdp.closed.wait()
+        """Keep single pages from eating the machine, and end a browser that no longer answers."""
+        try:
+            await self._cdp.call("Target.setDiscoverTargets", discover=True)
+            while not self._cdp.closed.is_set():
+                with trio.fail_after(HANG_SECONDS):
+                    stock = await self._cdp.call("SystemInfo.getProcessInfo")
+                self._memory_mib = self._take_stock(stock["processInfo"], renderer_limit_mib)
+                with trio.move_on_after(WATCH_SECONDS):
+                    await self._cdp.closed.wait()
+        except trio.TooSlowError:
+            log.warning("browser.hangs", browser=self.pid, seconds=HANG_SECONDS)
+        except (CdpError, ClosedError) as error:
+            log.debug("browser.unwatched", browser=self.pid, error=str(error))
         self._process.kill()
+
+    def _take_stock(self, processes: list[dict[str, Any]], renderer_limit_mib: float) -> float:
+        """The memory of all; a renderer that uses too much is killed, which hits the job of one page."""
+        total = 0.0
+        for process in processes:
+            used = memory_mib(process["id"])
+            total += used
+            if process["type"] == "renderer" and used > renderer_limit_mib:
+                log.warning("browser.renderer_killed", browser=self.pid, pid=process["id"], mib=round(used))
+                self._process.kill_member(process["id"])
+        return total
 
     def _on_target(self, event: dict[str, Any]) -> None:
         # A window that a page has opened: nobody will print it, and it would live on after its job.
         target = event["targetInfo"]
-        if target["type"] == "page" and target.get("openerId"):
-            self._cdp.tell("Target.closeTarget", targetId=target["targetId"])
+        ours = self._targets.get(target.get("browserContextId"), target["targetId"])
+        if target["type"] == "page" and target["targetId"] != ours:
+            self._cdp.send("Target.closeTarget", targetId=target["targetId"])
 
     @asynccontextmanager
     async def page(self) -> AsyncIterator[Page]:
-        async with open_egress(self._forbidden) as egress:
-            try:
-                context_id, page = await self._new_target(egress.port)
-            except (CdpError, ClosedError) as error:
-                raise BrowserError(f"the browser gave no page: {error}") from error
-            try:
-                yield await self._attached(page, context_id, egress)
-            finally:
-                with trio.CancelScope(shield=True):
-                    await self._take_away(page, context_id)
-                    await page.close()
+        async with open_egress(self._ports.forbid) as egress:
+            with self._ports.using(egress.port):
+                context_id, connection = "", None
+                try:
+                    try:
+                        context_id = await self._new_context(egress.port)
+                        connection = await self._new_target(context_id)
+                        page = await self._attached(connection, context_id, egress)
+                    except (CdpError, ClosedError) as error:
+                        raise BrowserError(f"the browser gave no page: {error}") from error
+                    yield page
+                finally:
+                    self._targets.pop(context_id, None)
+                    with trio.CancelScope(shield=True):
+                        await self._take_away(context_id, connection)
 
-    async def _new_target(self, egress_port: int) -> tuple[str, Cdp]:
+    async def _new_context(self, egress_port: int) -> str:
         context = await self._cdp.call(
             "Target.createBrowserContext",
             disposeOnDetach=True,
@@ -218,37 +188,32 @@ class ChromiumBrowser:
             # Chromium would go around a proxy for loopback addresses; this takes the exception away.
             proxyBypassList="<-loopback>",
         )
-        context_id = context["browserContextId"]
-        await self._cdp.call("Browser.setDownloadBehavior", behavior="deny", browserContextId=context_id)
+        return str(context["browserContextId"])
+
+    async def _new_target(self, context_id: str) -> Cdp:
+        self._cdp.send("Browser.setDownloadBehavior", behavior="deny", browserContextId=context_id)
         target = await self._cdp.call("Target.createTarget", url="about:blank", browserContextId=context_id)
+        self._targets[context_id] = target["targetId"]
         host = urlsplit(self._process.url).netloc
-        return context_id, await connect(f"ws://{host}/devtools/page/{target['targetId']}", self._loop)
+        return await connect(f"ws://{host}/devtools/page/{target['targetId']}", self._loop)
 
-    async def _attached(self, page: Cdp, context_id: str, egress: Any) -> ChromiumPage:
-        try:
-            await page.call("Page.enable")
-            await page.call("Inspector.enable")
-            await page.call("Page.setLifecycleEventsEnabled", enabled=True)
-            tree = await page.call("Page.getFrameTree")
-            frame_id = tree["frameTree"]["frame"]["id"]
-            ours = ChromiumPage(self._cdp, page, context_id, egress, self._spool, frame_id)
-            if self._warmed < 2:  # noqa: PLR2004 - later pages share what the first ones have loaded
-                self._warmed += 1
-                await ours.warm_up({"generateTaggedPDF": False})
-        except (CdpError, ClosedError) as error:
-            raise BrowserError(f"the browser's page could not be set up: {error}") from error
-        return ours
+    async def _attached(self, connection: Cdp, context_id: str, egress: Egress) -> ChromiumPage:
+        tree = await attach(connection)
+        page = ChromiumPage(self._cdp, connection, context_id, egress, self._spool, tree["frameTree"]["frame"])
+        if self._warmed < 2:  # noqa: PLR2004 - later pages share what the first ones have loaded
+            self._warmed += 1
+            await page.warm_up()
+        return page
 
-    async def _take_away(self, page: Cdp, context_id: str) -> None:
+    async def _take_away(self, context_id: str, page: Cdp | None) -> None:
         """End the page, even one that is stuck in a script; failing that, end the browser."""
-        if self.died.is_set():
-            return
-        with trio.move_on_after(CLOSE_SECONDS) as scope:
-            try:
+        if context_id and not self.died.is_set():
+            with trio.move_on_after(CLOSE_SECONDS) as scope, suppress(CdpError, ClosedError):
                 await self._cdp.call("Target.disposeBrowserContext", browserContextId=context_id)
-                await page.closed.wait()
-            except (CdpError, ClosedError):
-                return
-        if scope.cancelled_caught:
-            log.warning("browser.page_stuck", browser=self.pid)
-            self._process.kill()
+                if page is not None:
+                    await page.closed.wait()
+            if scope.cancelled_caught:
+                log.warning("browser.page_stuck", browser=self.pid)
+                self._process.kill()
+        if page is not None:
+            await page.close()

@@ -7,17 +7,25 @@ Protocol: https://chromedevtools.github.io/devtools-protocol/
 """
 
 import asyncio
+import json
+import warnings
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import structlog
 import trio
 import trio_asyncio
 from pyppeteer.connection import Connection
 from pyppeteer.errors import NetworkError
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.legacy.client import WebSocketClientProtocol
+from websockets.legacy.client import connect as connect_websocket
 
 CONNECT_SECONDS = 5.0
+CLOSE_SECONDS = 1.0
+
+log = structlog.get_logger()
 
 
 class CdpError(Exception):
@@ -35,20 +43,45 @@ async def open_bridge() -> AsyncIterator[asyncio.AbstractEventLoop]:
         yield loop
 
 
-class _Connection(Connection):  # type: ignore[misc]  # pyppeteer has no types
-    async def _async_send(self, msg: str, callback_id: int) -> None:  # noqa: ARG002 - pyppeteer's signature
-        """pyppeteer's own answers a call twice when the socket breaks under it; the second time ends the loop."""
+class Answer:
+    """What a call will be answered. Made by ``Cdp.send``."""
+
+    def __init__(self, cdp: "Cdp", method: str, future: "asyncio.Future[dict[str, Any]] | None") -> None:
+        self._cdp = cdp
+        self._method = method
+        self._future = future
+        self._come = trio.Event()
+        if future is None:
+            self._come.set()
+        else:
+            future.add_done_callback(self._done)
+
+    def _done(self, future: "asyncio.Future[dict[str, Any]]") -> None:
+        # An error that nobody asks for any more would be reported to the loop, and end the daemon.
+        if not future.cancelled():
+            future.exception()
+        self._come.set()
+
+    async def get(self) -> dict[str, Any]:
+        """Raises CdpError when the browser refuses, ClosedError when the target goes away."""
+        # The future itself is never awaited, so never cancelled: pyppeteer would fail on the answer that still comes.
+        await self._come.wait()
+        if self._future is None or self._future.cancelled():
+            raise ClosedError(self._method)
         try:
-            await self.connection.send(msg)
-        except ConnectionClosed:
-            await self.dispose()
+            return self._future.result()
+        except NetworkError as error:
+            if self._cdp.closed.is_set() or "Target closed" in str(error):
+                raise ClosedError(self._method) from None
+            raise CdpError(str(error)) from None
 
 
 class Cdp:
     """A connection to one target. Made by ``connect``."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
         self._connection = connection
+        self._loop = loop
         self.closed = trio.Event()
         self._on_closed: list[Callable[[], None]] = []
         connection.setClosedCallback(self._closed)
@@ -59,72 +92,85 @@ class Cdp:
             handler()
 
     def on(self, event: str, handler: Callable[[dict[str, Any]], None]) -> None:
-        """Call ``handler`` with the event's parameters, from now on. It must neither block nor raise."""
-        self._connection.on(event, handler)
+        """Call ``handler`` with the event's parameters, from now on. It must not block."""
+
+        def handle(parameters: dict[str, Any]) -> None:
+            try:
+                handler(parameters)
+            except Exception:
+                # Raised, it would silence the connection for good.
+                log.exception("cdp.handler_failed", cdpEvent=event)
+
+        self._connection.on(event, handle)
 
     def on_closed(self, handler: Callable[[], None]) -> None:
         self._on_closed.append(handler)
 
+    def send(self, method: str, **params: Any) -> Answer:
+        """Call, and wait for the answer later or never. Calls reach the browser in the order they were made."""
+        return Answer(self, method, None if self.closed.is_set() else self._connection.send(method, params))
+
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
         """Raises CdpError when the browser refuses, ClosedError when the target goes away."""
-        future = self._send(method, params)
-        answered = trio.Event()
-
-        def done(finished: "asyncio.Future[dict[str, Any] | None]") -> None:
-            _retrieve(finished)
-            answered.set()
-
-        future.add_done_callback(done)
-        # The future itself is never cancelled: pyppeteer would fail on the answer that still comes.
-        await answered.wait()
-        return self._result(method, future)
-
-    def tell(self, method: str, **params: Any) -> None:
-        """Call without waiting; whatever comes of it is not our business any more."""
-        if not self.closed.is_set():
-            self._send(method, params).add_done_callback(_retrieve)
-
-    def _send(self, method: str, params: dict[str, Any]) -> "asyncio.Future[dict[str, Any] | None]":
-        if self.closed.is_set():
-            raise ClosedError(method)
-        future: asyncio.Future[dict[str, Any] | None] = self._connection.send(method, params)
-        return future
-
-    def _result(self, method: str, future: "asyncio.Future[dict[str, Any] | None]") -> dict[str, Any]:
-        try:
-            result = future.result()
-        except NetworkError as error:
-            if self.closed.is_set() or "Target closed" in str(error):
-                raise ClosedError(method) from None
-            raise CdpError(str(error)) from None
-        if result is None:  # pyppeteer's answer when the connection went away while sending
-            raise ClosedError(method)
-        return result
+        return await self.send(method, **params).get()
 
     async def close(self) -> None:
-        with trio.CancelScope(shield=True), trio.move_on_after(CONNECT_SECONDS):
-            await trio_asyncio.aio_as_trio(self._connection.dispose)()
+        with trio.CancelScope(shield=True), trio.move_on_after(CLOSE_SECONDS):
+            await trio_asyncio.aio_as_trio(self._connection.dispose, loop=self._loop)()
         self.closed.set()
-
-
-def _retrieve(future: "asyncio.Future[dict[str, Any] | None]") -> None:
-    """An error nobody asks for any more would be reported to the loop, and end the daemon."""
-    if not future.cancelled():
-        future.exception()
 
 
 async def connect(url: str, loop: asyncio.AbstractEventLoop) -> Cdp:
     """Connect to a target's WebSocket. Raises ClosedError if it can't be reached."""
-    connection = _Connection(url, loop)
-    cdp = Cdp(connection)
-    # pyppeteer has no event for this, and a call made before would wait for ever if the connection never comes.
-    with trio.move_on_after(CONNECT_SECONDS):
-        while not connection._connected and not connection._recv_fut.done():  # noqa: SLF001, ASYNC110
-            await trio.sleep(0.001)
-    if not connection._connected:  # noqa: SLF001
-        receiver = connection._recv_fut  # noqa: SLF001
-        if receiver.done() and not receiver.cancelled():
-            receiver.exception()
-        receiver.cancel()
-        raise ClosedError(url)
-    return cdp
+
+    async def open_websocket() -> WebSocketClientProtocol:
+        # A PDF is compressed already, and nothing here leaves the machine.
+        return await connect_websocket(
+            url, compression=None, max_size=None, open_timeout=None, close_timeout=CLOSE_SECONDS, ping_interval=None
+        )
+
+    try:
+        with trio.fail_after(CONNECT_SECONDS):
+            websocket = await trio_asyncio.aio_as_trio(open_websocket, loop=loop)()
+    except (OSError, InvalidHandshake, trio.TooSlowError) as error:
+        raise ClosedError(f"{url}: {error}") from error
+    return Cdp(_Connection(url, loop, websocket), loop)
+
+
+class _Connection(Connection):  # type: ignore[misc]  # it has no types
+    """pyppeteer's, over a WebSocket that is open already, and without what would end the daemon."""
+
+    def __init__(self, url: str, loop: asyncio.AbstractEventLoop, websocket: WebSocketClientProtocol) -> None:
+        with warnings.catch_warnings():
+            # It prepares a WebSocket of its own, in a way that its WebSocket library disapproves of.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            super().__init__(url, loop)
+        self._ws = _Opened(websocket)
+        self.connection = websocket
+        self._connected = True
+
+    async def _on_message(self, message: str) -> None:
+        # pyppeteer's own goes through the loop once more for each message, and formats it for a log.
+        parsed = json.loads(message)
+        if parsed.get("id") in self._callbacks:
+            self._on_response(parsed)
+        else:
+            self._on_query(parsed)
+
+    async def _async_send(self, message: str, _: int) -> None:
+        # Whoever receives finds out as well, and tells every caller; pyppeteer would tell this one twice, and fail.
+        with suppress(ConnectionClosed):
+            await self.connection.send(message)
+
+
+class _Opened:
+    """What pyppeteer enters to get its WebSocket."""
+
+    def __init__(self, websocket: WebSocketClientProtocol) -> None:
+        self._websocket = websocket
+
+    async def __aenter__(self) -> WebSocketClientProtocol:
+        return self._websocket
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._websocket.close()

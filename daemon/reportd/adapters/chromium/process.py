@@ -12,8 +12,8 @@ import signal
 import subprocess
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,9 @@ log = structlog.get_logger()
 
 KILL_SECONDS = 5.0
 """How long a killed group may take to disappear; then it is reported and left to the kernel."""
+
+LOOK_CLOSER_SECONDS = 0.1
+"""A killed group that takes longer to disappear is looked at process by process."""
 
 _LISTENING = re.compile(r"DevTools listening on (ws://\S+)")
 
@@ -77,18 +80,19 @@ def _make_run_folder(parent: Path) -> Path:
 def _remove_left_over(folder: Path) -> None:
     """A run folder whose guard is gone: the machine lost power, or someone killed the guard as well."""
     for file in folder.glob("*/pgid"):
-        _kill_group_of_profile(int(file.read_text()), file.parent)
+        number = file.read_text().strip()
+        if number.isdecimal() and _is_browser_of(int(number), file.parent):
+            _signal_group(int(number), signal.SIGKILL)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _kill_group_of_profile(group: int, profile: Path) -> None:
-    """Kill a group only if it still is the browser of that profile: process ids are used again."""
-    try:
-        command = Path(f"/proc/{group}/cmdline").read_bytes()
-    except OSError:
-        return
-    if str(profile).encode() in command:
-        _signal_group(group, signal.SIGKILL)
+def _is_browser_of(group: int, profile: Path) -> bool:
+    """Whether the group still is the browser of that profile: process ids are used again."""
+    leader = _command_line(group)
+    if leader:
+        return str(profile) in leader
+    # Its number can't have been given to another leader while one of its members lives.
+    return any("--type=" in _command_line(pid) for pid in group_members(group))
 
 
 @dataclass(eq=False)
@@ -103,28 +107,14 @@ class BrowserProcess:
     last_words: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
     def kill(self) -> None:
+        """All of it."""
         _signal_group(self.pid, signal.SIGKILL)
 
-    def memory_mib(self) -> float:
-        """Anonymous memory of the whole process group; shared libraries are not counted over and over."""
-        return sum(mib for _, mib in self._memory())
-
-    def kill_renderers_above(self, limit_mib: float) -> int:
-        """Kill the renderers that use more; each is one page's, so that only that page's job is hit."""
-        fat = [pid for pid, mib in self._memory() if mib > limit_mib and _is_renderer(pid)]
-        for pid in fat:
-            log.warning("browser.renderer_killed", pid=pid, browser=self.pid, limitMib=limit_mib)
-            os.kill(pid, signal.SIGKILL)
-        return len(fat)
-
-    def _memory(self) -> Iterator[tuple[int, float]]:
-        for pid in group_members(self.pid):
-            try:
-                status = Path(f"/proc/{pid}/status").read_text()
-            except OSError:
-                continue
-            if found := re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE):
-                yield pid, int(found[1]) / 1024
+    def kill_member(self, pid: int) -> None:
+        """One process, if it is the browser's: process ids are used again."""
+        with suppress(ProcessLookupError):
+            if os.getpgid(pid) == self.pid:
+                os.kill(pid, signal.SIGKILL)
 
 
 @asynccontextmanager
@@ -133,14 +123,17 @@ async def open_process(command: Sequence[str], run_folder: Path, start_seconds: 
     profile = Path(tempfile.mkdtemp(prefix="profile-", dir=run_folder))
     # Not trio.open_process: that starts it from a worker thread, and the kernel's death signal is tied to the
     # life of the thread that forked, not of the process (prctl(2), PR_SET_PDEATHSIG).
-    child = subprocess.Popen(  # noqa: ASYNC220
-        ["setpriv", "--pdeathsig", "KILL", "--", *command, f"--user-data-dir={profile}", "about:blank"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        env={**os.environ, "HOME": str(profile), "TMPDIR": str(profile), "XDG_CONFIG_HOME": str(profile)},
-    )
+    try:
+        child = subprocess.Popen(  # noqa: ASYNC220
+            ["setpriv", "--pdeathsig", "KILL", "--", *command, f"--user-data-dir={profile}", "about:blank"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env={**_environment(), **dict.fromkeys(("HOME", "TMPDIR", "XDG_CONFIG_HOME"), str(profile))},
+        )
+    except OSError as error:
+        raise BrowserError(f"no browser can be started: {error}; setpriv is in Debian's util-linux") from error
     process = BrowserProcess(child.pid, profile)
     try:
         (profile / "pgid").write_text(f"{child.pid}\n")
@@ -151,11 +144,18 @@ async def open_process(command: Sequence[str], run_folder: Path, start_seconds: 
                 await _first_of(listening, process.died)
             if not process.url:
                 said = " / ".join(process.last_words) or "nothing"
-                raise BrowserError(f"{command[0]} did not start within {start_seconds:g} s; it said: {said}")
+                what = "ended" if process.died.is_set() else f"did not start within {start_seconds:g} s"
+                raise BrowserError(f"{command[0]} {what}; it said: {said}")
             yield process
     finally:
         with trio.CancelScope(shield=True):
             await _end(child, process)
+
+
+def _environment() -> dict[str, str]:
+    """What a browser needs of ours. The rest may hold secrets, and a page might get to see it."""
+    wanted = ("LANG", "LANGUAGE", "LC_", "PATH", "TZ", "FONTCONFIG_", "XDG_DATA_DIRS")
+    return {name: value for name, value in os.environ.items() if name.startswith(wanted)}
 
 
 async def _first_of(one: trio.Event, other: trio.Event) -> None:
@@ -204,9 +204,13 @@ async def _end(child: "subprocess.Popen[bytes]", process: BrowserProcess) -> Non
     process.kill()
     with trio.move_on_after(KILL_SECONDS):
         await trio.to_thread.run_sync(child.wait, abandon_on_cancel=True)
-        while group_members(process.pid):
-            process.kill()
-            await trio.sleep(0.01)
+        pause = 0.005
+        while _signal_group(process.pid, signal.SIGKILL):
+            _collect(process.pid)
+            await trio.sleep(pause)
+            pause *= 2
+            if pause > LOOK_CLOSER_SECONDS and not group_members(process.pid):
+                break  # zombies whose new parent does not collect them
     process.died.set()
     child.stderr.close()  # type: ignore[union-attr]
     if alive := group_members(process.pid):
@@ -214,17 +218,26 @@ async def _end(child: "subprocess.Popen[bytes]", process: BrowserProcess) -> Non
     await trio.to_thread.run_sync(lambda: shutil.rmtree(process.profile, ignore_errors=True))
 
 
-def _signal_group(group: int, number: signal.Signals) -> None:
+def _signal_group(group: int, number: signal.Signals) -> bool:
+    """False when there is nobody left in it, not even a zombie."""
     try:
         os.killpg(group, number)
-    except ProcessLookupError:
-        return
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _collect(group: int) -> None:
+    """Where the daemon is process 1, as in a container, the orphans of the group are its own to bury."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-group, os.WNOHANG)[0]:
+            pass
 
 
 def group_members(group: int) -> list[int]:
-    """The living processes of a group; zombies are dead."""
+    """The living processes of a group; zombies are dead. Reads all of /proc: 30 ms where 600 processes run."""
     members = []
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - a thousand names a second, and no Path needed
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - names are enough
         if entry.isdigit():
             try:
                 stat = Path(f"/proc/{entry}/stat").read_text()
@@ -236,8 +249,18 @@ def group_members(group: int) -> list[int]:
     return members
 
 
-def _is_renderer(pid: int) -> bool:
+def memory_mib(pid: int) -> float:
+    """Anonymous memory of a process: libraries that many of them share are not counted over and over."""
     try:
-        return b"--type=renderer" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
-        return False
+        return 0.0
+    found = re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""

@@ -5,86 +5,100 @@ neither see nor disturb the listener.
 """
 
 import json
-from collections.abc import Awaitable, Callable
+from typing import Any
 
-from reportd.adapters.chromium.cdp import Cdp, CdpError
+from reportd.adapters.chromium.cdp import Answer, Cdp
 from reportd.core.faults import FaultError, FaultKind
-from reportd.ports import RenderRequest
-
-ReadyWait = Callable[[], Awaitable[None]]
+from reportd.ports import Ready
 
 WORLD = "reportd"
 
-# Fonts count as part of the page: printing before they are there prints in another one.
-_FONTS = "document.fonts.ready.then(() => true)"
+_READY = """
+(async () => {
+  if (document.readyState !== "complete") {
+    await new Promise((done) => addEventListener("load", done, {once: true}));
+  }
+  %s
+  if (document.fonts.size) {
+    // Fonts are fetched when the layout asks for them; what is printed without them is printed in another one.
+    document.documentElement?.getBoundingClientRect();
+    await document.fonts.ready;
+  }
+})()
+"""
 
 _UNTIL = """
-new Promise((done) => {
+await new Promise((done) => {
+  let looking = false;
   const look = async () => {
-    let truthy = false;
-    try { truthy = Boolean(await (%s)); } catch { truthy = false; }
-    if (truthy) { observer.disconnect(); clearInterval(timer); done(true); }
+    if (looking) return;
+    looking = true;
+    try {
+      if (await (%s
+      )) { observer.disconnect(); clearInterval(timer); done(); }
+    } catch {} finally { looking = false; }
   };
   const observer = new MutationObserver(look);
   observer.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
   const timer = setInterval(look, 50);
   look();
-}).then(() => %s)
-"""
-
-_LISTEN = """
-globalThis.reportdReady = new Promise((done) => {
-  addEventListener(%s, () => done(true), {once: true, capture: true});
 });
 """
 
+_LISTEN = """
+globalThis.reportdReady = new Promise((done) => addEventListener(%s, () => done(), {once: true, capture: true}));
+"""
 
-async def watch_ready(page: Cdp, frame_id: str, request: RenderRequest) -> ReadyWait:
-    """Set up what has to be set up before the page is opened; the answer waits for the condition afterwards."""
-    ready = request.options.ready
+_WRITE = """
+document.open();
+%s
+document.write(%s);
+document.close();
+"""
+
+
+async def listen(page: Cdp, ready: Ready) -> str:
+    """Be there when the event comes in the document that is opened next. To be undone with ``stop_listening``."""
+    source = _LISTEN % json.dumps(ready.argument)
+    added = await page.call("Page.addScriptToEvaluateOnNewDocument", source=source, worldName=WORLD)
+    return str(added["identifier"])
+
+
+def stop_listening(page: Cdp, script: str) -> Answer:
+    """No document from the next one on gets the listener."""
+    return page.send("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+
+
+async def wait_for_event(page: Cdp, frame_id: str, ready: Ready, html: str | None) -> Answer:
+    """Until the document is loaded and the event has come, since ``listen`` or in ``html``, which is written here.
+
+    Chromium's own way to set a document's content takes away every listener, and has no moment to add one.
+    """
+    script = _READY % "await reportdReady;"
+    if html is not None:
+        script = _WRITE % (_LISTEN % json.dumps(ready.argument), json.dumps(html)) + script
+    world = await page.call("Page.createIsolatedWorld", frameId=frame_id, worldName=WORLD)
+    return page.send("Runtime.evaluate", expression=script, awaitPromise=True, contextId=world["executionContextId"])
+
+
+def wait_until(page: Cdp, ready: Ready) -> Answer:
+    """Ask the document that is there now. The answer comes when it is loaded and ready; see ``judge``."""
+    condition = ""
     if ready.kind == "selector":
-        condition = f"document.querySelector({json.dumps(ready.argument)})"
-        return _evaluation(page, _UNTIL % (condition, _FONTS))
-    if ready.kind == "expression":
-        return _evaluation(page, _UNTIL % (ready.argument, _FONTS))
-    if ready.kind == "event":
-        return await _event(page, frame_id, _LISTEN % json.dumps(ready.argument), fresh=request.url is not None)
-    return _evaluation(page, _FONTS)
+        condition = _UNTIL % f"document.querySelector({json.dumps(ready.argument)})"
+    elif ready.kind == "expression":
+        condition = _UNTIL % ready.argument
+    return page.send("Runtime.evaluate", expression=_READY % condition, awaitPromise=True)
 
 
-def _evaluation(page: Cdp, expression: str) -> ReadyWait:
-    async def wait() -> None:
-        await _evaluate(page, expression)
-
-    return wait
-
-
-async def _event(page: Cdp, frame_id: str, listen: str, *, fresh: bool) -> ReadyWait:
-    """``fresh``: a new document is going to be opened, so the listener must be there when it begins."""
-    script_id = None
-    if fresh:
-        added = await page.call("Page.addScriptToEvaluateOnNewDocument", source=listen, worldName=WORLD)
-        script_id = added["identifier"]
-    else:
-        world = await page.call("Page.createIsolatedWorld", frameId=frame_id, worldName=WORLD)
-        await page.call("Runtime.evaluate", expression=listen, contextId=world["executionContextId"])
-
-    async def wait() -> None:
-        if script_id is not None:
-            await page.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script_id)
-        world = await page.call("Page.createIsolatedWorld", frameId=frame_id, worldName=WORLD)
-        await _evaluate(page, f"reportdReady.then(() => {_FONTS})", world["executionContextId"])
-
-    return wait
-
-
-async def _evaluate(page: Cdp, expression: str, context_id: int | None = None) -> None:
-    where = {} if context_id is None else {"contextId": context_id}
-    try:
-        answer = await page.call("Runtime.evaluate", expression=expression, awaitPromise=True, **where)
-    except CdpError as error:
-        # The document went away under the promise; if the page led elsewhere, that fault is already known.
-        raise FaultError(FaultKind.NAVIGATED_AWAY, f"the page changed while it got ready: {error}") from error
+def judge(answer: dict[str, Any]) -> None:
+    """Raises FaultError when the condition itself went wrong."""
     if details := answer.get("exceptionDetails"):
-        text = details.get("exception", {}).get("description") or details.get("text", "")
-        raise FaultError(FaultKind.SCRIPT_ERROR, f"the wait condition failed: {text[:300]}")
+        raise FaultError(FaultKind.SCRIPT_ERROR, f"the wait condition failed: {exception_text(details)}")
+
+
+def exception_text(details: dict[str, Any]) -> str:
+    """One line about what a script has thrown, which can be anything (CDP ``Runtime.ExceptionDetails``)."""
+    thrown = details.get("exception", {})
+    text = str(thrown.get("description") or thrown.get("value") or details.get("text")).strip()
+    return text.splitlines()[0][:300] if text else "no text"

@@ -1,0 +1,85 @@
+"""Starts browsers. ``open_launcher`` is all that others may use of this package."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from reportd.adapters.chromium.browser import FLAGS, ChromiumBrowser, find_executable
+from reportd.adapters.chromium.cdp import ClosedError, connect, open_bridge
+from reportd.adapters.chromium.process import BrowserProcess, open_process, open_run_folder
+from reportd.adapters.egress import OwnPorts
+from reportd.background import open_background
+from reportd.ports import Browser, BrowserError, Launcher
+
+
+@dataclass(frozen=True, slots=True)
+class ChromiumSettings:
+    """``executable``: empty to look for one. ``heap_mib``: V8's limit a page; ``renderer_limit_mib``: all of it."""
+
+    executable: str = ""
+    start_seconds: float = 20.0
+    renderer_limit_mib: float = 2048.0
+    heap_mib: int = 1024
+
+
+@asynccontextmanager
+async def open_launcher(
+    settings: ChromiumSettings, data_dir: Path, forbidden: Callable[[str, int], bool]
+) -> AsyncIterator[Launcher]:
+    """Browsers for as long as the block lasts. ``forbidden``: addresses of the daemon that no page may reach."""
+    spool = data_dir / "spool"
+    spool.mkdir(parents=True, exist_ok=True)
+    for left_over in spool.glob("pdf-*.part"):
+        left_over.unlink()
+    async with open_bridge() as loop, open_run_folder(data_dir / "browsers") as run_folder:
+        yield _Launcher(settings, run_folder, spool, loop, forbidden)
+
+
+class _Launcher:
+    def __init__(
+        self,
+        settings: ChromiumSettings,
+        run_folder: Path,
+        spool: Path,
+        loop: asyncio.AbstractEventLoop,
+        forbidden: Callable[[str, int], bool],
+    ) -> None:
+        self._settings = settings
+        self._run_folder = run_folder
+        self._spool = spool
+        self._loop = loop
+        self._ports = OwnPorts(forbidden)
+
+    def launch(self) -> AbstractAsyncContextManager[Browser]:
+        return self._launch()
+
+    @asynccontextmanager
+    async def _launch(self) -> AsyncIterator[Browser]:
+        settings = self._settings
+        flags = [*FLAGS, f"--js-flags=--max-old-space-size={settings.heap_mib}"]
+        if os.geteuid() == 0:
+            # Chromium refuses to start its sandbox as root. Any other user gets the sandbox.
+            flags.append("--no-sandbox")
+        command = [find_executable(settings.executable), *flags]
+        async with open_process(command, self._run_folder, settings.start_seconds) as process:
+            with self._ports.using(urlsplit(process.url).port or 0):
+                async with self._connected(process) as browser:
+                    yield browser
+
+    @asynccontextmanager
+    async def _connected(self, process: BrowserProcess) -> "AsyncIterator[ChromiumBrowser]":
+        try:
+            cdp = await connect(process.url, self._loop)
+        except ClosedError as error:
+            raise BrowserError(f"the browser's DevTools can't be reached: {error}") from error
+        browser = ChromiumBrowser(process, cdp, self._loop, self._spool, self._ports)
+        try:
+            async with open_background() as nursery:
+                nursery.start_soon(browser.watch, self._settings.renderer_limit_mib)
+                yield browser
+        finally:
+            await cdp.close()

@@ -1,0 +1,95 @@
+"""A real Chromium for tests: one browser that all tests of a module share, as starting one takes most of a second.
+
+pytest-trio runs each test under a loop of its own, which a browser can't outlive. So the browser lives on a
+thread, and ``on_stage`` turns an async test into one that runs there.
+"""
+
+import functools
+import unicodedata
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import trio
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from pypdf import PdfReader
+
+from reportd.adapters.chromium import ChromiumSettings, open_launcher
+from reportd.core.faults import Fault, FaultError
+from reportd.core.network import NetworkRule
+from reportd.ports import Browser, Launcher, Page, Pdf, RenderOptions, RenderRequest
+
+TEST_SECONDS = 30.0
+"""For a whole test: what hangs has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """``data_dir`` is the launcher's; ``own_ports`` are those that its daemon listens on."""
+
+    portal: BlockingPortal
+    launcher: Launcher
+    browser: Browser
+    data_dir: Path
+    own_ports: set[int]
+
+    def page(self) -> AbstractAsyncContextManager[Page]:
+        return self.browser.page()
+
+
+@contextmanager
+def open_stage(data_dir: Path, settings: ChromiumSettings | None = None) -> Iterator[Stage]:
+    own_ports: set[int] = set()
+    opened = open_launcher(settings or ChromiumSettings(), data_dir, lambda _address, port: port in own_ports)
+    with (
+        start_blocking_portal("trio") as portal,
+        portal.wrap_async_context_manager(opened) as launcher,
+        portal.wrap_async_context_manager(launcher.launch()) as browser,
+    ):
+        yield Stage(portal, launcher, browser, data_dir, own_ports)
+
+
+def on_stage(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """The test, run where its fixture ``stage`` lives."""
+
+    @functools.wraps(test)
+    def run(**fixtures: Any) -> None:
+        async def limited() -> None:
+            with trio.fail_after(TEST_SECONDS):
+                await test(**fixtures)
+
+        fixtures["stage"].portal.call(limited)
+
+    return run
+
+
+def request(*, url: str = "", html: str | None = None, hosts: tuple[str, ...] = (), **options: Any) -> RenderRequest:
+    """``options`` are those of RenderOptions."""
+    return RenderRequest(
+        task_id="0190b6e0-0000-7000-8000-000000000000",
+        report_type="test",
+        rule=NetworkRule.of(hosts, url),
+        options=RenderOptions(**options),
+        timeout_seconds=TEST_SECONDS,
+        html=html,
+        url=url or None,
+    )
+
+
+async def fault_of(page: Page, wanted: RenderRequest) -> Fault | None:
+    """What the page fails with; None if it is printed."""
+    try:
+        (await page.render(wanted)).discard()
+    except FaultError as error:
+        return error.fault
+    return None
+
+
+def text_of(pdf: Pdf) -> str:
+    """What is printed in it, a blank between any two words."""
+    assert pdf.data is not None
+    text = " ".join(page.extract_text() for page in PdfReader(BytesIO(pdf.data)).pages)
+    return " ".join(unicodedata.normalize("NFKC", text).split())

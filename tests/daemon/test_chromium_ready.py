@@ -1,0 +1,240 @@
+"""When a page is printed, and what the job's options change about it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import trio
+
+from reportd.core.faults import FaultKind
+from reportd.ports import Ready
+from tests.chromium import Stage, fault_of, on_stage, open_stage, request, text_of
+from tests.site import Content, Reply, after, open_site, redirect
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with open_stage(tmp_path_factory.mktemp("chromium")) as opened:
+        yield opened
+
+
+LATE = "<p id=out>early</p><script>%s</script>"
+SHOW = "out.textContent = 'late'"
+WAITS: list[tuple[str, Ready]] = [
+    (f"setTimeout(() => {{ {SHOW}; out.className = 'done' }}, 150)", Ready("selector", "#out.done")),
+    (
+        f"setTimeout(() => {{ {SHOW}; document.body.append(document.createElement('hr')) }}, 150)",
+        Ready("selector", "hr"),
+    ),
+    (f"{SHOW}; out.className = 'done'", Ready("selector", ".done")),
+    (f"setTimeout(() => {{ {SHOW}; window.finished = 1 }}, 150)", Ready("expression", "window.finished // or not")),
+    (f"setTimeout(() => {{ {SHOW}; window.finished = 1 }}, 150)", Ready("expression", "finished === 1")),
+    (f"window.work = new Promise(done => setTimeout(() => {{ {SHOW}; done(1) }}, 150))", Ready("expression", "work")),
+    (f"setTimeout(() => {{ {SHOW}; dispatchEvent(new Event('ready')) }}, 150)", Ready("event", "ready")),
+    (f"{SHOW}; dispatchEvent(new Event('ready'))", Ready("event", "ready")),
+    (f"{SHOW}; dispatchEvent(new CustomEvent('it\\'s \"ready\"'))", Ready("event", 'it\'s "ready"')),
+    (f"document.addEventListener('DOMContentLoaded', () => {{ {SHOW} }})", Ready("event", "DOMContentLoaded")),
+    (f"onload = () => {{ {SHOW} }}", Ready("load")),
+    (f"onload = () => {{ {SHOW} }}", Ready("event", "load")),
+    (f"fetch('data:,').then(() => {{ {SHOW} }})", Ready("networkidle")),
+]
+
+
+@pytest.mark.parametrize(("script", "ready"), WAITS)
+@on_stage
+async def test_the_page_is_printed_when_it_is_ready(stage: Stage, script: str, ready: Ready) -> None:
+    html = LATE % script
+    async with open_site({"/report": html}) as site, stage.page() as page:
+        for wanted in (request(html=html, ready=ready), request(url=site.url("/report"), ready=ready)):
+            assert text_of(await page.render(wanted)) == "late"
+            assert await page.scrub()
+
+
+NEVER = [
+    Ready("event", "never"),
+    Ready("selector", "#nothing"),
+    Ready("expression", "false"),
+    Ready("expression", "nothing.there"),
+    Ready("expression", "new Promise(() => 0)"),
+]
+
+
+@pytest.mark.parametrize("ready", NEVER)
+@on_stage
+async def test_a_condition_that_never_holds_waits_for_the_deadline(stage: Stage, ready: Ready) -> None:
+    async with stage.page() as page:
+        for wanted in (request(html="<p>x", ready=ready), request(html="<p>ready</p>")):
+            with trio.move_on_after(0.3) as deadline:
+                await page.render(wanted)
+            assert deadline.cancelled_caught == (wanted.options.ready is ready)
+            assert await page.scrub()
+
+
+@pytest.mark.parametrize("ready", [Ready("selector", "p[["), Ready("expression", "this is none")])
+@on_stage
+async def test_a_condition_that_makes_no_sense(stage: Stage, ready: Ready) -> None:
+    async with stage.page() as page:
+        with trio.move_on_after(0.5):
+            fault = await fault_of(page, request(html="<p>x", ready=ready))
+            assert fault is not None
+            assert fault.kind is FaultKind.SCRIPT_ERROR
+        assert await page.scrub()
+
+
+@on_stage
+async def test_load_waits_for_images_scripts_and_iframes(stage: Stage) -> None:
+    pages: dict[str, Content] = {
+        "/report": "<p>first <script src=/slow.js></script><iframe src=/slow></iframe>",
+        "/slow.js": after(0.3, Reply("document.write('second ')", content_type="text/javascript")),
+        "/slow": after(0.3, Reply("<script>parent.document.body.append('third')</script>")),
+    }
+    async with open_site(pages) as site, stage.page() as page:
+        assert text_of(await page.render(request(url=site.url("/report")))) == "first second third"
+        again = request(html=str(pages["/report"]).replace("/slow", site.url("/slow")), hosts=("127.0.0.1",))
+        assert await page.scrub()
+        assert "first second" in text_of(await page.render(again))
+
+
+FONT_TEXT = "<style>@font-face { font-family: late; src: url(%s) } p { font-family: late }</style><p>text</p>"
+
+
+@on_stage
+async def test_fonts_are_waited_for(stage: Stage) -> None:
+    pages: dict[str, Content] = {"/font": after(0.4, Reply("", status=404))}
+    async with open_site(pages) as site, stage.page() as page:
+        begun = trio.current_time()
+        await page.render(request(html=FONT_TEXT % site.url("/font"), hosts=("127.0.0.1",)))
+        assert trio.current_time() - begun > 0.35
+        assert len(site.asked("/font")) == 1
+
+
+@on_stage
+async def test_network_idle_waits_for_what_is_fetched_after_the_load(stage: Stage) -> None:
+    script = """
+      onload = () => fetch('%s/a').then(() => fetch('%s/b')).then(r => r.text()).then(text => out.textContent = text)
+    """
+    slow = after(0.25, Reply("late", content_type="text/plain", headers={"Access-Control-Allow-Origin": "*"}))
+    async with open_site({"/a": slow, "/b": slow}) as site, stage.page() as page:
+        html = LATE % (script % (site.url(""), site.url("")))
+        await trio.sleep(0.7)  # the empty page has been idle for as long as it takes
+        wanted = request(html=html, hosts=("127.0.0.1",), ready=Ready("networkidle"))
+        assert text_of(await page.render(wanted)) == "late"
+        assert await page.scrub()
+        site.pages["/report"] = html
+        wanted = request(url=site.url("/report"), ready=Ready("networkidle"))
+        assert text_of(await page.render(wanted)) == "late"
+
+
+@on_stage
+async def test_the_delay_comes_after_readiness(stage: Stage) -> None:
+    html = LATE % f"onload = () => setTimeout(() => {{ {SHOW} }}, 200)"
+    async with stage.page() as page:
+        assert text_of(await page.render(request(html=html))) == "early"
+        assert await page.scrub()
+        assert text_of(await page.render(request(html=html, delay_seconds=0.4))) == "late"
+
+
+# --- headers, cookies, media --------------------------------------------------------------------------------
+
+
+@on_stage
+async def test_headers_and_cookies_go_to_allowed_hosts_only(stage: Stage) -> None:
+    secret: dict[str, Any] = {"headers": {"X-Key": "secret"}, "cookies": {"session": "secret", "b": "2"}}
+    async with (
+        open_site(host="127.0.0.2") as third,
+        open_site(host="127.0.0.3") as partner,
+        open_site() as site,
+        stage.page() as page,
+    ):
+        site.pages["/report"] = "".join(
+            f"<img src={where.url('/image')}><iframe src={where.url('/frame')}></iframe>"
+            for where in (site, partner, third)
+        )
+        site.pages["/moved"] = redirect("/report")
+        wanted = request(url=site.url("/moved"), hosts=("127.0.0.3",), **secret)
+        assert await fault_of(page, wanted) is None
+        assert third.connections == 0
+        assert {asked.headers.get("x-key") for asked in (*site.requests, *partner.requests)} == {"secret"}
+        assert all("session=secret" in asked.headers["cookie"] for asked in site.requests)
+        assert all("cookie" not in asked.headers for asked in partner.requests)
+        assert partner.asked("/frame")
+
+        assert await page.scrub()
+        site.requests.clear()
+        assert await fault_of(page, request(url=site.url("/report"))) is None
+        assert all("x-key" not in asked.headers and "cookie" not in asked.headers for asked in site.requests)
+
+
+@on_stage
+async def test_a_redirect_takes_no_headers_to_a_host_that_is_not_allowed(stage: Stage) -> None:
+    async with open_site() as third, open_site({"/report": redirect(third.url("/"))}) as site, stage.page() as page:
+        wanted = request(url=site.url("/report"), headers={"Authorization": "Bearer secret"}, cookies={"a": "b"})
+        fault = await fault_of(page, wanted)
+        assert fault is not None
+        assert fault.kind is FaultKind.HOST_NOT_ALLOWED
+        assert third.connections == 0
+
+
+@on_stage
+async def test_templates_send_headers_as_well(stage: Stage) -> None:
+    async with open_site() as site, stage.page() as page:
+        html = f"<img src={site.url('/image')}>"
+        wanted = request(html=html, hosts=("127.0.0.1",), headers={"X-Key": "secret"})
+        assert await fault_of(page, wanted) is None
+        assert [asked.headers.get("x-key") for asked in site.requests] == ["secret"]
+
+
+MEDIA = (
+    "<style>@media print { i { display: none } } @media screen { b { display: none } }</style><b>print</b><i>screen</i>"
+)
+
+
+@on_stage
+async def test_media_type(stage: Stage) -> None:
+    async with stage.page() as page:
+        for media in ("print", "screen", "print"):
+            assert text_of(await page.render(request(html=MEDIA, media=media))) == media
+            assert await page.scrub()
+
+
+# --- printing -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"pageRanges": "7-9"},
+        {"pageRanges": "x"},
+        {"paperWidth": -1},
+        {"marginLeft": 99},
+        {"scale": 99},
+        {"landscape": "yes"},
+    ],
+)
+@on_stage
+async def test_parameters_that_chromium_rejects(stage: Stage, parameters: dict[str, Any]) -> None:
+    async with stage.page() as page:
+        fault = await fault_of(page, request(html="<p>x", print_parameters=parameters))
+        assert fault is not None
+        assert fault.kind is FaultKind.PRINT_REJECTED
+        assert "Page.printToPDF" in fault.detail
+        assert await page.scrub()
+        assert text_of(await page.render(request(html="<p>good"))) == "good"
+
+
+@on_stage
+async def test_header_and_footer_are_printed(stage: Stage) -> None:
+    parameters = {
+        "displayHeaderFooter": True,
+        "headerTemplate": "<b style='font-size: 9px' class=title></b>",
+        "footerTemplate": "<i style='font-size: 9px'>page <span class=pageNumber></span></i>",
+        "marginTop": 1,
+        "marginBottom": 1,
+    }
+    async with stage.page() as page:
+        wanted = request(html="<title>The title</title><p>body", print_parameters=parameters)
+        text = text_of(await page.render(wanted))
+        assert "The title" in text
+        assert "page 1" in text
