@@ -77,7 +77,8 @@ async def run(
                 policy=engines.retry_policy(config),
                 node=node,
             )
-            poller = Poller(queue, worker.handle, pool.slots + config.queue.prefetch)
+            capacity = pool.slots + config.queue.prefetch
+            poller = Poller(queue, worker.handle, capacity, engines.least_places(config))
             janitor = Janitor(
                 jobs=jobs,
                 queue=queue,
@@ -97,7 +98,9 @@ async def run(
                 held=held,
                 max_backlog=config.queue.max_backlog,
             )
-            status = Status(jobs=jobs, queue=queue, pool=pool, held=held, stop=stop, node=node)
+            status = Status(
+                jobs=jobs, queue=queue, pool=pool, poller=poller, worker=worker, held=held, stop=stop, node=node
+            )
             face = Face(
                 service=service,
                 schemas=types.schemas(),

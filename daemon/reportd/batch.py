@@ -17,13 +17,20 @@ Result = TypeVar("Result")
 
 
 class Batcher(Generic[Item, Result]):
-    """Collects items and flushes them one batch at a time. Made by ``open_batcher``."""
+    """Collects items and flushes them one batch at a time. Made by ``open_batcher``.
+
+    ``linger_seconds``: how long the first item of a batch waits for others, where a flush costs money.
+    """
 
     def __init__(
-        self, flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]], max_size: int
+        self,
+        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
+        max_size: int,
+        linger_seconds: float = 0.0,
     ) -> None:
         self._flush = flush
         self._max_size = max_size
+        self._linger_seconds = linger_seconds
         self._waiting: list[_Entry[Item, Result]] = []
         self._arrived = trio.Event()
         self._closed = False
@@ -49,6 +56,8 @@ class Batcher(Generic[Item, Result]):
         try:
             while True:
                 await self._arrived.wait()
+                if self._linger_seconds:
+                    await trio.sleep(self._linger_seconds)
                 batch, self._waiting = self._waiting[: self._max_size], self._waiting[self._max_size :]
                 if not self._waiting:
                     self._arrived = trio.Event()

@@ -14,8 +14,12 @@ from reportd.adapters.sql.queue import EmbeddedQueue
 from reportd.adapters.sqs import SqsQueue, open_sqs_queue
 from reportd.config import Config
 from reportd.core.retry import RetryPolicy
+from reportd.poller import MAX_BATCH
 from reportd.pool import PoolSettings
 from reportd.ports import Artifacts, Queue
+
+SQS_LINGER_SECONDS = 0.5
+"""How long a delete waits for others to share its request. It keeps its place meanwhile, so only where those abound."""
 
 SQS_DEPTH_SECONDS = 5.0
 """How old SQS's figures may be: each look is a request, and the figures are approximate all the same."""
@@ -48,6 +52,7 @@ async def open_queues(config: Config, database: Database) -> AsyncIterator[tuple
                     endpoint_url=options.endpoint_url,
                     group_by=options.group_by,
                     depth_seconds=SQS_DEPTH_SECONDS,
+                    linger_seconds=SQS_LINGER_SECONDS if options.prefetch >= MAX_BATCH else 0.0,
                 )
             )
 
@@ -123,6 +128,11 @@ def pool_settings(config: Config) -> PoolSettings:
 def retry_policy(config: Config) -> RetryPolicy:
     queue = config.queue
     return RetryPolicy(queue.max_attempts, queue.backoff_seconds, queue.max_backoff_seconds)
+
+
+def least_places(config: Config) -> int:
+    """How many places must be free before messages are asked for: a request to SQS costs the same for ten."""
+    return 1 if config.queue.url == "embedded:" else max(1, min(MAX_BATCH, config.queue.prefetch))
 
 
 def depth_seconds(config: Config) -> float:

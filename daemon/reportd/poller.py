@@ -20,11 +20,18 @@ TROUBLE_SECONDS = 1.0
 
 
 class Poller:
-    """``capacity``: slots plus prefetch. A place is taken before a message is asked for (I8)."""
+    """``capacity``: slots plus prefetch. A place is taken before a message is asked for (I8), ``least`` at once.
 
-    def __init__(self, queue: Queue, handle: Callable[[Received], Awaitable[None]], capacity: int) -> None:
+    ``trouble`` is why the last receive failed, empty when it did not.
+    """
+
+    def __init__(
+        self, queue: Queue, handle: Callable[[Received], Awaitable[None]], capacity: int, least: int = 1
+    ) -> None:
+        self.trouble = ""
         self._queue = queue
         self._handle = handle
+        self._least = min(least, capacity)
         self._places = trio.Semaphore(capacity)
         self._taking = trio.CancelScope()
 
@@ -52,8 +59,15 @@ class Poller:
                     nursery.start_soon(self._handled, message)
 
     async def _take_places(self) -> int:
-        await self._places.acquire()
-        taken = 1
+        taken = 0
+        try:
+            while taken < self._least:
+                await self._places.acquire()
+                taken += 1
+        except trio.Cancelled:
+            for _ in range(taken):
+                self._places.release()
+            raise
         while taken < MAX_BATCH:
             try:
                 self._places.acquire_nowait()
@@ -64,11 +78,14 @@ class Poller:
 
     async def _receive(self, limit: int) -> list[Received]:
         try:
-            return await self._queue.receive(limit, WAIT_SECONDS)
+            messages = await self._queue.receive(limit, WAIT_SECONDS)
         except UnavailableError as error:
-            log.warning("queue.unavailable", error=str(error))
+            self.trouble = str(error)
+            log.warning("queue.unavailable", error=self.trouble)
             await trio.sleep(TROUBLE_SECONDS)
             return []
+        self.trouble = ""
+        return messages
 
     async def _handled(self, message: Received) -> None:
         try:

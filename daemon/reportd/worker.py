@@ -35,6 +35,7 @@ from reportd.ports import (
     Settlement,
     Slot,
     Started,
+    UnavailableError,
 )
 from reportd.service import FieldProblem
 
@@ -59,7 +60,7 @@ class Types(Protocol):
 
 
 class Worker:
-    """Handles messages, any number at a time."""
+    """Handles messages, any number at a time. ``store_trouble``: why the last PDF could not be stored, else empty."""
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class Worker:
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
+        self.store_trouble = ""
         self._jobs = jobs
         self._queue = queue
         self._dead = dead
@@ -214,9 +216,17 @@ class Worker:
 
     async def _store(self, job: Job, pdf: Pdf) -> None:
         with trio.move_on_after(STORE_PATIENCE_SECONDS):
-            await patiently(lambda: self._artifacts.put(job, pdf))
+            await patiently(lambda: self._put(job, pdf))
             return
         raise FaultError(FaultKind.STORE_UNAVAILABLE, f"no PDF could be stored for {STORE_PATIENCE_SECONDS:g} s")
+
+    async def _put(self, job: Job, pdf: Pdf) -> None:
+        try:
+            await self._artifacts.put(job, pdf)
+        except UnavailableError as error:
+            self.store_trouble = str(error)
+            raise
+        self.store_trouble = ""
 
     # --- what does not succeed ------------------------------------------------------------------------------
 

@@ -136,6 +136,29 @@ async def test_the_delay_comes_after_readiness(stage: Stage) -> None:
         assert text_of(await page.render(request(html=html, delay_seconds=0.4))) == "late"
 
 
+LIVELY = """
+<body><canvas id=canvas></canvas><div id=box style="width: 10px; transition: width 50ms"></div><script>
+const seen = new Set();
+const see = (what) => { seen.add(what); if (seen.size === 5) { out.textContent = 'all'; window.finished = true; } };
+requestAnimationFrame(() => requestAnimationFrame(() => see('frame')));
+new ResizeObserver(() => see('resize')).observe(box);
+new IntersectionObserver(() => see('intersection')).observe(box);
+box.ontransitionend = () => see('transition');
+setTimeout(() => { box.style.width = '50px'; }, 20);
+canvas.getContext('2d').fillRect(0, 0, 9, 9);
+canvas.toBlob(() => see('blob'));
+</script><p id=out>
+"""
+
+
+@on_stage
+async def test_pages_live_as_on_a_screen(stage: Stage) -> None:
+    """Charts are drawn in animation frames, and size themselves by observers: some flags of Chromium end all that."""
+    async with stage.page() as page:
+        wanted = request(html=LIVELY, ready=Ready("expression", "window.finished"))
+        assert text_of(await page.render(wanted)) == "all"
+
+
 # --- headers, cookies, media --------------------------------------------------------------------------------
 
 

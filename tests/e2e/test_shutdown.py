@@ -65,7 +65,7 @@ async def test_sigterm_lets_running_jobs_finish_and_gives_the_rest_back(tmp_path
             task_ids = [await submit(client, "slow", {}) for _ in range(5)]
         await until_asked(page, 2)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_let_go_later, page)
+            nursery.start_soon(_let_go_once_it_drains, page, daemon)
             assert await daemon.stop() == 0
         assert daemon.processes() == []
         assert len(daemon.events("job.succeeded")) == 2
@@ -76,8 +76,9 @@ async def test_sigterm_lets_running_jobs_finish_and_gives_the_rest_back(tmp_path
         assert [(report["state"], report["attempts"]) for report in reports] == [("succeeded", 1)] * 5
 
 
-async def _let_go_later(page: SlowPage) -> None:
-    await trio.sleep(0.5)
+async def _let_go_once_it_drains(page: SlowPage, daemon: Daemon) -> None:
+    while not daemon.events("daemon.stopping"):
+        await trio.sleep(0.02)
     page.go.set()
 
 
