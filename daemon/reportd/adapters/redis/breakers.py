@@ -1,0 +1,62 @@
+"""The breakers of all nodes that share one Redis. Times are the server's, so the nodes' clocks don't matter.
+
+A key a report type: its version, a space, and the breaker as JSON. Redis need not persist anything: what it has
+lost, the nodes put back.
+"""
+
+import re
+from collections.abc import Collection
+from dataclasses import replace
+
+from reportd.adapters.redis.connection import Redis
+from reportd.core.breaker import Breaker
+from reportd.core.breaker_json import from_json, to_json
+from reportd.ports import Kept
+
+KEEP_SECONDS = 86400
+"""What no node writes or puts back is forgotten after its wait and this."""
+
+_LOAD = """
+return {redis.call('TIME'), #KEYS > 0 and redis.call('MGET', unpack(KEYS)) or {}}
+"""
+
+_REPLACE = """
+local version = string.match(redis.call('GET', KEYS[1]) or '', '^%d+') or '0'
+if version ~= ARGV[1] then
+    return 0
+end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+
+
+class RedisBreakers:
+    """Fleets that share a Redis, but not their breakers, have different namespaces."""
+
+    def __init__(self, redis: Redis, namespace: str = "reportd") -> None:
+        self._redis = redis
+        self._namespace = namespace
+
+    async def load(self, report_types: Collection[str]) -> Kept:
+        (seconds, microseconds), texts = await self._redis.run(_LOAD, [self._key(name) for name in report_types])
+        at = int(seconds) + int(microseconds) / 1e6
+        found = zip(report_types, texts, strict=True)
+        return Kept(at, {name: _read(name, text) for name, text in found if text is not None})
+
+    async def replace(self, version: int, breaker: Breaker) -> bool:
+        keep_seconds = KEEP_SECONDS + max(0, int(max(breaker.until, breaker.lease_until) - breaker.since))
+        text = f"{breaker.version} {to_json(breaker)}"
+        return bool(await self._redis.run(_REPLACE, [self._key(breaker.report_type)], version, text, keep_seconds))
+
+    def _key(self, report_type: str) -> str:
+        return f"{self._namespace}:breaker:{report_type}"
+
+
+def _read(report_type: str, text: str) -> Breaker:
+    """What can't be read, from a newer daemon perhaps, is a closed breaker that the next news replaces."""
+    version = re.match("[0-9]*", text)[0]  # type: ignore[index]  # it always matches
+    try:
+        breaker = from_json(text.removeprefix(version))
+    except ValueError:
+        breaker = Breaker(report_type)
+    return replace(breaker, report_type=report_type, version=int(version or 0))

@@ -1,0 +1,259 @@
+"""The circuit breakers as the worker, the poller and the operator see them.
+
+``core.breaker`` decides; this asks the store, remembers what it said, and goes on alone while the store is away. A
+job of a type without trouble costs no call to the store: ``run`` keeps fresh what is remembered.
+"""
+
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TypeVar, cast
+
+import structlog
+import trio
+
+from reportd.core.breaker import (
+    Ask,
+    Breaker,
+    Command,
+    Decision,
+    Failure,
+    Go,
+    News,
+    Policy,
+    Release,
+    State,
+    Success,
+    Transition,
+    Wait,
+    decide,
+)
+from reportd.core.faults import FaultError
+from reportd.ports import BreakerStore, Kept, UnavailableError
+
+REFRESH_SECONDS = 0.5
+"""How old what is remembered may be, so that every node sees a change within a second."""
+
+LEASE_MARGIN_SECONDS = 10.0
+"""A probe's lease is longer than the deadline of its render, by what the steps around it take."""
+
+STORE_SECONDS = 3.0
+"""How long the store may hold up a job, even one that is cancelled."""
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+class PutOffError(Exception):
+    """The report type rests; the message may come again after ``seconds``. It has used no attempt (I3)."""
+
+    def __init__(self, seconds: float, why: str) -> None:
+        super().__init__(why)
+        self.seconds = seconds
+
+
+class Admission:
+    """Leave to render one job."""
+
+    def __init__(self, *, probe: bool) -> None:
+        self.probe = probe
+        self.rendered_in: float | None = None
+
+    def succeeded(self, seconds: float) -> None:
+        """It was rendered within so many seconds. To be said last."""
+        self.rendered_in = seconds
+
+
+class Breakers:
+    """One a node. ``trouble`` says why the store is away, for people; it is empty while all is well.
+
+    Of the messages that were put off, ``returns_per_second`` come again for each type, so that they don't all come
+    at once. ``listener`` hears of every transition that this node made.
+    """
+
+    def __init__(
+        self,
+        store: BreakerStore,
+        policy: Policy,
+        *,
+        node: str,
+        report_types: Iterable[str] = (),
+        returns_per_second: float = 20.0,
+        listener: Callable[[Transition], None] = lambda _: None,
+        chance: Callable[[], float] = random.random,
+        token: Callable[[], str] = lambda: secrets.token_hex(8),
+    ) -> None:
+        self.trouble = ""
+        self._store = store
+        self._policy = policy
+        self._node = node
+        self._views = {name: _View(Breaker(name)) for name in report_types}
+        self._return_gap = 1 / returns_per_second
+        self._listener = listener
+        self._chance = chance
+        self._token = token
+        self._ahead = time.time() - trio.current_time()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep fresh what is remembered. Started when the store has been asked once, whether it answered or not."""
+        await self._refresh()
+        task_status.started()
+        while True:
+            await trio.sleep(REFRESH_SECONDS)
+            await self._refresh()
+
+    @asynccontextmanager
+    async def admit(self, report_type: str, timeout_seconds: float) -> AsyncIterator[Admission]:
+        """Around one render, which takes ``timeout_seconds`` at most.
+
+        What leaves the block decides: ``succeeded`` was said, or a FaultError that trips; anything else, such as
+        cancellation, says nothing about the type. Raises PutOffError, before the block if the type rests; after it
+        if a probe has outlived its lease, by which it was cancelled.
+        """
+        view = self._view(report_type)
+        lease_seconds = timeout_seconds + LEASE_MARGIN_SECONDS
+        # Taken before the store takes its own time, so never later than the end that the store knows.
+        lease_end = trio.current_time() + lease_seconds
+        answer = cast("Go | Wait", (await self._tell(view, Ask(self._node, lease_seconds))).answer)
+        if isinstance(answer, Wait):
+            raise self._put_off(view, answer)
+        admission = Admission(probe=answer.probe)
+        news: News = Release(answer.epoch)
+        try:
+            with trio.CancelScope(deadline=lease_end if answer.probe else float("inf")) as lease:
+                yield admission
+            if admission.rendered_in is not None:
+                news = Success(self._node, answer.epoch, admission.rendered_in)
+        except FaultError as error:
+            if error.fault.nature.trips:
+                news = Failure(self._node, answer.epoch, f"{error.fault.kind}: {error.fault.detail}")
+            raise
+        finally:
+            await self._tell(view, news)
+        if lease.cancelled_caught:
+            raise PutOffError(0.0, "the probe has outlived its lease")
+
+    def resting(self) -> frozenset[str]:
+        """The types of which a message would be put off."""
+        now = self._now()
+        return frozenset(name for name, view in self._views.items() if view.breaker.rests(now))
+
+    def suspect(self, report_type: str) -> bool:
+        """Whether the last thing heard of it is a failure: then one at a time is enough."""
+        breaker = self._view(report_type).breaker
+        return breaker.failures > 0 or breaker.state is State.HALF_OPEN
+
+    def snapshot(self) -> list[Breaker]:
+        """What is remembered, by name."""
+        return [view.breaker for _, view in sorted(self._views.items())]
+
+    async def command(self, report_type: str, command: Command) -> Breaker:
+        """Do what an operator says. Raises UnavailableError: what one node did alone would not last."""
+        view = self._view(report_type)
+        async with view.lock:
+            return (await self._shared(view, command)).breaker
+
+    # --- telling --------------------------------------------------------------------------------------------
+
+    async def _tell(self, view: "_View", news: News) -> Decision:
+        """Shielded, because a lease must not be granted to somebody who is gone, nor kept by him."""
+        decision = self._decide(view.breaker, news, self._now())
+        if decision.breaker is view.breaker:
+            return decision
+        with trio.CancelScope(shield=True):
+            async with view.lock:
+                # Others may have told something while this waited.
+                decision = self._decide(view.breaker, news, self._now())
+                if decision.breaker is not view.breaker:
+                    shared = None if self.trouble else await self._reach(lambda: self._shared(view, news))
+                    decision = shared or self._taken(view, self._decide(view.breaker, news, self._now()))
+        return decision
+
+    async def _shared(self, view: "_View", news: News) -> Decision:
+        """Load, decide, replace, until nobody was quicker."""
+        while True:
+            name = view.breaker.report_type
+            kept = await self._store.load([name])
+            # What the store has lost is put back with the news.
+            breaker = kept.breakers.get(name) or replace(view.breaker, version=0)
+            decision = self._decide(breaker, news, kept.at)
+            if decision.breaker is breaker or await self._store.replace(breaker.version, decision.breaker):
+                return self._taken(view, decision)
+
+    def _decide(self, breaker: Breaker, news: News, now: float) -> Decision:
+        return decide(breaker, news, now, self._policy, chance=self._chance(), token=self._token())
+
+    def _taken(self, view: "_View", decision: Decision) -> Decision:
+        view.breaker = decision.breaker
+        if decision.transition:
+            self._listener(decision.transition)
+        return decision
+
+    def _put_off(self, view: "_View", wait: Wait) -> PutOffError:
+        at = max(wait.until, view.last_return + self._return_gap)
+        view.last_return = min(at, wait.until + self._policy.max_recovery_seconds)
+        return PutOffError(max(0.0, view.last_return - self._now()), wait.why)
+
+    # --- remembering ----------------------------------------------------------------------------------------
+
+    async def _refresh(self) -> None:
+        """What the store keeps takes the place of what is remembered, whatever this node did alone."""
+        before = {name: view.breaker for name, view in self._views.items()}
+        kept = await self._reach(lambda: self._load(before))
+        if kept is None:
+            return
+        if self.trouble:
+            log.info("breakers.shared_again")
+            self.trouble = ""
+        for name, breaker in kept.breakers.items():
+            # What has been told in the meantime is newer.
+            if self._views[name].breaker is before[name]:
+                self._views[name].breaker = breaker
+
+    async def _load(self, remembered: dict[str, Breaker]) -> Kept:
+        """What the store keeps. If it has forgotten something, as Redis does in a restart, it is told again."""
+        kept = await self._store.load(remembered)
+        self._ahead = kept.at - trio.current_time()
+        put_back = {}
+        for name, breaker in remembered.items():
+            if breaker.version and name not in kept.breakers:
+                again = replace(breaker, version=1)
+                if await self._store.replace(0, again):
+                    put_back[name] = again
+        return Kept(kept.at, {**kept.breakers, **put_back})
+
+    async def _reach(self, call: Callable[[], Awaitable[T]]) -> T | None:
+        """What the store answers; None, and ``trouble``, when it is away."""
+        try:
+            with trio.fail_after(STORE_SECONDS):
+                return await call()
+        except UnavailableError as error:
+            why = str(error)
+        except trio.TooSlowError:
+            why = f"the store of the breakers did not answer within {STORE_SECONDS:g} s"
+        if not self.trouble:
+            log.warning("breakers.alone", error=why)
+        self.trouble = f"{why}; until it is back, this node's breakers are its own"
+        return None
+
+    def _now(self) -> float:
+        """The store's time, as far as it is known."""
+        return trio.current_time() + self._ahead
+
+    def _view(self, report_type: str) -> "_View":
+        if report_type not in self._views:
+            self._views[report_type] = _View(Breaker(report_type))
+        return self._views[report_type]
+
+
+class _View:
+    """What a node knows of one breaker. ``last_return``: when the last message that was put off comes again."""
+
+    def __init__(self, breaker: Breaker) -> None:
+        self.breaker = breaker
+        self.lock = trio.Lock()
+        self.last_return = 0.0

@@ -1,0 +1,91 @@
+"""Nodes that share breakers, for tests, and a store with a bad line to it."""
+
+from collections.abc import Collection, Sequence
+from typing import NoReturn
+
+import trio
+
+from reportd.adapters.memory_breakers import MemoryBreakers
+from reportd.breakers import Breakers
+from reportd.core.breaker import Breaker, Policy, State, Transition
+from reportd.core.faults import FaultError, FaultKind
+from reportd.ports import BreakerStore, Kept, UnavailableError
+
+TIMEOUT_SECONDS = 60.0
+
+
+class Node(Breakers):
+    """``moves`` are the transitions it has told its listener."""
+
+    def __init__(self, store: BreakerStore, name: str = "n1", policy: Policy | None = None) -> None:
+        self.moves: list[Transition] = []
+        super().__init__(store, policy or Policy(), node=name, report_types=["sales"], listener=self.moves.append)
+
+    def sales(self) -> Breaker:
+        return self.snapshot()[0]
+
+
+async def start_nodes(stores: Sequence[BreakerStore], policy: Policy, nursery: trio.Nursery) -> list[Node]:
+    nodes = [Node(store, f"n{number}", policy) for number, store in enumerate(stores, 1)]
+    for node in nodes:
+        await nursery.start(node.run)
+    return nodes
+
+
+def fail(fault: FaultKind = FaultKind.TIMEOUT) -> NoReturn:
+    raise FaultError(fault, "as asked for")
+
+
+async def render(node: Breakers, fault: FaultKind | None = None, report_type: str = "sales") -> bool:
+    """A job that takes no time. Whether it was the probe."""
+    try:
+        async with node.admit(report_type, TIMEOUT_SECONDS) as admission:
+            if fault:
+                fail(fault)
+            admission.succeeded(1.0)
+    except FaultError:
+        pass
+    return admission.probe
+
+
+async def open_it(node: Breakers) -> None:
+    """Three failures."""
+    for _ in range(3):
+        await render(node, FaultKind.TIMEOUT)
+
+
+async def all_see(nodes: Sequence[Node], state: State, within_seconds: float = 1.0) -> None:
+    with trio.fail_after(within_seconds):
+        while any(node.sales().state is not state for node in nodes):
+            await trio.sleep(0.01)
+
+
+class BadLine:
+    """The memory's breakers, slow or out of reach. ``seen`` are the calls that arrived."""
+
+    def __init__(self) -> None:
+        self.inner = MemoryBreakers()
+        self.away = False
+        self.seconds = 0.0
+        self.answer_seconds = 0.0
+        self.seen: list[str] = []
+
+    async def load(self, report_types: Collection[str]) -> Kept:
+        await self._travel("load")
+        kept = await self.inner.load(report_types)
+        await trio.sleep(self.answer_seconds)
+        return kept
+
+    async def replace(self, version: int, breaker: Breaker) -> bool:
+        await self._travel("replace")
+        return await self.inner.replace(version, breaker)
+
+    async def _travel(self, call: str) -> None:
+        await trio.sleep(self.seconds)
+        if self.away:
+            raise UnavailableError("redis", "can't be reached")
+        self.seen.append(call)
+
+    async def kept(self) -> Breaker:
+        """Past the line."""
+        return (await self.inner.load(["sales"])).breakers["sales"]

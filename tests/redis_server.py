@@ -1,0 +1,80 @@
+"""A real Redis for tests, on a free loopback port, that keeps nothing on disk. It ends with its block."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+START_SECONDS = 10.0
+
+
+class RedisServer:
+    """Made by ``running_redis``. A password may be asked for from the next start on."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port: int = probe.getsockname()[1]
+        self._folder = folder
+        self._server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self, *options: str) -> None:
+        command = ["setpriv", "--pdeathsig=KILL", "redis-server", "--bind", "127.0.0.1", "--port", str(self.port)]
+        command += ["--save", "", "--appendonly", "no", "--dir", str(self._folder), "--loglevel", "warning", *options]
+        self._server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        until = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+            except ConnectionRefusedError:
+                assert self._server.poll() is None, "redis-server has ended"
+                assert time.monotonic() < until, "redis-server does not listen"
+                time.sleep(0.01)
+            else:
+                return
+
+    def stop(self) -> None:
+        """All that it kept is gone."""
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait()
+            self._server = None
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """It takes connections and answers nothing."""
+        assert self._server is not None
+        self._server.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._server.send_signal(signal.SIGCONT)
+
+    def ask(self, *words: str) -> str:
+        """What redis-cli prints."""
+        command = ["redis-cli", "-p", str(self.port), *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout.strip()
+
+
+@contextmanager
+def running_redis() -> Iterator[RedisServer]:
+    if not shutil.which("redis-server"):
+        pytest.skip("needs Redis: apt-get install redis-server")
+    with tempfile.TemporaryDirectory(prefix="reportd-redis-") as folder:
+        server = RedisServer(Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
