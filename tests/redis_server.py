@@ -9,20 +9,25 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 START_SECONDS = 10.0
 
 
 class RedisServer:
-    """Made by ``running_redis``. A password may be asked for from the next start on."""
+    """Made by ``running_redis``. It may be started again with further options, at the same address."""
 
     def __init__(self, folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port: int = probe.getsockname()[1]
-        self._folder = folder
+        self.folder = folder
         self._server: subprocess.Popen[bytes] | None = None
 
     @property
@@ -31,7 +36,7 @@ class RedisServer:
 
     def start(self, *options: str) -> None:
         command = ["setpriv", "--pdeathsig=KILL", "redis-server", "--bind", "127.0.0.1", "--port", str(self.port)]
-        command += ["--save", "", "--appendonly", "no", "--dir", str(self._folder), "--loglevel", "warning", *options]
+        command += ["--save", "", "--appendonly", "no", "--dir", str(self.folder), "--loglevel", "warning", *options]
         self._server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
         until = time.monotonic() + START_SECONDS
         while True:
@@ -78,3 +83,22 @@ def running_redis() -> Iterator[RedisServer]:
             yield server
         finally:
             server.stop()
+
+
+def make_certificate(folder: Path, host: str) -> tuple[str, str]:
+    """Two files: a certificate that vouches for itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    (folder / "certificate.pem").write_bytes(certificate.public_bytes(encoding))
+    (folder / "key.pem").write_bytes(key.private_bytes(encoding, form, serialization.NoEncryption()))
+    return str(folder / "certificate.pem"), str(folder / "key.pem")

@@ -1,7 +1,8 @@
 """The circuit breakers as the worker, the poller and the operator see them.
 
-``core.breaker`` decides; this asks the store, remembers what it said, and goes on alone while the store is away. A
-job of a type without trouble costs no call to the store: ``run`` keeps fresh what is remembered.
+``core.breaker`` decides; this asks the store and remembers what it said. A job of a type without trouble costs no call
+to the store: ``run`` keeps fresh what is remembered. While the store is away each node goes on alone with what it
+remembers, so there may be one probe a node; what the store keeps counts again as soon as it is back.
 """
 
 import random
@@ -10,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar, cast
 
 import structlog
@@ -170,8 +172,14 @@ class Breakers:
                 decision = self._decide(view.breaker, news, self._now())
                 if decision.breaker is not view.breaker:
                     shared = None if self.trouble else await self._reach(lambda: self._shared(view, news))
-                    decision = shared or self._taken(view, self._decide(view.breaker, news, self._now()))
+                    decision = shared or self._alone(view, news)
         return decision
+
+    def _alone(self, view: "_View", news: News) -> Decision:
+        if isinstance(news, Success | Failure | Release) and news.epoch == view.lease:
+            # Until the store has heard of it, no other node may probe.
+            view.owed = news
+        return self._taken(view, self._decide(view.breaker, news, self._now()))
 
     async def _shared(self, view: "_View", news: News) -> Decision:
         """Load, decide, replace, until nobody was quicker."""
@@ -182,6 +190,8 @@ class Breakers:
             breaker = kept.breakers.get(name) or replace(view.breaker, version=0)
             decision = self._decide(breaker, news, kept.at)
             if decision.breaker is breaker or await self._store.replace(breaker.version, decision.breaker):
+                if isinstance(decision.answer, Go) and decision.answer.probe:
+                    view.lease = decision.answer.epoch
                 return self._taken(view, decision)
 
     def _decide(self, breaker: Breaker, news: News, now: float) -> Decision:
@@ -213,6 +223,15 @@ class Breakers:
             # What has been told in the meantime is newer.
             if self._views[name].breaker is before[name]:
                 self._views[name].breaker = breaker
+        for view in [view for view in self._views.values() if view.owed]:
+            await self._reach(partial(self._pay, view))
+
+    async def _pay(self, view: "_View") -> None:
+        async with view.lock:
+            if view.owed:
+                # That it may be told twice does no harm: a lease gives one verdict.
+                await self._shared(view, view.owed)
+                view.owed = None
 
     async def _load(self, remembered: dict[str, Breaker]) -> Kept:
         """What the store keeps. If it has forgotten something, as Redis does in a restart, it is told again."""
@@ -251,9 +270,15 @@ class Breakers:
 
 
 class _View:
-    """What a node knows of one breaker. ``last_return``: when the last message that was put off comes again."""
+    """What a node knows of one breaker.
+
+    ``lease`` is the last one that the store gave it, ``owed`` what the store has not heard of the probe that had it.
+    ``last_return``: when the last message that was put off comes again.
+    """
 
     def __init__(self, breaker: Breaker) -> None:
         self.breaker = breaker
         self.lock = trio.Lock()
+        self.lease: str | None = None
+        self.owed: News | None = None
         self.last_return = 0.0

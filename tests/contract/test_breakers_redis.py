@@ -12,7 +12,7 @@ from reportd.core.breaker import Breaker, Command, Event, Policy, State
 from reportd.core.faults import FaultKind
 from reportd.ports import BreakerStore, UnavailableError
 from tests.fleet import Node, all_see, render, start_nodes
-from tests.redis_server import RedisServer, running_redis
+from tests.redis_server import RedisServer, make_certificate, running_redis
 
 REST_SECONDS = 0.1
 POLICY = Policy(recovery_seconds=REST_SECONDS, max_recovery_seconds=REST_SECONDS)
@@ -189,6 +189,54 @@ async def test_a_full_redis_is_said_to_answer_with_an_error(redis: RedisServer) 
             await store.replace(0, Breaker("sales", version=1))
 
 
+async def test_a_replica_is_no_store(redis: RedisServer) -> None:
+    redis.ask("REPLICAOF", "127.0.0.1", "1")
+    async with open_breakers(redis.url) as store:
+        with pytest.raises(UnavailableError, match="must be the primary"):
+            await store.replace(0, Breaker("sales", version=1))
+
+
+async def test_tls_with_a_certificate_that_must_be_trusted(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate, key = make_certificate(redis.folder, "localhost")
+    redis.stop()
+    files = ("--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate)
+    redis.start("--port", "0", "--tls-port", str(redis.port), "--tls-auth-clients", "no", *files)
+    async with open_breakers(f"rediss://localhost:{redis.port}") as store:
+        with pytest.raises(UnavailableError, match="certificate"):
+            await store.load([])
+    monkeypatch.setenv("SSL_CERT_FILE", certificate)
+    async with open_breakers(f"rediss://localhost:{redis.port}") as store:
+        assert (await store.load([])).breakers == {}
+    async with open_breakers(f"rediss://127.0.0.1:{redis.port}") as store:
+        with pytest.raises(UnavailableError, match="certificate"):
+            await store.load([])
+
+
+async def test_a_connection_that_has_gone_dead_is_replaced(
+    redis: RedisServer, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a firewall that forgets it: nothing arrives any more, and nobody says so."""
+    monkeypatch.setattr("reportd.adapters.redis.connection.ANSWER_SECONDS", 0.2)
+    line = trio.CancelScope()
+
+    async def relay(client: trio.SocketStream) -> None:
+        async with client, await trio.open_tcp_stream("127.0.0.1", redis.port) as server, trio.open_nursery() as both:
+            both.start_soon(pump, server, client)
+            with line:
+                await pump(client, server)
+            await trio.sleep_forever()
+
+    listeners = await nursery.start(trio.serve_tcp, relay, 0)
+    async with open_breakers(f"redis://127.0.0.1:{listeners[0].socket.getsockname()[1]}") as store:
+        await store.load([])
+        line.cancel()
+        with pytest.raises(UnavailableError, match="does not answer"):
+            await store.load([])
+        line = trio.CancelScope()
+        await store.load([])
+    nursery.cancel_scope.cancel()
+
+
 async def test_cancellation_is_no_trouble_of_redis(nursery: trio.Nursery) -> None:
     """While it greets the server, while it waits for an answer, and ever again."""
     mute = await nursery.start(trio.serve_tcp, _say_nothing, 0)
@@ -219,6 +267,11 @@ async def test_many_ask_at_once_on_one_connection(redis: RedisServer) -> None:
         for _ in range(200):
             nursery.start_soon(store.load, ["sales", "users"])
     assert redis.ask("INFO", "stats").count("total_connections_received:3") <= 1
+
+
+async def pump(source: trio.SocketStream, target: trio.SocketStream) -> None:
+    async for data in source:
+        await target.send_all(data)
 
 
 async def _say_nothing(stream: trio.SocketStream) -> None:

@@ -59,6 +59,19 @@ async def test_a_success_after_failures_is_written_once(autojump_clock: MockCloc
     assert (store.seen, node.sales().failures, node.suspect("sales")) == (["load", "replace"], 0, False)
 
 
+async def test_no_job_waits_for_what_another_has_to_tell(
+    autojump_clock: MockClock, store: BadLine, nursery: trio.Nursery
+) -> None:
+    node = Node(store)
+    store.seconds = 1.0
+    nursery.start_soon(render, node, FaultKind.TIMEOUT)
+    await trio.sleep(0.5)
+    begun = trio.current_time()
+    await render(node)
+    assert trio.current_time() == begun
+    nursery.cancel_scope.cancel()
+
+
 async def test_many_that_ask_when_the_rest_is_over_cost_one_probe_and_one_question(
     autojump_clock: MockClock, store: BadLine
 ) -> None:
@@ -97,7 +110,7 @@ async def test_what_ends_without_a_verdict_does_not_count(autojump_clock: MockCl
     with trio.move_on_after(1):
         async with node.admit("sales", TIMEOUT_SECONDS) as admission:
             admission.succeeded(1.0)
-            await trio.sleep_forever()
+            await trio.sleep(1000)
     assert node.sales().failures == 1
 
 
@@ -139,7 +152,7 @@ async def test_a_probe_is_given_back_however_it_ends(
                     assert admission.probe
                     assert (await put_off(other)).seconds == 10
                     if how == "cancelled":
-                        await trio.sleep_forever()
+                        await trio.sleep(1000)
                     elif how == "KeyError":
                         raise KeyError  # noqa: TRY301
             except KeyError:
@@ -173,7 +186,7 @@ async def test_a_job_that_is_cancelled_while_it_asks_leaves_no_lease_behind(
     store.seconds = 0.5
     with trio.move_on_after(0.7) as scope:
         async with node.admit("sales", TIMEOUT_SECONDS):
-            await trio.sleep_forever()
+            await trio.sleep(1000)
     assert scope.cancelled_caught
     assert [move.event for move in node.moves] == [Event.TRIPPED, Event.PROBE_STARTED]
     store.seconds = 0.0
@@ -192,7 +205,7 @@ async def test_a_store_that_hangs_holds_up_a_cancelled_probe_for_a_bounded_time(
         async with node.admit("sales", TIMEOUT_SECONDS):
             store.seconds = float("inf")
             begun = trio.current_time()
-            await trio.sleep_forever()
+            await trio.sleep(1000)
     assert trio.current_time() == pytest.approx(begun + 1 + STORE_SECONDS)
     assert "did not answer" in node.trouble
 
@@ -206,7 +219,7 @@ async def test_a_probe_that_outlives_its_lease_is_called_off(
     begun = trio.current_time()
     with pytest.raises(PutOffError, match="outlived"):
         async with node.admit("sales", TIMEOUT_SECONDS):
-            await trio.sleep_forever()
+            await trio.sleep(1000)
     assert trio.current_time() == pytest.approx(begun + TIMEOUT_SECONDS + LEASE_MARGIN_SECONDS)
     assert await render(other)
 
@@ -222,7 +235,7 @@ async def test_a_lease_is_counted_from_before_the_question(autojump_clock: MockC
     async def go_on() -> None:
         async with node.admit("sales", TIMEOUT_SECONDS):
             store.seconds = 0.0
-            await trio.sleep_forever()
+            await trio.sleep(1000)
 
     with pytest.raises(PutOffError):
         await go_on()

@@ -113,6 +113,33 @@ async def test_verdicts_of_the_time_alone_say_nothing_to_the_store(
     assert (await store.kept()).state is State.FORCED_OPEN
 
 
+@pytest.mark.parametrize("how", ["success", "failure", "cancelled"])
+async def test_a_probe_that_ends_while_the_store_is_away_leaves_no_lease_behind(
+    autojump_clock: MockClock, store: BadLine, other: Node, nursery: trio.Nursery, how: str
+) -> None:
+    node = Node(store)
+    await nursery.start(node.run)
+    await open_it(node)
+    await trio.sleep(10)
+    with trio.move_on_after(5), suppress(FaultError):
+        async with node.admit("sales", 3600) as admission:
+            assert admission.probe
+            store.away = True
+            await trio.sleep(float("inf") if how == "cancelled" else 3)
+            if how == "failure":
+                fail()
+            admission.succeeded(3.0)
+    await trio.sleep(1)
+    assert (await store.kept()).state is State.HALF_OPEN
+    store.away = False
+    await trio.sleep(2)
+    expected = {"success": State.CLOSED, "failure": State.OPEN, "cancelled": State.HALF_OPEN}[how]
+    assert (await store.kept()).state is other.sales().state is expected
+    assert not (await store.kept()).lease
+    await trio.sleep(20)
+    assert await render(other) == (how != "success")
+
+
 async def test_a_store_that_forgot_is_told_again(
     autojump_clock: MockClock, store: BadLine, other: Node, nursery: trio.Nursery
 ) -> None:

@@ -52,11 +52,11 @@ class RedisBreakers:
         return f"{self._namespace}:breaker:{report_type}"
 
 
-def _read(report_type: str, text: str) -> Breaker:
+def _read(report_type: str, text: bytes) -> Breaker:
     """What can't be read, from a newer daemon perhaps, is a closed breaker that the next news replaces."""
-    version = re.match("[0-9]*", text)[0]  # type: ignore[index]  # it always matches
+    version = re.match(b"[0-9]*", text)[0]  # type: ignore[index]  # it always matches
     try:
-        breaker = from_json(text.removeprefix(version))
+        breaker = from_json(text.removeprefix(version).decode())
     except ValueError:
         breaker = Breaker(report_type)
     return replace(breaker, report_type=report_type, version=int(version or 0))

@@ -38,14 +38,13 @@ class Redis:
             "db": int(parts.path.strip("/") or 0),
             "ssl_context": ssl.create_default_context() if parts.scheme == "rediss" else None,
             "client_name": "reportd",
-            "decode_responses": True,
         }
         self._nursery = nursery
         self._connecting = trio.Lock()
         self._connection: TCPConnection | None = None
 
     async def run(self, script: str, keys: Sequence[str], *arguments: str | int) -> Any:
-        """What the Lua script returns. Raises UnavailableError; then the script may have run or not."""
+        """What the Lua script returns, texts as bytes. Raises UnavailableError; then the script may have run or not."""
         try:
             with trio.fail_after(ANSWER_SECONDS):
                 connection = await self._connected()
@@ -100,7 +99,7 @@ def _words(error: exceptions.RedisError) -> str:
         case exceptions.ReadOnlyError():
             return "is a replica: breaker.store must be the primary"
         case exceptions.ConnectionError() if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-            return "has a TLS certificate that is not trusted: set SSL_CERT_FILE if it is your own"
+            return "has a TLS certificate of another name or nobody known: set SSL_CERT_FILE if it is your own"
         case exceptions.ConnectionError():
             return "can't be reached, or broke the connection"
     return f"answers with an error ({type(error).__name__})"
