@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import TypeVar, cast
 
 import structlog
@@ -87,7 +88,6 @@ class Breakers:
         returns_per_second: float = 20.0,
         listener: Callable[[Transition], None] = lambda _: None,
         chance: Callable[[], float] = random.random,
-        token: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:
         self.trouble = ""
         self._store = store
@@ -97,7 +97,7 @@ class Breakers:
         self._return_gap = 1 / returns_per_second
         self._listener = listener
         self._chance = chance
-        self._token = token
+        self._tokens = map(f"{secrets.token_hex(8)}.{{}}".format, count())
         self._ahead = time.time() - trio.current_time()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -139,15 +139,22 @@ class Breakers:
         if lease.cancelled_caught:
             raise PutOffError(0.0, "the probe has outlived its lease")
 
+    def check(self, report_type: str) -> None:
+        """For a job that will have to wait before it can be admitted. Raises PutOffError if its type rests."""
+        view = self._view(report_type)
+        answer = self._decide(view.breaker, Ask(self._node, 0.0), self._now()).answer
+        if isinstance(answer, Wait):
+            raise self._put_off(view, answer)
+
     def resting(self) -> frozenset[str]:
         """The types of which a message would be put off."""
         now = self._now()
         return frozenset(name for name, view in self._views.items() if view.breaker.rests(now))
 
     def suspect(self, report_type: str) -> bool:
-        """Whether the last thing heard of it is a failure: then one at a time is enough."""
+        """Whether the last thing heard of it is a failure: then one job at a time is enough."""
         breaker = self._view(report_type).breaker
-        return breaker.failures > 0 or breaker.state is State.HALF_OPEN
+        return breaker.failures > 0 or breaker.state in (State.OPEN, State.HALF_OPEN)
 
     def snapshot(self) -> list[Breaker]:
         """What is remembered, by name."""
@@ -195,7 +202,7 @@ class Breakers:
                 return self._taken(view, decision)
 
     def _decide(self, breaker: Breaker, news: News, now: float) -> Decision:
-        return decide(breaker, news, now, self._policy, chance=self._chance(), token=self._token())
+        return decide(breaker, news, now, self._policy, chance=self._chance(), token=next(self._tokens))
 
     def _taken(self, view: "_View", decision: Decision) -> Decision:
         view.breaker = decision.breaker

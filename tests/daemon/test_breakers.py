@@ -289,6 +289,20 @@ async def test_why_it_is_put_off(autojump_clock: MockClock, store: BadLine) -> N
     assert str(await put_off(node)) == "open: 3 failures in a row"
 
 
+async def test_a_job_can_be_put_off_before_it_waits_for_anything(autojump_clock: MockClock, store: BadLine) -> None:
+    node = Node(store)
+    node.check("sales")
+    await open_it(node)
+    with pytest.raises(PutOffError, match="open: 3 failures in a row") as caught:
+        node.check("sales")
+    assert caught.value.seconds == pytest.approx(10, abs=0.01)
+    await trio.sleep(10)
+    store.seen.clear()
+    node.check("sales")
+    assert (store.seen, node.sales().state, node.suspect("sales")) == ([], State.OPEN, True)
+    assert await render(node)
+
+
 # --- many nodes ---------------------------------------------------------------------------------------------
 
 
