@@ -3,6 +3,7 @@ them may be late, have a wrong clock, or die in between.
 """
 
 from dataclasses import dataclass
+from random import Random
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -29,7 +30,8 @@ from reportd.core.breaker import (
 LEASE_SECONDS = 30.0
 NODES = ("n1", "n2", "n3", "n4")
 nodes = st.sampled_from(NODES)
-any_index = st.integers(0, 50)
+any_index = st.sampled_from([0, 0, 0, 1, 2, 3, 9])
+seldom = st.sampled_from([False, False, False, True])
 
 
 @dataclass(eq=False)
@@ -63,12 +65,17 @@ class Cluster(RuleBasedStateMachine):
         self.steps: list[Step] = []
         self.running: list[Running] = []
         self.tokens = 0
+        self.chances = Random(0)
         self.in_a_row = 0
 
-    @initialize(successes=st.integers(1, 2), skews=st.lists(st.floats(-100, 100), min_size=4, max_size=4))
-    def start(self, successes: int, skews: list[float]) -> None:
+    @initialize(
+        threshold=st.integers(1, 2),
+        successes=st.integers(1, 2),
+        skews=st.lists(st.floats(-100, 100), min_size=4, max_size=4),
+    )
+    def start(self, threshold: int, successes: int, skews: list[float]) -> None:
         self.policy = Policy(
-            failure_threshold=2, recovery_seconds=10, max_recovery_seconds=45, successes_to_close=successes
+            failure_threshold=threshold, recovery_seconds=10, max_recovery_seconds=35, successes_to_close=successes
         )
         self.skews = dict(zip(NODES, skews, strict=True))
 
@@ -76,61 +83,21 @@ class Cluster(RuleBasedStateMachine):
     def now(self) -> float:
         return self.elapsed + self.offset
 
-    def decide(self, breaker: Breaker, news: News, at: float, chance: float = 0.5) -> Decision:
+    def decide(self, breaker: Breaker, news: News, at: float) -> Decision:
         self.tokens += 1
-        return decide(breaker, news, at, self.policy, chance=chance, token=str(self.tokens))
+        return decide(breaker, news, at, self.policy, chance=self.chances.random(), token=str(self.tokens))
 
-    def tell(self, news: News) -> None:
-        self.steps.append(Step(news, self.kept, self.now, self.elapsed))
+    def tell(self, news: News, *, late: bool = False) -> None:
+        """``late``: other things happen before the node replaces what it has loaded, or it never does."""
+        step = Step(news, self.kept, self.now, self.elapsed)
+        if late:
+            self.steps.append(step)
+        else:
+            self.take(step)
 
-    # --- what happens ---------------------------------------------------------------------------------------
-
-    @rule(seconds=st.sampled_from([0.1, 1.0, 9.9, 10.0, 29.9, 30.0, 45.0]))
-    def time_passes(self, seconds: float) -> None:
-        self.elapsed += seconds
-        for job in [job for job in self.running if job.ends is not None and job.ends <= self.elapsed]:
-            self.running.remove(job)
-            self.tell(Release(job.epoch))
-
-    @rule(seconds=st.sampled_from([0.001, 5.0, 3600.0]))
-    def the_clock_of_the_store_is_set_back(self, seconds: float) -> None:
-        self.offset -= seconds
-
-    @rule(node=nodes)
-    def a_node_refreshes(self, node: str) -> None:
-        self.views[node] = self.kept
-
-    @rule(node=nodes)
-    def a_node_asks(self, node: str) -> None:
-        """As it remembers the breaker; the store is asked only if that would change it."""
-        ask, view = Ask(node, LEASE_SECONDS), self.views[node]
-        guess = self.decide(view, ask, self.now + self.skews[node])
-        if guess.breaker is not view:
-            self.tell(ask)
-        elif isinstance(guess.answer, Go):
-            self.running.append(Running(node, guess.answer.epoch, None))
-
-    @precondition(lambda self: self.running)
-    @rule(index=any_index, how=st.sampled_from(["success", "failure", "cancelled", "node died"]))
-    def a_job_ends(self, index: int, how: str) -> None:
-        job = self.running.pop(index % len(self.running))
-        if how == "success":
-            self.tell(Success(job.node, job.epoch, 1.0))
-        elif how == "failure":
-            self.tell(Failure(job.node, job.epoch, "timeout: 60 s"))
-        elif how == "cancelled":
-            self.tell(Release(job.epoch))
-
-    @rule(event=st.sampled_from(Event))
-    def an_operator_speaks(self, event: Event) -> None:
-        self.tell(Command("ann", event))
-
-    @precondition(lambda self: self.steps)
-    @rule(index=any_index, chance=st.floats(0, 1, exclude_max=True), lost=st.booleans())
-    def a_step_is_taken(self, index: int, chance: float, *, lost: bool) -> None:
+    def take(self, step: Step, *, lost: bool = False) -> None:
         """``lost``: it is done, but the node dies before it knows."""
-        step = self.steps.pop(index % len(self.steps))
-        decision = self.decide(step.breaker, step.news, step.at, chance)
+        decision = self.decide(step.breaker, step.news, step.at)
         if decision.breaker is not step.breaker:
             if self.kept.version != step.breaker.version:
                 self.tell(step.news)
@@ -139,17 +106,71 @@ class Cluster(RuleBasedStateMachine):
             self.kept = decision.breaker
         if isinstance(decision.answer, Wait):
             assert step.at <= decision.answer.until <= step.at + self.policy.max_recovery_seconds
-        ends = step.began + LEASE_SECONDS
         if isinstance(decision.answer, Go) and isinstance(step.news, Ask) and not lost:
-            if not decision.answer.probe:
-                self.running.append(Running(step.news.by, decision.answer.epoch, None))
-            elif ends > self.elapsed:
+            ends = step.began + LEASE_SECONDS if decision.answer.probe else None
+            if ends is None or ends > self.elapsed:
                 self.running.append(Running(step.news.by, decision.answer.epoch, ends))
 
+    # --- what happens ---------------------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 9.9, 10.0, 29.9, 30.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.elapsed += seconds
+        for job in [job for job in self.running if job.ends is not None and job.ends <= self.elapsed]:
+            self.running.remove(job)
+            self.tell(Release(job.epoch))
+
+    @rule(node=nodes, late=seldom)
+    def the_rest_is_over(self, node: str, *, late: bool) -> None:
+        self.time_passes(min(self.policy.max_recovery_seconds, max(0.0, self.kept.until - self.now)))
+        self.tell(Ask(node, LEASE_SECONDS), late=late)
+
+    @precondition(lambda self: self.kept.state is State.CLOSED)
+    @rule(node=nodes)
+    def the_back_end_breaks(self, node: str) -> None:
+        for _ in range(self.policy.failure_threshold):
+            self.tell(Failure(node, self.kept.epoch, "timeout: 60 s"))
+
+    @rule(seconds=st.sampled_from([0.001, 5.0, 3600.0]))
+    def the_clock_of_the_store_is_set_back(self, seconds: float) -> None:
+        self.offset -= seconds
+
+    @rule(node=nodes, refreshed=st.booleans(), late=seldom)
+    def a_node_asks(self, node: str, *, refreshed: bool, late: bool) -> None:
+        """As it remembers the breaker; the store is asked only if that would change it."""
+        if refreshed:
+            self.views[node] = self.kept
+        ask, view = Ask(node, LEASE_SECONDS), self.views[node]
+        guess = self.decide(view, ask, self.now + self.skews[node])
+        if guess.breaker is not view:
+            self.tell(ask, late=late)
+        elif isinstance(guess.answer, Go):
+            self.running.append(Running(node, guess.answer.epoch, None))
+
+    @precondition(lambda self: self.running)
+    @rule(
+        index=any_index, how=st.sampled_from(["success", "failure", "failure", "cancelled", "node died"]), late=seldom
+    )
+    def a_job_ends(self, index: int, how: str, *, late: bool) -> None:
+        job = self.running.pop(-1 - index % len(self.running))
+        if how == "success":
+            self.tell(Success(job.node, job.epoch, 1.0), late=late)
+        elif how == "failure":
+            self.tell(Failure(job.node, job.epoch, "timeout: 60 s"), late=late)
+        elif how == "cancelled":
+            self.tell(Release(job.epoch), late=late)
+
+    @rule(event=st.sampled_from(Event), really=seldom, late=seldom)
+    def an_operator_speaks(self, event: Event, *, really: bool, late: bool) -> None:
+        if really:
+            self.tell(Command("ann", event), late=late)
+
     @precondition(lambda self: self.steps)
-    @rule(index=any_index)
-    def a_step_is_never_taken(self, index: int) -> None:
-        self.steps.pop(index % len(self.steps))
+    @rule(index=any_index, fate=st.sampled_from(["taken", "taken", "taken, but lost", "never taken"]))
+    def a_late_step_ends(self, index: int, fate: str) -> None:
+        step = self.steps.pop(index % len(self.steps))
+        if fate != "never taken":
+            self.take(step, lost=fate == "taken, but lost")
 
     # --- what must hold -------------------------------------------------------------------------------------
 
@@ -200,5 +221,5 @@ class Cluster(RuleBasedStateMachine):
         assert self.kept.state in (State.CLOSED, State.FORCED_CLOSED)
 
 
-Cluster.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+Cluster.TestCase.settings = settings(max_examples=150, stateful_step_count=80, deadline=None)
 TestCluster = Cluster.TestCase

@@ -196,6 +196,10 @@ class Decision:
 def decide(breaker: Breaker, news: News, now: float, policy: Policy, *, chance: float, token: str) -> Decision:
     """What follows from the news. ``chance`` is uniform in [0, 1); ``token`` has never been used before."""
     case = _Case(now, policy, chance, token)
+    if now < breaker.since:
+        # The keeper's clock was set back; what is left to wait must not grow by that.
+        back = breaker.since - now
+        breaker = _kept(breaker, since=now, until=breaker.until - back, lease_until=breaker.lease_until - back)
     if isinstance(news, Ask):
         return _asked(breaker, news, case)
     if isinstance(news, Command):
@@ -222,10 +226,6 @@ def _asked(breaker: Breaker, ask: Ask, case: _Case) -> Decision:
         return Decision(breaker, Wait(soon, f"held open by {breaker.by}: {breaker.reason}"))
     if breaker.state not in _PROBED:
         return Decision(breaker, Go(breaker.epoch))
-    if now < breaker.since:
-        # The keeper's clock was set back; what is left to wait must not grow by that.
-        back = breaker.since - now
-        breaker = _kept(breaker, since=now, until=breaker.until - back, lease_until=breaker.lease_until - back)
     if now < breaker.until:
         return Decision(breaker, Wait(breaker.until, f"open: {breaker.reason}"))
     if breaker.rests(now):

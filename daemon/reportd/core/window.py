@@ -37,7 +37,7 @@ def add(window: Window, verdict: Verdict, now: float, rates: Rates) -> Window:
     """The window with one render more. It begins with a bad one, so that without trouble there is nothing to keep."""
     if not rates.failed and not rates.slow:
         return ()
-    recent = [past for past in window if past[0] > now - rates.seconds]
+    recent = [past for past in window if now - rates.seconds < past[0] <= now]
     recent = [*recent, (now, verdict)][-rates.size :]
     while recent and recent[0][1] is Verdict.FINE:
         del recent[0]
