@@ -75,6 +75,10 @@ def test_the_window_begins_with_a_bad_one() -> None:
     assert [at for at, _ in add(window, Verdict.FINE, 5.0, rates)] == [3.0, 4.0, 5.0]
 
 
+def test_what_a_clock_that_was_set_back_left_in_the_future_is_forgotten() -> None:
+    assert add(((5000.0, Verdict.FAILED),), Verdict.FAILED, 1400.0, Rates(failed=0.5)) == ((1400.0, Verdict.FAILED),)
+
+
 @pytest.mark.parametrize(("share", "bad"), [(0.3, True), (0.31, False)])
 def test_the_share_itself_is_too_much(share: float, *, bad: bool) -> None:
     window = tuple((float(at), Verdict.FAILED if at in (0, 5, 9) else Verdict.FINE) for at in range(10))
