@@ -18,9 +18,11 @@ from reportd.adapters.sql.jobs import SqlJobs
 from reportd.adapters.templates import Templates
 from reportd.background import alone, open_background
 from reportd.batch import open_batcher
+from reportd.breakers import Breakers
 from reportd.catalogue import Catalogue
 from reportd.changes import Changes
 from reportd.config import Config
+from reportd.core.breaker import Transition
 from reportd.held import Held
 from reportd.janitor import Janitor
 from reportd.poller import Poller, drain, keep_invisible
@@ -34,6 +36,8 @@ from reportd_web.server import serve
 log = structlog.get_logger()
 
 SUBMISSIONS_PER_FLUSH = 100
+RETURNS_PER_SLOT = 10.0
+"""Messages a second that come back when a breaker has closed, so that a slot is never without and none is flooded."""
 
 
 class StartError(Exception):
@@ -60,11 +64,20 @@ async def run(
             engines.open_sql(config) as database,
             engines.open_queues(config, database) as (queue, dead),
             engines.open_artifacts(config) as artifacts,
+            engines.open_breaker_store(config) as breaker_store,
             open_launcher(engines.chromium_settings(config), config.data_dir, engines.own_ports(config)) as launcher,
             open_pool(launcher, engines.pool_settings(config)) as pool,
             open_background() as background,
             open_batcher(Intake(jobs := SqlJobs(database), queue, background).accept, SUBMISSIONS_PER_FLUSH) as intake,
         ):
+            breakers = Breakers(
+                breaker_store,
+                engines.breaker_policy(config),
+                node=node,
+                report_types=config.reports,
+                returns_per_second=RETURNS_PER_SLOT * pool.slots,
+                listener=_tell_transition,
+            )
             worker = Worker(
                 jobs=jobs,
                 queue=queue,
@@ -72,13 +85,16 @@ async def run(
                 artifacts=artifacts,
                 renderer=pool,
                 types=types,
+                breakers=breakers,
+                max_receive_count=config.queue.max_receive_count,
                 held=held,
                 changes=changes,
                 policy=engines.retry_policy(config),
                 node=node,
             )
             capacity = pool.slots + config.queue.prefetch
-            poller = Poller(queue, worker.handle, capacity, engines.least_places(config))
+            resting = breakers.resting if config.queue.url == "embedded:" else frozenset
+            poller = Poller(queue, worker.handle, capacity, engines.least_places(config), resting)
             janitor = Janitor(
                 jobs=jobs,
                 queue=queue,
@@ -99,7 +115,15 @@ async def run(
                 max_backlog=config.queue.max_backlog,
             )
             status = Status(
-                jobs=jobs, queue=queue, pool=pool, poller=poller, worker=worker, held=held, stop=stop, node=node
+                jobs=jobs,
+                queue=queue,
+                pool=pool,
+                poller=poller,
+                worker=worker,
+                breakers=breakers,
+                held=held,
+                stop=stop,
+                node=node,
             )
             face = Face(
                 service=service,
@@ -108,6 +132,7 @@ async def run(
                 ready=status.parts,
                 status=status.snapshot,
             )
+            await background.start(breakers.run)
             background.start_soon(keep_invisible, queue, held)
             background.start_soon(janitor.run)
             background.start_soon(service.watch_backlog, engines.depth_seconds(config))
@@ -127,6 +152,18 @@ async def run(
                     await drain(held, config.shutdown.drain_seconds)
                 http_stop.set()
     log.info("daemon.stopped")
+
+
+def _tell_transition(change: Transition) -> None:
+    log.warning(
+        "breaker.moved",
+        reportType=change.report_type,
+        before=change.source,
+        after=change.target,
+        reason=change.reason,
+        faults=change.faults,
+        by=change.by,
+    )
 
 
 async def _serve(serving: trio.Nursery, face: ASGIApp, bind: str, stop: trio.Event) -> str:

@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from reportd.adapters.chromium import ChromiumSettings
 from reportd.adapters.files import FileArtifacts
+from reportd.adapters.memory_breakers import MemoryBreakers
+from reportd.adapters.redis import open_breakers
 from reportd.adapters.routed import RoutedQueue
 from reportd.adapters.s3 import open_s3_artifacts
 from reportd.adapters.sql.database import Database, open_database
@@ -13,10 +15,11 @@ from reportd.adapters.sql.migrate import migrate
 from reportd.adapters.sql.queue import EmbeddedQueue
 from reportd.adapters.sqs import SqsQueue, open_sqs_queue
 from reportd.config import Config
+from reportd.core.breaker import Policy
 from reportd.core.retry import RetryPolicy
 from reportd.poller import MAX_BATCH
 from reportd.pool import PoolSettings
-from reportd.ports import Artifacts, Queue
+from reportd.ports import Artifacts, BreakerStore, Queue
 
 SQS_LINGER_SECONDS = 0.5
 """How long a delete waits for others to share its request. It keeps its place meanwhile, so only where those abound."""
@@ -128,6 +131,25 @@ def pool_settings(config: Config) -> PoolSettings:
 def retry_policy(config: Config) -> RetryPolicy:
     queue = config.queue
     return RetryPolicy(queue.max_attempts, queue.backoff_seconds, queue.max_backoff_seconds)
+
+
+@asynccontextmanager
+async def open_breaker_store(config: Config) -> AsyncIterator[BreakerStore]:
+    """Where the breakers' state is: in this process, or in Redis, which all nodes share."""
+    if config.breaker.store == "memory:":
+        yield MemoryBreakers()
+        return
+    async with open_breakers(config.breaker.store) as store:
+        yield store
+
+
+def breaker_policy(config: Config) -> Policy:
+    options = config.breaker
+    return Policy(
+        failure_threshold=options.failure_threshold,
+        recovery_seconds=options.recovery_seconds,
+        max_recovery_seconds=options.max_recovery_seconds,
+    )
 
 
 def least_places(config: Config) -> int:

@@ -27,11 +27,13 @@ class Recall(StrEnum):
 class Hold:
     """What is held for one task: a message, or several where it came more than once.
 
-    ``receipts``: of what is not settled yet. ``started``: its attempt, once recorded. ``scope``: around the work.
+    ``receipts``: of what is not settled yet; ``receive_count``: of the first. ``started``: its attempt, once recorded.
+    ``scope``: around the work.
     """
 
     task_id: str
     receipts: list[str]
+    receive_count: int = 1
     started: Started | None = None
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     recalled: Recall | None = None

@@ -1,6 +1,6 @@
 """Takes messages off the queue, never more than can be placed, and keeps the held ones invisible to others."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import structlog
 import trio
@@ -18,6 +18,9 @@ MAX_BATCH = 10
 
 TROUBLE_SECONDS = 1.0
 
+RESTING_SECONDS = 0.5
+"""How long a poll that leaves out resting types goes on before it looks whether they still rest."""
+
 
 class Poller:
     """``capacity``: slots plus prefetch. A place is taken before a message is asked for (I8), ``least`` at once.
@@ -26,12 +29,18 @@ class Poller:
     """
 
     def __init__(
-        self, queue: Queue, handle: Callable[[Received], Awaitable[None]], capacity: int, least: int = 1
+        self,
+        queue: Queue,
+        handle: Callable[[Received], Awaitable[None]],
+        capacity: int,
+        least: int = 1,
+        resting: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         self.trouble = ""
         self._queue = queue
         self._handle = handle
         self._least = min(least, capacity)
+        self._resting = resting
         self._places = trio.Semaphore(capacity)
         self._taking = trio.CancelScope()
 
@@ -78,7 +87,8 @@ class Poller:
 
     async def _receive(self, limit: int) -> list[Received]:
         try:
-            messages = await self._queue.receive(limit, WAIT_SECONDS)
+            skip = self._resting()
+            messages = await self._queue.receive(limit, RESTING_SECONDS if skip else WAIT_SECONDS, skip)
         except UnavailableError as error:
             self.trouble = str(error)
             log.warning("queue.unavailable", error=self.trouble)

@@ -7,6 +7,7 @@ from typing import Any
 
 import trio
 
+from reportd.breakers import Breakers
 from reportd.core.job import timestamp
 from reportd.held import Held
 from reportd.poller import Poller
@@ -28,12 +29,14 @@ class Status:
         pool: Pool,
         poller: Poller,
         worker: Worker,
+        breakers: Breakers,
         held: Held,
         stop: trio.Event,
         node: str,
     ) -> None:
         self._poller = poller
         self._worker = worker
+        self._breakers = breakers
         self._jobs = jobs
         self._queue = queue
         self._pool = pool
@@ -50,6 +53,8 @@ class Status:
             "browsers": (bool(pool.browsers), pool.trouble or f"{len(pool.browsers)} running"),
             "accepting": (not stopping, "draining" if stopping else "yes"),
             "queue": (not self._poller.trouble, self._poller.trouble or "answers"),
+            # A node that has lost the others' breakers goes on alone, so this is told and no reason to be taken out.
+            "breakers": (True, self._breakers.trouble or "shared, if there is a store to share"),
             "artifacts": (not self._worker.store_trouble, self._worker.store_trouble or "no trouble"),
         }
         try:

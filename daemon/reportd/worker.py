@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import structlog
 import trio
 
+from reportd.breakers import Breakers, PutOffError
 from reportd.changes import Changes
 from reportd.core.faults import Fault, FaultError, FaultKind
 from reportd.core.job import BadMessageError, Job, StoredJob, from_message, to_message
@@ -71,6 +72,8 @@ class Worker:
         artifacts: Artifacts,
         renderer: Renderer,
         types: Types,
+        breakers: Breakers,
+        max_receive_count: int,
         held: Held,
         changes: Changes,
         policy: RetryPolicy,
@@ -85,6 +88,8 @@ class Worker:
         self._artifacts = artifacts
         self._renderer = renderer
         self._types = types
+        self._breakers = breakers
+        self._max_receive_count = max_receive_count
         self._held = held
         self._changes = changes
         self._policy = policy
@@ -111,7 +116,7 @@ class Worker:
         await self._holding(carried.task_id, message, partial(self._work_on, message, carried))
 
     async def _holding(self, key: str, message: Received, work: Callable[[Hold], Awaitable[None]]) -> None:
-        hold = Hold(key, [message.receipt])
+        hold = Hold(key, [message.receipt], message.receive_count)
         self._held.add(hold)
         try:
             with hold.scope:
@@ -139,8 +144,9 @@ class Worker:
             await patiently(lambda: self._jobs.add([job]))
             await self._dead_letter(job, hold, fault)
             return
-        prepared = await self._prepare(job)
         try:
+            self._breakers.check(job.report_type)
+            prepared = await self._prepare(job)
             pdf = await self._render(job, hold, prepared)
             if pdf is None:
                 return
@@ -148,6 +154,9 @@ class Worker:
                 await self._store(job, pdf)
             finally:
                 pdf.discard()
+        except PutOffError as rest:
+            await self._put_off(job, hold, rest)
+            return
         except FaultError as error:
             await self._failed(job, hold, error.fault)
             return
@@ -164,14 +173,19 @@ class Worker:
 
     async def _render(self, job: Job, hold: Hold, prepared: RenderRequest | FaultError) -> Pdf | None:
         """The PDF, or None when the job may not be started. The attempt is on record before a browser is touched."""
-        async with self._renderer.slot() as slot:
+        async with (
+            self._renderer.slot() as slot,
+            self._breakers.admit(job.report_type, _timeout_seconds(prepared)) as admission,
+        ):
             start = await patiently(lambda: self._start(job, hold))
             if isinstance(start, Started):
                 alone = needs_solitude(start.record.tally)
-                log.info("job.started", attempt=start.record.tally.attempts, alone=alone)
+                log.info("job.started", attempt=start.record.tally.attempts, alone=alone, probe=admission.probe)
                 begun = trio.current_time()
                 pdf = await self._rendered(slot, prepared, alone=alone)
-                log.info("job.rendered", seconds=round(trio.current_time() - begun, 3), bytes=pdf.size_bytes)
+                seconds = trio.current_time() - begun
+                log.info("job.rendered", seconds=round(seconds, 3), bytes=pdf.size_bytes)
+                admission.succeeded(seconds)
                 return pdf
         await self._refused(job, hold, start)
         return None
@@ -260,6 +274,25 @@ class Worker:
         log.info("job.retry_scheduled", delaySeconds=round(verdict.delay_seconds, 3))
         await release(self._queue, hold, verdict.delay_seconds)
 
+    async def _put_off(self, job: Job, hold: Hold, rest: PutOffError) -> None:
+        """It uses no attempt (I3), and no receive in the end: the queue's redrive policy counts those."""
+        (record,) = await patiently(lambda: self._jobs.add([job]))
+        if record.state not in UNDER_WAY:
+            await self._finish(job, hold, record)
+            return
+        settlement = Settlement(job.task_id, Event.DEFERRED, self._clock(), attempt_id=_attempt_id(hold), counted=False)
+        await patiently(lambda: self._jobs.settle(settlement))
+        self._changes.notify(job.task_id)
+        log.info("job.put_off", why=str(rest), seconds=round(rest.seconds, 3))
+        if 2 * hold.receive_count < self._max_receive_count:
+            await release(self._queue, hold, rest.seconds)
+            return
+        body = to_message(job, self._queue.max_message_bytes)
+        # With an attribute, a FIFO queue does not take it for the message that it replaces.
+        again = Outgoing(body, job.task_id, job.report_type, job.user_id, rest.seconds, {"deferred": "yes"})
+        await self._send(self._queue, again)
+        await delete(self._queue, hold)
+
     async def _refused(self, job: Job, hold: Hold, refused: Refused) -> None:
         if refused.fault is not None:
             log.error("job.dead_lettered", kind=refused.fault.kind, reason=refused.fault.detail)
@@ -311,11 +344,11 @@ class Worker:
             job.user_id,
             attributes=attributes,
         )
-        await self._send(letter)
+        await self._send(self._dead, letter)
 
-    async def _send(self, letter: Outgoing) -> None:
+    async def _send(self, queue: Queue, letter: Outgoing) -> None:
         async def send() -> None:
-            for error in await self._dead.send([letter]):
+            for error in await queue.send([letter]):
                 if error is not None:
                     raise error
 
@@ -325,7 +358,7 @@ class Worker:
         """What is no job goes to the dead-letter queue as it came, with the reason."""
         log.error("message.malformed", detail=error.fault.detail, taskId=error.task_id)
         attributes = {"kind": str(error.fault.kind), "reason": error.fault.detail[:1000]}
-        await self._send(Outgoing(message.body, error.task_id or "", "", "", attributes=attributes))
+        await self._send(self._dead, Outgoing(message.body, error.task_id or "", "", "", attributes=attributes))
         await delete(self._queue, hold)
 
     # --- giving a message back ------------------------------------------------------------------------------
@@ -348,6 +381,10 @@ class Worker:
             # Also when that could not be recorded: then the next start finds this one without an outcome.
             with trio.move_on_after(SETTLE_SECONDS):
                 await release(self._queue, hold, 0.0)
+
+
+def _timeout_seconds(prepared: RenderRequest | FaultError) -> float:
+    return 0.0 if isinstance(prepared, FaultError) else prepared.timeout_seconds
 
 
 def _internal(error: Exception) -> FaultError:

@@ -1,7 +1,7 @@
 """The implementations that the suites are run on."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from tests.contract.databases import shared_schema, sqlite_copy, sweep
 from tests.contract.queue_lab import QueueLab, open_embedded
 from tests.contract.s3_lab import open_s3_lab
 from tests.contract.sqs_lab import open_sqs
+from tests.fakes import MemoryJobs
+from tests.fakes.labs import memory_artifacts_lab, open_memory_lab
 from tests.servers import Postgres
 
 DATABASES = ("sqlite", "postgresql")
@@ -53,23 +55,40 @@ def _aws(request: pytest.FixtureRequest) -> str:
     return url
 
 
-@pytest.fixture(params=[*(f"embedded-{kind}" for kind in DATABASES), "sqs-standard", "sqs-fifo"])
+@pytest.fixture(params=[*(f"embedded-{kind}" for kind in DATABASES), "sqs-standard", "sqs-fifo", "memory"])
 def open_lab(request: pytest.FixtureRequest) -> Callable[[], AbstractAsyncContextManager[QueueLab]]:
+    if request.param == "memory":
+        return open_memory_lab
     if request.param.startswith("sqs-"):
         return partial(open_sqs, _aws(request), fifo=request.param == "sqs-fifo")
     return partial(open_embedded, _database(request.param.removeprefix("embedded-"), request))
 
 
-@pytest.fixture
-async def jobs(database_url: str) -> AsyncIterator[Jobs]:
-    async with open_database(database_url) as database:
-        yield SqlJobs(database)
+@pytest.fixture(params=[*DATABASES, "memory"])
+def store(request: pytest.FixtureRequest) -> str | MemoryJobs:
+    """The URL of an empty, migrated database, or a job store in memory."""
+    return MemoryJobs() if request.param == "memory" else _database(request.param, request)
 
 
 @pytest.fixture
-async def other_node(database_url: str) -> AsyncIterator[Jobs]:
+async def jobs(store: str | MemoryJobs) -> AsyncIterator[Jobs]:
+    async with open_jobs(store) as jobs:
+        yield jobs
+
+
+@pytest.fixture
+async def other_node(store: str | MemoryJobs) -> AsyncIterator[Jobs]:
     """The same job store, from another node."""
-    async with open_database(database_url) as database:
+    async with open_jobs(store) as jobs:
+        yield jobs
+
+
+@asynccontextmanager
+async def open_jobs(store: str | MemoryJobs) -> AsyncIterator[Jobs]:
+    if isinstance(store, MemoryJobs):
+        yield store
+        return
+    async with open_database(store) as database:
         yield SqlJobs(database)
 
 
@@ -79,10 +98,10 @@ async def lab(open_lab: Callable[[], AbstractAsyncContextManager[QueueLab]]) -> 
         yield lab
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "s3", "memory"])
 async def kept(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ArtifactsLab]:
-    if request.param == "folder":
-        yield folder_lab(tmp_path / "artifacts")
+    if request.param != "s3":
+        yield folder_lab(tmp_path / "artifacts") if request.param == "folder" else memory_artifacts_lab()
         return
     async with open_s3_lab(_aws(request)) as lab:
         yield lab

@@ -74,12 +74,12 @@ async def test_nodes_share_the_work(database_url: str) -> None:
         assert (depth.backlog, depth.in_flight) == (0, 0)
 
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-async def test_a_confirmation_waits_for_nobody(database_url: str, jobs: SqlJobs) -> None:
+@pytest.mark.parametrize("store", ["postgresql"], indirect=True)
+async def test_a_confirmation_waits_for_nobody(store: str, jobs: SqlJobs) -> None:
     """Another node is starting one of the jobs, which confirms it; to wait for it would invite deadlocks."""
     being_started, other = a_job(), a_job()
     await jobs.add([being_started, other])
-    with psycopg.connect(database_url) as node:
+    with psycopg.connect(store) as node:
         node.execute("SELECT * FROM jobs WHERE task_id = %s FOR UPDATE", [being_started.task_id])
         begun = trio.current_time()
         await jobs.confirm([being_started.task_id, other.task_id])

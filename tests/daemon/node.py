@@ -1,7 +1,7 @@
 """A node: the daemon's shell, put together as ``reportd.app`` does it, over fakes that several nodes may share."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,8 +11,12 @@ from uuid import UUID
 import trio
 from trio.testing import MockClock
 
+from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.background import open_background
+from reportd.batch import open_batcher
+from reportd.breakers import Breakers
 from reportd.changes import Changes
+from reportd.core.breaker import Policy
 from reportd.core.job import Job, to_message
 from reportd.core.retry import RetryPolicy
 from reportd.core.transitions import TERMINAL
@@ -20,12 +24,14 @@ from reportd.held import Held
 from reportd.janitor import Janitor
 from reportd.poller import Poller, drain, keep_invisible
 from reportd.ports import Outgoing, Received, Record
+from reportd.service import Intake, Service, Submission
 from reportd.worker import Worker
 from tests.fakes import EPOCH, FakeRenderer, FakeTypes, MemoryArtifacts, MemoryJobs, MemoryQueue, Weather, now
 
 T = TypeVar("T")
 
 USER = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+NEVER_OPENS = Policy(failure_threshold=1_000_000)
 POLICY = RetryPolicy(max_attempts=3, backoff_seconds=4.0, max_backoff_seconds=60.0)
 
 
@@ -35,6 +41,12 @@ def job(number: int = 1, report_type: str = "report", **parameters: Any) -> Job:
 
 def message_of(one: Job) -> Outgoing:
     return Outgoing(to_message(one), one.task_id, one.report_type, one.user_id)
+
+
+async def run_inline(function: Callable[..., T], *args: Any, **_: Any) -> T:
+    """Stands in for ``trio.to_thread.run_sync``."""
+    await trio.lowlevel.checkpoint()
+    return function(*args)
 
 
 class World:
@@ -51,6 +63,21 @@ class World:
         self.spool = spool
         self.renderer = FakeRenderer(slots, self.weather, spool)
         self.types = FakeTypes()
+        self._inline = mock.patch.object(trio.to_thread, "run_sync", run_inline)
+        self._inlined = 0
+
+    @contextmanager
+    def without_threads(self) -> Iterator[None]:
+        """A mock clock would leap ahead while a thread runs. For any number of nodes, in any order."""
+        self._inlined += 1
+        if self._inlined == 1:
+            self._inline.start()
+        try:
+            yield
+        finally:
+            self._inlined -= 1
+            if not self._inlined:
+                self._inline.stop()
 
     async def send(self, *jobs: Job) -> None:
         """As a producer of its own does it: there is no row."""
@@ -95,6 +122,8 @@ class Node:
             artifacts=world.artifacts,
             renderer=world.renderer,
             types=world.types,
+            breakers=Breakers(MemoryBreakers(), NEVER_OPENS, node=self.name),
+            max_receive_count=1000,
             held=self.held,
             changes=self.changes,
             policy=POLICY,
@@ -116,14 +145,14 @@ class Node:
 
     async def handle(self, *messages: Received) -> None:
         """Only the worker, on these messages at once."""
-        with inline_threads():
+        with self.world.without_threads():
             async with trio.open_nursery() as nursery:
                 for message in messages:
                     nursery.start_soon(self.worker.handle, message)
 
     async def run(self, stop: trio.Event, drain_seconds: float = 30.0) -> None:
         """Until ``stop`` is set, and then until everything held is settled or given back."""
-        with inline_threads():
+        with self.world.without_threads():
             async with open_background() as background, trio.open_nursery() as taking:
                 background.start_soon(keep_invisible, self.world.queue, self.held)
                 background.start_soon(self.janitor.run)
@@ -142,11 +171,25 @@ async def open_node(world: World, **options: Any) -> AsyncIterator[Node]:
         yield node
 
 
-def inline_threads() -> Any:
-    """No threads: a mock clock would leap ahead while one runs."""
+@asynccontextmanager
+async def open_service(world: World, node: Node | None = None, *, max_backlog: int = 100) -> AsyncIterator[Service]:
+    """A service by itself, or that of a running node."""
+    async with (
+        open_background() as background,
+        open_batcher(Intake(world.jobs, world.queue, background).accept, 100) as intake,
+    ):
+        yield Service(
+            jobs=world.jobs,
+            queue=world.queue,
+            artifacts=world.artifacts,
+            intake=intake,
+            validator=world.types,
+            changes=node.changes if node else Changes(),
+            held=node.held if node else Held(),
+            max_backlog=max_backlog,
+            clock=now,
+        )
 
-    async def run_sync(function: Callable[..., T], *args: Any, **_: Any) -> T:
-        await trio.lowlevel.checkpoint()
-        return function(*args)
 
-    return mock.patch.object(trio.to_thread, "run_sync", run_sync)
+def submission(key: str | None = None, user_id: str = USER, **parameters: object) -> Submission:
+    return Submission("report", parameters, user_id, idempotency_key=key)

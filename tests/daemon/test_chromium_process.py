@@ -140,6 +140,8 @@ async def test_the_egress_is_not_forgotten_with_the_network_process(
         site.pages["/report"] = f"<p>report<img src={third.url('/')}>"
         wanted = request(url=site.url("/report"))
         async with launching(tmp_path) as launcher, launcher.launch() as running:
+            async with running.page() as page:
+                assert text_of(await page.render(wanted)) == "report"
             assert await processes(running, "NetworkService") == []
         # Where there is one, as Chromium has it by default, a page whose egress is forgotten gets nowhere.
         monkeypatch.setattr(launcher_module, "FLAGS", [flag for flag in browser.FLAGS if "NetworkService" not in flag])
@@ -354,6 +356,9 @@ def guards(data_dir: Path) -> list[int]:
 async def test_nothing_outlives_a_daemon_that_is_killed(tmp_path: Path) -> None:
     async with daemon(tmp_path) as (child, pid):
         assert group_members(pid)
+        # Whoever stops a service tells all of its processes (systemd's KillMode=control-group).
+        for guard in guards(tmp_path):
+            os.kill(guard, signal.SIGTERM)
         assert guards(tmp_path)
         child.kill()
         await until(lambda: not group_members(pid))

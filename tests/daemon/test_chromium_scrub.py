@@ -77,7 +77,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 def leaving() -> dict[str, Content]:
     return {
-        "/report": FIND_AND_LEAVE,
+        "/report": Reply(FIND_AND_LEAVE, headers={"Set-Cookie": "hidden=1; HttpOnly; Max-Age=9999"}),
         "/worker.js": Reply(WORKER, content_type="text/javascript"),
         "/magic": "from the server",
     }
@@ -95,9 +95,12 @@ async def test_nothing_is_found_of_the_last_job(stage: Stage) -> None:
         found = await printed(page, site)
         for what in ("name", "local", "session", "cookies", "indexed", "caches", "file", "workers", "magic", "history"):
             assert f"{what}=" in found
+        assert site.requests[-1].headers["cookie"].count("hidden=1") == 1
         for _ in range(2):
             assert await page.scrub()
+            site.requests.clear()
             assert await printed(page, site) == "nothing"
+            assert "cookie" not in site.requests[0].headers
 
 
 @on_stage

@@ -18,18 +18,14 @@ from reportd.core.network import NetworkRule
 
 SUCCEEDED, NOT_ALLOWED, UNREACHABLE, REFUSED, NO_COMMAND, NO_ADDRESS_TYPE = 0, 2, 4, 5, 7, 8
 UNLIMITED = 1 << 40
+PATIENCE_SECONDS = 5.0
+"""For what must come at once: what hangs has failed."""
 
 Serve = Callable[[trio.SocketStream], Awaitable[None]]
 
 
 def ignore() -> None:
     pass
-
-
-@pytest.fixture(autouse=True)
-async def _deadline() -> AsyncIterator[None]:
-    with trio.fail_after(10):
-        yield
 
 
 @asynccontextmanager
@@ -84,20 +80,22 @@ async def ask(egress: Egress, host: str, port: int, **options: int) -> AsyncIter
 
 async def exactly(stream: trio.SocketStream, size: int) -> bytes:
     got = b""
-    while len(got) < size:
-        data = await stream.receive_some(size - len(got))
-        assert data, f"ended after {got!r}"
-        got += data
+    with trio.fail_after(PATIENCE_SECONDS):
+        while len(got) < size:
+            data = await stream.receive_some(size - len(got))
+            assert data, f"ended after {got!r}"
+            got += data
     return got
 
 
 async def ending(stream: trio.SocketStream) -> str:
     """How it ends, once all that comes has been read."""
-    try:
-        while await stream.receive_some(65536):
-            pass
-    except trio.BrokenResourceError:
-        return "reset"
+    with trio.fail_after(PATIENCE_SECONDS):
+        try:
+            while await stream.receive_some(65536):
+                pass
+        except trio.BrokenResourceError:
+            return "reset"
     return "end"
 
 
@@ -249,7 +247,8 @@ async def test_a_connection_that_is_just_being_made_ends_with_its_job() -> None:
     async with upstream(echo) as port, opened("reports.test") as egress:
         async with await trio.open_tcp_stream("127.0.0.1", egress.port) as client:
             await client.send_all(_request("reports.test", port))
-            await started.wait()
+            with trio.fail_after(PATIENCE_SECONDS):
+                await started.wait()
             egress.use(NetworkRule.of(["other.test"]), UNLIMITED, ignore)
             go_on.set()
             assert await exactly(client, 2) == b"\x05\x00"
@@ -440,7 +439,8 @@ async def test_a_browser_that_leaves_ends_its_upstream() -> None:
     async with upstream(wait) as port, opened("127.0.0.1") as egress:
         async with ask(egress, "127.0.0.1", port):
             pass
-        await ended.wait()
+        with trio.fail_after(PATIENCE_SECONDS):
+            await ended.wait()
 
 
 async def test_an_upstream_that_nobody_reads_any_more_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,7 +460,8 @@ async def test_an_upstream_that_nobody_reads_any_more_is_given_up(monkeypatch: p
         async with ask(egress, "127.0.0.1", port) as (client, _):
             await client.send_eof()
             assert await ending(client) == "reset"
-        await ended.wait()
+        with trio.fail_after(PATIENCE_SECONDS):
+            await ended.wait()
 
 
 async def test_a_job_that_loads_too_much_is_cut_off_and_told_once() -> None:

@@ -2,6 +2,9 @@
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
+import random
+from collections.abc import Collection
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -92,15 +95,57 @@ async def test_a_batch_is_as_large_as_there_are_places_but_no_larger_than_sqs_al
     queue = await filled(40, weather)
     receive = queue.receive
 
-    async def noted(limit: int, wait_seconds: float) -> list[Received]:
+    async def noted(limit: int, wait_seconds: float, skip: Collection[str]) -> list[Received]:
         limits.append(limit)
-        return await receive(limit, wait_seconds)
+        return await receive(limit, wait_seconds, skip)
 
     queue.receive = noted  # type: ignore[assignment,method-assign]
     async with open_background() as nursery:
         nursery.start_soon(Poller(queue, Handler(), 15).run)
         await trio.sleep(0.5)
     assert limits == [MAX_BATCH, 5]
+
+
+@pytest.mark.parametrize(("capacity", "least", "fewest"), [(7, 3, 3), (7, 1, 1), (2, 5, 2)])
+async def test_it_asks_for_no_fewer_than_pay_and_holds_no_more_than_it_may(
+    autojump_clock: MockClock, capacity: int, least: int, fewest: int
+) -> None:
+    queue, limits = await filled(60), []
+    receive, handler, chance = queue.receive, Handler(), random.Random(0)
+
+    async def noted(limit: int, wait_seconds: float, skip: Collection[str]) -> list[Received]:
+        limits.append(limit)
+        return await receive(limit, wait_seconds, skip)
+
+    async def handle(message: Received) -> None:
+        handler.seconds = chance.uniform(1.0, 2.0)
+        await handler(message)
+
+    queue.receive = noted  # type: ignore[assignment,method-assign]
+    poller = Poller(queue, handle, capacity, least)
+    async with open_background() as nursery:
+        nursery.start_soon(poller.run)
+        while queue.messages and len(handler.handled) < 40:
+            await trio.sleep(0.5)
+            # Of the places of which so few are free that nothing was asked for, none is one of the slots'.
+            assert handler.busy > capacity - fewest
+    assert min(limits) == fewest
+    assert handler.most_busy == capacity
+
+
+async def test_stopped_while_it_waits_for_places_it_keeps_none(autojump_clock: MockClock) -> None:
+    queue = await filled(10)
+
+    async def handle(message: Received) -> None:
+        await trio.sleep(1.0 if message.receipt == "queue-1" else 10.0)
+
+    poller = Poller(queue, handle, 4, 3)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(poller.run)
+        await trio.sleep(2.0)  # it has one of the three it wants
+        poller.stop()
+    assert trio.current_time() == 10.0
+    assert poller._places.value == 4
 
 
 async def test_a_batch_does_not_wait_for_its_slowest_message(autojump_clock: MockClock) -> None:
@@ -146,9 +191,13 @@ async def test_a_queue_that_is_away_is_asked_again_every_second(autojump_clock: 
     weather = Weather()
     queue, handler = await filled(1, weather), Handler()
     weather.away("queue", 9.5)
+    poller = Poller(queue, handler, 3)
     async with open_background() as nursery:
-        nursery.start_soon(Poller(queue, handler, 3).run)
-        await trio.sleep(11.5)
+        nursery.start_soon(poller.run)
+        await trio.sleep(5.0)
+        assert poller.trouble == "queue: it is away"
+        await trio.sleep(6.5)
+        assert not poller.trouble
     assert handler.handled
     assert weather.calls.count("queue.receive") == 12
 

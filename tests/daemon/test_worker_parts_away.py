@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from reportd.core.faults import FaultKind
 from reportd.core.transitions import State
 from reportd.held import Recall
-from reportd.ports import UnavailableError
+from reportd.ports import Outgoing, UnavailableError
 from reportd.worker import STORE_PATIENCE_SECONDS
 from tests.daemon.node import Node, World, job, open_node
 
@@ -72,12 +72,26 @@ async def test_an_entry_that_the_queue_did_not_settle_is_tried_again(autojump_cl
     assert not world.queue.messages
 
 
+async def test_a_dead_letter_that_its_queue_did_not_take_is_sent_again(autojump_clock: MockClock) -> None:
+    world, one = World(), job(1, "other")
+    outcomes: list[list[Exception | None]] = [[UnavailableError("dead", "throttled")]]
+    send = world.dead.send
+
+    async def some_fail(messages: list[Outgoing]) -> list[Exception | None]:
+        return outcomes.pop() if outcomes else await send(messages)
+
+    world.dead.send = some_fail  # type: ignore[assignment,method-assign]
+    await Node(world).handle(*await world.received(one))
+    assert (len(world.dead.messages), len(world.queue.messages)) == (1, 0)
+
+
 async def test_a_store_away_for_long_gives_the_place_to_another_job(autojump_clock: MockClock, tmp_path: Path) -> None:
     world, one = World(spool=tmp_path), job()
     world.weather.away("artifacts", 400.0)
-    async with open_node(world):
+    async with open_node(world) as node:
         await world.send(one)
         await trio.sleep(STORE_PATIENCE_SECONDS + 2.0)
+        assert node.worker.store_trouble == "artifacts: it is away"
         record = world.record(one)
         assert record.error is not None
         assert (record.state, record.error.kind) == (State.QUEUED, FaultKind.STORE_UNAVAILABLE)
@@ -86,6 +100,7 @@ async def test_a_store_away_for_long_gives_the_place_to_another_job(autojump_clo
     # More tries than a job has attempts: the store's absence uses none.
     assert (record.state, record.tally.attempts) == (State.SUCCEEDED, 1)
     assert record.tally.unharmed > 3
+    assert not node.worker.store_trouble
     assert world.artifacts.puts == [one.task_id]
     assert not world.spooled()
 

@@ -130,7 +130,9 @@ def _artifacts(text: str) -> str:
 
 def _breaker_store(text: str) -> str:
     if text != "memory:":
-        split_url(text, ("redis", "rediss"))
+        parts = split_url(text, ("redis", "rediss"))
+        if not re.fullmatch(r"/?[0-9]*", parts.path) or parts.query or parts.fragment:
+            raise ValueError("has more behind the host than the number of a database")
     return text
 
 

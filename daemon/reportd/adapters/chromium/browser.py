@@ -171,7 +171,7 @@ class ChromiumBrowser:
                     try:
                         context_id = await self._new_context(egress.port)
                         connection = await self._new_target(context_id)
-                        page = await self._attached(connection, context_id, egress)
+                        page = await self._attached(connection, egress)
                     except (CdpError, ClosedError) as error:
                         raise BrowserError(f"the browser gave no page: {error}") from error
                     yield page
@@ -197,9 +197,9 @@ class ChromiumBrowser:
         host = urlsplit(self._process.url).netloc
         return await connect(f"ws://{host}/devtools/page/{target['targetId']}", self._loop)
 
-    async def _attached(self, connection: Cdp, context_id: str, egress: Egress) -> ChromiumPage:
+    async def _attached(self, connection: Cdp, egress: Egress) -> ChromiumPage:
         tree = await attach(connection)
-        page = ChromiumPage(self._cdp, connection, context_id, egress, self._spool, tree["frameTree"]["frame"])
+        page = ChromiumPage(connection, egress, self._spool, tree["frameTree"]["frame"])
         if self._warmed < 2:  # noqa: PLR2004 - later pages share what the first ones have loaded
             self._warmed += 1
             await page.warm_up()

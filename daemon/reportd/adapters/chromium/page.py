@@ -32,7 +32,7 @@ WARM_UP_HTML = "<p style=\"font-family:Inter,'Noto Sans CJK SC'\">Warm 热身 <b
 
 _STATUS = "performance.getEntriesByType('navigation')[0]?.responseStatus ?? 0"
 _ALL_ORIGINS = "*"
-"""No origin is spelt so. Chromium then clears the storage of all, partitioned storage included."""
+"""No origin is spelt so. Chromium then clears cookies and storage of all, partitioned ones included."""
 
 
 async def attach(page: Cdp) -> dict[str, Any]:
@@ -47,13 +47,9 @@ async def attach(page: Cdp) -> dict[str, Any]:
 class ChromiumPage:
     """A page in a context of its own, behind an egress of its own."""
 
-    def __init__(
-        self, browser: Cdp, page: Cdp, context_id: str, egress: Egress, spool_folder: Path, frame: dict[str, Any]
-    ) -> None:
+    def __init__(self, page: Cdp, egress: Egress, spool_folder: Path, frame: dict[str, Any]) -> None:
         self.doing = "idle"
-        self._browser = browser
         self._page = page
-        self._context_id = context_id
         self._egress = egress
         self._spool_folder = spool_folder
         self._frame_id: str = frame["id"]
@@ -211,7 +207,11 @@ class ChromiumPage:
             raise FaultError(FaultKind.PRINT_REJECTED, str(error)) from error
         watch.printed = True
         self.doing = "reading the PDF"
-        pdf = await receive_pdf(self._page, printed["stream"], self._spool_folder)
+        try:
+            pdf = await receive_pdf(self._page, printed["stream"], self._spool_folder)
+        except OSError as error:  # the disk is full, say
+            detail = f"{error.strerror}: {self._spool_folder}"
+            raise FaultError(FaultKind.STORE_UNAVAILABLE, detail) from error
         self.doing = "idle"
         return pdf
 
@@ -246,11 +246,8 @@ class ChromiumPage:
         self._restore.clear()
         if connected:
             # A job that never got through to a host has no origin that could have stored anything.
-            answers += [
-                page.send("Storage.clearDataForOrigin", origin=_ALL_ORIGINS, storageTypes="all"),
-                page.send("Network.clearBrowserCache"),
-                self._browser.send("Storage.clearCookies", browserContextId=self._context_id),
-            ]
+            answers.append(page.send("Storage.clearDataForOrigin", origin=_ALL_ORIGINS, storageTypes="all"))
+            answers.append(page.send("Network.clearBrowserCache"))
         for answer in answers:
             await answer.get()
 

@@ -120,7 +120,10 @@ class BrowserProcess:
 @asynccontextmanager
 async def open_process(command: Sequence[str], run_folder: Path, start_seconds: float) -> AsyncIterator[BrowserProcess]:
     """Start a browser and wait for its DevTools endpoint. Raises BrowserError if it doesn't come up."""
-    profile = Path(tempfile.mkdtemp(prefix="profile-", dir=run_folder))
+    try:
+        profile = Path(tempfile.mkdtemp(prefix="profile-", dir=run_folder))
+    except OSError as error:
+        raise BrowserError(f"no browser can be started: {error.strerror}: {run_folder}") from error
     # Not trio.open_process: that starts it from a worker thread, and the kernel's death signal is tied to the
     # life of the thread that forked, not of the process (prctl(2), PR_SET_PDEATHSIG).
     try:
@@ -136,7 +139,7 @@ async def open_process(command: Sequence[str], run_folder: Path, start_seconds: 
         raise BrowserError(f"no browser can be started: {error}; setpriv is in Debian's util-linux") from error
     process = BrowserProcess(child.pid, profile)
     try:
-        (profile / "pgid").write_text(f"{child.pid}\n")
+        _note_group(profile, child.pid)
         async with open_background() as nursery:
             nursery.start_soon(_watch, child, process)
             listening: trio.Event = await nursery.start(_listen, child, process)
@@ -150,6 +153,14 @@ async def open_process(command: Sequence[str], run_folder: Path, start_seconds: 
     finally:
         with trio.CancelScope(shield=True):
             await _end(child, process)
+
+
+def _note_group(profile: Path, pid: int) -> None:
+    """For the guard, and for the next start."""
+    try:
+        (profile / "pgid").write_text(f"{pid}\n")
+    except OSError as error:
+        raise BrowserError(f"no browser can be kept: {error.strerror}: {profile}") from error
 
 
 def _environment() -> dict[str, str]:

@@ -1,4 +1,5 @@
-"""When a page may be printed: conditions that are watched inside the page, never polled from outside.
+"""When a page may be printed: conditions that are watched inside the page, never polled from outside. Fonts are
+none of them: printing itself waits for those that it needs.
 
 An event is listened for before the page is opened, in an isolated world, where the page's own scripts can
 neither see nor disturb the listener.
@@ -19,11 +20,6 @@ _READY = """
     await new Promise((done) => addEventListener("load", done, {once: true}));
   }
   %s
-  if (document.fonts.size) {
-    // Fonts are fetched when the layout asks for them; what is printed without them is printed in another one.
-    document.documentElement?.getBoundingClientRect();
-    await document.fonts.ready;
-  }
 })()
 """
 
