@@ -4,12 +4,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
 import trio
 
-from reportd.core.transitions import TRANSITIONS
+from reportd.core import breaker, transitions
 from tests.e2e.process import open_daemon
 
 ROOT = Path(__file__).parents[2]
@@ -52,12 +54,12 @@ async def _shell(script: str, url: str, folder: Path, **environ: str) -> str:
     return done.stdout
 
 
-def test_the_states_are_drawn_as_they_are() -> None:
+@pytest.mark.parametrize(("number", "table"), [(0, transitions.TRANSITIONS), (1, breaker.TRANSITIONS)])
+def test_the_states_are_drawn_as_they_are(number: int, table: Mapping[tuple[StrEnum, StrEnum], StrEnum]) -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
-    drawing = re.search(r"```mermaid\nstateDiagram-v2\n(.*?)```", text, re.DOTALL)
-    assert drawing is not None
-    lines = [f"    {state} --> {after}: {event}" for (state, event), after in TRANSITIONS.items()]
-    assert drawing[1].splitlines() == lines, "the drawing should be:\n" + "\n".join(lines)
+    drawing = re.findall(r"```mermaid\nstateDiagram-v2\n(.*?)```", text, re.DOTALL)[number]
+    lines = [f"    {state} --> {after}: {event}" for (state, event), after in table.items()]
+    assert drawing.splitlines() == lines, "the drawing should be:\n" + "\n".join(lines)
 
 
 @pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"])
