@@ -46,9 +46,9 @@ class Cluster:
 
 @asynccontextmanager
 async def open_cluster(
-    folder: Path, server: str, postgres: Postgres, *, nodes: int, visibility_seconds: int = 10, more: str = ""
+    folder: Path, server: str, postgres: Postgres, *, nodes: int, visibility_seconds: int = 10, queue_keys: str = ""
 ) -> AsyncIterator[Cluster]:
-    """``nodes`` daemons that are ready; ``more`` is added to their configuration."""
+    """``nodes`` daemons that are ready; ``queue_keys`` are added to their ``[queue]``."""
     dead_letter_url = new_queue(server)
     told = ask_sqs(server, "GetQueueAttributes", QueueUrl=dead_letter_url, AttributeNames=["QueueArn"])
     redrive = {"deadLetterTargetArn": told["Attributes"]["QueueArn"], "maxReceiveCount": 20}
@@ -62,10 +62,11 @@ url = "{database_url}"
 url = "{queue_url}"
 dead_letter_url = "{dead_letter_url}"
 visibility_seconds = {visibility_seconds}
+{queue_keys}
 [artifacts]
 url = "s3://{bucket}/pdfs"
 endpoint_url = "{server}"
-{more}"""
+"""
         async with AsyncExitStack() as stack:
             daemons = []
             for number in range(nodes):

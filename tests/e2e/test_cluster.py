@@ -17,6 +17,7 @@ import trio
 from tests.cloud import REGION, ask_sqs
 from tests.e2e.cluster import QUEUE_LIMIT_BYTES, Cluster, open_cluster
 from tests.e2e.process import USER, Daemon, finished, submit
+from tests.faulty import open_proxy
 from tests.servers import Postgres
 
 pytestmark = pytest.mark.browser
@@ -158,6 +159,30 @@ async def test_sigterm_in_a_long_poll_leaves_no_message_invisible(
             assert trio.current_time() - begun < 10
         counts = cluster.messages(cluster.queue_url)
         assert counts["NotVisible"] == 0, counts
+
+
+@pytest.mark.soak
+async def test_sqs_is_asked_seldom(tmp_path: Path, moto: str, postgres: Postgres) -> None:
+    jobs = 300
+    async with open_proxy(moto) as proxy:
+        keys = f'endpoint_url = "{proxy.url}"\nprefetch = 10'
+        async with open_cluster(tmp_path, moto, postgres, nodes=1, visibility_seconds=60, queue_keys=keys) as cluster:
+            async with cluster.daemons[0].client() as client:
+                proxy.seen.clear()
+                task_ids: list[str] = []
+                async with trio.open_nursery() as nursery:
+                    for _ in range(10):
+                        nursery.start_soon(_submit_all, client, jobs // 10, task_ids)
+                await _until_done(client, jobs)
+                await _until_empty(cluster)
+                loaded = proxy.seen.copy()
+            proxy.seen.clear()
+            await trio.sleep(60)
+            idle = proxy.seen.copy()
+    print(f"\n{loaded.total() / jobs:.2f} requests a job at full load {dict(loaded)}; idle, 60 s: {dict(idle)}")
+    assert loaded.total() <= 0.5 * jobs
+    # Two queues, one poll of 20 seconds each at a time.
+    assert idle.total() <= 2 * 60 / 20 + 2
 
 
 async def _until_polling(daemon: Daemon) -> None:
