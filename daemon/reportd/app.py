@@ -103,6 +103,7 @@ async def run(
                 changes=changes,
                 retention_seconds=config.artifacts.retention_days * 86400,
                 triage_seconds=config.triage.interval_seconds,
+                node=node,
             )
             service = Service(
                 jobs=jobs,

@@ -4,7 +4,7 @@ Every step may be cut off and done again, and may be done by several nodes at on
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import structlog
@@ -24,6 +24,9 @@ UNCONFIRMED_SECONDS = 15.0
 """A submission takes milliseconds; one unconfirmed for so long was cut off."""
 
 SWEEP_SECONDS = 60.0
+LEASE_ROUNDS = 3
+"""After so many rounds without a sign of the node that does a work for all, another one takes it over."""
+
 SHELVE_SECONDS = 3600.0
 """A dead letter that is no job stays in its queue for people to see, and is looked at again this much later."""
 
@@ -41,6 +44,7 @@ class Janitor:
         changes: Changes,
         retention_seconds: float,
         triage_seconds: float,
+        node: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._jobs = jobs
@@ -50,13 +54,14 @@ class Janitor:
         self._changes = changes
         self._retention_seconds = retention_seconds
         self._triage_seconds = triage_seconds
+        self._node = node
         self._clock = clock
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._every, self._triage_seconds, partial(self.triage, WAIT_SECONDS))
-            nursery.start_soon(self._every, UNCONFIRMED_SECONDS, self.send_unconfirmed)
-            nursery.start_soon(self._every, SWEEP_SECONDS, self.remove_expired)
+            for seconds, work in ((UNCONFIRMED_SECONDS, self.send_unconfirmed), (SWEEP_SECONDS, self.remove_expired)):
+                nursery.start_soon(self._every, seconds, partial(self._lead, seconds, work))
 
     async def _every(self, seconds: float, work: Callable[[], object]) -> None:
         while True:
@@ -68,6 +73,11 @@ class Janitor:
                 # One letter or one row that nobody foresaw must not end the daemon, nor the work on the others.
                 log.exception("janitor.failed")
             await trio.sleep(seconds)
+
+    async def _lead(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        """What one node does for all of them."""
+        if await self._jobs.lead(work.__name__, self._node, LEASE_ROUNDS * seconds):
+            await work()
 
     async def triage(self, wait_seconds: float = 0.0) -> None:
         """Go through the dead letters that are visible now, or are the first to come within ``wait_seconds``."""

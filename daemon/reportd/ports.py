@@ -233,6 +233,13 @@ class Jobs(Protocol):
 
     async def counts(self) -> dict[State, int]: ...
 
+    async def lead(self, work: str, node: str, seconds: float) -> bool:
+        """Whether this node is the one that does ``work``, and goes on to be for so many seconds.
+
+        By the store's clock, so that one node at a time does it, and another one once that node is gone.
+        """
+        ...
+
 
 # --- artifacts ----------------------------------------------------------------------------------------------
 

@@ -17,6 +17,8 @@ from reportd import logs
 from tests.bench.http import submissions_per_second
 from tests.bench.limit import renders_per_second
 from tests.bench.pages import CONFIG, SIZES, TEMPLATE, parameters
+from tests.cloud import ENVIRONMENT, running_moto
+from tests.e2e.cluster import engines_config, new_engines
 from tests.e2e.process import Daemon, finished, open_daemon, submit
 
 SECONDS_A_ROUND = 12.0
@@ -26,7 +28,7 @@ LONE_JOBS = 15
 def main() -> None:
     options = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--only", choices=("renders", "latency", "submissions"))
+    options.add_argument("--only", choices=("renders", "latency", "submissions", "engines"))
     chosen = options.parse_args()
     logs.set_up("warning", "console")
     trio.run(_bench, chosen.rounds, chosen.only)
@@ -44,9 +46,27 @@ async def _bench(rounds: int, only: str | None) -> None:
             print("Latency of a lone job, milliseconds from submission to the end; a bare render beside it")
             for size, rows in SIZES.items():
                 await _latency(folder, size, rows)
+        if only in (None, "engines"):
+            print("Throughput on SQS and S3 (moto in a process of its own) beside the embedded parts")
+            await _engines(folder, rounds)
         if only in (None, "submissions"):
             print("Submissions a second, each 202 durable")
             await _submissions(folder, rounds)
+
+
+async def _engines(folder: Path, rounds: int) -> None:
+    rows, count = SIZES["400 rows"], 100
+    embedded, engines = [], []
+    with running_moto() as server:
+        for number in range(rounds):
+            async with open_daemon(_fresh(folder, f"embedded-{number}"), CONFIG) as daemon:
+                await _run(daemon, rows, 4)
+                embedded.append(await _run(daemon, rows, count))
+            config = CONFIG.replace("[queue]", engines_config(server, *new_engines(server)) + "prefetch = 10")
+            async with open_daemon(_fresh(folder, f"engines-{number}"), config, ENVIRONMENT) as daemon:
+                await _run(daemon, rows, 4)
+                engines.append(await _run(daemon, rows, count))
+    _row("400 rows", "embedded", embedded, "SQS and S3", engines)
 
 
 async def _throughput(folder: Path, size: str, rows: int, rounds: int) -> None:

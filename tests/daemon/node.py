@@ -140,6 +140,7 @@ class Node:
             changes=self.changes,
             retention_seconds=86400.0,
             triage_seconds=5.0,
+            node=self.name,
             clock=now,
         )
 

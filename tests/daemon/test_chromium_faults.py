@@ -94,6 +94,7 @@ async def test_nobody_listens_there(stage: Stage) -> None:
         fault = await fault_of(page, request(url=url))
         assert fault is not None
         assert fault.kind is FaultKind.UNREACHABLE
+        assert "127.0.0.1: Connection refused" in fault.detail
         await assert_usable_again(page)
 
 
@@ -380,6 +381,7 @@ async def test_a_name_that_is_not_found(stage: Stage) -> None:
         fault = await fault_of(page, request(url="http://report.invalid/"))
         assert fault is not None
         assert fault.kind is FaultKind.UNREACHABLE
+        assert "the name was not found" in fault.detail
 
 
 @on_stage

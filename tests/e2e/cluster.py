@@ -1,4 +1,4 @@
-"""Several daemons on the same engines: SQS and S3 (moto's server) and PostgreSQL."""
+"""Several daemons on the same engines: SQS and S3 (moto's server), PostgreSQL and Redis."""
 
 import json
 from collections.abc import AsyncIterator
@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from tests.cloud import ENVIRONMENT, ask_s3, ask_sqs, new_bucket, new_queue
 from tests.e2e.process import Daemon, open_daemon
+from tests.redis_server import RedisServer, running_redis
 from tests.servers import Postgres
 
 QUEUE_LIMIT_BYTES = 262144
@@ -23,6 +24,7 @@ class Cluster:
     queue_url: str
     dead_letter_url: str
     bucket: str
+    redis: RedisServer
 
     def messages(self, url: str) -> dict[str, int]:
         """How many messages a queue has: visible, in flight, delayed."""
@@ -49,23 +51,17 @@ async def open_cluster(
     folder: Path, server: str, postgres: Postgres, *, nodes: int, visibility_seconds: int = 10, queue_keys: str = ""
 ) -> AsyncIterator[Cluster]:
     """``nodes`` daemons that are ready; ``queue_keys`` are added to their ``[queue]``."""
-    dead_letter_url = new_queue(server)
-    told = ask_sqs(server, "GetQueueAttributes", QueueUrl=dead_letter_url, AttributeNames=["QueueArn"])
-    redrive = {"deadLetterTargetArn": told["Attributes"]["QueueArn"], "maxReceiveCount": 20}
-    queue_url = new_queue(server, RedrivePolicy=json.dumps(redrive), MaximumMessageSize=str(QUEUE_LIMIT_BYTES))
-    bucket = new_bucket(server)
-    with postgres.new_database(f"cluster_{uuid4().hex[:12]}") as database_url:
+    with running_redis() as redis, postgres.new_database(f"cluster_{uuid4().hex[:12]}") as database_url:
+        redis.start()
+        queue_url, dead_letter_url, bucket = new_engines(server)
         config = f"""
 [database]
 url = "{database_url}"
-[queue]
-url = "{queue_url}"
-dead_letter_url = "{dead_letter_url}"
+[breaker]
+store = "{redis.url}"
+{engines_config(server, queue_url, dead_letter_url, bucket)}
 visibility_seconds = {visibility_seconds}
 {queue_keys}
-[artifacts]
-url = "s3://{bucket}/pdfs"
-endpoint_url = "{server}"
 """
         async with AsyncExitStack() as stack:
             daemons = []
@@ -73,4 +69,26 @@ endpoint_url = "{server}"
                 own = folder / f"node-{number}"
                 own.mkdir()
                 daemons.append(await stack.enter_async_context(open_daemon(own, config, ENVIRONMENT)))
-            yield Cluster(daemons, server, queue_url, dead_letter_url, bucket)
+            yield Cluster(daemons, server, queue_url, dead_letter_url, bucket, redis)
+
+
+def new_engines(server: str) -> tuple[str, str, str]:
+    """The URLs of a new queue and its DLQ, and a new bucket."""
+    dead_letter_url = new_queue(server)
+    told = ask_sqs(server, "GetQueueAttributes", QueueUrl=dead_letter_url, AttributeNames=["QueueArn"])
+    redrive = {"deadLetterTargetArn": told["Attributes"]["QueueArn"], "maxReceiveCount": 20}
+    limit = str(QUEUE_LIMIT_BYTES)
+    queue_url = new_queue(server, RedrivePolicy=json.dumps(redrive), MaximumMessageSize=limit)
+    return queue_url, dead_letter_url, new_bucket(server)
+
+
+def engines_config(server: str, queue_url: str, dead_letter_url: str, bucket: str) -> str:
+    """The configuration that uses them; ``[queue]`` comes last, so that more keys of it may follow."""
+    return f"""
+[artifacts]
+url = "s3://{bucket}/pdfs"
+endpoint_url = "{server}"
+[queue]
+url = "{queue_url}"
+dead_letter_url = "{dead_letter_url}"
+"""

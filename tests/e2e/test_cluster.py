@@ -1,4 +1,4 @@
-"""Many nodes on SQS, S3 and PostgreSQL: nothing is lost, nothing is done twice (I1, I2, I6, I8, I9)."""
+"""Many nodes on SQS, S3, PostgreSQL and Redis: nothing is lost, nothing is done twice (I1, I2, I6, I8, I9)."""
 
 import json
 import os
@@ -55,7 +55,9 @@ async def _cluster_chaos(folder: Path, moto: str, postgres: Postgres, *, nodes: 
                         assert await victim.stop() == 0
                     else:
                         await victim.kill()
+                    cluster.redis.stop()
                     await victim.start()
+                    cluster.redis.start()
             await _until_done(client, jobs)
             reports = [await finished(client, task_id) for task_id in task_ids]
         assert Counter(report["state"] for report in reports) == {"succeeded": jobs}

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import trio
+
 from reportd.core.faults import FaultKind
 from reportd.core.job import Job
 from reportd.core.retry import Tally, may_start
@@ -26,6 +28,7 @@ class MemoryJobs:
         self.moves: list[tuple[str, Event, State]] = []
         self._weather = weather or Weather()
         self._attempts: dict[int, tuple[str, Attempt]] = {}
+        self._leases: dict[str, tuple[str, float]] = {}
 
     def terminal_moves(self, task_id: str) -> list[State]:
         return [state for task, _, state in self.moves if task == task_id and state in TERMINAL]
@@ -104,6 +107,14 @@ class MemoryJobs:
             for task_id in task_ids:
                 if (record := self.records.get(task_id)) and record.pdf:
                     self._change(task_id, pdf=replace(record.pdf, purged=True))
+
+    async def lead(self, work: str, node: str, seconds: float) -> bool:
+        async with self._weather.call("jobs", "lead"):
+            holder, until = self._leases.get(work, (node, 0.0))
+            if holder != node and until > trio.current_time():
+                return False
+            self._leases[work] = (node, trio.current_time() + seconds)
+            return True
 
     async def counts(self) -> dict[State, int]:
         async with self._weather.call("jobs", "counts"):

@@ -219,6 +219,8 @@ class ChromiumPage:
         if refusals := self._egress.refusals:
             refusal = refusals[-1]
             return FaultError(FaultKind.HOST_NOT_ALLOWED, f"{refusal.host}:{refusal.port}: {refusal.reason}")
+        if failures := self._egress.failures:
+            detail = f"{detail} ({failures[-1].reason})"
         return FaultError(FaultKind.UNREACHABLE, detail)
 
     # --- between jobs ---------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from reportd.adapters.sql import records
 from reportd.adapters.sql.database import Database
-from reportd.adapters.sql.schema import STORED, attempts, jobs
+from reportd.adapters.sql.messages import now
+from reportd.adapters.sql.schema import STORED, attempts, jobs, leases
 from reportd.core.faults import FaultKind
 from reportd.core.job import Job
 from reportd.core.retry import Tally, may_start
@@ -41,6 +42,14 @@ _DISCARD = delete(jobs).where(
 )
 _PURGE = update(jobs).where(_listed).values(pdf_purged=True)
 
+_LEAD = (
+    update(leases)
+    .where(
+        leases.c.work == bindparam("name"), (leases.c.node == bindparam("who")) | (leases.c.until <= bindparam("at"))
+    )
+    .values(node=bindparam("who"), until=bindparam("then"))
+)
+
 _ATTEMPTS = select(attempts).where(attempts.c.task_id == bindparam("task")).order_by(attempts.c.id)
 _NEW_ATTEMPT = insert(attempts).returning(attempts.c.id)
 _is_settled = attempts.c.id == bindparam("attempt")
@@ -64,6 +73,7 @@ class SqlJobs:
         dialect: Any = sqlite if database.is_sqlite else postgresql
         # Of many rows, too, the driver's count of those inserted is wanted.
         self._insert = dialect.insert(jobs).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+        self._insert_lease = dialect.insert(leases).on_conflict_do_nothing()
 
     async def add(self, new: Sequence[Job]) -> list[Record]:
         if not new:
@@ -158,6 +168,15 @@ class SqlJobs:
 
     async def purge(self, task_ids: Sequence[str]) -> None:
         await self._write(_PURGE, {"ids": list(task_ids)})
+
+    async def lead(self, work: str, node: str, seconds: float) -> bool:
+        def change(connection: Connection) -> bool:
+            at = now(connection)
+            values = {"name": work, "who": node, "at": at, "then": at + seconds}
+            connection.execute(self._insert_lease, {"work": work, "node": node, "until": 0.0})
+            return bool(connection.execute(_LEAD, values).rowcount)
+
+        return await self._database.write(change)
 
     async def counts(self) -> dict[State, int]:
         statement = select(jobs.c.state, func.count()).group_by(jobs.c.state)

@@ -85,6 +85,14 @@ attempts = Table(
     Column("detail", Text, nullable=False, server_default=""),
 )
 
+leases = Table(
+    "leases",
+    metadata,
+    Column("work", String(64), primary_key=True),
+    Column("node", String(255), nullable=False),
+    Column("until", Double, nullable=False),
+)
+
 messages = Table(
     "messages",
     metadata,

@@ -1,4 +1,4 @@
-"""Jobs, their attempts, and the embedded queue's messages."""
+"""Jobs, their attempts, the embedded queue's messages, and who does what one node does for all."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -60,6 +60,13 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["task_id"], ["jobs.task_id"], name="fk_attempts_task_id", ondelete="CASCADE"),
     )
     op.create_index("ix_task_id", "attempts", ["task_id"])
+    op.create_table(
+        "leases",
+        sa.Column("work", sa.String(64), nullable=False),
+        sa.Column("node", sa.String(255), nullable=False),
+        sa.Column("until", sa.Double, nullable=False),
+        sa.PrimaryKeyConstraint("work", name="pk_leases"),
+    )
     op.create_table(
         "messages",
         sa.Column("id", _NUMBER, sa.Identity(), nullable=False),
