@@ -139,7 +139,7 @@ async def test_a_fifo_queue_keeps_the_order_of_a_large_send(server: str) -> None
 async def test_a_message_that_is_too_large_fails_alone(server: str) -> None:
     url = new_queue(server, MaximumMessageSize="2048")
     async with open_sqs_queue(url, visibility_seconds=30) as queue:
-        assert queue.max_message_bytes == 2048
+        assert queue.max_message_bytes == 1536
         large = Outgoing("x" * 2049, "task", "sales", "user")
         just = Outgoing("x" * 2048, "task", "sales", "user")
         outcomes = await queue.send([job(), large, just])

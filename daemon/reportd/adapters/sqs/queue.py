@@ -38,7 +38,7 @@ DEPTH_SECONDS = 1.0
 """SQS's own figures are older than that."""
 
 ATTRIBUTES_BYTES = 8192
-"""Room beside the body for what a dead letter tells: a message's attributes count, too."""
+"""Room beside the body for what a dead letter tells: a message's attributes count, too. A quarter at most."""
 
 GIVE_BACK_SECONDS = 3.0
 """How long giving messages back may take; then their visibility ends by itself."""
@@ -130,7 +130,8 @@ class SqsQueue:
     ) -> None:
         self.visibility_seconds = visibility_seconds
         self.attributes = attributes
-        self.max_message_bytes = attributes.max_message_bytes - ATTRIBUTES_BYTES
+        limit = attributes.max_message_bytes
+        self.max_message_bytes = limit - min(ATTRIBUTES_BYTES, limit // 4)
         self.requests: Counter[str] = Counter()
         self._client = client
         self._url = url
