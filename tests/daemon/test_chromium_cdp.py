@@ -95,6 +95,12 @@ async def test_calls_are_answered_each_its_own() -> None:
         assert await page.call("Page.large", text="x" * 3_000_000)
 
 
+async def test_a_connection_that_is_closed_at_once() -> None:
+    async with connected(echo) as page:
+        pass
+    assert page.closed.is_set()
+
+
 async def test_calls_arrive_in_the_order_they_were_made() -> None:
     seen: list[str] = []
 

@@ -166,6 +166,33 @@ async def test_no_route_leads_to_a_host_that_is_not_allowed(stage: Stage, source
         assert {route.replace(" ", "-") for route in ROUTES} - reached == set()
 
 
+WORKERS = """
+<script>
+navigator.serviceWorker.register('/service.js');
+new SharedWorker('/shared.js');
+new Worker('/dedicated.js');
+</script>
+"""
+WORKER_FETCHES = "fetch('http://%s/x/%s', {mode: 'no-cors'}); importScripts('http://%s/script/%s-import')"
+
+
+@on_stage
+async def test_no_worker_leads_there_either(stage: Stage) -> None:
+    async with open_trap() as trap, open_site({"/report": WORKERS}) as site, stage.page() as page:
+        where = f"127.0.0.1:{trap.port}"
+        kinds = ("service", "shared", "dedicated")
+        for kind in kinds:
+            source = WORKER_FETCHES % (where, kind, where, kind)
+            site.pages[f"/{kind}.js"] = Reply(source, content_type=SCRIPT)
+        assert await fault_of(page, request(url=site.url("/report"), delay_seconds=0.5)) is None
+        assert all(site.asked(f"/{kind}.js") for kind in kinds)
+        assert trap.connections == 0
+        assert await page.scrub()
+        assert await fault_of(page, request(url=site.url("/report"), hosts=(where,), delay_seconds=0.5)) is None
+        reached = {asked.path.rpartition("/")[2] for asked in trap.requests}
+        assert reached >= {*kinds, *(f"{kind}-import" for kind in kinds)}
+
+
 @pytest.mark.parametrize("source", ["template", "url"])
 @on_stage
 async def test_no_faint_route_leads_there_either(stage: Stage, source: str) -> None:

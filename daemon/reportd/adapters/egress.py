@@ -19,6 +19,7 @@ from ipaddress import ip_address
 import structlog
 import trio
 
+from reportd.adapters.socks import Reply, read_request, reply
 from reportd.background import open_background
 from reportd.core.network import Address, NetworkRule, normal_host, plain_address
 
@@ -123,7 +124,7 @@ class Egress:
     async def _converse(self, client: trio.SocketStream) -> None:
         request = None
         with trio.move_on_after(HANDSHAKE_SECONDS):
-            request = await _read_request(client)
+            request = await read_request(client)
         if request is None:
             return
         host, port = request
@@ -132,32 +133,32 @@ class Egress:
             self._connected = True
         except _NotMadeError as error:
             self._job.note(error, host, port)
-            await client.send_all(_reply(error.code))
+            await client.send_all(reply(error.code))
             return
         async with upstream:
-            await client.send_all(_reply(_SUCCEEDED))
+            await client.send_all(reply(Reply.SUCCEEDED))
             await self._splice(client, upstream)
 
     async def _open(self, host: str, port: int) -> trio.SocketStream:
         """Judge, resolve, judge, connect. Raises _NotMadeError."""
         if self._rule is None:
-            raise _NotMadeError(_NOT_ALLOWED, "no job is running")
+            raise _NotMadeError(Reply.NOT_ALLOWED, "no job is running")
         if self.over_limit:
-            raise _NotMadeError(_NOT_ALLOWED, f"more than {self._job.max_bytes} bytes came already")
+            raise _NotMadeError(Reply.NOT_ALLOWED, f"more than {self._job.max_bytes} bytes came already")
         decision = self._rule.may_name(host, port)
         if not decision.allowed:
-            raise _NotMadeError(_NOT_ALLOWED, decision.reason)
+            raise _NotMadeError(Reply.NOT_ALLOWED, decision.reason)
         with trio.move_on_after(OPEN_SECONDS):
             addresses = self._judge(self._rule, host, port, await self._resolve(host, port))
             return await _connect(addresses, port)
-        raise _NotMadeError(_HOST_UNREACHABLE, f"no connection in {OPEN_SECONDS:g} s")
+        raise _NotMadeError(Reply.HOST_UNREACHABLE, f"no connection in {OPEN_SECONDS:g} s")
 
     async def _resolve(self, host: str, port: int) -> list[Address]:
         try:
             async with self._lookups:
                 found = await trio.socket.getaddrinfo(str(normal_host(host)), port, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise _NotMadeError(_HOST_UNREACHABLE, f"the name was not found: {error}") from None
+            raise _NotMadeError(Reply.HOST_UNREACHABLE, f"the name was not found: {error}") from None
         return [plain_address(ip_address(sockaddr[0])) for *_, sockaddr in found]
 
     def _judge(self, rule: NetworkRule, host: str, port: int, addresses: list[Address]) -> list[Address]:
@@ -172,7 +173,7 @@ class Egress:
             else:
                 allowed.append(address)
         if not allowed:
-            raise _NotMadeError(_NOT_ALLOWED, reason)
+            raise _NotMadeError(Reply.NOT_ALLOWED, reason)
         return allowed
 
     async def _splice(self, client: trio.SocketStream, upstream: trio.SocketStream) -> None:
@@ -267,7 +268,7 @@ class _Job:
     failures: dict[Failure, None] = field(default_factory=dict)
 
     def note(self, error: "_NotMadeError", host: str, port: int) -> None:
-        if error.code == _NOT_ALLOWED:
+        if error.code == Reply.NOT_ALLOWED:
             if len(self.refusals) < MAX_NOTES:
                 self.refusals[Refusal(host, port, error.reason)] = None
         elif len(self.failures) < MAX_NOTES:
@@ -277,75 +278,15 @@ class _Job:
 class _NotMadeError(Exception):
     """Why a connection was not made. ``code`` is the SOCKS reply."""
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(self, code: Reply, reason: str) -> None:
         super().__init__(reason)
         self.code = code
         self.reason = reason
 
 
-# RFC 1928 section 6, REP.
-_SUCCEEDED = 0x00
-_NOT_ALLOWED = 0x02
-_NETWORK_UNREACHABLE = 0x03
-_HOST_UNREACHABLE = 0x04
-_REFUSED = 0x05
-_COMMAND_NOT_SUPPORTED = 0x07
-_ADDRESS_NOT_SUPPORTED = 0x08
-
-_REPLY_OF_ERRNO = {errno.ECONNREFUSED: _REFUSED, errno.ENETUNREACH: _NETWORK_UNREACHABLE}
-
-_VERSION = 5
-_NO_AUTHENTICATION, _NO_METHOD = 0x00, 0xFF
-_CONNECT = 0x01
-_IPV4, _NAME, _IPV6 = 0x01, 0x03, 0x04
-
-
-def _reply(code: int) -> bytes:
-    """The bound address is of no use to a client that lives on this machine: all zero."""
-    return bytes((_VERSION, code, 0, _IPV4)) + bytes(6)
-
-
-async def _read_request(client: trio.SocketStream) -> tuple[str, int] | None:
-    """The host and port to connect to; None when the client is not one of ours, and has been told so."""
-    version, methods = await _exactly(client, 2)
-    if version != _VERSION:
-        return None
-    if _NO_AUTHENTICATION not in await _exactly(client, methods):
-        await client.send_all(bytes((_VERSION, _NO_METHOD)))
-        return None
-    await client.send_all(bytes((_VERSION, _NO_AUTHENTICATION)))
-    version, command, _, kind = await _exactly(client, 4)
-    if version != _VERSION:
-        return None
-    if kind == _NAME:
-        (length,) = await _exactly(client, 1)
-        host = (await _exactly(client, length)).decode("ascii", "backslashreplace")
-    elif kind in (_IPV4, _IPV6):
-        host = str(ip_address(await _exactly(client, 4 if kind == _IPV4 else 16)))
-    else:
-        await client.send_all(_reply(_ADDRESS_NOT_SUPPORTED))
-        return None
-    (port,) = struct.unpack("!H", await _exactly(client, 2))
-    if command != _CONNECT:
-        await client.send_all(_reply(_COMMAND_NOT_SUPPORTED))
-        return None
-    return host, port
-
-
-async def _exactly(client: trio.SocketStream, size: int) -> bytes:
-    """Not a byte more: what follows the request belongs to the other side."""
-    got = b""
-    while len(got) < size:
-        data = await client.receive_some(size - len(got))
-        if not data:
-            raise trio.BrokenResourceError("the client left in the middle of its request")
-        got += data
-    return got
-
-
 async def _connect(addresses: list[Address], port: int) -> trio.SocketStream:
     """To the first of the addresses that answers. Raises _NotMadeError with what the last one said."""
-    trouble = _NotMadeError(_HOST_UNREACHABLE, "no address")
+    trouble = _NotMadeError(Reply.HOST_UNREACHABLE, "no address")
     for address in addresses:
         with ExitStack() as undo:
             try:
@@ -355,15 +296,18 @@ async def _connect(addresses: list[Address], port: int) -> trio.SocketStream:
                 with trio.fail_after(CONNECT_SECONDS):
                     await sock.connect((str(address), port))
             except trio.TooSlowError:
-                trouble = _NotMadeError(_HOST_UNREACHABLE, f"{address}: no answer in {CONNECT_SECONDS:g} s")
+                trouble = _NotMadeError(Reply.HOST_UNREACHABLE, f"{address}: no answer in {CONNECT_SECONDS:g} s")
             except OSError as error:
-                code = _REPLY_OF_ERRNO.get(error.errno or 0, _HOST_UNREACHABLE)
+                code = _REPLY_OF_ERRNO.get(error.errno or 0, Reply.HOST_UNREACHABLE)
                 said = os.strerror(error.errno) if error.errno else str(error)
                 trouble = _NotMadeError(code, f"{address}: {said}")
             else:
                 undo.pop_all()
                 return trio.SocketStream(sock)
     raise trouble
+
+
+_REPLY_OF_ERRNO = {errno.ECONNREFUSED: Reply.REFUSED, errno.ENETUNREACH: Reply.NETWORK_UNREACHABLE}
 
 
 def _reset_on_close(stream: trio.SocketStream, *, on: bool) -> None:
