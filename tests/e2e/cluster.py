@@ -52,7 +52,6 @@ async def open_cluster(
 ) -> AsyncIterator[Cluster]:
     """``nodes`` daemons that are ready; ``queue_keys`` are added to their ``[queue]``."""
     with running_redis() as redis, postgres.new_database(f"cluster_{uuid4().hex[:12]}") as database_url:
-        redis.start()
         queue_url, dead_letter_url, bucket = new_engines(server)
         config = f"""
 [database]
