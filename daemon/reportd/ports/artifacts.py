@@ -1,0 +1,44 @@
+"""The store of the PDFs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from reportd.core.job import Job
+from reportd.ports.jobs import PdfInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Pdf:
+    """A rendered PDF on its way to the store: small ones in ``data``, large ones in a temporary file.
+
+    Whoever holds it owns ``path`` and moves or removes it.
+    """
+
+    size_bytes: int
+    sha256: str
+    data: bytes | None = None
+    path: Path | None = None
+
+    @property
+    def info(self) -> PdfInfo:
+        return PdfInfo(self.size_bytes, self.sha256)
+
+    def discard(self) -> None:
+        """Remove what is left of it on disk; harmless when it has been moved."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+class Artifacts(Protocol):
+    """Where PDFs are kept. The key is a function of the task id, so a redelivery can't make a second one (I6)."""
+
+    async def put(self, job: Job, pdf: Pdf) -> None:
+        """Store durably, whole or not at all. Raises UnavailableError."""
+        ...
+
+    async def locate(self, job: Job) -> Path | str | None:
+        """A local file, or a URL to send the client to; None if there is none."""
+        ...
+
+    async def remove(self, task_id: str) -> None: ...

@@ -1,0 +1,146 @@
+"""The job store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from reportd.core.faults import Fault
+from reportd.core.job import Job
+from reportd.core.retry import Tally
+from reportd.core.transitions import Event, State
+
+
+@dataclass(frozen=True, slots=True)
+class PdfInfo:
+    """The stored PDF of a job. ``purged``: retention is over and the file is gone."""
+
+    size_bytes: int
+    sha256: str
+    purged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A job as the store knows it. Times are seconds since the epoch."""
+
+    job: Job
+    state: State
+    tally: Tally
+    started_at: float | None = None
+    finished_at: float | None = None
+    error: Fault | None = None
+    pdf: PdfInfo | None = None
+    confirmed: bool = False
+    """The queue has confirmed the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One start of a job. ``outcome`` is None while it runs, or for ever if its node died."""
+
+    number: int
+    node: str
+    started_at: float
+    finished_at: float | None = None
+    outcome: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Proof that an attempt was recorded. ``record`` is the job with this attempt in its tally."""
+
+    attempt_id: int
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The job was not started; the record says why: it is terminal, dead-lettered, or lost too many browsers."""
+
+    record: Record
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of an attempt or of a waiting job.
+
+    ``event`` moves the job; ``fault`` is recorded as its error; ``pdf`` as its result. With ``attempt_id`` the
+    attempt gets its outcome. ``counted`` says whether the attempt stays counted; ``loss``, that a browser died.
+    """
+
+    task_id: str
+    event: Event
+    at: float
+    attempt_id: int | None = None
+    fault: Fault | None = None
+    counted: bool = True
+    loss: bool = False
+    pdf: PdfInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs to list; None means any."""
+
+    state: State | None = None
+    report_type: str | None = None
+    user_id: str | None = None
+
+
+class Jobs(Protocol):
+    """The job store. Every change is a compare-and-set along ``core.transitions``."""
+
+    async def add(self, jobs: Sequence[Job]) -> list[Record]:
+        """Insert what is not there; the answer holds, per job, the record that is there now."""
+        ...
+
+    async def confirm(self, task_ids: Sequence[str]) -> None:
+        """The queue has these jobs' messages."""
+        ...
+
+    async def unconfirmed(self, before: float, limit: int) -> list[Record]:
+        """Jobs submitted before that time whose message was never confirmed: the daemon died in between."""
+        ...
+
+    async def discard(self, task_ids: Sequence[str]) -> None:
+        """Forget queued jobs that the queue never took."""
+        ...
+
+    async def get(self, task_id: str) -> Record | None: ...
+
+    async def attempts(self, task_id: str) -> list[Attempt]: ...
+
+    async def search(self, wanted: JobFilter, limit: int, before: tuple[float, str] | None = None) -> list[Record]:
+        """Newest first, below the ``(submitted_at, task_id)`` of the last one seen."""
+        ...
+
+    async def start(self, job: Job, node: str, at: float) -> Started | Refused:
+        """Record that an attempt begins, before any browser is touched; the job's row is made if it has none."""
+        ...
+
+    async def settle(self, settlement: Settlement) -> State | None:
+        """Apply one; the new state, or None when the job's state did not allow it (nothing changed then)."""
+        ...
+
+    async def revive(self, task_id: str) -> Record | None:
+        """Put a quarantined job back with a fresh tally; None when it is not quarantined."""
+        ...
+
+    async def expired(self, before: float, limit: int) -> list[str]:
+        """Tasks finished before that time that still have something stored."""
+        ...
+
+    async def purge(self, task_ids: Sequence[str]) -> None:
+        """Their files are gone."""
+        ...
+
+    async def counts(self) -> dict[State, int]: ...
+
+    async def lead(self, work: str, node: str, seconds: float) -> bool:
+        """Whether this node is the one that does ``work``, and goes on to be for so many seconds.
+
+        By the store's clock, so that one node at a time does it, and another one once that node is gone.
+        """
+        ...
