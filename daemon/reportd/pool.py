@@ -27,6 +27,10 @@ DEATH_NOTICE_SECONDS = 1.0
 PAGE_SECONDS = 20.0
 """How long a browser may take to make a page before it is given up."""
 
+HEAVY_SECONDS = 60.0
+"""A browser takes much memory while it prints something large, and its garbage a while longer. One that does not let
+go of it in this time never will."""
+
 FIRST_RESTART_DELAY_SECONDS = 0.5
 MAX_RESTART_DELAY_SECONDS = 30.0
 
@@ -311,10 +315,13 @@ class Pool:
         log.warning("browser.died", browser=keeper.browser.pid, busy=keeper.busy)
 
     async def _watch_memory(self, keeper: _Keeper) -> None:
+        light_at = trio.current_time()
         while True:
             keeper.memory_mib = keeper.browser.memory_mib()
             # One that has not worked yet would only be followed by another of the same size.
-            if keeper.jobs and keeper.memory_mib > self._settings.recycle_above_mib and not keeper.retiring:
+            if not keeper.jobs or keeper.memory_mib <= self._settings.recycle_above_mib:
+                light_at = trio.current_time()
+            elif trio.current_time() - light_at >= HEAVY_SECONDS and not keeper.retiring:
                 keeper.retiring = True
                 self._change()
             await trio.sleep(self._settings.watch_seconds)

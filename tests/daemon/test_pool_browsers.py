@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from reportd.background import open_background
 from reportd.core.faults import FaultError, FaultKind
-from reportd.pool import PAGE_SECONDS, Pool, PoolSettings, open_pool
+from reportd.pool import HEAVY_SECONDS, PAGE_SECONDS, Pool, PoolSettings, open_pool
 from reportd.ports import BrowserError, Pdf
 from tests.fakes import FakeBrowser, FakeLauncher, Turn
 from tests.fakes.browsers import DEATH_SECONDS, FOREVER
@@ -228,9 +228,21 @@ async def test_a_browser_that_has_grown_fat_is_replaced(autojump_clock: MockCloc
         assert pool.state().browsers[0].memory_mib == 500.0
         assert len(launcher.browsers) == 1
         launcher.browsers[0].mib = 501.0
-        await trio.sleep(10.0)
+        await trio.sleep(HEAVY_SECONDS + 10.0)
         assert [browser.pid for browser in launcher.running] == [2]
         assert pool.state().lost == 0
+
+
+async def test_a_browser_may_be_heavy_for_as_long_as_something_large_takes(autojump_clock: MockClock) -> None:
+    launcher = FakeLauncher()
+    async with watched(launcher, PoolSettings(recycle_above_mib=500.0)) as pool:
+        await render(pool, "a")
+        for _ in range(20):
+            launcher.browsers[0].mib = 2000.0
+            await trio.sleep(HEAVY_SECONDS - 10.0)
+            launcher.browsers[0].mib = 400.0
+            await trio.sleep(3.0)
+        assert len(launcher.browsers) == 1
 
 
 async def test_a_limit_below_what_an_idle_browser_needs_does_not_replace_it_over_and_over(

@@ -26,6 +26,7 @@ class Watch:
         self.scope = trio.CancelScope()
         self.fault: Fault | None = None
         self.network_idle = trio.Event()
+        self.loading_ended = trio.Event()
         self.printed = False
         self.status: int | None = None
         """Of the main document; known only while the network's events are on."""
@@ -49,6 +50,7 @@ class Watch:
             self.fail(FaultKind.SCRIPT_ERROR, detail)
 
     def loaded(self) -> None:
+        self.loading_ended.set()
         if self.request is not None and self._on_loaded is not None:
             self._on_loaded(self.request)
 
