@@ -19,6 +19,7 @@ from reportd.adapters.templates import Templates
 from reportd.background import alone, open_background
 from reportd.batch import open_batcher
 from reportd.breakers import Breakers
+from reportd.bulkheads import Bulkheads
 from reportd.catalogue import Catalogue
 from reportd.changes import Changes
 from reportd.config import Config
@@ -78,6 +79,8 @@ async def run(
                 returns_per_second=RETURNS_PER_SLOT * pool.slots,
                 listener=_tell_transition,
             )
+            limits = {name: report.max_concurrency for name, report in config.reports.items()}
+            bulkheads = Bulkheads(limits, config.pool.stall_seconds, breakers)
             worker = Worker(
                 jobs=jobs,
                 queue=queue,
@@ -86,6 +89,7 @@ async def run(
                 renderer=pool,
                 types=types,
                 breakers=breakers,
+                bulkheads=bulkheads,
                 max_receive_count=config.queue.max_receive_count,
                 held=held,
                 changes=changes,
@@ -93,8 +97,14 @@ async def run(
                 node=node,
             )
             capacity = pool.slots + config.queue.prefetch
-            resting = breakers.resting if config.queue.url == "embedded:" else frozenset
-            poller = Poller(queue, worker.handle, capacity, engines.least_places(config), resting)
+            poller = Poller(queue, worker.handle, capacity, engines.least_places(config), bulkheads.at_most)
+            bulkheads.on_change = poller.look_again
+
+            def stalled(report_type: str, change: int) -> None:
+                poller.widen(change)
+                bulkheads.stalled(report_type, change)
+
+            pool.on_stall = stalled
             janitor = Janitor(
                 jobs=jobs,
                 queue=queue,

@@ -46,6 +46,8 @@ LEASE_MARGIN_SECONDS = 10.0
 STORE_SECONDS = 3.0
 """How long the store may hold up a job, even one that is cancelled."""
 
+_UNPROVED = (State.OPEN, State.HALF_OPEN)
+
 T = TypeVar("T")
 
 log = structlog.get_logger()
@@ -151,10 +153,14 @@ class Breakers:
         now = self._now()
         return frozenset(name for name, view in self._views.items() if view.breaker.rests(now))
 
+    def unproved(self) -> frozenset[str]:
+        """The types of which the next job is to tell whether they work."""
+        return frozenset(name for name, view in self._views.items() if view.breaker.state in _UNPROVED)
+
     def suspect(self, report_type: str) -> bool:
         """Whether the last thing heard of it is a failure: then one job at a time is enough."""
         breaker = self._view(report_type).breaker
-        return breaker.failures > 0 or breaker.state in (State.OPEN, State.HALF_OPEN)
+        return breaker.failures > 0 or breaker.state in _UNPROVED
 
     def snapshot(self) -> list[Breaker]:
         """What is remembered, by name."""

@@ -125,6 +125,8 @@ def pool_settings(config: Config) -> PoolSettings:
         pages_per_browser=pool.pages_per_browser,
         recycle_after_jobs=pool.recycle_after_jobs,
         recycle_above_mib=float(pool.recycle_above_mib),
+        stall_seconds=pool.stall_seconds,
+        max_stalled=pool.max_stalled,
     )
 
 

@@ -1,12 +1,13 @@
 """Takes messages off the queue, never more than can be placed, and keeps the held ones invisible to others."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 import trio
 
 from reportd.held import Held, Hold, Recall
-from reportd.ports import Queue, ReceiptLostError, Received, UnavailableError
+from reportd.places import Places
+from reportd.ports import ANY, Queue, ReceiptLostError, Received, UnavailableError
 
 log = structlog.get_logger()
 
@@ -18,13 +19,14 @@ MAX_BATCH = 10
 
 TROUBLE_SECONDS = 1.0
 
-RESTING_SECONDS = 0.5
-"""How long a poll that leaves out resting types goes on before it looks whether they still rest."""
+LIMITED_SECONDS = 0.5
+"""How long a poll that leaves some types out goes on before it looks whether it still must."""
 
 
 class Poller:
     """``capacity``: slots plus prefetch. A place is taken before a message is asked for (I8), ``least`` at once.
 
+    ``at_most``: how many messages of which report types may be had just now, none where any number may.
     ``trouble`` is why the last receive failed, empty when it did not.
     """
 
@@ -34,19 +36,29 @@ class Poller:
         handle: Callable[[Received], Awaitable[None]],
         capacity: int,
         least: int = 1,
-        resting: Callable[[], Collection[str]] = frozenset,
+        at_most: Callable[[], Mapping[str, int]] = lambda: ANY,
     ) -> None:
         self.trouble = ""
         self._queue = queue
         self._handle = handle
         self._least = min(least, capacity)
-        self._resting = resting
-        self._places = trio.Semaphore(capacity)
+        self._at_most = at_most
+        self._places = Places(capacity)
         self._taking = trio.CancelScope()
+        self._asking: trio.CancelScope | None = None
 
     def stop(self) -> None:
         """Take no more messages; what has been taken is still handled."""
         self._taking.cancel()
+
+    def widen(self, number: int) -> None:
+        """So many jobs more, or fewer, wait in pages without a slot: each leaves its place to another message."""
+        self._places.add(number)
+
+    def look_again(self) -> None:
+        """``at_most`` is different now."""
+        if self._asking is not None:
+            self._asking.cancel()
 
     async def run(self) -> None:
         """Until stopped and everything taken is handled, or until cancelled."""
@@ -77,18 +89,20 @@ class Poller:
             for _ in range(taken):
                 self._places.release()
             raise
-        while taken < MAX_BATCH:
-            try:
-                self._places.acquire_nowait()
-            except trio.WouldBlock:
-                break
+        while taken < MAX_BATCH and self._places.acquire_nowait():
             taken += 1
         return taken
 
     async def _receive(self, limit: int) -> list[Received]:
+        messages: list[Received] = []
         try:
-            skip = self._resting()
-            messages = await self._queue.receive(limit, RESTING_SECONDS if skip else WAIT_SECONDS, skip)
+            if at_most := self._at_most():
+                # A receive that is cut off strands nothing.
+                with trio.CancelScope() as self._asking:
+                    messages = await self._queue.receive(limit, LIMITED_SECONDS, at_most)
+                self._asking = None
+            else:
+                messages = await self._queue.receive(limit, WAIT_SECONDS)
         except UnavailableError as error:
             self.trouble = str(error)
             log.warning("queue.unavailable", error=self.trouble)

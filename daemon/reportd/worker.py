@@ -15,6 +15,7 @@ import structlog
 import trio
 
 from reportd.breakers import Breakers, PutOffError
+from reportd.bulkheads import Bulkheads, Turn
 from reportd.changes import Changes
 from reportd.core.faults import Fault, FaultError, FaultKind
 from reportd.core.job import BadMessageError, Job, StoredJob, from_message, to_message
@@ -73,6 +74,7 @@ class Worker:
         renderer: Renderer,
         types: Types,
         breakers: Breakers,
+        bulkheads: Bulkheads,
         max_receive_count: int,
         held: Held,
         changes: Changes,
@@ -89,6 +91,7 @@ class Worker:
         self._renderer = renderer
         self._types = types
         self._breakers = breakers
+        self._bulkheads = bulkheads
         self._max_receive_count = max_receive_count
         self._held = held
         self._changes = changes
@@ -146,8 +149,10 @@ class Worker:
             return
         try:
             self._breakers.check(job.report_type)
-            prepared = await self._prepare(job)
-            pdf = await self._render(job, hold, prepared)
+            offender = await self._is_offender(job, hold)
+            async with self._bulkheads.enter(job.report_type, offender=offender) as turn:
+                prepared = await self._prepare(job)
+                pdf = await self._render(job, hold, prepared, turn)
             if pdf is None:
                 return
             try:
@@ -162,6 +167,13 @@ class Worker:
             return
         await self._succeeded(job, hold, pdf)
 
+    async def _is_offender(self, job: Job, hold: Hold) -> bool:
+        """Whether it timed out before. What is received for the first time can't have."""
+        if hold.receive_count == 1:
+            return False
+        record = await patiently(lambda: self._jobs.get(job.task_id))
+        return record is not None and record.error is not None and record.error.kind is FaultKind.TIMEOUT
+
     async def _prepare(self, job: Job) -> RenderRequest | FaultError:
         """The page to print, made while others have the slots; what is wrong with it counts once it has one."""
         try:
@@ -171,8 +183,9 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - logged, and judged like any other fault
             return _internal(error)
 
-    async def _render(self, job: Job, hold: Hold, prepared: RenderRequest | FaultError) -> Pdf | None:
+    async def _render(self, job: Job, hold: Hold, prepared: RenderRequest | FaultError, turn: Turn) -> Pdf | None:
         """The PDF, or None when the job may not be started. The attempt is on record before a browser is touched."""
+        await turn.come()
         async with (
             self._renderer.slot() as slot,
             self._breakers.admit(job.report_type, _timeout_seconds(prepared)) as admission,
@@ -186,6 +199,7 @@ class Worker:
                 seconds = trio.current_time() - begun
                 log.info("job.rendered", seconds=round(seconds, 3), bytes=pdf.size_bytes)
                 admission.succeeded(seconds)
+                self._bulkheads.succeeded(job.report_type, seconds)
                 return pdf
         await self._refused(job, hold, start)
         return None

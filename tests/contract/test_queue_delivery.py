@@ -116,10 +116,22 @@ async def test_a_dead_letter_stays_until_it_is_deleted(lab: QueueLab) -> None:
 async def test_skipped_report_types_stay_where_they_are(lab: QueueLab) -> None:
     lab.needs(Trait.SKIPS)
     await sent(lab.queue, message(report_type="broken"), message("good"), message(report_type="also_broken"))
-    assert [one.body for one in await lab.queue.receive(10, 0.0, skip={"broken", "also_broken"})] == ["good"]
-    assert await lab.queue.receive(10, 0.0, skip={"broken", "also_broken"}) == []
+    assert [one.body for one in await lab.queue.receive(10, 0.0, at_most={"broken": 0, "also_broken": 0})] == ["good"]
+    assert await lab.queue.receive(10, 0.0, at_most={"broken": 0, "also_broken": 0}) == []
     left = await lab.queue.receive(10, 0.0)
     assert [one.receive_count for one in left] == [1, 1]
+
+
+async def test_of_a_limited_report_type_no_more_come_than_it_may_have(lab: QueueLab) -> None:
+    lab.needs(Trait.SKIPS)
+    await sent(lab.queue, *(message(str(number), report_type="limited") for number in range(5)), message("other"))
+    received = await lab.queue.receive(3, 0.0, at_most={"limited": 2})
+    assert sorted(one.body for one in received) == ["0", "1", "other"]
+    # What is in front of it does not hide what may be had.
+    await sent(lab.queue, message("late"))
+    assert [one.body for one in await lab.queue.receive(1, 0.0, at_most={"limited": 0})] == ["late"]
+    left = await lab.queue.receive(10, 0.0, at_most={"limited": 9})
+    assert [(one.body, one.receive_count) for one in left] == [("2", 1), ("3", 1), ("4", 1)]
 
 
 async def test_a_user_who_comes_late_is_served_before_the_rest_of_a_heap(lab: QueueLab) -> None:

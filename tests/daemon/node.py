@@ -15,6 +15,7 @@ from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.background import open_background
 from reportd.batch import open_batcher
 from reportd.breakers import Breakers
+from reportd.bulkheads import Bulkheads
 from reportd.changes import Changes
 from reportd.core.breaker import Policy
 from reportd.core.job import Job, to_message
@@ -115,6 +116,8 @@ class Node:
 
     def __post_init__(self) -> None:
         world = self.world
+        breakers = Breakers(MemoryBreakers(), NEVER_OPENS, node=self.name)
+        self.bulkheads = Bulkheads({"report": 0}, 2.0, breakers)
         self.worker = Worker(
             jobs=world.jobs,
             queue=world.queue,
@@ -122,7 +125,8 @@ class Node:
             artifacts=world.artifacts,
             renderer=world.renderer,
             types=world.types,
-            breakers=Breakers(MemoryBreakers(), NEVER_OPENS, node=self.name),
+            breakers=breakers,
+            bulkheads=self.bulkheads,
             max_receive_count=1000,
             held=self.held,
             changes=self.changes,
@@ -131,7 +135,10 @@ class Node:
             clock=now,
             chance=self.chance,
         )
-        self.poller = Poller(world.queue, self.worker.handle, world.slots + self.prefetch)
+        self.poller = Poller(
+            world.queue, self.worker.handle, world.slots + self.prefetch, at_most=self.bulkheads.at_most
+        )
+        self.bulkheads.on_change = self.poller.look_again
         self.janitor = Janitor(
             jobs=world.jobs,
             queue=world.queue,

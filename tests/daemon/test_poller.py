@@ -3,7 +3,7 @@
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
 import random
-from collections.abc import Collection
+from collections.abc import Mapping
 
 import pytest
 import trio
@@ -13,7 +13,7 @@ from reportd.background import open_background
 from reportd.core.faults import FaultKind
 from reportd.core.transitions import State
 from reportd.poller import MAX_BATCH, WAIT_SECONDS, Poller
-from reportd.ports import Outgoing, Received, UnavailableError
+from reportd.ports import ANY, Outgoing, Received, UnavailableError
 from tests.daemon.node import World, job, message_of, open_node
 from tests.fakes import MemoryQueue, Weather
 
@@ -95,11 +95,11 @@ async def test_a_batch_is_as_large_as_there_are_places_but_no_larger_than_sqs_al
     queue = await filled(40, weather)
     receive = queue.receive
 
-    async def noted(limit: int, wait_seconds: float, skip: Collection[str]) -> list[Received]:
+    async def noted(limit: int, wait_seconds: float, at_most: Mapping[str, int] = ANY) -> list[Received]:
         limits.append(limit)
-        return await receive(limit, wait_seconds, skip)
+        return await receive(limit, wait_seconds, at_most)
 
-    queue.receive = noted  # type: ignore[assignment,method-assign]
+    queue.receive = noted  # type: ignore[method-assign]
     async with open_background() as nursery:
         nursery.start_soon(Poller(queue, Handler(), 15).run)
         await trio.sleep(0.5)
@@ -113,15 +113,15 @@ async def test_it_asks_for_no_fewer_than_pay_and_holds_no_more_than_it_may(
     queue, limits = await filled(60), []
     receive, handler, chance = queue.receive, Handler(), random.Random(0)
 
-    async def noted(limit: int, wait_seconds: float, skip: Collection[str]) -> list[Received]:
+    async def noted(limit: int, wait_seconds: float, at_most: Mapping[str, int] = ANY) -> list[Received]:
         limits.append(limit)
-        return await receive(limit, wait_seconds, skip)
+        return await receive(limit, wait_seconds, at_most)
 
     async def handle(message: Received) -> None:
         handler.seconds = chance.uniform(1.0, 2.0)
         await handler(message)
 
-    queue.receive = noted  # type: ignore[assignment,method-assign]
+    queue.receive = noted  # type: ignore[method-assign]
     poller = Poller(queue, handle, capacity, least)
     async with open_background() as nursery:
         nursery.start_soon(poller.run)
@@ -145,7 +145,7 @@ async def test_stopped_while_it_waits_for_places_it_keeps_none(autojump_clock: M
         await trio.sleep(2.0)  # it has one of the three it wants
         poller.stop()
     assert trio.current_time() == 10.0
-    assert poller._places.value == 4
+    assert poller._places.free == 4
 
 
 async def test_a_batch_does_not_wait_for_its_slowest_message(autojump_clock: MockClock) -> None:
@@ -228,3 +228,34 @@ async def test_an_error_of_the_queue_that_is_no_outage_ends_it(autojump_clock: M
     with pytest.raises(ExceptionGroup) as caught:
         await Poller(queue, Handler(), 1).run()
     assert caught.group_contains(RuntimeError, match="a bug")
+
+
+async def test_jobs_that_wait_in_pages_leave_their_places_to_others(autojump_clock: MockClock) -> None:
+    queue, handler = await filled(10), Handler()
+    handler.seconds = 100.0
+    poller = Poller(queue, handler, 3)
+    async with open_background() as nursery:
+        nursery.start_soon(poller.run)
+        await trio.sleep(1.0)
+        assert handler.busy == 3
+        poller.widen(2)
+        await trio.sleep(1.0)
+        assert handler.busy == 5
+        poller.widen(-2)
+        await trio.sleep(150.0)
+        # The first five have ended, and no more than three may be in hand again.
+        assert handler.busy == 3
+
+
+async def test_what_may_be_had_again_is_had_at_once(autojump_clock: MockClock) -> None:
+    queue, handler = await filled(3), Handler()
+    allowed = {"report": 0}
+    poller = Poller(queue, handler, 3, at_most=lambda: allowed)
+    async with open_background() as nursery:
+        nursery.start_soon(poller.run)
+        await trio.sleep(10.1)
+        assert not handler.handled
+        allowed.clear()
+        poller.look_again()
+        await trio.sleep(0.01)
+        assert handler.busy == 3

@@ -11,8 +11,9 @@ import trio
 from trio.testing import MockClock
 
 from reportd.background import open_background
+from reportd.browsers import BrowserState
 from reportd.core.faults import FaultError, FaultKind
-from reportd.pool import BrowserState, Pool, PoolSettings, open_pool
+from reportd.pool import Pool, PoolSettings, open_pool
 from reportd.ports import Pdf
 from tests.fakes import FakeLauncher, Turn
 from tests.fakes.browsers import FOREVER

@@ -10,8 +10,9 @@ import trio
 from trio.testing import MockClock
 
 from reportd.background import open_background
+from reportd.browsers import HEAVY_SECONDS, PAGE_SECONDS
 from reportd.core.faults import FaultError, FaultKind
-from reportd.pool import HEAVY_SECONDS, PAGE_SECONDS, Pool, PoolSettings, open_pool
+from reportd.pool import Pool, PoolSettings, open_pool
 from reportd.ports import BrowserError, Pdf
 from tests.fakes import FakeBrowser, FakeLauncher, Turn
 from tests.fakes.browsers import DEATH_SECONDS, FOREVER

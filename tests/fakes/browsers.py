@@ -13,7 +13,7 @@ import trio
 
 from reportd.background import open_background
 from reportd.core.faults import FaultError, FaultKind
-from reportd.ports import Browser, BrowserError, Page, Pdf, RenderRequest
+from reportd.ports import Browser, BrowserError, Page, Pdf, RenderRequest, ToPrint, at_once
 from tests.fakes.rendering import pdf_of
 
 FOREVER = float("inf")
@@ -25,10 +25,11 @@ DEATH_SECONDS = 0.2
 class Turn:
     """What becomes of one render after ``seconds``: a PDF, a fault, or the death of its browser.
 
-    ``stuck``: such a page can only be taken away together with its browser.
+    ``stuck``: such a page can only be taken away together with its browser. ``waits``: how long it only waits first.
     """
 
     seconds: float = 1.0
+    waits: float = 0.0
     fault: FaultKind | None = None
     kills: bool = False
     stuck: bool = False
@@ -138,6 +139,7 @@ class FakePage:
         self._browser = browser
         self._dirty = False
         self._busy = False
+        self._waiting = False
         self._closed = trio.Event()
         self._job = trio.CancelScope()
 
@@ -145,7 +147,11 @@ class FakePage:
         self._closed.set()
         self._job.cancel()
 
-    async def render(self, request: RenderRequest) -> Pdf:
+    async def waits(self) -> bool:
+        await trio.sleep(0.1)
+        return self._waiting
+
+    async def render(self, request: RenderRequest, to_print: ToPrint = at_once) -> Pdf:
         assert not self._busy, "one job a page"
         assert not self._dirty, "scrubbed before the next job"
         if self._closed.is_set():
@@ -160,13 +166,25 @@ class FakePage:
         self.doing = "printing"
         try:
             with trio.CancelScope() as self._job:
-                return await self._render(request, turn)
+                return await self._render(request, turn, to_print)
             raise FaultError(FaultKind.PAGE_CLOSED, "the page was closed")
         finally:
             self._busy = False
             self._launcher.rendering -= 1
 
-    async def _render(self, request: RenderRequest, turn: Turn) -> Pdf:
+    async def _render(self, request: RenderRequest, turn: Turn, to_print: ToPrint) -> Pdf:
+        if turn.waits:
+            self._waiting = True
+            self._launcher.rendering -= 1
+            try:
+                await trio.sleep(turn.waits)
+                await to_print()
+            finally:
+                self._waiting = False
+                self._launcher.rendering += 1
+            self._launcher.most_rendering = max(self._launcher.most_rendering, self._launcher.rendering)
+        else:
+            await to_print()
         await trio.sleep(turn.seconds)
         if turn.kills:
             self._browser.die()

@@ -1,11 +1,11 @@
 """A queue in memory."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import trio
 
-from reportd.ports import Depth, Outgoing, ReceiptLostError, Received
+from reportd.ports import ANY, Depth, Outgoing, ReceiptLostError, Received
 from tests.fakes.clock import now
 from tests.fakes.weather import Weather
 
@@ -77,11 +77,11 @@ class MemoryQueue:
         self.wake()
         return None
 
-    async def receive(self, limit: int, wait_seconds: float, skip: Collection[str] = ()) -> list[Received]:
+    async def receive(self, limit: int, wait_seconds: float, at_most: Mapping[str, int] = ANY) -> list[Received]:
         async with self._weather.call(self._part, "receive"):
             deadline = trio.current_time() + wait_seconds
             while True:
-                received = list(self._claim(limit, skip))
+                received = list(self._claim(limit, at_most))
                 if received or trio.current_time() >= deadline:
                     self.most_in_flight = max(self.most_in_flight, len(self.in_flight))
                     return received
@@ -89,13 +89,20 @@ class MemoryQueue:
                 with trio.move_on_at(min([deadline, *(trio.current_time() + seconds for seconds in due)])):
                     await self._news.wait()
 
-    def _claim(self, limit: int, skip: Collection[str]) -> Iterator[Received]:
-        visible = [m for m in self.messages if m.visible and m.sent.report_type not in skip]
+    def _claim(self, limit: int, at_most: Mapping[str, int]) -> Iterator[Received]:
+        visible = [m for m in self.messages if m.visible and at_most.get(m.sent.report_type) != 0]
         spent = [m for m in visible if self._dead is not None and m.receive_count == self._max_receive_count]
         for message in spent:
             self._redrive(message)
         fresh = [m for m in visible if m not in spent]
-        for message in sorted(fresh, key=lambda m: m.turn)[:limit]:
+        left = dict(at_most)
+        taken = []
+        for message in sorted(fresh, key=lambda m: m.turn):
+            report_type = message.sent.report_type
+            left[report_type] = left.get(report_type, limit) - 1
+            if left[report_type] >= 0:
+                taken.append(message)
+        for message in taken[:limit]:
             self._served = max(self._served, message.turn)
             self._receipts += 1
             message.receipt = f"{self._part}-{self._receipts}"

@@ -5,13 +5,13 @@ the polls of the others are left to the next receive.
 """
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 import trio
 
-from reportd.ports import Depth, Outgoing, Queue, Received, UnavailableError
+from reportd.ports import ANY, Depth, Outgoing, Queue, Received, UnavailableError
 
 Entry = TypeVar("Entry")
 Outcomes = list[Exception | None]
@@ -30,14 +30,14 @@ class RoutedQueue:
         routed = [(self._numbers.get(message.report_type, 0), message) for message in messages]
         return await self._spread(routed, lambda queue, part: queue.send(part))
 
-    async def receive(self, limit: int, wait_seconds: float, skip: Collection[str] = ()) -> list[Received]:
-        """A queue all of whose types are skipped is not asked at all."""
+    async def receive(self, limit: int, wait_seconds: float, at_most: Mapping[str, int] = ANY) -> list[Received]:
+        """A queue of its own is asked for no more than its types may have, and not at all when that is nothing."""
         found: list[Received] = []
         failed: list[UnavailableError] = []
 
-        async def ask(number: int, queue: Queue, nursery: trio.Nursery) -> None:
+        async def ask(number: int, most: int, nursery: trio.Nursery) -> None:
             try:
-                received = await queue.receive(limit, wait_seconds, skip)
+                received = await self._queues[number].receive(most, wait_seconds, at_most)
             except UnavailableError as error:
                 failed.append(error)
                 return
@@ -46,9 +46,9 @@ class RoutedQueue:
                 nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
-            for number, queue in enumerate(self._queues):
-                if not self._skipped(number, skip):
-                    nursery.start_soon(ask, number, queue, nursery)
+            for number in range(len(self._queues)):
+                if most := min(limit, self._allowance(number, limit, at_most)):
+                    nursery.start_soon(ask, number, most, nursery)
         if failed and not found:
             raise failed[0]
         # Two queues may answer at the same instant.
@@ -57,9 +57,10 @@ class RoutedQueue:
                 await self.set_visibility([(message.receipt, 0.0) for message in too_many])
         return found[:limit]
 
-    def _skipped(self, number: int, skip: Collection[str]) -> bool:
+    def _allowance(self, number: int, limit: int, at_most: Mapping[str, int]) -> int:
+        """The main queue may hold any type."""
         types = [report_type for report_type, own in self._numbers.items() if own == number]
-        return bool(types) and set(types) <= set(skip)
+        return sum(at_most.get(report_type, limit) for report_type in types) if types else limit
 
     async def delete(self, receipts: Sequence[str]) -> Outcomes:
         return await self._spread([_split(receipt) for receipt in receipts], lambda queue, part: queue.delete(part))

@@ -5,7 +5,7 @@ from reportd.ports.audit import Audit, Entry
 from reportd.ports.breakers import BreakerStore, Kept
 from reportd.ports.errors import UnavailableError
 from reportd.ports.jobs import Attempt, JobFilter, Jobs, PdfInfo, Record, Refused, Settlement, Started
-from reportd.ports.queue import Depth, Outgoing, Queue, ReceiptLostError, Received
+from reportd.ports.queue import ANY, Depth, Outgoing, Queue, ReceiptLostError, Received
 from reportd.ports.rendering import (
     Browser,
     BrowserError,
@@ -16,9 +16,12 @@ from reportd.ports.rendering import (
     RenderOptions,
     RenderRequest,
     Slot,
+    ToPrint,
+    at_once,
 )
 
 __all__ = [
+    "ANY",
     "Artifacts",
     "Attempt",
     "Audit",
@@ -47,5 +50,7 @@ __all__ = [
     "Settlement",
     "Slot",
     "Started",
+    "ToPrint",
     "UnavailableError",
+    "at_once",
 ]

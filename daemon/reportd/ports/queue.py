@@ -1,8 +1,12 @@
 """A queue of messages."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
+
+ANY: Mapping[str, int] = MappingProxyType({})
+"""No report type is limited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,11 @@ class Queue(Protocol):
 
     async def send(self, messages: Sequence[Outgoing]) -> list[Exception | None]: ...
 
-    async def receive(self, limit: int, wait_seconds: float, skip: Collection[str] = ()) -> list[Received]:
+    async def receive(self, limit: int, wait_seconds: float, at_most: Mapping[str, int] = ANY) -> list[Received]:
         """Up to ``limit`` messages, as soon as there is one; empty after ``wait_seconds``.
 
-        ``skip``: report types that may stay where they are. A queue that can't skip ignores it.
+        ``at_most``: of these report types no more than so many; 0 leaves them where they are. A queue that can't tell
+        types apart ignores it.
         """
         ...
 

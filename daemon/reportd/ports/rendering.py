@@ -1,6 +1,6 @@
 """What turns pages into PDFs, and the browsers it is made of."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -65,14 +65,28 @@ class Renderer(Protocol):
         ...
 
 
+ToPrint = Callable[[], Awaitable[None]]
+
+
+async def at_once() -> None:
+    """A page that is ready is printed without waiting for anything."""
+
+
 class Page(Protocol):
     """A page in a browser context of its own, warm and attached."""
 
     doing: str
     """What it waits for just now, for the text of a timeout."""
 
-    async def render(self, request: RenderRequest) -> Pdf:
-        """Open, wait until ready, print. The caller owns the deadline. Raises FaultError."""
+    async def render(self, request: RenderRequest, to_print: ToPrint = at_once) -> Pdf:
+        """Open, wait until ready, print. The caller owns the deadline. Raises FaultError.
+
+        ``to_print`` is awaited when the page is ready.
+        """
+        ...
+
+    async def waits(self) -> bool:
+        """Of a render under way: whether the page hardly uses the processor just now. Takes a second at most."""
         ...
 
     async def scrub(self) -> bool:

@@ -19,12 +19,19 @@ from reportd.adapters.chromium.pdf import receive_pdf
 from reportd.adapters.chromium.watch import Listener, Watch, shown
 from reportd.adapters.egress import Egress
 from reportd.core.faults import FaultError, FaultKind, status_fault
-from reportd.ports import Pdf, RenderRequest
+from reportd.ports import Pdf, RenderRequest, ToPrint, at_once
 
 log = structlog.get_logger()
 
 LOADING = "waiting for the page to load"
 SCRUB_SECONDS = 3.0
+WAITS_SECONDS = 1.0
+"""A page that does not say within this how much it has worked is working."""
+
+SAMPLE_SECONDS = 0.25
+WAITING_SHARE = 0.3
+"""Of a processor: what uses less of it waits rather than works."""
+
 NOTICE_SECONDS = 0.25
 """What made the browser refuse a call, a crash say, may be told a moment later."""
 
@@ -62,7 +69,7 @@ class ChromiumPage:
 
     # --- a job ----------------------------------------------------------------------------------------------
 
-    async def render(self, request: RenderRequest) -> Pdf:
+    async def render(self, request: RenderRequest, to_print: ToPrint = at_once) -> Pdf:
         watch = self._heard.watch = Watch(self._blank, request, self._waits_for_readiness)
         if self._page.closed.is_set():
             raise FaultError(FaultKind.BROWSER_UNAVAILABLE, "the page was gone before the job began")
@@ -71,7 +78,7 @@ class ChromiumPage:
         self._egress.use(request.rule, limit, lambda: watch.fail(FaultKind.PAGE_TOO_LARGE, too_large))
         with watch.scope:
             try:
-                return await self._render(request, watch)
+                return await self._render(request, watch, to_print)
             except ClosedError:
                 # The connection's own notice names the fault; it may come a moment later than this.
                 await trio.sleep_forever()
@@ -82,7 +89,7 @@ class ChromiumPage:
             raise RuntimeError("a render was cut off without a fault")
         raise FaultError(watch.fault.kind, watch.fault.detail)
 
-    async def _render(self, request: RenderRequest, watch: Watch) -> Pdf:
+    async def _render(self, request: RenderRequest, watch: Watch, to_print: ToPrint) -> Pdf:
         self.doing = "preparing the page"
         wanted = request.options.ready
         inert = wanted.kind == "load" and request.html is not None and is_inert(request.html)
@@ -92,7 +99,7 @@ class ChromiumPage:
         if inert:
             self.doing = LOADING
             await self._replace_content(request.html)
-            return await self._finish(request, watch)
+            return await self._finish(request, watch, to_print)
         if request.url is not None:
             if wanted.kind == "event":
                 script = await ready.listen(self._page, wanted)
@@ -102,11 +109,13 @@ class ChromiumPage:
             await self._set_content(request)
         self.doing = LOADING
         await self._until_ready(request, watch)
-        return await self._finish(request, watch)
+        return await self._finish(request, watch, to_print)
 
-    async def _finish(self, request: RenderRequest, watch: Watch) -> Pdf:
+    async def _finish(self, request: RenderRequest, watch: Watch, to_print: ToPrint) -> Pdf:
         await trio.sleep(request.options.delay_seconds)
         self._report_refusals(request)
+        self.doing = "waiting for a slot to be printed in"
+        await to_print()
         return await self._print(request, watch)
 
     def _prepare(self, request: RenderRequest) -> list[Answer]:
@@ -245,6 +254,27 @@ class ChromiumPage:
         if failures := self._egress.failures:
             detail = f"{detail} ({failures[-1].reason})"
         return FaultError(FaultKind.UNREACHABLE, detail)
+
+    async def waits(self) -> bool:
+        if self._heard.watch.navigating:
+            # While the answer is awaited, there is no document that could work, nor could one be asked.
+            return True
+        with trio.move_on_after(WAITS_SECONDS):
+            try:
+                await self._page.call("Performance.enable")
+                before = await self._processor_seconds()
+                await trio.sleep(SAMPLE_SECONDS)
+                used = await self._processor_seconds() - before
+                await self._page.call("Performance.disable")
+            except (CdpError, ClosedError):
+                return False
+            return used < WAITING_SHARE * SAMPLE_SECONDS
+        return False
+
+    async def _processor_seconds(self) -> float:
+        """Of the page's own process, workers of its included."""
+        answer = await self._page.call("Performance.getMetrics")
+        return next((float(one["value"]) for one in answer["metrics"] if one["name"] == "ProcessTime"), 0.0)
 
     # --- between jobs ---------------------------------------------------------------------------------------
 

@@ -58,6 +58,11 @@ class Watch:
         """A document has been asked for. Until ``opened`` says which one it is, none can be told from it."""
         self._opening = True
 
+    @property
+    def navigating(self) -> bool:
+        """A document has been asked for, and there is no answer yet."""
+        return self._opening
+
     def opened(self, loader: str) -> None:
         self._documents.add(loader)
         self._opening = False

@@ -7,7 +7,7 @@ there the server's clock does, so that a node whose clock is wrong does not take
 import math
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -18,7 +18,7 @@ from reportd.adapters.sql import messages as sql
 from reportd.adapters.sql.database import Database
 from reportd.adapters.sql.text import storable
 from reportd.adapters.sql.turns import Turns
-from reportd.ports import Depth, Outgoing, ReceiptLostError, Received, UnavailableError
+from reportd.ports import ANY, Depth, Outgoing, ReceiptLostError, Received, UnavailableError
 
 _LOOK_AGAIN_SECONDS = 1.0
 """How often a waiting receiver looks for what other nodes have sent, and for what a clock that was set brings."""
@@ -107,39 +107,47 @@ class EmbeddedQueue:
             "attributes": orjson.dumps(attributes).decode(),
         }
 
-    async def receive(self, limit: int, wait_seconds: float, skip: Collection[str] = ()) -> list[Received]:
+    async def receive(self, limit: int, wait_seconds: float, at_most: Mapping[str, int] = ANY) -> list[Received]:
         deadline = trio.current_time() + wait_seconds
         while True:
             news = self._news
             # What is claimed must reach the caller, or nobody would know that it is held.
             with trio.CancelScope(shield=True):
-                received, due_seconds = await self._claim(limit, frozenset(skip))
+                received, due_seconds = await self._claim(limit, at_most)
             remaining = deadline - trio.current_time()
             if received or remaining <= 0:
                 return received
             with trio.move_on_after(min(remaining, due_seconds, _LOOK_AGAIN_SECONDS)):
                 await news.wait()
 
-    async def _claim(self, limit: int, skip: frozenset[str]) -> tuple[list[Received], float]:
+    async def _claim(self, limit: int, at_most: Mapping[str, int]) -> tuple[list[Received], float]:
         """What could be taken, and in how many seconds the next one is due."""
-        statement = sql.VISIBLE_BUT if skip else sql.VISIBLE
 
         def change(connection: Connection) -> tuple[list[tuple[str, Row[Any]]], bool, float]:
             now = self._now(connection)
-            values = {"name": self._name, "now": now, "limit": limit, "skip": list(skip)}
+            until = now + self.visibility_seconds
+            left = dict(at_most)
+            claimed: list[tuple[str, Row[Any]]] = []
             redriven = False
-            while rows := connection.execute(statement, values).all():
+            while more := limit - len(claimed):
+                values = {"name": self._name, "now": now, "limit": more}
+                if skip := [report_type for report_type, places in left.items() if places <= 0]:
+                    rows = connection.execute(sql.VISIBLE_BUT, values | {"skip": skip}).all()
+                else:
+                    rows = connection.execute(sql.VISIBLE, values).all()
                 if spent := [row for row in rows if self._is_spent(row)]:
                     self._redrive(connection, spent, now)
                     redriven = True
-                if fresh := [(secrets.token_hex(16), row) for row in rows if not self._is_spent(row)]:
-                    until = now + self.visibility_seconds
-                    connection.execute(
-                        sql.CLAIM, [{"message": row.id, "token": token, "until": until} for token, row in fresh]
-                    )
-                    return fresh, redriven, 0.0
-            due_at = connection.execute(sql.DUE, values).scalar()
-            return [], redriven, math.inf if due_at is None else due_at - now
+                fresh = [(secrets.token_hex(16), row) for row in rows if not self._is_spent(row) and _taken(row, left)]
+                if fresh:
+                    entries = [{"message": row.id, "token": token, "until": until} for token, row in fresh]
+                    connection.execute(sql.CLAIM, entries)
+                    claimed += fresh
+                # What is behind messages that were moved away, or that may not be had now, may be.
+                if len(fresh) == len(rows):
+                    break
+            due_at = None if claimed else connection.execute(sql.DUE, {"name": self._name, "now": now}).scalar()
+            return claimed, redriven, math.inf if due_at is None else due_at - now
 
         claimed, redriven, due_seconds = await self._database.write(change)
         if redriven and self._dead is not None:
@@ -206,6 +214,15 @@ class EmbeddedQueue:
     def _wake(self) -> None:
         self._news.set()
         self._news = trio.Event()
+
+
+def _taken(row: Row[Any], left: dict[str, int]) -> bool:
+    """Whether its type has a place left, which is its then."""
+    places = left.get(row.report_type)
+    if places is None:
+        return True
+    left[row.report_type] = places - 1
+    return places > 0
 
 
 def _received(receipt: str, row: Row[Any]) -> Received:

@@ -8,7 +8,7 @@ import math
 import re
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,7 +30,7 @@ from reportd.adapters.sqs.messages import (
 from reportd.adapters.sqs.polls import GRACE_SECONDS, Polls
 from reportd.adapters.sqs.receipts import Receipts
 from reportd.background import open_background
-from reportd.ports import Depth, Outgoing, ReceiptLostError, Received, UnavailableError
+from reportd.ports import ANY, Depth, Outgoing, ReceiptLostError, Received, UnavailableError
 
 log = structlog.get_logger()
 
@@ -179,8 +179,8 @@ class SqsQueue:
             return RejectedError("InvalidMessageContents", "the message holds characters that SQS does not take")
         return None
 
-    async def receive(self, limit: int, wait_seconds: float, skip: Collection[str] = ()) -> list[Received]:
-        del skip  # SQS can't
+    async def receive(self, limit: int, wait_seconds: float, at_most: Mapping[str, int] = ANY) -> list[Received]:
+        del at_most  # SQS tells no types apart
         return await self._polls.receive(min(limit, MAX_ENTRIES), wait_seconds)
 
     async def _ask(self, limit: int, wait_seconds: float) -> list[Received]:
