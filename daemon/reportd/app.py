@@ -76,7 +76,7 @@ async def run(
                 node=node,
                 report_types=config.reports,
                 returns_per_second=RETURNS_PER_SLOT * pool.slots,
-                listener=_tell_transition,
+                listeners=[_tell_transition],
             )
             worker = Worker(
                 jobs=jobs,
