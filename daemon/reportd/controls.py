@@ -1,7 +1,7 @@
 """The breakers as an operator sees and moves them. The HTTP face calls nothing else of them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -41,8 +41,8 @@ _EVENTS = {
 class UnknownReportTypeError(Exception):
     """There is no report type of this name."""
 
-    def __init__(self) -> None:
-        super().__init__("there is no report type of this name")
+    def __init__(self, known: Iterable[str]) -> None:
+        super().__init__(f"there is no report type of this name; accepted: {', '.join(known)}")
 
 
 class NoSenseError(Exception):
@@ -86,7 +86,7 @@ class Controls:
         """
         name = self._types.canonical(report_type)
         if name is None:
-            raise UnknownReportTypeError
+            raise UnknownReportTypeError(breaker.report_type for breaker in self._breakers.snapshot())
         try:
             decision = await self._breakers.command(name, Command(by, _EVENTS[order], reason or BY_HAND))
         except UnavailableError:

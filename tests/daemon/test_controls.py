@@ -103,7 +103,7 @@ async def test_an_alias_means_its_type(desk: Desk) -> None:
 
 
 async def test_an_unknown_type_has_no_breaker(desk: Desk) -> None:
-    with pytest.raises(UnknownReportTypeError):
+    with pytest.raises(UnknownReportTypeError, match=r"accepted: sales$"):
         await desk.controls.give("other", Order.OPEN, "ann")
     assert len(desk.controls.overview().breakers) == 1
 
