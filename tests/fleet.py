@@ -15,11 +15,11 @@ TIMEOUT_SECONDS = 60.0
 
 
 class Node(Breakers):
-    """``moves`` are the transitions it has told its listener."""
+    """``moves`` are the transitions it has told its listeners."""
 
     def __init__(self, store: BreakerStore, name: str = "n1", policy: Policy | None = None) -> None:
         self.moves: list[Transition] = []
-        super().__init__(store, policy or Policy(), node=name, report_types=["sales"], listener=self.moves.append)
+        super().__init__(store, policy or Policy(), node=name, report_types=["sales"], listeners=[self.moves.append])
 
     def sales(self) -> Breaker:
         return self.snapshot()[0]

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 import reportd_web
 from reportd import engines, systemd
 from reportd.adapters.chromium import open_launcher
+from reportd.adapters.sql.audit import SqlAudit
 from reportd.adapters.sql.jobs import SqlJobs
 from reportd.adapters.templates import Templates
 from reportd.background import alone, open_background
@@ -23,11 +24,13 @@ from reportd.bulkheads import Bulkheads
 from reportd.catalogue import Catalogue
 from reportd.changes import Changes
 from reportd.config import Config
+from reportd.controls import Controls
 from reportd.core.breaker import Transition
 from reportd.held import Held
 from reportd.janitor import Janitor
 from reportd.poller import Poller, drain, keep_invisible
 from reportd.pool import open_pool
+from reportd.recorder import open_recorder
 from reportd.service import Intake, Service
 from reportd.status import Status
 from reportd.worker import Worker
@@ -63,6 +66,7 @@ async def run(
     with _own(config.data_dir):
         async with (
             engines.open_sql(config) as database,
+            open_recorder(SqlAudit(database)) as recorder,
             engines.open_queues(config, database) as (queue, dead),
             engines.open_artifacts(config) as artifacts,
             engines.open_breaker_store(config) as breaker_store,
@@ -77,7 +81,7 @@ async def run(
                 node=node,
                 report_types=config.reports,
                 returns_per_second=RETURNS_PER_SLOT * pool.slots,
-                listener=_tell_transition,
+                listeners=[_tell_transition, recorder.transition],
             )
             limits = {name: report.max_concurrency for name, report in config.reports.items()}
             bulkheads = Bulkheads(limits, config.pool.stall_seconds, breakers)
@@ -142,6 +146,7 @@ async def run(
                 max_body_bytes=config.http.max_body_bytes,
                 ready=status.parts,
                 status=status.snapshot,
+                controls=Controls(breakers, types, recorder),
             )
             await background.start(breakers.run)
             background.start_soon(keep_invisible, queue, held)

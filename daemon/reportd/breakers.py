@@ -77,7 +77,7 @@ class Breakers:
     """One a node. ``trouble`` says why the store is away, for people; it is empty while all is well.
 
     Of the messages that were put off, ``returns_per_second`` come again for each type, so that they don't all come
-    at once. ``listener`` hears of every transition that this node made.
+    at once. ``listeners`` hear of every transition that this node made, so of all nodes' listeners one does.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Breakers:
         node: str,
         report_types: Iterable[str] = (),
         returns_per_second: float = 20.0,
-        listener: Callable[[Transition], None] = lambda _: None,
+        listeners: Iterable[Callable[[Transition], None]] = (),
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.trouble = ""
@@ -97,7 +97,7 @@ class Breakers:
         self._node = node
         self._views = {name: _View(Breaker(name)) for name in report_types}
         self._return_gap = 1 / returns_per_second
-        self._listener = listener
+        self._listeners = tuple(listeners)
         self._chance = chance
         self._tokens = map(f"{secrets.token_hex(8)}.{{}}".format, count())
         self._ahead = time.time() - trio.current_time()
@@ -166,11 +166,17 @@ class Breakers:
         """What is remembered, by name."""
         return [view.breaker for _, view in sorted(self._views.items())]
 
-    async def command(self, report_type: str, command: Command) -> Breaker:
-        """Do what an operator says. Raises UnavailableError: what one node did alone would not last."""
+    async def command(self, report_type: str, command: Command) -> Decision:
+        """Do what an operator says; without a transition it made no sense in the breaker's state.
+
+        Raises UnavailableError: what one node did alone would not last. Then it may have been done or not. Shielded,
+        because what has been done must be told.
+        """
         view = self._view(report_type)
-        async with view.lock:
-            return (await self._shared(view, command)).breaker
+        with trio.CancelScope(shield=True):
+            async with view.lock:
+                decision = await self._shared(view, command)
+        return decision
 
     # --- telling --------------------------------------------------------------------------------------------
 
@@ -194,8 +200,8 @@ class Breakers:
             view.owed = news
         return self._taken(view, self._decide(view.breaker, news, self._now()))
 
-    async def _shared(self, view: "_View", news: News) -> Decision:
-        """Load, decide, replace, until nobody was quicker."""
+    async def _shared(self, view: "_View", news: News, *, known: bool = False) -> Decision:
+        """Load, decide, replace, until nobody was quicker. ``known``: the listeners have heard of what follows."""
         while True:
             name = view.breaker.report_type
             kept = await self._store.load([name])
@@ -205,15 +211,20 @@ class Breakers:
             if decision.breaker is breaker or await self._store.replace(breaker.version, decision.breaker):
                 if isinstance(decision.answer, Go) and decision.answer.probe:
                     view.lease = decision.answer.epoch
-                return self._taken(view, decision)
+                return self._taken(view, decision, known=known)
 
     def _decide(self, breaker: Breaker, news: News, now: float) -> Decision:
         return decide(breaker, news, now, self._policy, chance=self._chance(), token=next(self._tokens))
 
-    def _taken(self, view: "_View", decision: Decision) -> Decision:
+    def _taken(self, view: "_View", decision: Decision, *, known: bool = False) -> Decision:
         view.breaker = decision.breaker
-        if decision.transition:
-            self._listener(decision.transition)
+        if decision.transition and not known:
+            for listener in self._listeners:
+                try:
+                    listener(decision.transition)
+                except Exception:
+                    # Whoever only looks on must not fail the job.
+                    log.exception("breaker.listener_failed")
         return decision
 
     def _put_off(self, view: "_View", wait: Wait) -> PutOffError:
@@ -242,8 +253,9 @@ class Breakers:
     async def _pay(self, view: "_View") -> None:
         async with view.lock:
             if view.owed:
-                # That it may be told twice does no harm: a lease gives one verdict.
-                await self._shared(view, view.owed)
+                # That it may be told twice does no harm: a lease gives one verdict. The listeners heard of it when
+                # this node did it alone.
+                await self._shared(view, view.owed, known=True)
                 view.owed = None
 
     async def _load(self, remembered: dict[str, Breaker]) -> Kept:

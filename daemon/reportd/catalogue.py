@@ -58,7 +58,8 @@ class Catalogue:
         self._callback_rule = NetworkRule.of(config.callbacks.allowed_hosts)
         self._entries = {name: self._entry(name, report, config) for name, report in config.reports.items()}
         aliases = {alias: name for name, report in config.reports.items() for alias in report.aliases}
-        self._known = self._entries | {alias: self._entries[name] for alias, name in aliases.items()}
+        self._canonical = {name: name for name in self._entries} | aliases
+        self._known = {known: self._entries[name] for known, name in self._canonical.items()}
 
     def _entry(self, name: str, report: ReportType, config: Config) -> _Entry:
         schema = self._schema(name, report)
@@ -118,6 +119,10 @@ class Catalogue:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self._entries))
+
+    def canonical(self, report_type: str) -> str | None:
+        """The name of the report type that this name or alias means; None when it means none."""
+        return self._canonical.get(report_type)
 
     def schemas(self) -> dict[str, Mapping[str, Any]]:
         """The parameters' schema of each type; an open object where there is none."""

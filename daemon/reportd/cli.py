@@ -1,4 +1,4 @@
-"""The command line: ``reportd serve | submit | get | provision | check-config | doctor``."""
+"""The command line: ``reportd serve | submit | get | breakers | provision | check-config | doctor``."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 from reportd import __version__
@@ -53,7 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     get_parser = command("get", get, "Show a report, or save its PDF.")
     get_parser.add_argument("task_id", metavar="TASK_ID")
     get_parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="save the PDF")
-    for sub in (submit_parser, get_parser):
+    text = "Show the breaker of each report type, or move one: open holds its jobs back, close lets them flow, probe "
+    text += "lets its next one be the probe."
+    breakers_parser = command("breakers", breakers, text)
+    breakers_parser.add_argument("order", nargs="?", choices=("open", "close", "probe"), help="what to do")
+    breakers_parser.add_argument("type", nargs="?", help="of which report type, e.g. sales_summary")
+    breakers_parser.add_argument("--reason", default="", metavar="TEXT", help="why, for whoever looks at it next")
+    for sub in (submit_parser, get_parser, breakers_parser):
         url = os.environ.get("REPORTD_URL", DEFAULT_URL)
         sub.add_argument("--url", default=url, help=f"the daemon's address (default {url}, or $REPORTD_URL)")
     return parser
@@ -208,6 +215,52 @@ def get(options: argparse.Namespace) -> int:
     except httpx.HTTPError as error:
         _say(f"reportd: {options.url} does not answer ({error}); is `reportd serve` running?")
         return 1
+
+
+def breakers(options: argparse.Namespace) -> int:
+    """With an order, the table has only the breaker that was moved."""
+    import httpx
+
+    if options.order and not options.type:
+        _say(f"reportd: breakers {options.order} needs a report type")
+        return 2
+    try:
+        with httpx.Client(base_url=options.url, timeout=60, trust_env=False) as client:
+            if options.order:
+                path = f"/breakers/{quote(options.type, safe='')}/{options.order}"
+                answer = client.post(path, json={"reason": options.reason})
+            else:
+                answer = client.get("/breakers")
+            if answer.status_code != httpx.codes.OK:
+                return _refused(answer)
+            found = answer.json()
+            _show_breakers([found] if options.order else found["breakers"])
+            if found.get("trouble"):
+                _say(f"reportd: {_plain(found['trouble'])}")
+            return 0
+    except httpx.HTTPError as error:
+        _say(f"reportd: {options.url} does not answer ({error}); is `reportd serve` running?")
+        return 1
+
+
+def _show_breakers(found: list[dict[str, Any]]) -> None:
+    """A line each, and below one that is not closed, or may not stay so, its last faults."""
+    rows = [("TYPE", "STATE", "SINCE", "UNTIL", "FAILURES", "BY", "REASON")]
+    for one in found:
+        until = one["until"] or one["probeUntil"] or "-"
+        rest = (one["since"] or "-", until, str(one["failures"]), one["by"] or "-", one["reason"] or "-")
+        rows.append((one["reportType"], one["state"], *map(_plain, rest)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    faults: list[list[str]] = [[], *(one["faults"] for one in found)]
+    for row, below in zip(rows, faults, strict=True):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        for fault in below:
+            print(f"  {_plain(fault)}")
+
+
+def _plain(text: str) -> str:
+    """What pages and other people wrote, without what a terminal would obey."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def _read(source: str) -> str:

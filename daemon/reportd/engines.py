@@ -17,6 +17,7 @@ from reportd.adapters.sqs import SqsQueue, open_sqs_queue
 from reportd.config import Config
 from reportd.core.breaker import Policy
 from reportd.core.retry import RetryPolicy
+from reportd.core.window import Rates
 from reportd.poller import MAX_BATCH
 from reportd.pool import PoolSettings
 from reportd.ports import Artifacts, BreakerStore, Queue
@@ -141,7 +142,7 @@ async def open_breaker_store(config: Config) -> AsyncIterator[BreakerStore]:
     if config.breaker.store == "memory:":
         yield MemoryBreakers()
         return
-    async with open_breakers(config.breaker.store) as store:
+    async with open_breakers(config.breaker.store, config.breaker.namespace) as store:
         yield store
 
 
@@ -151,6 +152,15 @@ def breaker_policy(config: Config) -> Policy:
         failure_threshold=options.failure_threshold,
         recovery_seconds=options.recovery_seconds,
         max_recovery_seconds=options.max_recovery_seconds,
+        successes_to_close=options.successes_to_close,
+        rates=Rates(
+            failed=options.failure_rate,
+            slow=options.slow_rate,
+            slow_seconds=options.slow_seconds,
+            size=options.window_size,
+            seconds=options.window_seconds,
+            minimum=options.minimum_volume,
+        ),
     )
 
 

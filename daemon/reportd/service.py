@@ -99,6 +99,8 @@ class Validator(Protocol):
 
     def check_callback(self, url: str) -> list[FieldProblem]: ...
 
+    def canonical(self, report_type: str) -> str | None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Submission:
@@ -213,7 +215,7 @@ class Service:
             raise BusyError
         job = Job(
             task_id=_task_id(submission),
-            report_type=submission.report_type,
+            report_type=self._canonical(submission.report_type),
             parameters=submission.parameters,
             user_id=submission.user_id,
             submitted_at=self._clock(),
@@ -257,6 +259,8 @@ class Service:
         return await self._jobs.attempts(task_id)
 
     async def search(self, wanted: JobFilter, limit: int, before: tuple[float, str] | None = None) -> list[Record]:
+        if wanted.report_type is not None:
+            wanted = replace(wanted, report_type=self._canonical(wanted.report_type))
         return await self._jobs.search(wanted, limit, before)
 
     async def pdf(self, task_id: str) -> tuple[Record, Path | str]:
@@ -296,6 +300,10 @@ class Service:
         self._changes.notify(task_id)
         log.info("job.revived", taskId=task_id, reportType=record.job.report_type)
         return record
+
+    def _canonical(self, report_type: str) -> str:
+        """So that a type has one breaker, one queue and one place in every list, whatever it is called by."""
+        return self._validator.canonical(report_type) or report_type
 
 
 def _task_id(submission: Submission) -> str:

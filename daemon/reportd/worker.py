@@ -58,6 +58,8 @@ class Types(Protocol):
 
     def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]: ...
 
+    def canonical(self, report_type: str) -> str | None: ...
+
     def request(self, job: Job) -> RenderRequest: ...
 
 
@@ -139,6 +141,8 @@ class Worker:
                 await self._dead_letter_message(message, error, hold)
                 return
             job = record.job
+        # An alias would have a breaker of its own.
+        job = replace(job, report_type=self._types.canonical(job.report_type) or job.report_type)
         structlog.contextvars.bind_contextvars(reportType=job.report_type, userId=job.user_id)
         await self._work(job, hold)
 

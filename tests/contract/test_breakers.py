@@ -1,7 +1,9 @@
 """The stores of breakers, and what four nodes that share one do together: in memory and in a real Redis."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -194,3 +196,38 @@ async def test_an_operators_word_reaches_all(nodes: list[Node]) -> None:
             await render(node)
     await nodes[3].command("sales", Command("ann", Event.RESET))
     await all_see(nodes, State.CLOSED)
+
+
+async def test_whatever_moves_a_breaker_is_told_by_one_node(nodes: list[Node]) -> None:
+    """All four do the same at once; of each move one of them tells."""
+
+    async def command(node: Node, event: Event) -> None:
+        await node.command("sales", Command("ann", event))
+
+    async def everywhere(what: Callable[[Node], Awaitable[object]]) -> None:
+        async with trio.open_nursery() as nursery:
+            for node in nodes:
+                nursery.start_soon(what, node)
+
+    async def admitted(node: Node) -> None:
+        with suppress(PutOffError):
+            await render(node)
+
+    await everywhere(partial(render, fault=FaultKind.TIMEOUT))
+    await all_see(nodes, State.OPEN)
+    await everywhere(partial(command, event=Event.FORCED_OPEN))
+    await everywhere(partial(command, event=Event.HURRIED))
+    await all_see(nodes, State.OPEN)
+    await everywhere(admitted)
+    await all_see(nodes, State.CLOSED)
+    await everywhere(partial(command, event=Event.FORCED_CLOSED))
+    told = Counter(move.event for node in nodes for move in node.moves)
+    # To hurry what was hurried already makes sense, so each of the four has done it.
+    assert told == {
+        Event.TRIPPED: 1,
+        Event.FORCED_OPEN: 1,
+        Event.HURRIED: 4,
+        Event.PROBE_STARTED: 1,
+        Event.RECOVERED: 1,
+        Event.FORCED_CLOSED: 1,
+    }

@@ -18,6 +18,7 @@ from reportd.core.breaker import (
     Wait,
     decide,
 )
+from reportd.core.breaker_json import from_json, to_json
 
 POLICY = Policy()
 NOW = 1000.0
@@ -70,6 +71,12 @@ def test_failures_in_a_row_open_it_and_say_why() -> None:
     assert (decision.transition.reason, decision.transition.by) == ("3 failures in a row", "n1")
     assert decision.transition.faults == ("timeout: 60 s", "page_status: 500", ("script_error: " + 1000 * "x")[:200])
     assert (decision.breaker.state, decision.breaker.until) == (OPEN, NOW + 10)
+
+
+def test_whatever_a_page_says_can_be_kept() -> None:
+    breaker = after(Breaker("sales"), failure(Breaker("sales"), "script_error: \ud800 in 茶"))
+    assert breaker.faults == ("script_error: ? in 茶",)
+    assert from_json(to_json(breaker)) == breaker
 
 
 def test_a_success_in_between_begins_the_count_again() -> None:

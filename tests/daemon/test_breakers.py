@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from reportd.breakers import LEASE_MARGIN_SECONDS, STORE_SECONDS, Breakers, PutOffError
-from reportd.core.breaker import Command, Event, Policy, State
+from reportd.core.breaker import Command, Event, Policy, State, Transition
 from reportd.core.faults import NATURE, FaultKind
 from tests.fleet import TIMEOUT_SECONDS, BadLine, Node, open_it, render
 
@@ -123,7 +123,7 @@ async def test_types_are_apart(autojump_clock: MockClock, store: BadLine) -> Non
     assert [breaker.report_type for breaker in node.snapshot()] == ["sales", "users"]
 
 
-async def test_the_listener_hears_what_this_node_did(autojump_clock: MockClock, store: BadLine, other: Node) -> None:
+async def test_the_listeners_hear_what_this_node_did(autojump_clock: MockClock, store: BadLine, other: Node) -> None:
     node = Node(store)
     await open_it(node)
     await trio.sleep(10)
@@ -131,6 +131,18 @@ async def test_the_listener_hears_what_this_node_did(autojump_clock: MockClock, 
     assert [(move.event, move.by) for move in node.moves] == [(Event.TRIPPED, "n1")]
     assert [(move.event, move.by) for move in other.moves] == [(Event.PROBE_STARTED, "n2"), (Event.RECOVERED, "n2")]
     assert node.moves[0].faults == 3 * ("timeout: as asked for",)
+
+
+async def test_a_listener_that_fails_fails_nobody_else(autojump_clock: MockClock, store: BadLine) -> None:
+    heard: list[Transition] = []
+
+    def fails(_: Transition) -> None:
+        raise KeyError
+
+    node = Breakers(store, Policy(failure_threshold=1), node="n1", listeners=[fails, heard.append])
+    await render(node, FaultKind.TIMEOUT)
+    assert [move.event for move in heard] == [Event.TRIPPED]
+    await put_off(node)
 
 
 # --- the probe ----------------------------------------------------------------------------------------------
@@ -340,7 +352,8 @@ async def test_an_operator_is_obeyed_by_all(
     autojump_clock: MockClock, store: BadLine, other: Node, nursery: trio.Nursery
 ) -> None:
     node = Node(store)
-    assert (await node.command("sales", Command("ann", Event.FORCED_OPEN, "moving"))).state is State.FORCED_OPEN
+    forced = await node.command("sales", Command("ann", Event.FORCED_OPEN, "moving"))
+    assert (forced.breaker, forced.breaker.state) == (node.sales(), State.FORCED_OPEN)
     await trio.sleep(1)
     assert str(await put_off(other)) == "held open by ann: moving"
     await node.command("sales", Command("ann", Event.FORCED_CLOSED))
@@ -349,3 +362,20 @@ async def test_an_operator_is_obeyed_by_all(
         assert not await render(other, FaultKind.TIMEOUT)
     await node.command("sales", Command("ann", Event.RESET))
     assert [move.event for move in node.moves] == [Event.FORCED_OPEN, Event.FORCED_CLOSED, Event.RESET]
+
+
+async def test_what_makes_no_sense_moves_nothing(autojump_clock: MockClock, store: BadLine) -> None:
+    node = Node(store)
+    refused = await node.command("sales", Command("ann", Event.HURRIED))
+    assert (refused.transition, refused.breaker, node.moves) == (None, node.sales(), [])
+
+
+async def test_what_an_operator_did_is_told_also_when_he_does_not_wait(
+    autojump_clock: MockClock, store: BadLine
+) -> None:
+    node = Node(store)
+    store.seconds = 1.0
+    with trio.move_on_after(1.5):
+        await node.command("sales", Command("ann", Event.FORCED_OPEN))
+    assert (await store.kept()).state is State.FORCED_OPEN
+    assert [(move.event, move.by) for move in node.moves] == [(Event.FORCED_OPEN, "ann")]

@@ -135,6 +135,9 @@ async def test_a_probe_that_ends_while_the_store_is_away_leaves_no_lease_behind(
     await trio.sleep(2)
     expected = {"success": State.CLOSED, "failure": State.OPEN, "cancelled": State.HALF_OPEN}[how]
     assert (await store.kept()).state is other.sales().state is expected
+    # Also what the node has to tell the store later, its listeners hear once.
+    verdict = {"success": [Event.RECOVERED], "failure": [Event.PROBE_FAILED], "cancelled": []}[how]
+    assert [move.event for move in node.moves] == [Event.TRIPPED, Event.PROBE_STARTED, *verdict]
     assert not (await store.kept()).lease
     await trio.sleep(20)
     assert await render(other) == (how != "success")

@@ -161,6 +161,7 @@ def test_an_alias_is_the_type_itself(tmp_path: Path) -> None:
     assert types.check("old_name", {"rows": []}) == []
     assert [problem.pointer for problem in types.check("old_name", {})] == ["/parameters"]
     assert types.request(job(1, "old_name")).url == "https://x/"
+    assert [types.canonical(name) for name in ("report", "old_name", "other")] == ["report", "report", None]
     assert types.names == ("report",)
 
 

@@ -98,6 +98,8 @@ def test_a_fifo_queue_needs_a_fifo_dlq(tmp_path: Path) -> None:
             "breaker.recovery_seconds = 301",
             "breaker.max_recovery_seconds: is below recovery_seconds; accepted: at least 301",
         ),
+        ("breaker.window_size = 9", "breaker.window_size: is below minimum_volume; accepted: at least 10"),
+        ("breaker.minimum_volume = 51", "breaker.window_size: is below minimum_volume; accepted: at least 51"),
         (
             "[reports.sales_summary]\ntimeout_seconds = 5\ndelay_seconds = 5",
             "reports.sales_summary.delay_seconds: leaves no time to render; accepted: less than timeout_seconds (5)",

@@ -12,6 +12,7 @@ HOSTS = 'a list of hosts, e.g. ["reports.internal", "*.cdn.internal"]'
 HEADERS = 'a table of names and texts, e.g. {"X-Tenant" = "acme"}'
 BIND = "HOST:PORT, e.g. 127.0.0.1:8080, [::1]:8080 or 0.0.0.0:8080; port 0 takes a free one"
 MARGIN = 'one to four lengths as in CSS (top right bottom left), e.g. "10mm" or "20mm 15mm"'
+KEY = "1 to 64 letters, digits, dots, colons, hyphens or underscores"
 NAME = "a lower-case letter, then up to 63 of a-z, 0-9 and _"
 SECTIONS = (
     "data_dir, http, database, queue, artifacts, breaker, pool, triage, auth, alerts, callbacks, shutdown, log, reports"
@@ -171,6 +172,10 @@ def test_a_mistyped_key_hides_no_other_conflict(tmp_path: Path) -> None:
         ("auth.tokens_file = 1", "has the wrong type (a number)", "the path of a file, or nothing"),
         ("callbacks.allowed_hosts = 'app.test'", "has the wrong type (a text)", HOSTS),
         ("callbacks.allowed_hosts = ['app.test', 5, 6]", "entry 2 has the wrong type (a number)", HOSTS),
+        ("breaker.failure_rate = 1.5", "1.5 is too large", "a number from 0 to 1"),
+        ("breaker.minimum_volume = 0", "0 is too small", "a whole number from 1 to 1000"),
+        ("breaker.namespace = ''", "is not the beginning of a key", KEY),
+        ("breaker.namespace = 'a b'", "is not the beginning of a key", KEY),
         ("reports.sales_summary.headers = {a = 1}", "has the wrong type (a number)", HEADERS),
         ('auth.tokens_file = "a\\u0000"', "holds the character NUL", "a text without it"),
         ('callbacks.allowed_hosts = ["a\\u0000"]', "holds the character NUL", "a text without it"),

@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from trio.testing import MockClock
 from reportd.background import open_background
 from reportd.core.job import StoredJob, from_message
 from reportd.core.transitions import State
-from reportd.ports import Outgoing, Record, UnavailableError
+from reportd.ports import JobFilter, Outgoing, Record, UnavailableError
 from reportd.service import (
     BusyError,
     InvalidSubmissionError,
@@ -39,6 +40,18 @@ async def test_an_accepted_job_is_on_record_and_on_the_queue(autojump_clock: Moc
     assert (one.parameters, one.user_id, one.submitted_at) == ({"rows": [1, 2]}, USER, submitted_at)
     assert (message.sent.group, message.sent.report_type) == (USER, "report")
     assert UUID(one.task_id).version == 4
+
+
+async def test_by_whatever_name_it_is_asked_for_a_type_has_one(autojump_clock: MockClock) -> None:
+    world = World()
+    async with open_service(world) as service:
+        aliased = replace(submission("k"), report_type="old_report")
+        one = (await service.submit(aliased)).job
+        assert (await service.submit(submission("k"))).job == one
+        for name in ("report", "old_report"):
+            assert [record.job for record in await service.search(JobFilter(report_type=name), 10)] == [one]
+        assert await service.search(JobFilter(report_type="other"), 10) == []
+    assert (one.report_type, world.queue.messages[0].sent.report_type) == ("report", "report")
 
 
 async def test_the_row_comes_first_the_message_next_the_answer_last(autojump_clock: MockClock) -> None:

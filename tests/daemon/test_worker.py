@@ -291,3 +291,12 @@ async def test_a_job_that_is_there_whenever_a_node_dies_is_given_up(autojump_clo
     assert record.error is not None
     assert (record.error.kind, record.tally.node_losses, record.tally.attempts) == (FaultKind.NODE_LOST, 5, 0)
     assert len(world.renderer.rendered) == MAX_NODE_LOSSES
+
+
+async def test_an_alias_in_a_message_means_its_type(autojump_clock: MockClock) -> None:
+    world = World()
+    node, one = Node(world), job(1, report_type="old_report")
+    await node.handle(*await world.received(one))
+    assert world.record(one).state is State.SUCCEEDED
+    assert world.record(one).job.report_type == "report"
+    assert [breaker.report_type for breaker in node.worker._breakers.snapshot()] == ["report"]

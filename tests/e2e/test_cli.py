@@ -2,15 +2,18 @@
 
 import json
 import os
+import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import trio
 
 import reportd_web
-from tests.e2e.process import open_daemon
+from tests.e2e.process import finished, open_daemon
 
 SAMPLE = Path(reportd_web.__file__).parent / "reports" / "sales_summary.sample.json"
 
@@ -66,11 +69,57 @@ async def test_submit_get_and_failure_against_a_running_daemon(tmp_path: Path) -
         assert "there is no such report" in unknown.stderr
 
 
-async def test_without_a_daemon_it_says_what_to_do() -> None:
-    done = await reportd("submit", "sales_summary", "--params", "{}", url="http://127.0.0.1:1")
+@pytest.mark.browser
+async def test_an_operator_holds_jobs_back_and_lets_them_flow(tmp_path: Path) -> None:
+    config = '[breaker]\nrecovery_seconds = 1\n[reports.tiny]\ntemplate = "t.html"\naliases = ["small"]\n'
+    (tmp_path / "t.html").write_text("<p>{{ word }}</p>")
+    async with open_daemon(tmp_path, config) as daemon:
+        opened = await reportd("breakers", "open", "small", "--reason", "the \x1b[31mdatabase", url=daemon.url)
+        assert opened.returncode == 0, opened.stderr
+        heading, line = opened.stdout.splitlines()
+        assert heading.split() == ["TYPE", "STATE", "SINCE", "UNTIL", "FAILURES", "BY", "REASON"]
+        assert re.fullmatch(r"tiny +forced_open +20\S+Z +- +0 +local +the \ufffd\[31mdatabase", line)
+
+        submitted = await reportd("submit", "small", "--params", '{"word": "hello"}', url=daemon.url)
+        task_id = submitted.stdout.strip()
+        await trio.sleep(1)
+        waiting = json.loads((await reportd("get", task_id, url=daemon.url)).stdout)
+        assert (waiting["state"], waiting["attempts"], waiting["reportType"]) == ("queued", 0, "tiny")
+
+        again = await reportd("breakers", "open", "tiny", url=daemon.url)
+        assert again.returncode == 1
+        assert "Conflict: tiny is held open since 20" in again.stderr
+        unknown = await reportd("breakers", "close", "tin/y?", url=daemon.url)
+        assert unknown.returncode == 1
+        assert "Not Found" in unknown.stderr
+
+        closed = await reportd("breakers", "close", "tiny", url=daemon.url)
+        assert closed.returncode == 0, closed.stderr
+        async with daemon.client() as client:
+            assert (await finished(client, task_id))["state"] == "succeeded"
+        shown = await reportd("breakers", url=daemon.url)
+        assert [row.split()[:2] for row in shown.stdout.splitlines()[1:]] == [
+            ["sales_summary", "closed"],
+            ["tiny", "closed"],
+            ["user_activity", "closed"],
+        ]
+        assert await daemon.stop() == 0
+        with closing(sqlite3.connect(daemon.data_dir / "reportd.db")) as database:
+            rows = database.execute("SELECT actor, action, subject FROM audit ORDER BY at").fetchall()
+        assert rows == [("local", "breaker.forced_open", "tiny"), ("local", "breaker.reset", "tiny")]
+
+
+@pytest.mark.parametrize("command", [["submit", "sales_summary", "--params", "{}"], ["breakers"]], ids=str)
+async def test_without_a_daemon_it_says_what_to_do(command: list[str]) -> None:
+    done = await reportd(*command, url="http://127.0.0.1:1")
     assert done.returncode == 1
     assert "is `reportd serve` running?" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["open"], ["halt", "sales_summary"]], ids=str)
+async def test_an_order_that_is_none_is_wrong_usage(arguments: list[str]) -> None:
+    assert (await reportd("breakers", *arguments)).returncode == 2
 
 
 @pytest.mark.parametrize("params", ["{", "@/nonexistent/file"])

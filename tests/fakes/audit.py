@@ -12,8 +12,14 @@ class FakeAudit:
         self.entries: list[Entry] = []
 
     async def record(self, entries: Sequence[Entry]) -> None:
-        self.entries += entries
+        for entry in entries:
+            if _deed(entry) not in map(_deed, self.entries):
+                self.entries.append(entry)
 
     async def latest(self, limit: int, subject: str | None = None) -> list[Entry]:
-        wanted = [entry for entry in reversed(self.entries) if subject in (None, entry.subject)]
-        return wanted[:limit]
+        newest = sorted(self.entries, key=lambda entry: entry.at)[::-1]
+        return [entry for entry in newest if subject in (None, entry.subject)][:limit]
+
+
+def _deed(entry: Entry) -> tuple[float, str, str, str]:
+    return entry.at, entry.subject, entry.action, entry.actor

@@ -66,15 +66,21 @@ class FakeRenderer:
 
 
 class FakeTypes:
-    """Knows the type ``report``, whose parameters must not hold ``wrong``; ``broken``: what making a page raises."""
+    """Knows the type ``report``, also as ``old_report``; its parameters must not hold ``wrong``.
+
+    ``broken``: what making a page raises.
+    """
 
     def __init__(self) -> None:
         self.broken: Exception | None = None
 
     def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
-        if report_type != "report":
+        if self.canonical(report_type) is None:
             return [FieldProblem("/reportType", "there is no report type of this name")]
         return [FieldProblem("/parameters/wrong", "must not be there")] if "wrong" in parameters else []
+
+    def canonical(self, report_type: str) -> str | None:
+        return "report" if report_type in ("report", "old_report") else None
 
     def check_callback(self, url: str) -> list[FieldProblem]:
         return [] if url.startswith("https://") else [FieldProblem("/callbackUrl", "must be https")]

@@ -14,19 +14,25 @@ from starlette.routing import Route
 
 import reportd_web
 from reportd.adapters.files import FileArtifacts
+from reportd.adapters.memory_breakers import MemoryBreakers
+from reportd.adapters.sql.audit import SqlAudit
 from reportd.adapters.sql.database import Database, open_database
 from reportd.adapters.sql.jobs import SqlJobs
 from reportd.adapters.sql.queue import EmbeddedQueue
 from reportd.adapters.templates import Templates
 from reportd.background import open_background
 from reportd.batch import open_batcher
+from reportd.breakers import Breakers
 from reportd.catalogue import Catalogue
 from reportd.changes import Changes
 from reportd.config import Callbacks, Config
+from reportd.controls import Controls
+from reportd.core.breaker import Policy
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.transitions import Event
 from reportd.held import Held
 from reportd.ports import Attempt, Pdf, Record, Settlement, Started
+from reportd.recorder import open_recorder
 from reportd.service import Intake, Service
 from reportd_web.app import Face, create_app
 
@@ -68,6 +74,8 @@ class Running:
     artifacts: FileArtifacts
     changes: Changes
     folder: Path
+    breakers: Breakers
+    audit: SqlAudit
     parts: dict[str, tuple[bool, str]] = field(default_factory=lambda: {"database": (True, "answers")})
 
     async def submit(self, headers: dict[str, str] | None = None, **changes: Any) -> str:
@@ -115,17 +123,25 @@ class Running:
 @asynccontextmanager
 async def open_running(folder: Path) -> AsyncIterator[Running]:
     """``folder`` holds a migrated database."""
-    config = Config(callbacks=Callbacks(allowed_hosts=("hooks.example.com",)))
+    built_in = Config().reports
+    sales = built_in["sales_summary"].model_copy(update={"aliases": ("sales",)})
+    config = Config(
+        callbacks=Callbacks(allowed_hosts=("hooks.example.com",)), reports={**built_in, "sales_summary": sales}
+    )
     folders = [Path(reportd_web.__file__).parent / "reports"]
     types = Catalogue(config, folders, Templates(folders))
     async with open_database(f"sqlite:///{folder / 'reportd.db'}") as database:
-        jobs, changes = SqlJobs(database), Changes()
+        jobs, changes, audit = SqlJobs(database), Changes(), SqlAudit(database)
         queue = EmbeddedQueue(database, "main", visibility_seconds=60)
         artifacts = FileArtifacts(folder / "artifacts")
         async with (
             open_background() as background,
             open_batcher(Intake(jobs, queue, background).accept, 100) as intake,
+            open_recorder(audit) as recorder,
         ):
+            breakers = Breakers(
+                MemoryBreakers(), Policy(), node="n1", report_types=config.reports, listeners=[recorder.transition]
+            )
             service = Service(
                 jobs=jobs,
                 queue=queue,
@@ -148,8 +164,11 @@ async def open_running(folder: Path) -> AsyncIterator[Running]:
                     "pool": {"busy": 0, "slots": 2, "browsers": ["one"]},
                 }
 
-            app = create_app(Face(service, types.schemas(), MAX_BODY_BYTES, ready, status))
+            controls = Controls(breakers, types, recorder)
+            app = create_app(Face(service, types.schemas(), MAX_BODY_BYTES, ready, status, controls))
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
-                running = Running(app, client, service, database, jobs, queue, artifacts, changes, folder)
+                running = Running(
+                    app, client, service, database, jobs, queue, artifacts, changes, folder, breakers, audit
+                )
                 yield running

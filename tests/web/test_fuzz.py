@@ -24,6 +24,7 @@ EXAMPLES = 85
 """For each call, of good requests and of bad ones."""
 
 CALLS = ["submitReport", "listReports", "getReport", "cancelReport", "getReportPdf", "retryReport"]
+CALLS += ["openBreaker", "closeBreaker", "probeBreaker"]
 """Those that are given anything. What the others answer does not depend on the request."""
 
 

@@ -15,6 +15,9 @@ CHANGES = [
     ("POST", "/reports/generate-async"),
     ("DELETE", NOBODY),
     ("POST", f"{NOBODY}/retry"),
+    ("POST", "/breakers/sales_summary/open"),
+    ("POST", "/breakers/sales_summary/close"),
+    ("POST", "/breakers/sales_summary/probe"),
 ]
 """Every call that changes state."""
 
@@ -26,7 +29,13 @@ async def send(running: Running, method: str, path: str, headers: dict[str, str]
 
 async def test_every_call_that_changes_state_is_tried(running: Running) -> None:
     changing = {(method, path) for method, path in calls(running.app) if method not in SAFE_METHODS}
-    assert changing == {(method, path.replace(NOBODY, "/reports/{taskId}")) for method, path in CHANGES}
+    names = {NOBODY: "/reports/{taskId}", "sales_summary": "{reportType}"}
+    tried = set()
+    for method, path in CHANGES:
+        for name, template in names.items():
+            path = path.replace(name, template)  # noqa: PLW2901
+        tried.add((method, path))
+    assert changing == tried
 
 
 FOREIGN = [
@@ -56,6 +65,7 @@ async def test_other_site_changes_nothing(running: Running, method: str, path: s
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["detail"] == "state can't be changed from another site"
     assert await running.rows() == 0
+    assert not running.breakers.resting()
 
 
 OWN: list[dict[str, str]] = [

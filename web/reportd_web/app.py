@@ -13,9 +13,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from reportd.controls import Controls
 from reportd.ports import JobFilter, UnavailableError
 from reportd.service import Service
-from reportd_web import api, wire
+from reportd_web import api, breakers, wire
 from reportd_web.guard import LATER, Guard, routing_problem
 from reportd_web.openapi import document
 
@@ -35,6 +36,7 @@ class Face:
     max_body_bytes: int
     ready: Callable[[], Awaitable[dict[str, tuple[bool, str]]]]
     status: Callable[[], Awaitable[dict[str, Any]]]
+    controls: Controls
 
 
 def create_app(face: Face) -> FastAPI:
@@ -50,6 +52,7 @@ def create_app(face: Face) -> FastAPI:
     )
     submit = api.submit_to(face.service, face.max_body_bytes)
     api.add_reports(app, face.service, submit)
+    breakers.add_breakers(app, face.controls, face.max_body_bytes)
     _add_status(app, face)
     app.mount("/static", _Static(directory=Path(__file__).parent / "static"))
     app.add_exception_handler(HTTPException, routing_problem)

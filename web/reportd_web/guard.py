@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from reportd.controls import NoSenseError, UnknownReportTypeError
 from reportd.core.transitions import IllegalTransitionError
 from reportd.ports import UnavailableError
 from reportd.service import (
@@ -34,9 +35,11 @@ _REFUSALS: dict[type[Exception], HTTPStatus] = {
     BusyError: HTTPStatus.TOO_MANY_REQUESTS,
     GoneError: HTTPStatus.GONE,
     IllegalTransitionError: HTTPStatus.CONFLICT,
+    NoSenseError: HTTPStatus.CONFLICT,
     NotFinishedError: HTTPStatus.CONFLICT,
     NotFoundError: HTTPStatus.NOT_FOUND,
     UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    UnknownReportTypeError: HTTPStatus.NOT_FOUND,
 }
 
 # Nothing here is meant to be run, framed or taken apart by another site. CORP leaves links and downloads alone.

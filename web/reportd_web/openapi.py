@@ -6,9 +6,12 @@ A test walks the routes of the application and fails for one that is not describ
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from reportd.controls import Order
+from reportd.core import breaker as breaker_core
 from reportd.core.job import MAX_DEPTH
 from reportd.core.transitions import State
 from reportd.service import MAX_WAIT_SECONDS
+from reportd_web.breakers import MAX_REASON
 from reportd_web.submission import MAX_URL_LENGTH
 from reportd_web.wire import DEFAULT_LIMIT, MAX_LIMIT
 
@@ -20,6 +23,7 @@ _TEXT: Json = {"type": "string"}
 _COUNT: Json = {"type": "integer", "minimum": 0}
 _FREE: Json = {"type": "object"}
 _REPORT: Json = {"$ref": "#/components/schemas/Report"}
+_BREAKER: Json = {"$ref": "#/components/schemas/Breaker"}
 _PROBLEM: Json = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 _TASK: Json = {"name": "taskId", "in": "path", "required": True, "schema": _UUID}
@@ -27,7 +31,7 @@ _TASK: Json = {"name": "taskId", "in": "path", "required": True, "schema": _UUID
 _PROBLEMS = {
     400: "not JSON, or a bad Idempotency-Key",
     403: "a browser asks on behalf of another site",
-    404: "no such report",
+    404: "no such report or report type",
     408: "the body came too slowly",
     409: "not possible in this state",
     410: "past its retention",
@@ -39,6 +43,12 @@ _PROBLEMS = {
     503: "a part that is needed is away, such as the queue or the database",
 }
 _LATER = (429, 503)
+
+_ORDERS = {
+    Order.OPEN: "Let a report type's jobs wait until it is closed again",
+    Order.CLOSE: "Let a report type's jobs flow",
+    Order.PROBE: "Let a report type's next job be the probe, however long the rest",
+}
 
 
 def document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
@@ -52,6 +62,8 @@ def document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
             "/reports/{taskId}": {"get": _get(), "delete": _cancel()},
             "/reports/{taskId}/pdf": {"get": _pdf()},
             "/reports/{taskId}/retry": {"post": _retry()},
+            "/breakers": {"get": _breakers()},
+            **{f"/breakers/{{reportType}}/{order}": {"post": _order(order, schemas)} for order in _ORDERS},
             "/status": {"get": _call("getStatus", "What the status page shows", {200: _json(_FREE)}, (503,))},
             "/healthz": {"get": _health()},
             "/readyz": {"get": _ready()},
@@ -60,6 +72,7 @@ def document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
         "components": {
             "schemas": {
                 "Report": _report(),
+                "Breaker": _breaker(),
                 "Problem": _problem(),
                 **{name: _moved(schema, f"#/components/schemas/{name}") for name, schema in schemas.items()},
             }
@@ -149,6 +162,32 @@ def _pdf() -> Json:
     return _call("getReportPdf", "The PDF", answers, (404, 409, 410, 416, 503), [_TASK, *headers])
 
 
+def _breakers() -> Json:
+    breakers = {"type": "array", "items": _BREAKER}
+    trouble = {**_maybe(_TEXT), "description": "why this node goes on without the breakers of the others"}
+    answer = _json(_object({"breakers": breakers, "trouble": trouble}))
+    return _call("listBreakers", "How each report type's breaker stands", {200: answer})
+
+
+def _order(order: Order, schemas: Mapping[str, Any]) -> Json:
+    report_type = {
+        "name": "reportType",
+        "in": "path",
+        "required": True,
+        "description": "the report type, or one of its aliases",
+        "schema": {"type": "string", "enum": list(schemas)},
+    }
+    fields: Json = {"reason": {"type": "string", "maxLength": MAX_REASON, "pattern": r"^[^\x00]*$"}}
+    if order == Order.CLOSE:
+        text = "keep it closed, whatever fails, until it is closed without this"
+        fields["hold"] = {"type": "boolean", "default": False, "description": text}
+    problems = (400, 403, 404, 408, 409, 413, 415, 422, 503)
+    call = _call(f"{order}Breaker", _ORDERS[order], {200: _json(_BREAKER)}, problems, [report_type])
+    schema = {"type": "object", "properties": fields, "additionalProperties": False}
+    call["requestBody"] = {"required": False, "content": {"application/json": {"schema": schema}}}
+    return call
+
+
 def _health() -> Json:
     return _call("getHealth", "Whether it is alive", {200: {"description": "alive", "content": {"text/plain": {}}}})
 
@@ -201,6 +240,23 @@ def _report() -> Json:
             "finishedAt": _maybe(_TIME),
             "error": _maybe(_object({"kind": _TEXT, "detail": _TEXT})),
             "pdf": _maybe(_object({"url": _TEXT, "bytes": _COUNT, "sha256": _TEXT})),
+        }
+    )
+
+
+def _breaker() -> Json:
+    return _object(
+        {
+            "reportType": _TEXT,
+            "state": {"type": "string", "enum": [str(state) for state in breaker_core.State]},
+            "resting": {"type": "boolean", "description": "whether its jobs have to wait"},
+            "since": {**_maybe(_TIME), "description": "when it was moved last"},
+            "until": {**_maybe(_TIME), "description": "the end of its rest"},
+            "probeUntil": {**_maybe(_TIME), "description": "when the probe that is under way is given up"},
+            "failures": {**_COUNT, "description": "in a row"},
+            "reason": _TEXT,
+            "faults": {"type": "array", "items": _TEXT, "description": "the last ones"},
+            "by": {**_TEXT, "description": "the node or the operator that moved it last"},
         }
     )
 

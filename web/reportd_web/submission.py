@@ -35,6 +35,23 @@ async def read(scope: Scope, receive: Receive, max_body_bytes: int) -> Submissio
     key = headers.get(b"idempotency-key")
     if key is not None and not _KEY.fullmatch(key):
         raise bad_header(HTTPStatus.BAD_REQUEST, "Idempotency-Key", "must be 1 to 255 visible ASCII characters")
+    _check_encoding(headers)
+    announced = headers.get(b"content-length", b"0")
+    if announced.isdigit() and (len(announced) > _LONGEST_LENGTH or int(announced) > max_body_bytes):
+        raise _too_large(max_body_bytes)
+    return _parsed(_loaded(await _body(receive, max_body_bytes)), None if key is None else key.decode())
+
+
+async def read_optional(scope: Scope, receive: Receive, max_body_bytes: int) -> Any:
+    """The JSON of a body that may be left out, which is an empty object. Raises as ``read`` does, but for 422."""
+    body = await _body(receive, max_body_bytes)
+    if not body:
+        return {}
+    _check_encoding(dict(scope["headers"]))
+    return _loaded(body)
+
+
+def _check_encoding(headers: Mapping[bytes, bytes]) -> None:
     if not _is_json(headers.get(b"content-type", b"")):
         raise bad_header(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -49,15 +66,13 @@ async def read(scope: Scope, receive: Receive, max_body_bytes: int) -> Submissio
             "must be identity, or left out",
             {"Accept-Encoding": "identity"},
         )
-    announced = headers.get(b"content-length", b"0")
-    if announced.isdigit() and (len(announced) > _LONGEST_LENGTH or int(announced) > max_body_bytes):
-        raise _too_large(max_body_bytes)
-    body = await _body(receive, max_body_bytes)
+
+
+def _loaded(body: bytes) -> Any:
     try:
-        document = orjson.loads(body)
+        return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise bad_body(HTTPStatus.BAD_REQUEST, f"must be JSON in UTF-8: {error}") from None
-    return _parsed(document, None if key is None else key.decode())
 
 
 def _is_json(content_type: bytes) -> bool:

@@ -20,6 +20,7 @@ from reportd.config.values import (
     DatabaseUrl,
     Encryption,
     Hosts,
+    Namespace,
     Number,
     OptionalUrl,
     QueueUrl,
@@ -127,10 +128,20 @@ class Breaker(Section):
     failure_threshold: Count = Field(3, ge=1, le=1000)
     recovery_seconds: Number = Field(10.0, ge=0.1, le=86400)
     max_recovery_seconds: Number = Field(300.0, ge=0.1, le=604800)
+    successes_to_close: Count = Field(1, ge=1, le=100)
+    failure_rate: Number = Field(0.0, ge=0, le=1)
+    slow_rate: Number = Field(0.0, ge=0, le=1)
+    slow_seconds: Number = Field(30.0, ge=0.01, le=3600)
+    # The window is a part of what each change writes to the store.
+    window_size: Count = Field(50, ge=1, le=1000)
+    window_seconds: Number = Field(60.0, ge=0.1, le=86400)
+    minimum_volume: Count = Field(10, ge=1, le=1000)
+    namespace: Namespace = "reportd"
 
     def conflicts(self) -> Iterator[Conflict]:
-        """A longest wait below the first one."""
+        """A longest wait below the first one, a window that never holds enough."""
         yield from _at_least(self, "max_recovery_seconds", "recovery_seconds")
+        yield from _at_least(self, "window_size", "minimum_volume")
 
 
 class Pool(Section):

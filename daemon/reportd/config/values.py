@@ -136,6 +136,12 @@ def _breaker_store(text: str) -> str:
     return text
 
 
+def _namespace(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", text):
+        raise ValueError("is not the beginning of a key")
+    return text
+
+
 def _host_pattern(text: str) -> str:
     try:
         parse_host_pattern(text)
@@ -199,6 +205,11 @@ SqsUrl = Annotated[
 ArtifactsUrl = Annotated[str, Accepts("file:FOLDER or s3://BUCKET/PREFIX"), AfterValidator(_artifacts)]
 BreakerStore = Annotated[
     str, Accepts("memory:, redis://HOST:PORT/NUMBER or rediss://…"), AfterValidator(_breaker_store)
+]
+Namespace = Annotated[
+    str,
+    Accepts("1 to 64 letters, digits, dots, colons, hyphens or underscores"),
+    AfterValidator(_namespace),
 ]
 OptionalUrl = Annotated[str, Accepts("an http(s):// URL, or nothing"), AfterValidator(_optional_url)]
 SecretUrl = Annotated[OptionalUrl, Secret]

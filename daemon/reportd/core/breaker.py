@@ -310,5 +310,7 @@ def _kept(breaker: Breaker, **changes: Any) -> Breaker:
 
 
 def _with_fault(breaker: Breaker, failure: Failure) -> Breaker:
-    faults = (*breaker.faults, failure.fault[:_MAX_FAULT_CHARACTERS])
+    # Pages write halves of surrogate pairs, too, which no store can keep.
+    fault = failure.fault[:_MAX_FAULT_CHARACTERS].encode("utf-8", "replace").decode()
+    faults = (*breaker.faults, fault)
     return replace(breaker, faults=faults[-MAX_FAULTS:])

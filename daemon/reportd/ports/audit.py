@@ -20,9 +20,11 @@ class Entry:
 
 
 class Audit(Protocol):
-    """Kept as long as the jobs are. Both calls raise UnavailableError."""
+    """Kept as long as the rows of jobs are, which nothing removes. Both calls raise UnavailableError."""
 
-    async def record(self, entries: Sequence[Entry]) -> None: ...
+    async def record(self, entries: Sequence[Entry]) -> None:
+        """Add them. The same action at the same instant, by one actor, to one subject, is one deed and kept once."""
+        ...
 
     async def latest(self, limit: int, subject: str | None = None) -> list[Entry]:
         """Newest first; with ``subject`` only what was done to that."""

@@ -93,6 +93,20 @@ leases = Table(
     Column("until", Double, nullable=False),
 )
 
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", _NUMBER, Identity(), primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("actor", String(255), nullable=False),
+    Column("action", String(255), nullable=False),
+    Column("subject", String(255), nullable=False),
+    Column("detail", Text, nullable=False),
+    # What is the same in all of these is the same deed, written again because the first answer was lost.
+    Index("ix_audit_newest", "at", "subject", "action", "actor", unique=True),
+    Index("ix_audit_subject", "subject", "at"),
+)
+
 messages = Table(
     "messages",
     metadata,

@@ -1,4 +1,4 @@
-"""Jobs, their attempts, the embedded queue's messages, and who does what one node does for all."""
+"""Jobs, their attempts, the embedded queue's messages, the audit record, and who does what one node does for all."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -67,6 +67,18 @@ def upgrade() -> None:
         sa.Column("until", sa.Double, nullable=False),
         sa.PrimaryKeyConstraint("work", name="pk_leases"),
     )
+    op.create_table(
+        "audit",
+        sa.Column("id", _NUMBER, sa.Identity(), nullable=False),
+        sa.Column("at", sa.Double, nullable=False),
+        sa.Column("actor", sa.String(255), nullable=False),
+        sa.Column("action", sa.String(255), nullable=False),
+        sa.Column("subject", sa.String(255), nullable=False),
+        sa.Column("detail", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_audit"),
+    )
+    op.create_index("ix_audit_newest", "audit", ["at", "subject", "action", "actor"], unique=True)
+    op.create_index("ix_audit_subject", "audit", ["subject", "at"])
     op.create_table(
         "messages",
         sa.Column("id", _NUMBER, sa.Identity(), nullable=False),

@@ -1,0 +1,55 @@
+"""The audit record: rows of ``audit``, which are added and read, never changed, and kept as the rows of jobs are."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from reportd.adapters.sql.database import Database
+from reportd.adapters.sql.schema import audit
+from reportd.adapters.sql.text import storable
+from reportd.ports import Entry
+
+MAX_NAME = 255
+"""The longest actor, action or subject that is kept; what is longer is cut."""
+
+
+class SqlAudit:
+    """Implements ``ports.Audit``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        dialect: Any = sqlite if database.is_sqlite else postgresql
+        # One that is there already was recorded before, and only the answer was lost.
+        self._insert = dialect.insert(audit).on_conflict_do_nothing()
+
+    async def record(self, entries: Sequence[Entry]) -> None:
+        if entries:
+            rows = [_row(entry) for entry in entries]
+            await self._database.write(lambda connection: connection.execute(self._insert, rows).rowcount)
+
+    async def latest(self, limit: int, subject: str | None = None) -> list[Entry]:
+        statement = select(audit).order_by(audit.c.at.desc(), audit.c.id.desc()).limit(limit)
+        if subject is not None:
+            statement = statement.where(audit.c.subject == _name(subject))
+        return await self._database.read(lambda connection: [_entry(row) for row in connection.execute(statement)])
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    return {
+        "at": entry.at,
+        "actor": _name(entry.actor),
+        "action": _name(entry.action),
+        "subject": _name(entry.subject),
+        "detail": storable(json.dumps(dict(entry.detail), ensure_ascii=False)),
+    }
+
+
+def _entry(row: Row[Any]) -> Entry:
+    return Entry(row.at, row.actor, row.action, row.subject, json.loads(row.detail))
+
+
+def _name(text: str) -> str:
+    return storable(text)[:MAX_NAME]

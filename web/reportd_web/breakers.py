@@ -1,0 +1,80 @@
+"""The ``/breakers`` calls: how each report type's breaker stands, and an operator's word to it."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from reportd.controls import Controls, Order
+from reportd.core.breaker import Breaker
+from reportd.core.job import timestamp, type_name, unsafe_json
+from reportd.service import FieldProblem
+from reportd_web import api, submission
+from reportd_web.actor import actor
+from reportd_web.guard import Handler
+from reportd_web.problems import invalid
+from reportd_web.wire import escaped
+
+MAX_REASON = 200
+
+
+def add_breakers(app: FastAPI, controls: Controls, max_body_bytes: int) -> None:
+    async def listing(_: Request) -> Response:
+        seen = controls.overview()
+        breakers = [_wire(one, resting=one.report_type in seen.resting) for one in seen.breakers]
+        return api.json({"breakers": breakers, "trouble": seen.trouble or None})
+
+    def order_to(order: Order) -> Handler:
+        async def call(request: Request) -> Response:
+            document = await submission.read_optional(request.scope, request.receive, max_body_bytes)
+            reason, hold = _parsed(document, may_hold=order is Order.CLOSE)
+            name = request.path_params["reportType"]
+            moved = await controls.give(name, Order.HOLD if hold else order, actor(request), reason)
+            return api.json(_wire(moved, resting=moved.report_type in controls.overview().resting))
+
+        return call
+
+    api.add_calls(app, "/breakers", {"GET": listing})
+    for order in (Order.OPEN, Order.CLOSE, Order.PROBE):
+        api.add_calls(app, f"/breakers/{{reportType}}/{order}", {"POST": order_to(order)})
+
+
+def _wire(breaker: Breaker, *, resting: bool) -> dict[str, Any]:
+    return {
+        "reportType": breaker.report_type,
+        "state": breaker.state,
+        "resting": resting,
+        "since": _time(breaker.since),
+        "until": _time(breaker.until),
+        "probeUntil": _time(breaker.lease_until),
+        "failures": breaker.failures,
+        "reason": breaker.reason,
+        "faults": breaker.faults,
+        "by": breaker.by,
+    }
+
+
+def _time(at: float) -> str | None:
+    """What has not happened is at 0."""
+    return timestamp(at) if at else None
+
+
+def _parsed(document: Any, *, may_hold: bool) -> tuple[str, bool]:
+    """The reason, empty when none is given, and whether the breaker is to be held closed."""
+    if not isinstance(document, dict):
+        raise invalid(FieldProblem("", f"must be an object, not {type_name(document)}"))
+    fields = ("hold", "reason") if may_hold else ("reason",)
+    problems = [
+        FieldProblem(f"/{escaped(name)}", f"is not known; accepted: {', '.join(fields)}")
+        for name in document
+        if name not in fields
+    ]
+    reason, hold = document.get("reason", ""), document.get("hold", False)
+    if not isinstance(reason, str) or len(reason) > MAX_REASON or unsafe_json(reason):
+        problems.append(FieldProblem("/reason", f"must be a text of at most {MAX_REASON} characters, without NUL"))
+    if may_hold and not isinstance(hold, bool):
+        problems.append(FieldProblem("/hold", "must be true or false"))
+    if problems:
+        raise invalid(*problems)
+    return reason, hold
