@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, flock
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -23,12 +24,16 @@ from reportd.catalogue import Catalogue
 from reportd.changes import Changes
 from reportd.config import Config
 from reportd.core.breaker import Transition
+from reportd.exposition import Exposition
 from reportd.held import Held
 from reportd.janitor import Janitor
+from reportd.metrics import Metrics
 from reportd.poller import Poller, drain, keep_invisible
 from reportd.pool import open_pool
+from reportd.ports import Meter
 from reportd.service import Intake, Service
 from reportd.status import Status
+from reportd.watchdog import open_watchdog
 from reportd.worker import Worker
 from reportd_web.app import Face, create_app
 from reportd_web.server import serve
@@ -58,9 +63,11 @@ async def run(
         raise StartError("auth.tokens_file: this version knows no tokens yet; leave it empty and bind to loopback")
     folders = [*folders, Path(reportd_web.__file__).parent / "reports"]
     types = Catalogue(config, folders, Templates(folders))
+    metrics = Metrics({name: label for label, report in config.reports.items() for name in (label, *report.aliases)})
     held, changes, node = Held(), Changes(), f"{socket.gethostname()}-{os.getpid()}"
     with _own(config.data_dir):
         async with (
+            open_watchdog(metrics) as watchdog,
             engines.open_sql(config) as database,
             engines.open_queues(config, database) as (queue, dead),
             engines.open_artifacts(config) as artifacts,
@@ -76,7 +83,7 @@ async def run(
                 node=node,
                 report_types=config.reports,
                 returns_per_second=RETURNS_PER_SLOT * pool.slots,
-                listener=_tell_transition,
+                listener=partial(_tell_transition, metrics),
             )
             worker = Worker(
                 jobs=jobs,
@@ -114,6 +121,7 @@ async def run(
                 changes=changes,
                 held=held,
                 max_backlog=config.queue.max_backlog,
+                meter=metrics,
             )
             status = Status(
                 jobs=jobs,
@@ -125,6 +133,18 @@ async def run(
                 held=held,
                 stop=stop,
                 node=node,
+                looks=background,
+            )
+            exposition = Exposition(
+                metrics,
+                queues={"main": queue, "dead": dead},
+                depth_seconds=engines.scraped_depth_seconds(config),
+                requests=engines.sqs_requests(queue, dead),
+                pool=pool.state,
+                breakers=breakers.snapshot,
+                held=held.__len__,
+                parts=status.parts,
+                looks=background,
             )
             face = Face(
                 service=service,
@@ -132,6 +152,8 @@ async def run(
                 max_body_bytes=config.http.max_body_bytes,
                 ready=status.parts,
                 status=status.snapshot,
+                health=watchdog.trouble,
+                metrics=exposition.text,
             )
             await background.start(breakers.run)
             background.start_soon(keep_invisible, queue, held)
@@ -155,7 +177,8 @@ async def run(
     log.info("daemon.stopped")
 
 
-def _tell_transition(change: Transition) -> None:
+def _tell_transition(meter: Meter, change: Transition) -> None:
+    meter.breaker_moved(change)
     log.warning(
         "breaker.moved",
         reportType=change.report_type,

@@ -26,6 +26,7 @@ from reportd.config import Callbacks, Config
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.transitions import Event
 from reportd.held import Held
+from reportd.metrics import Metrics
 from reportd.ports import Attempt, Pdf, Record, Settlement, Started
 from reportd.service import Intake, Service
 from reportd_web.app import Face, create_app
@@ -69,6 +70,7 @@ class Running:
     changes: Changes
     folder: Path
     parts: dict[str, tuple[bool, str]] = field(default_factory=lambda: {"database": (True, "answers")})
+    trouble: str = ""
 
     async def submit(self, headers: dict[str, str] | None = None, **changes: Any) -> str:
         answer = await self.client.post("/reports/generate-async", json=submission(**changes), headers=headers)
@@ -148,7 +150,19 @@ async def open_running(folder: Path) -> AsyncIterator[Running]:
                     "pool": {"busy": 0, "slots": 2, "browsers": ["one"]},
                 }
 
-            app = create_app(Face(service, types.schemas(), MAX_BODY_BYTES, ready, status))
+            async def metrics() -> bytes:
+                return Metrics({}).exposition()
+
+            face = Face(
+                service=service,
+                schemas=types.schemas(),
+                max_body_bytes=MAX_BODY_BYTES,
+                ready=ready,
+                status=status,
+                health=lambda: running.trouble,
+                metrics=metrics,
+            )
+            app = create_app(face)
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
                 running = Running(app, client, service, database, jobs, queue, artifacts, changes, folder)
