@@ -3,8 +3,6 @@
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -15,53 +13,12 @@ from reportd import engines
 from reportd.adapters.routed import RoutedQueue
 from reportd.adapters.sqs import SqsQueue
 from reportd.adapters.sqs.attributes import QueueAttributes
-from reportd.background import open_background
-from reportd.core.breaker import Breaker, State
-from reportd.exposition import PATIENCE_SECONDS, Exposition
-from reportd.metrics import Metrics
-from reportd.pool import BrowserState, PoolState
+from reportd.core.breaker import State
+from reportd.exposition import PATIENCE_SECONDS
 from reportd.ports import Depth
 from tests.daemon.node import World, job
-from tests.exposed import Samples, samples
-from tests.fakes import MemoryQueue, now
-
-BROWSERS = (BrowserState(1, 5, 1, 100.0, retiring=False), BrowserState(2, 5, 1, 50.0, retiring=False))
-POOL = PoolState(slots=4, busy=2, waiting=1, lost=0, trouble="", browsers=BROWSERS)
-BREAKERS = [Breaker("activity"), Breaker("of nobody"), Breaker("sales", State.HALF_OPEN)]
-
-
-class Scene:
-    """A daemon's parts, as a scrape sees them."""
-
-    def __init__(self, world: World, looks: trio.Nursery) -> None:
-        self.world = world
-        self.parts = {"database": (True, "answers"), "queue": (True, "answers")}
-        self.requests: dict[str, dict[str, int]] = {}
-        self.exposition = Exposition(
-            Metrics({"sales": "sales", "activity": "activity"}),
-            queues={"main": world.queue, "dead": world.dead},
-            depth_seconds=30.0,
-            requests=lambda: self.requests,
-            pool=lambda: POOL,
-            breakers=lambda: BREAKERS,
-            held=lambda: 3,
-            parts=self._parts,
-            looks=looks,
-            clock=now,
-        )
-
-    async def _parts(self) -> dict[str, tuple[bool, str]]:
-        return self.parts
-
-    async def scrape(self) -> Samples:
-        return samples(await self.exposition.text())
-
-
-@asynccontextmanager
-async def open_scene(world: World) -> AsyncIterator[Scene]:
-    with world.without_threads():
-        async with open_background() as looks:
-            yield Scene(world, looks)
+from tests.exposed import open_scene
+from tests.fakes import MemoryQueue
 
 
 async def test_queues(autojump_clock: MockClock) -> None:
@@ -105,11 +62,11 @@ async def test_pool_breakers_and_readiness(autojump_clock: MockClock) -> None:
 async def test_depths_are_asked_for_once_in_a_while_however_often_it_is_scraped(autojump_clock: MockClock) -> None:
     world = World()
     async with open_scene(world) as scene:
-        for _ in range(60):
+        for _ in range(12):
             async with trio.open_nursery() as nursery:
                 for _ in range(5):
                     nursery.start_soon(scene.scrape)
-            await trio.sleep(1.0)
+            await trio.sleep(5.0)
     assert Counter(world.weather.calls) == {"queue.depth": 2, "dead.depth": 2}
 
 
