@@ -100,7 +100,7 @@ class Metrics(Meter):
 
     def _begin_at_zero(self) -> None:
         """A rate can't see the first event of a series that begins with it."""
-        for label in {*self._labels.values()}:
+        for label in dict.fromkeys(self._labels.values()):
             self._accepted.labels(label)
             self._bytes.labels(label)
             for histogram in (self._waits, self._durations, self._renders):
