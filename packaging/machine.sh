@@ -6,7 +6,7 @@ set -eu
 packages="chromium-headless-shell fonts-noto-cjk fonts-inter fontconfig curl util-linux"
 case "${1:-}" in
 run) ;;
-test) packages="$packages poppler-utils postgresql redis-server" ;;
+test) packages="$packages poppler-utils postgresql prometheus redis-server" ;;
 *) echo "usage: $0 run|test" >&2; exit 2 ;;
 esac
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3 python3-venv"
@@ -28,6 +28,11 @@ echo "Installing$missing"
 # The tests start servers of their own; the packages need not start theirs.
 mkdir -p /etc/postgresql-common
 [ -e /etc/postgresql-common/createcluster.conf ] || echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf
+if [ ! -e /usr/sbin/policy-rc.d ]; then
+    printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
+    chmod +x /usr/sbin/policy-rc.d
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update
 # shellcheck disable=SC2086 # a list of words

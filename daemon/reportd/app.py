@@ -26,13 +26,16 @@ from reportd.changes import Changes
 from reportd.config import Config
 from reportd.controls import Controls
 from reportd.core.breaker import Transition
+from reportd.exposition import Exposition
 from reportd.held import Held
 from reportd.janitor import Janitor
+from reportd.metrics import Metrics
 from reportd.poller import Poller, drain, keep_invisible
 from reportd.pool import open_pool
 from reportd.recorder import open_recorder
 from reportd.service import Intake, Service
 from reportd.status import Status
+from reportd.watchdog import open_watchdog
 from reportd.worker import Worker
 from reportd_web.app import Face, create_app
 from reportd_web.server import serve
@@ -62,16 +65,18 @@ async def run(
         raise StartError("auth.tokens_file: this version knows no tokens yet; leave it empty and bind to loopback")
     folders = [*folders, Path(reportd_web.__file__).parent / "reports"]
     types = Catalogue(config, folders, Templates(folders))
+    metrics = Metrics({name: label for label, report in config.reports.items() for name in (label, *report.aliases)})
     held, changes, node = Held(), Changes(), f"{socket.gethostname()}-{os.getpid()}"
     with _own(config.data_dir):
         async with (
+            open_watchdog(metrics) as watchdog,
             engines.open_sql(config) as database,
             open_recorder(SqlAudit(database)) as recorder,
             engines.open_queues(config, database) as (queue, dead),
             engines.open_artifacts(config) as artifacts,
             engines.open_breaker_store(config) as breaker_store,
             open_launcher(engines.chromium_settings(config), config.data_dir, engines.own_ports(config)) as launcher,
-            open_pool(launcher, engines.pool_settings(config)) as pool,
+            open_pool(launcher, engines.pool_settings(config), metrics) as pool,
             open_background() as background,
             open_batcher(Intake(jobs := SqlJobs(database), queue, background).accept, SUBMISSIONS_PER_FLUSH) as intake,
         ):
@@ -81,7 +86,7 @@ async def run(
                 node=node,
                 report_types=config.reports,
                 returns_per_second=RETURNS_PER_SLOT * pool.slots,
-                listeners=[_tell_transition, recorder.transition],
+                listeners=[_tell_transition, metrics.breaker_moved, recorder.transition],
             )
             limits = {name: report.max_concurrency for name, report in config.reports.items()}
             bulkheads = Bulkheads(limits, config.pool.stall_seconds, breakers)
@@ -99,6 +104,7 @@ async def run(
                 changes=changes,
                 policy=engines.retry_policy(config),
                 node=node,
+                meter=metrics,
             )
             capacity = pool.slots + config.queue.prefetch
             poller = Poller(queue, worker.handle, capacity, engines.least_places(config), bulkheads.at_most)
@@ -118,6 +124,7 @@ async def run(
                 retention_seconds=config.artifacts.retention_days * 86400,
                 triage_seconds=config.triage.interval_seconds,
                 node=node,
+                meter=metrics,
             )
             service = Service(
                 jobs=jobs,
@@ -128,6 +135,7 @@ async def run(
                 changes=changes,
                 held=held,
                 max_backlog=config.queue.max_backlog,
+                meter=metrics,
             )
             status = Status(
                 jobs=jobs,
@@ -139,6 +147,18 @@ async def run(
                 held=held,
                 stop=stop,
                 node=node,
+                looks=background,
+            )
+            exposition = Exposition(
+                metrics,
+                queues={"main": queue, "dead": dead},
+                depth_seconds=engines.scraped_depth_seconds(config),
+                requests=engines.sqs_requests(queue, dead),
+                pool=pool.state,
+                breakers=breakers.snapshot,
+                held=held.__len__,
+                parts=status.parts,
+                looks=background,
             )
             face = Face(
                 service=service,
@@ -147,6 +167,8 @@ async def run(
                 ready=status.parts,
                 status=status.snapshot,
                 controls=Controls(breakers, types, recorder),
+                health=watchdog.trouble,
+                metrics=exposition.text,
             )
             await background.start(breakers.run)
             background.start_soon(keep_invisible, queue, held)

@@ -12,7 +12,7 @@ import structlog
 import trio
 
 from reportd.background import open_background
-from reportd.ports import Browser, BrowserError, Launcher, Page
+from reportd.ports import SILENT, Browser, BrowserError, Launcher, Meter, Page
 
 log = structlog.get_logger()
 
@@ -103,13 +103,13 @@ class _Want:
 
 
 class Browsers:
-    """``lost``: browsers that died; ``recycled``: those that were replaced; ``trouble``: why none starts."""
+    """``lost``: browsers that died; ``trouble``: why none starts."""
 
-    def __init__(self, launcher: Launcher, settings: BrowserSettings) -> None:
+    def __init__(self, launcher: Launcher, settings: BrowserSettings, meter: Meter = SILENT) -> None:
         self.lost = 0
-        self.recycled = 0
         self.trouble = ""
         self._launcher = launcher
+        self._meter = meter
         self._settings = settings
         self._offers: list[Lease] = []
         self._wants: list[_Want] = []
@@ -235,6 +235,7 @@ class Browsers:
             self._keepers.append(keeper)
             self._change()
             log.info("browser.started", browser=browser.pid)
+            self._meter.browser_started()
             task_status.started()
             for _ in range(self._settings.pages_per_browser - 1):
                 pages.start_soon(self._keep_page, keeper)
@@ -254,12 +255,13 @@ class Browsers:
             while not keeper.browser.died.is_set():
                 changed = self._changed
                 if keeper.retiring and not keeper.busy and self._replaced():
-                    self.recycled += 1
+                    self._meter.browser_recycled()
                     mib = round(keeper.memory_mib)
                     log.info("browser.retired", browser=keeper.browser.pid, jobs=keeper.jobs, mib=mib)
                     return
                 await changed.wait()
         self.lost += 1
+        self._meter.browser_lost()
         log.warning("browser.died", browser=keeper.browser.pid, busy=keeper.busy)
 
     async def _watch_memory(self, keeper: _Keeper) -> None:

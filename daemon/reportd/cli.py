@@ -87,6 +87,8 @@ def serve(options: argparse.Namespace) -> int:
     config = _load(options)
     if config is None:
         return 2
+    import faulthandler
+
     import trio
 
     from reportd import app, logs
@@ -97,6 +99,8 @@ def serve(options: argparse.Namespace) -> int:
     from reportd.ports import BrowserError, UnavailableError
 
     logs.set_up(config.log.level, config.log.format)
+    # systemd ends a daemon that stands still with SIGABRT: the log then says where it stood.
+    faulthandler.enable()
     file = find_file(options.config, os.environ)
     folders = [file.resolve().parent] if file else []
 

@@ -1,7 +1,8 @@
 """Which adapter each URL of the configuration means, opened for as long as a block lasts. Only ``app`` uses it."""
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from reportd.adapters.chromium import ChromiumSettings
@@ -27,6 +28,9 @@ SQS_LINGER_SECONDS = 0.5
 
 SQS_DEPTH_SECONDS = 5.0
 """How old SQS's figures may be: each look is a request, and the figures are approximate all the same."""
+
+SCRAPED_SQS_DEPTH_SECONDS = 30.0
+"""How old they may be for /metrics, which is scraped all the time: an idle queue shall cost next to nothing."""
 
 
 @asynccontextmanager
@@ -172,3 +176,22 @@ def least_places(config: Config) -> int:
 def depth_seconds(config: Config) -> float:
     """How often the backlog is looked at while jobs come in."""
     return 1.0 if config.queue.url == "embedded:" else SQS_DEPTH_SECONDS
+
+
+def scraped_depth_seconds(config: Config) -> float:
+    """How old the queues' figures on /metrics may be."""
+    return 1.0 if config.queue.url == "embedded:" else SCRAPED_SQS_DEPTH_SECONDS
+
+
+def sqs_requests(*queues: Queue) -> Callable[[], Mapping[str, Mapping[str, int]]]:
+    """What SQS was asked so far, by queue and action; nothing where no queue is of SQS."""
+    each = [part for queue in queues for part in (queue.queues if isinstance(queue, RoutedQueue) else [queue])]
+
+    def counted() -> Mapping[str, Mapping[str, int]]:
+        counts: dict[str, Counter[str]] = {}
+        for queue in each:
+            if isinstance(queue, SqsQueue):
+                counts.setdefault(queue.name, Counter()).update(queue.requests)
+        return counts
+
+    return counted

@@ -13,7 +13,7 @@ import trio
 from reportd.changes import Changes
 from reportd.core.job import BadMessageError, Job, from_message
 from reportd.core.transitions import Event, State
-from reportd.ports import Artifacts, Jobs, Queue, Received, Record, Settlement, UnavailableError
+from reportd.ports import SILENT, Artifacts, Jobs, Meter, Queue, Received, Record, Settlement, UnavailableError
 from reportd.service import resend_job, send_jobs
 
 log = structlog.get_logger()
@@ -45,6 +45,7 @@ class Janitor:
         retention_seconds: float,
         triage_seconds: float,
         node: str,
+        meter: Meter = SILENT,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._jobs = jobs
@@ -55,6 +56,7 @@ class Janitor:
         self._retention_seconds = retention_seconds
         self._triage_seconds = triage_seconds
         self._node = node
+        self._meter = meter
         self._clock = clock
 
     async def run(self) -> None:
@@ -90,6 +92,7 @@ class Janitor:
         record = await self._record(letter)
         if record is None:
             await self._dead.set_visibility([(letter.receipt, SHELVE_SECONDS)])
+            self._meter.triage_verdict("shelved")
             return
         job = record.job
         bound = log.bind(taskId=job.task_id, reportType=job.report_type)
@@ -99,10 +102,12 @@ class Janitor:
             bound.warning("dead_letter.requeued", state=record.state)
             await resend_job(self._queue, record.job)
             await self._jobs.confirm([job.task_id])
+            self._meter.triage_verdict("requeued")
         elif record.state is State.DEAD_LETTERED:
             settlement = Settlement(job.task_id, Event.QUARANTINED, self._clock(), fault=record.error)
             await self._jobs.settle(settlement)
             bound.error("job.quarantined", kind=record.error.kind if record.error else None)
+            self._meter.triage_verdict("quarantined")
             self._changes.notify(job.task_id)
         else:
             bound.info("dead_letter.dropped", state=record.state)

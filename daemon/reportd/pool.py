@@ -16,7 +16,7 @@ from reportd.background import open_background
 from reportd.browsers import Browsers, BrowserSettings, BrowserState, Lease, dies
 from reportd.core.faults import FaultError, FaultKind
 from reportd.places import Places
-from reportd.ports import Browser, BrowserError, Launcher, Page, Pdf, RenderRequest, Slot
+from reportd.ports import SILENT, Browser, BrowserError, Launcher, Meter, Page, Pdf, RenderRequest, Slot
 
 log = structlog.get_logger()
 
@@ -47,7 +47,6 @@ class PoolState:
     waiting: int
     stalled: int
     lost: int
-    recycled: int
     trouble: str
     browsers: tuple[BrowserState, ...]
 
@@ -56,11 +55,11 @@ class Pool:
     """Made by ``open_pool``. ``on_stall`` is told the report type and 1 when a job of it gives up its slot to wait,
     and -1 when it does so no longer."""
 
-    def __init__(self, launcher: Launcher, settings: PoolSettings) -> None:
+    def __init__(self, launcher: Launcher, settings: PoolSettings, meter: Meter = SILENT) -> None:
         self.on_stall: Callable[[str, int], None] = lambda _type, _change: None
         self._launcher = launcher
         self._settings = settings
-        self._browsers = Browsers(launcher, settings)
+        self._browsers = Browsers(launcher, settings, meter)
         self._places = Places(settings.slots)
         self._rendering: set[_Render] = set()
         self._stalled = 0
@@ -76,7 +75,6 @@ class Pool:
             waiting=self._places.waiting,
             stalled=self._stalled,
             lost=self._browsers.lost,
-            recycled=self._browsers.recycled,
             trouble=self._browsers.trouble,
             browsers=self._browsers.state(),
         )
@@ -223,9 +221,9 @@ class _Render:
 
 
 @asynccontextmanager
-async def open_pool(launcher: Launcher, settings: PoolSettings) -> AsyncIterator[Pool]:
+async def open_pool(launcher: Launcher, settings: PoolSettings, meter: Meter = SILENT) -> AsyncIterator[Pool]:
     """A pool with warm pages. Raises BrowserError when the first browser can't be started."""
-    pool = Pool(launcher, settings)
+    pool = Pool(launcher, settings, meter)
     async with open_background() as nursery:
         await nursery.start(pool.run)
         yield pool

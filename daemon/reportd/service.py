@@ -18,10 +18,12 @@ from reportd.core.job import Job, to_message
 from reportd.core.transitions import TERMINAL, Event, IllegalTransitionError, State
 from reportd.held import Held
 from reportd.ports import (
+    SILENT,
     Artifacts,
     Attempt,
     JobFilter,
     Jobs,
+    Meter,
     Outgoing,
     Queue,
     Record,
@@ -187,6 +189,7 @@ class Service:
         changes: Changes,
         held: Held,
         max_backlog: int,
+        meter: Meter = SILENT,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._jobs = jobs
@@ -197,6 +200,7 @@ class Service:
         self._changes = changes
         self._held = held
         self._max_backlog = max_backlog
+        self._meter = meter
         self._clock = clock
         self._backlog = 0
         self._accepted = 0
@@ -226,6 +230,7 @@ class Service:
             raise KeyReusedError
         self._backlog += 1
         self._accepted += 1
+        self._meter.accepted(job.report_type)
         log.info("job.accepted", taskId=job.task_id, reportType=job.report_type, userId=job.user_id)
         return record
 

@@ -3,6 +3,7 @@
 import re
 import time
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import trio
@@ -13,9 +14,15 @@ from reportd.held import Held
 from reportd.poller import Poller
 from reportd.pool import Pool
 from reportd.ports import Jobs, Queue, UnavailableError
+from reportd.remembered import Remembered
 from reportd.worker import Worker
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
+
+FRESH_SECONDS = 1.0
+"""The database is asked whether it answers once in so long, however many ask the daemon whether it is ready."""
+
+PATIENCE_SECONDS = 1.0
 
 
 class Status:
@@ -33,11 +40,19 @@ class Status:
         held: Held,
         stop: trio.Event,
         node: str,
+        looks: trio.Nursery,
     ) -> None:
         self._poller = poller
         self._worker = worker
         self._breakers = breakers
         self._jobs = jobs
+        self._row = Remembered(
+            "database",
+            partial(jobs.get, NOBODY),
+            looks,
+            fresh_seconds=FRESH_SECONDS,
+            patience_seconds=PATIENCE_SECONDS,
+        )
         self._queue = queue
         self._pool = pool
         self._held = held
@@ -46,7 +61,10 @@ class Status:
         self._since = time.time()
 
     async def parts(self) -> dict[str, tuple[bool, str]]:
-        """Per part whether it works, and if not, why. Asks for one row; of the rest it says how the last use went."""
+        """Per part whether it works, and if not, why. Within PATIENCE_SECONDS, and never raises.
+
+        Asks for one row; of the rest it says how the last use went. So a load balancer may ask all the time.
+        """
         pool = self._pool.state()
         stopping = self._stop.is_set()
         parts = {
@@ -58,7 +76,7 @@ class Status:
             "artifacts": (not self._worker.store_trouble, self._worker.store_trouble or "no trouble"),
         }
         try:
-            await self._jobs.get(NOBODY)
+            await self._row.get()
             parts["database"] = (True, "answers")
         except UnavailableError as error:
             parts["database"] = (False, str(error))

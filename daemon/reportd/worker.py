@@ -24,8 +24,10 @@ from reportd.core.transitions import Event, State
 from reportd.held import Held, Hold, Recall, delete, release
 from reportd.patience import patiently
 from reportd.ports import (
+    SILENT,
     Artifacts,
     Jobs,
+    Meter,
     Outgoing,
     Pdf,
     Queue,
@@ -82,6 +84,7 @@ class Worker:
         changes: Changes,
         policy: RetryPolicy,
         node: str,
+        meter: Meter = SILENT,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -99,6 +102,7 @@ class Worker:
         self._changes = changes
         self._policy = policy
         self._node = node
+        self._meter = meter
         self._clock = clock
         self._chance = chance
 
@@ -148,6 +152,7 @@ class Worker:
 
     async def _work(self, job: Job, hold: Hold) -> None:
         if fault := self._unfit(job):
+            self._meter.failed(job.report_type, fault.kind)
             await patiently(lambda: self._jobs.add([job]))
             await self._dead_letter(job, hold, fault)
             return
@@ -198,10 +203,12 @@ class Worker:
             if isinstance(start, Started):
                 alone = needs_solitude(start.record.tally)
                 log.info("job.started", attempt=start.record.tally.attempts, alone=alone, probe=admission.probe)
+                self._meter.started(job.report_type, self._clock() - job.submitted_at)
                 begun = trio.current_time()
                 pdf = await self._rendered(slot, prepared, alone=alone)
                 seconds = trio.current_time() - begun
                 log.info("job.rendered", seconds=round(seconds, 3), bytes=pdf.size_bytes)
+                self._meter.rendered(job.report_type, seconds, pdf.size_bytes)
                 admission.succeeded(seconds)
                 self._bulkheads.succeeded(job.report_type, seconds)
                 return pdf
@@ -231,8 +238,12 @@ class Worker:
             await self._overtaken(job, hold)
             return
         log.info("job.succeeded")
+        self._ended(job, Event.SUCCEEDED)
         self._changes.notify(job.task_id)
         await delete(self._queue, hold)
+
+    def _ended(self, job: Job, outcome: Event) -> None:
+        self._meter.ended(job.report_type, outcome, self._clock() - job.submitted_at)
 
     def _unfit(self, job: Job) -> Fault | None:
         """Outside producers are not checked at the door, so everybody is checked here."""
@@ -272,6 +283,7 @@ class Worker:
         )
         verdict = after_fault(fault, tally, self._policy, self._chance())
         log.warning("job.failed", kind=fault.kind, detail=fault.detail, attempt=tally.attempts)
+        self._meter.failed(job.report_type, fault.kind)
         if isinstance(verdict, GiveUp):
             log.error("job.dead_lettered", kind=fault.kind, reason=verdict.reason)
             await self._dead_letter(job, hold, fault)
@@ -290,6 +302,7 @@ class Worker:
             return
         self._changes.notify(job.task_id)
         log.info("job.retry_scheduled", delaySeconds=round(verdict.delay_seconds, 3))
+        self._ended(job, Event.RETRIED)
         await release(self._queue, hold, verdict.delay_seconds)
 
     async def _put_off(self, job: Job, hold: Hold, rest: PutOffError) -> None:
@@ -302,6 +315,7 @@ class Worker:
         await patiently(lambda: self._jobs.settle(settlement))
         self._changes.notify(job.task_id)
         log.info("job.put_off", why=str(rest), seconds=round(rest.seconds, 3))
+        self._meter.put_off(job.report_type)
         if 2 * hold.receive_count < self._max_receive_count:
             await release(self._queue, hold, rest.seconds)
             return
@@ -314,6 +328,7 @@ class Worker:
     async def _refused(self, job: Job, hold: Hold, refused: Refused) -> None:
         if refused.fault is not None:
             log.error("job.dead_lettered", kind=refused.fault.kind, reason=refused.fault.detail)
+            self._meter.failed(job.report_type, refused.fault.kind)
             await self._dead_letter(job, hold, refused.fault)
             return
         await self._finish(job, hold, refused.record)
@@ -350,6 +365,7 @@ class Worker:
             await self._overtaken(job, hold)
             return
         self._changes.notify(job.task_id)
+        self._ended(job, Event.DEAD_LETTERED)
         await self._send_dead_letter(job, fault)
         await delete(self._queue, hold)
 
@@ -375,6 +391,7 @@ class Worker:
     async def _dead_letter_message(self, message: Received, error: BadMessageError, hold: Hold) -> None:
         """What is no job goes to the dead-letter queue as it came, with the reason."""
         log.error("message.malformed", detail=error.fault.detail, taskId=error.task_id)
+        self._meter.failed("", error.fault.kind)
         attributes = {"kind": str(error.fault.kind), "reason": error.fault.detail[:1000]}
         await self._send(self._dead, Outgoing(message.body, error.task_id or "", "", "", attributes=attributes))
         await delete(self._queue, hold)
@@ -384,6 +401,9 @@ class Worker:
     async def _give_back(self, hold: Hold) -> None:
         """The work was called off, which is nobody's failure (I7): no attempt is used."""
         log.info("job.called_off", why=hold.recalled)
+        if hold.started:
+            outcome = Event.CANCELLED if hold.recalled is Recall.CANCELLED else Event.RELEASED
+            self._ended(hold.started.record.job, outcome)
         with trio.CancelScope(shield=True):
             if hold.recalled is Recall.CANCELLED:
                 with trio.move_on_after(SETTLE_SECONDS):

@@ -27,6 +27,7 @@ class Daemon:
         self.log = folder / "reportd.log"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.command = [sys.executable, "-m", "reportd.cli"]
         self._config = folder / "reportd.toml"
         self._config.write_text(f'data_dir = "{self.data_dir}"\n[http]\nbind = "127.0.0.1:{self.port}"\n{config}')
         kept = {name: value for name, value in os.environ.items() if not name.startswith("REPORTD_")}
@@ -42,7 +43,7 @@ class Daemon:
         """Start the process; ``wait_ready`` says when it serves."""
         with self.log.open("ab") as log:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "reportd.cli", "serve", "--config", str(self._config)],
+                [*self.command, "serve", "--config", str(self._config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -31,6 +31,7 @@ from reportd.core.breaker import Policy
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.transitions import Event
 from reportd.held import Held
+from reportd.metrics import Metrics
 from reportd.ports import Attempt, Pdf, Record, Settlement, Started
 from reportd.recorder import open_recorder
 from reportd.service import Intake, Service
@@ -77,6 +78,7 @@ class Running:
     breakers: Breakers
     audit: SqlAudit
     parts: dict[str, tuple[bool, str]] = field(default_factory=lambda: {"database": (True, "answers")})
+    trouble: str = ""
 
     async def submit(self, headers: dict[str, str] | None = None, **changes: Any) -> str:
         answer = await self.client.post("/reports/generate-async", json=submission(**changes), headers=headers)
@@ -164,8 +166,20 @@ async def open_running(folder: Path) -> AsyncIterator[Running]:
                     "pool": {"busy": 0, "slots": 2, "browsers": ["one"]},
                 }
 
-            controls = Controls(breakers, types, recorder)
-            app = create_app(Face(service, types.schemas(), MAX_BODY_BYTES, ready, status, controls))
+            async def metrics() -> bytes:
+                return Metrics({}).exposition()
+
+            face = Face(
+                service=service,
+                schemas=types.schemas(),
+                max_body_bytes=MAX_BODY_BYTES,
+                ready=ready,
+                status=status,
+                health=lambda: running.trouble,
+                metrics=metrics,
+                controls=Controls(breakers, types, recorder),
+            )
+            app = create_app(face)
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
                 running = Running(

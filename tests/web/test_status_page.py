@@ -212,6 +212,22 @@ async def test_alive(running: Running) -> None:
     assert (answer.status_code, answer.text) == (200, "ok\n")
 
 
+async def test_not_alive_says_why(running: Running) -> None:
+    running.trouble = "the event loop stood still for 10.0 s"
+    answer = await running.client.get("/healthz")
+    assert answer.status_code == 503
+    assert answer.json()["detail"] == running.trouble
+    assert "retry-after" in answer.headers
+
+
+async def test_metrics_are_in_the_text_format_that_prometheus_reads(running: Running) -> None:
+    answer = await running.client.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert answer.headers["cache-control"] == "no-store"
+    assert "# TYPE reportd_jobs_total counter" in answer.text
+
+
 @pytest.mark.parametrize("ready", [True, False])
 async def test_readiness_names_each_part(running: Running, *, ready: bool) -> None:
     running.parts = {"database": (True, "answers"), "queue": (ready, "as it is")}

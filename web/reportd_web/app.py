@@ -19,17 +19,22 @@ from reportd.service import Service
 from reportd_web import api, breakers, wire
 from reportd_web.guard import LATER, Guard, routing_problem
 from reportd_web.openapi import document
+from reportd_web.problems import ProblemError
 
 POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 RECENT = 25
+PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """What the daemon gives its HTTP face. ``ready``: per part whether it works, and why not."""
+    """What the daemon gives its HTTP face. ``ready``: per part whether it works, and why not.
+
+    ``health``: why the process does not turn over, empty while it does. ``metrics``: in Prometheus's text format.
+    """
 
     service: Service
     schemas: Mapping[str, Mapping[str, Any]]
@@ -37,6 +42,8 @@ class Face:
     ready: Callable[[], Awaitable[dict[str, tuple[bool, str]]]]
     status: Callable[[], Awaitable[dict[str, Any]]]
     controls: Controls
+    health: Callable[[], str]
+    metrics: Callable[[], Awaitable[bytes]]
 
 
 def create_app(face: Face) -> FastAPI:
@@ -65,7 +72,13 @@ def _add_status(app: FastAPI, face: Face) -> None:
     openapi = document(face.schemas)
 
     async def healthz(_: Request) -> Response:
+        if trouble := face.health():
+            raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, trouble, headers=LATER)
         return PlainTextResponse("ok\n", headers={"Cache-Control": "no-store"})
+
+    async def metrics(_: Request) -> Response:
+        headers = {"Content-Type": PROMETHEUS_TEXT, "Cache-Control": "no-store"}
+        return Response(await face.metrics(), headers=headers)
 
     async def readyz(_: Request) -> Response:
         parts = await face.ready()
@@ -97,6 +110,7 @@ def _add_status(app: FastAPI, face: Face) -> None:
         ("/status", status),
         ("/healthz", healthz),
         ("/readyz", readyz),
+        ("/metrics", metrics),
         ("/openapi.json", openapi_json),
     ):
         api.add_calls(app, path, {"GET": call})

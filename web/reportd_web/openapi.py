@@ -67,6 +67,7 @@ def document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
             "/status": {"get": _call("getStatus", "What the status page shows", {200: _json(_FREE)}, (503,))},
             "/healthz": {"get": _health()},
             "/readyz": {"get": _ready()},
+            "/metrics": {"get": _metrics()},
             "/openapi.json": {"get": _call("getOpenApi", "This document", {200: _json(_FREE)})},
         },
         "components": {
@@ -189,7 +190,8 @@ def _order(order: Order, schemas: Mapping[str, Any]) -> Json:
 
 
 def _health() -> Json:
-    return _call("getHealth", "Whether it is alive", {200: {"description": "alive", "content": {"text/plain": {}}}})
+    alive: Json = {"description": "alive", "content": {"text/plain": {}}}
+    return _call("getHealth", "Whether it is alive: whether its event loop turns", {200: alive}, (503,))
 
 
 def _ready() -> Json:
@@ -197,6 +199,11 @@ def _ready() -> Json:
     parts = _object({"ready": {"type": "boolean"}, "parts": {"type": "object", "additionalProperties": part}})
     answers = {200: _json(parts, "every part works"), 503: _json(parts, "some part does not")}
     return _call("getReadiness", "Whether every part works", answers)
+
+
+def _metrics() -> Json:
+    text: Json = {"description": "in Prometheus's text format", "content": {"text/plain": {}}}
+    return _call("getMetrics", "What is counted and measured, for Prometheus", {200: text})
 
 
 def _call(

@@ -18,10 +18,13 @@ Outcomes = list[Exception | None]
 
 
 class RoutedQueue:
-    """Implements ``ports.Queue``. ``own``: the queues of single report types; types may share one."""
+    """Implements ``ports.Queue``. ``own``: the queues of single report types; types may share one.
+
+    ``queues``: all of them, the main one first.
+    """
 
     def __init__(self, main: Queue, own: Mapping[str, Queue]) -> None:
-        self._queues = [main, *{id(queue): queue for queue in own.values()}.values()]
+        self.queues = self._queues = [main, *{id(queue): queue for queue in own.values()}.values()]
         self._numbers = {report_type: self._queues.index(queue) for report_type, queue in own.items()}
         self.max_message_bytes = min(queue.max_message_bytes for queue in self._queues)
         self.visibility_seconds = min(queue.visibility_seconds for queue in self._queues)

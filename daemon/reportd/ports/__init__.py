@@ -5,6 +5,7 @@ from reportd.ports.audit import Audit, Entry
 from reportd.ports.breakers import BreakerStore, Kept
 from reportd.ports.errors import UnavailableError
 from reportd.ports.jobs import Attempt, JobFilter, Jobs, PdfInfo, Record, Refused, Settlement, Started
+from reportd.ports.meter import SILENT, Meter
 from reportd.ports.queue import ANY, Depth, Outgoing, Queue, ReceiptLostError, Received
 from reportd.ports.rendering import (
     Browser,
@@ -22,6 +23,7 @@ from reportd.ports.rendering import (
 
 __all__ = [
     "ANY",
+    "SILENT",
     "Artifacts",
     "Attempt",
     "Audit",
@@ -34,6 +36,7 @@ __all__ = [
     "Jobs",
     "Kept",
     "Launcher",
+    "Meter",
     "Outgoing",
     "Page",
     "Pdf",

@@ -114,8 +114,8 @@ def name_of(url: str) -> str:
 class SqsQueue:
     """Implements ``ports.Queue``. Made by ``open_sqs_queue``.
 
-    ``requests`` counts what SQS was asked, by operation. A message that SQS refuses for what it holds is answered
-    with a RejectedError.
+    ``requests`` counts what SQS was asked, by operation; ``name`` is the end of the queue's URL. A message that SQS
+    refuses for what it holds is answered with a RejectedError.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class SqsQueue:
         self.requests: Counter[str] = Counter()
         self._client = client
         self._url = url
-        self._subject = name_of(url)
+        self.name = self._subject = name_of(url)
         self._fifo = attributes.fifo
         self._group_by: GroupBy = group_by
         self._receipts = Receipts()

@@ -1,0 +1,62 @@
+"""What the parts tell of their work, so that it can be counted."""
+
+from reportd.core.breaker import Transition
+from reportd.core.faults import FaultKind
+from reportd.core.transitions import Event
+
+
+class Meter:
+    """As it stands it counts nothing; ``reportd.metrics`` does.
+
+    Every call is quick, never waits and never raises, so it may stand anywhere. ``report_type`` may be any text;
+    every other word is of a bounded set, because it becomes a label.
+    """
+
+    # --- jobs -----------------------------------------------------------------------------------------------
+
+    def accepted(self, report_type: str) -> None:
+        """A submission was answered with 202."""
+
+    def started(self, report_type: str, waited_seconds: float) -> None:
+        """An attempt begins, so long after the job was submitted."""
+
+    def rendered(self, report_type: str, seconds: float, size_bytes: int) -> None:
+        """A PDF was made."""
+
+    def failed(self, report_type: str, kind: FaultKind) -> None:
+        """An attempt, or a message that is no job, came to nothing by this fault."""
+
+    def ended(self, report_type: str, outcome: Event, seconds: float) -> None:
+        """What a node had in hand is settled, so long after it was submitted."""
+
+    def put_off(self, report_type: str) -> None:
+        """Its breaker is open, so the job comes again."""
+
+    # --- what else the daemon does --------------------------------------------------------------------------
+
+    def breaker_moved(self, change: Transition) -> None:
+        """By this node."""
+
+    def triage_verdict(self, verdict: str) -> None:
+        """What was decided about a dead letter."""
+
+    def callback(self, outcome: str) -> None:
+        """A callback was tried: ``delivered``, or what came instead."""
+
+    def alert(self, channel: str, outcome: str) -> None:
+        """An alert was tried: ``sent``, or what came instead."""
+
+    def browser_started(self) -> None:
+        """Whoever renders in it."""
+
+    def browser_lost(self) -> None:
+        """It died by itself."""
+
+    def browser_recycled(self) -> None:
+        """It was replaced because it had done its share or grown fat."""
+
+    def loop_lag(self, seconds: float) -> None:
+        """A task that was due ran so much later."""
+
+
+SILENT = Meter()

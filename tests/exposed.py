@@ -1,0 +1,97 @@
+"""What a scrape of /metrics brings, taken apart for tests; and the parts of a daemon to be scraped."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+from prometheus_client.parser import text_string_to_metric_families
+
+from reportd.background import open_background
+from reportd.browsers import BrowserState
+from reportd.core.breaker import Breaker, State, Transition
+from reportd.core.breaker import Event as BreakerEvent
+from reportd.core.faults import FaultKind
+from reportd.core.transitions import Event
+from reportd.exposition import Exposition
+from reportd.metrics import Metrics
+from reportd.pool import PoolState
+from tests.daemon.node import World
+from tests.fakes import now
+
+Samples = dict[tuple[str, *tuple[tuple[str, str], ...]], float]
+"""By name and sorted labels."""
+
+
+def samples(text: bytes) -> Samples:
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+def names(text: bytes) -> set[str]:
+    """Of all series that there may be, as a query names them."""
+    lines = [line.split() for line in text.decode().splitlines() if line.startswith("# TYPE")]
+    suffixes = {"histogram": ("_bucket", "_sum", "_count")}
+    return {name + suffix for _, _, name, kind in lines for suffix in suffixes.get(kind, ("",))}
+
+
+def everything(metrics: Metrics, report_type: str) -> None:
+    """Each call once."""
+    metrics.accepted(report_type)
+    metrics.started(report_type, 1.0)
+    metrics.rendered(report_type, 1.0, 1000)
+    metrics.failed(report_type, FaultKind.TIMEOUT)
+    metrics.ended(report_type, Event.SUCCEEDED, 1.0)
+    metrics.put_off(report_type)
+    metrics.breaker_moved(
+        Transition(report_type, State.CLOSED, BreakerEvent.TRIPPED, State.OPEN, 0.0, "3 failures in a row", (), "node")
+    )
+    metrics.triage_verdict("quarantined")
+    metrics.callback("delivered")
+    metrics.alert("webhook", "sent")
+    metrics.browser_started()
+    metrics.browser_lost()
+    metrics.browser_recycled()
+    metrics.loop_lag(0.01)
+
+
+BROWSERS = (BrowserState(1, 5, 1, 100.0, retiring=False), BrowserState(2, 5, 1, 50.0, retiring=False))
+POOL = PoolState(slots=4, busy=2, waiting=1, stalled=0, lost=0, trouble="", browsers=BROWSERS)
+BREAKERS = [Breaker("activity"), Breaker("of nobody"), Breaker("sales", State.HALF_OPEN)]
+
+
+class Scene:
+    """A daemon's parts, as a scrape sees them."""
+
+    def __init__(self, world: World, looks: trio.Nursery) -> None:
+        self.world = world
+        self.parts = {"database": (True, "answers"), "queue": (True, "answers")}
+        self.requests: dict[str, dict[str, int]] = {}
+        self.metrics = Metrics({"sales": "sales", "activity": "activity"})
+        self.exposition = Exposition(
+            self.metrics,
+            queues={"main": world.queue, "dead": world.dead},
+            depth_seconds=30.0,
+            requests=lambda: self.requests,
+            pool=lambda: POOL,
+            breakers=lambda: BREAKERS,
+            held=lambda: 3,
+            parts=self._parts,
+            looks=looks,
+            clock=now,
+        )
+
+    async def _parts(self) -> dict[str, tuple[bool, str]]:
+        return self.parts
+
+    async def scrape(self) -> Samples:
+        return samples(await self.exposition.text())
+
+
+@asynccontextmanager
+async def open_scene(world: World) -> AsyncIterator[Scene]:
+    with world.without_threads():
+        async with open_background() as looks:
+            yield Scene(world, looks)
