@@ -93,6 +93,13 @@ leases = Table(
     Column("until", Double, nullable=False),
 )
 
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", String(64), nullable=False),
+)
+
 messages = Table(
     "messages",
     metadata,

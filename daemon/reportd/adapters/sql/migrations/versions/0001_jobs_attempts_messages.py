@@ -68,6 +68,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("work", name="pk_leases"),
     )
     op.create_table(
+        "secrets",
+        sa.Column("name", sa.String(64), nullable=False),
+        sa.Column("value", sa.String(64), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_secrets"),
+    )
+    op.create_table(
         "messages",
         sa.Column("id", _NUMBER, sa.Identity(), nullable=False),
         sa.Column("queue", sa.String(64), nullable=False),
