@@ -15,6 +15,7 @@ import reportd_web
 from reportd import engines, systemd
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.sql.jobs import SqlJobs
+from reportd.adapters.sql.secrets import shared_secret
 from reportd.adapters.templates import Templates
 from reportd.background import alone, open_background
 from reportd.batch import open_batcher
@@ -29,9 +30,12 @@ from reportd.poller import Poller, drain, keep_invisible
 from reportd.pool import open_pool
 from reportd.service import Intake, Service
 from reportd.status import Status
+from reportd.tokens import Tokens, TokensFileError
 from reportd.worker import Worker
+from reportd_web.access import Access
 from reportd_web.app import Face, create_app
 from reportd_web.server import serve
+from reportd_web.sessions import Sessions
 
 log = structlog.get_logger()
 
@@ -54,8 +58,10 @@ async def run(
 
     Raises StartError, CatalogueError, BrowserError or UnavailableError when it can't start.
     """
-    if config.auth.tokens_file:
-        raise StartError("auth.tokens_file: this version knows no tokens yet; leave it empty and bind to loopback")
+    try:
+        tokens = Tokens(config.auth.path(config.data_dir))
+    except TokensFileError as error:
+        raise StartError(str(error)) from error
     folders = [*folders, Path(reportd_web.__file__).parent / "reports"]
     types = Catalogue(config, folders, Templates(folders))
     held, changes, node = Held(), Changes(), f"{socket.gethostname()}-{os.getpid()}"
@@ -132,6 +138,7 @@ async def run(
                 max_body_bytes=config.http.max_body_bytes,
                 ready=status.parts,
                 status=status.snapshot,
+                access=Access(tokens, Sessions(await shared_secret(database, "sessions"))),
             )
             await background.start(breakers.run)
             background.start_soon(keep_invisible, queue, held)

@@ -28,6 +28,7 @@ from reportd.core.transitions import Event
 from reportd.held import Held
 from reportd.ports import Attempt, Pdf, Record, Settlement, Started
 from reportd.service import Intake, Service
+from reportd_web.access import Access
 from reportd_web.app import Face, create_app
 
 MAX_BODY_BYTES = 64 * 1024
@@ -113,8 +114,8 @@ class Running:
 
 
 @asynccontextmanager
-async def open_running(folder: Path) -> AsyncIterator[Running]:
-    """``folder`` holds a migrated database."""
+async def open_running(folder: Path, access: Access | None = None) -> AsyncIterator[Running]:
+    """``folder`` holds a migrated database. Without ``access`` no tokens are asked for."""
     config = Config(callbacks=Callbacks(allowed_hosts=("hooks.example.com",)))
     folders = [Path(reportd_web.__file__).parent / "reports"]
     types = Catalogue(config, folders, Templates(folders))
@@ -148,7 +149,7 @@ async def open_running(folder: Path) -> AsyncIterator[Running]:
                     "pool": {"busy": 0, "slots": 2, "browsers": ["one"]},
                 }
 
-            app = create_app(Face(service, types.schemas(), MAX_BODY_BYTES, ready, status))
+            app = create_app(Face(service, types.schemas(), MAX_BODY_BYTES, ready, status, access=access or Access()))
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
                 running = Running(app, client, service, database, jobs, queue, artifacts, changes, folder)

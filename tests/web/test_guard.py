@@ -15,6 +15,8 @@ CHANGES = [
     ("POST", "/reports/generate-async"),
     ("DELETE", NOBODY),
     ("POST", f"{NOBODY}/retry"),
+    ("POST", "/login"),
+    ("POST", "/logout"),
 ]
 """Every call that changes state."""
 

@@ -1,7 +1,7 @@
 """The ASGI application: the calls, the status page, and what holds for all of them."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from starlette.staticfiles import StaticFiles
 
 from reportd.ports import JobFilter, UnavailableError
 from reportd.service import Service
-from reportd_web import api, wire
+from reportd_web import api, login, wire
+from reportd_web.access import Access
 from reportd_web.guard import LATER, Guard, routing_problem
 from reportd_web.openapi import document
 
@@ -35,6 +36,7 @@ class Face:
     max_body_bytes: int
     ready: Callable[[], Awaitable[dict[str, tuple[bool, str]]]]
     status: Callable[[], Awaitable[dict[str, Any]]]
+    access: Access = field(default_factory=Access)
 
 
 def create_app(face: Face) -> FastAPI:
@@ -48,26 +50,30 @@ def create_app(face: Face) -> FastAPI:
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    app.state.access = face.access
     submit = api.submit_to(face.service, face.max_body_bytes)
     api.add_reports(app, face.service, submit)
     _add_status(app, face)
+    login.add_login(app, face.access)
     app.mount("/static", _Static(directory=Path(__file__).parent / "static"))
     app.add_exception_handler(HTTPException, routing_problem)
-    app.add_middleware(Guard, quick={("POST", api.SUBMIT): submit})
+    app.add_middleware(Guard, quick={("POST", api.SUBMIT): face.access.guarded("POST", api.SUBMIT, submit)})
     return app
 
 
 def _add_status(app: FastAPI, face: Face) -> None:
     pages = Environment(loader=PackageLoader("reportd_web"), autoescape=True)
-    openapi = document(face.schemas)
+    openapi = document(face.schemas, secured=face.access.required)
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n", headers={"Cache-Control": "no-store"})
 
-    async def readyz(_: Request) -> Response:
+    async def readyz(request: Request) -> Response:
         parts = await face.ready()
         ready = all(ok for ok, _ in parts.values())
-        answer = {"ready": ready, "parts": {n: {"ok": ok, "detail": why} for n, (ok, why) in parts.items()}}
+        # Anybody may ask, and reasons name hosts: those are for whoever may see the page.
+        told = face.access.sees_all(request.scope)
+        answer = {"ready": ready, "parts": {n: {"ok": ok, "detail": told * why} for n, (ok, why) in parts.items()}}
         return api.json(answer) if ready else api.json(answer, HTTPStatus.SERVICE_UNAVAILABLE, LATER)
 
     async def status(_: Request) -> Response:

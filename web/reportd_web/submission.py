@@ -52,7 +52,7 @@ async def read(scope: Scope, receive: Receive, max_body_bytes: int) -> Submissio
     announced = headers.get(b"content-length", b"0")
     if announced.isdigit() and (len(announced) > _LONGEST_LENGTH or int(announced) > max_body_bytes):
         raise _too_large(max_body_bytes)
-    body = await _body(receive, max_body_bytes)
+    body = await read_body(receive, max_body_bytes)
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -69,7 +69,8 @@ def _is_json(content_type: bytes) -> bool:
     return media_type == b"application/json" and all(charset == b"utf-8" for charset in charsets)
 
 
-async def _body(receive: Receive, max_body_bytes: int) -> bytes:
+async def read_body(receive: Receive, max_body_bytes: int) -> bytes:
+    """Raises ProblemError (408 or 413) or ClientDisconnect."""
     pieces, size, more = [], 0, True
     with trio.move_on_after(BODY_SECONDS) as patience:
         deadline = patience.deadline
