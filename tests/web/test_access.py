@@ -73,6 +73,7 @@ async def test_without_a_token_nothing_but_the_public_answers(secured: Secured) 
         {"Authorization": "Bearer"},
         {"Authorization": "Basic YTpi"},
         {"Authorization": secured.secrets["all"]},
+        {"Authorization": f"Digest {secured.secrets['all']}"},
         {"Authorization": "Bearer é"},
         {"Cookie": f"{COOKIE}=all.x.y"},
         {"Cookie": f"{COOKIE}={secured.secrets['all']}"},
