@@ -16,6 +16,7 @@ from reportd import engines, systemd
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.sql.audit import SqlAudit
 from reportd.adapters.sql.jobs import SqlJobs
+from reportd.adapters.sql.secrets import shared_secret
 from reportd.adapters.templates import Templates
 from reportd.background import alone, open_background
 from reportd.batch import open_batcher
@@ -35,10 +36,13 @@ from reportd.pool import open_pool
 from reportd.recorder import open_recorder
 from reportd.service import Intake, Service
 from reportd.status import Status
+from reportd.tokens import Tokens, TokensFileError
 from reportd.watchdog import open_watchdog
 from reportd.worker import Worker
+from reportd_web.access import Access
 from reportd_web.app import Face, create_app
 from reportd_web.server import serve
+from reportd_web.sessions import Sessions
 
 log = structlog.get_logger()
 
@@ -61,8 +65,10 @@ async def run(
 
     Raises StartError, CatalogueError, BrowserError or UnavailableError when it can't start.
     """
-    if config.auth.tokens_file:
-        raise StartError("auth.tokens_file: this version knows no tokens yet; leave it empty and bind to loopback")
+    try:
+        tokens = Tokens(config.auth.path(config.data_dir))
+    except TokensFileError as error:
+        raise StartError(str(error)) from error
     folders = [*folders, Path(reportd_web.__file__).parent / "reports"]
     types = Catalogue(config, folders, Templates(folders))
     metrics = Metrics({name: label for label, report in config.reports.items() for name in (label, *report.aliases)})
@@ -169,6 +175,7 @@ async def run(
                 controls=Controls(breakers, types, recorder),
                 health=watchdog.trouble,
                 metrics=exposition.text,
+                access=Access(tokens, Sessions(await shared_secret(database, "sessions"))),
             )
             await background.start(breakers.run)
             background.start_soon(keep_invisible, queue, held)

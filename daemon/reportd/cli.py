@@ -1,4 +1,4 @@
-"""The command line: ``reportd serve | submit | get | breakers | provision | check-config | doctor``."""
+"""The command line: ``reportd serve | submit | get | breakers | token | provision | check-config | doctor``."""
 
 import argparse
 import json
@@ -63,6 +63,12 @@ def _parser() -> argparse.ArgumentParser:
     for sub in (submit_parser, get_parser, breakers_parser):
         url = os.environ.get("REPORTD_URL", DEFAULT_URL)
         sub.add_argument("--url", default=url, help=f"the daemon's address (default {url}, or $REPORTD_URL)")
+        # Never the token itself: every user of the machine can read the arguments of a program.
+        sub.add_argument("--token-file", type=Path, metavar="FILE", help="holds the token (default $REPORTD_TOKEN)")
+    token_parser = command("token", token, "Make a token, and the line for auth.tokens_file that admits it.")
+    token_parser.add_argument("name", help="whose it is; the record of what was done says so, too")
+    token_parser.add_argument("roles", metavar="ROLE[,ROLE]", help="submit, read, operate (which includes read)")
+    token_parser.add_argument("--user", metavar="UUID", help="bind it to that user's reports")
     return parser
 
 
@@ -106,8 +112,8 @@ def serve(options: argparse.Namespace) -> int:
 
     async def until_signal() -> None:
         stop = trio.Event()
-        async with trio.open_nursery() as nursery:
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async with trio.open_nursery() as nursery:
                 nursery.start_soon(_on_signal, signals, stop, nursery.cancel_scope)
                 await app.run(config, folders, stop)
                 nursery.cancel_scope.cancel()
@@ -177,6 +183,20 @@ def provision(options: argparse.Namespace) -> int:
     return 0
 
 
+def token(options: argparse.Namespace) -> int:
+    """The line goes to the output, so that it can be appended to the file; the token is only shown."""
+    from reportd.tokens import new_token
+
+    try:
+        secret, line = new_token(options.name, options.roles, options.user)
+    except ValueError as error:
+        _say(f"reportd: {error}")
+        return 2
+    _say(f"The token, which is shown this once:\n\n    {secret}\n\nIts line for auth.tokens_file:\n")
+    print(line)
+    return 0
+
+
 # --- its clients ----------------------------------------------------------------------------------------------
 
 
@@ -190,7 +210,7 @@ def submit(options: argparse.Namespace) -> int:
         return 2
     request = {"reportType": options.type, "parameters": parameters, "userId": options.user}
     try:
-        with httpx.Client(base_url=options.url, timeout=60, trust_env=False) as client:
+        with _client(options) as client:
             answer = client.post("/reports/generate-async", json=request, headers={"Idempotency-Key": str(uuid4())})
             if answer.status_code != httpx.codes.ACCEPTED:
                 return _refused(answer)
@@ -208,7 +228,7 @@ def get(options: argparse.Namespace) -> int:
     import httpx
 
     try:
-        with httpx.Client(base_url=options.url, timeout=60, trust_env=False) as client:
+        with _client(options) as client:
             answer = client.get(f"/reports/{options.task_id}")
             if answer.status_code != httpx.codes.OK:
                 return _refused(answer)
@@ -229,7 +249,7 @@ def breakers(options: argparse.Namespace) -> int:
         _say(f"reportd: breakers {options.order} needs a report type")
         return 2
     try:
-        with httpx.Client(base_url=options.url, timeout=60, trust_env=False) as client:
+        with _client(options) as client:
             if options.order:
                 path = f"/breakers/{quote(options.type, safe='')}/{options.order}"
                 answer = client.post(path, json={"reason": options.reason})
@@ -265,6 +285,24 @@ def _show_breakers(found: list[dict[str, Any]]) -> None:
 def _plain(text: str) -> str:
     """What pages and other people wrote, without what a terminal would obey."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+def _client(options: argparse.Namespace) -> Any:
+    import httpx
+
+    token = os.environ.get("REPORTD_TOKEN", "")
+    if options.token_file is not None:
+        try:
+            token = options.token_file.read_text()
+        except (OSError, ValueError) as error:
+            _say(f"reportd: --token-file {options.token_file} can't be read: {error}")
+            raise SystemExit(2) from None
+    token = token.strip()
+    if not all("!" <= character <= "~" for character in token):
+        _say("reportd: the token ($REPORTD_TOKEN or --token-file) must be visible ASCII characters")
+        raise SystemExit(2)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return httpx.Client(base_url=options.url, headers=headers, timeout=60, trust_env=False)
 
 
 def _read(source: str) -> str:

@@ -15,6 +15,7 @@ from reportd.adapters.sqs import check as check_sqs
 from reportd.config import Config
 from reportd.engines import open_artifacts
 from reportd.ports import BrowserError, UnavailableError
+from reportd.tokens import Tokens, TokensFileError
 
 Check = tuple[str, bool, str]
 
@@ -27,6 +28,7 @@ def examine(config: Config) -> Iterator[Check]:
     yield _program("setpriv", "util-linux")
     yield from _fonts()
     yield _folder(config.data_dir)
+    yield from _tokens(config)
     for name, look in (("database", _database), ("queue", _queue), ("artifacts", _artifacts)):
         yield trio.run(_looked, name, look, config)
 
@@ -96,6 +98,17 @@ def _fonts() -> Iterator[Check]:
         ).stdout.splitlines()
         text = f"{len(found)} fonts" if found else f"none: apt install {package}"
         yield f"{script} fonts", bool(found), text
+
+
+def _tokens(config: Config) -> Iterator[Check]:
+    path = config.auth.path(config.data_dir)
+    if path is not None:
+        try:
+            Tokens(path)
+        except TokensFileError as error:
+            yield "tokens", False, str(error)
+        else:
+            yield "tokens", True, str(path)
 
 
 def _folder(data_dir: Path) -> Check:

@@ -23,6 +23,12 @@ def conflicts(tmp_path: Path, text: str, **environ: str) -> list[str]:
 # Who can reach the daemon
 
 
+def credentials(folder: Path, name: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text("")
+    return folder
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "[::1]", "localhost", "LocalHost"])
 def test_a_loopback_address_needs_no_tokens(tmp_path: Path, host: str) -> None:
     assert not conflicts(tmp_path, f'http.bind = "{host}:8080"')
@@ -37,6 +43,8 @@ def test_any_other_address_needs_tokens(tmp_path: Path, host: str) -> None:
         "accepted: a loopback address such as 127.0.0.1:8080, or any address once auth.tokens_file is set"
     )
     assert not conflicts(tmp_path, text, REPORTD_AUTH__TOKENS_FILE="/etc/reportd/tokens")
+    assert not conflicts(tmp_path, text, CREDENTIALS_DIRECTORY=str(credentials(tmp_path, "tokens")))
+    assert conflicts(tmp_path, text, CREDENTIALS_DIRECTORY=str(credentials(tmp_path / "x", "other")))
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,23 @@ def test_paths_and_urls_are_resolved_against_the_data_folder() -> None:
     assert config.artifacts.bucket() == ("reports", "pdf/out")
 
 
+# The file of tokens
+
+
+def test_a_credential_of_systemd_is_the_file_of_tokens_unless_one_is_named(tmp_path: Path) -> None:
+    environ = {"REPORTD_DATA_DIR": "/srv", "CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert load(None, environ).auth.path(Path("/srv")) is None
+    (tmp_path / "tokens").write_text("")
+    assert load(None, environ).auth.path(Path("/srv")) == tmp_path / "tokens"
+    file = write(tmp_path / "reportd.toml", 'auth.tokens_file = ""')
+    assert load(file, environ).auth.path(Path("/srv")) == tmp_path / "tokens"
+    named = load(None, {**environ, "REPORTD_AUTH__TOKENS_FILE": "own"})
+    assert named.auth.path(Path("/srv")) == Path("/srv/own")
+    faulty = write(tmp_path / "faulty.toml", "auth.tokens_file = 0")
+    with pytest.raises(ConfigError, match="has the wrong type"):
+        load(faulty, environ)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [

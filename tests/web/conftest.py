@@ -10,6 +10,7 @@ import trio
 from reportd.adapters.sql.database import open_database
 from reportd.adapters.sql.migrate import migrate
 from tests.web.running import Running, open_running
+from tests.web.secured import Secured, open_secured
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +36,9 @@ def folder(migrated: Path, tmp_path: Path) -> Path:
 async def running(folder: Path) -> AsyncIterator[Running]:
     async with open_running(folder) as running:
         yield running
+
+
+@pytest.fixture
+async def secured(folder: Path) -> AsyncIterator[Secured]:
+    async with open_secured(folder) as secured:
+        yield secured

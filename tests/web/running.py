@@ -35,6 +35,7 @@ from reportd.metrics import Metrics
 from reportd.ports import Attempt, Pdf, Record, Settlement, Started
 from reportd.recorder import open_recorder
 from reportd.service import Intake, Service
+from reportd_web.access import Access
 from reportd_web.app import Face, create_app
 
 MAX_BODY_BYTES = 64 * 1024
@@ -123,8 +124,8 @@ class Running:
 
 
 @asynccontextmanager
-async def open_running(folder: Path) -> AsyncIterator[Running]:
-    """``folder`` holds a migrated database."""
+async def open_running(folder: Path, access: Access | None = None) -> AsyncIterator[Running]:
+    """``folder`` holds a migrated database. Without ``access`` no tokens are asked for."""
     built_in = Config().reports
     sales = built_in["sales_summary"].model_copy(update={"aliases": ("sales",)})
     config = Config(
@@ -178,6 +179,7 @@ async def open_running(folder: Path) -> AsyncIterator[Running]:
                 health=lambda: running.trouble,
                 metrics=metrics,
                 controls=Controls(breakers, types, recorder),
+                access=access or Access(),
             )
             app = create_app(face)
             transport = httpx.ASGITransport(app)

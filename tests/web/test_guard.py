@@ -18,6 +18,8 @@ CHANGES = [
     ("POST", "/breakers/sales_summary/open"),
     ("POST", "/breakers/sales_summary/close"),
     ("POST", "/breakers/sales_summary/probe"),
+    ("POST", "/login"),
+    ("POST", "/logout"),
 ]
 """Every call that changes state."""
 

@@ -15,8 +15,8 @@ from reportd_web.openapi import document
 from tests.web.running import PARAMETERS, USER, Running, calls, submission
 
 REPORTS = Path(reportd_web.__file__).parent / "reports"
-NOT_DESCRIBED = {("GET", "/")}
-"""The page for people; the files of /static are no calls."""
+NOT_DESCRIBED = {("GET", "/"), ("GET", "/login"), ("POST", "/login"), ("POST", "/logout")}
+"""The pages for people; the files of /static are no calls."""
 
 
 async def served(running: Running) -> dict[str, Any]:

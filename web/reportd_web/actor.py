@@ -1,4 +1,4 @@
-"""Who makes a request: the name that goes into the audit record."""
+"""Who makes a request: the name that goes into the audit record, and the user whose jobs it is about."""
 
 from starlette.requests import Request
 
@@ -10,3 +10,9 @@ def actor(request: Request) -> str:
     """The name of the token that the request came with, or LOCAL."""
     name: str = request.scope.get("reportd.actor", LOCAL)
     return name
+
+
+def tenant(request: Request) -> str | None:
+    """The user that the token is bound to, who may know of no other's jobs; None: of everybody's."""
+    user_id: str | None = request.scope.get("reportd.tenant")
+    return user_id

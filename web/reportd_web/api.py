@@ -1,6 +1,8 @@
 """The ``/reports`` calls. Parsing is in ``submission`` and ``wire``, every decision in the service."""
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -13,10 +15,13 @@ from starlette.responses import RedirectResponse, Response
 from reportd.background import open_background
 from reportd.core.job import timestamp
 from reportd.ports import Record
-from reportd.service import Service
+from reportd.service import FieldProblem, NotFoundError, Service
 from reportd_web import submission, wire
+from reportd_web.access import Access
+from reportd_web.actor import tenant
 from reportd_web.guard import Handler
 from reportd_web.pdf import PdfFile, cancel_when_gone, is_fresh
+from reportd_web.problems import Place, ProblemError
 
 SUBMIT = "/reports/generate-async"
 
@@ -31,17 +36,22 @@ def json(document: Any, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str
 
 
 def add_calls(app: FastAPI, path: str, calls: Mapping[str, Handler]) -> None:
-    """One route for all methods of a path, so that a 405 can name them all."""
+    """One route for all methods of a path, so that a 405 can name them all. Each call is put behind its rule."""
+    access: Access = app.state.access
+    template = re.sub(r":\w+}", "}", path)
+    guarded = {method: access.guarded(method, template, handler) for method, handler in calls.items()}
 
     async def call(request: Request) -> Response:
-        return await calls["GET" if request.method == "HEAD" else request.method](request)
+        return await guarded["GET" if request.method == "HEAD" else request.method](request)
 
     app.add_route(path, call, methods=list(calls))
 
 
 def submit_to(service: Service, max_body_bytes: int) -> Handler:
     async def submit(request: Request) -> Response:
-        record = await service.submit(await submission.read(request.scope, request.receive, max_body_bytes))
+        wanted = await submission.read(request.scope, request.receive, max_body_bytes)
+        _own_user(request, wanted.user_id, "body")
+        record = await service.submit(wanted)
         task_id = record.job.task_id
         answer = {"message": "report queued", "taskId": task_id}
         return json(answer, HTTPStatus.ACCEPTED, {"Location": f"/reports/{task_id}"})
@@ -52,18 +62,21 @@ def submit_to(service: Service, max_body_bytes: int) -> Handler:
 def add_reports(app: FastAPI, service: Service, submit: Handler) -> None:
     async def listing(request: Request) -> Response:
         wanted, limit, before = wire.list_query(request.query_params)
+        if (user_id := tenant(request)) is not None:
+            _own_user(request, wanted.user_id or user_id, "query")
+            wanted = replace(wanted, user_id=user_id)
         found = await service.search(wanted, limit + 1, before)
         more = wire.cursor(found[limit - 1]) if len(found) > limit else None
         return json({"reports": [wire.report(r) for r in found[:limit]], "nextCursor": more})
 
     async def get(request: Request) -> Response:
         wait_seconds = wire.wait_seconds(request.query_params)
-        task_id = _task_id(request)
+        task_id = await _own_task(service, request)
         record = await _finished(service, task_id, wait_seconds, request) if wait_seconds else None
         return json(wire.report(record or await service.get(task_id)))
 
     async def pdf(request: Request) -> Response:
-        record, where = await service.pdf(_task_id(request))
+        record, where = await service.pdf(await _own_task(service, request))
         if isinstance(where, str):
             return RedirectResponse(where, HTTPStatus.FOUND, {"Cache-Control": "no-store"})
         etag = f'"{record.pdf.sha256}"' if record.pdf else ""
@@ -75,10 +88,10 @@ def add_reports(app: FastAPI, service: Service, submit: Handler) -> None:
         return PdfFile(where, etag, {"Content-Disposition": f'inline; filename="{name}"', **headers})
 
     async def cancel(request: Request) -> Response:
-        return json(wire.report(await service.cancel(_task_id(request))))
+        return json(wire.report(await service.cancel(await _own_task(service, request))))
 
     async def retry(request: Request) -> Response:
-        record = await service.retry(_task_id(request))
+        record = await service.retry(await _own_task(service, request))
         return json(wire.report(record), HTTPStatus.ACCEPTED, {"Location": f"/reports/{record.job.task_id}"})
 
     add_calls(app, SUBMIT, {"POST": submit})
@@ -88,8 +101,21 @@ def add_reports(app: FastAPI, service: Service, submit: Handler) -> None:
     add_calls(app, "/reports/{taskId:uuid}/retry", {"POST": retry})
 
 
-def _task_id(request: Request) -> str:
-    return str(request.path_params["taskId"])
+async def _own_task(service: Service, request: Request) -> str:
+    """The task of the path. To a tenant, another's does not exist."""
+    task_id = str(request.path_params["taskId"])
+    user_id = tenant(request)
+    if user_id is not None and (await service.get(task_id)).job.user_id != user_id:
+        raise NotFoundError
+    return task_id
+
+
+def _own_user(request: Request, user_id: str, place: Place) -> None:
+    """Refuse a tenant who names another user."""
+    own = tenant(request)
+    if own is not None and user_id != own:
+        problem = FieldProblem("/userId", f"must be {own}, the user whom this token is bound to")
+        raise ProblemError(HTTPStatus.FORBIDDEN, "userId is another user's", [problem], place=place)
 
 
 async def _finished(service: Service, task_id: str, wait_seconds: float, request: Request) -> Record | None:

@@ -1,7 +1,7 @@
 """The ASGI application: the calls, the status page, and what holds for all of them."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from starlette.staticfiles import StaticFiles
 from reportd.controls import Controls
 from reportd.ports import JobFilter, UnavailableError
 from reportd.service import Service
-from reportd_web import api, breakers, wire
+from reportd_web import api, breakers, login, wire
+from reportd_web.access import Access
 from reportd_web.guard import LATER, Guard, routing_problem
 from reportd_web.openapi import document
 from reportd_web.problems import ProblemError
@@ -44,6 +45,7 @@ class Face:
     controls: Controls
     health: Callable[[], str]
     metrics: Callable[[], Awaitable[bytes]]
+    access: Access = field(default_factory=Access)
 
 
 def create_app(face: Face) -> FastAPI:
@@ -57,19 +59,21 @@ def create_app(face: Face) -> FastAPI:
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    app.state.access = face.access
     submit = api.submit_to(face.service, face.max_body_bytes)
     api.add_reports(app, face.service, submit)
     breakers.add_breakers(app, face.controls, face.max_body_bytes)
     _add_status(app, face)
+    login.add_login(app, face.access)
     app.mount("/static", _Static(directory=Path(__file__).parent / "static"))
     app.add_exception_handler(HTTPException, routing_problem)
-    app.add_middleware(Guard, quick={("POST", api.SUBMIT): submit})
+    app.add_middleware(Guard, quick={("POST", api.SUBMIT): face.access.guarded("POST", api.SUBMIT, submit)})
     return app
 
 
 def _add_status(app: FastAPI, face: Face) -> None:
     pages = Environment(loader=PackageLoader("reportd_web"), autoescape=True)
-    openapi = document(face.schemas)
+    openapi = document(face.schemas, secured=face.access.required)
 
     async def healthz(_: Request) -> Response:
         if trouble := face.health():
@@ -80,10 +84,12 @@ def _add_status(app: FastAPI, face: Face) -> None:
         headers = {"Content-Type": PROMETHEUS_TEXT, "Cache-Control": "no-store"}
         return Response(await face.metrics(), headers=headers)
 
-    async def readyz(_: Request) -> Response:
+    async def readyz(request: Request) -> Response:
         parts = await face.ready()
         ready = all(ok for ok, _ in parts.values())
-        answer = {"ready": ready, "parts": {n: {"ok": ok, "detail": why} for n, (ok, why) in parts.items()}}
+        # Anybody may ask, and reasons name hosts: those are for whoever may see the page.
+        told = face.access.sees_all(request.scope)
+        answer = {"ready": ready, "parts": {n: {"ok": ok, "detail": told * why} for n, (ok, why) in parts.items()}}
         return api.json(answer) if ready else api.json(answer, HTTPStatus.SERVICE_UNAVAILABLE, LATER)
 
     async def status(_: Request) -> Response:

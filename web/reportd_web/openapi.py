@@ -11,7 +11,9 @@ from reportd.core import breaker as breaker_core
 from reportd.core.job import MAX_DEPTH
 from reportd.core.transitions import State
 from reportd.service import MAX_WAIT_SECONDS
+from reportd_web.access import PUBLIC, RULES
 from reportd_web.breakers import MAX_REASON
+from reportd_web.sessions import COOKIE
 from reportd_web.submission import MAX_URL_LENGTH
 from reportd_web.wire import DEFAULT_LIMIT, MAX_LIMIT
 
@@ -30,7 +32,8 @@ _TASK: Json = {"name": "taskId", "in": "path", "required": True, "schema": _UUID
 
 _PROBLEMS = {
     400: "not JSON, or a bad Idempotency-Key",
-    403: "a browser asks on behalf of another site",
+    401: "without a token, or with one that is not accepted",
+    403: "the token may not, or a browser asks on behalf of another site",
     404: "no such report or report type",
     408: "the body came too slowly",
     409: "not possible in this state",
@@ -51,8 +54,30 @@ _ORDERS = {
 }
 
 
-def document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
-    """``schemas``: the parameters' JSON Schema of each report type."""
+def document(schemas: Mapping[str, Mapping[str, Any]], *, secured: bool = False) -> Json:
+    """``schemas``: the parameters' JSON Schema of each report type. ``secured``: whether tokens are asked for."""
+    openapi = _open_document(schemas)
+    if secured:
+        openapi["components"]["securitySchemes"] = {
+            "token": {"type": "http", "scheme": "bearer", "description": "what `reportd token` has made"},
+            "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "a login at /login"},
+        }
+        for path, item in openapi["paths"].items():
+            for method, call in item.items():
+                _secure(call, method.upper(), path)
+    return openapi
+
+
+def _secure(call: Json, method: str, path: str) -> None:
+    """Say which roles a call asks for: any one of them will do."""
+    rule = RULES[method, path]
+    call["security"] = [{scheme: [str(role)]} for role in rule.roles for scheme in ("token", "session")]
+    if rule is not PUBLIC:
+        for status in (401, 403):
+            call["responses"][str(status)] = {"description": _PROBLEMS[status], "content": _PROBLEM}
+
+
+def _open_document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
     return {
         "openapi": "3.1.0",
         "info": {"title": "reportd", "version": "1", "description": "Reports as PDFs, asynchronously."},

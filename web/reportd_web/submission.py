@@ -39,12 +39,12 @@ async def read(scope: Scope, receive: Receive, max_body_bytes: int) -> Submissio
     announced = headers.get(b"content-length", b"0")
     if announced.isdigit() and (len(announced) > _LONGEST_LENGTH or int(announced) > max_body_bytes):
         raise _too_large(max_body_bytes)
-    return _parsed(_loaded(await _body(receive, max_body_bytes)), None if key is None else key.decode())
+    return _parsed(_loaded(await read_body(receive, max_body_bytes)), None if key is None else key.decode())
 
 
 async def read_optional(scope: Scope, receive: Receive, max_body_bytes: int) -> Any:
     """The JSON of a body that may be left out, which is an empty object. Raises as ``read`` does, but for 422."""
-    body = await _body(receive, max_body_bytes)
+    body = await read_body(receive, max_body_bytes)
     if not body:
         return {}
     _check_encoding(dict(scope["headers"]))
@@ -84,7 +84,8 @@ def _is_json(content_type: bytes) -> bool:
     return media_type == b"application/json" and all(charset == b"utf-8" for charset in charsets)
 
 
-async def _body(receive: Receive, max_body_bytes: int) -> bytes:
+async def read_body(receive: Receive, max_body_bytes: int) -> bytes:
+    """Raises ProblemError (408 or 413) or ClientDisconnect."""
     pieces, size, more = [], 0, True
     with trio.move_on_after(BODY_SECONDS) as patience:
         deadline = patience.deadline

@@ -20,7 +20,7 @@ def find_file(config_path: Path | None, environ: Mapping[str, str]) -> Path | No
         return config_path
     if named := environ.get("REPORTD_CONFIG"):
         return Path(named)
-    return DEFAULT_PATH if _exists(DEFAULT_PATH) else None
+    return DEFAULT_PATH if exists(DEFAULT_PATH) else None
 
 
 def read_file(path: Path) -> tuple[dict[str, Any], list[Problem]]:
@@ -39,7 +39,7 @@ def read_file(path: Path) -> tuple[dict[str, Any], list[Problem]]:
     return {}, [Problem(str(path), "", message)]
 
 
-def _exists(path: Path) -> bool:
+def exists(path: Path) -> bool:
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):

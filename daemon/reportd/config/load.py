@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from reportd.config import environment, keys
-from reportd.config.file import find_file, read_file
+from reportd.config.file import exists, find_file, read_file
 from reportd.config.models import Config
 from reportd.config.problems import ConfigError, Problem, dotted, wrong
 from reportd.config.report_types import BUILT_IN
@@ -70,6 +70,7 @@ class _Loader:
         """Check everything; the Config, or ConfigError."""
         self._check_texts()
         self._add_built_in()
+        self._add_credential(environ)
         config = self._validate()
         self._check_conflicts(config)
         data_dir = _data_dir(self._tree.get("data_dir", ""), environ)
@@ -100,6 +101,14 @@ class _Loader:
             # A page of the product's own has neither the built-in template nor its parameters.
             if isinstance(given, dict) and not given.get("url"):
                 reports[name] = defaults | given
+
+    def _add_credential(self, environ: Mapping[str, str]) -> None:
+        """Where no file of tokens is named, systemd may have handed one over (``LoadCredential=tokens:…``)."""
+        folder, auth = environ.get("CREDENTIALS_DIRECTORY"), self._tree.setdefault("auth", {})
+        if folder and isinstance(auth, dict) and auth.get("tokens_file", "") == "":
+            file = Path(folder) / "tokens"
+            if exists(file):
+                auth["tokens_file"] = str(file)
 
     def _validate(self) -> Config:
         while True:

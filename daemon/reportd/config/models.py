@@ -172,6 +172,10 @@ class Auth(Section):
 
     tokens_file: Annotated[str, Accepts("the path of a file, or nothing")] = ""
 
+    def path(self, data_dir: Path) -> Path | None:
+        """The file of tokens, or None when there is none."""
+        return data_dir / self.tokens_file if self.tokens_file else None
+
 
 class Alerts(Section):
     """Who is told when a breaker opens or a job is quarantined."""

@@ -107,6 +107,13 @@ audit = Table(
     Index("ix_audit_subject", "subject", "at"),
 )
 
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", String(64), nullable=False),
+)
+
 messages = Table(
     "messages",
     metadata,

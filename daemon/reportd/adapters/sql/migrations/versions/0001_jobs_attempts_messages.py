@@ -80,6 +80,12 @@ def upgrade() -> None:
     op.create_index("ix_audit_newest", "audit", ["at", "subject", "action", "actor"], unique=True)
     op.create_index("ix_audit_subject", "audit", ["subject", "at"])
     op.create_table(
+        "secrets",
+        sa.Column("name", sa.String(64), nullable=False),
+        sa.Column("value", sa.String(64), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_secrets"),
+    )
+    op.create_table(
         "messages",
         sa.Column("id", _NUMBER, sa.Identity(), nullable=False),
         sa.Column("queue", sa.String(64), nullable=False),

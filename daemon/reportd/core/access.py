@@ -1,0 +1,119 @@
+"""Who may call: tokens with roles, and the text that lists them, a line a token. Parsed once; valid from there on.
+
+    NAME ROLE[,ROLE...] sha256:HEX [user=UUID]
+
+Only hashes are kept. A token is 256 random bits, which nobody finds by trying, so one plain SHA-256 is as good as a
+slow password hash and costs a request a microsecond instead of a tenth of a second. It has no salt for the same
+reason: no two tokens are alike, and no table of that size exists.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+from hmac import compare_digest
+
+from reportd.core.job import canonical_uuid
+
+
+class Role(StrEnum):
+    """What a token is for. Whoever operates must see what there is, so ``operate`` includes ``read``.
+
+    No other includes any: what submits need not read, and an operator's token orders no reports.
+    """
+
+    SUBMIT = "submit"
+    READ = "read"
+    OPERATE = "operate"
+
+
+LINE = "NAME ROLE[,ROLE] sha256:HEX [user=UUID]"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_HASH = re.compile(r"sha256:([0-9a-fA-F]{64})")
+_LEAST_WORDS, _MOST_WORDS = 3, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """``roles`` holds what they include, too. A token with a ``user_id`` sees and makes that user's jobs only."""
+
+    name: str
+    roles: frozenset[Role]
+    digest: bytes = field(repr=False)
+    user_id: str | None = None
+
+
+class TokensError(ValueError):
+    """The text lists no tokens that could be used. ``problems`` name lines and what is accepted, and repeat nothing:
+    somebody may have pasted a token where its hash belongs.
+    """
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+def digest_of(secret: bytes) -> bytes:
+    return sha256(secret).digest()
+
+
+def matching(tokens: Iterable[Token], secret: bytes) -> Token | None:
+    """The token that ``secret`` is. Every one is compared, each in constant time."""
+    given, found = digest_of(secret), None
+    for token in tokens:
+        if compare_digest(token.digest, given):
+            found = token
+    return found
+
+
+def parse(text: str) -> tuple[Token, ...]:
+    """The tokens of a text. Empty lines and those that begin with # say nothing. Raises TokensError."""
+    tokens: list[Token] = []
+    problems: list[str] = []
+    lines: dict[tuple[str, str | bytes], int] = {}
+    for number, words in enumerate(map(str.split, text.split("\n")), 1):
+        if not words or words[0].startswith("#"):
+            continue
+        try:
+            token = parse_line(words)
+        except ValueError as error:
+            problems.append(f"line {number}: {error}")
+            continue
+        problems += [
+            f"line {number}: the {part[0]} is that of line {first}; accepted: one of its own"
+            for part in (("name", token.name), ("hash", token.digest))
+            if (first := lines.setdefault(part, number)) != number
+        ]
+        tokens.append(token)
+    if not tokens and not problems:
+        # Not the same as no file: nobody may do anything, and that can't be meant.
+        problems.append(f"there is no token; accepted: lines of {LINE}")
+    if problems:
+        raise TokensError(problems)
+    return tuple(tokens)
+
+
+def parse_line(words: Sequence[str]) -> Token:
+    """The token of one line, taken apart at its blanks. Raises ValueError."""
+    if not _LEAST_WORDS <= len(words) <= _MOST_WORDS:
+        raise ValueError(f"has {len(words)} parts; accepted: {LINE}")
+    name, roles, digest, *user = words
+    if not _NAME.fullmatch(name):
+        raise ValueError("the name is not acceptable; accepted: up to 64 letters, digits and . _ @ -")
+    found = _HASH.fullmatch(digest)
+    if found is None:
+        raise ValueError("the hash is not acceptable; accepted: sha256: and 64 hexadecimal digits")
+    user_id = canonical_uuid(user[0].removeprefix("user=")) if user and user[0].startswith("user=") else None
+    if user and user_id is None:
+        raise ValueError("the user is not acceptable; accepted: user= and a UUID")
+    return Token(name, _roles(roles), bytes.fromhex(found[1]), user_id)
+
+
+def _roles(text: str) -> frozenset[Role]:
+    names = text.split(",")
+    if not set(names) <= set(Role):
+        raise ValueError(f"the roles are not acceptable; accepted: {', '.join(Role)}, with commas between")
+    roles = frozenset(map(Role, names))
+    return roles | {Role.READ} if Role.OPERATE in roles else roles

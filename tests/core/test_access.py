@@ -1,0 +1,156 @@
+"""Tokens and their roles, and the text that lists them: what is understood, and what is refused with its line."""
+
+from hashlib import sha256
+
+import pytest
+
+from reportd.core import access
+from reportd.core.access import Role, Token, TokensError, matching, parse
+
+ONE, OTHER = "a" * 64, "b" * 64
+USER = "0b9f6c1e-6a0c-4b57-9f2a-2f3c8f1f7f10"
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(TokensError) as caught:
+        parse(text)
+    assert str(caught.value) == "; ".join(caught.value.problems)
+    return list(caught.value.problems)
+
+
+def test_a_line_is_name_roles_and_hash() -> None:
+    (token,) = parse(f"web submit,read sha256:{ONE}")
+    assert token == Token("web", frozenset({Role.SUBMIT, Role.READ}), bytes.fromhex(ONE))
+
+
+def test_a_line_may_bind_to_a_user() -> None:
+    (token,) = parse(f"tenant read sha256:{ONE} user={USER.upper()}")
+    assert token.user_id == USER
+
+
+@pytest.mark.parametrize(
+    ("roles", "expected"),
+    [
+        ("submit", {Role.SUBMIT}),
+        ("read", {Role.READ}),
+        ("operate", {Role.OPERATE, Role.READ}),
+        ("operate,submit", {Role.OPERATE, Role.READ, Role.SUBMIT}),
+        ("read,read", {Role.READ}),
+    ],
+)
+def test_operate_includes_read_and_nothing_else_includes_any(roles: str, expected: set[Role]) -> None:
+    (token,) = parse(f"x {roles} sha256:{ONE}")
+    assert token.roles == expected
+
+
+def test_blank_lines_comments_and_any_blanks_between_are_fine() -> None:
+    text = f"# who\r\n\r\n  \t\n   # web read sha256:{ONE}\n\tweb  read\tsha256:{ONE.upper()} \r\n"
+    text += f"ada.l@x-1_ read sha256:{OTHER}"
+    assert [token.name for token in parse(text)] == ["web", "ada.l@x-1_"]
+
+
+NAME = "the name is not acceptable; accepted: up to 64 letters, digits and . _ @ -"
+ROLES = "the roles are not acceptable; accepted: submit, read, operate, with commas between"
+HASH = "the hash is not acceptable; accepted: sha256: and 64 hexadecimal digits"
+USER_ID = "the user is not acceptable; accepted: user= and a UUID"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("web", "has 1 parts; accepted: NAME ROLE[,ROLE] sha256:HEX [user=UUID]"),
+        (f"read sha256:{ONE}", "has 2 parts; accepted: NAME ROLE[,ROLE] sha256:HEX [user=UUID]"),
+        (f"web submit, read sha256:{ONE} x", "has 5 parts; accepted: NAME ROLE[,ROLE] sha256:HEX [user=UUID]"),
+        (f"we/b read sha256:{ONE}", NAME),
+        (f"-web read sha256:{ONE}", NAME),
+        (f"é read sha256:{ONE}", NAME),
+        (f"{'w' * 65} read sha256:{ONE}", NAME),
+        (f"web admin sha256:{ONE}", ROLES),
+        (f"web Read sha256:{ONE}", ROLES),
+        (f"web read, sha256:{ONE}", ROLES),
+        (f"web , sha256:{ONE}", ROLES),
+        (f"web read {ONE}", HASH),
+        (f"web read md5:{ONE}", HASH),
+        (f"web read sha256:{ONE[1:]}", HASH),
+        (f"web read sha256:{ONE}0", HASH),
+        (f"web read sha256:{ONE[1:]}g", HASH),
+        (f"web read sha256:{ONE[1:]}\u0661", HASH),
+        (f"web read sha256:{ONE} {USER}", USER_ID),
+        (f"web read sha256:{ONE} user=", USER_ID),
+        (f"web read sha256:{ONE} user=ada", USER_ID),
+        (f"web read sha256:{ONE} # ours", "has 5 parts; accepted: NAME ROLE[,ROLE] sha256:HEX [user=UUID]"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(line: str, said: str) -> None:
+    assert problems(f"# who\n\nfine read sha256:{OTHER}\n{line}\n") == [f"line 4: {said}"]
+
+
+def test_all_faults_are_told_at_once() -> None:
+    assert problems(f"a x sha256:{ONE}\nb read\nc read sha256:0") == [
+        f"line 1: {ROLES}",
+        "line 2: has 2 parts; accepted: NAME ROLE[,ROLE] sha256:HEX [user=UUID]",
+        f"line 3: {HASH}",
+    ]
+
+
+def test_each_has_a_name_and_a_token_of_its_own() -> None:
+    text = f"a read sha256:{ONE}\n\na read sha256:{OTHER}\nb submit sha256:{ONE.upper()}\na read sha256:{ONE}"
+    assert problems(text) == [
+        "line 3: the name is that of line 1; accepted: one of its own",
+        "line 4: the hash is that of line 1; accepted: one of its own",
+        "line 5: the name is that of line 1; accepted: one of its own",
+        "line 5: the hash is that of line 1; accepted: one of its own",
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# nobody yet\n"])
+def test_no_token_at_all_is_a_fault_and_not_the_same_as_no_file(text: str) -> None:
+    assert problems(text) == ["there is no token; accepted: lines of NAME ROLE[,ROLE] sha256:HEX [user=UUID]"]
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_nothing_of_a_faulty_line_is_repeated(part: int) -> None:
+    secret = "reportd_hunter2/hunter2"
+    words = ["web", "read", f"sha256:{ONE}", f"user={USER}"]
+    words[part] = secret
+    (said,) = problems(" ".join(words))
+    assert "hunter2" not in said
+
+
+def test_no_hash_is_shown() -> None:
+    (token,) = parse(f"web read sha256:{ONE}")
+    assert ONE not in repr(token)
+    assert repr(token.digest) not in repr(token)
+
+
+# Finding one
+
+
+def _tokens(*secrets: str) -> tuple[Token, ...]:
+    return parse("\n".join(f"t{n} read sha256:{sha256(s.encode()).hexdigest()}" for n, s in enumerate(secrets)))
+
+
+@pytest.mark.parametrize(("secret", "name"), [("one", "t0"), ("two", "t1"), ("three", "t2")])
+def test_a_secret_is_found_by_its_hash(secret: str, name: str) -> None:
+    found = matching(_tokens("one", "two", "three"), secret.encode())
+    assert found is not None
+    assert found.name == name
+
+
+@pytest.mark.parametrize("secret", [b"", b"On", b"one ", b"ONE", b"\xff\0", sha256(b"one").hexdigest().encode()])
+def test_what_is_no_token_finds_none(secret: bytes) -> None:
+    assert matching(_tokens("one", "two"), secret) is None
+
+
+@pytest.mark.parametrize("secret", [b"one", b"three", b"none"])
+def test_every_token_is_compared_whichever_it_is(secret: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[bytes] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append(one)
+        return one == other
+
+    monkeypatch.setattr(access, "compare_digest", compare)
+    tokens = _tokens("one", "two", "three")
+    matching(tokens, secret)
+    assert compared == [token.digest for token in tokens]

@@ -1,0 +1,252 @@
+"""The login of a browser: form, cookie, its end, and how often one may try."""
+
+import re
+from collections.abc import Iterator
+from http.cookies import SimpleCookie
+
+import httpx
+import pytest
+import trio
+import trio.testing
+
+from reportd.core.access import Role, Token
+from reportd_web.attempts import IN_ALL, PER_ADDRESS, WINDOW_SECONDS, Attempts
+from reportd_web.login import MAX_FORM_BYTES, log
+from reportd_web.sessions import COOKIE, SESSION_SECONDS, SKEW_SECONDS, Sessions
+from tests.web.secured import Secured
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+OWN = {"Origin": "http://127.0.0.1:8080"}
+
+
+async def log_in(secured: Secured, token: str, **headers: str) -> httpx.Response:
+    return await secured.client.post("/login", data={"token": token}, headers={**OWN, **headers})
+
+
+# The way in
+
+
+async def test_a_browser_is_led_to_the_form_and_back(secured: Secured) -> None:
+    sent = await secured.client.get("/", headers=BROWSER)
+    assert (sent.status_code, sent.headers["location"]) == (303, "/login")
+    assert sent.headers["cache-control"] == "no-store"
+    form = await secured.client.get("/login", headers=BROWSER)
+    assert form.status_code == 200
+    assert re.search(r'<form[^>]+method="post"[^>]+action="/login"', form.text)
+    done = await log_in(secured, secured.secrets["operate"])
+    assert (done.status_code, done.headers["location"]) == (303, "/")
+    assert (await secured.client.get("/", headers=BROWSER)).status_code == 200, "httpx has kept the cookie"
+    assert (await secured.client.get("/status")).status_code == 200
+
+
+async def test_programs_are_told_what_is_missing_and_not_led_anywhere(secured: Secured) -> None:
+    for headers in ({}, {"Accept": "*/*"}, {"Accept": "text/event-stream"}, {**BROWSER, "Authorization": "Bearer x"}):
+        assert (await secured.client.get("/", headers=headers)).status_code == 401
+    task_id = await secured.task()
+    assert (await secured.client.delete(f"/reports/{task_id}", headers=BROWSER)).status_code == 401
+
+
+async def test_a_blank_around_the_token_is_nobodys_fault(secured: Secured) -> None:
+    assert (await log_in(secured, f" {secured.secrets['read']}\r\n")).status_code == 303
+
+
+async def test_the_form_runs_nothing_and_nobody_frames_it(secured: Secured) -> None:
+    answer = await secured.client.get("/login")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert policy["form-action"] == "'self'"
+    assert not {"script-src", "script-src-elem"} & set(policy)
+    assert answer.headers["cache-control"] == "no-store"
+    assert not re.search(r"<script|<style|style=|\bon\w+=|https?://", answer.text)
+    for name in ("status", "login"):
+        assert (await secured.client.get(f"/static/{name}.css")).status_code == 200
+
+
+def cookie_of(answer: httpx.Response) -> "SimpleCookie":
+    return SimpleCookie(answer.headers["set-cookie"])
+
+
+@pytest.mark.parametrize(("proto", "secure"), [("", False), ("http", False), ("https", True)])
+async def test_the_cookie_is_kept_from_scripts_and_other_sites(secured: Secured, proto: str, *, secure: bool) -> None:
+    headers = {"X-Forwarded-Proto": proto} if proto else {}
+    morsel = cookie_of(await log_in(secured, secured.secrets["read"], **headers))[COOKIE]
+    assert (morsel["httponly"], morsel["samesite"], morsel["path"]) == (True, "strict", "/")
+    assert morsel["max-age"] == str(SESSION_SECONDS)
+    assert bool(morsel["secure"]) is secure
+    assert not morsel["domain"]
+    assert secured.secrets["read"] not in morsel.value
+
+
+@pytest.mark.parametrize("token", ["", "x", "reportd_unknown", "é", "%00", "<script>", "a" * 2000, "\0\ud7ff"])
+async def test_another_token_is_refused_and_not_repeated(secured: Secured, token: str) -> None:
+    answer = await log_in(secured, token)
+    assert answer.status_code == 401
+    assert "This is no token that is accepted." in answer.text
+    assert "set-cookie" not in answer.headers
+    assert len(token) < 2 or token not in answer.text
+
+
+@pytest.mark.parametrize("name", ["submit", "tenant"])
+async def test_a_token_that_may_not_see_the_page_gets_no_session(secured: Secured, name: str) -> None:
+    answer = await log_in(secured, secured.secrets[name])
+    assert answer.status_code == 403
+    assert "takes the role read, and a token bound to no user" in answer.text
+    assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "status"),
+    [
+        (b"token=x", "application/json", 415),
+        (b"token=x", "", 415),
+        (b"x" * (MAX_FORM_BYTES + 1), "application/x-www-form-urlencoded", 413),
+        (b"\xff\xfe=\xff&token=%ff%fe&&=", "application/x-www-form-urlencoded", 401),
+        (b"&" * MAX_FORM_BYTES, "application/x-www-form-urlencoded; charset=utf-8", 401),
+        (b"", "APPLICATION/X-WWW-FORM-URLENCODED", 401),
+    ],
+)
+async def test_what_is_no_form_is_refused(secured: Secured, content: bytes, content_type: str, status: int) -> None:
+    headers = {"Content-Type": content_type} if content_type else {}
+    assert (await secured.client.post("/login", content=content, headers=headers)).status_code == status
+
+
+async def test_another_site_can_neither_log_in_nor_out(secured: Secured) -> None:
+    assert (await log_in(secured, secured.secrets["read"], Origin="http://evil.example")).status_code == 403
+    await log_in(secured, secured.secrets["read"])
+    answer = await secured.client.post("/logout", headers={"Origin": "http://evil.example"})
+    assert answer.status_code == 403
+    assert (await secured.client.get("/status")).status_code == 200
+
+
+async def test_logged_out_it_is_over(secured: Secured) -> None:
+    await log_in(secured, secured.secrets["read"])
+    answer = await secured.client.post("/logout", headers=OWN)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+    assert cookie_of(answer)[COOKIE]["max-age"] == "0"
+    assert (await secured.client.get("/status")).status_code == 401
+
+
+async def test_what_is_done_by_a_session_is_done_by_its_token(
+    secured: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[dict[str, str]] = []
+    monkeypatch.setattr(log, "info", lambda event, **fields: logged.append({"event": event, **fields}))
+    await log_in(secured, secured.secrets["read"])
+    assert logged == [{"event": "login.done", "client": "127.0.0.1", "actor": "read"}]
+
+
+# The cookie
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1.7e9
+
+    def __call__(self) -> float:
+        return self.now
+
+
+TOKEN = Token("ada.l@x", frozenset({Role.READ}), b"h" * 32)
+SECRET = b"s" * 32
+
+
+def named(name: str) -> Token | None:
+    return TOKEN if name == TOKEN.name else None
+
+
+def test_a_session_ends_by_itself() -> None:
+    clock = Clock()
+    sessions = Sessions(SECRET, clock)
+    cookie = sessions.issue(TOKEN)
+    for seconds, holder in ((0, TOKEN), (SESSION_SECONDS, TOKEN), (1, None)):
+        clock.now += seconds
+        assert sessions.holder(cookie, named) is holder
+
+
+def test_a_session_counts_on_every_node_and_after_a_restart() -> None:
+    clock, behind = Clock(), Clock()
+    behind.now -= SKEW_SECONDS - 1
+    cookie = Sessions(SECRET, clock).issue(TOKEN)
+    assert Sessions(SECRET, behind).holder(cookie, named) is TOKEN
+    behind.now -= 2
+    assert Sessions(SECRET, behind).holder(cookie, named) is None, "it is from the future"
+
+
+def test_a_session_ends_with_its_token() -> None:
+    sessions = Sessions(SECRET)
+    cookie = sessions.issue(TOKEN)
+    replaced = Token(TOKEN.name, TOKEN.roles, b"i" * 32)
+    assert sessions.holder(cookie, lambda _: replaced) is None
+    assert sessions.holder(cookie, lambda _: None) is None
+
+
+def test_the_hash_of_a_token_is_not_enough_to_write_a_cookie() -> None:
+    assert Sessions(SECRET).holder(Sessions(b"other").issue(TOKEN), named) is None
+    assert Sessions(SECRET).holder(Sessions(b"").issue(TOKEN), named) is None
+
+
+def forgeries() -> Iterator[str]:
+    cookie = Sessions(SECRET).issue(TOKEN)
+    name, at, signature = cookie.rsplit(".", 2)
+    yield from ("", ".", "..", name, f"{name}.", f"{name}..", f"{name}.{at}", f"{name}.{at}.", f"{name}..{signature}")
+    yield from (f"{name}.{at}.{signature}.", f".{cookie}", cookie[:-1], f"{name}.é.ü", f"{name}.\0.\ud800")
+    yield f"{name}.{at[:-1]}{'A' if at[-1] != 'A' else 'B'}.{signature}"
+    yield from (f"{name}.{at}.{'A' * len(signature)}", f"{name}.{'/' * 9}.{signature}", f"{name}." + "A" * 10000 + ".x")
+
+
+def test_no_other_text_is_a_session() -> None:
+    for cookie in forgeries():
+        assert Sessions(SECRET).holder(cookie, named) is None, cookie
+
+
+# How often
+
+
+def test_failures_of_an_address_are_forgotten_after_a_while() -> None:
+    clock = Clock()
+    attempts = Attempts(clock)
+    for number in range(PER_ADDRESS):
+        assert attempts.wait_seconds("a") == 0, number
+        attempts.failed("a")
+        clock.now += 1
+    assert attempts.wait_seconds("a") == WINDOW_SECONDS - PER_ADDRESS
+    assert attempts.wait_seconds("b") == 0
+    clock.now += WINDOW_SECONDS - PER_ADDRESS
+    assert attempts.wait_seconds("a") == 0, "the first one is out of the window"
+    attempts.failed("a")
+    assert attempts.wait_seconds("a") == 1
+
+
+def test_many_addresses_have_so_many_together_and_no_more_is_kept() -> None:
+    clock = Clock()
+    attempts = Attempts(clock)
+    for number in range(10 * IN_ALL):
+        if not attempts.wait_seconds(str(number)):
+            attempts.failed(str(number))
+    assert attempts.wait_seconds("new") == WINDOW_SECONDS
+    assert len(attempts._failures) == IN_ALL
+    clock.now += WINDOW_SECONDS
+    assert attempts.wait_seconds("new") == 0
+    assert not attempts._failures
+
+
+async def test_too_many_failures_and_the_form_waits(secured: Secured, mock_clock: trio.testing.MockClock) -> None:
+    for _ in range(PER_ADDRESS):
+        assert (await log_in(secured, "x")).status_code == 401
+    for token in ("x", secured.secrets["read"]):
+        answer = await log_in(secured, token)
+        assert answer.status_code == 429
+        wait_seconds = int(answer.headers["retry-after"])
+        assert 0 < wait_seconds <= WINDOW_SECONDS
+        assert f"possible in {wait_seconds} s" in answer.text
+    bearer = await secured.client.get("/status", headers=secured.bearer("read"))
+    assert bearer.status_code == 200, "programs are not held up"
+    mock_clock.jump(wait_seconds)
+    assert (await log_in(secured, secured.secrets["read"])).status_code == 303
+
+
+async def test_right_tokens_are_not_counted(secured: Secured) -> None:
+    for _ in range(2 * PER_ADDRESS):
+        assert (await log_in(secured, secured.secrets["read"])).status_code == 303
