@@ -300,6 +300,8 @@ class Service:
         if record is None:
             current = await self.get(task_id)
             raise IllegalTransitionError(current.state, Event.REVIVED)
+        # What an attempt that was cut off may have stored: nobody wants that one again.
+        await self._artifacts.remove(task_id)
         await resend_job(self._queue, record.job)
         await self._jobs.confirm([task_id])
         self._changes.notify(task_id)

@@ -30,6 +30,7 @@ from reportd.ports import (
     Meter,
     Outgoing,
     Pdf,
+    PdfInfo,
     Queue,
     Received,
     Record,
@@ -165,7 +166,7 @@ class Worker:
             if pdf is None:
                 return
             try:
-                await self._store(job, pdf)
+                stored = await self._store(job, pdf)
             finally:
                 pdf.discard()
         except PutOffError as rest:
@@ -174,7 +175,7 @@ class Worker:
         except FaultError as error:
             await self._failed(job, hold, error.fault)
             return
-        await self._succeeded(job, hold, pdf)
+        await self._succeeded(job, hold, stored)
 
     async def _is_offender(self, job: Job, hold: Hold) -> bool:
         """Whether it timed out before. What is received for the first time can't have."""
@@ -232,8 +233,8 @@ class Worker:
         except Exception as error:
             raise _internal(error) from error
 
-    async def _succeeded(self, job: Job, hold: Hold, pdf: Pdf) -> None:
-        settlement = Settlement(job.task_id, Event.SUCCEEDED, self._clock(), attempt_id=_attempt_id(hold), pdf=pdf.info)
+    async def _succeeded(self, job: Job, hold: Hold, stored: PdfInfo) -> None:
+        settlement = Settlement(job.task_id, Event.SUCCEEDED, self._clock(), attempt_id=_attempt_id(hold), pdf=stored)
         if await patiently(lambda: self._jobs.settle(settlement)) is None:
             await self._overtaken(job, hold)
             return
@@ -257,19 +258,20 @@ class Worker:
         unknown = problems[0].pointer == "/reportType"
         return Fault(FaultKind.UNKNOWN_REPORT_TYPE if unknown else FaultKind.INVALID_PARAMETERS, detail)
 
-    async def _store(self, job: Job, pdf: Pdf) -> None:
+    async def _store(self, job: Job, pdf: Pdf) -> PdfInfo:
+        """About the PDF that is stored: this one, or the one that was when an earlier try of the job was cut off."""
         with trio.move_on_after(STORE_PATIENCE_SECONDS):
-            await patiently(lambda: self._put(job, pdf))
-            return
+            return await patiently(lambda: self._put(job, pdf))
         raise FaultError(FaultKind.STORE_UNAVAILABLE, f"no PDF could be stored for {STORE_PATIENCE_SECONDS:g} s")
 
-    async def _put(self, job: Job, pdf: Pdf) -> None:
+    async def _put(self, job: Job, pdf: Pdf) -> PdfInfo:
         try:
-            await self._artifacts.put(job, pdf)
+            stored = await self._artifacts.put(job, pdf)
         except UnavailableError as error:
             self.store_trouble = str(error)
             raise
         self.store_trouble = ""
+        return stored
 
     # --- what does not succeed ------------------------------------------------------------------------------
 
