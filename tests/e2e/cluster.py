@@ -48,9 +48,17 @@ class Cluster:
 
 @asynccontextmanager
 async def open_cluster(
-    folder: Path, server: str, postgres: Postgres, *, nodes: int, visibility_seconds: int = 10, queue_keys: str = ""
+    folder: Path,
+    server: str,
+    postgres: Postgres,
+    *,
+    nodes: int,
+    visibility_seconds: int = 10,
+    queue_keys: str = "",
+    breaker_keys: str = "",
+    reports: str = "",
 ) -> AsyncIterator[Cluster]:
-    """``nodes`` daemons that are ready; ``queue_keys`` are added to their ``[queue]``."""
+    """``nodes`` daemons that are ready; the keys are added to their ``[queue]`` and ``[breaker]``."""
     with running_redis() as redis, postgres.new_database(f"cluster_{uuid4().hex[:12]}") as database_url:
         queue_url, dead_letter_url, bucket = new_engines(server)
         config = f"""
@@ -58,9 +66,11 @@ async def open_cluster(
 url = "{database_url}"
 [breaker]
 store = "{redis.url}"
+{breaker_keys}
 {engines_config(server, queue_url, dead_letter_url, bucket)}
 visibility_seconds = {visibility_seconds}
 {queue_keys}
+{reports}
 """
         async with AsyncExitStack() as stack:
             daemons = []
