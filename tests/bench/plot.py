@@ -29,7 +29,7 @@ def draw(path: Path, title: str, lines: Mapping[str, Sequence[tuple[float, float
         parts.append(_text(LEFT - 8, y(step) + 4, f"{step:g}", anchor="end"))
     parts += [_text(x(at), HEIGHT - BOTTOM + 18, f"{at:g} s") for at in ticks([seconds]) if at <= seconds]
     parts.append(f'<path d="M{x(mark):.1f} {TOP:g}V{HEIGHT - BOTTOM:g}" stroke="#a9b2bd" stroke-dasharray="4 3"/>')
-    parts.append(_text(x(mark) + 5, HEIGHT - BOTTOM - 6, "judged from here", anchor="start"))
+    parts.append(_text(x(mark) + 5, TOP + 12, "judged from here", anchor="start"))
     beside = LEFT
     for (name, line), colour in zip(lines.items(), COLOURS, strict=False):
         drawn = "L".join(f"{x(at):.1f} {y(value):.1f}" for at, value in line)

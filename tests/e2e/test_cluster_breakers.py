@@ -29,7 +29,7 @@ PERIOD_SECONDS = 3.0
 TIMEOUT_SECONDS = 5.0
 LEASE_SECONDS = TIMEOUT_SECONDS + 10
 NODES_SEE_WITHIN_SECONDS = 1.0
-LOG_SECONDS = 0.3
+LOG_SECONDS = 1.0
 """A line is written a moment after what it tells of."""
 
 
