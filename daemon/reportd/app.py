@@ -86,7 +86,7 @@ async def run(
                 renderer=pool,
                 types=types,
                 breakers=breakers,
-                max_receive_count=config.queue.max_receive_count,
+                max_receive_count=engines.max_receive_count(config, queue),
                 held=held,
                 changes=changes,
                 policy=engines.retry_policy(config),

@@ -77,9 +77,7 @@ STEPS = st.lists(
 )
 
 
-@settings(
-    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 async def test_a_job_lives_as_the_model_does(jobs: Jobs, steps: list[object]) -> None:
     job, model, ids = a_job(), Model(), list[int]()

@@ -37,7 +37,7 @@ def worker_of(lab: QueueLab, jobs: Jobs, renderer: FakeRenderer, breakers: Break
         renderer=renderer,
         types=FakeTypes(),
         breakers=breakers,
-        max_receive_count=lab.max_receive_count,
+        max_receive_count=lab.queue.max_receive_count or 0,
         held=Held(),
         changes=Changes(),
         policy=POLICY,
