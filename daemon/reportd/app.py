@@ -105,7 +105,7 @@ async def run(
                 types=types,
                 breakers=breakers,
                 bulkheads=bulkheads,
-                max_receive_count=config.queue.max_receive_count,
+                max_receive_count=engines.max_receive_count(config, queue),
                 held=held,
                 changes=changes,
                 policy=engines.retry_policy(config),

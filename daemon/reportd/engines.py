@@ -168,6 +168,11 @@ def breaker_policy(config: Config) -> Policy:
     )
 
 
+def max_receive_count(config: Config, queue: Queue) -> int:
+    """As configured, or less where the queue's own redrive policy says less: it does not ask the daemon."""
+    return min(filter(None, (config.queue.max_receive_count, queue.max_receive_count)))
+
+
 def least_places(config: Config) -> int:
     """How many places must be free before messages are asked for: a request to SQS costs the same for ten."""
     return 1 if config.queue.url == "embedded:" else max(1, min(MAX_BATCH, config.queue.prefetch))

@@ -35,6 +35,9 @@ MAX_WAIT_SECONDS = 30.0
 LOOK_AGAIN_SECONDS = 1.0
 """How often a waiter looks for changes made by another node."""
 
+CONFIRM_SECONDS = 0.25
+"""How long the rows of accepted jobs may go without a note that the queue has their messages."""
+
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 IDEMPOTENCY_NAMESPACE = uuid.UUID("6d0c3f4e-4f0e-5c5b-9a44-1f6f5c0d2b7a")
@@ -122,26 +125,34 @@ class Intake:
         self._jobs = jobs
         self._queue = queue
         self._nursery = nursery
+        self._confirmed: set[str] = set()
 
     async def accept(self, jobs: Sequence[Job]) -> list[Record | Exception]:
         """Per job its record once the queue has confirmed the message, or why it was not accepted."""
         records = await self._jobs.add(jobs)
         # A record that was there before has its message, unless that was never confirmed; a second one does no
         # harm (I6).
-        unsent = {r.job.task_id: r.job for r in records if r.state is State.QUEUED and not r.confirmed}
+        unconfirmed = [r.job for r in records if r.state is State.QUEUED and not r.confirmed]
+        unsent = {job.task_id: job for job in unconfirmed if job.task_id not in self._confirmed}
         outcomes = await send_jobs(self._queue, list(unsent.values()))
         failed = {job.task_id: error for job, error in outcomes if error is not None}
-        confirmed = [job.task_id for job, error in outcomes if error is None]
-        if confirmed:
-            self._nursery.start_soon(self._confirm, confirmed)
+        confirmed = {job.task_id for job, error in outcomes if error is None}
+        if confirmed and not self._confirmed:
+            self._nursery.start_soon(self._confirm)
+        self._confirmed |= confirmed
         if failed:
             await self._jobs.discard(list(failed))
         return [failed.get(record.job.task_id, record) for record in records]
 
-    async def _confirm(self, task_ids: list[str]) -> None:
-        """Nobody waits for it: what stays unconfirmed is sent once more by the janitor, which does no harm (I6)."""
+    async def _confirm(self) -> None:
+        """Nobody waits for it, so it is done for many at once: most have been started by then, which confirms, too.
+
+        What stays unconfirmed is sent once more by the janitor, which does no harm (I6).
+        """
+        await trio.sleep(CONFIRM_SECONDS)
+        task_ids, self._confirmed = self._confirmed, set()
         try:
-            await self._jobs.confirm(task_ids)
+            await self._jobs.confirm(sorted(task_ids))
         except UnavailableError as error:
             log.warning("jobs.not_confirmed", count=len(task_ids), error=str(error))
 

@@ -149,6 +149,8 @@ class MemoryJobs:
         record = self.records.get(done.task_id)
         if record is None or record.state not in sources(done.event):
             return None
+        if done.attempt_id is None and done.event is Event.DEFERRED:
+            record = self._change(done.task_id, tally=self._without_lost_nodes(record, done.at))
         still_open = self._open_attempts(done.task_id)
         if done.attempt_id is not None and done.event in OWNERS_ONLY:
             still_open = [attempt_id for attempt_id in still_open if attempt_id == done.attempt_id]

@@ -235,6 +235,8 @@ def _settle(connection: Connection, done: Settlement) -> State | None:
     if row is None or State(row.state) not in sources(done.event):
         return None
     owners_only = done.attempt_id is not None and done.event in _OWNERS_ONLY
+    # Put off before it starts, it finds a start: as for one that starts, that one's node died.
+    finds_lost = done.attempt_id is None and done.event is Event.DEFERRED
     closed = connection.execute(
         _CLOSE_OWN if owners_only else _CLOSE_ALL,
         {
@@ -243,21 +245,23 @@ def _settle(connection: Connection, done: Settlement) -> State | None:
             "at": done.at,
             "what": done.fault.kind if done.fault else done.event,
             "text": records.detail(done.fault) if done.fault else "",
-            "other": Event.CANCELLED,
+            "other": FaultKind.NODE_LOST if finds_lost else Event.CANCELLED,
         },
     ).rowcount
     if owners_only and not closed:
         return None
     state = after(State(row.state), done.event)
-    connection.execute(_CHANGE, {"task": done.task_id, **_settled(row, done, state)})
+    values = _settled(row, done, state, lost=closed if finds_lost else 0)
+    connection.execute(_CHANGE, {"task": done.task_id, **values})
     return state
 
 
-def _settled(row: Row[Any], done: Settlement, state: State) -> dict[str, Any]:
+def _settled(row: Row[Any], done: Settlement, state: State, lost: int) -> dict[str, Any]:
     uncounted = done.attempt_id is not None and not done.counted
     values: dict[str, Any] = {
         "state": state,
-        "attempts": max(0, row.attempts - uncounted),
+        "attempts": max(0, row.attempts - uncounted - lost),
+        "node_losses": row.node_losses + lost,
         "unharmed": row.unharmed + (uncounted and done.event is Event.RETRIED),
         "deferrals": row.deferrals + (done.event is Event.DEFERRED),
         "losses": row.losses + done.loss,

@@ -45,7 +45,7 @@ class EmbeddedQueue:
         self.visibility_seconds = visibility_seconds
         self._database = database
         self._name = name
-        self._max_receive_count = max_receive_count
+        self.max_receive_count = max_receive_count
         self._dead = dead
         self._clock = clock
         self._turns = Turns()
@@ -157,12 +157,12 @@ class EmbeddedQueue:
         return [_received(token, row) for token, row in claimed], due_seconds
 
     def _is_spent(self, row: Row[Any]) -> bool:
-        limit = self._max_receive_count
+        limit = self.max_receive_count
         return self._dead is not None and limit is not None and row.receive_count >= limit
 
     def _redrive(self, connection: Connection, rows: Sequence[Row[Any]], now: float) -> None:
         assert self._dead is not None  # noqa: S101 - nothing is spent where there is no place to go
-        why = {"kind": "exhausted_receives", "reason": f"received {self._max_receive_count} times in vain"}
+        why = {"kind": "exhausted_receives", "reason": f"received {self.max_receive_count} times in vain"}
         moves = [
             {
                 "message": row.id,
