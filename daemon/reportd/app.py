@@ -25,11 +25,13 @@ from reportd.config import Config
 from reportd.core.breaker import Transition
 from reportd.held import Held
 from reportd.janitor import Janitor
+from reportd.notifier import Notifier
 from reportd.poller import Poller, drain, keep_invisible
 from reportd.pool import open_pool
 from reportd.service import Intake, Service
 from reportd.status import Status
 from reportd.worker import Worker
+from reportd_web import wire
 from reportd_web.app import Face, create_app
 from reportd_web.server import serve
 
@@ -63,12 +65,15 @@ async def run(
         async with (
             engines.open_sql(config) as database,
             engines.open_queues(config, database) as (queue, dead),
+            engines.open_callbacks(config, database, wire.callback_body) as (outbox, messenger),
             engines.open_artifacts(config) as artifacts,
             engines.open_breaker_store(config) as breaker_store,
             open_launcher(engines.chromium_settings(config), config.data_dir, engines.own_ports(config)) as launcher,
             open_pool(launcher, engines.pool_settings(config)) as pool,
             open_background() as background,
-            open_batcher(Intake(jobs := SqlJobs(database), queue, background).accept, SUBMISSIONS_PER_FLUSH) as intake,
+            open_batcher(
+                Intake(jobs := SqlJobs(database, outbox), queue, background).accept, SUBMISSIONS_PER_FLUSH
+            ) as intake,
         ):
             breakers = Breakers(
                 breaker_store,
@@ -114,6 +119,7 @@ async def run(
                 changes=changes,
                 held=held,
                 max_backlog=config.queue.max_backlog,
+                outbox=outbox,
             )
             status = Status(
                 jobs=jobs,
@@ -133,7 +139,9 @@ async def run(
                 ready=status.parts,
                 status=status.snapshot,
             )
+            notifier = Notifier(outbox, messenger, retry_seconds=config.callbacks.retry_hours * 3600)
             await background.start(breakers.run)
+            background.start_soon(notifier.run)
             background.start_soon(keep_invisible, queue, held)
             background.start_soon(janitor.run)
             background.start_soon(service.watch_backlog, engines.depth_seconds(config))

@@ -4,7 +4,9 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from reportd.adapters.callbacks import open_messenger
 from reportd.adapters.chromium import ChromiumSettings
+from reportd.adapters.egress import OwnPorts
 from reportd.adapters.files import FileArtifacts
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.adapters.redis import open_breakers
@@ -12,6 +14,7 @@ from reportd.adapters.routed import RoutedQueue
 from reportd.adapters.s3 import open_s3_artifacts
 from reportd.adapters.sql.database import Database, open_database
 from reportd.adapters.sql.migrate import migrate
+from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.queue import EmbeddedQueue
 from reportd.adapters.sqs import SqsQueue, open_sqs_queue
 from reportd.config import Config
@@ -19,7 +22,7 @@ from reportd.core.breaker import Policy
 from reportd.core.retry import RetryPolicy
 from reportd.poller import MAX_BATCH
 from reportd.pool import PoolSettings
-from reportd.ports import Artifacts, BreakerStore, Queue
+from reportd.ports import Artifacts, BreakerStore, Messenger, Queue, Record
 
 SQS_LINGER_SECONDS = 0.5
 """How long a delete waits for others to share its request. It keeps its place meanwhile, so only where those abound."""
@@ -131,6 +134,18 @@ def pool_settings(config: Config) -> PoolSettings:
 def retry_policy(config: Config) -> RetryPolicy:
     queue = config.queue
     return RetryPolicy(queue.max_attempts, queue.backoff_seconds, queue.max_backoff_seconds)
+
+
+@asynccontextmanager
+async def open_callbacks(
+    config: Config, database: Database, compose: Callable[[Record], bytes]
+) -> AsyncIterator[tuple[SqlOutbox, Messenger]]:
+    """Where the ends of jobs wait to be told, and what tells them; never the daemon itself. ``compose``: the words."""
+    urls = {name: report.callback_url for name, report in config.reports.items() if report.callback_url}
+    urls |= {alias: url for name, url in urls.items() for alias in config.reports[name].aliases}
+    options, forbidden = config.callbacks, OwnPorts(own_ports(config)).forbid
+    async with open_messenger(options.allowed_hosts, options.secret, forbidden) as messenger:
+        yield SqlOutbox(database, compose, urls), messenger
 
 
 @asynccontextmanager

@@ -20,8 +20,10 @@ from reportd.held import Held
 from reportd.ports import (
     Artifacts,
     Attempt,
+    CallbackStatus,
     JobFilter,
     Jobs,
+    Outbox,
     Outgoing,
     Queue,
     Record,
@@ -185,6 +187,7 @@ class Service:
         changes: Changes,
         held: Held,
         max_backlog: int,
+        outbox: Outbox | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._jobs = jobs
@@ -195,6 +198,7 @@ class Service:
         self._changes = changes
         self._held = held
         self._max_backlog = max_backlog
+        self._outbox = outbox
         self._clock = clock
         self._backlog = 0
         self._accepted = 0
@@ -255,6 +259,10 @@ class Service:
 
     async def attempts(self, task_id: str) -> list[Attempt]:
         return await self._jobs.attempts(task_id)
+
+    async def callback(self, record: Record) -> CallbackStatus | None:
+        """How far word of the job's end has come; None when nobody is told, or there is nothing to tell yet."""
+        return await self._outbox.status(record.job) if self._outbox else None
 
     async def search(self, wanted: JobFilter, limit: int, before: tuple[float, str] | None = None) -> list[Record]:
         return await self._jobs.search(wanted, limit, before)

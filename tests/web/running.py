@@ -16,6 +16,7 @@ import reportd_web
 from reportd.adapters.files import FileArtifacts
 from reportd.adapters.sql.database import Database, open_database
 from reportd.adapters.sql.jobs import SqlJobs
+from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.queue import EmbeddedQueue
 from reportd.adapters.templates import Templates
 from reportd.background import open_background
@@ -28,6 +29,7 @@ from reportd.core.transitions import Event
 from reportd.held import Held
 from reportd.ports import Attempt, Pdf, Record, Settlement, Started
 from reportd.service import Intake, Service
+from reportd_web import wire
 from reportd_web.app import Face, create_app
 
 MAX_BODY_BYTES = 64 * 1024
@@ -67,6 +69,7 @@ class Running:
     queue: EmbeddedQueue
     artifacts: FileArtifacts
     changes: Changes
+    outbox: SqlOutbox
     folder: Path
     parts: dict[str, tuple[bool, str]] = field(default_factory=lambda: {"database": (True, "answers")})
 
@@ -119,7 +122,8 @@ async def open_running(folder: Path) -> AsyncIterator[Running]:
     folders = [Path(reportd_web.__file__).parent / "reports"]
     types = Catalogue(config, folders, Templates(folders))
     async with open_database(f"sqlite:///{folder / 'reportd.db'}") as database:
-        jobs, changes = SqlJobs(database), Changes()
+        outbox = SqlOutbox(database, wire.callback_body)
+        jobs, changes = SqlJobs(database, outbox), Changes()
         queue = EmbeddedQueue(database, "main", visibility_seconds=60)
         artifacts = FileArtifacts(folder / "artifacts")
         async with (
@@ -135,6 +139,7 @@ async def open_running(folder: Path) -> AsyncIterator[Running]:
                 changes=changes,
                 held=Held(),
                 max_backlog=MAX_BACKLOG,
+                outbox=outbox,
             )
 
             async def ready() -> dict[str, tuple[bool, str]]:
@@ -151,5 +156,5 @@ async def open_running(folder: Path) -> AsyncIterator[Running]:
             app = create_app(Face(service, types.schemas(), MAX_BODY_BYTES, ready, status))
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
-                running = Running(app, client, service, database, jobs, queue, artifacts, changes, folder)
+                running = Running(app, client, service, database, jobs, queue, artifacts, changes, outbox, folder)
                 yield running

@@ -5,6 +5,7 @@ from reportd.ports.audit import Audit, Entry
 from reportd.ports.breakers import BreakerStore, Kept
 from reportd.ports.errors import UnavailableError
 from reportd.ports.jobs import Attempt, JobFilter, Jobs, PdfInfo, Record, Refused, Settlement, Started
+from reportd.ports.outbox import Callback, CallbackStatus, DeliveryError, Messenger, Outbox, Outcome
 from reportd.ports.queue import Depth, Outgoing, Queue, ReceiptLostError, Received
 from reportd.ports.rendering import (
     Browser,
@@ -25,12 +26,18 @@ __all__ = [
     "BreakerStore",
     "Browser",
     "BrowserError",
+    "Callback",
+    "CallbackStatus",
+    "DeliveryError",
     "Depth",
     "Entry",
     "JobFilter",
     "Jobs",
     "Kept",
     "Launcher",
+    "Messenger",
+    "Outbox",
+    "Outcome",
     "Outgoing",
     "Page",
     "Pdf",

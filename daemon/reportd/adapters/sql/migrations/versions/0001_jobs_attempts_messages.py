@@ -1,4 +1,4 @@
-"""Jobs, their attempts, the embedded queue's messages, and who does what one node does for all."""
+"""Jobs, their attempts and callbacks, the embedded queue's messages, and who does what one node does for all."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -86,3 +86,22 @@ def upgrade() -> None:
     op.create_index("ix_messages_visible", "messages", ["queue", "visible_at"])
     held = sa.text("receipt IS NOT NULL")
     op.create_index("ix_messages_receipt", "messages", ["receipt"], sqlite_where=held, postgresql_where=held)
+    op.create_table(
+        "outbox",
+        sa.Column("id", sa.String(36), nullable=False),
+        sa.Column("task_id", sa.String(36), nullable=False),
+        sa.Column("host", sa.String(255), nullable=False),
+        sa.Column("created_at", sa.Double, nullable=False),
+        sa.Column("due_at", sa.Double, nullable=False),
+        _count("attempts"),
+        sa.Column("claim", sa.String(32)),
+        sa.Column("outcome", sa.String(16)),
+        sa.Column("error", sa.Text, nullable=False, server_default=""),
+        sa.Column("url", sa.Text, nullable=False),
+        sa.Column("body", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_outbox"),
+        sa.ForeignKeyConstraint(["task_id"], ["jobs.task_id"], name="fk_outbox_task_id", ondelete="CASCADE"),
+    )
+    op.create_index("ix_outbox_task", "outbox", ["task_id", "created_at"])
+    untold = sa.text("outcome IS NULL")
+    op.create_index("ix_outbox_due", "outbox", ["due_at", "host"], sqlite_where=untold, postgresql_where=untold)
