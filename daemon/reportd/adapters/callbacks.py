@@ -99,12 +99,8 @@ class HttpMessenger:
             raise DeliveryError("the receiver answers 410: it wants no more callbacks", final=True)
         if not response.has_redirect_location:
             raise DeliveryError(f"the receiver answers {status}")
-        try:
-            target = url.join(response.headers["location"])
-        except (httpx.InvalidURL, ValueError):
-            raise DeliveryError(f"the receiver answers {status} and leads nowhere") from None
         # Not followed; but one that leads where nothing may go need not be tried again.
-        await self._judged(target)
+        await self._judged(url.join(response.headers["location"]))
         raise DeliveryError(f"the receiver answers {status}: redirects are not followed, so name their target")
 
 
@@ -116,7 +112,8 @@ def _cause(error: BaseException) -> str:
             return f"TLS: {cause.reason or 'it failed'}"
         if isinstance(cause, OSError) and cause.errno:
             return os.strerror(cause.errno)
-        cause = cause.__cause__ or cause.__context__
+        inner = cause.__cause__ or cause.__context__
+        cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else inner
     return "it failed"
 
 
