@@ -145,7 +145,9 @@ async def open_callbacks(
     urls |= {alias: url for name, url in urls.items() for alias in config.reports[name].aliases}
     options, forbidden = config.callbacks, OwnPorts(own_ports(config)).forbid
     async with open_messenger(options.allowed_hosts, options.secret, forbidden) as messenger:
-        yield SqlOutbox(database, compose, urls), messenger
+        outbox = SqlOutbox(database, compose, urls)
+        await outbox.recover()
+        yield outbox, messenger
 
 
 @asynccontextmanager

@@ -131,6 +131,16 @@ async def test_a_node_that_is_gone_is_followed_by_another(told: OutboxLab) -> No
     assert await told.outbox.claim(1, LEASE) == ([], None)
 
 
+async def test_a_daemon_alone_need_not_wait_for_the_end_of_its_predecessors_leases(database_url: str) -> None:
+    async with open_database(database_url) as database:
+        outbox = SqlOutbox(database, state_of)
+        await bring(SqlJobs(database, outbox), called_back(), State.SUCCEEDED)
+        assert (await outbox.claim(1, LEASE))[0]
+        await outbox.recover()
+        callbacks, _ = await outbox.claim(1, LEASE)
+        assert [callback.attempts for callback in callbacks] == ([2] if database.is_sqlite else [])
+
+
 async def test_one_that_failed_is_due_again_after_its_delay(told: OutboxLab) -> None:
     await bring(told.jobs, called_back(), State.SUCCEEDED)
     (first,) = await claimed(told)

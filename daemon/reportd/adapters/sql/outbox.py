@@ -43,6 +43,7 @@ _claimed = (_columns.id == bindparam("entry")) & (_columns.claim == bindparam("t
 _PUT_BACK = update(outbox).where(_claimed).values(claim=None, due_at=bindparam("until"), error=bindparam("why"))
 # The body may hold much, and nobody will read it again.
 _END = update(outbox).where(_claimed).values(claim=None, outcome=bindparam("what"), error=bindparam("why"), body="")
+_FREE = update(outbox).where(UNTOLD, _columns.claim.is_not(None)).values(claim=None, due_at=bindparam("at"))
 _LATEST = (
     select(_columns.outcome, _columns.attempts, _columns.due_at, _columns.claim, _columns.error)
     .where(_columns.task_id == bindparam("task"))
@@ -70,6 +71,11 @@ class SqlOutbox:
         self._defaults = defaults or {}
         self._clock = clock
         self._listener: Callable[[], None] = lambda: None
+
+    async def recover(self) -> None:
+        """On SQLite one daemon owns the file, so whoever had claimed something must be dead."""
+        if self._database.is_sqlite:
+            await self._database.write(lambda c: c.execute(_FREE, {"at": self._now(c)}).rowcount)
 
     def url_for(self, report_type: str, callback_url: str | None) -> str | None:
         return callback_url or self._defaults.get(report_type) or None
