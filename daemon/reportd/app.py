@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, flock
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -16,6 +17,7 @@ from reportd import engines, systemd
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.sql.jobs import SqlJobs
 from reportd.adapters.templates import Templates
+from reportd.alerts import Alerts
 from reportd.background import alone, open_background
 from reportd.batch import open_batcher
 from reportd.breakers import Breakers
@@ -66,6 +68,7 @@ async def run(
             engines.open_sql(config) as database,
             engines.open_queues(config, database) as (queue, dead),
             engines.open_callbacks(config, database, wire.callback_body) as (outbox, messenger),
+            engines.open_alerts(config, database) as alerts,
             engines.open_artifacts(config) as artifacts,
             engines.open_breaker_store(config) as breaker_store,
             open_launcher(engines.chromium_settings(config), config.data_dir, engines.own_ports(config)) as launcher,
@@ -81,7 +84,7 @@ async def run(
                 node=node,
                 report_types=config.reports,
                 returns_per_second=RETURNS_PER_SLOT * pool.slots,
-                listener=_tell_transition,
+                listener=partial(_tell_transition, alerts),
             )
             worker = Worker(
                 jobs=jobs,
@@ -142,6 +145,7 @@ async def run(
             notifier = Notifier(outbox, messenger, retry_seconds=config.callbacks.retry_hours * 3600)
             await background.start(breakers.run)
             background.start_soon(notifier.run)
+            background.start_soon(alerts.run)
             background.start_soon(keep_invisible, queue, held)
             background.start_soon(janitor.run)
             background.start_soon(service.watch_backlog, engines.depth_seconds(config))
@@ -163,7 +167,7 @@ async def run(
     log.info("daemon.stopped")
 
 
-def _tell_transition(change: Transition) -> None:
+def _tell_transition(alerts: Alerts, change: Transition) -> None:
     log.warning(
         "breaker.moved",
         reportType=change.report_type,
@@ -173,6 +177,7 @@ def _tell_transition(change: Transition) -> None:
         faults=change.faults,
         by=change.by,
     )
+    alerts.breaker_moved(change)
 
 
 async def _serve(serving: trio.Nursery, face: ASGIApp, bind: str, stop: trio.Event) -> str:

@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from reportd.adapters.alert_channels import open_alert_channels
 from reportd.adapters.callbacks import open_messenger
 from reportd.adapters.chromium import ChromiumSettings
 from reportd.adapters.egress import OwnPorts
@@ -12,11 +13,13 @@ from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.adapters.redis import open_breakers
 from reportd.adapters.routed import RoutedQueue
 from reportd.adapters.s3 import open_s3_artifacts
+from reportd.adapters.sql.alerts import SqlAlerts
 from reportd.adapters.sql.database import Database, open_database
 from reportd.adapters.sql.migrate import migrate
 from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.queue import EmbeddedQueue
 from reportd.adapters.sqs import SqsQueue, open_sqs_queue
+from reportd.alerts import Alerts
 from reportd.config import Config
 from reportd.core.breaker import Policy
 from reportd.core.retry import RetryPolicy
@@ -148,6 +151,15 @@ async def open_callbacks(
         outbox = SqlOutbox(database, compose, urls)
         await outbox.recover()
         yield outbox, messenger
+
+
+@asynccontextmanager
+async def open_alerts(config: Config, database: Database) -> AsyncIterator[Alerts]:
+    """Who is told of trouble, on the channels that are configured."""
+    options = config.alerts
+    urls = options.webhook_url, options.slack_url, options.sns_topic_arn, config.http.public_url
+    async with open_alert_channels(*urls) as channels:
+        yield Alerts(SqlAlerts(database), channels, window_seconds=options.window_seconds)
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """What the daemon needs from the outside world. Adapters fulfil it; tests hold them all to the same suites."""
 
+from reportd.ports.alerts import AlertStore, Channel, Decide
 from reportd.ports.artifacts import Artifacts, Pdf
 from reportd.ports.audit import Audit, Entry
 from reportd.ports.breakers import BreakerStore, Kept
@@ -20,6 +21,7 @@ from reportd.ports.rendering import (
 )
 
 __all__ = [
+    "AlertStore",
     "Artifacts",
     "Attempt",
     "Audit",
@@ -28,6 +30,8 @@ __all__ = [
     "BrowserError",
     "Callback",
     "CallbackStatus",
+    "Channel",
+    "Decide",
     "DeliveryError",
     "Depth",
     "Entry",

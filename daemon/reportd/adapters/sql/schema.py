@@ -96,6 +96,29 @@ leases = Table(
     Column("until", Double, nullable=False),
 )
 
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("channel", String(16), primary_key=True),
+    Column("signature", String(255), primary_key=True),
+    Column("due_at", Double, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("report_type", String(64), nullable=False),
+    Column("since", Double, nullable=False),
+    Column("last_at", Double, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("untold", BigInteger, nullable=False),
+    Column("untold_since", Double, nullable=False),
+    Column("told_at", Double),
+    Column("announced", Boolean, nullable=False),
+    Column("over", Boolean, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("retry_at", Double, nullable=False),
+    Column("teller", String(32), nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("ix_alerts_due", "channel", "due_at"),
+)
+
 messages = Table(
     "messages",
     metadata,

@@ -1,4 +1,4 @@
-"""Jobs, their attempts and callbacks, the embedded queue's messages, and who does what one node does for all."""
+"""Jobs, attempts and callbacks, alerts, the embedded queue's messages, and who does what one node does for all."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -67,6 +67,28 @@ def upgrade() -> None:
         sa.Column("until", sa.Double, nullable=False),
         sa.PrimaryKeyConstraint("work", name="pk_leases"),
     )
+    op.create_table(
+        "alerts",
+        sa.Column("channel", sa.String(16), nullable=False),
+        sa.Column("signature", sa.String(255), nullable=False),
+        sa.Column("due_at", sa.Double, nullable=False),
+        sa.Column("kind", sa.String(32), nullable=False),
+        sa.Column("report_type", sa.String(64), nullable=False),
+        sa.Column("since", sa.Double, nullable=False),
+        sa.Column("last_at", sa.Double, nullable=False),
+        sa.Column("total", sa.BigInteger, nullable=False),
+        sa.Column("untold", sa.BigInteger, nullable=False),
+        sa.Column("untold_since", sa.Double, nullable=False),
+        sa.Column("told_at", sa.Double),
+        sa.Column("announced", sa.Boolean, nullable=False),
+        sa.Column("over", sa.Boolean, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("retry_at", sa.Double, nullable=False),
+        sa.Column("teller", sa.String(32), nullable=False),
+        sa.Column("detail", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("channel", "signature", name="pk_alerts"),
+    )
+    op.create_index("ix_alerts_due", "alerts", ["channel", "due_at"])
     op.create_table(
         "messages",
         sa.Column("id", _NUMBER, sa.Identity(), nullable=False),
