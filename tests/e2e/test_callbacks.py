@@ -23,6 +23,8 @@ PARAMETERS: dict[str, Any] = {
 def configuration(site: Site) -> str:
     """A type that succeeds, and one that can't."""
     return f"""
+    [triage]
+    max_redrives = 0
     [callbacks]
     allowed_hosts = ["127.0.0.1:{site.port}"]
     secret = "{SECRET}"
