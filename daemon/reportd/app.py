@@ -31,6 +31,7 @@ from reportd.exposition import Exposition
 from reportd.held import Held
 from reportd.janitor import Janitor
 from reportd.metrics import Metrics
+from reportd.notifier import Notifier
 from reportd.poller import Poller, drain, keep_invisible
 from reportd.pool import open_pool
 from reportd.recorder import open_recorder
@@ -39,6 +40,7 @@ from reportd.status import Status
 from reportd.tokens import Tokens, TokensFileError
 from reportd.watchdog import open_watchdog
 from reportd.worker import Worker
+from reportd_web import wire
 from reportd_web.access import Access
 from reportd_web.app import Face, create_app
 from reportd_web.server import serve
@@ -79,12 +81,16 @@ async def run(
             engines.open_sql(config) as database,
             open_recorder(SqlAudit(database)) as recorder,
             engines.open_queues(config, database) as (queue, dead),
+            engines.open_callbacks(config, database, wire.callback_body) as (outbox, messenger),
+            engines.open_alerts(config, database) as alerts,
             engines.open_artifacts(config) as artifacts,
             engines.open_breaker_store(config) as breaker_store,
             open_launcher(engines.chromium_settings(config), config.data_dir, engines.own_ports(config)) as launcher,
             open_pool(launcher, engines.pool_settings(config), metrics) as pool,
             open_background() as background,
-            open_batcher(Intake(jobs := SqlJobs(database), queue, background).accept, SUBMISSIONS_PER_FLUSH) as intake,
+            open_batcher(
+                Intake(jobs := SqlJobs(database, outbox), queue, background).accept, SUBMISSIONS_PER_FLUSH
+            ) as intake,
         ):
             breakers = Breakers(
                 breaker_store,
@@ -92,7 +98,7 @@ async def run(
                 node=node,
                 report_types=config.reports,
                 returns_per_second=RETURNS_PER_SLOT * pool.slots,
-                listeners=[_tell_transition, metrics.breaker_moved, recorder.transition],
+                listeners=[_tell_transition, metrics.breaker_moved, alerts.breaker_moved, recorder.transition],
             )
             limits = {name: report.max_concurrency for name, report in config.reports.items()}
             bulkheads = Bulkheads(limits, config.pool.stall_seconds, breakers)
@@ -142,6 +148,7 @@ async def run(
                 held=held,
                 max_backlog=config.queue.max_backlog,
                 meter=metrics,
+                outbox=outbox,
             )
             status = Status(
                 jobs=jobs,
@@ -177,7 +184,10 @@ async def run(
                 metrics=exposition.text,
                 access=Access(tokens, Sessions(await shared_secret(database, "sessions"))),
             )
+            notifier = Notifier(outbox, messenger, retry_seconds=config.callbacks.retry_hours * 3600)
             await background.start(breakers.run)
+            background.start_soon(notifier.run)
+            background.start_soon(alerts.run)
             background.start_soon(keep_invisible, queue, held)
             background.start_soon(janitor.run)
             background.start_soon(service.watch_backlog, engines.depth_seconds(config))

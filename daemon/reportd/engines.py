@@ -5,23 +5,29 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from reportd.adapters.alert_channels import open_alert_channels
+from reportd.adapters.callbacks import open_messenger
 from reportd.adapters.chromium import ChromiumSettings
+from reportd.adapters.egress import OwnPorts
 from reportd.adapters.files import FileArtifacts
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.adapters.redis import open_breakers
 from reportd.adapters.routed import RoutedQueue
 from reportd.adapters.s3 import open_s3_artifacts
+from reportd.adapters.sql.alerts import SqlAlerts
 from reportd.adapters.sql.database import Database, open_database
 from reportd.adapters.sql.migrate import migrate
+from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.queue import EmbeddedQueue
 from reportd.adapters.sqs import SqsQueue, open_sqs_queue
+from reportd.alerts import Alerts
 from reportd.config import Config
 from reportd.core.breaker import Policy
 from reportd.core.retry import RetryPolicy
 from reportd.core.window import Rates
 from reportd.poller import MAX_BATCH
 from reportd.pool import PoolSettings
-from reportd.ports import Artifacts, BreakerStore, Queue
+from reportd.ports import Artifacts, BreakerStore, Messenger, Queue, Record
 
 SQS_LINGER_SECONDS = 0.5
 """How long a delete waits for others to share its request. It keeps its place meanwhile, so only where those abound."""
@@ -138,6 +144,29 @@ def pool_settings(config: Config) -> PoolSettings:
 def retry_policy(config: Config) -> RetryPolicy:
     queue = config.queue
     return RetryPolicy(queue.max_attempts, queue.backoff_seconds, queue.max_backoff_seconds)
+
+
+@asynccontextmanager
+async def open_callbacks(
+    config: Config, database: Database, compose: Callable[[Record], bytes]
+) -> AsyncIterator[tuple[SqlOutbox, Messenger]]:
+    """Where the ends of jobs wait to be told, and what tells them; never the daemon itself. ``compose``: the words."""
+    urls = {name: report.callback_url for name, report in config.reports.items() if report.callback_url}
+    urls |= {alias: url for name, url in urls.items() for alias in config.reports[name].aliases}
+    options, forbidden = config.callbacks, OwnPorts(own_ports(config)).forbid
+    async with open_messenger(options.allowed_hosts, options.secret, forbidden) as messenger:
+        outbox = SqlOutbox(database, compose, urls)
+        await outbox.recover()
+        yield outbox, messenger
+
+
+@asynccontextmanager
+async def open_alerts(config: Config, database: Database) -> AsyncIterator[Alerts]:
+    """Who is told of trouble, on the channels that are configured."""
+    options = config.alerts
+    urls = options.webhook_url, options.slack_url, options.sns_topic_arn, config.http.public_url
+    async with open_alert_channels(*urls) as channels:
+        yield Alerts(SqlAlerts(database), channels, window_seconds=options.window_seconds)
 
 
 @asynccontextmanager

@@ -21,9 +21,11 @@ from reportd.ports import (
     SILENT,
     Artifacts,
     Attempt,
+    CallbackStatus,
     JobFilter,
     Jobs,
     Meter,
+    Outbox,
     Outgoing,
     Queue,
     Record,
@@ -201,6 +203,7 @@ class Service:
         held: Held,
         max_backlog: int,
         meter: Meter = SILENT,
+        outbox: Outbox | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._jobs = jobs
@@ -212,6 +215,7 @@ class Service:
         self._held = held
         self._max_backlog = max_backlog
         self._meter = meter
+        self._outbox = outbox
         self._clock = clock
         self._backlog = 0
         self._accepted = 0
@@ -273,6 +277,10 @@ class Service:
 
     async def attempts(self, task_id: str) -> list[Attempt]:
         return await self._jobs.attempts(task_id)
+
+    async def callback(self, record: Record) -> CallbackStatus | None:
+        """How far word of the job's end has come; None when nobody is told, or there is nothing to tell yet."""
+        return await self._outbox.status(record.job) if self._outbox else None
 
     async def search(self, wanted: JobFilter, limit: int, before: tuple[float, str] | None = None) -> list[Record]:
         if wanted.report_type is not None:

@@ -11,8 +11,10 @@ from reportd.adapters.sql.database import open_database
 from reportd.adapters.sql.jobs import SqlJobs
 from reportd.ports import Jobs
 from tests.cloud import pretend_credentials
+from tests.contract import outbox_lab
 from tests.contract.artifacts_lab import ArtifactsLab, folder_lab
 from tests.contract.databases import shared_schema, sqlite_copy, sweep
+from tests.contract.outbox_lab import OutboxLab, open_sql_lab
 from tests.contract.queue_lab import QueueLab, open_embedded
 from tests.contract.s3_lab import open_s3_lab
 from tests.contract.sqs_lab import open_sqs
@@ -95,6 +97,12 @@ async def open_jobs(store: str | MemoryJobs) -> AsyncIterator[Jobs]:
 @pytest.fixture
 async def lab(open_lab: Callable[[], AbstractAsyncContextManager[QueueLab]]) -> AsyncIterator[QueueLab]:
     async with open_lab() as lab:
+        yield lab
+
+
+@pytest.fixture
+async def told(store: str | MemoryJobs) -> AsyncIterator[OutboxLab]:
+    async with outbox_lab.open_memory_lab() if isinstance(store, MemoryJobs) else open_sql_lab(store) as lab:
         yield lab
 
 

@@ -7,6 +7,7 @@ from tests.fakes.artifacts import MemoryArtifacts
 from tests.fakes.browsers import FakeBrowser, FakeLauncher, FakePage, Turn
 from tests.fakes.clock import EPOCH, now
 from tests.fakes.jobs import MemoryJobs
+from tests.fakes.outbox import MemoryOutbox
 from tests.fakes.queue import MemoryQueue
 from tests.fakes.rendering import FakeRenderer, FakeTypes
 from tests.fakes.weather import Weather
@@ -20,6 +21,7 @@ __all__ = [
     "FakeTypes",
     "MemoryArtifacts",
     "MemoryJobs",
+    "MemoryOutbox",
     "MemoryQueue",
     "Turn",
     "Weather",

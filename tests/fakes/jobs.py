@@ -12,6 +12,7 @@ from reportd.core.job import Job
 from reportd.core.retry import Tally, may_start
 from reportd.core.transitions import TERMINAL, Event, State, after, sources
 from reportd.ports import Attempt, JobFilter, Record, Refused, Settlement, Started
+from tests.fakes.outbox import MemoryOutbox
 from tests.fakes.weather import Weather
 
 OWNERS_ONLY = frozenset({Event.RETRIED, Event.RELEASED, Event.DEFERRED, Event.DEAD_LETTERED})
@@ -23,10 +24,11 @@ MAX_DETAIL = 2000
 class MemoryJobs:
     """Implements ``ports.Jobs``. ``moves``: every event that took effect, with the state it led to."""
 
-    def __init__(self, weather: Weather | None = None) -> None:
+    def __init__(self, weather: Weather | None = None, outbox: MemoryOutbox | None = None) -> None:
         self.records: dict[str, Record] = {}
         self.moves: list[tuple[str, Event, State]] = []
         self._weather = weather or Weather()
+        self._outbox = outbox
         self._attempts: dict[int, tuple[str, Attempt]] = {}
         self._leases: dict[str, tuple[str, float]] = {}
 
@@ -170,7 +172,9 @@ class MemoryJobs:
             changes["error"] = replace(done.fault, detail=done.fault.detail[:MAX_DETAIL])
         if done.pdf is not None:
             changes["pdf"] = done.pdf
-        self._change(done.task_id, **changes)
+        ended = self._change(done.task_id, **changes)
+        if self._outbox and state in TERMINAL:
+            self._outbox.enter(ended, done.at)
         return state
 
 

@@ -18,6 +18,7 @@ from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.adapters.sql.audit import SqlAudit
 from reportd.adapters.sql.database import Database, open_database
 from reportd.adapters.sql.jobs import SqlJobs
+from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.queue import EmbeddedQueue
 from reportd.adapters.templates import Templates
 from reportd.background import open_background
@@ -35,6 +36,7 @@ from reportd.metrics import Metrics
 from reportd.ports import Attempt, Pdf, Record, Settlement, Started
 from reportd.recorder import open_recorder
 from reportd.service import Intake, Service
+from reportd_web import wire
 from reportd_web.access import Access
 from reportd_web.app import Face, create_app
 
@@ -75,6 +77,7 @@ class Running:
     queue: EmbeddedQueue
     artifacts: FileArtifacts
     changes: Changes
+    outbox: SqlOutbox
     folder: Path
     breakers: Breakers
     audit: SqlAudit
@@ -134,7 +137,8 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
     folders = [Path(reportd_web.__file__).parent / "reports"]
     types = Catalogue(config, folders, Templates(folders))
     async with open_database(f"sqlite:///{folder / 'reportd.db'}") as database:
-        jobs, changes, audit = SqlJobs(database), Changes(), SqlAudit(database)
+        outbox = SqlOutbox(database, wire.callback_body)
+        jobs, changes, audit = SqlJobs(database, outbox), Changes(), SqlAudit(database)
         queue = EmbeddedQueue(database, "main", visibility_seconds=60)
         artifacts = FileArtifacts(folder / "artifacts")
         async with (
@@ -154,6 +158,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                 changes=changes,
                 held=Held(),
                 max_backlog=MAX_BACKLOG,
+                outbox=outbox,
             )
 
             async def ready() -> dict[str, tuple[bool, str]]:
@@ -185,6 +190,6 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
                 running = Running(
-                    app, client, service, database, jobs, queue, artifacts, changes, folder, breakers, audit
+                    app, client, service, database, jobs, queue, artifacts, changes, outbox, folder, breakers, audit
                 )
                 yield running

@@ -73,7 +73,8 @@ def add_reports(app: FastAPI, service: Service, submit: Handler) -> None:
         wait_seconds = wire.wait_seconds(request.query_params)
         task_id = await _own_task(service, request)
         record = await _finished(service, task_id, wait_seconds, request) if wait_seconds else None
-        return json(wire.report(record or await service.get(task_id)))
+        record = record or await service.get(task_id)
+        return json(wire.report(record) | {"callback": wire.callback(await service.callback(record))})
 
     async def pdf(request: Request) -> Response:
         record, where = await service.pdf(await _own_task(service, request))

@@ -10,6 +10,7 @@ from reportd.controls import Order
 from reportd.core import breaker as breaker_core
 from reportd.core.job import MAX_DEPTH
 from reportd.core.transitions import State
+from reportd.ports import Outcome
 from reportd.service import MAX_WAIT_SECONDS
 from reportd_web.access import PUBLIC, RULES
 from reportd_web.breakers import MAX_REASON
@@ -259,7 +260,7 @@ def _json(schema: Json, description: str = "Done") -> Json:
 
 
 def _report() -> Json:
-    return _object(
+    report = _object(
         {
             "taskId": _UUID,
             "reportType": _TEXT,
@@ -274,6 +275,13 @@ def _report() -> Json:
             "pdf": _maybe(_object({"url": _TEXT, "bytes": _COUNT, "sha256": _TEXT})),
         }
     )
+    state = {"type": "string", "enum": ["pending", *Outcome]}
+    callback = _object({"state": state, "attempts": _COUNT, "nextAt": _maybe(_TIME), "error": _maybe(_TEXT)})
+    report["properties"]["callback"] = {
+        **_maybe(callback),
+        "description": "How far word of its end has come; only where a single report is asked for.",
+    }
+    return report
 
 
 def _breaker() -> Json:

@@ -18,6 +18,7 @@ from reportd.config.values import (
     Headers,
     Hosts,
     Number,
+    OptionalUrl,
     SqsUrl,
     split_url,
 )
@@ -132,6 +133,7 @@ class ReportType(Section):
     timeout_seconds: Number = Field(60.0, ge=0.1, le=3600)
     max_concurrency: Count = Field(0, ge=0, le=4096)
     queue_url: SqsUrl = ""
+    callback_url: OptionalUrl = ""
     isolation: Literal["", "page", "context", "browser", "container"] = ""
     ready: ReadyWhen = Ready()
     delay_seconds: Number = Field(0.0, ge=0, le=60)

@@ -1,11 +1,13 @@
 """What the daemon needs from the outside world. Adapters fulfil it; tests hold them all to the same suites."""
 
+from reportd.ports.alerts import AlertStore, Channel, Decide
 from reportd.ports.artifacts import Artifacts, Pdf
 from reportd.ports.audit import Audit, Entry
 from reportd.ports.breakers import BreakerStore, Kept
 from reportd.ports.errors import UnavailableError
 from reportd.ports.jobs import Attempt, JobFilter, Jobs, PdfInfo, Record, Refused, Settlement, Started
 from reportd.ports.meter import SILENT, Meter
+from reportd.ports.outbox import Callback, CallbackStatus, DeliveryError, Messenger, Outbox, Outcome
 from reportd.ports.queue import ANY, Depth, Outgoing, Queue, ReceiptLostError, Received
 from reportd.ports.rendering import (
     Browser,
@@ -24,19 +26,28 @@ from reportd.ports.rendering import (
 __all__ = [
     "ANY",
     "SILENT",
+    "AlertStore",
     "Artifacts",
     "Attempt",
     "Audit",
     "BreakerStore",
     "Browser",
     "BrowserError",
+    "Callback",
+    "CallbackStatus",
+    "Channel",
+    "Decide",
+    "DeliveryError",
     "Depth",
     "Entry",
     "JobFilter",
     "Jobs",
     "Kept",
     "Launcher",
+    "Messenger",
     "Meter",
+    "Outbox",
+    "Outcome",
     "Outgoing",
     "Page",
     "Pdf",

@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from reportd.adapters.sql import records
 from reportd.adapters.sql.database import Database
 from reportd.adapters.sql.messages import now
+from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.schema import STORED, attempts, jobs, leases
 from reportd.core.faults import FaultKind
 from reportd.core.job import Job
@@ -66,10 +67,11 @@ _CLOSE_OWN = _CLOSE_ALL.where(_is_settled)
 
 
 class SqlJobs:
-    """Implements ``ports.Jobs``."""
+    """Implements ``ports.Jobs``. What ends and is to be told goes into ``outbox``."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, outbox: SqlOutbox | None = None) -> None:
         self._database = database
+        self._outbox = outbox
         dialect: Any = sqlite if database.is_sqlite else postgresql
         # Of many rows, too, the driver's count of those inserted is wanted.
         self._insert = dialect.insert(jobs).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
@@ -146,7 +148,25 @@ class SqlJobs:
         return await self._database.write(change)
 
     async def settle(self, settlement: Settlement) -> State | None:
-        return await self._database.write(lambda connection: _settle(connection, settlement))
+        def change(connection: Connection) -> tuple[State | None, bool]:
+            row = _locked(connection, settlement.task_id)
+            state = None if row is None else _settle(connection, row, settlement)
+            return state, row is not None and state in TERMINAL and self._enter(connection, row, settlement.at)
+
+        state, entered = await self._database.write(change)
+        if self._outbox is not None and entered:
+            self._outbox.entered()
+        return state
+
+    def _enter(self, connection: Connection, row: Row[Any], at: float) -> bool:
+        """Most jobs call nobody back, and cost no statement more."""
+        outbox = self._outbox
+        url = outbox.url_for(row.report_type, row.callback_url) if outbox else None
+        if outbox is None or url is None:
+            return False
+        record = records.record(connection.execute(_ONE, {"task": row.task_id}).one())
+        outbox.enter(connection, record, url, at)
+        return True
 
     async def revive(self, task_id: str) -> Record | None:
         def change(connection: Connection) -> Record | None:
@@ -230,9 +250,8 @@ def _start(connection: Connection, record: Record, node: str, at: float) -> Star
     return Started(connection.execute(_NEW_ATTEMPT, attempt).scalar_one(), record)
 
 
-def _settle(connection: Connection, done: Settlement) -> State | None:
-    row = _locked(connection, done.task_id)
-    if row is None or State(row.state) not in sources(done.event):
+def _settle(connection: Connection, row: Row[Any], done: Settlement) -> State | None:
+    if State(row.state) not in sources(done.event):
         return None
     owners_only = done.attempt_id is not None and done.event in _OWNERS_ONLY
     # Put off before it starts, it finds a start: as for one that starts, that one's node died.
