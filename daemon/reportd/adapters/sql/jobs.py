@@ -98,7 +98,7 @@ class SqlJobs:
         return [there[job.task_id] for job in new]
 
     async def confirm(self, task_ids: Sequence[str]) -> None:
-        await self._write(_CONFIRM, {"ids": list(task_ids)})
+        await self._write(_CONFIRM, {"ids": list(task_ids)}, durably=False)
 
     async def unconfirmed(self, before: float, limit: int) -> list[Record]:
         statement = (
@@ -207,9 +207,11 @@ class SqlJobs:
 
         return await self._database.read(query)
 
-    async def _write(self, statement: Any, values: dict[str, list[str]]) -> None:
+    async def _write(self, statement: Any, values: dict[str, list[str]], *, durably: bool = True) -> None:
         if any(values.values()):
-            await self._database.write(lambda connection: connection.execute(statement, values).rowcount)
+            await self._database.write(
+                lambda connection: connection.execute(statement, values).rowcount, durably=durably
+            )
 
     async def _records(self, statement: Any) -> list[Record]:
         return await self._database.read(
@@ -225,7 +227,8 @@ def _start(connection: Connection, record: Record, node: str, at: float) -> Star
     if record.state not in sources(Event.STARTED):
         return Refused(record)
     task_id = record.job.task_id
-    earlier = connection.execute(_ATTEMPTS, {"task": task_id}).all()
+    # Most have never been started.
+    earlier = [] if record.started_at is None else connection.execute(_ATTEMPTS, {"task": task_id}).all()
     # A start without an outcome: its node died, or lost the message to us. Neither uses an attempt.
     lost = sum(attempt.outcome is None for attempt in earlier)
     if lost:

@@ -28,7 +28,11 @@ MAX_MESSAGE_BYTES = 268435456
 
 
 class EmbeddedQueue:
-    """Implements ``ports.Queue``. ``dead`` takes what was received ``max_receive_count`` times in vain."""
+    """Implements ``ports.Queue``. ``dead`` takes what was received ``max_receive_count`` times in vain.
+
+    What is sent is durable. That it was received, given back or deleted may be undone by a power cut, after which it
+    is received once more.
+    """
 
     max_message_bytes = MAX_MESSAGE_BYTES
 
@@ -149,7 +153,7 @@ class EmbeddedQueue:
             due_at = None if claimed else connection.execute(sql.DUE, {"name": self._name, "now": now}).scalar()
             return claimed, redriven, math.inf if due_at is None else due_at - now
 
-        claimed, redriven, due_seconds = await self._database.write(change)
+        claimed, redriven, due_seconds = await self._database.write(change, durably=False)
         if redriven and self._dead is not None:
             self._dead._wake()  # noqa: SLF001 - of this class
         for _, row in claimed:
@@ -177,7 +181,9 @@ class EmbeddedQueue:
     async def delete(self, receipts: Sequence[str]) -> list[Exception | None]:
         if receipts:
             values = {"name": self._name, "receipts": list(receipts)}
-            await self._database.write(lambda connection: connection.execute(sql.DELETE, values).rowcount)
+            await self._database.write(
+                lambda connection: connection.execute(sql.DELETE, values).rowcount, durably=False
+            )
         return [None] * len(receipts)
 
     async def set_visibility(self, changes: Sequence[tuple[str, float]]) -> list[Exception | None]:
@@ -195,7 +201,7 @@ class EmbeddedQueue:
 
         if not changes:
             return []
-        held = await self._database.write(change)
+        held = await self._database.write(change, durably=False)
         if min(alike) < self.visibility_seconds:
             self._wake()
         return [None if receipt in held else ReceiptLostError(receipt) for receipt, _ in changes]
