@@ -27,6 +27,7 @@ from reportd.changes import Changes
 from reportd.config import Config
 from reportd.controls import Controls
 from reportd.core.breaker import Transition
+from reportd.deadlines import Deadlines
 from reportd.exposition import Exposition
 from reportd.held import Held
 from reportd.janitor import Janitor
@@ -111,6 +112,7 @@ async def run(
                 types=types,
                 breakers=breakers,
                 bulkheads=bulkheads,
+                deadlines=Deadlines({name: report.timeout_p99_factor for name, report in config.reports.items()}),
                 max_receive_count=engines.max_receive_count(config, queue),
                 held=held,
                 changes=changes,

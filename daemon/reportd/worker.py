@@ -21,6 +21,7 @@ from reportd.core.faults import Fault, FaultError, FaultKind
 from reportd.core.job import BadMessageError, Job, StoredJob, from_message, to_message
 from reportd.core.retry import GiveUp, RetryPolicy, Tally, after_fault, needs_solitude
 from reportd.core.transitions import Event, State
+from reportd.deadlines import Deadlines
 from reportd.held import Held, Hold, Recall, delete, release
 from reportd.patience import patiently
 from reportd.ports import (
@@ -80,6 +81,7 @@ class Worker:
         types: Types,
         breakers: Breakers,
         bulkheads: Bulkheads,
+        deadlines: Deadlines,
         max_receive_count: int,
         held: Held,
         changes: Changes,
@@ -98,6 +100,7 @@ class Worker:
         self._types = types
         self._breakers = breakers
         self._bulkheads = bulkheads
+        self._deadlines = deadlines
         self._max_receive_count = max_receive_count
         self._held = held
         self._changes = changes
@@ -162,6 +165,9 @@ class Worker:
             offender = await self._is_offender(job, hold)
             async with self._bulkheads.enter(job.report_type, offender=offender) as turn:
                 prepared = await self._prepare(job)
+                if not offender and not isinstance(prepared, FaultError):
+                    usual = self._deadlines.limit(job.report_type, prepared.timeout_seconds)
+                    prepared = replace(prepared, timeout_seconds=usual)
                 pdf = await self._render(job, hold, prepared, turn)
             if pdf is None:
                 return
@@ -212,6 +218,7 @@ class Worker:
                 self._meter.rendered(job.report_type, seconds, pdf.size_bytes)
                 admission.succeeded(seconds)
                 self._bulkheads.succeeded(job.report_type, seconds)
+                self._deadlines.rendered(job.report_type, seconds)
                 return pdf
         await self._refused(job, hold, start)
         return None

@@ -21,6 +21,7 @@ from reportd.core.breaker import Policy
 from reportd.core.job import Job, to_message
 from reportd.core.retry import RetryPolicy
 from reportd.core.transitions import TERMINAL
+from reportd.deadlines import Deadlines
 from reportd.held import Held
 from reportd.janitor import Janitor
 from reportd.poller import Poller, drain, keep_invisible
@@ -113,6 +114,7 @@ class Node:
     held: Held = field(default_factory=Held)
     changes: Changes = field(default_factory=Changes)
     chance: Callable[[], float] = lambda: 0.5
+    timeout_factor: float = 0.0
 
     def __post_init__(self) -> None:
         world = self.world
@@ -127,6 +129,7 @@ class Node:
             types=world.types,
             breakers=breakers,
             bulkheads=self.bulkheads,
+            deadlines=Deadlines({"report": self.timeout_factor}),
             max_receive_count=1000,
             held=self.held,
             changes=self.changes,

@@ -13,6 +13,7 @@ from reportd.bulkheads import Bulkheads
 from reportd.changes import Changes
 from reportd.core.breaker import Command, Event, Policy
 from reportd.core.transitions import State
+from reportd.deadlines import Deadlines
 from reportd.held import Held
 from reportd.ports import Jobs, Record
 from reportd.worker import Worker
@@ -39,6 +40,7 @@ def worker_of(lab: QueueLab, jobs: Jobs, renderer: FakeRenderer, breakers: Break
         types=FakeTypes(),
         breakers=breakers,
         bulkheads=Bulkheads({}, 2.0, breakers),
+        deadlines=Deadlines({}),
         max_receive_count=lab.queue.max_receive_count or 0,
         held=Held(),
         changes=Changes(),

@@ -131,6 +131,7 @@ class ReportType(Section):
     aliases: Aliases = ()
     allowed_hosts: Hosts = ()
     timeout_seconds: Number = Field(60.0, ge=0.1, le=3600)
+    timeout_p99_factor: Number = Field(0.0, ge=0, le=1000)
     max_concurrency: Count = Field(0, ge=0, le=4096)
     queue_url: SqsUrl = ""
     callback_url: OptionalUrl = ""
