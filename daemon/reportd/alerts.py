@@ -30,7 +30,7 @@ from reportd.core.alerting import (
 from reportd.core.breaker import State, Transition
 from reportd.core.retry import RetryPolicy, backoff
 from reportd.patience import patiently
-from reportd.ports import AlertStore, Channel, DeliveryError, UnavailableError
+from reportd.ports import SILENT, AlertStore, Channel, DeliveryError, Meter, UnavailableError
 
 MAX_CAUSES = 1000
 """How many causes may wait to be written down; what comes beyond that is only counted."""
@@ -83,12 +83,14 @@ class Alerts:
         channels: Sequence[Channel],
         *,
         window_seconds: float,
+        meter: Meter = SILENT,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.dropped = 0
         self._store = store
         self._channels = channels
         self._window = window_seconds
+        self._meter = meter
         self._chance = chance
         self._unwritten: dict[str, _Unwritten] = {}
         self._alarmed = trio.Event()
@@ -100,6 +102,7 @@ class Alerts:
             return
         if alarm.key not in self._unwritten and len(self._unwritten) >= MAX_CAUSES:
             self.dropped += alarm.count
+            self._meter.alert("none", "dropped")
             return
         self._unwritten.setdefault(alarm.key, _Unwritten()).add(alarm)
         self._alarmed.set()
@@ -183,8 +186,10 @@ class Alerts:
             await patiently(lambda: self._store.change(channel.name, signature, settle))
         bound = log.bind(channel=channel.name, signature=signature, recovered=said.recovered)
         if error:
+            self._meter.alert(channel.name, "failed")
             bound.warning("alert.not_sent", error=error, retryInSeconds=round(delay, 1))
         else:
+            self._meter.alert(channel.name, "sent")
             bound.info("alert.sent", count=incident.untold)
 
     async def _attempt(self, channel: Channel, said: Notice) -> str:

@@ -83,7 +83,7 @@ async def run(
             open_recorder(SqlAudit(database)) as recorder,
             engines.open_queues(config, database) as (queue, dead),
             engines.open_callbacks(config, database, wire.callback_body) as (outbox, messenger),
-            engines.open_alerts(config, database) as alerts,
+            engines.open_alerts(config, database, metrics) as alerts,
             engines.open_artifacts(config) as artifacts,
             engines.open_breaker_store(config) as breaker_store,
             open_launcher(engines.chromium_settings(config), config.data_dir, engines.own_ports(config)) as launcher,
@@ -186,7 +186,7 @@ async def run(
                 metrics=exposition.text,
                 access=Access(tokens, Sessions(await shared_secret(database, "sessions"))),
             )
-            notifier = Notifier(outbox, messenger, retry_seconds=config.callbacks.retry_hours * 3600)
+            notifier = Notifier(outbox, messenger, retry_seconds=config.callbacks.retry_hours * 3600, meter=metrics)
             await background.start(breakers.run)
             background.start_soon(notifier.run)
             background.start_soon(alerts.run)

@@ -27,7 +27,7 @@ from reportd.core.retry import RetryPolicy
 from reportd.core.window import Rates
 from reportd.poller import MAX_BATCH
 from reportd.pool import PoolSettings
-from reportd.ports import Artifacts, BreakerStore, Messenger, Queue, Record
+from reportd.ports import Artifacts, BreakerStore, Messenger, Meter, Queue, Record
 
 SQS_LINGER_SECONDS = 0.5
 """How long a delete waits for others to share its request. It keeps its place meanwhile, so only where those abound."""
@@ -161,12 +161,12 @@ async def open_callbacks(
 
 
 @asynccontextmanager
-async def open_alerts(config: Config, database: Database) -> AsyncIterator[Alerts]:
+async def open_alerts(config: Config, database: Database, meter: Meter) -> AsyncIterator[Alerts]:
     """Who is told of trouble, on the channels that are configured."""
     options = config.alerts
     urls = options.webhook_url, options.slack_url, options.sns_topic_arn, config.http.public_url
     async with open_alert_channels(*urls) as channels:
-        yield Alerts(SqlAlerts(database), channels, window_seconds=options.window_seconds)
+        yield Alerts(SqlAlerts(database), channels, window_seconds=options.window_seconds, meter=meter)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import trio
 
 from reportd.core.retry import RetryPolicy, backoff
 from reportd.patience import patiently
-from reportd.ports import Callback, DeliveryError, Messenger, Outbox, Outcome, UnavailableError
+from reportd.ports import SILENT, Callback, DeliveryError, Messenger, Meter, Outbox, Outcome, UnavailableError
 
 AT_ONCE = 32
 """Callbacks that this node sends at a time."""
@@ -50,12 +50,14 @@ class Notifier:
         messenger: Messenger,
         *,
         retry_seconds: float,
+        meter: Meter = SILENT,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._outbox = outbox
         self._messenger = messenger
         self._retry_seconds = retry_seconds
+        self._meter = meter
         self._clock = clock
         self._chance = chance
         self._under_way: Counter[str] = Counter()
@@ -129,6 +131,7 @@ class Notifier:
         return (Outcome.FAILED, error, 0.0) if over else (None, error, delay)
 
     def _tell(self, callback: Callback, outcome: Outcome | None, error: str, delay_seconds: float) -> None:
+        self._meter.callback(outcome or "put_back")
         told = log.bind(taskId=callback.task_id, callback=callback.callback_id, host=callback.host)
         if outcome is Outcome.DELIVERED:
             told.info("callback.delivered", attempts=callback.attempts)
