@@ -33,6 +33,7 @@ from reportd.held import Held
 from reportd.janitor import Janitor
 from reportd.metrics import Metrics
 from reportd.notifier import Notifier
+from reportd.outcomes import Outcomes
 from reportd.poller import Poller, drain, keep_invisible
 from reportd.pool import open_pool
 from reportd.recorder import open_recorder
@@ -103,20 +104,26 @@ async def run(
             )
             limits = {name: report.max_concurrency for name, report in config.reports.items()}
             bulkheads = Bulkheads(limits, config.pool.stall_seconds, breakers)
-            worker = Worker(
+            outcomes = Outcomes(
                 jobs=jobs,
                 queue=queue,
                 dead=dead,
+                artifacts=artifacts,
+                changes=changes,
+                policy=engines.retry_policy(config),
+                max_receive_count=engines.max_receive_count(config, queue),
+                meter=metrics,
+            )
+            worker = Worker(
+                jobs=jobs,
                 artifacts=artifacts,
                 renderer=pool,
                 types=types,
                 breakers=breakers,
                 bulkheads=bulkheads,
                 deadlines=Deadlines({name: report.timeout_p99_factor for name, report in config.reports.items()}),
-                max_receive_count=engines.max_receive_count(config, queue),
                 held=held,
-                changes=changes,
-                policy=engines.retry_policy(config),
+                outcomes=outcomes,
                 node=node,
                 meter=metrics,
             )

@@ -24,6 +24,7 @@ from reportd.core.transitions import TERMINAL
 from reportd.deadlines import Deadlines
 from reportd.held import Held
 from reportd.janitor import Janitor
+from reportd.outcomes import Outcomes
 from reportd.poller import Poller, drain, keep_invisible
 from reportd.ports import Outgoing, Received, Record
 from reportd.service import Intake, Service, Submission
@@ -120,23 +121,29 @@ class Node:
         world = self.world
         breakers = Breakers(MemoryBreakers(), NEVER_OPENS, node=self.name)
         self.bulkheads = Bulkheads({"report": 0}, 2.0, breakers)
-        self.worker = Worker(
+        outcomes = Outcomes(
             jobs=world.jobs,
             queue=world.queue,
             dead=world.dead,
+            artifacts=world.artifacts,
+            changes=self.changes,
+            policy=POLICY,
+            max_receive_count=1000,
+            clock=now,
+            chance=self.chance,
+        )
+        self.worker = Worker(
+            jobs=world.jobs,
             artifacts=world.artifacts,
             renderer=world.renderer,
             types=world.types,
             breakers=breakers,
             bulkheads=self.bulkheads,
             deadlines=Deadlines({"report": self.timeout_factor}),
-            max_receive_count=1000,
             held=self.held,
-            changes=self.changes,
-            policy=POLICY,
+            outcomes=outcomes,
             node=self.name,
             clock=now,
-            chance=self.chance,
         )
         self.poller = Poller(
             world.queue, self.worker.handle, world.slots + self.prefetch, at_most=self.bulkheads.at_most

@@ -11,8 +11,8 @@ from trio.testing import MockClock
 
 from reportd.core.transitions import State
 from reportd.held import Recall
+from reportd.outcomes import SETTLE_SECONDS
 from reportd.ports import Outgoing
-from reportd.worker import SETTLE_SECONDS
 from tests.daemon.node import Node, World, job, open_node
 
 DRAIN_SECONDS = 30.0

@@ -15,6 +15,7 @@ from reportd.core.breaker import Command, Event, Policy
 from reportd.core.transitions import State
 from reportd.deadlines import Deadlines
 from reportd.held import Held
+from reportd.outcomes import Outcomes
 from reportd.ports import Jobs, Record
 from reportd.worker import Worker
 from tests.cloud import pretend_credentials
@@ -31,20 +32,26 @@ NO_WAIT = Policy(recovery_seconds=0.0, max_recovery_seconds=0.0)
 
 
 def worker_of(lab: QueueLab, jobs: Jobs, renderer: FakeRenderer, breakers: Breakers) -> Worker:
-    return Worker(
+    artifacts = MemoryArtifacts()
+    outcomes = Outcomes(
         jobs=jobs,
         queue=lab.queue,
         dead=lab.dead,
-        artifacts=MemoryArtifacts(),
+        artifacts=artifacts,
+        changes=Changes(),
+        policy=POLICY,
+        max_receive_count=lab.queue.max_receive_count or 0,
+    )
+    return Worker(
+        jobs=jobs,
+        artifacts=artifacts,
         renderer=renderer,
         types=FakeTypes(),
         breakers=breakers,
         bulkheads=Bulkheads({}, 2.0, breakers),
         deadlines=Deadlines({}),
-        max_receive_count=lab.queue.max_receive_count or 0,
         held=Held(),
-        changes=Changes(),
-        policy=POLICY,
+        outcomes=outcomes,
         node="node",
     )
 

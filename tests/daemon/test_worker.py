@@ -325,3 +325,14 @@ async def test_a_job_that_took_longer_than_usual_gets_all_the_time_there_is_when
     await node.handle(*await world.queue.receive(1, 0.0))
     assert world.record(one).state is State.SUCCEEDED
     assert given == [60.0] * LEAST + [5.0, 60.0]
+
+
+async def test_a_browser_that_dies_under_a_job_alone_says_something_about_its_type(autojump_clock: MockClock) -> None:
+    world, one = World(), job()
+    node = Node(world)
+    world.renderer.faults[one.task_id] = [FaultKind.BROWSER_LOST, FaultKind.BROWSER_LOST]
+    await node.handle(*await world.received(one))
+    assert not node.worker._breakers.suspect("report")  # it may have been a neighbour's doing
+    await node.handle(*await world.queue.receive(1, 0.0))
+    assert node.worker._breakers.suspect("report")
+    assert [alone for _, alone in world.renderer.rendered] == [False, True]
