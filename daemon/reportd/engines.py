@@ -16,7 +16,9 @@ from reportd.adapters.sql.queue import EmbeddedQueue
 from reportd.adapters.sqs import SqsQueue, open_sqs_queue
 from reportd.config import Config
 from reportd.core.breaker import Policy
+from reportd.core.repair import normal_name
 from reportd.core.retry import RetryPolicy
+from reportd.core.triage import Policy as TriagePolicy
 from reportd.poller import MAX_BATCH
 from reportd.pool import PoolSettings
 from reportd.ports import Artifacts, BreakerStore, Queue
@@ -126,6 +128,17 @@ def pool_settings(config: Config) -> PoolSettings:
         recycle_after_jobs=pool.recycle_after_jobs,
         recycle_above_mib=float(pool.recycle_above_mib),
     )
+
+
+def triage_policy(config: Config) -> TriagePolicy:
+    options = config.triage
+    return TriagePolicy(options.cooldown_seconds, options.max_redrives, options.max_wait_seconds)
+
+
+def report_names(config: Config) -> dict[str, str]:
+    """Every name of a report type as producers may mean it, and the type's own."""
+    aliases = {alias: name for name, report in config.reports.items() for alias in report.aliases}
+    return {normal_name(name): own for name, own in (aliases | {name: name for name in config.reports}).items()}
 
 
 def retry_policy(config: Config) -> RetryPolicy:
