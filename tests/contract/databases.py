@@ -39,4 +39,4 @@ def shared_schema(postgres: Postgres) -> Iterator[str]:
 
 
 def sweep(postgres: Postgres) -> None:
-    postgres.run("TRUNCATE jobs, attempts, messages, leases", database="contract")
+    postgres.run("TRUNCATE jobs, attempts, messages, leases, dead_letters, causes", database="contract")

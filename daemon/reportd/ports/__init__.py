@@ -3,6 +3,7 @@
 from reportd.ports.artifacts import Artifacts, Pdf
 from reportd.ports.audit import Audit, Entry
 from reportd.ports.breakers import BreakerStore, Kept
+from reportd.ports.dead_letters import CauseView, DeadLetter, DeadLetters, Group, OnQuarantined, Redrive, Standing
 from reportd.ports.errors import UnavailableError
 from reportd.ports.jobs import Attempt, JobFilter, Jobs, PdfInfo, Record, Refused, Settlement, Started
 from reportd.ports.queue import Depth, Outgoing, Queue, ReceiptLostError, Received
@@ -25,12 +26,17 @@ __all__ = [
     "BreakerStore",
     "Browser",
     "BrowserError",
+    "CauseView",
+    "DeadLetter",
+    "DeadLetters",
     "Depth",
     "Entry",
+    "Group",
     "JobFilter",
     "Jobs",
     "Kept",
     "Launcher",
+    "OnQuarantined",
     "Outgoing",
     "Page",
     "Pdf",
@@ -40,12 +46,14 @@ __all__ = [
     "ReceiptLostError",
     "Received",
     "Record",
+    "Redrive",
     "Refused",
     "RenderOptions",
     "RenderRequest",
     "Renderer",
     "Settlement",
     "Slot",
+    "Standing",
     "Started",
     "UnavailableError",
 ]
