@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 import reportd_web
 from reportd import engines, systemd
 from reportd.adapters.chromium import open_launcher
+from reportd.adapters.sql.dead_letters import SqlDeadLetters
 from reportd.adapters.sql.jobs import SqlJobs
 from reportd.adapters.templates import Templates
 from reportd.background import alone, open_background
@@ -23,12 +24,17 @@ from reportd.catalogue import Catalogue
 from reportd.changes import Changes
 from reportd.config import Config
 from reportd.core.breaker import Transition
+from reportd.core.repair import Known
+from reportd.dead_letters import DeadLetterOffice
 from reportd.held import Held
 from reportd.janitor import Janitor
 from reportd.poller import Poller, drain, keep_invisible
 from reportd.pool import open_pool
+from reportd.ports import Entry
+from reportd.quarantine import Quarantine
 from reportd.service import Intake, Service
 from reportd.status import Status
+from reportd.triage import Triage
 from reportd.worker import Worker
 from reportd_web.app import Face, create_app
 from reportd_web.server import serve
@@ -98,11 +104,22 @@ async def run(
             janitor = Janitor(
                 jobs=jobs,
                 queue=queue,
-                dead=dead,
                 artifacts=artifacts,
-                changes=changes,
                 retention_seconds=config.artifacts.retention_days * 86400,
-                triage_seconds=config.triage.interval_seconds,
+                node=node,
+            )
+            audit, letters = _LoggedAudit(), SqlDeadLetters(database)
+            triage = Triage(
+                jobs=jobs,
+                queue=queue,
+                dead=dead,
+                letters=letters,
+                quarantine=Quarantine(jobs=jobs, letters=letters, audit=audit, changes=changes, node=node),
+                breakers=breakers,
+                known=Known(engines.report_names(config), types.check),
+                audit=audit,
+                policy=engines.triage_policy(config),
+                interval_seconds=config.triage.interval_seconds,
                 node=node,
             )
             service = Service(
@@ -128,6 +145,7 @@ async def run(
             )
             face = Face(
                 service=service,
+                dead_letters=DeadLetterOffice(service=service, jobs=jobs, queue=queue, letters=letters, audit=audit),
                 schemas=types.schemas(),
                 max_body_bytes=config.http.max_body_bytes,
                 ready=status.parts,
@@ -136,6 +154,7 @@ async def run(
             await background.start(breakers.run)
             background.start_soon(keep_invisible, queue, held)
             background.start_soon(janitor.run)
+            background.start_soon(triage.run)
             background.start_soon(service.watch_backlog, engines.depth_seconds(config))
             async with trio.open_nursery() as serving:
                 http_stop = trio.Event()
@@ -165,6 +184,18 @@ def _tell_transition(change: Transition) -> None:
         faults=change.faults,
         by=change.by,
     )
+
+
+class _LoggedAudit:
+    """Implements ``ports.Audit`` as lines of the log."""
+
+    async def record(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            log.info("audit", actor=entry.actor, action=entry.action, subject=entry.subject)
+
+    async def latest(self, limit: int, subject: str | None = None) -> list[Entry]:
+        del limit, subject
+        return []
 
 
 async def _serve(serving: trio.Nursery, face: ASGIApp, bind: str, stop: trio.Event) -> str:

@@ -1,4 +1,4 @@
-"""The command line: ``reportd serve | submit | get | provision | check-config | doctor``."""
+"""The command line: ``reportd serve | submit | get | dead-letters | provision | check-config | doctor``."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from reportd import __version__
+from reportd import __version__, cli_dead_letters
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--config", type=Path, metavar="FILE", help="a TOML file")
         if run is provision:
             sub.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    cli_dead_letters.add_to(command)
     submit_parser = command("submit", submit, "Submit a report.")
     submit_parser.add_argument("type", help="the report type, e.g. sales_summary")
     submit_parser.add_argument("--params", required=True, metavar="JSON|@FILE|-", help="its parameters")

@@ -358,6 +358,8 @@ class Worker:
         """What is no job goes to the dead-letter queue as it came, with the reason."""
         log.error("message.malformed", detail=error.fault.detail, taskId=error.task_id)
         attributes = {"kind": str(error.fault.kind), "reason": error.fault.detail[:1000]}
+        # Cut off here it is sent twice; by this, both are known for the same message.
+        attributes["sentAt"] = f"{message.sent_at:.3f}"
         await self._send(self._dead, Outgoing(message.body, error.task_id or "", "", "", attributes=attributes))
         await delete(self._queue, hold)
 

@@ -15,6 +15,7 @@ from starlette.routing import Route
 import reportd_web
 from reportd.adapters.files import FileArtifacts
 from reportd.adapters.sql.database import Database, open_database
+from reportd.adapters.sql.dead_letters import SqlDeadLetters
 from reportd.adapters.sql.jobs import SqlJobs
 from reportd.adapters.sql.queue import EmbeddedQueue
 from reportd.adapters.templates import Templates
@@ -25,10 +26,12 @@ from reportd.changes import Changes
 from reportd.config import Callbacks, Config
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.transitions import Event
+from reportd.dead_letters import DeadLetterOffice
 from reportd.held import Held
 from reportd.ports import Attempt, Pdf, Record, Settlement, Started
 from reportd.service import Intake, Service
 from reportd_web.app import Face, create_app
+from tests.fakes.audit import FakeAudit
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_BACKLOG = 1000
@@ -68,6 +71,8 @@ class Running:
     artifacts: FileArtifacts
     changes: Changes
     folder: Path
+    letters: SqlDeadLetters
+    audit: FakeAudit
     parts: dict[str, tuple[bool, str]] = field(default_factory=lambda: {"database": (True, "answers")})
 
     async def submit(self, headers: dict[str, str] | None = None, **changes: Any) -> str:
@@ -148,8 +153,12 @@ async def open_running(folder: Path) -> AsyncIterator[Running]:
                     "pool": {"busy": 0, "slots": 2, "browsers": ["one"]},
                 }
 
-            app = create_app(Face(service, types.schemas(), MAX_BODY_BYTES, ready, status))
+            audit, letters = FakeAudit(), SqlDeadLetters(database)
+            office = DeadLetterOffice(service=service, jobs=jobs, queue=queue, letters=letters, audit=audit)
+            app = create_app(Face(service, office, types.schemas(), MAX_BODY_BYTES, ready, status))
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
-                running = Running(app, client, service, database, jobs, queue, artifacts, changes, folder)
+                running = Running(
+                    app, client, service, database, jobs, queue, artifacts, changes, folder, letters, audit
+                )
                 yield running

@@ -13,9 +13,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from reportd.dead_letters import DeadLetterOffice
 from reportd.ports import JobFilter, UnavailableError
 from reportd.service import Service
 from reportd_web import api, wire
+from reportd_web.dead_letters import add_dead_letters
 from reportd_web.guard import LATER, Guard, routing_problem
 from reportd_web.openapi import document
 
@@ -31,6 +33,7 @@ class Face:
     """What the daemon gives its HTTP face. ``ready``: per part whether it works, and why not."""
 
     service: Service
+    dead_letters: DeadLetterOffice
     schemas: Mapping[str, Mapping[str, Any]]
     max_body_bytes: int
     ready: Callable[[], Awaitable[dict[str, tuple[bool, str]]]]
@@ -50,6 +53,7 @@ def create_app(face: Face) -> FastAPI:
     )
     submit = api.submit_to(face.service, face.max_body_bytes)
     api.add_reports(app, face.service, submit)
+    add_dead_letters(app, face.dead_letters)
     _add_status(app, face)
     app.mount("/static", _Static(directory=Path(__file__).parent / "static"))
     app.add_exception_handler(HTTPException, routing_problem)
