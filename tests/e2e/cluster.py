@@ -25,6 +25,7 @@ class Cluster:
     dead_letter_url: str
     bucket: str
     redis: RedisServer
+    database_url: str = ""
 
     def messages(self, url: str) -> dict[str, int]:
         """How many messages a queue has: visible, in flight, delayed."""
@@ -50,7 +51,7 @@ class Cluster:
 async def open_cluster(
     folder: Path, server: str, postgres: Postgres, *, nodes: int, visibility_seconds: int = 10, queue_keys: str = ""
 ) -> AsyncIterator[Cluster]:
-    """``nodes`` daemons that are ready; ``queue_keys`` are added to their ``[queue]``."""
+    """``nodes`` daemons that are ready; ``queue_keys`` are added to their ``[queue]``, which comes last."""
     with running_redis() as redis, postgres.new_database(f"cluster_{uuid4().hex[:12]}") as database_url:
         queue_url, dead_letter_url, bucket = new_engines(server)
         config = f"""
@@ -68,7 +69,7 @@ visibility_seconds = {visibility_seconds}
                 own = folder / f"node-{number}"
                 own.mkdir()
                 daemons.append(await stack.enter_async_context(open_daemon(own, config, ENVIRONMENT)))
-            yield Cluster(daemons, server, queue_url, dead_letter_url, bucket, redis)
+            yield Cluster(daemons, server, queue_url, dead_letter_url, bucket, redis, database_url)
 
 
 def new_engines(server: str) -> tuple[str, str, str]:
