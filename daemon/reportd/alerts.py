@@ -30,7 +30,7 @@ from reportd.core.alerting import (
 from reportd.core.breaker import State, Transition
 from reportd.core.retry import RetryPolicy, backoff
 from reportd.patience import patiently
-from reportd.ports import SILENT, AlertStore, Channel, DeliveryError, Meter, UnavailableError
+from reportd.ports import SILENT, AlertStore, Channel, DeadLetter, DeliveryError, Meter, UnavailableError
 
 MAX_CAUSES = 1000
 """How many causes may wait to be written down; what comes beyond that is only counted."""
@@ -114,9 +114,9 @@ class Alerts:
             signature, name = f"breaker:{change.report_type}", change.report_type
             self.tell(Alarm(Kind.BREAKER_OPEN, signature, name, change.reason, change.at, over=over))
 
-    def quarantined(self, signature: str, report_type: str, detail: str, at: float) -> None:
-        """A job has been quarantined for a cause with that signature."""
-        self.tell(Alarm(Kind.QUARANTINED, signature, report_type, detail, at))
+    def quarantined(self, letter: DeadLetter) -> None:
+        """One alert for all letters of a cause."""
+        self.tell(Alarm(Kind.QUARANTINED, letter.signature, letter.report_type, letter.detail, letter.last_seen_at))
 
     async def run(self) -> None:
         """Until it is cancelled."""

@@ -15,6 +15,7 @@ import reportd_web
 from reportd import engines, systemd
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.sql.audit import SqlAudit
+from reportd.adapters.sql.dead_letters import SqlDeadLetters
 from reportd.adapters.sql.jobs import SqlJobs
 from reportd.adapters.sql.secrets import shared_secret
 from reportd.adapters.templates import Templates
@@ -27,6 +28,8 @@ from reportd.changes import Changes
 from reportd.config import Config
 from reportd.controls import Controls
 from reportd.core.breaker import Transition
+from reportd.core.repair import Known
+from reportd.dead_letters import DeadLetterOffice
 from reportd.deadlines import Deadlines
 from reportd.exposition import Exposition
 from reportd.held import Held
@@ -36,10 +39,12 @@ from reportd.notifier import Notifier
 from reportd.outcomes import Outcomes
 from reportd.poller import Poller, drain, keep_invisible
 from reportd.pool import open_pool
+from reportd.quarantine import Quarantine
 from reportd.recorder import open_recorder
 from reportd.service import Intake, Service
 from reportd.status import Status
 from reportd.tokens import Tokens, TokensFileError
+from reportd.triage import Triage
 from reportd.watchdog import open_watchdog
 from reportd.worker import Worker
 from reportd_web import wire
@@ -59,7 +64,7 @@ class StartError(Exception):
     """The daemon can't start; the text says why and what to do."""
 
 
-async def run(
+async def run(  # noqa: PLR0915 - a table of contents
     config: Config,
     folders: list[Path],
     stop: trio.Event,
@@ -139,11 +144,29 @@ async def run(
             janitor = Janitor(
                 jobs=jobs,
                 queue=queue,
-                dead=dead,
                 artifacts=artifacts,
-                changes=changes,
                 retention_seconds=config.artifacts.retention_days * 86400,
-                triage_seconds=config.triage.interval_seconds,
+                node=node,
+            )
+            audit, letters = SqlAudit(database), SqlDeadLetters(database)
+            triage = Triage(
+                jobs=jobs,
+                queue=queue,
+                dead=dead,
+                letters=letters,
+                quarantine=Quarantine(
+                    jobs=jobs,
+                    letters=letters,
+                    audit=audit,
+                    changes=changes,
+                    node=node,
+                    on_quarantined=alerts.quarantined,
+                ),
+                breakers=breakers,
+                known=Known(engines.report_names(config), types.check),
+                audit=audit,
+                policy=engines.triage_policy(config),
+                interval_seconds=config.triage.interval_seconds,
                 node=node,
                 meter=metrics,
             )
@@ -184,6 +207,7 @@ async def run(
             )
             face = Face(
                 service=service,
+                dead_letters=DeadLetterOffice(service=service, jobs=jobs, queue=queue, letters=letters, audit=audit),
                 schemas=types.schemas(),
                 max_body_bytes=config.http.max_body_bytes,
                 ready=status.parts,
@@ -199,6 +223,7 @@ async def run(
             background.start_soon(alerts.run)
             background.start_soon(keep_invisible, queue, held)
             background.start_soon(janitor.run)
+            background.start_soon(triage.run)
             background.start_soon(service.watch_backlog, engines.depth_seconds(config))
             async with trio.open_nursery() as serving:
                 http_stop = trio.Event()

@@ -23,7 +23,9 @@ from reportd.adapters.sqs import SqsQueue, open_sqs_queue
 from reportd.alerts import Alerts
 from reportd.config import Config
 from reportd.core.breaker import Policy
+from reportd.core.repair import normal_name
 from reportd.core.retry import RetryPolicy
+from reportd.core.triage import Policy as TriagePolicy
 from reportd.core.window import Rates
 from reportd.poller import MAX_BATCH
 from reportd.pool import PoolSettings
@@ -139,6 +141,17 @@ def pool_settings(config: Config) -> PoolSettings:
         stall_seconds=pool.stall_seconds,
         max_stalled=pool.max_stalled,
     )
+
+
+def triage_policy(config: Config) -> TriagePolicy:
+    options = config.triage
+    return TriagePolicy(options.cooldown_seconds, options.max_redrives, options.max_wait_seconds)
+
+
+def report_names(config: Config) -> dict[str, str]:
+    """Every name of a report type as producers may mean it, and the type's own."""
+    aliases = {alias: name for name, report in config.reports.items() for alias in report.aliases}
+    return {normal_name(name): own for name, own in (aliases | {name: name for name in config.reports}).items()}
 
 
 def retry_policy(config: Config) -> RetryPolicy:

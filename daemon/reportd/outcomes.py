@@ -163,6 +163,8 @@ class Outcomes:
         log.error("message.malformed", detail=error.fault.detail, taskId=error.task_id)
         self._meter.failed("", error.fault.kind)
         attributes = {"kind": str(error.fault.kind), "reason": error.fault.detail[:1000]}
+        # Cut off here it is sent twice; by this, both are known for the same message.
+        attributes["sentAt"] = f"{message.sent_at:.3f}"
         await self._send(self._dead, Outgoing(message.body, error.task_id or "", "", "", attributes=attributes))
         await delete(self._queue, hold)
 

@@ -13,6 +13,7 @@ from reportd.alerts import MAX_CAUSES, TIMEOUT_SECONDS, Alerts
 from reportd.background import open_background
 from reportd.core.alerting import GATHER_SECONDS, LEASE_SECONDS
 from reportd.core.breaker import Event, State, Transition
+from reportd.ports import DeadLetter, Standing
 from tests.fakes import Weather, now
 from tests.fakes.alerts import FakeChannel, MemoryAlerts
 
@@ -44,7 +45,23 @@ def stage() -> Stage:
 
 
 def quarantine(alerts: Alerts, cause: str = "no chart") -> None:
-    alerts.quarantined(f"script_error:{cause}", "sales", f"script_error: {cause}", now())
+    at = now()
+    alerts.quarantined(
+        DeadLetter(
+            id="letter",
+            task_id=None,
+            signature=f"script_error:{cause}",
+            report_type="sales",
+            kind="script_error",
+            detail=f"script_error: {cause}",
+            cause=cause,
+            standing=Standing.QUARANTINED,
+            reason="trying again can't help",
+            first_seen_at=at,
+            last_seen_at=at,
+            body="",
+        )
+    )
 
 
 def moved(source: State, target: State) -> Transition:

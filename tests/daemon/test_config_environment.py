@@ -62,6 +62,7 @@ EVERY: dict[str, tuple[str, Any]] = {
     "triage.interval_seconds": ("6", 6.0),
     "triage.cooldown_seconds": ("0", 0.0),
     "triage.max_redrives": ("+1", 1),
+    "triage.max_wait_seconds": ("1e5", 100000.0),
     "auth.tokens_file": ("/etc/reportd/tokens", "/etc/reportd/tokens"),
     "alerts.webhook_url": ("https://alerts.test/hook", "***"),
     "alerts.slack_url": ("https://slack.test/hook", "***"),

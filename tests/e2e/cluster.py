@@ -25,6 +25,7 @@ class Cluster:
     dead_letter_url: str
     bucket: str
     redis: RedisServer
+    database_url: str = ""
 
     def messages(self, url: str) -> dict[str, int]:
         """How many messages a queue has: visible, in flight, delayed."""
@@ -59,7 +60,7 @@ async def open_cluster(
     breaker_keys: str = "",
     reports: str = "",
 ) -> AsyncIterator[Cluster]:
-    """``nodes`` daemons that are ready; the keys are added to their ``[queue]`` and ``[breaker]``.
+    """``nodes`` daemons that are ready; the keys are added to their ``[breaker]`` and ``[queue]``, which comes last.
 
     ``max_receive_count`` is the queue's own, which the daemons are not told.
     """
@@ -82,7 +83,7 @@ visibility_seconds = {visibility_seconds}
                 own = folder / f"node-{number}"
                 own.mkdir()
                 daemons.append(await stack.enter_async_context(open_daemon(own, config, ENVIRONMENT)))
-            yield Cluster(daemons, server, queue_url, dead_letter_url, bucket, redis)
+            yield Cluster(daemons, server, queue_url, dead_letter_url, bucket, redis, database_url)
 
 
 def new_engines(server: str, max_receive_count: int = 20) -> tuple[str, str, str]:

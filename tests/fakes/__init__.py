@@ -6,6 +6,7 @@
 from tests.fakes.artifacts import MemoryArtifacts
 from tests.fakes.browsers import FakeBrowser, FakeLauncher, FakePage, Turn
 from tests.fakes.clock import EPOCH, now
+from tests.fakes.dead_letters import MemoryDeadLetters
 from tests.fakes.jobs import MemoryJobs
 from tests.fakes.outbox import MemoryOutbox
 from tests.fakes.queue import MemoryQueue
@@ -20,6 +21,7 @@ __all__ = [
     "FakeRenderer",
     "FakeTypes",
     "MemoryArtifacts",
+    "MemoryDeadLetters",
     "MemoryJobs",
     "MemoryOutbox",
     "MemoryQueue",

@@ -17,6 +17,7 @@ from reportd.adapters.files import FileArtifacts
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.adapters.sql.audit import SqlAudit
 from reportd.adapters.sql.database import Database, open_database
+from reportd.adapters.sql.dead_letters import SqlDeadLetters
 from reportd.adapters.sql.jobs import SqlJobs
 from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.queue import EmbeddedQueue
@@ -31,6 +32,7 @@ from reportd.controls import Controls
 from reportd.core.breaker import Policy
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.transitions import Event
+from reportd.dead_letters import DeadLetterOffice
 from reportd.held import Held
 from reportd.metrics import Metrics
 from reportd.ports import Attempt, Pdf, Record, Settlement, Started
@@ -80,6 +82,7 @@ class Running:
     outbox: SqlOutbox
     folder: Path
     breakers: Breakers
+    letters: SqlDeadLetters
     audit: SqlAudit
     parts: dict[str, tuple[bool, str]] = field(default_factory=lambda: {"database": (True, "answers")})
     trouble: str = ""
@@ -175,8 +178,11 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
             async def metrics() -> bytes:
                 return Metrics({}).exposition()
 
+            letters = SqlDeadLetters(database)
+            office = DeadLetterOffice(service=service, jobs=jobs, queue=queue, letters=letters, audit=audit)
             face = Face(
                 service=service,
+                dead_letters=office,
                 schemas=types.schemas(),
                 max_body_bytes=MAX_BODY_BYTES,
                 ready=ready,
@@ -190,6 +196,18 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
                 running = Running(
-                    app, client, service, database, jobs, queue, artifacts, changes, outbox, folder, breakers, audit
+                    app,
+                    client,
+                    service,
+                    database,
+                    jobs,
+                    queue,
+                    artifacts,
+                    changes,
+                    outbox,
+                    folder,
+                    breakers,
+                    letters,
+                    audit,
                 )
                 yield running

@@ -14,10 +14,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from reportd.controls import Controls
+from reportd.dead_letters import DeadLetterOffice
 from reportd.ports import JobFilter, UnavailableError
 from reportd.service import Service
 from reportd_web import api, breakers, login, wire
 from reportd_web.access import Access
+from reportd_web.dead_letters import add_dead_letters
 from reportd_web.guard import LATER, Guard, routing_problem
 from reportd_web.openapi import document
 from reportd_web.problems import ProblemError
@@ -38,6 +40,7 @@ class Face:
     """
 
     service: Service
+    dead_letters: DeadLetterOffice
     schemas: Mapping[str, Mapping[str, Any]]
     max_body_bytes: int
     ready: Callable[[], Awaitable[dict[str, tuple[bool, str]]]]
@@ -63,6 +66,7 @@ def create_app(face: Face) -> FastAPI:
     submit = api.submit_to(face.service, face.max_body_bytes)
     api.add_reports(app, face.service, submit)
     breakers.add_breakers(app, face.controls, face.max_body_bytes)
+    add_dead_letters(app, face.dead_letters)
     _add_status(app, face)
     login.add_login(app, face.access)
     app.mount("/static", _Static(directory=Path(__file__).parent / "static"))

@@ -60,7 +60,7 @@ def callback_body(record: Record) -> bytes:
 
 
 def wait_seconds(query: QueryParams) -> float:
-    _only(query, frozenset({"wait"}))
+    only(query, frozenset({"wait"}))
     text = query.get("wait", "0")
     if not _NUMBER.fullmatch(text) or float(text) > MAX_WAIT_SECONDS:
         problem = FieldProblem("/wait", f"must be a number of seconds from 0 to {MAX_WAIT_SECONDS:g}")
@@ -70,7 +70,7 @@ def wait_seconds(query: QueryParams) -> float:
 
 def list_query(query: QueryParams) -> tuple[JobFilter, int, tuple[float, str] | None]:
     """What to list, how many of them, and below which ``(submitted_at, task_id)``."""
-    _only(query, _LIST_QUERY)
+    only(query, _LIST_QUERY)
     problems = []
     state, user_id, limit = query.get("state"), query.get("userId"), query.get("limit", str(DEFAULT_LIMIT))
     if state is not None and state not in set(State):
@@ -107,7 +107,7 @@ def _before(text: str) -> tuple[float, str] | None:
     return None if task_id is None or math.isnan(submitted_at) else (submitted_at, task_id)
 
 
-def _only(query: QueryParams, known: frozenset[str]) -> None:
+def only(query: QueryParams, known: frozenset[str]) -> None:
     """Each parameter is known, and there once: a misspelt filter must not look like one that matches all."""
     accepted = ", ".join(sorted(known))
     problems = [

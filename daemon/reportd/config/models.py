@@ -167,6 +167,11 @@ class Triage(Section):
     interval_seconds: Number = Field(5.0, ge=0.1, le=86400)
     cooldown_seconds: Number = Field(60.0, ge=0, le=604800)
     max_redrives: Count = Field(2, ge=0, le=100)
+    max_wait_seconds: Number = Field(86400.0, ge=1, le=31536000)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """A wait that is over before the first cool-down is."""
+        yield from _at_least(self, "max_wait_seconds", "cooldown_seconds")
 
 
 class Auth(Section):

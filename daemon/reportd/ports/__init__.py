@@ -4,6 +4,7 @@ from reportd.ports.alerts import AlertStore, Channel, Decide
 from reportd.ports.artifacts import Artifacts, Pdf
 from reportd.ports.audit import Audit, Entry
 from reportd.ports.breakers import BreakerStore, Kept
+from reportd.ports.dead_letters import CauseView, DeadLetter, DeadLetters, Group, OnQuarantined, Redrive, Standing
 from reportd.ports.errors import UnavailableError
 from reportd.ports.jobs import Attempt, JobFilter, Jobs, PdfInfo, Record, Refused, Settlement, Started
 from reportd.ports.meter import SILENT, Meter
@@ -35,17 +36,22 @@ __all__ = [
     "BrowserError",
     "Callback",
     "CallbackStatus",
+    "CauseView",
     "Channel",
+    "DeadLetter",
+    "DeadLetters",
     "Decide",
     "DeliveryError",
     "Depth",
     "Entry",
+    "Group",
     "JobFilter",
     "Jobs",
     "Kept",
     "Launcher",
     "Messenger",
     "Meter",
+    "OnQuarantined",
     "Outbox",
     "Outcome",
     "Outgoing",
@@ -57,12 +63,14 @@ __all__ = [
     "ReceiptLostError",
     "Received",
     "Record",
+    "Redrive",
     "Refused",
     "RenderOptions",
     "RenderRequest",
     "Renderer",
     "Settlement",
     "Slot",
+    "Standing",
     "Started",
     "ToPrint",
     "UnavailableError",

@@ -178,3 +178,41 @@ outbox = Table(
     # Holds what has still to be told, and nothing of the years before.
     Index("ix_outbox_due", "due_at", "host", sqlite_where=UNTOLD, postgresql_where=UNTOLD),
 )
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("task_id", String(36)),
+    Column("signature", String(18), nullable=False),
+    Column("report_type", String(64), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("standing", String(16), nullable=False),
+    _count("redrives"),
+    _count("returns"),
+    Column("first_seen_at", Double, nullable=False),
+    Column("last_seen_at", Double, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("released_at", Double, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("attributes", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("ix_dead_letters_signature", "signature", "last_seen_at", "id"),
+    Index("ix_dead_letters_standing", "standing", "signature", "report_type", "due_at"),
+)
+
+causes = Table(
+    "causes",
+    metadata,
+    Column("signature", String(18), primary_key=True),
+    Column("report_type", String(64), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("sent_at", Double, nullable=False),
+    Column("failed_at", Double, nullable=False),
+    Column("passed_at", Double, nullable=False),
+    _count("size"),
+    _count("failures"),
+    Column("wave", Text, nullable=False),
+)

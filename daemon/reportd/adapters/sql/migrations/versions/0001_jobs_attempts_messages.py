@@ -1,4 +1,4 @@
-"""Everything there was at first: jobs, attempts, callbacks, alerts, the audit record, secrets, messages, leases."""
+"""Everything there was at first: jobs and what belongs to them, dead letters, messages, the audit record."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -107,6 +107,42 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("channel", "signature", name="pk_alerts"),
     )
     op.create_index("ix_alerts_due", "alerts", ["channel", "due_at"])
+    op.create_table(
+        "dead_letters",
+        sa.Column("id", sa.String(36), nullable=False),
+        sa.Column("task_id", sa.String(36)),
+        sa.Column("signature", sa.String(18), nullable=False),
+        sa.Column("report_type", sa.String(64), nullable=False),
+        sa.Column("kind", sa.String(32), nullable=False),
+        sa.Column("standing", sa.String(16), nullable=False),
+        _count("redrives"),
+        _count("returns"),
+        sa.Column("first_seen_at", sa.Double, nullable=False),
+        sa.Column("last_seen_at", sa.Double, nullable=False),
+        sa.Column("due_at", sa.Double, nullable=False),
+        sa.Column("released_at", sa.Double, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("cause", sa.Text, nullable=False),
+        sa.Column("detail", sa.Text, nullable=False),
+        sa.Column("attributes", sa.Text, nullable=False),
+        sa.Column("body", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_dead_letters"),
+    )
+    op.create_index("ix_dead_letters_signature", "dead_letters", ["signature", "last_seen_at", "id"])
+    op.create_index("ix_dead_letters_standing", "dead_letters", ["standing", "signature", "report_type", "due_at"])
+    op.create_table(
+        "causes",
+        sa.Column("signature", sa.String(18), nullable=False),
+        sa.Column("report_type", sa.String(64), nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("sent_at", sa.Double, nullable=False),
+        sa.Column("failed_at", sa.Double, nullable=False),
+        sa.Column("passed_at", sa.Double, nullable=False),
+        _count("size"),
+        _count("failures"),
+        sa.Column("wave", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("signature", "report_type", name="pk_causes"),
+    )
     op.create_table(
         "messages",
         sa.Column("id", _NUMBER, sa.Identity(), nullable=False),
