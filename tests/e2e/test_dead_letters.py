@@ -1,5 +1,6 @@
 """A full dead-letter queue, two daemons, one of them killed again and again: each letter has one end (I1, I6)."""
 
+import json
 import os
 import random
 import time
@@ -25,6 +26,7 @@ from tests.cloud import ask_sqs, pretend_credentials
 from tests.e2e.cluster import Cluster, open_cluster
 from tests.e2e.process import Daemon
 from tests.servers import Postgres
+from tests.site import Site, open_site
 
 pytestmark = pytest.mark.browser
 
@@ -107,7 +109,15 @@ async def two_nodes(folder: Path, moto: str, postgres: Postgres, *, count: int, 
     print(f"\nseed {SEED}")
     rng = random.Random(SEED)
     async with (
-        open_cluster(folder, moto, postgres, nodes=2, visibility_seconds=5, queue_keys=KEYS) as cluster,
+        open_site({"/alerts": "heard"}) as site,
+        open_cluster(
+            folder,
+            moto,
+            postgres,
+            nodes=2,
+            visibility_seconds=5,
+            queue_keys=f'{KEYS}\n[alerts]\nwebhook_url = "{site.url("/alerts")}"',
+        ) as cluster,
         open_database(cluster.database_url.replace("postgresql://", "postgresql+psycopg://", 1)) as database,
     ):
         jobs, kept = SqlJobs(database), SqlDeadLetters(database)
@@ -127,6 +137,7 @@ async def two_nodes(folder: Path, moto: str, postgres: Postgres, *, count: int, 
         assert sorted(cluster.objects()) == sorted(f"pdfs/{task_id[:2]}/{task_id}.pdf" for task_id in renders)
         assert max(done.values()) == 1
         await only_the_quarantined_are_kept(kept, letters)
+        await one_alert_a_cause(site)
         for daemon in cluster.daemons:
             assert not daemon.events("janitor.failed")
             assert not daemon.events("dead_letter.failed")
@@ -150,6 +161,19 @@ async def only_the_quarantined_are_kept(kept: SqlDeadLetters, letters: Letters) 
     assert {one.body for one in members if one.task_id is None} == letters.jobless
     # Hundreds of one cause are one line; the jobless differ in nothing but their number.
     assert len(groups) == 2
+
+
+async def one_alert_a_cause(site: Site) -> None:
+    """However many letters and nodes; one that died while it told may have told the same twice, with the same id."""
+
+    def heard() -> dict[str, str]:
+        alerts = [json.loads(request.body) for request in site.asked("/alerts")]
+        return {one["id"]: one["signature"] for one in alerts if one["type"] == "alert.raised"}
+
+    with trio.fail_after(60.0):
+        while len(set(heard().values())) < 2:
+            await trio.sleep(0.5)
+    assert len(heard()) == 2
 
 
 async def test_each_letter_has_one_end(

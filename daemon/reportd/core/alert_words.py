@@ -31,7 +31,7 @@ _RECOVERED = {
 def title(notice: Notice) -> str:
     """One line of ASCII."""
     state = "over" if notice.recovered else "alert"
-    return f"reportd {state}: {_NAMES[notice.incident.kind]}, {notice.incident.report_type}"
+    return f"reportd {state}: {_NAMES[notice.incident.kind]}, {_type(notice.incident)}"
 
 
 def text(notice: Notice, status_url: str = "") -> str:
@@ -64,7 +64,7 @@ def document(notice: Notice, status_url: str = "") -> dict[str, Any]:
 def _alert(incident: Incident) -> str:
     number, more = incident.untold, incident.total - incident.untold
     happened = _RAISED[incident.kind].format(
-        report_type=incident.report_type,
+        report_type=_type(incident),
         times="once" if number == 1 else f"{number} times",
         reports="1 report" if number == 1 else f"{number} reports",
     )
@@ -76,9 +76,14 @@ def _alert(incident: Incident) -> str:
 
 def _over(incident: Incident) -> str:
     return _RECOVERED[incident.kind].format(
-        report_type=incident.report_type,
+        report_type=_type(incident),
         since=timestamp(incident.since),
         last=timestamp(incident.last_at),
         total=incident.total,
         detail=incident.detail,
     )
+
+
+def _type(incident: Incident) -> str:
+    """A message that is no job is of none."""
+    return incident.report_type or "no known type"
