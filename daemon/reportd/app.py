@@ -108,7 +108,7 @@ async def run(  # noqa: PLR0915 - a table of contents
                 listeners=[_tell_transition, metrics.breaker_moved, alerts.breaker_moved, recorder.transition],
             )
             limits = {name: report.max_concurrency for name, report in config.reports.items()}
-            bulkheads = Bulkheads(limits, config.pool.stall_seconds, breakers)
+            bulkheads = Bulkheads(limits, pool.slots, config.pool.stall_seconds, breakers)
             outcomes = Outcomes(
                 jobs=jobs,
                 queue=queue,
