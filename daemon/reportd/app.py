@@ -15,6 +15,7 @@ import reportd_web
 from reportd import engines, systemd
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.sql.audit import SqlAudit
+from reportd.adapters.sql.fleet import SqlFleet
 from reportd.adapters.sql.jobs import SqlJobs
 from reportd.adapters.sql.secrets import shared_secret
 from reportd.adapters.templates import Templates
@@ -29,10 +30,13 @@ from reportd.controls import Controls
 from reportd.core.breaker import Transition
 from reportd.exposition import Exposition
 from reportd.held import Held
+from reportd.history import History
 from reportd.janitor import Janitor
 from reportd.metrics import Metrics
 from reportd.poller import Poller, drain, keep_invisible
 from reportd.pool import open_pool
+from reportd.ports import Several
+from reportd.presence import Presence
 from reportd.recorder import open_recorder
 from reportd.service import Intake, Service
 from reportd.status import Status
@@ -71,13 +75,14 @@ async def run(
         raise StartError(str(error)) from error
     folders = [*folders, Path(reportd_web.__file__).parent / "reports"]
     types = Catalogue(config, folders, Templates(folders))
-    metrics = Metrics({name: label for label, report in config.reports.items() for name in (label, *report.aliases)})
+    labels = {name: label for label, report in config.reports.items() for name in (label, *report.aliases)}
+    metrics, history = Metrics(labels), History(labels)
     held, changes, node = Held(), Changes(), f"{socket.gethostname()}-{os.getpid()}"
     with _own(config.data_dir):
         async with (
             open_watchdog(metrics) as watchdog,
             engines.open_sql(config) as database,
-            open_recorder(SqlAudit(database)) as recorder,
+            open_recorder(audit := SqlAudit(database)) as recorder,
             engines.open_queues(config, database) as (queue, dead),
             engines.open_artifacts(config) as artifacts,
             engines.open_breaker_store(config) as breaker_store,
@@ -110,7 +115,7 @@ async def run(
                 changes=changes,
                 policy=engines.retry_policy(config),
                 node=node,
-                meter=metrics,
+                meter=Several(metrics, history),
             )
             capacity = pool.slots + config.queue.prefetch
             poller = Poller(queue, worker.handle, capacity, engines.least_places(config), bulkheads.at_most)
@@ -146,14 +151,20 @@ async def run(
             status = Status(
                 jobs=jobs,
                 queue=queue,
+                dead=dead,
                 pool=pool,
                 poller=poller,
                 worker=worker,
                 breakers=breakers,
+                bulkheads=bulkheads,
                 held=held,
+                history=history,
+                fleet=(fleet := SqlFleet(database)),
                 stop=stop,
                 node=node,
                 looks=background,
+                depth_seconds=engines.depth_seconds(config),
+                sample_seconds=engines.sampled_depth_seconds(config),
             )
             exposition = Exposition(
                 metrics,
@@ -172,6 +183,10 @@ async def run(
                 max_body_bytes=config.http.max_body_bytes,
                 ready=status.parts,
                 status=status.snapshot,
+                changed=status.changed,
+                audit=audit,
+                note=recorder.note,
+                nursery=background,
                 controls=Controls(breakers, types, recorder),
                 health=watchdog.trouble,
                 metrics=exposition.text,
@@ -180,6 +195,8 @@ async def run(
             await background.start(breakers.run)
             background.start_soon(keep_invisible, queue, held)
             background.start_soon(janitor.run)
+            background.start_soon(status.run)
+            background.start_soon(Presence(fleet, status.here).run)
             background.start_soon(service.watch_backlog, engines.depth_seconds(config))
             async with trio.open_nursery() as serving:
                 http_stop = trio.Event()

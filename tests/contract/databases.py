@@ -39,4 +39,4 @@ def shared_schema(postgres: Postgres) -> Iterator[str]:
 
 
 def sweep(postgres: Postgres) -> None:
-    postgres.run("TRUNCATE jobs, attempts, messages, leases, audit, secrets", database="contract")
+    postgres.run("TRUNCATE jobs, attempts, messages, leases, audit, secrets, nodes", database="contract")

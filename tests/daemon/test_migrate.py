@@ -38,7 +38,7 @@ async def test_an_empty_database_gets_every_table(url: str) -> None:
     async with open_database(url) as database:
         assert await tables(database) == set()
         await migrate(database)
-        named = {"jobs", "attempts", "leases", "audit", "messages", "secrets", "alembic_version"}
+        named = {"jobs", "attempts", "leases", "audit", "messages", "nodes", "secrets", "alembic_version"}
         assert await tables(database) == named
 
 

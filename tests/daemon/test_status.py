@@ -11,10 +11,12 @@ from trio.testing import MockClock
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.background import open_background
 from reportd.breakers import Breakers
+from reportd.history import History
 from reportd.pool import PoolSettings, open_pool
 from reportd.status import FRESH_SECONDS, PATIENCE_SECONDS, Status
 from tests.daemon.node import NEVER_OPENS, Node, World
 from tests.fakes import FakeLauncher
+from tests.fakes.fleet import MemoryFleet
 
 PARTS = {"browsers", "accepting", "queue", "breakers", "artifacts", "database"}
 
@@ -27,11 +29,15 @@ async def open_status(world: World, stop: trio.Event) -> AsyncIterator[tuple[Sta
             Status(
                 jobs=world.jobs,
                 queue=world.queue,
+                dead=world.dead,
                 pool=pool,
                 poller=node.poller,
                 worker=node.worker,
                 breakers=Breakers(MemoryBreakers(), NEVER_OPENS, node="node"),
+                bulkheads=node.bulkheads,
                 held=node.held,
+                history=History({}),
+                fleet=MemoryFleet(world.weather),
                 stop=stop,
                 node="node",
                 looks=background,

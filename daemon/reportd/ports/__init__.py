@@ -4,8 +4,9 @@ from reportd.ports.artifacts import Artifacts, Pdf
 from reportd.ports.audit import Audit, Entry
 from reportd.ports.breakers import BreakerStore, Kept
 from reportd.ports.errors import UnavailableError
+from reportd.ports.fleet import Fleet, Sign
 from reportd.ports.jobs import Attempt, JobFilter, Jobs, PdfInfo, Record, Refused, Settlement, Started
-from reportd.ports.meter import SILENT, Meter
+from reportd.ports.meter import SILENT, Meter, Several
 from reportd.ports.queue import ANY, Depth, Outgoing, Queue, ReceiptLostError, Received
 from reportd.ports.rendering import (
     Browser,
@@ -32,6 +33,7 @@ __all__ = [
     "BrowserError",
     "Depth",
     "Entry",
+    "Fleet",
     "JobFilter",
     "Jobs",
     "Kept",
@@ -51,6 +53,8 @@ __all__ = [
     "RenderRequest",
     "Renderer",
     "Settlement",
+    "Several",
+    "Sign",
     "Slot",
     "Started",
     "ToPrint",
