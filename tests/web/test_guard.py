@@ -11,6 +11,7 @@ from tests.web.running import Running, calls, submission
 
 HOST = "127.0.0.1:8080"
 NOBODY = "/reports/99999999-2222-4333-8444-555555555555"
+PAGE = NOBODY.replace("/reports/", "/jobs/")
 CHANGES = [
     ("POST", "/reports/generate-async"),
     ("DELETE", NOBODY),
@@ -18,6 +19,11 @@ CHANGES = [
     ("POST", "/breakers/sales_summary/open"),
     ("POST", "/breakers/sales_summary/close"),
     ("POST", "/breakers/sales_summary/probe"),
+    ("POST", "/types/sales_summary/open"),
+    ("POST", "/types/sales_summary/close"),
+    ("POST", "/types/sales_summary/probe"),
+    ("POST", f"{PAGE}/cancel"),
+    ("POST", f"{PAGE}/retry"),
     ("POST", "/login"),
     ("POST", "/logout"),
 ]
@@ -31,7 +37,7 @@ async def send(running: Running, method: str, path: str, headers: dict[str, str]
 
 async def test_every_call_that_changes_state_is_tried(running: Running) -> None:
     changing = {(method, path) for method, path in calls(running.app) if method not in SAFE_METHODS}
-    names = {NOBODY: "/reports/{taskId}", "sales_summary": "{reportType}"}
+    names = {NOBODY: "/reports/{taskId}", PAGE: "/jobs/{taskId}", "sales_summary": "{reportType}"}
     tried = set()
     for method, path in CHANGES:
         for name, template in names.items():
@@ -204,7 +210,7 @@ async def test_other_paths_are_404(running: Running, path: str) -> None:
     assert " " not in answer.json()["instance"]
 
 
-@pytest.mark.parametrize("path", ["/reports/", "/status/", "/healthz/", "/readyz//"])
+@pytest.mark.parametrize("path", ["/reports/", "/breakers/", "/healthz/", "/readyz//"])
 async def test_slash_at_the_end_makes_no_difference(running: Running, path: str) -> None:
     answer = await running.client.get(path)
     assert answer.status_code == 200

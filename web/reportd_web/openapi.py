@@ -13,6 +13,7 @@ from reportd.core.transitions import State
 from reportd.service import MAX_WAIT_SECONDS
 from reportd_web.access import PUBLIC, RULES
 from reportd_web.breakers import MAX_REASON
+from reportd_web.feed import Form
 from reportd_web.sessions import COOKIE
 from reportd_web.submission import MAX_URL_LENGTH
 from reportd_web.wire import DEFAULT_LIMIT, MAX_LIMIT
@@ -90,6 +91,7 @@ def _open_document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
             "/breakers": {"get": _breakers()},
             **{f"/breakers/{{reportType}}/{order}": {"post": _order(order, schemas)} for order in _ORDERS},
             "/status": {"get": _call("getStatus", "What the status page shows", {200: _json(_FREE)}, (503,))},
+            "/events": {"get": _events()},
             "/healthz": {"get": _health()},
             "/readyz": {"get": _ready()},
             "/metrics": {"get": _metrics()},
@@ -212,6 +214,13 @@ def _order(order: Order, schemas: Mapping[str, Any]) -> Json:
     schema = {"type": "object", "properties": fields, "additionalProperties": False}
     call["requestBody"] = {"required": False, "content": {"application/json": {"schema": schema}}}
     return call
+
+
+def _events() -> Json:
+    form = _query("as", {"type": "string", "enum": [str(form) for form in Form], "default": Form.JSON})
+    text = "events named `status`, each with the whole as JSON, or `page`, with what has changed of the page"
+    stream: Json = {"description": text, "content": {"text/event-stream": {}}}
+    return _call("streamEvents", "What the status page shows, whenever it changes", {200: stream}, (422,), [form])
 
 
 def _health() -> Json:
