@@ -143,6 +143,19 @@ async def test_who_comes_later_sees_nothing_old(autojump_clock: MockClock) -> No
             assert data(message)["pool"]["lost"] == 9
 
 
+async def test_what_a_reader_gets_first_is_not_older_than_he(autojump_clock: MockClock) -> None:
+    world = World()
+    async with open_feed(world) as feed:
+        with feed.reading():
+            await feed.after(0, Form.JSON)
+            world.fail(9)
+            with feed.reading():
+                begun = trio.current_time()
+                _, message = await feed.after(0, Form.JSON)
+            assert data(message)["pool"]["lost"] == 9
+            assert trio.current_time() == begun
+
+
 async def test_a_look_that_fails_ends_nothing(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     world = World()
     world.error = ZeroDivisionError("a bug")

@@ -1,7 +1,6 @@
 """``GET /``, the status page, and the same for programs: ``/status`` as JSON, ``/events`` as server-sent events."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from urllib.parse import urlencode
 
 import trio
 from fastapi import FastAPI
@@ -19,7 +18,7 @@ from reportd.service import FieldProblem, NotFoundError, Service
 from reportd_web import api, status_json, wire
 from reportd_web.access import Access
 from reportd_web.feed import Feed, Form
-from reportd_web.pages import Pages, Reader, Search, page
+from reportd_web.pages import Pages, Reader, Search, older_of, page
 from reportd_web.pdf import cancel_when_gone
 from reportd_web.problems import invalid
 
@@ -47,11 +46,9 @@ def add_dashboard(
         snapshot = await look()
         search, wanted, before = _search(request.query_params)
         jobs: Sequence[JobView] | None = snapshot.recent
-        older = ""
+        older = older_of(search, jobs or ())
         if search.active:
             jobs, older = await _found(service, search, wanted, before)
-        elif jobs is not None and len(jobs) == RECENT:
-            older = _older(search, jobs)
         return page(pages.status(snapshot, reader_of(request, access), search, jobs, older))
 
     async def status(_: Request) -> Response:
@@ -138,7 +135,7 @@ async def _found(
     except UnavailableError:
         return None, ""
     jobs = [record.view() for record in found[:RECENT]]
-    return jobs, _older(search, jobs) if len(found) > RECENT else ""
+    return jobs, older_of(search, jobs) if len(found) > RECENT else ""
 
 
 async def _task(service: Service, task_id: str) -> Record | None:
@@ -146,10 +143,3 @@ async def _task(service: Service, task_id: str) -> Record | None:
         return await service.get(task_id)
     except NotFoundError:
         return None
-
-
-def _older(search: Search, jobs: Sequence[JobView]) -> str:
-    """The address of the page on which the list goes on."""
-    asked = {"q": search.q, "type": search.report_type, "state": search.state}
-    cursor = wire.cursor(jobs[-1].submitted_at, jobs[-1].task_id)
-    return "/?" + urlencode({name: value for name, value in asked.items() if value} | {"cursor": cursor}) + "#recent"

@@ -38,6 +38,9 @@ class Feed:
         self._nursery = nursery
         self._readers = 0
         self._looking = False
+        self._begun = self._ended = 0
+        self._wanted = trio.Event()
+        self._looked = trio.Event()
         self._number = 0
         self._changed = trio.Event()
         self._seen: tuple[Snapshot, Verdict] | None = None
@@ -49,8 +52,7 @@ class Feed:
         """Around calls of ``after``."""
         self._readers += 1
         if not self._looking:
-            # What was seen when somebody read last is old by now.
-            self._looking, self._seen = True, None
+            self._looking = True
             self._nursery.start_soon(self._run)
         try:
             yield
@@ -59,12 +61,21 @@ class Feed:
 
     async def after(self, number: int, form: Form) -> tuple[int, bytes]:
         """What has changed since what had this number, once something has; 0 is the number of nothing."""
+        if not number:
+            await self._look_anew()
         while self._seen is None or self._number == number:
             await self._changed.wait()
         key = form, number
         if key not in self._messages:
             self._messages[key] = _event(form, self._document(form, number))
         return self._number, self._messages[key]
+
+    async def _look_anew(self) -> None:
+        """Whoever comes has the page already, and what he gets must not be older than that."""
+        next_one = self._begun + 1
+        self._wanted.set()
+        while self._ended < next_one:
+            await self._looked.wait()
 
     def _document(self, form: Form, number: int) -> object:
         assert self._seen is not None  # noqa: S101 - asked when something was seen
@@ -77,12 +88,18 @@ class Feed:
     async def _run(self) -> None:
         try:
             while self._readers:
+                self._begun += 1
+                self._wanted = trio.Event()
                 try:
                     self._take(await self._look())
                 except Exception:
                     # The page must come back when whatever it was is over.
                     log.exception("feed.failed")
-                await trio.sleep(TICK_SECONDS)
+                self._ended = self._begun
+                self._looked.set()
+                self._looked = trio.Event()
+                with trio.move_on_after(TICK_SECONDS):
+                    await self._wanted.wait()
         finally:
             self._looking = False
 
@@ -92,7 +109,7 @@ class Feed:
             return
         self._seen = snapshot, judged
         self._number += 1
-        for name, html in self._pages.sections(snapshot).items():
+        for name, html in self._pages.sections(snapshot, judged).items():
             if self._sections.get(name, (0, ""))[1] != html:
                 self._sections[name] = self._number, html
         self._messages.clear()

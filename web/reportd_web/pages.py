@@ -8,6 +8,7 @@ from functools import partial
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup, escape
@@ -15,10 +16,11 @@ from starlette.responses import Response
 
 from reportd.core import breaker
 from reportd.core.job import timestamp
-from reportd.core.snapshot import JobView, Series, Snapshot
+from reportd.core.snapshot import RECENT, JobView, Series, Snapshot
 from reportd.core.transitions import State
-from reportd.core.verdict import Name, Sentence, Since, Until, fault_of, verdict
+from reportd.core.verdict import Name, Sentence, Since, Until, Verdict, fault_of, verdict
 from reportd.core.words import lasting
+from reportd_web import wire
 
 SECTIONS = ("verdict", "types", "queue", "letters", "recent", "nodes")
 
@@ -112,10 +114,13 @@ class Pages:
         shown = {"search": search, "jobs": jobs, "older": older, "login": reader.login, "operator": reader.operator}
         return self._render("status.html", snapshot.at, s=snapshot, verdict=verdict(snapshot), **shown)
 
-    def sections(self, snapshot: Snapshot) -> dict[str, str]:
+    def sections(self, snapshot: Snapshot, judged: Verdict) -> dict[str, str]:
         """Each section by name, the same at any time: how long something lasts is left to who shows it."""
-        shown = {"s": snapshot, "verdict": verdict(snapshot), "search": Search(), "jobs": snapshot.recent}
-        return {name: self._render(f"sections/{name}.html", None, **shown) for name in SECTIONS}
+        search, jobs = Search(), snapshot.recent
+        shown = {"search": search, "jobs": jobs, "older": older_of(search, jobs or ())}
+        return {
+            name: self._render(f"sections/{name}.html", None, s=snapshot, verdict=judged, **shown) for name in SECTIONS
+        }
 
     def job(self, now: float, reader: Reader, **shown: Any) -> str:
         return self._render("job.html", now, login=reader.login, operator=reader.operator, **shown)
@@ -137,6 +142,15 @@ class Pages:
 
 def page(html: str, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
     return Response(html, int(status), {**HEADERS, **(headers or {})}, media_type="text/html")
+
+
+def older_of(search: Search, jobs: Sequence[JobView]) -> str:
+    """The address of the page on which the list goes on, if it may."""
+    if len(jobs) < RECENT:
+        return ""
+    asked = {"q": search.q, "type": search.report_type, "state": search.state}
+    cursor = wire.cursor(jobs[-1].submitted_at, jobs[-1].task_id)
+    return "/?" + urlencode({name: value for name, value in asked.items() if value} | {"cursor": cursor}) + "#recent"
 
 
 # --- words ------------------------------------------------------------------------------------------------------
