@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/coverage run -m pytest
 
-.PHONY: help demo run test check format chaos soak bench lock clean machine-run machine-test
+.PHONY: help demo run test check format chaos soak bench incident lock clean machine-run machine-test
 .DEFAULT_GOAL := help
 
 help: ## List what can be made
@@ -34,11 +34,14 @@ format: $(BIN)/.test ## Format the code
 chaos: $(BIN)/.test machine-test ## Kill the daemon and its browsers under 300 jobs (SEED=n chooses when)
 	@REPORTD_TEST_SEED=$(SEED) $(BIN)/pytest -m soak -s tests/e2e/test_chaos.py
 
-soak: $(BIN)/.test machine-test ## The long tests: chaos, memory over 2,000 renders
+soak: $(BIN)/.test machine-test ## The long tests: chaos, outages over four nodes, memory over 2,000 renders
 	@$(BIN)/pytest -m soak -s
 
 bench: $(BIN)/.test machine-test ## Throughput and latency as ratios to what the machine can do
 	@$(BIN)/python -m tests.bench
+
+incident: $(BIN)/.test machine-test ## What a bad report type costs a healthy one, with breakers and without (MINUTES=3 a run)
+	@$(BIN)/python -m tests.bench --only incident --minutes $(or $(MINUTES),3)
 
 lock: $(BIN)/.test ## Resolve the requirement files anew from pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \

@@ -15,6 +15,7 @@ import reportd_web
 from reportd import engines, systemd
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.sql.audit import SqlAudit
+from reportd.adapters.sql.dead_letters import SqlDeadLetters
 from reportd.adapters.sql.fleet import SqlFleet
 from reportd.adapters.sql.jobs import SqlJobs
 from reportd.adapters.sql.secrets import shared_secret
@@ -28,21 +29,29 @@ from reportd.changes import Changes
 from reportd.config import Config
 from reportd.controls import Controls
 from reportd.core.breaker import Transition
+from reportd.core.repair import Known
+from reportd.dead_letters import DeadLetterOffice
+from reportd.deadlines import Deadlines
 from reportd.exposition import Exposition
 from reportd.held import Held
 from reportd.history import History
 from reportd.janitor import Janitor
 from reportd.metrics import Metrics
+from reportd.notifier import Notifier
+from reportd.outcomes import Outcomes
 from reportd.poller import Poller, drain, keep_invisible
 from reportd.pool import open_pool
 from reportd.ports import Several
 from reportd.presence import Presence
+from reportd.quarantine import Quarantine
 from reportd.recorder import open_recorder
 from reportd.service import Intake, Service
 from reportd.status import Status
 from reportd.tokens import Tokens, TokensFileError
+from reportd.triage import Triage
 from reportd.watchdog import open_watchdog
 from reportd.worker import Worker
+from reportd_web import wire
 from reportd_web.access import Access
 from reportd_web.app import Face, create_app
 from reportd_web.server import serve
@@ -59,7 +68,7 @@ class StartError(Exception):
     """The daemon can't start; the text says why and what to do."""
 
 
-async def run(
+async def run(  # noqa: PLR0915 - a table of contents
     config: Config,
     folders: list[Path],
     stop: trio.Event,
@@ -77,6 +86,7 @@ async def run(
     types = Catalogue(config, folders, Templates(folders))
     labels = {name: label for label, report in config.reports.items() for name in (label, *report.aliases)}
     metrics, history = Metrics(labels), History(labels)
+    told = Several(metrics, history)
     held, changes, node = Held(), Changes(), f"{socket.gethostname()}-{os.getpid()}"
     with _own(config.data_dir):
         async with (
@@ -84,12 +94,16 @@ async def run(
             engines.open_sql(config) as database,
             open_recorder(audit := SqlAudit(database)) as recorder,
             engines.open_queues(config, database) as (queue, dead),
+            engines.open_callbacks(config, database, wire.callback_body) as (outbox, messenger),
+            engines.open_alerts(config, database, metrics) as alerts,
             engines.open_artifacts(config) as artifacts,
             engines.open_breaker_store(config) as breaker_store,
             open_launcher(engines.chromium_settings(config), config.data_dir, engines.own_ports(config)) as launcher,
             open_pool(launcher, engines.pool_settings(config), metrics) as pool,
             open_background() as background,
-            open_batcher(Intake(jobs := SqlJobs(database), queue, background).accept, SUBMISSIONS_PER_FLUSH) as intake,
+            open_batcher(
+                Intake(jobs := SqlJobs(database, outbox), queue, background).accept, SUBMISSIONS_PER_FLUSH
+            ) as intake,
         ):
             breakers = Breakers(
                 breaker_store,
@@ -97,25 +111,32 @@ async def run(
                 node=node,
                 report_types=config.reports,
                 returns_per_second=RETURNS_PER_SLOT * pool.slots,
-                listeners=[_tell_transition, metrics.breaker_moved, recorder.transition],
+                listeners=[_tell_transition, metrics.breaker_moved, alerts.breaker_moved, recorder.transition],
             )
             limits = {name: report.max_concurrency for name, report in config.reports.items()}
             bulkheads = Bulkheads(limits, config.pool.stall_seconds, breakers)
-            worker = Worker(
+            outcomes = Outcomes(
                 jobs=jobs,
                 queue=queue,
                 dead=dead,
+                artifacts=artifacts,
+                changes=changes,
+                policy=engines.retry_policy(config),
+                max_receive_count=engines.max_receive_count(config, queue),
+                meter=told,
+            )
+            worker = Worker(
+                jobs=jobs,
                 artifacts=artifacts,
                 renderer=pool,
                 types=types,
                 breakers=breakers,
                 bulkheads=bulkheads,
-                max_receive_count=config.queue.max_receive_count,
+                deadlines=Deadlines({name: report.timeout_p99_factor for name, report in config.reports.items()}),
                 held=held,
-                changes=changes,
-                policy=engines.retry_policy(config),
+                outcomes=outcomes,
                 node=node,
-                meter=Several(metrics, history),
+                meter=told,
             )
             capacity = pool.slots + config.queue.prefetch
             poller = Poller(queue, worker.handle, capacity, engines.least_places(config), bulkheads.at_most)
@@ -129,11 +150,29 @@ async def run(
             janitor = Janitor(
                 jobs=jobs,
                 queue=queue,
-                dead=dead,
                 artifacts=artifacts,
-                changes=changes,
                 retention_seconds=config.artifacts.retention_days * 86400,
-                triage_seconds=config.triage.interval_seconds,
+                node=node,
+            )
+            letters = SqlDeadLetters(database)
+            triage = Triage(
+                jobs=jobs,
+                queue=queue,
+                dead=dead,
+                letters=letters,
+                quarantine=Quarantine(
+                    jobs=jobs,
+                    letters=letters,
+                    audit=audit,
+                    changes=changes,
+                    node=node,
+                    on_quarantined=alerts.quarantined,
+                ),
+                breakers=breakers,
+                known=Known(engines.report_names(config), types.check),
+                audit=audit,
+                policy=engines.triage_policy(config),
+                interval_seconds=config.triage.interval_seconds,
                 node=node,
                 meter=metrics,
             )
@@ -147,6 +186,7 @@ async def run(
                 held=held,
                 max_backlog=config.queue.max_backlog,
                 meter=metrics,
+                outbox=outbox,
             )
             status = Status(
                 jobs=jobs,
@@ -163,6 +203,7 @@ async def run(
                 stop=stop,
                 node=node,
                 looks=background,
+                letters=letters,
                 depth_seconds=engines.depth_seconds(config),
                 sample_seconds=engines.sampled_depth_seconds(config),
             )
@@ -179,6 +220,7 @@ async def run(
             )
             face = Face(
                 service=service,
+                dead_letters=DeadLetterOffice(service=service, jobs=jobs, queue=queue, letters=letters, audit=audit),
                 schemas=types.schemas(),
                 max_body_bytes=config.http.max_body_bytes,
                 ready=status.parts,
@@ -192,11 +234,15 @@ async def run(
                 metrics=exposition.text,
                 access=Access(tokens, Sessions(await shared_secret(database, "sessions"))),
             )
+            notifier = Notifier(outbox, messenger, retry_seconds=config.callbacks.retry_hours * 3600, meter=metrics)
             await background.start(breakers.run)
+            background.start_soon(notifier.run)
+            background.start_soon(alerts.run)
             background.start_soon(keep_invisible, queue, held)
             background.start_soon(janitor.run)
             background.start_soon(status.run)
             background.start_soon(Presence(fleet, status.here).run)
+            background.start_soon(triage.run)
             background.start_soon(service.watch_backlog, engines.depth_seconds(config))
             async with trio.open_nursery() as serving:
                 http_stop = trio.Event()

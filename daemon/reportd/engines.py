@@ -5,23 +5,31 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from reportd.adapters.alert_channels import open_alert_channels
+from reportd.adapters.callbacks import open_messenger
 from reportd.adapters.chromium import ChromiumSettings
+from reportd.adapters.egress import OwnPorts
 from reportd.adapters.files import FileArtifacts
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.adapters.redis import open_breakers
 from reportd.adapters.routed import RoutedQueue
 from reportd.adapters.s3 import open_s3_artifacts
+from reportd.adapters.sql.alerts import SqlAlerts
 from reportd.adapters.sql.database import Database, open_database
 from reportd.adapters.sql.migrate import migrate
+from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.queue import EmbeddedQueue
 from reportd.adapters.sqs import SqsQueue, open_sqs_queue
+from reportd.alerts import Alerts
 from reportd.config import Config
 from reportd.core.breaker import Policy
+from reportd.core.repair import normal_name
 from reportd.core.retry import RetryPolicy
+from reportd.core.triage import Policy as TriagePolicy
 from reportd.core.window import Rates
 from reportd.poller import MAX_BATCH
 from reportd.pool import PoolSettings
-from reportd.ports import Artifacts, BreakerStore, Queue
+from reportd.ports import Artifacts, BreakerStore, Messenger, Meter, Queue, Record
 
 SQS_LINGER_SECONDS = 0.5
 """How long a delete waits for others to share its request. It keeps its place meanwhile, so only where those abound."""
@@ -135,9 +143,43 @@ def pool_settings(config: Config) -> PoolSettings:
     )
 
 
+def triage_policy(config: Config) -> TriagePolicy:
+    options = config.triage
+    return TriagePolicy(options.cooldown_seconds, options.max_redrives, options.max_wait_seconds)
+
+
+def report_names(config: Config) -> dict[str, str]:
+    """Every name of a report type as producers may mean it, and the type's own."""
+    aliases = {alias: name for name, report in config.reports.items() for alias in report.aliases}
+    return {normal_name(name): own for name, own in (aliases | {name: name for name in config.reports}).items()}
+
+
 def retry_policy(config: Config) -> RetryPolicy:
     queue = config.queue
     return RetryPolicy(queue.max_attempts, queue.backoff_seconds, queue.max_backoff_seconds)
+
+
+@asynccontextmanager
+async def open_callbacks(
+    config: Config, database: Database, compose: Callable[[Record], bytes]
+) -> AsyncIterator[tuple[SqlOutbox, Messenger]]:
+    """Where the ends of jobs wait to be told, and what tells them; never the daemon itself. ``compose``: the words."""
+    urls = {name: report.callback_url for name, report in config.reports.items() if report.callback_url}
+    urls |= {alias: url for name, url in urls.items() for alias in config.reports[name].aliases}
+    options, forbidden = config.callbacks, OwnPorts(own_ports(config)).forbid
+    async with open_messenger(options.allowed_hosts, options.secret, forbidden) as messenger:
+        outbox = SqlOutbox(database, compose, urls)
+        await outbox.recover()
+        yield outbox, messenger
+
+
+@asynccontextmanager
+async def open_alerts(config: Config, database: Database, meter: Meter) -> AsyncIterator[Alerts]:
+    """Who is told of trouble, on the channels that are configured."""
+    options = config.alerts
+    urls = options.webhook_url, options.slack_url, options.sns_topic_arn, config.http.public_url
+    async with open_alert_channels(*urls) as channels:
+        yield Alerts(SqlAlerts(database), channels, window_seconds=options.window_seconds, meter=meter)
 
 
 @asynccontextmanager
@@ -166,6 +208,11 @@ def breaker_policy(config: Config) -> Policy:
             minimum=options.minimum_volume,
         ),
     )
+
+
+def max_receive_count(config: Config, queue: Queue) -> int:
+    """As configured, or less where the queue's own redrive policy says less: it does not ask the daemon."""
+    return min(filter(None, (config.queue.max_receive_count, queue.max_receive_count)))
 
 
 def least_places(config: Config) -> int:

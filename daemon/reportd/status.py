@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,7 +14,6 @@ from reportd.core.snapshot import (
     RECENT,
     BrowserView,
     Figures,
-    LetterGroup,
     Load,
     Node,
     Part,
@@ -28,7 +27,7 @@ from reportd.held import Held
 from reportd.history import History
 from reportd.poller import Poller
 from reportd.pool import Pool
-from reportd.ports import Depth, Fleet, JobFilter, Jobs, Queue, Record, Sign, UnavailableError
+from reportd.ports import DeadLetters, Depth, Fleet, JobFilter, Jobs, Queue, Record, Sign, UnavailableError
 from reportd.presence import all_nodes
 from reportd.remembered import Remembered
 from reportd.worker import Worker
@@ -51,16 +50,12 @@ RESTS = 50.0
 SAMPLE_SECONDS = 5.0
 """How often the depth of a queue goes into its history, if looking costs nothing."""
 
+GROUPS = 10
+"""Causes of dead letters that are listed: the last ones."""
+
 MEMORY_STEP_MIB = 10
 
 T = TypeVar("T")
-
-Letters = Callable[[], Awaitable[Sequence[LetterGroup]]]
-
-
-async def no_letters() -> Sequence[LetterGroup]:
-    """Where nobody keeps dead letters."""
-    return ()
 
 
 class Status:
@@ -87,7 +82,7 @@ class Status:
         stop: trio.Event,
         node: str,
         looks: trio.Nursery,
-        letters: Letters = no_letters,
+        letters: DeadLetters,
         depth_seconds: float = 0.0,
         sample_seconds: float = SAMPLE_SECONDS,
         clock: Callable[[], float] = time.time,
@@ -116,7 +111,7 @@ class Status:
         self._counts = remembered("database", jobs.counts, 0.0, RESTS)
         self._loads = remembered("database", jobs.loads, 0.0, RESTS)
         self._recent = remembered("database", partial(jobs.search, JobFilter(), RECENT), 0.0)
-        self._letters = remembered("database", letters, 0.0, RESTS)
+        self._letters = remembered("database", partial(letters.groups, GROUPS), 0.0, RESTS)
         self._signs = remembered("database", fleet.signs, SIGNS_SECONDS)
         self._snapshot = Remembered(
             "status", self._look, looks, fresh_seconds=SNAPSHOT_SECONDS, patience_seconds=3 * PATIENCE_SECONDS
@@ -209,7 +204,7 @@ class Status:
             parts=tuple(Part(name, ok, detail) for name, (ok, detail) in found["parts"].items()),
             types=self._types(found["loads"], nodes),
             queue=self._queue_view(found["main"], found["dead"]),
-            letters=None if found["letters"] is None else tuple(found["letters"]),
+            letters=None if found["letters"] is None else tuple(group.view() for group in found["letters"]),
             jobs=found["counts"],
             recent=None if recent is None else tuple(record.view() for record in recent),
             nodes=nodes,

@@ -48,6 +48,7 @@ async def open_status(
                 stop=stop,
                 node="node",
                 looks=background,
+                letters=world.letters,
                 clock=now,
             ),
             node,

@@ -13,6 +13,7 @@ from reportd.core.retry import Tally, may_start
 from reportd.core.snapshot import Load
 from reportd.core.transitions import TERMINAL, Event, State, after, sources
 from reportd.ports import Attempt, JobFilter, Record, Refused, Settlement, Started
+from tests.fakes.outbox import MemoryOutbox
 from tests.fakes.weather import Weather
 
 OWNERS_ONLY = frozenset({Event.RETRIED, Event.RELEASED, Event.DEFERRED, Event.DEAD_LETTERED})
@@ -24,10 +25,11 @@ MAX_DETAIL = 2000
 class MemoryJobs:
     """Implements ``ports.Jobs``. ``moves``: every event that took effect, with the state it led to."""
 
-    def __init__(self, weather: Weather | None = None) -> None:
+    def __init__(self, weather: Weather | None = None, outbox: MemoryOutbox | None = None) -> None:
         self.records: dict[str, Record] = {}
         self.moves: list[tuple[str, Event, State]] = []
         self._weather = weather or Weather()
+        self._outbox = outbox
         self._attempts: dict[int, tuple[str, Attempt]] = {}
         self._leases: dict[str, tuple[str, float]] = {}
 
@@ -158,6 +160,8 @@ class MemoryJobs:
         record = self.records.get(done.task_id)
         if record is None or record.state not in sources(done.event):
             return None
+        if done.attempt_id is None and done.event is Event.DEFERRED:
+            record = self._change(done.task_id, tally=self._without_lost_nodes(record, done.at))
         still_open = self._open_attempts(done.task_id)
         if done.attempt_id is not None and done.event in OWNERS_ONLY:
             still_open = [attempt_id for attempt_id in still_open if attempt_id == done.attempt_id]
@@ -177,7 +181,9 @@ class MemoryJobs:
             changes["error"] = replace(done.fault, detail=done.fault.detail[:MAX_DETAIL])
         if done.pdf is not None:
             changes["pdf"] = done.pdf
-        self._change(done.task_id, **changes)
+        ended = self._change(done.task_id, **changes)
+        if self._outbox and state in TERMINAL:
+            self._outbox.enter(ended, done.at)
         return state
 
 

@@ -95,7 +95,7 @@ def _group(number: int, at: float) -> LetterGroup:
                at - 100 * n - 60, due_at)
         for n in range(3)
     )  # fmt: skip
-    group_id = f"{number:016x}"
+    group_id = f"g-{number:016x}"
     return LetterGroup(group_id, kind, cause, ("quarterly",), waiting, quarantined, at - 86400 * 2.5, at - 60, letters)
 
 

@@ -18,7 +18,9 @@ from reportd.adapters.files import FileArtifacts
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.adapters.sql.audit import SqlAudit
 from reportd.adapters.sql.database import Database, open_database
+from reportd.adapters.sql.dead_letters import SqlDeadLetters
 from reportd.adapters.sql.jobs import SqlJobs
+from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.queue import EmbeddedQueue
 from reportd.adapters.templates import Templates
 from reportd.background import open_background
@@ -43,11 +45,13 @@ from reportd.core.snapshot import (
     TypeView,
 )
 from reportd.core.transitions import Event
+from reportd.dead_letters import DeadLetterOffice
 from reportd.held import Held
 from reportd.metrics import Metrics
 from reportd.ports import Attempt, JobFilter, Pdf, Record, Settlement, Started, UnavailableError
 from reportd.recorder import open_recorder
 from reportd.service import Intake, Service
+from reportd_web import wire
 from reportd_web.access import Access
 from reportd_web.app import Face, create_app
 
@@ -98,8 +102,10 @@ class Running:
     queue: EmbeddedQueue
     artifacts: FileArtifacts
     changes: Changes
+    outbox: SqlOutbox
     folder: Path
     breakers: Breakers
+    letters: SqlDeadLetters
     audit: SqlAudit
     parts: dict[str, tuple[bool, str]] = field(default_factory=lambda: {"database": (True, "answers")})
     trouble: str = ""
@@ -110,6 +116,7 @@ class Running:
         """As ``reportd.status`` makes one, of what there is here."""
         here = Node("n1", since=time.time() - 7500, slots=2, browsers=(BrowserView(4711, 12, 1, 210, retiring=False),))
         depth, loads = await known(self.queue.depth), await known(self.jobs.loads)
+        groups = await known(lambda: self.letters.groups(10))
         recent = await known(lambda: self.service.search(JobFilter(), RECENT))
         resting = self.breakers.resting()
         snapshot = Snapshot(
@@ -131,7 +138,7 @@ class Running:
             else QueueView(
                 Series(depth.visible), Series(depth.in_flight), Series(depth.delayed), Series(0), depth.oldest_at, None
             ),
-            letters=(),
+            letters=None if groups is None else tuple(group.view() for group in groups),
             jobs=await known(self.jobs.counts),
             recent=None if recent is None else tuple(record.view() for record in recent),
             nodes=(here,),
@@ -191,7 +198,8 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
     folders = [Path(reportd_web.__file__).parent / "reports"]
     types = Catalogue(config, folders, Templates(folders))
     async with open_database(f"sqlite:///{folder / 'reportd.db'}") as database:
-        jobs, changes, audit = SqlJobs(database), Changes(), SqlAudit(database)
+        outbox = SqlOutbox(database, wire.callback_body)
+        jobs, changes, audit = SqlJobs(database, outbox), Changes(), SqlAudit(database)
         queue = EmbeddedQueue(database, "main", visibility_seconds=60)
         artifacts = FileArtifacts(folder / "artifacts")
         async with (
@@ -211,6 +219,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                 changes=changes,
                 held=Held(),
                 max_backlog=MAX_BACKLOG,
+                outbox=outbox,
             )
 
             async def ready() -> dict[str, tuple[bool, str]]:
@@ -222,8 +231,11 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
             async def metrics() -> bytes:
                 return Metrics({}).exposition()
 
+            letters = SqlDeadLetters(database)
+            office = DeadLetterOffice(service=service, jobs=jobs, queue=queue, letters=letters, audit=audit)
             face = Face(
                 service=service,
+                dead_letters=office,
                 schemas=types.schemas(),
                 max_body_bytes=MAX_BODY_BYTES,
                 ready=ready,
@@ -241,6 +253,18 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
                 running = Running(
-                    app, client, service, database, jobs, queue, artifacts, changes, folder, breakers, audit
+                    app,
+                    client,
+                    service,
+                    database,
+                    jobs,
+                    queue,
+                    artifacts,
+                    changes,
+                    outbox,
+                    folder,
+                    breakers,
+                    letters,
+                    audit,
                 )
                 yield running

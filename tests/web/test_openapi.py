@@ -20,6 +20,8 @@ NOT_DESCRIBED = {
     ("GET", "/jobs/{taskId}"),
     ("POST", "/jobs/{taskId}/cancel"),
     ("POST", "/jobs/{taskId}/retry"),
+    ("POST", "/letters/{id}/requeue"),
+    ("POST", "/letters/{id}/drop"),
     ("POST", "/types/{reportType}/open"),
     ("POST", "/types/{reportType}/close"),
     ("POST", "/types/{reportType}/probe"),

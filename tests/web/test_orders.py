@@ -7,10 +7,12 @@ import httpx
 import pytest
 
 from reportd.core.breaker import State
+from reportd.core.signature import signature
 from reportd.core.transitions import State as JobState
 from reportd.ports import Entry, UnavailableError
 from tests.web.running import Running
 from tests.web.secured import Secured
+from tests.web.test_dead_letters import TIMEOUT, quarantined
 
 NOBODY = "99999999-2222-4333-8444-555555555555"
 OWN = {"Origin": "http://127.0.0.1:8080"}
@@ -69,6 +71,8 @@ async def test_what_was_done_is_on_record_with_who_did_it(secured: Secured) -> N
         ("/types/sales_summary/open", {"reason": "x" * 5000}, 413, "the body must be at most 4096 bytes"),
         (f"/jobs/{NOBODY}/cancel", {}, 404, "there is no such report"),
         (f"/jobs/{NOBODY}/retry", {}, 404, "there is no such report"),
+        (f"/letters/{NOBODY}/drop", {}, 404, "there is no such dead letter"),
+        ("/letters/%3Cscript%3E/requeue", {}, 404, "there is no such dead letter"),
     ],
 )
 async def test_why_nothing_was_done(
@@ -103,6 +107,28 @@ async def test_a_job_is_cancelled_and_another_one_retried(running: Running) -> N
         assert (await running.record(task_id)).state is state
         again = await press(running, f"/jobs/{task_id}/{order}")
         assert again.status_code == (303 if order == "cancel" else 409)
+
+
+async def test_dead_letters_are_put_back_and_dropped_one_and_all(running: Running) -> None:
+    one, two, three = [await quarantined(running) for _ in range(3)]
+    group = signature(TIMEOUT.kind, TIMEOUT.detail)
+    html = (await running.client.get("/")).text
+    assert f'action="/letters/{group}/requeue"' in html
+    assert f'formaction="/letters/{one}/drop"' in html
+    answer = await press(running, f"/letters/{one}/requeue")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/#letters")
+    assert (await running.record(one)).state is JobState.QUEUED
+    await press(running, f"/letters/{two}/drop")
+    assert await running.letters.get(two) is None
+    assert (await running.record(two)).state is JobState.QUARANTINED
+    await press(running, f"/letters/{group}/requeue")
+    assert (await running.record(three)).state is JobState.QUEUED
+    assert "None." in (await running.client.get("/")).text
+    for order in ("requeue", "drop"):
+        answer = await press(running, f"/letters/{group}/{order}")
+        assert answer.status_code == 404
+        assert "there is no such dead letter" in answer.text
+    assert {entry.action for entry in await running.audit.latest(9)} == {"dead_letter.requeued", "dead_letter.dropped"}
 
 
 async def test_another_users_job_is_none_of_a_tenants(secured: Secured) -> None:

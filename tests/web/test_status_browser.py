@@ -16,6 +16,7 @@ from tests.web.busy import busy
 from tests.web.payloads import PAYLOADS, poisoned
 from tests.web.running import Running
 from tests.web.serving import Served, serving
+from tests.web.test_dead_letters import quarantined
 from tests.web.window import Window, open_browser, open_window
 
 pytestmark = pytest.mark.browser
@@ -91,6 +92,27 @@ async def test_each_button_does_what_it_says(running: Running, tmp_path: Path, *
         assert window.ran == []
 
 
+@pytest.mark.parametrize("scripts", [False, True])
+async def test_buttons_of_dead_letters(running: Running, tmp_path: Path, *, scripts: bool) -> None:
+    one, two, three = [await quarantined(running) for _ in range(3)]
+    async with opened(running, tmp_path) as (window, _):
+        await window.call("Emulation.setScriptExecutionDisabled", value=not scripts)
+        await window.open("/")
+        assert "3 timeout fault of its page" in await window.text("#letters")
+        await window.click("summary")
+        await window.follow(f"[id='letter-{one}'] button")
+        assert (await running.record(one)).state is JobState.QUEUED
+        await window.click("summary")
+        await window.follow(f"[id='letter-{two}'] button + button")
+        assert await running.letters.get(two) is None
+        assert "1 timeout" in await window.text("#letters")
+        await window.click("#letters [popovertarget^=drop]")
+        await window.follow("#letters form[id^=drop] .do")
+        assert await running.letters.get(three) is None
+        assert "None." in await window.text("#letters")
+        assert window.ran == []
+
+
 async def test_searching_without_a_script(running: Running, tmp_path: Path) -> None:
     task_id, other = await running.submit(), await running.submit()
     async with opened(running, tmp_path) as (window, _):
@@ -148,7 +170,10 @@ async def test_an_update_leaves_alone_what_somebody_is_doing(running: Running, t
         newer = replace(jobs[0], task_id="99999999-2222-4333-8444-555555555555")
         waits = replace(now.types[1].load or pytest.fail("it has one"), waiting=99, untried=99)
         types = (now.types[0], replace(now.types[1], load=waits), *now.types[2:])
-        letters = (replace(groups[0], id="f" * 16), *(replace(one, quarantined=one.quarantined + 1) for one in groups))
+        letters = (
+            replace(groups[0], id="g-" + "f" * 16),
+            *(replace(one, quarantined=one.quarantined + 1) for one in groups),
+        )
         show(running, replace(now, types=types, letters=letters, recent=(newer, *jobs[:-1]), nodes=now.nodes[:2]))
         await window.until("document.querySelector('#verdict').innerText.includes('99 waiting')")
         assert "99" in await window.text("#type-user_activity")
@@ -157,7 +182,7 @@ async def test_an_update_leaves_alone_what_somebody_is_doing(running: Running, t
         assert await window.shown("document.querySelectorAll('.nodes > li').length") == 2
         assert await window.shown("document.querySelector('#close-user_activity').matches(':popover-open')")
         assert await window.shown("document.activeElement.name + document.activeElement.value") == "reasonhalf a sen"
-        assert await window.shown("document.querySelector('#group-0000000000000000 details').open")
+        assert await window.shown("document.querySelector('#group-g-0000000000000000 details').open")
         assert await window.shown("document.querySelectorAll('details[open]').length") == 1
         assert await window.shown("scrollY") == 300
         assert await window.shown("window.first === document.querySelector('#type-user_activity')")

@@ -59,6 +59,7 @@ RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
         ("POST", "/breakers/{reportType}/close"): _OPERATE,
         ("POST", "/breakers/{reportType}/probe"): _OPERATE,
         ("GET", "/dead-letters"): _WATCH,
+        ("GET", "/dead-letters/{id}"): _WATCH,
         ("POST", "/dead-letters/{id}/requeue"): _OPERATE,
         ("DELETE", "/dead-letters/{id}"): _OPERATE,
         ("GET", "/"): _WATCH,

@@ -74,7 +74,8 @@ def add_reports(app: FastAPI, service: Service, submit: Handler) -> None:
         wait_seconds = wire.wait_seconds(request.query_params)
         task_id = await own_task(service, request)
         record = await _finished(service, task_id, wait_seconds, request) if wait_seconds else None
-        return json(wire.report(record or await service.get(task_id)))
+        record = record or await service.get(task_id)
+        return json(wire.report(record) | {"callback": wire.callback(await service.callback(record))})
 
     async def pdf(request: Request) -> Response:
         record, where = await service.pdf(await own_task(service, request))

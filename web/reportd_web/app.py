@@ -15,10 +15,12 @@ from starlette.staticfiles import StaticFiles
 
 from reportd.controls import Controls
 from reportd.core.snapshot import Snapshot
+from reportd.dead_letters import DeadLetterOffice
 from reportd.ports import Audit, Entry
 from reportd.service import Service
 from reportd_web import api, breakers, dashboard, jobs, login
 from reportd_web.access import Access
+from reportd_web.dead_letters import add_dead_letters
 from reportd_web.guard import LATER, Guard, routing_problem
 from reportd_web.openapi import document
 from reportd_web.orders import Orders
@@ -38,6 +40,7 @@ class Face:
     """
 
     service: Service
+    dead_letters: DeadLetterOffice
     schemas: Mapping[str, Mapping[str, Any]]
     max_body_bytes: int
     ready: Callable[[], Awaitable[dict[str, tuple[bool, str]]]]
@@ -67,6 +70,7 @@ def create_app(face: Face) -> FastAPI:
     submit = api.submit_to(face.service, face.max_body_bytes)
     api.add_reports(app, face.service, submit)
     breakers.add_breakers(app, face.controls, face.max_body_bytes)
+    add_dead_letters(app, face.dead_letters)
     _add_health(app, face)
     _add_pages(app, face)
     login.add_login(app, face.access)
@@ -80,7 +84,7 @@ def _add_pages(app: FastAPI, face: Face) -> None:
     pages = Pages()
     dashboard.add_dashboard(app, face.status, face.service, face.access, pages, face.nursery)
     jobs.add_jobs(app, face.service, face.audit, face.access, pages)
-    Orders(face.service, face.controls, pages, face.note, face.changed).add_to(app)
+    Orders(face.service, face.controls, face.dead_letters, pages, face.note, face.changed).add_to(app)
 
 
 def _add_health(app: FastAPI, face: Face) -> None:

@@ -13,11 +13,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from reportd.controls import Controls, Order
+from reportd.dead_letters import DeadLetterOffice
 from reportd.ports import Entry
 from reportd.service import Service
 from reportd_web import api
 from reportd_web.actor import actor
 from reportd_web.breakers import reason_of
+from reportd_web.dead_letters import target_of
 from reportd_web.forms import read_form
 from reportd_web.guard import Handler, problem_for
 from reportd_web.pages import Pages, page
@@ -26,6 +28,7 @@ Work = Callable[[Request], Awaitable[None]]
 
 TO_TYPES = "/#types"
 TO_JOB = "/jobs/{taskId}"
+TO_LETTERS = "/#letters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Orders:
 
     service: Service
     controls: Controls
+    letters: DeadLetterOffice
     pages: Pages
     note: Callable[[Entry], None]
     changed: Callable[[], None]
@@ -44,6 +48,8 @@ class Orders:
             api.add_calls(app, f"/types/{{reportType}}/{order}", {"POST": handler})
         api.add_calls(app, "/jobs/{taskId:uuid}/cancel", {"POST": self._then(TO_JOB, self._cancel)})
         api.add_calls(app, "/jobs/{taskId:uuid}/retry", {"POST": self._then(TO_JOB, self._retry)})
+        api.add_calls(app, "/letters/{id}/requeue", {"POST": self._then(TO_LETTERS, self._requeue)})
+        api.add_calls(app, "/letters/{id}/drop", {"POST": self._then(TO_LETTERS, self._drop)})
 
     def _then(self, back: str, work: Work) -> Handler:
         """Do it, and go back to the page that shows it; or say why it was not done."""
@@ -77,3 +83,9 @@ class Orders:
         task_id = await api.own_task(self.service, request)
         await self.service.retry(task_id)
         self.note(Entry(time.time(), actor(request), "job.retried", task_id))
+
+    async def _requeue(self, request: Request) -> None:
+        await self.letters.requeue(target_of(request), actor(request))
+
+    async def _drop(self, request: Request) -> None:
+        await self.letters.drop(target_of(request), actor(request))

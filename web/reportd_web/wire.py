@@ -7,11 +7,12 @@ import re
 import struct
 from typing import Any
 
+import orjson
 from starlette.datastructures import QueryParams
 
 from reportd.core.job import canonical_uuid, timestamp
 from reportd.core.transitions import State
-from reportd.ports import JobFilter, Record
+from reportd.ports import CallbackStatus, JobFilter, Record
 from reportd.service import MAX_WAIT_SECONDS, FieldProblem
 from reportd_web.problems import invalid
 
@@ -38,6 +39,24 @@ def report(record: Record) -> dict[str, Any]:
         "error": None if error is None else {"kind": error.kind, "detail": error.detail},
         "pdf": None if pdf is None else {"url": url, "bytes": pdf.size_bytes, "sha256": pdf.sha256},
     }
+
+
+def callback(status: CallbackStatus | None) -> dict[str, Any] | None:
+    """How far a job's callback has come."""
+    if status is None:
+        return None
+    return {
+        "state": status.outcome or "pending",
+        "attempts": status.attempts,
+        "nextAt": None if status.next_at is None else timestamp(status.next_at),
+        "error": status.error or None,
+    }
+
+
+def callback_body(record: Record) -> bytes:
+    """What is sent when a job has ended."""
+    ended_at = record.job.submitted_at if record.finished_at is None else record.finished_at
+    return orjson.dumps({"type": f"report.{record.state}", "timestamp": timestamp(ended_at), "data": report(record)})
 
 
 def wait_seconds(query: QueryParams) -> float:

@@ -137,7 +137,10 @@ class Jobs(Protocol):
         ...
 
     async def settle(self, settlement: Settlement) -> State | None:
-        """Apply one; the new state, or None when the job's state did not allow it (nothing changed then)."""
+        """Apply one; the new state, or None when the job's state did not allow it (nothing changed then).
+
+        A job that ends and has a callback is entered into the outbox in the same step.
+        """
         ...
 
     async def revive(self, task_id: str) -> Record | None:
