@@ -16,6 +16,7 @@ from reportd import engines, systemd
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.sql.audit import SqlAudit
 from reportd.adapters.sql.dead_letters import SqlDeadLetters
+from reportd.adapters.sql.fleet import SqlFleet
 from reportd.adapters.sql.jobs import SqlJobs
 from reportd.adapters.sql.secrets import shared_secret
 from reportd.adapters.templates import Templates
@@ -33,12 +34,15 @@ from reportd.dead_letters import DeadLetterOffice
 from reportd.deadlines import Deadlines
 from reportd.exposition import Exposition
 from reportd.held import Held
+from reportd.history import History
 from reportd.janitor import Janitor
 from reportd.metrics import Metrics
 from reportd.notifier import Notifier
 from reportd.outcomes import Outcomes
 from reportd.poller import Poller, drain, keep_invisible
 from reportd.pool import open_pool
+from reportd.ports import Several
+from reportd.presence import Presence
 from reportd.quarantine import Quarantine
 from reportd.recorder import open_recorder
 from reportd.service import Intake, Service
@@ -80,13 +84,15 @@ async def run(  # noqa: PLR0915 - a table of contents
         raise StartError(str(error)) from error
     folders = [*folders, Path(reportd_web.__file__).parent / "reports"]
     types = Catalogue(config, folders, Templates(folders))
-    metrics = Metrics({name: label for label, report in config.reports.items() for name in (label, *report.aliases)})
+    labels = {name: label for label, report in config.reports.items() for name in (label, *report.aliases)}
+    metrics, history = Metrics(labels), History(labels)
+    told = Several(metrics, history)
     held, changes, node = Held(), Changes(), f"{socket.gethostname()}-{os.getpid()}"
     with _own(config.data_dir):
         async with (
             open_watchdog(metrics) as watchdog,
             engines.open_sql(config) as database,
-            open_recorder(SqlAudit(database)) as recorder,
+            open_recorder(audit := SqlAudit(database)) as recorder,
             engines.open_queues(config, database) as (queue, dead),
             engines.open_callbacks(config, database, wire.callback_body) as (outbox, messenger),
             engines.open_alerts(config, database, metrics) as alerts,
@@ -117,7 +123,7 @@ async def run(  # noqa: PLR0915 - a table of contents
                 changes=changes,
                 policy=engines.retry_policy(config),
                 max_receive_count=engines.max_receive_count(config, queue),
-                meter=metrics,
+                meter=told,
             )
             worker = Worker(
                 jobs=jobs,
@@ -130,7 +136,7 @@ async def run(  # noqa: PLR0915 - a table of contents
                 held=held,
                 outcomes=outcomes,
                 node=node,
-                meter=metrics,
+                meter=told,
             )
             capacity = pool.slots + config.queue.prefetch
             poller = Poller(queue, worker.handle, capacity, engines.least_places(config), bulkheads.at_most)
@@ -148,7 +154,7 @@ async def run(  # noqa: PLR0915 - a table of contents
                 retention_seconds=config.artifacts.retention_days * 86400,
                 node=node,
             )
-            audit, letters = SqlAudit(database), SqlDeadLetters(database)
+            letters = SqlDeadLetters(database)
             triage = Triage(
                 jobs=jobs,
                 queue=queue,
@@ -185,14 +191,21 @@ async def run(  # noqa: PLR0915 - a table of contents
             status = Status(
                 jobs=jobs,
                 queue=queue,
+                dead=dead,
                 pool=pool,
                 poller=poller,
                 worker=worker,
                 breakers=breakers,
+                bulkheads=bulkheads,
                 held=held,
+                history=history,
+                fleet=(fleet := SqlFleet(database)),
                 stop=stop,
                 node=node,
                 looks=background,
+                letters=letters,
+                depth_seconds=engines.depth_seconds(config),
+                sample_seconds=engines.sampled_depth_seconds(config),
             )
             exposition = Exposition(
                 metrics,
@@ -212,6 +225,10 @@ async def run(  # noqa: PLR0915 - a table of contents
                 max_body_bytes=config.http.max_body_bytes,
                 ready=status.parts,
                 status=status.snapshot,
+                changed=status.changed,
+                audit=audit,
+                note=recorder.note,
+                nursery=background,
                 controls=Controls(breakers, types, recorder),
                 health=watchdog.trouble,
                 metrics=exposition.text,
@@ -223,6 +240,8 @@ async def run(  # noqa: PLR0915 - a table of contents
             background.start_soon(alerts.run)
             background.start_soon(keep_invisible, queue, held)
             background.start_soon(janitor.run)
+            background.start_soon(status.run)
+            background.start_soon(Presence(fleet, status.here).run)
             background.start_soon(triage.run)
             background.start_soon(service.watch_backlog, engines.depth_seconds(config))
             async with trio.open_nursery() as serving:

@@ -230,6 +230,11 @@ def scraped_depth_seconds(config: Config) -> float:
     return 1.0 if config.queue.url == "embedded:" else SCRAPED_SQS_DEPTH_SECONDS
 
 
+def sampled_depth_seconds(config: Config) -> float:
+    """How often the queues' depths are looked at for the status page's history, while nobody looks at it."""
+    return 5.0 if config.queue.url == "embedded:" else SCRAPED_SQS_DEPTH_SECONDS
+
+
 def sqs_requests(*queues: Queue) -> Callable[[], Mapping[str, Mapping[str, int]]]:
     """What SQS was asked so far, by queue and action; nothing where no queue is of SQS."""
     each = [part for queue in queues for part in (queue.queues if isinstance(queue, RoutedQueue) else [queue])]

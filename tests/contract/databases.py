@@ -39,5 +39,5 @@ def shared_schema(postgres: Postgres) -> Iterator[str]:
 
 
 def sweep(postgres: Postgres) -> None:
-    tables = "jobs, attempts, messages, leases, audit, secrets, outbox, alerts, dead_letters, causes"
+    tables = "jobs, attempts, messages, leases, audit, secrets, outbox, alerts, dead_letters, causes, nodes"
     postgres.run(f"TRUNCATE {tables}", database="contract")

@@ -10,6 +10,7 @@ import trio
 from reportd.core.faults import FaultKind
 from reportd.core.job import Job
 from reportd.core.retry import Tally, may_start
+from reportd.core.snapshot import Load
 from reportd.core.transitions import TERMINAL, Event, State, after, sources
 from reportd.ports import Attempt, JobFilter, Record, Refused, Settlement, Started
 from tests.fakes.outbox import MemoryOutbox
@@ -123,6 +124,14 @@ class MemoryJobs:
             found = Counter(record.state for record in self.records.values())
             return {state: found[state] for state in State}
 
+    async def loads(self) -> dict[str, Load]:
+        async with self._weather.call("jobs", "loads"):
+            found: dict[str, list[Record]] = {}
+            for record in self.records.values():
+                if record.state in (State.QUEUED, State.RUNNING):
+                    found.setdefault(record.job.report_type, []).append(record)
+            return {name: _load(records) for name, records in found.items()}
+
     def _change(self, task_id: str, **changes: Any) -> Record:
         self.records[task_id] = replace(self.records[task_id], **changes)
         return self.records[task_id]
@@ -199,3 +208,10 @@ def _matches(record: Record, wanted: JobFilter) -> bool:
         and wanted.report_type in (None, record.job.report_type)
         and wanted.user_id in (None, record.job.user_id)
     )
+
+
+def _load(records: Sequence[Record]) -> Load:
+    waiting = [record for record in records if record.state is State.QUEUED]
+    untried = sum(record.tally.attempts == 0 for record in waiting)
+    oldest_at = min((record.job.submitted_at for record in waiting), default=None)
+    return Load(len(waiting), untried, len(records) - len(waiting), oldest_at)

@@ -2,11 +2,12 @@
 
 import hashlib
 import re
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from fastapi import FastAPI
@@ -31,16 +32,30 @@ from reportd.config import Callbacks, Config
 from reportd.controls import Controls
 from reportd.core.breaker import Policy
 from reportd.core.faults import Fault, FaultKind
+from reportd.core.snapshot import (
+    RECENT,
+    BrowserView,
+    Figures,
+    Load,
+    Node,
+    Part,
+    QueueView,
+    Series,
+    Snapshot,
+    TypeView,
+)
 from reportd.core.transitions import Event
 from reportd.dead_letters import DeadLetterOffice
 from reportd.held import Held
 from reportd.metrics import Metrics
-from reportd.ports import Attempt, Pdf, Record, Settlement, Started
+from reportd.ports import Attempt, JobFilter, Pdf, Record, Settlement, Started, UnavailableError
 from reportd.recorder import open_recorder
 from reportd.service import Intake, Service
 from reportd_web import wire
 from reportd_web.access import Access
 from reportd_web.app import Face, create_app
+
+T = TypeVar("T")
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_BACKLOG = 1000
@@ -54,6 +69,14 @@ PARAMETERS: dict[str, Any] = {
 def submission(**changes: Any) -> dict[str, Any]:
     """A body that is accepted, with these fields changed."""
     return {"reportType": "sales_summary", "parameters": PARAMETERS, "userId": USER, **changes}
+
+
+async def known(look: Callable[[], Awaitable[T]]) -> T | None:
+    """What is seen, unless it is away."""
+    try:
+        return await look()
+    except UnavailableError:
+        return None
 
 
 def calls(app: FastAPI) -> set[tuple[str, str]]:
@@ -86,6 +109,41 @@ class Running:
     audit: SqlAudit
     parts: dict[str, tuple[bool, str]] = field(default_factory=lambda: {"database": (True, "answers")})
     trouble: str = ""
+    shown: dict[str, Any] = field(default_factory=dict)
+    """Fields of the snapshot, in the place of those that are seen."""
+
+    async def snapshot(self) -> Snapshot:
+        """As ``reportd.status`` makes one, of what there is here."""
+        here = Node("n1", since=time.time() - 7500, slots=2, browsers=(BrowserView(4711, 12, 1, 210, retiring=False),))
+        depth, loads = await known(self.queue.depth), await known(self.jobs.loads)
+        groups = await known(lambda: self.letters.groups(10))
+        recent = await known(lambda: self.service.search(JobFilter(), RECENT))
+        resting = self.breakers.resting()
+        snapshot = Snapshot(
+            at=time.time(),
+            here=here,
+            parts=tuple(Part(name, ok, detail) for name, (ok, detail) in self.parts.items()),
+            types=tuple(
+                TypeView(
+                    breaker,
+                    breaker.report_type in resting,
+                    2,
+                    None if loads is None else loads.get(breaker.report_type, Load()),
+                    Figures(),
+                )
+                for breaker in self.breakers.snapshot()
+            ),
+            queue=None
+            if depth is None
+            else QueueView(
+                Series(depth.visible), Series(depth.in_flight), Series(depth.delayed), Series(0), depth.oldest_at, None
+            ),
+            letters=None if groups is None else tuple(group.view() for group in groups),
+            jobs=await known(self.jobs.counts),
+            recent=None if recent is None else tuple(record.view() for record in recent),
+            nodes=(here,),
+        )
+        return replace(snapshot, **self.shown)
 
     async def submit(self, headers: dict[str, str] | None = None, **changes: Any) -> str:
         answer = await self.client.post("/reports/generate-async", json=submission(**changes), headers=headers)
@@ -167,13 +225,8 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
             async def ready() -> dict[str, tuple[bool, str]]:
                 return running.parts
 
-            async def status() -> dict[str, Any]:
-                depth, counts = await queue.depth(), await jobs.counts()
-                return {
-                    "queue": {"visible": depth.visible, "delayed": depth.delayed},
-                    "jobs": {str(state): count for state, count in counts.items()},
-                    "pool": {"busy": 0, "slots": 2, "browsers": ["one"]},
-                }
+            async def status() -> Snapshot:
+                return await running.snapshot()
 
             async def metrics() -> bytes:
                 return Metrics({}).exposition()
@@ -189,6 +242,10 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                 status=status,
                 health=lambda: running.trouble,
                 metrics=metrics,
+                nursery=background,
+                changed=lambda: None,
+                audit=audit,
+                note=recorder.note,
                 controls=Controls(breakers, types, recorder),
                 access=access or Access(),
             )

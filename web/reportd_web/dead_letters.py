@@ -37,7 +37,7 @@ def add_dead_letters(app: FastAPI, office: DeadLetterOffice) -> None:
 
     async def get(request: Request) -> Response:
         limit, before = _page(request.query_params)
-        target = _target(request)
+        target = target_of(request)
         if not SIGNATURE.fullmatch(target):
             return json(_letter(await office.letter(target), whole=True))
         group = await office.group(target)
@@ -46,18 +46,18 @@ def add_dead_letters(app: FastAPI, office: DeadLetterOffice) -> None:
         return json({**_group(group, members[:limit]), "nextCursor": more})
 
     async def requeue(request: Request) -> Response:
-        done = await office.requeue(_target(request), actor(request))
+        done = await office.requeue(target_of(request), actor(request))
         return json(_done("requeued", done), HTTPStatus.ACCEPTED)
 
     async def drop(request: Request) -> Response:
-        return json(_done("dropped", await office.drop(_target(request), actor(request))))
+        return json(_done("dropped", await office.drop(target_of(request), actor(request))))
 
     add_calls(app, "/dead-letters", {"GET": listing})
     add_calls(app, "/dead-letters/{id}", {"GET": get, "DELETE": drop})
     add_calls(app, "/dead-letters/{id}/requeue", {"POST": requeue})
 
 
-def _target(request: Request) -> str:
+def target_of(request: Request) -> str:
     text = str(request.path_params["id"])
     target = text if SIGNATURE.fullmatch(text) else canonical_uuid(text)
     if target is None:

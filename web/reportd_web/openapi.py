@@ -15,6 +15,7 @@ from reportd.ports import Outcome, Standing
 from reportd.service import MAX_WAIT_SECONDS
 from reportd_web.access import PUBLIC, RULES
 from reportd_web.breakers import MAX_REASON
+from reportd_web.feed import Form
 from reportd_web.sessions import COOKIE
 from reportd_web.submission import MAX_URL_LENGTH
 from reportd_web.wire import DEFAULT_LIMIT, MAX_LIMIT
@@ -112,6 +113,7 @@ def _open_document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
             "/dead-letters/{id}": {"get": _dead_letter(), "delete": _drop()},
             "/dead-letters/{id}/requeue": {"post": _requeue()},
             "/status": {"get": _call("getStatus", "What the status page shows", {200: _json(_FREE)}, (503,))},
+            "/events": {"get": _events()},
             "/healthz": {"get": _health()},
             "/readyz": {"get": _ready()},
             "/metrics": {"get": _metrics()},
@@ -236,6 +238,13 @@ def _order(order: Order, schemas: Mapping[str, Any]) -> Json:
     schema = {"type": "object", "properties": fields, "additionalProperties": False}
     call["requestBody"] = {"required": False, "content": {"application/json": {"schema": schema}}}
     return call
+
+
+def _events() -> Json:
+    form = _query("as", {"type": "string", "enum": [str(form) for form in Form], "default": Form.JSON})
+    text = "events named `status`, each with the whole as JSON, or `page`, with what has changed of the page"
+    stream: Json = {"description": text, "content": {"text/event-stream": {}}}
+    return _call("streamEvents", "What the status page shows, whenever it changes", {200: stream}, (422,), [form])
 
 
 def _dead_letters() -> Json:

@@ -83,7 +83,7 @@ def list_query(query: QueryParams) -> tuple[JobFilter, int, tuple[float, str] | 
         problems.append(FieldProblem("/reportType", "must be the name of a report type"))
     before = None
     if "cursor" in query:
-        before = _before(query["cursor"])
+        before = place_of(query["cursor"])
         if before is None:
             problems.append(FieldProblem("/cursor", "must be the nextCursor of an earlier answer"))
     if problems:
@@ -92,12 +92,14 @@ def list_query(query: QueryParams) -> tuple[JobFilter, int, tuple[float, str] | 
     return wanted, int(limit), before
 
 
-def cursor(record: Record) -> str:
-    packed = struct.pack(">d", record.job.submitted_at) + record.job.task_id.encode()
+def cursor(submitted_at: float, task_id: str) -> str:
+    """Where a list goes on whose last job this is."""
+    packed = struct.pack(">d", submitted_at) + task_id.encode()
     return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
-def _before(text: str) -> tuple[float, str] | None:
+def place_of(text: str) -> tuple[float, str] | None:
+    """What ``cursor`` was made of; None when it was made of nothing."""
     try:
         packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         (submitted_at,) = struct.unpack(">d", packed[:8])

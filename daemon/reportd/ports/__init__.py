@@ -6,8 +6,9 @@ from reportd.ports.audit import Audit, Entry
 from reportd.ports.breakers import BreakerStore, Kept
 from reportd.ports.dead_letters import CauseView, DeadLetter, DeadLetters, Group, OnQuarantined, Redrive, Standing
 from reportd.ports.errors import UnavailableError
+from reportd.ports.fleet import Fleet, Sign
 from reportd.ports.jobs import Attempt, JobFilter, Jobs, PdfInfo, Record, Refused, Settlement, Started
-from reportd.ports.meter import SILENT, Meter
+from reportd.ports.meter import SILENT, Meter, Several
 from reportd.ports.outbox import Callback, CallbackStatus, DeliveryError, Messenger, Outbox, Outcome
 from reportd.ports.queue import ANY, Depth, Outgoing, Queue, ReceiptLostError, Received
 from reportd.ports.rendering import (
@@ -44,6 +45,7 @@ __all__ = [
     "DeliveryError",
     "Depth",
     "Entry",
+    "Fleet",
     "Group",
     "JobFilter",
     "Jobs",
@@ -69,6 +71,8 @@ __all__ = [
     "RenderRequest",
     "Renderer",
     "Settlement",
+    "Several",
+    "Sign",
     "Slot",
     "Standing",
     "Started",

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from reportd.core.job import Job
 from reportd.core.redrive import Cause, Outcome
+from reportd.core.snapshot import Letter as LetterView
+from reportd.core.snapshot import LetterGroup
 from reportd.ports.jobs import Record
 
 
@@ -43,6 +45,18 @@ class DeadLetter:
     redrives: int = 0
     returns: int = 0
 
+    def view(self) -> LetterView:
+        """As the status page shows it."""
+        waits = self.standing is Standing.WAITING
+        return LetterView(
+            id=self.id,
+            task_id=self.task_id,
+            detail=self.detail,
+            verdict=self.standing,
+            last_seen_at=self.last_seen_at,
+            due_at=self.due_at if waits else None,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -57,6 +71,20 @@ class Group:
     first_seen_at: float
     last_seen_at: float
     examples: tuple[DeadLetter, ...]
+
+    def view(self) -> LetterGroup:
+        """As the status page shows it."""
+        return LetterGroup(
+            id=self.signature,
+            kind=self.kind,
+            cause=self.cause,
+            report_types=self.report_types,
+            waiting=self.waiting,
+            quarantined=self.quarantined,
+            first_seen_at=self.first_seen_at,
+            last_seen_at=self.last_seen_at,
+            letters=tuple(letter.view() for letter in self.examples),
+        )
 
 
 @dataclass(frozen=True, slots=True)

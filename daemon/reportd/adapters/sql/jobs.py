@@ -18,6 +18,7 @@ from reportd.adapters.sql.schema import STORED, attempts, jobs, leases
 from reportd.core.faults import FaultKind
 from reportd.core.job import Job
 from reportd.core.retry import Tally, may_start
+from reportd.core.snapshot import Load
 from reportd.core.transitions import TERMINAL, Event, State, after, sources
 from reportd.ports import Attempt, JobFilter, Record, Refused, Settlement, Started
 
@@ -42,6 +43,19 @@ _DISCARD = delete(jobs).where(
     _listed, jobs.c.state == State.QUEUED, jobs.c.confirmed.is_(other=False), jobs.c.started_at.is_(None)
 )
 _PURGE = update(jobs).where(_listed).values(pdf_purged=True)
+
+_waits = jobs.c.state == State.QUEUED
+_LOADS = (
+    select(
+        jobs.c.report_type,
+        func.count(case((_waits, 1))).label("waiting"),
+        func.count(case((_waits & (jobs.c.attempts == 0), 1))).label("untried"),
+        func.count(case((~_waits, 1))).label("running"),
+        func.min(case((_waits, jobs.c.submitted_at))).label("oldest_at"),
+    )
+    .where(jobs.c.state.in_((State.QUEUED, State.RUNNING)))
+    .group_by(jobs.c.report_type)
+)
 
 _LEAD = (
     update(leases)
@@ -204,6 +218,13 @@ class SqlJobs:
         def query(connection: Connection) -> dict[State, int]:
             found = {State(state): count for state, count in connection.execute(statement)}
             return {state: found.get(state, 0) for state in State}
+
+        return await self._database.read(query)
+
+    async def loads(self) -> dict[str, Load]:
+        def query(connection: Connection) -> dict[str, Load]:
+            rows = connection.execute(_LOADS)
+            return {row.report_type: Load(row.waiting, row.untried, row.running, row.oldest_at) for row in rows}
 
         return await self._database.read(query)
 

@@ -117,6 +117,14 @@ secrets = Table(
     Column("value", String(64), nullable=False),
 )
 
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("node", String(255), primary_key=True),
+    Column("seen_at", Double, nullable=False),
+    Column("told", Text, nullable=False),
+)
+
 alerts = Table(
     "alerts",
     metadata,

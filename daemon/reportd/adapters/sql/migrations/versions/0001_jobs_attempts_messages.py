@@ -86,6 +86,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name="pk_secrets"),
     )
     op.create_table(
+        "nodes",
+        sa.Column("node", sa.String(255), nullable=False),
+        sa.Column("seen_at", sa.Double, nullable=False),
+        sa.Column("told", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("node", name="pk_nodes"),
+    )
+    op.create_table(
         "alerts",
         sa.Column("channel", sa.String(16), nullable=False),
         sa.Column("signature", sa.String(255), nullable=False),
