@@ -4,11 +4,11 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/coverage run -m pytest
 
-.PHONY: help demo run test check format chaos soak bench lock clean machine-run machine-test
+.PHONY: help demo run test check format chaos soak binary test-binary bench lock clean machine-run machine-test
 .DEFAULT_GOAL := help
 
 help: ## List what can be made
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 demo: $(BIN)/.run machine-run ## Start the daemon, get two PDFs with curl, stop it
 	@packaging/demo.sh
@@ -17,7 +17,7 @@ run: $(BIN)/.run machine-run ## Run the daemon in the foreground, without any co
 	@exec $(BIN)/reportd serve
 
 test: $(BIN)/.test machine-test ## Run the tests
-	@$(PYTEST) -m "not soak"
+	@$(PYTEST) -m "not soak and not packaged"
 	@$(BIN)/coverage report --include '*/reportd/core/*' --fail-under 100
 	@$(BIN)/coverage report --skip-covered --fail-under 90
 
@@ -36,6 +36,12 @@ chaos: $(BIN)/.test machine-test ## Kill the daemon and its browsers under 300 j
 
 soak: $(BIN)/.test machine-test ## The long tests: chaos, memory over 2,000 renders
 	@$(BIN)/pytest -m soak -s
+
+binary: $(BIN)/.test ## Build dist/reportd, the daemon in one file
+	@nice -n 10 packaging/binary/build.sh
+
+test-binary: binary machine-run ## Build the one file, and try it in an empty folder
+	@$(BIN)/pytest -m packaged tests/packaging/test_binary.py
 
 bench: $(BIN)/.test machine-test ## Throughput and latency as ratios to what the machine can do
 	@$(BIN)/python -m tests.bench

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from reportd import __version__
+from reportd import __version__, revision
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="reportd", description="Turns heavy report pages into PDFs.")
-    parser.add_argument("--version", action="version", version=f"reportd {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show version and git revision, and exit")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -70,6 +70,15 @@ def _parser() -> argparse.ArgumentParser:
     token_parser.add_argument("roles", metavar="ROLE[,ROLE]", help="submit, read, operate (which includes read)")
     token_parser.add_argument("--user", metavar="UUID", help="bind it to that user's reports")
     return parser
+
+
+class _Version(argparse.Action):
+    """Asks for the revision only when somebody wants to know."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+        known = revision()
+        print(f"reportd {__version__}" + (f" ({known})" if known else ""))
+        parser.exit()
 
 
 def _say(text: str) -> None:
