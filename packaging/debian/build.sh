@@ -21,6 +21,7 @@ else
     version=$upstream~git$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S).$(git rev-parse --short=8 HEAD)
 fi
 version=${1:-$version}
+maintainer="${DEBFULLNAME:-The reportd authors} <${DEBEMAIL:-reportd@localhost}>"
 doc=$tree/usr/share/doc/reportd
 
 rm -rf "$tree"
@@ -49,7 +50,7 @@ gzip -9n < CHANGELOG.md > "$doc/CHANGELOG.md.gz"
     echo
     echo "  * See CHANGELOG.md.gz."
     echo
-    echo " -- $(sed -n 's/^Maintainer: //p' $here/control)  $(date -u -R -d "@$SOURCE_DATE_EPOCH")"
+    echo " -- $maintainer  $(date -u -R -d "@$SOURCE_DATE_EPOCH")"
 } | gzip -9n > "$doc/changelog.gz"
 mkdir -p "$tree/usr/share/man/man1"
 sed -e "s/@DATE@/$(date -u -d "@$SOURCE_DATE_EPOCH" +%F)/" -e "s/@UPSTREAM@/$upstream/" $here/reportd.1 |
@@ -59,6 +60,7 @@ sed -e "s/@DATE@/$(date -u -d "@$SOURCE_DATE_EPOCH" +%F)/" -e "s/@UPSTREAM@/$ups
 glibc=$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)
 size=$(du -sk --apparent-size "$tree" | cut -f1)
 sed -e "s/@VERSION@/$version/" -e "s/@ARCHITECTURE@/$architecture/" -e "s/@SIZE@/$size/" -e "s/@GLIBC@/$glibc/" \
+    -e "s/@MAINTAINER@/$maintainer/" \
     $here/control > "$tree/DEBIAN/control"
 echo /etc/reportd/reportd.toml > "$tree/DEBIAN/conffiles"
 for script in postinst prerm postrm; do

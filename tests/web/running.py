@@ -172,7 +172,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
 
             face = Face(
                 service=service,
-                schemas=types.schemas(),
+                schemas=types.schemas,
                 max_body_bytes=MAX_BODY_BYTES,
                 ready=ready,
                 status=status,

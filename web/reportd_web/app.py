@@ -32,13 +32,14 @@ PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """What the daemon gives its HTTP face. ``ready``: per part whether it works, and why not.
+    """What the daemon gives its HTTP face. ``schemas``: of each report type there is at the moment.
 
+    ``ready``: per part whether it works, and why not.
     ``health``: why the process does not turn over, empty while it does. ``metrics``: in Prometheus's text format.
     """
 
     service: Service
-    schemas: Mapping[str, Mapping[str, Any]]
+    schemas: Callable[[], Mapping[str, Mapping[str, Any]]]
     max_body_bytes: int
     ready: Callable[[], Awaitable[dict[str, tuple[bool, str]]]]
     status: Callable[[], Awaitable[dict[str, Any]]]
@@ -73,7 +74,6 @@ def create_app(face: Face) -> FastAPI:
 
 def _add_status(app: FastAPI, face: Face) -> None:
     pages = Environment(loader=PackageLoader("reportd_web"), autoescape=True)
-    openapi = document(face.schemas, secured=face.access.required)
 
     async def healthz(_: Request) -> Response:
         if trouble := face.health():
@@ -109,7 +109,7 @@ def _add_status(app: FastAPI, face: Face) -> None:
         return Response(page, headers=headers, media_type="text/html")
 
     async def openapi_json(_: Request) -> Response:
-        return api.json(openapi)
+        return api.json(document(face.schemas(), secured=face.access.required))
 
     for path, call in (
         ("/", home),
