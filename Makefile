@@ -4,11 +4,12 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/coverage run -m pytest
 
-.PHONY: help demo run test check format chaos soak binary test-binary bench lock clean machine-run machine-test
+.PHONY: help demo run test check format chaos soak binary test-binary deb test-systemd bench lock clean \
+	machine-run machine-test machine-package
 .DEFAULT_GOAL := help
 
 help: ## List what can be made
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 demo: $(BIN)/.run machine-run ## Start the daemon, get two PDFs with curl, stop it
 	@packaging/demo.sh
@@ -43,6 +44,13 @@ binary: $(BIN)/.test ## Build dist/reportd, the daemon in one file
 test-binary: binary machine-run ## Build the one file, and try it in an empty folder
 	@$(BIN)/pytest -m packaged tests/packaging/test_binary.py
 
+deb: binary ## Build dist/reportd_VERSION_ARCHITECTURE.deb, the Debian package
+	@nice -n 10 packaging/debian/build.sh
+
+test-systemd: deb machine-package ## Install the package on a Debian that boots, and do to it what happens to a service
+	@tests/packaging/base.sh
+	@$(BIN)/pytest -m packaged tests/packaging
+
 bench: $(BIN)/.test machine-test ## Throughput and latency as ratios to what the machine can do
 	@$(BIN)/python -m tests.bench
 
@@ -60,6 +68,9 @@ machine-run:
 
 machine-test:
 	@packaging/machine.sh test
+
+machine-package:
+	@packaging/machine.sh package
 
 $(BIN)/python:
 	@packaging/machine.sh run
