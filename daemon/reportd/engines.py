@@ -1,4 +1,7 @@
-"""Which adapter each URL of the configuration means, opened for as long as a block lasts. Only ``app`` uses it."""
+"""Which adapter each URL of the configuration means, opened for as long as a block lasts. Only ``app`` uses it.
+
+The libraries of AWS and Redis take half of the daemon's start, so they are imported where they are asked for.
+"""
 
 import os
 from collections import Counter
@@ -11,15 +14,12 @@ from reportd.adapters.chromium import ChromiumSettings
 from reportd.adapters.egress import OwnPorts
 from reportd.adapters.files import FileArtifacts
 from reportd.adapters.memory_breakers import MemoryBreakers
-from reportd.adapters.redis import open_breakers
 from reportd.adapters.routed import RoutedQueue
-from reportd.adapters.s3 import open_s3_artifacts
 from reportd.adapters.sql.alerts import SqlAlerts
 from reportd.adapters.sql.database import Database, open_database
 from reportd.adapters.sql.migrate import migrate
 from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.queue import EmbeddedQueue
-from reportd.adapters.sqs import SqsQueue, open_sqs_queue
 from reportd.alerts import Alerts
 from reportd.config import Config
 from reportd.core.breaker import Policy
@@ -56,6 +56,8 @@ async def open_queues(config: Config, database: Database) -> AsyncIterator[tuple
     if config.queue.url == "embedded:":
         yield await _embedded(config, database)
         return
+    from reportd.adapters.sqs import SqsQueue, open_sqs_queue
+
     async with AsyncExitStack() as stack:
 
         async def open_one(url: str) -> SqsQueue:
@@ -103,6 +105,8 @@ async def open_artifacts(config: Config) -> AsyncIterator[Artifacts]:
     if folder is not None:
         yield FileArtifacts(folder)
     elif bucket is not None:
+        from reportd.adapters.s3 import open_s3_artifacts
+
         name, prefix = bucket
         async with open_s3_artifacts(
             name,
@@ -188,6 +192,8 @@ async def open_breaker_store(config: Config) -> AsyncIterator[BreakerStore]:
     if config.breaker.store == "memory:":
         yield MemoryBreakers()
         return
+    from reportd.adapters.redis import open_breakers
+
     async with open_breakers(config.breaker.store, config.breaker.namespace) as store:
         yield store
 
@@ -238,6 +244,9 @@ def sampled_depth_seconds(config: Config) -> float:
 def sqs_requests(*queues: Queue) -> Callable[[], Mapping[str, Mapping[str, int]]]:
     """What SQS was asked so far, by queue and action; nothing where no queue is of SQS."""
     each = [part for queue in queues for part in (queue.queues if isinstance(queue, RoutedQueue) else [queue])]
+    if all(isinstance(queue, EmbeddedQueue) for queue in each):
+        return dict
+    from reportd.adapters.sqs import SqsQueue
 
     def counted() -> Mapping[str, Mapping[str, int]]:
         counts: dict[str, Counter[str]] = {}

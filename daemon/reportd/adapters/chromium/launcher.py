@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from reportd.adapters.chromium.browser import FLAGS, ChromiumBrowser, find_executable
 from reportd.adapters.chromium.cdp import ClosedError, connect, open_bridge
+from reportd.adapters.chromium.cgroup import Groups, take_over
 from reportd.adapters.chromium.process import BrowserProcess, open_process, open_run_folder
 from reportd.adapters.egress import OwnPorts
 from reportd.background import open_background
@@ -35,8 +36,9 @@ async def open_launcher(
     spool.mkdir(parents=True, exist_ok=True)
     for left_over in spool.glob("pdf-*.part"):
         left_over.unlink()
+    groups = take_over()
     async with open_bridge() as loop, open_run_folder(data_dir / "browsers") as run_folder:
-        yield _Launcher(settings, run_folder, spool, loop, forbidden)
+        yield _Launcher(settings, run_folder, spool, loop, forbidden, groups)
 
 
 class _Launcher:
@@ -47,12 +49,14 @@ class _Launcher:
         spool: Path,
         loop: asyncio.AbstractEventLoop,
         forbidden: Callable[[str, int], bool],
+        groups: Groups | None,
     ) -> None:
         self._settings = settings
         self._run_folder = run_folder
         self._spool = spool
         self._loop = loop
         self._ports = OwnPorts(forbidden)
+        self._groups = groups
 
     def launch(self) -> AbstractAsyncContextManager[Browser]:
         return self._launch()
@@ -65,7 +69,7 @@ class _Launcher:
             # Chromium refuses to start its sandbox as root. Any other user gets the sandbox.
             flags.append("--no-sandbox")
         command = [find_executable(settings.executable), *flags]
-        async with open_process(command, self._run_folder, settings.start_seconds) as process:
+        async with open_process(command, self._run_folder, settings.start_seconds, self._groups) as process:
             with self._ports.using(urlsplit(process.url).port or 0):
                 async with self._connected(process) as browser:
                     yield browser
