@@ -72,12 +72,13 @@ class Container:
 
     def __init__(self, executable: str, data_dir: Path, limits: Limits, stack: ExitStack) -> None:
         self.limits = limits
-        self.proc = Path("/proc")
-        """Once it is set up: where its processes are found by the ids they have in there."""
+        self.proc = Path("/nowhere")
+        """Once it is complete: where its processes are found by the ids they have in there."""
         self.program = str(Path(executable).resolve())
         """The browser as it is found in there."""
         self._data_dir = data_dir.resolve()
         self._stack = stack
+        self._child = 0
         self._namespaces: tuple[int, ...] = ()
         self._told, self._tells = self._pipe()
         self._waits, self._begin = self._pipe()
@@ -119,15 +120,25 @@ class Container:
         """
         self._tells.close()
         self._waits.close()
-        child = await self._child()
-        if child:
-            try:
-                self._enter(child)
-            except OSError as error:
-                raise BrowserError(f"the browser's container can't be entered: {error}") from error
+        self._child = await self._first_process()
+        if self._child:
+            with _entering():
+                network = self._stack.enter_context(FileIO(f"/proc/{self._child}/ns/net"))
+                owner = self._stack.enter_context(FileIO(ioctl(network, _NS_GET_USERNS)))
+                self._namespaces = (owner.fileno(), network.fileno())
+                self._stack.enter_context(confined(self._child, self.limits))
+                self._begin.write(b"\n")
 
-    async def _child(self) -> int:
-        """The first process in the container; 0 when there is none."""
+    def complete(self) -> None:
+        """The browser runs, so its files and processes are the container's. Raises BrowserError."""
+        with _entering():
+            # Kept open: the process's number will be another's some day, this folder will not.
+            folder = os.open(f"/proc/{self._child}/root/proc", os.O_RDONLY | os.O_DIRECTORY)
+            self._stack.callback(os.close, folder)
+            self.proc = Path(f"/proc/self/fd/{folder}")
+
+    async def _first_process(self) -> int:
+        """Of the container; 0 when there is none."""
         told = b""
         async with trio.lowlevel.FdStream(os.dup(self._told.fileno())) as stream:
             async for piece in stream:
@@ -135,14 +146,6 @@ class Container:
                 if found := _CHILD.search(told):
                     return int(found[1])
         return 0
-
-    def _enter(self, child: int) -> None:
-        network = self._stack.enter_context(FileIO(f"/proc/{child}/ns/net"))
-        owner = self._stack.enter_context(FileIO(ioctl(network, _NS_GET_USERNS)))
-        self._namespaces = (owner.fileno(), network.fileno())
-        self.proc = Path(f"/proc/{child}/root/proc")
-        self._stack.enter_context(confined(child, self.limits))
-        self._begin.write(b"\n")
 
     def kill(self, pid: int) -> None:
         """One process, by the id that it has in there."""
@@ -171,6 +174,14 @@ class Container:
         """On a free port of the container's loopback. Raises OSError."""
         made = await trio.to_thread.run_sync(_made_inside, self._namespaces, _listener)
         return trio.SocketListener(trio.socket.from_stdlib_socket(made))
+
+
+@contextmanager
+def _entering() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BrowserError(f"the browser's container can't be entered: {error}") from error
 
 
 def _listener() -> socket.socket:

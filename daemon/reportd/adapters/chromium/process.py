@@ -166,6 +166,8 @@ async def open_process(
                 said = " / ".join(process.last_words) or "nothing"
                 what = "ended" if process.died.is_set() else f"did not start within {start_seconds:g} s"
                 raise BrowserError(f"{command[0]} {what}; it said: {said}")
+            if container is not None:
+                container.complete()
             yield process
     finally:
         with trio.CancelScope(shield=True):
