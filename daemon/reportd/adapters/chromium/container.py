@@ -14,7 +14,7 @@ import re
 import shutil
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from fcntl import ioctl
 from io import FileIO
@@ -54,6 +54,8 @@ NOBODY = "65534"
 CONNECT_SECONDS = 5.0
 _NS_GET_USERNS = 0xB701
 """ioctl_ns(2)."""
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
+"""setns(2). Without saying what it is, no namespace is entered under systemd's RestrictNamespaces=."""
 _CHILD = re.compile(rb'"child-pid": (\d+),')
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -79,7 +81,7 @@ class Container:
         self._data_dir = data_dir.resolve()
         self._stack = stack
         self._child = 0
-        self._namespaces: tuple[int, ...] = ()
+        self._namespaces: dict[int, int] = {}
         self._told, self._tells = self._pipe()
         self._waits, self._begin = self._pipe()
 
@@ -125,7 +127,7 @@ class Container:
             with _entering():
                 network = self._stack.enter_context(FileIO(f"/proc/{self._child}/ns/net"))
                 owner = self._stack.enter_context(FileIO(ioctl(network, _NS_GET_USERNS)))
-                self._namespaces = (owner.fileno(), network.fileno())
+                self._namespaces = {_CLONE_NEWUSER: owner.fileno(), _CLONE_NEWNET: network.fileno()}
                 self._stack.enter_context(confined(self._child, self.limits))
                 self._begin.write(b"\n")
 
@@ -188,7 +190,7 @@ def _listener() -> socket.socket:
     return socket.create_server(("127.0.0.1", 0))
 
 
-def _made_inside(namespaces: Sequence[int], make: Callable[[], socket.socket]) -> socket.socket:
+def _made_inside(namespaces: Mapping[int, int], make: Callable[[], socket.socket]) -> socket.socket:
     """What ``make`` makes in these namespaces.
 
     Only a process with a single thread may enter a user namespace: a child, which does this and nothing else.
@@ -207,10 +209,10 @@ def _made_inside(namespaces: Sequence[int], make: Callable[[], socket.socket]) -
     return socket.socket(fileno=descriptors[0])
 
 
-def _make_and_send(namespaces: Sequence[int], make: Callable[[], socket.socket], to: socket.socket) -> None:
+def _make_and_send(namespaces: Mapping[int, int], make: Callable[[], socket.socket], to: socket.socket) -> None:
     try:
-        for namespace in namespaces:
-            if _libc.setns(namespace, 0):
+        for kind, namespace in namespaces.items():
+            if _libc.setns(namespace, kind):
                 number = ctypes.get_errno()
                 raise OSError(number, "setns")  # noqa: TRY301 - this process has no other place
         with make() as made:
