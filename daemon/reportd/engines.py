@@ -130,6 +130,7 @@ def chromium_settings(config: Config) -> ChromiumSettings:
         executable=pool.executable,
         start_seconds=pool.start_timeout_seconds,
         renderer_limit_mib=float(pool.renderer_limit_mib),
+        container="container" in {pool.isolation, *(report.isolation for report in config.reports.values())},
     )
 
 

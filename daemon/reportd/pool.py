@@ -126,8 +126,9 @@ class Pool:
     async def _render_alone(self, render: "_Render", scope: trio.CancelScope) -> Pdf:
         pdf: Pdf | None = None
         delivered = False
+        contained = render.request.isolation == "container"
         try:
-            async with self._launcher.launch() as browser, browser.page() as page:
+            async with self._launcher.launch(container=contained) as browser, browser.page() as page:
                 pdf = await self._on_page(render, page, browser)
                 scope.deadline = math.inf  # what is left is to close the browser
             delivered = True
