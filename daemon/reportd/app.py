@@ -34,6 +34,7 @@ from reportd.metrics import Metrics
 from reportd.poller import Poller, drain, keep_invisible
 from reportd.pool import open_pool
 from reportd.recorder import open_recorder
+from reportd.scaling import Scaling
 from reportd.service import Intake, Service
 from reportd.status import Status
 from reportd.tokens import Tokens, TokensFileError
@@ -81,6 +82,7 @@ async def run(
             engines.open_queues(config, database) as (queue, dead),
             engines.open_artifacts(config) as artifacts,
             engines.open_breaker_store(config) as breaker_store,
+            engines.open_board(config) as board,
             open_launcher(engines.chromium_settings(config), config.data_dir, engines.own_ports(config)) as launcher,
             open_pool(launcher, engines.pool_settings(config), metrics) as pool,
             open_background() as background,
@@ -155,6 +157,14 @@ async def run(
                 node=node,
                 looks=background,
             )
+            scaling = Scaling(
+                jobs=jobs,
+                slots=lambda: pool.slots,
+                render_seconds=lambda: metrics.render_seconds,
+                policy=engines.scaling_policy(config),
+                looks=background,
+                fresh_seconds=engines.scraped_depth_seconds(config),
+            )
             exposition = Exposition(
                 metrics,
                 queues={"main": queue, "dead": dead},
@@ -164,6 +174,7 @@ async def run(
                 breakers=breakers.snapshot,
                 held=held.__len__,
                 parts=status.parts,
+                figures=scaling.figures,
                 looks=background,
             )
             face = Face(
@@ -181,6 +192,8 @@ async def run(
             background.start_soon(keep_invisible, queue, held)
             background.start_soon(janitor.run)
             background.start_soon(service.watch_backlog, engines.depth_seconds(config))
+            if board is not None:
+                background.start_soon(scaling.publish, queue.depth, board, node)
             async with trio.open_nursery() as serving:
                 http_stop = trio.Event()
                 url = await _serve(serving, create_app(face), config.http.bind, http_stop)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from reportd.adapters.chromium import ChromiumSettings
+from reportd.adapters.cloudwatch import open_cloudwatch
 from reportd.adapters.files import FileArtifacts
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.adapters.redis import open_breakers
@@ -14,14 +15,16 @@ from reportd.adapters.s3 import open_s3_artifacts
 from reportd.adapters.sql.database import Database, open_database
 from reportd.adapters.sql.migrate import migrate
 from reportd.adapters.sql.queue import EmbeddedQueue
-from reportd.adapters.sqs import SqsQueue, open_sqs_queue
+from reportd.adapters.sqs import SqsQueue, name_of, open_sqs_queue
 from reportd.config import Config
 from reportd.core.breaker import Policy
 from reportd.core.retry import RetryPolicy
+from reportd.core.scaling import ScalingPolicy
 from reportd.core.window import Rates
 from reportd.poller import MAX_BATCH
 from reportd.pool import PoolSettings
 from reportd.ports import Artifacts, BreakerStore, Queue
+from reportd.scaling import Board
 
 SQS_LINGER_SECONDS = 0.5
 """How long a delete waits for others to share its request. It keeps its place meanwhile, so only where those abound."""
@@ -166,6 +169,27 @@ def breaker_policy(config: Config) -> Policy:
             minimum=options.minimum_volume,
         ),
     )
+
+
+def scaling_policy(config: Config) -> ScalingPolicy:
+    options = config.scaling
+    return ScalingPolicy(options.target_seconds, options.reaction_seconds, options.hold_seconds)
+
+
+@asynccontextmanager
+async def open_board(config: Config) -> AsyncIterator[Board | None]:
+    """Where the figures are published that a fleet is scaled by; None where nowhere."""
+    options = config.scaling
+    if not options.cloudwatch_namespace:
+        yield None
+        return
+    async with open_cloudwatch(
+        options.cloudwatch_namespace,
+        name_of(config.queue.url),
+        region=options.region,
+        endpoint_url=options.endpoint_url,
+    ) as board:
+        yield board
 
 
 def least_places(config: Config) -> int:

@@ -20,6 +20,7 @@ from reportd.config.values import (
     DatabaseUrl,
     Encryption,
     Hosts,
+    MetricNamespace,
     Namespace,
     Number,
     OptionalUrl,
@@ -159,6 +160,21 @@ class Pool(Section):
     isolation: Literal["page", "context", "browser", "container"] = "page"
 
 
+class Scaling(Section):
+    """How many nodes are wanted, and where they are told."""
+
+    target_seconds: Number = Field(600.0, ge=1, le=86400)
+    reaction_seconds: Number = Field(300.0, ge=0, le=86400)
+    hold_seconds: Number = Field(300.0, ge=0, le=86400)
+    cloudwatch_namespace: MetricNamespace = ""
+    region: Region = ""
+    endpoint_url: OptionalUrl = ""
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """A target that is over before a node can help."""
+        yield from _at_least(self, "target_seconds", "reaction_seconds")
+
+
 class Triage(Section):
     """What becomes of dead letters. ``max_redrives`` 0 quarantines at once."""
 
@@ -219,6 +235,7 @@ class Config(Section):
     artifacts: ArtifactStore = ArtifactStore()
     breaker: Breaker = Breaker()
     pool: Pool = Pool()
+    scaling: Scaling = Scaling()
     triage: Triage = Triage()
     auth: Auth = Auth()
     alerts: Alerts = Alerts()
