@@ -36,6 +36,7 @@ from reportd.pool import open_pool
 from reportd.recorder import open_recorder
 from reportd.scaling import Scaling
 from reportd.service import Intake, Service
+from reportd.sizing import keep_sized
 from reportd.status import Status
 from reportd.tokens import Tokens, TokensFileError
 from reportd.watchdog import open_watchdog
@@ -123,6 +124,7 @@ async def run(
                 bulkheads.stalled(report_type, change)
 
             pool.on_stall = stalled
+            pool.on_resize = poller.widen
             janitor = Janitor(
                 jobs=jobs,
                 queue=queue,
@@ -191,9 +193,9 @@ async def run(
             await background.start(breakers.run)
             background.start_soon(keep_invisible, queue, held)
             background.start_soon(janitor.run)
+            background.start_soon(keep_sized, pool, queue.depth, engines.size_policy(config))
             background.start_soon(service.watch_backlog, engines.depth_seconds(config))
-            if board is not None:
-                background.start_soon(scaling.publish, queue.depth, board, node)
+            background.start_soon(scaling.publish, queue.depth, board, node)
             async with trio.open_nursery() as serving:
                 http_stop = trio.Event()
                 url = await _serve(serving, create_app(face), config.http.bind, http_stop)

@@ -19,7 +19,7 @@ from reportd.adapters.sqs import SqsQueue, name_of, open_sqs_queue
 from reportd.config import Config
 from reportd.core.breaker import Policy
 from reportd.core.retry import RetryPolicy
-from reportd.core.scaling import ScalingPolicy
+from reportd.core.scaling import ScalingPolicy, SizePolicy
 from reportd.core.window import Rates
 from reportd.poller import MAX_BATCH
 from reportd.pool import PoolSettings
@@ -125,17 +125,35 @@ def chromium_settings(config: Config) -> ChromiumSettings:
 
 
 def pool_settings(config: Config) -> PoolSettings:
-    """More than one page a core brings nothing, so that is what 0 browsers means."""
+    """As it starts; ``size_policy`` says within which bounds it changes."""
     pool = config.pool
-    cores = len(os.sched_getaffinity(0))
+    sizes = size_policy(config)
     return PoolSettings(
-        browsers=pool.browsers or max(1, cores // pool.pages_per_browser),
+        browsers=min(sizes.most, max(sizes.least, _usual_browsers(config))),
         pages_per_browser=pool.pages_per_browser,
         recycle_after_jobs=pool.recycle_after_jobs,
         recycle_above_mib=float(pool.recycle_above_mib),
         stall_seconds=pool.stall_seconds,
         max_stalled=pool.max_stalled,
     )
+
+
+def size_policy(config: Config) -> SizePolicy:
+    """One more browser may take as much memory as one is allowed to keep."""
+    pool, usual = config.pool, _usual_browsers(config)
+    least = pool.browsers_min or min(usual, pool.browsers_max or usual)
+    return SizePolicy(
+        least=least,
+        most=pool.browsers_max or max(usual, least),
+        pages_per_browser=pool.pages_per_browser,
+        browser_mib=float(pool.recycle_above_mib),
+    )
+
+
+def _usual_browsers(config: Config) -> int:
+    """More than one page a core brings nothing, so that is what 0 browsers means."""
+    cores = len(os.sched_getaffinity(0))
+    return config.pool.browsers or max(1, cores // config.pool.pages_per_browser)
 
 
 def retry_policy(config: Config) -> RetryPolicy:

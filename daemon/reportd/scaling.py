@@ -91,9 +91,9 @@ class Scaling:
             nodes_wanted=None if needed is None else self._needs[0][1],
         )
 
-    async def publish(self, depth: Callable[[], Awaitable[Depth]], board: Board, node: str) -> None:
+    async def publish(self, depth: Callable[[], Awaitable[Depth]], board: Board | None, node: str) -> None:
         """Every PUBLISH_SECONDS, while this node is the one that does it; whatever is away, the rest goes on."""
-        while True:
+        while board is not None:
             try:
                 with trio.fail_after(PATIENCE_SECONDS):
                     if await self._jobs.lead("publish_figures", node, LEASE_SECONDS):

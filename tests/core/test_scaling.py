@@ -36,18 +36,30 @@ class TestNodes:
         ("given_load", "needed"),
         [
             (load(0), 1),
-            (load(0, running=2), 1),
-            (load(0, running=3), 2),
+            (load(0, running=1), 1),
             # 60 renders of 10 s are two slots for 300 s
             (load(60), 1),
             (load(61), 2),
-            (load(600, running=10), 15),
-            (load(600, running=10, slots=8), 4),
+            (load(600, running=10), 10),
+            (load(600, running=30), 15),
+            (load(600, running=10, slots=8), 3),
             (load(10**6, running=0), 16667),
         ],
     )
-    def test_those_that_are_busy_and_those_that_work_off_the_rest(self, given_load: Load, needed: int) -> None:
+    def test_as_many_as_are_busy_or_as_work_off_what_waits(self, given_load: Load, needed: int) -> None:
         assert nodes_needed(given_load, POLICY) == needed
+
+    def test_a_fifth_is_spare_while_little_waits(self) -> None:
+        assert nodes_needed(load(0, running=100), POLICY) == 60
+        # A tenth of what 100 slots work off in time.
+        assert nodes_needed(load(300, running=100), POLICY) == 50
+        assert nodes_needed(load(150, running=100), POLICY) == 55
+
+    def test_a_fleet_that_works_off_a_backlog_does_not_call_for_more_all_the_time(self) -> None:
+        nodes = nodes_needed(load(3000, running=4), POLICY)
+        assert nodes == 50
+        for backlog in range(3000, 300, -100):
+            assert nodes_needed(load(backlog, running=2 * nodes), POLICY) == nodes
 
     def test_how_many_is_not_known_while_nobody_knows_what_runs(self) -> None:
         assert nodes_needed(load(60, running=None), POLICY) is None
@@ -68,15 +80,9 @@ class TestNodes:
     def test_they_are_enough_and_not_one_too_many(self, one: Load, policy: ScalingPolicy) -> None:
         needed = nodes_needed(one, policy)
         assert needed is not None
-        running = one.running or 0
-
-        def seconds(nodes: int) -> float:
-            """Until what waits is worked off, while the running ones are followed by others of their kind."""
-            work, over = one.backlog * one.render_seconds, nodes * one.slots - running
-            return work / over if over > 0 else float("inf") if work or over else 0.0
-
-        assert seconds(needed) <= policy.drain_seconds * 1.0001
-        assert needed == 1 or seconds(needed - 1) >= policy.drain_seconds * 0.9999
+        enough = max(one.running or 0, one.backlog * one.render_seconds / policy.drain_seconds)
+        assert needed * one.slots >= enough * 0.9999
+        assert needed == 1 or (needed - 1) * one.slots < enough * (1 + policy.spare)
 
 
 class TestHeld:

@@ -107,6 +107,10 @@ def test_a_fifo_queue_needs_a_fifo_dlq(tmp_path: Path) -> None:
             "breaker.max_recovery_seconds: is below recovery_seconds; accepted: at least 301",
         ),
         (
+            "[pool]\nbrowsers_min = 4\nbrowsers_max = 3",
+            "pool.browsers_max: is below browsers_min; accepted: at least 4",
+        ),
+        (
             "scaling.target_seconds = 299",
             "scaling.target_seconds: is below reaction_seconds; accepted: at least 300",
         ),

@@ -50,6 +50,8 @@ EVERY: dict[str, tuple[str, Any]] = {
     "breaker.namespace": ("fleet:a", "fleet:a"),
     "pool.executable": ("/opt/chromium", "/opt/chromium"),
     "pool.browsers": ("3", 3),
+    "pool.browsers_min": ("2", 2),
+    "pool.browsers_max": ("4", 4),
     "pool.pages_per_browser": ("1", 1),
     "pool.stall_seconds": ("3", 3.0),
     "pool.max_stalled": ("5", 5),

@@ -78,7 +78,7 @@ async def test_figures(autojump_clock: MockClock) -> None:
         # Delayed ones wait for something that no node can give them.
         told = await scaling.figures(Depth(visible=300, in_flight=9, delayed=1000))
     assert told == Figures(
-        backlog=300, backlog_per_slot=75.0, backlog_seconds=750.0, render_seconds=10.0, running=4, nodes_wanted=4
+        backlog=300, backlog_per_slot=75.0, backlog_seconds=750.0, render_seconds=10.0, running=4, nodes_wanted=3
     )
 
 

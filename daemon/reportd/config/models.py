@@ -146,10 +146,14 @@ class Breaker(Section):
 
 
 class Pool(Section):
-    """The browsers. ``browsers`` 0 means from the cores; an empty ``executable`` is looked for."""
+    """The browsers. ``browsers`` 0 means from the cores, both bounds 0 as ``browsers``; an empty ``executable`` is
+    looked for.
+    """
 
     executable: Annotated[str, Accepts("the path of a program, or nothing")] = ""
     browsers: Count = Field(0, ge=0, le=256)
+    browsers_min: Count = Field(0, ge=0, le=256)
+    browsers_max: Count = Field(0, ge=0, le=256)
     pages_per_browser: Count = Field(2, ge=1, le=64)
     stall_seconds: Number = Field(2.0, ge=0.05, le=3600)
     max_stalled: Count = Field(4, ge=0, le=256)
@@ -159,13 +163,18 @@ class Pool(Section):
     start_timeout_seconds: Number = Field(20.0, ge=1, le=600)
     isolation: Literal["page", "context", "browser", "container"] = "page"
 
+    def conflicts(self) -> Iterator[Conflict]:
+        """Bounds the wrong way round."""
+        if self.browsers_max:
+            yield from _at_least(self, "browsers_max", "browsers_min")
+
 
 class Scaling(Section):
     """How many nodes are wanted, and where they are told."""
 
     target_seconds: Number = Field(600.0, ge=1, le=86400)
     reaction_seconds: Number = Field(300.0, ge=0, le=86400)
-    hold_seconds: Number = Field(300.0, ge=0, le=86400)
+    hold_seconds: Number = Field(120.0, ge=0, le=86400)
     cloudwatch_namespace: MetricNamespace = ""
     region: Region = ""
     endpoint_url: OptionalUrl = ""

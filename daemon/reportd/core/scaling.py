@@ -13,18 +13,25 @@ USUAL_SECONDS = 1.0
 MEAN_OF = 100
 """How many renders the mean is taken over, about; the older ones count less and less."""
 
+_LITTLE = 10
+"""What is worked off in a tenth of the time is little."""
+
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class ScalingPolicy:
     """``target_seconds``: how long a job may wait. Of these, ``reaction_seconds`` pass until a node that is wanted
-    renders. Fewer nodes are wanted only when no more have been needed for ``hold_seconds``.
+    renders. Fewer nodes are wanted only when no more have been needed for ``hold_seconds``. ``spare``: the share of the
+    busy slots that there are besides, so that a job seldom waits.
+
+    The defaults are chosen by ``tests/simulation``.
     """
 
     target_seconds: float = 600.0
     reaction_seconds: float = 300.0
-    hold_seconds: float = 300.0
+    hold_seconds: float = 120.0
+    spare: float = 0.2
 
     @property
     def drain_seconds(self) -> float:
@@ -62,19 +69,22 @@ class Load:
 
     @property
     def backlog_seconds(self) -> float:
-        """How long one node by itself takes for what waits."""
+        """How long this node by itself takes for what waits."""
         return self.backlog_per_slot * self.render_seconds
 
 
 def nodes_needed(load: Load, policy: ScalingPolicy) -> int | None:
-    """How many nodes of this size go on with what is running and work off the rest in time; at least one.
+    """How many nodes of this size go on with what is running and work off what waits in time; at least one.
 
-    What is running is known of the whole fleet, so nobody need know how many nodes there are.
+    What is running is known of the whole fleet, so nobody need know how many nodes there are. A job waits for those
+    before it and not for those after it, so what is still to come needs no slots besides.
     """
     if load.running is None:
         return None
-    slots = load.running + load.backlog * load.render_seconds / policy.drain_seconds
-    return max(1, math.ceil(slots / load.slots - _ROUNDING))
+    work = load.backlog * load.render_seconds / policy.drain_seconds
+    # While more than a little waits, every slot is busy however many there are: a spare one would call for the next.
+    spare = policy.spare * max(0.0, load.running - _LITTLE * work)
+    return max(1, math.ceil((max(load.running, work) + spare) / load.slots - _ROUNDING))
 
 
 Needs = Sequence[tuple[float, int]]
