@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/coverage run -m pytest
 
-.PHONY: help demo run test check format chaos soak bench lock clean machine-run machine-test
+.PHONY: help demo run test check format chaos soak bench simulate lock clean machine-run machine-test
 .DEFAULT_GOAL := help
 
 help: ## List what can be made
@@ -39,6 +39,9 @@ soak: $(BIN)/.test machine-test ## The long tests: chaos, memory over 2,000 rend
 
 bench: $(BIN)/.test machine-test ## Throughput and latency as ratios to what the machine can do
 	@$(BIN)/python -m tests.bench
+
+simulate: $(BIN)/.test ## A fleet of up to 200 nodes over a day, with bursts and trouble; plots in out/
+	@$(BIN)/python -m tests.simulation
 
 lock: $(BIN)/.test ## Resolve the requirement files anew from pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
