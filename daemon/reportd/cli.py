@@ -1,4 +1,4 @@
-"""The command line: ``reportd serve | submit | get | breakers | token | provision | check-config | doctor``."""
+"""The command line: ``reportd serve | submit | get | breakers | dead-letters | token | provision | …``."""
 
 import argparse
 import json
@@ -6,14 +6,15 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from reportd import __version__
+from reportd import __version__, cli_dead_letters, revision
+from reportd.cli_client import add_client_options, open_client, plain, refused, say, unanswered
 
-DEFAULT_URL = "http://127.0.0.1:8080"
 NOBODY = "00000000-0000-0000-0000-000000000000"
 TERMINAL = ("succeeded", "quarantined", "cancelled")
 
@@ -27,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="reportd", description="Turns heavy report pages into PDFs.")
-    parser.add_argument("--version", action="version", version=f"reportd {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show version and git revision, and exit")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--config", type=Path, metavar="FILE", help="a TOML file")
         if run is provision:
             sub.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    cli_dead_letters.add_to(command)
     submit_parser = command("submit", submit, "Submit a report.")
     submit_parser.add_argument("type", help="the report type, e.g. sales_summary")
     submit_parser.add_argument("--params", required=True, metavar="JSON|@FILE|-", help="its parameters")
@@ -61,10 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     breakers_parser.add_argument("type", nargs="?", help="of which report type, e.g. sales_summary")
     breakers_parser.add_argument("--reason", default="", metavar="TEXT", help="why, for whoever looks at it next")
     for sub in (submit_parser, get_parser, breakers_parser):
-        url = os.environ.get("REPORTD_URL", DEFAULT_URL)
-        sub.add_argument("--url", default=url, help=f"the daemon's address (default {url}, or $REPORTD_URL)")
-        # Never the token itself: every user of the machine can read the arguments of a program.
-        sub.add_argument("--token-file", type=Path, metavar="FILE", help="holds the token (default $REPORTD_TOKEN)")
+        add_client_options(sub)
     token_parser = command("token", token, "Make a token, and the line for auth.tokens_file that admits it.")
     token_parser.add_argument("name", help="whose it is; the record of what was done says so, too")
     token_parser.add_argument("roles", metavar="ROLE[,ROLE]", help="submit, read, operate (which includes read)")
@@ -72,8 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+class _Version(argparse.Action):
+    """Asks for the revision only when somebody wants to know."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+        known = revision()
+        print(f"reportd {__version__}" + (f" ({known})" if known else ""))
+        parser.exit()
 
 
 def _load(options: argparse.Namespace) -> Any:
@@ -82,7 +86,7 @@ def _load(options: argparse.Namespace) -> Any:
     try:
         return load(options.config, os.environ)
     except ConfigError as error:
-        _say(f"reportd: the configuration has faults:\n{error}")
+        say(f"reportd: the configuration has faults:\n{error}")
         return None
 
 
@@ -101,10 +105,11 @@ def serve(options: argparse.Namespace) -> int:
     from reportd.adapters.sql.migrate import NewerSchemaError
     from reportd.background import alone
     from reportd.catalogue import CatalogueError
-    from reportd.config import find_file
+    from reportd.config import find_file, load
     from reportd.ports import BrowserError, UnavailableError
+    from reportd.reload import Orders
 
-    logs.set_up(config.log.level, config.log.format)
+    set_level = logs.set_up(config.log.level, config.log.format)
     # systemd ends a daemon that stands still with SIGABRT: the log then says where it stood.
     faulthandler.enable()
     file = find_file(options.config, os.environ)
@@ -112,10 +117,12 @@ def serve(options: argparse.Namespace) -> int:
 
     async def until_signal() -> None:
         stop = trio.Event()
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        order, given = trio.open_memory_channel[None](1)
+        reloads = Orders(given, lambda: load(options.config, os.environ), set_level)
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_on_signal, signals, stop, nursery.cancel_scope)
-                await app.run(config, folders, stop)
+                nursery.start_soon(_on_signal, signals, stop, order, nursery.cancel_scope)
+                await app.run(config, folders, stop, reloads)
                 nursery.cancel_scope.cancel()
 
     expected = (app.StartError, CatalogueError, BrowserError, UnavailableError, NewerSchemaError, OSError)
@@ -125,14 +132,20 @@ def serve(options: argparse.Namespace) -> int:
         error = alone(group)
         if not isinstance(error, expected):
             raise
-        _say(f"reportd: {error}")
+        say(f"reportd: {error}")
         return 1
     return 0
 
 
-async def _on_signal(signals: Any, stop: Any, everything: Any) -> None:
-    """The first signal drains; the second one does not wait for jobs any more."""
-    async for _ in signals:
+async def _on_signal(signals: Any, stop: Any, order: Any, everything: Any) -> None:
+    """SIGHUP reloads. Of the others, the first one drains; the second one does not wait for jobs any more."""
+    import trio
+
+    async for number in signals:
+        if number == signal.SIGHUP:
+            with suppress(trio.WouldBlock):  # one waits already, and will find all that is new
+                order.send_nowait(None)
+            continue
         if stop.is_set():
             everything.cancel()
         stop.set()
@@ -178,7 +191,7 @@ def provision(options: argparse.Namespace) -> int:
         cause = alone(error)
         if not isinstance(cause, UnavailableError | RejectedError):
             raise
-        _say(f"reportd: {cause}")
+        say(f"reportd: {cause}")
         return 1
     return 0
 
@@ -190,9 +203,9 @@ def token(options: argparse.Namespace) -> int:
     try:
         secret, line = new_token(options.name, options.roles, options.user)
     except ValueError as error:
-        _say(f"reportd: {error}")
+        say(f"reportd: {error}")
         return 2
-    _say(f"The token, which is shown this once:\n\n    {secret}\n\nIts line for auth.tokens_file:\n")
+    say(f"The token, which is shown this once:\n\n    {secret}\n\nIts line for auth.tokens_file:\n")
     print(line)
     return 0
 
@@ -206,39 +219,37 @@ def submit(options: argparse.Namespace) -> int:
     try:
         parameters = json.loads(_read(options.params))
     except (OSError, ValueError) as error:
-        _say(f"reportd: --params must be JSON, @FILE or -: {error}")
+        say(f"reportd: --params must be JSON, @FILE or -: {error}")
         return 2
     request = {"reportType": options.type, "parameters": parameters, "userId": options.user}
     try:
-        with _client(options) as client:
+        with open_client(options) as client:
             answer = client.post("/reports/generate-async", json=request, headers={"Idempotency-Key": str(uuid4())})
             if answer.status_code != httpx.codes.ACCEPTED:
-                return _refused(answer)
+                return refused(answer)
             task_id = answer.json()["taskId"]
             print(task_id)
             if not options.wait and options.output is None:
                 return 0
             return _finish(client, _follow(client, task_id), options.output)
     except httpx.HTTPError as error:
-        _say(f"reportd: {options.url} does not answer ({error}); is `reportd serve` running?")
-        return 1
+        return unanswered(options, error)
 
 
 def get(options: argparse.Namespace) -> int:
     import httpx
 
     try:
-        with _client(options) as client:
+        with open_client(options) as client:
             answer = client.get(f"/reports/{options.task_id}")
             if answer.status_code != httpx.codes.OK:
-                return _refused(answer)
+                return refused(answer)
             if options.output is None:
                 print(json.dumps(answer.json(), indent=2))
                 return 0
             return _finish(client, answer.json(), options.output)
     except httpx.HTTPError as error:
-        _say(f"reportd: {options.url} does not answer ({error}); is `reportd serve` running?")
-        return 1
+        return unanswered(options, error)
 
 
 def breakers(options: argparse.Namespace) -> int:
@@ -246,25 +257,24 @@ def breakers(options: argparse.Namespace) -> int:
     import httpx
 
     if options.order and not options.type:
-        _say(f"reportd: breakers {options.order} needs a report type")
+        say(f"reportd: breakers {options.order} needs a report type")
         return 2
     try:
-        with _client(options) as client:
+        with open_client(options) as client:
             if options.order:
                 path = f"/breakers/{quote(options.type, safe='')}/{options.order}"
                 answer = client.post(path, json={"reason": options.reason})
             else:
                 answer = client.get("/breakers")
             if answer.status_code != httpx.codes.OK:
-                return _refused(answer)
+                return refused(answer)
             found = answer.json()
             _show_breakers([found] if options.order else found["breakers"])
             if found.get("trouble"):
-                _say(f"reportd: {_plain(found['trouble'])}")
+                say(f"reportd: {plain(found['trouble'])}")
             return 0
     except httpx.HTTPError as error:
-        _say(f"reportd: {options.url} does not answer ({error}); is `reportd serve` running?")
-        return 1
+        return unanswered(options, error)
 
 
 def _show_breakers(found: list[dict[str, Any]]) -> None:
@@ -273,36 +283,13 @@ def _show_breakers(found: list[dict[str, Any]]) -> None:
     for one in found:
         until = one["until"] or one["probeUntil"] or "-"
         rest = (one["since"] or "-", until, str(one["failures"]), one["by"] or "-", one["reason"] or "-")
-        rows.append((one["reportType"], one["state"], *map(_plain, rest)))
+        rows.append((one["reportType"], one["state"], *map(plain, rest)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     faults: list[list[str]] = [[], *(one["faults"] for one in found)]
     for row, below in zip(rows, faults, strict=True):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         for fault in below:
-            print(f"  {_plain(fault)}")
-
-
-def _plain(text: str) -> str:
-    """What pages and other people wrote, without what a terminal would obey."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
-
-
-def _client(options: argparse.Namespace) -> Any:
-    import httpx
-
-    token = os.environ.get("REPORTD_TOKEN", "")
-    if options.token_file is not None:
-        try:
-            token = options.token_file.read_text()
-        except (OSError, ValueError) as error:
-            _say(f"reportd: --token-file {options.token_file} can't be read: {error}")
-            raise SystemExit(2) from None
-    token = token.strip()
-    if not all("!" <= character <= "~" for character in token):
-        _say("reportd: the token ($REPORTD_TOKEN or --token-file) must be visible ASCII characters")
-        raise SystemExit(2)
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return httpx.Client(base_url=options.url, headers=headers, timeout=60, trust_env=False)
+            print(f"  {plain(fault)}")
 
 
 def _read(source: str) -> str:
@@ -320,7 +307,7 @@ def _follow(client: Any, task_id: str) -> dict[str, Any]:
         report: dict[str, Any] = answer.json()
         line = f"{report['state']}, attempt {report['attempts']}"
         if line != last:
-            _say(f"{time.monotonic() - begun:6.1f} s  {line}")
+            say(f"{time.monotonic() - begun:6.1f} s  {line}")
             last = line
         if report["state"] in TERMINAL:
             return report
@@ -329,7 +316,7 @@ def _follow(client: Any, task_id: str) -> dict[str, Any]:
 def _finish(client: Any, report: dict[str, Any], output: Path | None) -> int:
     if report["state"] != "succeeded":
         error = report["error"]
-        _say(f"reportd: {report['state']}" + (f", {error['kind']}: {error['detail']}" if error else ""))
+        say(f"reportd: {report['state']}" + (f", {error['kind']}: {error['detail']}" if error else ""))
         return 1
     if output is not None:
         with (
@@ -339,19 +326,8 @@ def _finish(client: Any, report: dict[str, Any], output: Path | None) -> int:
             answer.raise_for_status()
             for piece in answer.iter_bytes():
                 file.write(piece)
-        _say(f"{output}: {report['pdf']['bytes']} bytes")
+        say(f"{output}: {report['pdf']['bytes']} bytes")
     return 0
-
-
-def _refused(answer: Any) -> int:
-    try:
-        problem = answer.json()
-    except ValueError:
-        problem = {"title": f"answered {answer.status_code}"}
-    _say(f"reportd: {problem.get('title')}: {problem.get('detail', '')}")
-    for error in problem.get("errors", ()):
-        _say(f"  {error['pointer'] or error['in']}: {error['detail']}")
-    return 1
 
 
 if __name__ == "__main__":

@@ -1,27 +1,35 @@
-"""Which adapter each URL of the configuration means, opened for as long as a block lasts. Only ``app`` uses it."""
+"""Which adapter each URL of the configuration means, opened for as long as a block lasts. Only ``app`` uses it.
+
+The libraries of AWS and Redis take half of the daemon's start, so they are imported where they are asked for.
+"""
 
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from reportd.adapters.alert_channels import open_alert_channels
+from reportd.adapters.callbacks import open_messenger
 from reportd.adapters.chromium import ChromiumSettings
+from reportd.adapters.egress import OwnPorts
 from reportd.adapters.files import FileArtifacts
 from reportd.adapters.memory_breakers import MemoryBreakers
-from reportd.adapters.redis import open_breakers
 from reportd.adapters.routed import RoutedQueue
-from reportd.adapters.s3 import open_s3_artifacts
+from reportd.adapters.sql.alerts import SqlAlerts
 from reportd.adapters.sql.database import Database, open_database
 from reportd.adapters.sql.migrate import migrate
+from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.queue import EmbeddedQueue
-from reportd.adapters.sqs import SqsQueue, open_sqs_queue
+from reportd.alerts import Alerts
 from reportd.config import Config
 from reportd.core.breaker import Policy
+from reportd.core.repair import normal_name
 from reportd.core.retry import RetryPolicy
+from reportd.core.triage import Policy as TriagePolicy
 from reportd.core.window import Rates
 from reportd.poller import MAX_BATCH
 from reportd.pool import PoolSettings
-from reportd.ports import Artifacts, BreakerStore, Queue
+from reportd.ports import Artifacts, BreakerStore, Messenger, Meter, Queue, Record
 
 SQS_LINGER_SECONDS = 0.5
 """How long a delete waits for others to share its request. It keeps its place meanwhile, so only where those abound."""
@@ -48,6 +56,8 @@ async def open_queues(config: Config, database: Database) -> AsyncIterator[tuple
     if config.queue.url == "embedded:":
         yield await _embedded(config, database)
         return
+    from reportd.adapters.sqs import SqsQueue, open_sqs_queue
+
     async with AsyncExitStack() as stack:
 
         async def open_one(url: str) -> SqsQueue:
@@ -95,6 +105,8 @@ async def open_artifacts(config: Config) -> AsyncIterator[Artifacts]:
     if folder is not None:
         yield FileArtifacts(folder)
     elif bucket is not None:
+        from reportd.adapters.s3 import open_s3_artifacts
+
         name, prefix = bucket
         async with open_s3_artifacts(
             name,
@@ -136,9 +148,43 @@ def pool_settings(config: Config) -> PoolSettings:
     )
 
 
+def triage_policy(config: Config) -> TriagePolicy:
+    options = config.triage
+    return TriagePolicy(options.cooldown_seconds, options.max_redrives, options.max_wait_seconds)
+
+
+def report_names(config: Config) -> dict[str, str]:
+    """Every name of a report type as producers may mean it, and the type's own."""
+    aliases = {alias: name for name, report in config.reports.items() for alias in report.aliases}
+    return {normal_name(name): own for name, own in (aliases | {name: name for name in config.reports}).items()}
+
+
 def retry_policy(config: Config) -> RetryPolicy:
     queue = config.queue
     return RetryPolicy(queue.max_attempts, queue.backoff_seconds, queue.max_backoff_seconds)
+
+
+@asynccontextmanager
+async def open_callbacks(
+    config: Config, database: Database, compose: Callable[[Record], bytes]
+) -> AsyncIterator[tuple[SqlOutbox, Messenger]]:
+    """Where the ends of jobs wait to be told, and what tells them; never the daemon itself. ``compose``: the words."""
+    urls = {name: report.callback_url for name, report in config.reports.items() if report.callback_url}
+    urls |= {alias: url for name, url in urls.items() for alias in config.reports[name].aliases}
+    options, forbidden = config.callbacks, OwnPorts(own_ports(config)).forbid
+    async with open_messenger(options.allowed_hosts, options.secret, forbidden) as messenger:
+        outbox = SqlOutbox(database, compose, urls)
+        await outbox.recover()
+        yield outbox, messenger
+
+
+@asynccontextmanager
+async def open_alerts(config: Config, database: Database, meter: Meter) -> AsyncIterator[Alerts]:
+    """Who is told of trouble, on the channels that are configured."""
+    options = config.alerts
+    urls = options.webhook_url, options.slack_url, options.sns_topic_arn, config.http.public_url
+    async with open_alert_channels(*urls) as channels:
+        yield Alerts(SqlAlerts(database), channels, window_seconds=options.window_seconds, meter=meter)
 
 
 @asynccontextmanager
@@ -147,6 +193,8 @@ async def open_breaker_store(config: Config) -> AsyncIterator[BreakerStore]:
     if config.breaker.store == "memory:":
         yield MemoryBreakers()
         return
+    from reportd.adapters.redis import open_breakers
+
     async with open_breakers(config.breaker.store, config.breaker.namespace) as store:
         yield store
 
@@ -169,6 +217,11 @@ def breaker_policy(config: Config) -> Policy:
     )
 
 
+def max_receive_count(config: Config, queue: Queue) -> int:
+    """As configured, or less where the queue's own redrive policy says less: it does not ask the daemon."""
+    return min(filter(None, (config.queue.max_receive_count, queue.max_receive_count)))
+
+
 def least_places(config: Config) -> int:
     """How many places must be free before messages are asked for: a request to SQS costs the same for ten."""
     return 1 if config.queue.url == "embedded:" else max(1, min(MAX_BATCH, config.queue.prefetch))
@@ -184,9 +237,17 @@ def scraped_depth_seconds(config: Config) -> float:
     return 1.0 if config.queue.url == "embedded:" else SCRAPED_SQS_DEPTH_SECONDS
 
 
+def sampled_depth_seconds(config: Config) -> float:
+    """How often the queues' depths are looked at for the status page's history, while nobody looks at it."""
+    return 5.0 if config.queue.url == "embedded:" else SCRAPED_SQS_DEPTH_SECONDS
+
+
 def sqs_requests(*queues: Queue) -> Callable[[], Mapping[str, Mapping[str, int]]]:
     """What SQS was asked so far, by queue and action; nothing where no queue is of SQS."""
     each = [part for queue in queues for part in (queue.queues if isinstance(queue, RoutedQueue) else [queue])]
+    if all(isinstance(queue, EmbeddedQueue) for queue in each):
+        return dict
+    from reportd.adapters.sqs import SqsQueue
 
     def counted() -> Mapping[str, Mapping[str, int]]:
         counts: dict[str, Counter[str]] = {}

@@ -98,6 +98,11 @@ class Metrics(Meter):
         _Process(registry=registry)
         self._begin_at_zero()
 
+    def know(self, report_types: Mapping[str, str]) -> None:
+        """Further names, as when this was made. What was counted of others is kept."""
+        self._labels |= report_types
+        self._begin_at_zero()
+
     def _begin_at_zero(self) -> None:
         """A rate can't see the first event of a series that begins with it."""
         for label in dict.fromkeys(self._labels.values()):

@@ -302,6 +302,7 @@ async def test_a_group_that_does_not_want_to_end(tmp_path: Path) -> None:
 # --- the daemon's own end -----------------------------------------------------------------------------------
 
 DAEMON = """
+import signal
 import sys
 from pathlib import Path
 import structlog
@@ -316,6 +317,8 @@ async def main():
         print(browser.pid, flush=True)
         await trio.sleep_forever()
 
+# A shell has what it runs in the background ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     trio.run(main)
 except* KeyboardInterrupt:

@@ -176,3 +176,26 @@ def test_the_conflicts_of_all_sections_are_told_at_once(tmp_path: Path) -> None:
         "http.bind",
         "reports.c.aliases",
     ]
+
+
+# Callbacks
+
+
+@pytest.mark.parametrize(
+    ("hosts", "url", "fine"),
+    [
+        ('["app.test"]', "https://app.test/done?token=x", True),
+        ('["*.app.test:8443"]', "https://hooks.app.test:8443/", True),
+        ('["*.app.test:8443"]', "https://hooks.app.test/", False),
+        ("[]", "https://app.test/done", False),
+    ],
+)
+def test_a_report_types_callback_goes_where_callbacks_may(tmp_path: Path, hosts: str, url: str, fine: bool) -> None:
+    text = f'callbacks.allowed_hosts = {hosts}\nreports.sales_summary.callback_url = "{url}"'
+    told = conflicts(tmp_path, text)
+    if fine:
+        assert not told
+    else:
+        (line,) = told
+        assert line.startswith("FILE: reports.sales_summary.callback_url: leads to a host")
+        assert "callbacks.allowed_hosts" in line

@@ -37,7 +37,7 @@ async def reportd(*arguments: str, stdin: str = "", url: str = "", **more: str) 
 
 @pytest.mark.browser
 async def test_submit_get_and_failure_against_a_running_daemon(tmp_path: Path) -> None:
-    config = '[queue]\nmax_attempts = 1\n[reports.broken]\nurl = "http://127.0.0.1:1/"\n'
+    config = '[triage]\nmax_redrives = 0\n[queue]\nmax_attempts = 1\n[reports.broken]\nurl = "http://127.0.0.1:1/"\n'
     config += '[reports.tiny]\ntemplate = "t.html"\n'
     (tmp_path / "t.html").write_text("<p>{{ word }}</p>")
     async with open_daemon(tmp_path, config) as daemon:
@@ -60,6 +60,8 @@ async def test_submit_get_and_failure_against_a_running_daemon(tmp_path: Path) -
         failed = await reportd("submit", "broken", "--params", "{}", "--wait", url=daemon.url)
         assert failed.returncode == 1
         assert "quarantined, unreachable" in failed.stderr
+
+        await _see_to_dead_letters(daemon.url, failed.stdout.strip())
 
         refused = await reportd("submit", "sales_summary", "--params", '{"rows": 3}', url=daemon.url)
         assert refused.returncode == 1
@@ -108,6 +110,29 @@ async def test_an_operator_holds_jobs_back_and_lets_them_flow(tmp_path: Path) ->
         with closing(sqlite3.connect(daemon.data_dir / "reportd.db")) as database:
             rows = database.execute("SELECT actor, action, subject FROM audit ORDER BY at").fetchall()
         assert rows == [("local", "breaker.forced_open", "tiny"), ("local", "breaker.reset", "tiny")]
+
+
+async def _see_to_dead_letters(url: str, task_id: str) -> None:
+    listed = await reportd("dead-letters", "list", url=url)
+    group = listed.stdout.split()[0]
+    assert group.startswith("g-")
+    assert "quarantined" in listed.stdout
+    assert "unreachable: http://" in listed.stdout
+    assert json.loads((await reportd("dead-letters", "show", group, url=url)).stdout)["count"] == 1
+    letter = json.loads((await reportd("dead-letters", "show", task_id, url=url)).stdout)
+    assert (letter["group"], json.loads(letter["body"])["taskId"]) == (group, task_id)
+
+    requeued = await reportd("dead-letters", "requeue", group, url=url)
+    assert (requeued.returncode, requeued.stdout) == (0, "1 requeued\n")
+    with trio.fail_after(60):
+        while not (await reportd("dead-letters", "list", url=url)).stdout:
+            await trio.sleep(0.2)
+    dropped = await reportd("dead-letters", "drop", task_id, "--url", url)
+    assert (dropped.returncode, dropped.stdout) == (0, "1 dropped\n")
+    assert (await reportd("dead-letters", "list", url=url)).stdout == ""
+    gone = await reportd("dead-letters", "show", task_id, url=url)
+    assert gone.returncode == 1
+    assert "there is no such dead letter" in gone.stderr
 
 
 @pytest.mark.parametrize("command", [["submit", "sales_summary", "--params", "{}"], ["breakers"]], ids=str)

@@ -34,6 +34,7 @@ from reportd.config.values import (
     split_bind,
     split_url,
 )
+from reportd.core.network import NetworkRule, url_target
 
 
 class Http(Section):
@@ -41,6 +42,7 @@ class Http(Section):
 
     bind: Bind = "127.0.0.1:8080"
     max_body_bytes: Count = Field(1048576, ge=1024, le=104857600)
+    public_url: OptionalUrl = ""
 
     @property
     def host(self) -> str:
@@ -165,6 +167,11 @@ class Triage(Section):
     interval_seconds: Number = Field(5.0, ge=0.1, le=86400)
     cooldown_seconds: Number = Field(60.0, ge=0, le=604800)
     max_redrives: Count = Field(2, ge=0, le=100)
+    max_wait_seconds: Number = Field(86400.0, ge=1, le=31536000)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """A wait that is over before the first cool-down is."""
+        yield from _at_least(self, "max_wait_seconds", "cooldown_seconds")
 
 
 class Auth(Section):
@@ -178,11 +185,12 @@ class Auth(Section):
 
 
 class Alerts(Section):
-    """Who is told when a breaker opens or a job is quarantined."""
+    """Who is told when a breaker opens or a job is quarantined, and how often of the same thing."""
 
     webhook_url: SecretUrl = ""
     slack_url: SecretUrl = ""
     sns_topic_arn: TopicArn = ""
+    window_seconds: Number = Field(900.0, ge=1, le=604800)
 
 
 class Callbacks(Section):
@@ -190,6 +198,11 @@ class Callbacks(Section):
 
     allowed_hosts: Hosts = ()
     secret: SigningSecret = ""
+    retry_hours: Number = Field(24.0, ge=0, le=720)
+
+    def allow(self, url: str) -> bool:
+        """By name; what it resolves to is judged when it is called."""
+        return NetworkRule.of(self.allowed_hosts).may_name(*url_target(url)).allowed
 
 
 class Shutdown(Section):
@@ -244,6 +257,9 @@ class Config(Section):
             if report.queue_url and (fault := self.queue.dlq_fault(report.queue_url)):
                 text = f"does not go with queue.dead_letter_url, which {fault}"
                 yield Conflict((f"reports.{name}.queue_url", "queue.dead_letter_url"), text)
+            if report.callback_url and not self.callbacks.allow(report.callback_url):
+                text = "leads to a host that callbacks.allowed_hosts does not list; accepted: one of those"
+                yield Conflict((f"reports.{name}.callback_url", "callbacks.allowed_hosts"), text)
         yield from self._alias_conflicts()
 
     def _alias_conflicts(self) -> Iterator[Conflict]:

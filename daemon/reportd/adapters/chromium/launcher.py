@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from reportd.adapters.chromium.browser import FLAGS, ChromiumBrowser, dial, find_executable
 from reportd.adapters.chromium.cdp import ClosedError, open_bridge
+from reportd.adapters.chromium.cgroup import Groups, take_over
 from reportd.adapters.chromium.container import ADVICE, open_container
 from reportd.adapters.chromium.limits import Limits
 from reportd.adapters.chromium.process import BrowserProcess, open_process, open_run_folder
@@ -47,8 +48,9 @@ async def open_launcher(
     spool.mkdir(parents=True, exist_ok=True)
     for left_over in spool.glob("pdf-*.part"):
         left_over.unlink()
+    groups = take_over()
     async with open_bridge() as loop, open_run_folder(data_dir / "browsers") as run_folder:
-        launcher = _Launcher(settings, run_folder, spool, loop, forbidden)
+        launcher = _Launcher(settings, run_folder, spool, loop, forbidden, groups)
         if settings.container:
             await launcher.try_container()
         yield launcher
@@ -62,12 +64,14 @@ class _Launcher:
         spool: Path,
         loop: asyncio.AbstractEventLoop,
         forbidden: Callable[[str, int], bool],
+        groups: Groups | None,
     ) -> None:
         self._settings = settings
         self._run_folder = run_folder
         self._spool = spool
         self._loop = loop
         self._ports = OwnPorts(forbidden)
+        self._groups = groups
 
     def launch(self, *, container: bool = False) -> AbstractAsyncContextManager[Browser]:
         return self._launch_contained() if container else self._launch()
@@ -78,7 +82,7 @@ class _Launcher:
         if os.geteuid() == 0:
             # Chromium refuses to start its sandbox as root. Any other user gets the sandbox.
             command.append("--no-sandbox")
-        async with open_process(command, self._run_folder, self._settings.start_seconds) as process:
+        async with open_process(command, self._run_folder, self._settings.start_seconds, self._groups) as process:
             with self._ports.using(urlsplit(process.url).port or 0):
                 async with self._connected(process) as browser:
                     yield browser
@@ -90,7 +94,7 @@ class _Launcher:
         limits = Limits(memory_mib=memory_mib + BROWSER_MIB, profile_mib=memory_mib)
         with open_container(find_executable(settings.executable), self._run_folder.parent.parent, limits) as container:
             command = [container.program, *self._flags()]
-            opened = open_process(command, self._run_folder, settings.start_seconds, container)
+            opened = open_process(command, self._run_folder, settings.start_seconds, self._groups, container)
             async with opened as process, self._connected(process) as browser:
                 yield browser
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import structlog
 import trio
 
+from reportd.adapters.chromium import cgroup
 from reportd.adapters.chromium.container import Container
 from reportd.background import open_background
 from reportd.ports import BrowserError
@@ -128,21 +129,32 @@ class BrowserProcess:
 
 @asynccontextmanager
 async def open_process(
-    command: Sequence[str], run_folder: Path, start_seconds: float, container: Container | None = None
+    command: Sequence[str],
+    run_folder: Path,
+    start_seconds: float,
+    groups: cgroup.Groups | None = None,
+    container: Container | None = None,
 ) -> AsyncIterator[BrowserProcess]:
-    """Start a browser and wait for its DevTools endpoint. Raises BrowserError if it doesn't come up."""
+    """Start a browser, in a control group of its own where there are any, and wait for its DevTools endpoint.
+
+    Raises BrowserError if it doesn't come up.
+    """
+    if (setpriv := shutil.which("setpriv")) is None:
+        raise BrowserError("no browser can be started: there is no setpriv, which is in Debian's util-linux")
     try:
         profile = Path(tempfile.mkdtemp(prefix="profile-", dir=run_folder))
     except OSError as error:
         raise BrowserError(f"no browser can be started: {error.strerror}: {run_folder}") from error
+    group = None if groups is None else groups.make(profile.name)
     arguments = [*command, f"--user-data-dir={profile}", "about:blank"]
     if container is not None:
         arguments = container.command(profile, arguments)
+    started = [setpriv, "--pdeathsig", "KILL", "--", *arguments]
     # Not trio.open_process: that starts it from a worker thread, and the kernel's death signal is tied to the
     # life of the thread that forked, not of the process (prctl(2), PR_SET_PDEATHSIG).
     try:
         child = subprocess.Popen(  # noqa: ASYNC220
-            ["setpriv", "--pdeathsig", "KILL", "--", *arguments],
+            cgroup.placed(started, group),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -151,7 +163,7 @@ async def open_process(
             env={**_environment(), **dict.fromkeys(("HOME", "TMPDIR", "XDG_CONFIG_HOME"), str(profile))},
         )
     except OSError as error:
-        raise BrowserError(f"no browser can be started: {error}; setpriv is in Debian's util-linux") from error
+        raise BrowserError(f"no browser can be started: {error}") from error
     process = BrowserProcess(child.pid, profile, container)
     try:
         _note_group(profile, child.pid)
@@ -160,7 +172,7 @@ async def open_process(
             listening: trio.Event = await nursery.start(_listen, child, process)
             with trio.move_on_after(start_seconds):
                 if container is not None:
-                    await container.let_in()
+                    await container.let_in(group)
                 await _first_of(listening, process.died)
             if not process.url:
                 said = " / ".join(process.last_words) or "nothing"
@@ -172,6 +184,8 @@ async def open_process(
     finally:
         with trio.CancelScope(shield=True):
             await _end(child, process)
+            if group is not None and cgroup.end(group):
+                log.warning("browser.out_of_memory", browser=process.pid)
 
 
 def _note_group(profile: Path, pid: int) -> None:
