@@ -26,8 +26,9 @@ from reportd.adapters.chromium.limits import Limits, confine
 from reportd.ports import BrowserError
 
 ADVICE = (
-    "bubblewrap makes namespaces as this user: kernel.unprivileged_userns_clone = 1 and user.max_user_namespaces > 0 "
-    "(sysctl), on Ubuntu kernel.apparmor_restrict_unprivileged_userns = 0; under systemd, packaging/container.conf"
+    "bubblewrap may make namespaces as this user: user.max_user_namespaces must not be 0, nor Debian's "
+    "kernel.unprivileged_userns_clone, nor Ubuntu's kernel.apparmor_restrict_unprivileged_userns 1 (sysctl); "
+    "a service needs container.conf (in packaging, or /usr/share/doc/reportd/examples)"
 )
 
 SEEN = (
