@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/coverage run -m pytest
 
-.PHONY: help demo run test check format chaos soak binary test-binary deb test-systemd bench incident lock clean \
+.PHONY: help demo run test check format chaos soak binary test-binary deb test-systemd bench incident simulate lock clean \
 	machine-run machine-test machine-package
 .DEFAULT_GOAL := help
 
@@ -56,6 +56,9 @@ bench: $(BIN)/.test machine-test ## Throughput and latency as ratios to what the
 
 incident: $(BIN)/.test machine-test ## What a bad report type costs a healthy one, with breakers and without (MINUTES=3 a run)
 	@$(BIN)/python -m tests.bench --only incident --minutes $(or $(MINUTES),3)
+
+simulate: $(BIN)/.test ## A fleet of up to 200 nodes over a day, with bursts and trouble; plots in out/
+	@$(BIN)/python -m tests.simulation
 
 lock: $(BIN)/.test ## Resolve the requirement files anew from pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \

@@ -47,7 +47,9 @@ from reportd.presence import Presence
 from reportd.quarantine import Quarantine
 from reportd.recorder import open_recorder
 from reportd.reload import Orders, Reload
+from reportd.scaling import Scaling
 from reportd.service import Intake, Service
+from reportd.sizing import keep_sized
 from reportd.standing import Standing, keep_told
 from reportd.status import Status
 from reportd.tokens import Tokens, TokensFileError
@@ -105,6 +107,7 @@ async def run(  # noqa: PLR0915 - a table of contents
             engines.open_alerts(config, database, metrics) as alerts,
             engines.open_artifacts(config) as artifacts,
             engines.open_breaker_store(config) as breaker_store,
+            engines.open_board(config) as board,
             _doing("starting browsers"),
             open_launcher(engines.chromium_settings(config), config.data_dir, engines.own_ports(config)) as launcher,
             open_pool(launcher, engines.pool_settings(config), metrics) as pool,
@@ -154,6 +157,7 @@ async def run(  # noqa: PLR0915 - a table of contents
                 bulkheads.stalled(report_type, change)
 
             pool.on_stall = stalled
+            pool.on_resize = poller.widen
             reload = Reload(
                 reloads, config, types, tokens, partial(_learn, (metrics, history), breakers, bulkheads, limits)
             )
@@ -217,6 +221,14 @@ async def run(  # noqa: PLR0915 - a table of contents
                 depth_seconds=engines.depth_seconds(config),
                 sample_seconds=engines.sampled_depth_seconds(config),
             )
+            scaling = Scaling(
+                jobs=jobs,
+                slots=lambda: pool.slots,
+                render_seconds=lambda: metrics.render_seconds,
+                policy=engines.scaling_policy(config),
+                looks=background,
+                fresh_seconds=engines.scraped_depth_seconds(config),
+            )
             exposition = Exposition(
                 metrics,
                 queues={"main": queue, "dead": dead},
@@ -226,6 +238,7 @@ async def run(  # noqa: PLR0915 - a table of contents
                 breakers=breakers.snapshot,
                 held=held.__len__,
                 parts=status.parts,
+                figures=scaling.figures,
                 looks=background,
             )
             face = Face(
@@ -253,7 +266,9 @@ async def run(  # noqa: PLR0915 - a table of contents
             background.start_soon(status.run)
             background.start_soon(Presence(fleet, status.here).run)
             background.start_soon(triage.run)
+            background.start_soon(keep_sized, pool, queue.depth, engines.size_policy(config))
             background.start_soon(service.watch_backlog, engines.depth_seconds(config))
+            background.start_soon(scaling.publish, queue.depth, board, node)
             async with trio.open_nursery() as serving:
                 http_stop = trio.Event()
                 url = await _serve(serving, create_app(face), listener or config.http.bind, http_stop)

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from reportd.adapters.alert_channels import open_alert_channels
 from reportd.adapters.callbacks import open_messenger
 from reportd.adapters.chromium import ChromiumSettings
+from reportd.adapters.cloudwatch import open_cloudwatch
 from reportd.adapters.egress import OwnPorts
 from reportd.adapters.files import FileArtifacts
 from reportd.adapters.memory_breakers import MemoryBreakers
@@ -25,11 +26,13 @@ from reportd.config import Config
 from reportd.core.breaker import Policy
 from reportd.core.repair import normal_name
 from reportd.core.retry import RetryPolicy
+from reportd.core.scaling import ScalingPolicy, SizePolicy
 from reportd.core.triage import Policy as TriagePolicy
 from reportd.core.window import Rates
 from reportd.poller import MAX_BATCH
 from reportd.pool import PoolSettings
 from reportd.ports import Artifacts, BreakerStore, Messenger, Meter, Queue, Record
+from reportd.scaling import Board
 
 SQS_LINGER_SECONDS = 0.5
 """How long a delete waits for others to share its request. It keeps its place meanwhile, so only where those abound."""
@@ -135,11 +138,11 @@ def chromium_settings(config: Config) -> ChromiumSettings:
 
 
 def pool_settings(config: Config) -> PoolSettings:
-    """More than one page a core brings nothing, so that is what 0 browsers means."""
+    """As it starts; ``size_policy`` says within which bounds it changes."""
     pool = config.pool
-    cores = len(os.sched_getaffinity(0))
+    sizes = size_policy(config)
     return PoolSettings(
-        browsers=pool.browsers or max(1, cores // pool.pages_per_browser),
+        browsers=min(sizes.most, max(sizes.least, _usual_browsers(config))),
         pages_per_browser=pool.pages_per_browser,
         recycle_after_jobs=pool.recycle_after_jobs,
         recycle_above_mib=float(pool.recycle_above_mib),
@@ -157,6 +160,24 @@ def report_names(config: Config) -> dict[str, str]:
     """Every name of a report type as producers may mean it, and the type's own."""
     aliases = {alias: name for name, report in config.reports.items() for alias in report.aliases}
     return {normal_name(name): own for name, own in (aliases | {name: name for name in config.reports}).items()}
+
+
+def size_policy(config: Config) -> SizePolicy:
+    """One more browser may take as much memory as one is allowed to keep."""
+    pool, usual = config.pool, _usual_browsers(config)
+    least = pool.browsers_min or min(usual, pool.browsers_max or usual)
+    return SizePolicy(
+        least=least,
+        most=pool.browsers_max or max(usual, least),
+        pages_per_browser=pool.pages_per_browser,
+        browser_mib=float(pool.recycle_above_mib),
+    )
+
+
+def _usual_browsers(config: Config) -> int:
+    """More than one page a core brings nothing, so that is what 0 browsers means."""
+    cores = len(os.sched_getaffinity(0))
+    return config.pool.browsers or max(1, cores // config.pool.pages_per_browser)
 
 
 def retry_policy(config: Config) -> RetryPolicy:
@@ -220,6 +241,29 @@ def breaker_policy(config: Config) -> Policy:
 def max_receive_count(config: Config, queue: Queue) -> int:
     """As configured, or less where the queue's own redrive policy says less: it does not ask the daemon."""
     return min(filter(None, (config.queue.max_receive_count, queue.max_receive_count)))
+
+
+def scaling_policy(config: Config) -> ScalingPolicy:
+    options = config.scaling
+    return ScalingPolicy(options.target_seconds, options.reaction_seconds, options.hold_seconds)
+
+
+@asynccontextmanager
+async def open_board(config: Config) -> AsyncIterator[Board | None]:
+    """Where the figures are published that a fleet is scaled by; None where nowhere."""
+    options = config.scaling
+    if not options.cloudwatch_namespace:
+        yield None
+        return
+    from reportd.adapters.sqs import name_of
+
+    async with open_cloudwatch(
+        options.cloudwatch_namespace,
+        name_of(config.queue.url),
+        region=options.region,
+        endpoint_url=options.endpoint_url,
+    ) as board:
+        yield board
 
 
 def least_places(config: Config) -> int:

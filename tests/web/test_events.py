@@ -15,7 +15,7 @@ from trio.testing import MockClock
 from reportd.background import open_background
 from reportd.core.snapshot import Snapshot
 from reportd_web.dashboard import ALIVE_SECONDS
-from reportd_web.feed import TICK_SECONDS, Feed, Form
+from reportd_web.feed import READER_SECONDS, Feed, Form
 from reportd_web.pages import SECTIONS, Pages
 from tests.web.busy import busy
 from tests.web.running import Running
@@ -107,7 +107,7 @@ async def test_all_readers_get_the_same_bytes_and_it_is_looked_once(autojump_clo
             for _ in range(200):
                 nursery.start_soon(read)
             for number in range(1, 6):
-                await trio.sleep(TICK_SECONDS)
+                await trio.sleep(200 * READER_SECONDS)
                 world.fail(number)
         assert len(got) == 1000
         assert len({id(message) for message in got}) == 5
