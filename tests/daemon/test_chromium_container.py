@@ -7,13 +7,14 @@ asked in test_chromium_network, and how browsers end in test_chromium_process, o
 import json
 import os
 import pwd
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import trio
 from reportd.adapters.chromium import ChromiumSettings, browser, launcher, limits, open_launcher
 from reportd.adapters.chromium.browser import ChromiumBrowser
 from reportd.adapters.chromium.container import Container
-from reportd.adapters.chromium.limits import Limits, confined, delegated
+from reportd.adapters.chromium.limits import Limits, confine
 from reportd.adapters.chromium.process import group_members
 from reportd.background import alone
 from reportd.core.faults import FaultKind
@@ -34,7 +35,6 @@ from tests.site import open_site
 pytestmark = pytest.mark.browser
 
 METADATA = ("169.254.169.254", 80)
-LIMITS = Limits(memory_mib=1024, profile_mib=512, processes=200)
 
 LOOK = """#!/usr/bin/python3 -IS
 import json, os, socket, sys
@@ -337,52 +337,17 @@ async def test_a_container_that_uses_too_much_memory_is_ended(tmp_path: Path, mo
             await running.died.wait()
 
 
-def fake_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: bytes = b"1") -> Path:
-    """A control group that is the daemon's own, as systemd makes it; the files are just files."""
-    unit = tmp_path / "system.slice" / "reportd.service"
-    (unit / "daemon").mkdir(parents=True)
-    (unit / "cgroup.subtree_control").write_text("cpu memory pids\n")
-    (tmp_path / "own").write_text("1:name=systemd:/x\n0::/system.slice/reportd.service/daemon\n")
-    monkeypatch.setattr(limits, "CONTROL_GROUPS", tmp_path)
-    monkeypatch.setattr(limits, "OWN_GROUP", tmp_path / "own")
-    marks = {(str(unit), "user.delegate"): mark}
-
-    def getxattr(path: Path, name: str) -> bytes:
-        with suppress(KeyError):
-            return marks[str(path), name]
-        raise OSError
-
-    monkeypatch.setattr(os, "getxattr", getxattr)
-    return unit
-
-
-def test_a_delegated_control_group_holds_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    unit = fake_groups(tmp_path, monkeypatch)
+def test_a_control_group_of_its_own_holds_it(tmp_path: Path) -> None:
+    (tmp_path / "memory.swap.max").write_text("max")
     with subprocess.Popen(["sleep", "60"]) as child:
         try:
-            with confined(child.pid, LIMITS):
-                (group,) = unit.glob("container-*")
-                written = {file.name: file.read_text() for file in group.iterdir()}
-                for file in group.iterdir():
-                    file.unlink()  # those of a real one go with it
+            before = resource.prlimit(child.pid, resource.RLIMIT_NPROC)
+            confine(child.pid, Limits(memory_mib=1024, profile_mib=512, processes=200), tmp_path)
+            assert resource.prlimit(child.pid, resource.RLIMIT_NPROC) == before
         finally:
             child.kill()
-    assert written == {
-        "memory.max": str(1024 * 2**20),
-        "memory.oom.group": "1",
-        "pids.max": "200",
-        "cgroup.procs": str(child.pid),
-    }
-    assert not group.exists()
-
-
-def test_a_control_group_that_is_systemds_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    unit = fake_groups(tmp_path, monkeypatch, mark=b"0")
-    assert delegated() is None
-    unit = fake_groups(tmp_path / "other", monkeypatch)
-    assert delegated() == unit
-    (unit / "cgroup.subtree_control").write_text("memory\n")
-    assert delegated() is None
+    written = {file.name: file.read_text() for file in tmp_path.iterdir()}
+    assert written == {"memory.max": str(1024 * 2**20), "memory.swap.max": "0", "pids.max": "200"}
 
 
 # --- as whom the daemon runs, and where it can't be had -----------------------------------------------------

@@ -22,12 +22,13 @@ from pathlib import Path
 
 import trio
 
-from reportd.adapters.chromium.limits import Limits, confined
+from reportd.adapters.chromium.limits import Limits, confine
 from reportd.ports import BrowserError
 
 ADVICE = (
-    "bubblewrap makes namespaces as this user: kernel.unprivileged_userns_clone = 1 and user.max_user_namespaces > 0 "
-    "(sysctl), on Ubuntu kernel.apparmor_restrict_unprivileged_userns = 0; under systemd, packaging/container.conf"
+    "bubblewrap may make namespaces as this user: user.max_user_namespaces must not be 0, nor Debian's "
+    "kernel.unprivileged_userns_clone, nor Ubuntu's kernel.apparmor_restrict_unprivileged_userns 1 (sysctl); "
+    "a service needs container.conf (in packaging, or /usr/share/doc/reportd/examples)"
 )
 
 SEEN = (
@@ -115,10 +116,11 @@ class Container:
         talk = ("--info-fd", str(tells), "--block-fd", str(waits))
         return ["bwrap", *nobody, *unshared, *talk, *seen, *own, "--chdir", "/", "--", *inside]
 
-    async def let_in(self) -> None:
+    async def let_in(self, group: Path | None) -> None:
         """Wait until the namespaces are made, confine the processes in them, and let the browser begin.
 
-        Returns as well when bubblewrap has ended without making any. Raises BrowserError.
+        ``group``: the control group that it is in. Returns as well when bubblewrap has ended without making any.
+        Raises BrowserError.
         """
         self._tells.close()
         self._waits.close()
@@ -128,7 +130,7 @@ class Container:
                 network = self._stack.enter_context(FileIO(f"/proc/{self._child}/ns/net"))
                 owner = self._stack.enter_context(FileIO(ioctl(network, _NS_GET_USERNS)))
                 self._namespaces = {_CLONE_NEWUSER: owner.fileno(), _CLONE_NEWNET: network.fileno()}
-                self._stack.enter_context(confined(self._child, self.limits))
+                confine(self._child, self.limits, group)
                 self._begin.write(b"\n")
 
     def complete(self) -> None:

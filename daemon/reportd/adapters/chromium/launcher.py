@@ -82,8 +82,7 @@ class _Launcher:
         if os.geteuid() == 0:
             # Chromium refuses to start its sandbox as root. Any other user gets the sandbox.
             command.append("--no-sandbox")
-        seconds = self._settings.start_seconds
-        async with open_process(command, self._run_folder, seconds, self._groups) as process:
+        async with open_process(command, self._run_folder, self._settings.start_seconds, self._groups) as process:
             with self._ports.using(urlsplit(process.url).port or 0):
                 async with self._connected(process) as browser:
                     yield browser

@@ -172,7 +172,7 @@ async def open_process(
             listening: trio.Event = await nursery.start(_listen, child, process)
             with trio.move_on_after(start_seconds):
                 if container is not None:
-                    await container.let_in()
+                    await container.let_in(group)
                 await _first_of(listening, process.died)
             if not process.url:
                 said = " / ".join(process.last_words) or "nothing"
