@@ -88,6 +88,7 @@ EVERY: dict[str, tuple[str, Any]] = {
     "reports.quarterly.aliases": ('["q", "quarter"]', ["q", "quarter"]),
     "reports.quarterly.allowed_hosts": ("cdn.test", ["cdn.test"]),
     "reports.quarterly.timeout_seconds": ("61", 61.0),
+    "reports.quarterly.timeout_p99_factor": ("3", 3.0),
     "reports.quarterly.max_concurrency": ("2", 2),
     "reports.quarterly.queue_url": ("https://sqs.test/1/quarterly.fifo", "https://sqs.test/1/quarterly.fifo"),
     "reports.quarterly.callback_url": ("https://app.test/done", "https://app.test/done"),
