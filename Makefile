@@ -4,11 +4,12 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/coverage run -m pytest
 
-.PHONY: help demo run test check format chaos soak bench incident lock clean machine-run machine-test
+.PHONY: help demo run test check format chaos soak binary test-binary deb test-systemd bench incident simulate lock clean \
+	machine-run machine-test machine-package
 .DEFAULT_GOAL := help
 
 help: ## List what can be made
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 demo: $(BIN)/.run machine-run ## Start the daemon, get two PDFs with curl, stop it
 	@packaging/demo.sh
@@ -17,7 +18,7 @@ run: $(BIN)/.run machine-run ## Run the daemon in the foreground, without any co
 	@exec $(BIN)/reportd serve
 
 test: $(BIN)/.test machine-test ## Run the tests
-	@$(PYTEST) -m "not soak"
+	@$(PYTEST) -m "not soak and not packaged"
 	@$(BIN)/coverage report --include '*/reportd/core/*' --fail-under 100
 	@$(BIN)/coverage report --skip-covered --fail-under 90
 
@@ -37,11 +38,27 @@ chaos: $(BIN)/.test machine-test ## Kill the daemon and its browsers under 300 j
 soak: $(BIN)/.test machine-test ## The long tests: chaos, outages over four nodes, memory over 2,000 renders
 	@$(BIN)/pytest -m soak -s
 
+binary: $(BIN)/.test ## Build dist/reportd, the daemon in one file
+	@nice -n 10 packaging/binary/build.sh
+
+test-binary: binary machine-run ## Build the one file, and try it in an empty folder
+	@$(BIN)/pytest -m packaged tests/packaging/test_binary.py
+
+deb: binary ## Build dist/reportd_VERSION_ARCHITECTURE.deb, the Debian package
+	@nice -n 10 packaging/debian/build.sh
+
+test-systemd: deb machine-package ## Install the package on a Debian that boots, and do to it what happens to a service
+	@tests/packaging/base.sh
+	@$(BIN)/pytest -m packaged tests/packaging
+
 bench: $(BIN)/.test machine-test ## Throughput and latency as ratios to what the machine can do
 	@$(BIN)/python -m tests.bench
 
 incident: $(BIN)/.test machine-test ## What a bad report type costs a healthy one, with breakers and without (MINUTES=3 a run)
 	@$(BIN)/python -m tests.bench --only incident --minutes $(or $(MINUTES),3)
+
+simulate: $(BIN)/.test ## A fleet of up to 200 nodes over a day, with bursts and trouble; plots in out/
+	@$(BIN)/python -m tests.simulation
 
 lock: $(BIN)/.test ## Resolve the requirement files anew from pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
@@ -57,6 +74,9 @@ machine-run:
 
 machine-test:
 	@packaging/machine.sh test
+
+machine-package:
+	@packaging/machine.sh package
 
 $(BIN)/python:
 	@packaging/machine.sh run

@@ -1,13 +1,15 @@
 #!/bin/sh
-# Installs the Debian packages that reportd needs: `machine.sh run` to run it, `machine.sh test` to test it as well.
-# Does nothing when all are there. Without root it says what to install, and fails.
+# Installs the Debian packages that reportd needs: `machine.sh run` to run it, `machine.sh test` to test it as well,
+# `machine.sh package` to test its package. Does nothing when all are there. Without root it says what to install, and
+# fails.
 set -eu
 
 packages="chromium-headless-shell fonts-noto-cjk fonts-inter fontconfig curl util-linux"
 case "${1:-}" in
 run) ;;
 test) packages="$packages poppler-utils postgresql prometheus redis-server" ;;
-*) echo "usage: $0 run|test" >&2; exit 2 ;;
+package) packages="$packages busybox-static cpio debootstrap e2fsprogs lintian qemu-system-x86 systemd-container" ;;
+*) echo "usage: $0 run|test|package" >&2; exit 2 ;;
 esac
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3 python3-venv"
 

@@ -2,9 +2,10 @@
 
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from fcntl import LOCK_EX, LOCK_NB, flock
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -45,7 +46,11 @@ from reportd.ports import Several
 from reportd.presence import Presence
 from reportd.quarantine import Quarantine
 from reportd.recorder import open_recorder
+from reportd.reload import Orders, Reload
+from reportd.scaling import Scaling
 from reportd.service import Intake, Service
+from reportd.sizing import keep_sized
+from reportd.standing import Standing, keep_told
 from reportd.status import Status
 from reportd.tokens import Tokens, TokensFileError
 from reportd.triage import Triage
@@ -72,25 +77,29 @@ async def run(  # noqa: PLR0915 - a table of contents
     config: Config,
     folders: list[Path],
     stop: trio.Event,
+    reloads: Orders,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until ``stop`` is set, then drain. ``task_status`` gets the URL once a warm page exists.
 
-    Raises StartError, CatalogueError, BrowserError or UnavailableError when it can't start.
+    ``reloads``: orders to read the configuration again. Raises StartError, CatalogueError, BrowserError or
+    UnavailableError when it can't start.
     """
     try:
         tokens = Tokens(config.auth.path(config.data_dir))
     except TokensFileError as error:
         raise StartError(str(error)) from error
+    listener, config = _inherited(config)
     folders = [*folders, Path(reportd_web.__file__).parent / "reports"]
     types = Catalogue(config, folders, Templates(folders))
-    labels = {name: label for label, report in config.reports.items() for name in (label, *report.aliases)}
+    labels = _labels(config)
     metrics, history = Metrics(labels), History(labels)
     told = Several(metrics, history)
     held, changes, node = Held(), Changes(), f"{socket.gethostname()}-{os.getpid()}"
     with _own(config.data_dir):
         async with (
             open_watchdog(metrics) as watchdog,
+            _doing("opening database, queue and store"),
             engines.open_sql(config) as database,
             open_recorder(audit := SqlAudit(database)) as recorder,
             engines.open_queues(config, database) as (queue, dead),
@@ -98,6 +107,8 @@ async def run(  # noqa: PLR0915 - a table of contents
             engines.open_alerts(config, database, metrics) as alerts,
             engines.open_artifacts(config) as artifacts,
             engines.open_breaker_store(config) as breaker_store,
+            engines.open_board(config) as board,
+            _doing("starting browsers"),
             open_launcher(engines.chromium_settings(config), config.data_dir, engines.own_ports(config)) as launcher,
             open_pool(launcher, engines.pool_settings(config), metrics) as pool,
             open_background() as background,
@@ -113,8 +124,7 @@ async def run(  # noqa: PLR0915 - a table of contents
                 returns_per_second=RETURNS_PER_SLOT * pool.slots,
                 listeners=[_tell_transition, metrics.breaker_moved, alerts.breaker_moved, recorder.transition],
             )
-            limits = {name: report.max_concurrency for name, report in config.reports.items()}
-            bulkheads = Bulkheads(limits, config.pool.stall_seconds, breakers)
+            bulkheads = Bulkheads(limits := _limits(config), pool.slots, config.pool.stall_seconds, breakers)
             outcomes = Outcomes(
                 jobs=jobs,
                 queue=queue,
@@ -147,6 +157,10 @@ async def run(  # noqa: PLR0915 - a table of contents
                 bulkheads.stalled(report_type, change)
 
             pool.on_stall = stalled
+            pool.on_resize = poller.widen
+            reload = Reload(
+                reloads, config, types, tokens, partial(_learn, (metrics, history), breakers, bulkheads, limits)
+            )
             janitor = Janitor(
                 jobs=jobs,
                 queue=queue,
@@ -207,6 +221,14 @@ async def run(  # noqa: PLR0915 - a table of contents
                 depth_seconds=engines.depth_seconds(config),
                 sample_seconds=engines.sampled_depth_seconds(config),
             )
+            scaling = Scaling(
+                jobs=jobs,
+                slots=lambda: pool.slots,
+                render_seconds=lambda: metrics.render_seconds,
+                policy=engines.scaling_policy(config),
+                looks=background,
+                fresh_seconds=engines.scraped_depth_seconds(config),
+            )
             exposition = Exposition(
                 metrics,
                 queues={"main": queue, "dead": dead},
@@ -216,12 +238,13 @@ async def run(  # noqa: PLR0915 - a table of contents
                 breakers=breakers.snapshot,
                 held=held.__len__,
                 parts=status.parts,
+                figures=scaling.figures,
                 looks=background,
             )
             face = Face(
                 service=service,
                 dead_letters=DeadLetterOffice(service=service, jobs=jobs, queue=queue, letters=letters, audit=audit),
-                schemas=types.schemas(),
+                schemas=types.schemas,
                 max_body_bytes=config.http.max_body_bytes,
                 ready=status.parts,
                 status=status.snapshot,
@@ -243,19 +266,33 @@ async def run(  # noqa: PLR0915 - a table of contents
             background.start_soon(status.run)
             background.start_soon(Presence(fleet, status.here).run)
             background.start_soon(triage.run)
+            background.start_soon(keep_sized, pool, queue.depth, engines.size_policy(config))
             background.start_soon(service.watch_backlog, engines.depth_seconds(config))
+            background.start_soon(scaling.publish, queue.depth, board, node)
             async with trio.open_nursery() as serving:
                 http_stop = trio.Event()
-                url = await _serve(serving, create_app(face), config.http.bind, http_stop)
+                url = await _serve(serving, create_app(face), listener or config.http.bind, http_stop)
                 log.info("daemon.ready", url=url, slots=pool.slots, node=node)
-                systemd.notify("READY=1", f"STATUS=serving {url} with {pool.slots} slots")
+                standing = Standing(
+                    url=url,
+                    pool=pool,
+                    poller=poller,
+                    worker=worker,
+                    breakers=breakers,
+                    held=held,
+                    stop=stop,
+                    reloaded=lambda: reload.trouble,
+                )
+                systemd.notify("READY=1", f"STATUS={standing.line()}")
+                background.start_soon(keep_told, standing.line, systemd.notify)
+                background.start_soon(reload.run)
                 # Ends when everything that was received is settled, also what came in at the last moment.
                 async with trio.open_nursery() as taking:
                     taking.start_soon(poller.run)
                     task_status.started(url)
                     await stop.wait()
                     log.info("daemon.stopping", held=len(held))
-                    systemd.notify("STOPPING=1", f"STATUS=draining {len(held)} jobs")
+                    systemd.notify("STOPPING=1", f"STATUS={standing.line()}")
                     poller.stop()
                     await drain(held, config.shutdown.drain_seconds)
                 http_stop.set()
@@ -274,13 +311,62 @@ def _tell_transition(change: Transition) -> None:
     )
 
 
-async def _serve(serving: trio.Nursery, face: ASGIApp, bind: str, stop: trio.Event) -> str:
+def _labels(config: Config) -> dict[str, str]:
+    """Each name that a job may carry, and the one it is counted under."""
+    return {name: label for label, report in config.reports.items() for name in (label, *report.aliases)}
+
+
+def _learn(
+    counters: Iterable[Metrics | History],
+    breakers: Breakers,
+    bulkheads: Bulkheads,
+    limits: dict[str, int],
+    config: Config,
+) -> None:
+    """Whoever knows the report types by name learns those of another configuration."""
+    for counter in counters:
+        counter.know(_labels(config))
+    breakers.know(config.reports)
+    limits.clear()
+    limits.update(_limits(config))
+    for name in limits:
+        bulkheads.stalled(name, 0)  # what waits for a place asks again
+
+
+def _limits(config: Config) -> dict[str, int]:
+    return {name: report.max_concurrency for name, report in config.reports.items()}
+
+
+@asynccontextmanager
+async def _doing(what: str) -> AsyncIterator[None]:
+    """Says what comes next, for whoever waits for the start."""
+    systemd.notify(f"STATUS={what}")
+    yield
+
+
+def _inherited(config: Config) -> tuple[socket.socket | None, Config]:
+    """The socket that systemd listens on for us, if it does, and the configuration with its address."""
     try:
-        url: str = await serving.start(serve, face, bind, stop)
+        listener = systemd.listener()
+    except OSError as error:
+        raise StartError(str(error)) from error
+    if listener is None:
+        return None, config
+    host, port = listener.getsockname()[:2]
+    bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    config = config.model_copy(update={"http": config.http.model_copy(update={"bind": bind})})
+    for conflict in config.conflicts():  # an address that others reach asks for tokens, wherever it is from
+        raise StartError(f"the socket of systemd, {bind}: {conflict.message}")
+    return listener, config
+
+
+async def _serve(serving: trio.Nursery, face: ASGIApp, where: str | socket.socket, stop: trio.Event) -> str:
+    try:
+        url: str = await serving.start(serve, face, where, stop)
     except (OSError, ExceptionGroup) as error:
         cause = alone(error)
         if isinstance(cause, OSError):
-            raise StartError(f"http.bind {bind} can't be used: {cause.strerror}; set another http.bind") from error
+            raise StartError(f"http.bind {where} can't be used: {cause.strerror}; set another http.bind") from error
         raise
     return url
 

@@ -112,6 +112,10 @@ class Breakers:
             await trio.sleep(REFRESH_SECONDS)
             await self._refresh()
 
+    def know(self, report_types: Iterable[str]) -> None:
+        """These are the report types now. What the store keeps of the others stays there."""
+        self._views = {name: self._view(name) for name in report_types}
+
     @asynccontextmanager
     async def admit(self, report_type: str, timeout_seconds: float) -> AsyncIterator[Admission]:
         """Around one render, which takes ``timeout_seconds`` at most.
@@ -161,7 +165,9 @@ class Breakers:
 
     def suspect(self, report_type: str) -> bool:
         """Whether the last thing heard of it is a failure: then one job at a time is enough."""
-        breaker = self._view(report_type).breaker
+        if report_type not in self._views:
+            return False
+        breaker = self._views[report_type].breaker
         return breaker.failures > 0 or breaker.state in _UNPROVED
 
     def snapshot(self) -> list[Breaker]:
@@ -247,7 +253,7 @@ class Breakers:
             self.trouble = ""
         for name, breaker in kept.breakers.items():
             # What has been told in the meantime is newer.
-            if self._views[name].breaker is before[name]:
+            if name in self._views and self._views[name].breaker is before[name]:
                 self._views[name].breaker = breaker
         for view in [view for view in self._views.values() if view.owed]:
             await self._reach(partial(self._pay, view))

@@ -1,4 +1,8 @@
-"""The report types this daemon knows: checks what is submitted, and makes a render request out of a job."""
+"""The report types this daemon knows: checks what is submitted, and makes a render request out of a job.
+
+They may be exchanged while jobs are under way. Each question is answered by one edition of them; what it has answered
+stays as it was.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +14,7 @@ import jsonschema_rs
 import orjson
 
 from reportd.config import Config, ReportType
-from reportd.core.faults import FaultError
+from reportd.core.faults import FaultError, FaultKind
 from reportd.core.job import Job
 from reportd.core.network import NetworkRule, url_target
 from reportd.ports import RenderOptions, RenderRequest
@@ -46,8 +50,18 @@ class _Entry:
     isolation: str
 
 
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """All report types of one configuration: by their own names, what each name or alias means, and by all of these."""
+
+    entries: Mapping[str, _Entry]
+    canonical: Mapping[str, str]
+    known: Mapping[str, _Entry]
+    schemas: Mapping[str, Mapping[str, Any]]
+
+
 class Catalogue:
-    """Made once, from a configuration. Raises CatalogueError when a file it names is missing or wrong.
+    """Made from a configuration. Raises CatalogueError when a file it names is missing or wrong.
 
     ``folders`` are where files are looked for, and must be those of ``templates``.
     """
@@ -56,10 +70,23 @@ class Catalogue:
         self._templates = templates
         self._folders = folders
         self._callback_rule = NetworkRule.of(config.callbacks.allowed_hosts)
-        self._entries = {name: self._entry(name, report, config) for name, report in config.reports.items()}
+        self._edition = self.edition(config)
+
+    def edition(self, config: Config) -> Edition:
+        """The report types of a configuration, checked but not yet in force. Reads files. Raises CatalogueError."""
+        entries = {name: self._entry(name, report, config) for name, report in config.reports.items()}
         aliases = {alias: name for name, report in config.reports.items() for alias in report.aliases}
-        self._canonical = {name: name for name in self._entries} | aliases
-        self._known = {known: self._entries[name] for known, name in self._canonical.items()}
+        canonical = {name: name for name in entries} | aliases
+        return Edition(
+            entries=entries,
+            canonical=canonical,
+            known={known: entries[name] for known, name in canonical.items()},
+            schemas={name: entry.schema or {"type": "object"} for name, entry in entries.items()},
+        )
+
+    def exchange(self, edition: Edition) -> None:
+        """From now on these are the report types."""
+        self._edition = edition
 
     def _entry(self, name: str, report: ReportType, config: Config) -> _Entry:
         schema = self._schema(name, report)
@@ -118,21 +145,21 @@ class Catalogue:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(sorted(self._entries))
+        return tuple(sorted(self._edition.entries))
 
     def canonical(self, report_type: str) -> str | None:
         """The name of the report type that this name or alias means; None when it means none."""
-        return self._canonical.get(report_type)
+        return self._edition.canonical.get(report_type)
 
-    def schemas(self) -> dict[str, Mapping[str, Any]]:
+    def schemas(self) -> Mapping[str, Mapping[str, Any]]:
         """The parameters' schema of each type; an open object where there is none."""
-        return {name: entry.schema or {"type": "object"} for name, entry in self._entries.items()}
+        return self._edition.schemas
 
     # --- checking -------------------------------------------------------------------------------------------
 
     def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
         """What is wrong with a submission, by JSON pointers into the request."""
-        entry = self._known.get(report_type)
+        entry = self._edition.known.get(report_type)
         if entry is None:
             known = ", ".join(self.names)
             return [FieldProblem("/reportType", f"there is no report type of this name; accepted: {known}")]
@@ -160,7 +187,9 @@ class Catalogue:
 
     def request(self, job: Job) -> RenderRequest:
         """The job as a page to print. CPU-bound for templates. Raises FaultError."""
-        entry = self._known[job.report_type]
+        entry = self._edition.known.get(job.report_type)
+        if entry is None:  # it was there when the job was checked
+            raise FaultError(FaultKind.UNKNOWN_REPORT_TYPE, f"there is no report type {job.report_type} any more")
         report = entry.report
         html = url = None
         if report.template:

@@ -6,12 +6,13 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from reportd import __version__, cli_dead_letters
+from reportd import __version__, cli_dead_letters, revision
 from reportd.cli_client import add_client_options, open_client, plain, refused, say, unanswered
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -27,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="reportd", description="Turns heavy report pages into PDFs.")
-    parser.add_argument("--version", action="version", version=f"reportd {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show version and git revision, and exit")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -70,6 +71,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Version(argparse.Action):
+    """Asks for the revision only when somebody wants to know."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+        known = revision()
+        print(f"reportd {__version__}" + (f" ({known})" if known else ""))
+        parser.exit()
+
+
 def _load(options: argparse.Namespace) -> Any:
     from reportd.config import ConfigError, load
 
@@ -95,10 +105,11 @@ def serve(options: argparse.Namespace) -> int:
     from reportd.adapters.sql.migrate import NewerSchemaError
     from reportd.background import alone
     from reportd.catalogue import CatalogueError
-    from reportd.config import find_file
+    from reportd.config import find_file, load
     from reportd.ports import BrowserError, UnavailableError
+    from reportd.reload import Orders
 
-    logs.set_up(config.log.level, config.log.format)
+    set_level = logs.set_up(config.log.level, config.log.format)
     # systemd ends a daemon that stands still with SIGABRT: the log then says where it stood.
     faulthandler.enable()
     file = find_file(options.config, os.environ)
@@ -106,10 +117,12 @@ def serve(options: argparse.Namespace) -> int:
 
     async def until_signal() -> None:
         stop = trio.Event()
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        order, given = trio.open_memory_channel[None](1)
+        reloads = Orders(given, lambda: load(options.config, os.environ), set_level)
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_on_signal, signals, stop, nursery.cancel_scope)
-                await app.run(config, folders, stop)
+                nursery.start_soon(_on_signal, signals, stop, order, nursery.cancel_scope)
+                await app.run(config, folders, stop, reloads)
                 nursery.cancel_scope.cancel()
 
     expected = (app.StartError, CatalogueError, BrowserError, UnavailableError, NewerSchemaError, OSError)
@@ -124,9 +137,15 @@ def serve(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _on_signal(signals: Any, stop: Any, everything: Any) -> None:
-    """The first signal drains; the second one does not wait for jobs any more."""
-    async for _ in signals:
+async def _on_signal(signals: Any, stop: Any, order: Any, everything: Any) -> None:
+    """SIGHUP reloads. Of the others, the first one drains; the second one does not wait for jobs any more."""
+    import trio
+
+    async for number in signals:
+        if number == signal.SIGHUP:
+            with suppress(trio.WouldBlock):  # one waits already, and will find all that is new
+                order.send_nowait(None)
+            continue
         if stop.is_set():
             everything.cancel()
         stop.set()

@@ -1,4 +1,7 @@
-"""Which adapter each URL of the configuration means, opened for as long as a block lasts. Only ``app`` uses it."""
+"""Which adapter each URL of the configuration means, opened for as long as a block lasts. Only ``app`` uses it.
+
+The libraries of AWS and Redis take half of the daemon's start, so they are imported where they are asked for.
+"""
 
 import os
 from collections import Counter
@@ -8,28 +11,28 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from reportd.adapters.alert_channels import open_alert_channels
 from reportd.adapters.callbacks import open_messenger
 from reportd.adapters.chromium import ChromiumSettings
+from reportd.adapters.cloudwatch import open_cloudwatch
 from reportd.adapters.egress import OwnPorts
 from reportd.adapters.files import FileArtifacts
 from reportd.adapters.memory_breakers import MemoryBreakers
-from reportd.adapters.redis import open_breakers
 from reportd.adapters.routed import RoutedQueue
-from reportd.adapters.s3 import open_s3_artifacts
 from reportd.adapters.sql.alerts import SqlAlerts
 from reportd.adapters.sql.database import Database, open_database
 from reportd.adapters.sql.migrate import migrate
 from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.queue import EmbeddedQueue
-from reportd.adapters.sqs import SqsQueue, open_sqs_queue
 from reportd.alerts import Alerts
 from reportd.config import Config
 from reportd.core.breaker import Policy
 from reportd.core.repair import normal_name
 from reportd.core.retry import RetryPolicy
+from reportd.core.scaling import ScalingPolicy, SizePolicy
 from reportd.core.triage import Policy as TriagePolicy
 from reportd.core.window import Rates
 from reportd.poller import MAX_BATCH
 from reportd.pool import PoolSettings
 from reportd.ports import Artifacts, BreakerStore, Messenger, Meter, Queue, Record
+from reportd.scaling import Board
 
 SQS_LINGER_SECONDS = 0.5
 """How long a delete waits for others to share its request. It keeps its place meanwhile, so only where those abound."""
@@ -56,6 +59,8 @@ async def open_queues(config: Config, database: Database) -> AsyncIterator[tuple
     if config.queue.url == "embedded:":
         yield await _embedded(config, database)
         return
+    from reportd.adapters.sqs import SqsQueue, open_sqs_queue
+
     async with AsyncExitStack() as stack:
 
         async def open_one(url: str) -> SqsQueue:
@@ -103,6 +108,8 @@ async def open_artifacts(config: Config) -> AsyncIterator[Artifacts]:
     if folder is not None:
         yield FileArtifacts(folder)
     elif bucket is not None:
+        from reportd.adapters.s3 import open_s3_artifacts
+
         name, prefix = bucket
         async with open_s3_artifacts(
             name,
@@ -126,15 +133,16 @@ def chromium_settings(config: Config) -> ChromiumSettings:
         executable=pool.executable,
         start_seconds=pool.start_timeout_seconds,
         renderer_limit_mib=float(pool.renderer_limit_mib),
+        container="container" in {pool.isolation, *(report.isolation for report in config.reports.values())},
     )
 
 
 def pool_settings(config: Config) -> PoolSettings:
-    """More than one page a core brings nothing, so that is what 0 browsers means."""
+    """As it starts; ``size_policy`` says within which bounds it changes."""
     pool = config.pool
-    cores = len(os.sched_getaffinity(0))
+    sizes = size_policy(config)
     return PoolSettings(
-        browsers=pool.browsers or max(1, cores // pool.pages_per_browser),
+        browsers=min(sizes.most, max(sizes.least, _usual_browsers(config))),
         pages_per_browser=pool.pages_per_browser,
         recycle_after_jobs=pool.recycle_after_jobs,
         recycle_above_mib=float(pool.recycle_above_mib),
@@ -152,6 +160,24 @@ def report_names(config: Config) -> dict[str, str]:
     """Every name of a report type as producers may mean it, and the type's own."""
     aliases = {alias: name for name, report in config.reports.items() for alias in report.aliases}
     return {normal_name(name): own for name, own in (aliases | {name: name for name in config.reports}).items()}
+
+
+def size_policy(config: Config) -> SizePolicy:
+    """One more browser may take as much memory as one is allowed to keep."""
+    pool, usual = config.pool, _usual_browsers(config)
+    least = pool.browsers_min or min(usual, pool.browsers_max or usual)
+    return SizePolicy(
+        least=least,
+        most=pool.browsers_max or max(usual, least),
+        pages_per_browser=pool.pages_per_browser,
+        browser_mib=float(pool.recycle_above_mib),
+    )
+
+
+def _usual_browsers(config: Config) -> int:
+    """More than one page a core brings nothing, so that is what 0 browsers means."""
+    cores = len(os.sched_getaffinity(0))
+    return config.pool.browsers or max(1, cores // config.pool.pages_per_browser)
 
 
 def retry_policy(config: Config) -> RetryPolicy:
@@ -188,6 +214,8 @@ async def open_breaker_store(config: Config) -> AsyncIterator[BreakerStore]:
     if config.breaker.store == "memory:":
         yield MemoryBreakers()
         return
+    from reportd.adapters.redis import open_breakers
+
     async with open_breakers(config.breaker.store, config.breaker.namespace) as store:
         yield store
 
@@ -215,6 +243,29 @@ def max_receive_count(config: Config, queue: Queue) -> int:
     return min(filter(None, (config.queue.max_receive_count, queue.max_receive_count)))
 
 
+def scaling_policy(config: Config) -> ScalingPolicy:
+    options = config.scaling
+    return ScalingPolicy(options.target_seconds, options.reaction_seconds, options.hold_seconds)
+
+
+@asynccontextmanager
+async def open_board(config: Config) -> AsyncIterator[Board | None]:
+    """Where the figures are published that a fleet is scaled by; None where nowhere."""
+    options = config.scaling
+    if not options.cloudwatch_namespace:
+        yield None
+        return
+    from reportd.adapters.sqs import name_of
+
+    async with open_cloudwatch(
+        options.cloudwatch_namespace,
+        name_of(config.queue.url),
+        region=options.region,
+        endpoint_url=options.endpoint_url,
+    ) as board:
+        yield board
+
+
 def least_places(config: Config) -> int:
     """How many places must be free before messages are asked for: a request to SQS costs the same for ten."""
     return 1 if config.queue.url == "embedded:" else max(1, min(MAX_BATCH, config.queue.prefetch))
@@ -238,6 +289,9 @@ def sampled_depth_seconds(config: Config) -> float:
 def sqs_requests(*queues: Queue) -> Callable[[], Mapping[str, Mapping[str, int]]]:
     """What SQS was asked so far, by queue and action; nothing where no queue is of SQS."""
     each = [part for queue in queues for part in (queue.queues if isinstance(queue, RoutedQueue) else [queue])]
+    if all(isinstance(queue, EmbeddedQueue) for queue in each):
+        return dict
+    from reportd.adapters.sqs import SqsQueue
 
     def counted() -> Mapping[str, Mapping[str, int]]:
         counts: dict[str, Counter[str]] = {}

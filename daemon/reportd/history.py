@@ -40,6 +40,10 @@ class History(Meter):
         self._stored = _Times()
         self._depths: dict[str, deque[tuple[int, int]]] = {}
 
+    def know(self, report_types: Mapping[str, str]) -> None:
+        """Further names, as when this was made."""
+        self._names |= report_types
+
     def rendered(self, report_type: str, seconds: float, size_bytes: int) -> None:  # noqa: ARG002 - of the port
         name, now = self._name(report_type), self._clock()
         self._rendered.setdefault(name, _Counts()).add(now)

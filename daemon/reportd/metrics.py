@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from reportd import __version__
 from reportd.core import breaker
 from reportd.core.faults import FaultKind
+from reportd.core.scaling import Mean
 from reportd.core.transitions import Event
 from reportd.ports import Meter
 
@@ -33,6 +34,7 @@ class Metrics(Meter):
     def __init__(self, report_types: Mapping[str, str]) -> None:
         registry = self._registry = CollectorRegistry()
         self._labels = dict(report_types)
+        self._mean = Mean()
         by_type = ["report_type"]
         self._accepted = Counter(
             "reportd_jobs_accepted", "Submissions answered with 202 by this node.", by_type, registry=registry
@@ -98,6 +100,11 @@ class Metrics(Meter):
         _Process(registry=registry)
         self._begin_at_zero()
 
+    def know(self, report_types: Mapping[str, str]) -> None:
+        """Further names, as when this was made. What was counted of others is kept."""
+        self._labels |= report_types
+        self._begin_at_zero()
+
     def _begin_at_zero(self) -> None:
         """A rate can't see the first event of a series that begins with it."""
         for label in dict.fromkeys(self._labels.values()):
@@ -108,6 +115,11 @@ class Metrics(Meter):
             for outcome in OUTCOMES:
                 self._jobs.labels(label, str(outcome))
             self._transitions.labels(label, str(breaker.Event.TRIPPED))
+
+    @property
+    def render_seconds(self) -> float:
+        """How long a render takes in the mean, of whatever type."""
+        return self._mean.seconds
 
     def exposition(self, looked_at: Iterable[Metric] = ()) -> bytes:
         """Everything that was counted, and ``looked_at``, in Prometheus's text format. For a thread of its own."""
@@ -123,6 +135,7 @@ class Metrics(Meter):
 
     def rendered(self, report_type: str, seconds: float, size_bytes: int) -> None:
         label = self.label(report_type)
+        self._mean = self._mean.after(seconds)
         self._renders.labels(label).observe(seconds)
         self._bytes.labels(label).inc(size_bytes)
 

@@ -1,7 +1,13 @@
-"""Tells systemd how the daemon stands, by the protocol of sd_notify(3). Does nothing when systemd did not ask."""
+"""What the daemon and systemd tell each other: how it stands (sd_notify(3)), where it listens (sd_listen_fds(3)).
+
+Nothing happens where systemd did not ask.
+"""
 
 import os
 import socket
+
+FIRST_DESCRIPTOR = 3
+"""Where the sockets begin that systemd hands over."""
 
 SEND_SECONDS = 1.0
 """When systemd itself hangs, the daemon does not wait for it."""
@@ -25,3 +31,21 @@ def watchdog_seconds() -> float | None:
     if not (microseconds.isascii() and microseconds.isdigit() and int(microseconds) > 0):
         return None
     return int(microseconds) / 1e6 if pid in ("", str(os.getpid())) else None
+
+
+def listener() -> socket.socket | None:
+    """The TCP socket that systemd listens on for the daemon; None where it does not.
+
+    Raises OSError when it has handed over something else.
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    count = os.environ.get("LISTEN_FDS", "")
+    if count != "1":
+        raise OSError(f"systemd handed over {count} sockets; accepted: one")
+    found = socket.socket(fileno=FIRST_DESCRIPTOR)
+    found.set_inheritable(False)
+    if found.family not in (socket.AF_INET, socket.AF_INET6) or found.type != socket.SOCK_STREAM:
+        found.detach()
+        raise OSError("systemd handed over a socket of another kind; accepted: TCP")
+    return found

@@ -17,7 +17,7 @@ import trio
 
 from reportd import logs
 from tests.bench.http import submissions_per_second
-from tests.bench.incident import replay
+from tests.bench.incident import WANTED, replay
 from tests.bench.limit import renders_per_second
 from tests.bench.pages import CONFIG, SIZES, TEMPLATE, parameters
 from tests.bench.watchers import compare
@@ -33,13 +33,14 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--only", choices=("renders", "latency", "submissions", "engines", "watchers", "incident"))
+    options.add_argument("--poison", choices=tuple(WANTED), help="only that kind of it")
     options.add_argument("--minutes", type=float, default=3.0, help="of each of the incident's six runs")
     chosen = options.parse_args()
     logs.set_up("warning", "console")
-    trio.run(_bench, chosen.rounds, chosen.only, chosen.minutes)
+    trio.run(_bench, chosen.rounds, chosen.only, chosen.minutes, chosen.poison)
 
 
-async def _bench(rounds: int, only: str | None, minutes: float) -> None:
+async def _bench(rounds: int, only: str | None, minutes: float, poison: str | None) -> None:
     with tempfile.TemporaryDirectory(prefix="reportd-bench-") as name:
         folder = Path(name)
         (folder / "bench.html").write_text(TEMPLATE)
@@ -66,7 +67,7 @@ async def _bench(rounds: int, only: str | None, minutes: float) -> None:
                 await compare(daemon, _run, SIZES["1 page"], 300, rounds)
         if only == "incident":
             print(f"Two types share one queue and two slots; one job in ten is poison; {minutes:g} minutes a run")
-            await replay(folder, minutes, Path("out"))
+            await replay(folder, minutes, Path("out"), [poison] if poison else list(WANTED))
 
 
 async def _engines(folder: Path, rounds: int) -> None:

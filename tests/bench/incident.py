@@ -3,6 +3,7 @@ slots with a healthy one. How much of its pace does the healthy one keep, with b
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,12 +49,12 @@ class Run:
         return [((number + 0.5) * BIN_SECONDS, count / BIN_SECONDS) for number, count in enumerate(bins)]
 
 
-async def replay(folder: Path, minutes: float, plots: Path) -> None:
+async def replay(folder: Path, minutes: float, plots: Path, kinds: Sequence[str] = tuple(WANTED)) -> None:
     """A table on standard output, and a plot for each kind of poison."""
     judged = min(JUDGED_FROM_SECONDS, minutes * 30)
     print(f"  {'':20}PDFs/s in all   ratio   from {judged:3g} s   ratio   wanted   poison renders")
     async with open_site(PAGES) as site:
-        for kind, wanted in WANTED.items():
+        for kind, wanted in ((kind, WANTED[kind]) for kind in kinds):
             runs: dict[str, Run] = {}
             for name, (poison, threshold) in RUNS.items():
                 place = folder / f"{kind}-{name.replace(' ', '-')}"

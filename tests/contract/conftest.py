@@ -21,7 +21,7 @@ from tests.contract.queue_lab import QueueLab, open_embedded
 from tests.contract.s3_lab import open_s3_lab
 from tests.contract.sqs_lab import open_sqs
 from tests.fakes import MemoryDeadLetters, MemoryJobs
-from tests.fakes.labs import memory_artifacts_lab, open_memory_lab
+from tests.fakes.labs import memory_artifacts_lab, open_fleet_lab, open_memory_lab
 from tests.servers import Postgres
 
 DATABASES = ("sqlite", "postgresql")
@@ -59,10 +59,12 @@ def _aws(request: pytest.FixtureRequest) -> str:
     return url
 
 
-@pytest.fixture(params=[*(f"embedded-{kind}" for kind in DATABASES), "sqs-standard", "sqs-fifo", "memory"])
+@pytest.fixture(params=[*(f"embedded-{kind}" for kind in DATABASES), "sqs-standard", "sqs-fifo", "memory", "fleet"])
 def open_lab(request: pytest.FixtureRequest) -> Callable[[], AbstractAsyncContextManager[QueueLab]]:
     if request.param == "memory":
         return open_memory_lab
+    if request.param == "fleet":
+        return open_fleet_lab
     if request.param.startswith("sqs-"):
         return partial(open_sqs, _aws(request), fifo=request.param == "sqs-fifo")
     return partial(open_embedded, _database(request.param.removeprefix("embedded-"), request))

@@ -379,3 +379,28 @@ async def test_what_an_operator_did_is_told_also_when_he_does_not_wait(
         await node.command("sales", Command("ann", Event.FORCED_OPEN))
     assert (await store.kept()).state is State.FORCED_OPEN
     assert [(move.event, move.by) for move in node.moves] == [(Event.FORCED_OPEN, "ann")]
+
+
+# --- report types that come and go --------------------------------------------------------------------------
+
+
+async def test_a_type_that_goes_and_comes_again_is_as_the_store_has_it(
+    autojump_clock: MockClock, store: BadLine, other: Node
+) -> None:
+    await open_it(other)
+    other.know(["users"])
+    assert [breaker.report_type for breaker in other.snapshot()] == ["users"]
+    assert other.resting() == frozenset()
+    other.know(["users", "sales"])
+    await trio.sleep(1.0)
+    assert other.resting() == {"sales"}
+
+
+async def test_a_job_of_a_type_that_has_gone_meanwhile_is_still_told(
+    autojump_clock: MockClock, store: BadLine, other: Node
+) -> None:
+    async with other.admit("sales", TIMEOUT_SECONDS) as admission:
+        other.know([])
+        await trio.sleep(2.0)  # what is remembered is refreshed
+        admission.succeeded(1.0)
+    assert other.snapshot() == []

@@ -258,3 +258,36 @@ def test_the_isolation_of_a_type_goes_before_that_of_the_pool(
     report = ReportType(url="https://x/", isolation=own)
     config = Config(reports={"report": report}, pool={"isolation": pools})
     assert catalogue(tmp_path, config).request(job()).isolation == wanted
+
+
+# --- exchanged ----------------------------------------------------------------------------------------------
+
+
+def test_another_edition_answers_from_then_on(tmp_path: Path) -> None:
+    types = catalogue(tmp_path, with_url("https://old/", aliases=("alias",)))
+    before = types.request(job())
+    later = types.edition(
+        Config(reports={"report": ReportType(url="https://new/"), "more": ReportType(url="https://m/")})
+    )
+    assert (types.names, types.canonical("alias")) == (("report",), "report")
+    types.exchange(later)
+    assert (types.names, types.canonical("alias")) == (("more", "report"), None)
+    assert types.check("more", {}) == []
+    assert types.schemas() == {"report": {"type": "object"}, "more": {"type": "object"}}
+    assert (before.url, types.request(job()).url) == ("https://old/", "https://new/")
+
+
+def test_an_edition_that_can_not_be_used_changes_nothing(tmp_path: Path) -> None:
+    types = catalogue(tmp_path)
+    with pytest.raises(CatalogueError, match=r"reports\.report\.template"):
+        types.edition(Config(reports={"report": ReportType(template="missing.html")}))
+    assert types.names == ("report",)
+    assert types.request(job()).html is not None
+
+
+def test_a_job_whose_type_has_gone_is_told_so(tmp_path: Path) -> None:
+    types = catalogue(tmp_path)
+    types.exchange(types.edition(Config(reports={"other": ReportType(url="https://other/")})))
+    with pytest.raises(FaultError, match="there is no report type report any more") as caught:
+        types.request(job())
+    assert caught.value.fault.kind is FaultKind.UNKNOWN_REPORT_TYPE

@@ -106,6 +106,14 @@ def test_a_fifo_queue_needs_a_fifo_dlq(tmp_path: Path) -> None:
             "breaker.recovery_seconds = 301",
             "breaker.max_recovery_seconds: is below recovery_seconds; accepted: at least 301",
         ),
+        (
+            "[pool]\nbrowsers_min = 4\nbrowsers_max = 3",
+            "pool.browsers_max: is below browsers_min; accepted: at least 4",
+        ),
+        (
+            "scaling.target_seconds = 299",
+            "scaling.target_seconds: is below reaction_seconds; accepted: at least 300",
+        ),
         ("breaker.window_size = 9", "breaker.window_size: is below minimum_volume; accepted: at least 10"),
         ("breaker.minimum_volume = 51", "breaker.window_size: is below minimum_volume; accepted: at least 51"),
         (

@@ -161,3 +161,15 @@ def test_promtool_has_nothing_to_say() -> None:
         ["promtool", "check", "metrics"], input=metrics.exposition(), capture_output=True, check=False, timeout=60
     )
     assert (told.returncode, told.stdout + told.stderr) == (0, b"")
+
+
+def test_report_types_that_come_later_count_from_zero_and_those_that_go_are_kept() -> None:
+    metrics = Metrics({"sales": "sales"})
+    metrics.ended("sales", Event.SUCCEEDED, 1.0)
+    metrics.know({"later": "later", "alias": "later"})
+    assert counted(metrics)["reportd_jobs_total", ("outcome", "succeeded"), ("report_type", "later")] == 0
+    metrics.ended("alias", Event.SUCCEEDED, 1.0)
+    metrics.ended("sales", Event.SUCCEEDED, 1.0)
+    seen = counted(metrics)
+    assert seen["reportd_jobs_total", ("outcome", "succeeded"), ("report_type", "later")] == 1
+    assert seen["reportd_jobs_total", ("outcome", "succeeded"), ("report_type", "sales")] == 2

@@ -18,9 +18,10 @@ from tests.e2e.process import finished, open_daemon
 SAMPLE = Path(reportd_web.__file__).parent / "reports" / "sales_summary.sample.json"
 
 
-async def reportd(*arguments: str, stdin: str = "", url: str = "") -> "subprocess.CompletedProcess[str]":
+async def reportd(*arguments: str, stdin: str = "", url: str = "", **more: str) -> "subprocess.CompletedProcess[str]":
+    """``more``: of the environment."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("REPORTD_")}
-    environ = kept | ({"REPORTD_URL": url} if url else {})
+    environ = kept | ({"REPORTD_URL": url} if url else {}) | more
     return await trio.to_thread.run_sync(
         lambda: subprocess.run(
             [sys.executable, "-m", "reportd.cli", *arguments],
@@ -159,6 +160,29 @@ async def test_doctor_finds_everything_here() -> None:
     assert done.returncode == 0, done.stdout
     for part in ("browser", "setpriv", "Latin fonts", "Chinese fonts", "data folder"):
         assert f"ok    {part}: " in done.stdout
+
+
+async def test_doctor_tries_a_container_where_one_is_wanted() -> None:
+    done = await reportd("doctor", REPORTD_POOL__ISOLATION="container")
+    assert done.returncode == 0, done.stdout
+    assert "ok    container: a browser starts" in done.stdout
+    assert "container" not in (await reportd("doctor")).stdout
+
+
+@pytest.mark.parametrize("command", ["doctor", "serve"])
+async def test_without_bubblewrap_no_container_is_promised(tmp_path: Path, command: str) -> None:
+    for program in ("setpriv", "sh", "fc-list"):
+        (tmp_path / program).symlink_to(f"/usr/bin/{program}")
+    config = tmp_path / "reportd.toml"
+    config.write_text(
+        f'data_dir = "{tmp_path}/data"\nhttp.bind = "127.0.0.1:0"\n[reports.a]\nurl = "http://x.test/"\n'
+        'isolation = "container"\n'
+    )
+    with trio.fail_after(30):
+        done = await reportd(command, "--config", str(config), PATH=str(tmp_path))
+    assert done.returncode == 1
+    expected = 'isolation = "container" is not possible: bwrap not found: apt install bubblewrap'
+    assert expected in (done.stdout if command == "doctor" else done.stderr)
 
 
 async def test_doctor_says_what_to_install() -> None:

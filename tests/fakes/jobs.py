@@ -1,6 +1,6 @@
 """A job store in memory, built on the same tables of ``core`` as the real ones."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -31,6 +31,7 @@ class MemoryJobs:
         self._weather = weather or Weather()
         self._outbox = outbox
         self._attempts: dict[int, tuple[str, Attempt]] = {}
+        self._attempts_of: defaultdict[str, list[int]] = defaultdict(list)
         self._leases: dict[str, tuple[str, float]] = {}
 
     def terminal_moves(self, task_id: str) -> list[State]:
@@ -63,7 +64,7 @@ class MemoryJobs:
 
     async def attempts(self, task_id: str) -> list[Attempt]:
         async with self._weather.call("jobs", "attempts"):
-            return [attempt for task, attempt in self._attempts.values() if task == task_id]
+            return [self._attempts[number][1] for number in self._attempts_of[task_id]]
 
     async def search(self, wanted: JobFilter, limit: int, before: tuple[float, str] | None = None) -> list[Record]:
         async with self._weather.call("jobs", "search"):
@@ -79,9 +80,9 @@ class MemoryJobs:
             tally = self._without_lost_nodes(record, at)
             if fault := may_start(tally):
                 return Refused(self._change(job.task_id, tally=tally, confirmed=True), fault)
-            number = 1 + sum(task == job.task_id for task, _ in self._attempts.values())
             attempt_id = 1 + len(self._attempts)
-            self._attempts[attempt_id] = (job.task_id, Attempt(number, node, at))
+            self._attempts_of[job.task_id].append(attempt_id)
+            self._attempts[attempt_id] = (job.task_id, Attempt(len(self._attempts_of[job.task_id]), node, at))
             tally = replace(tally, attempts=tally.attempts + 1)
             self._move(job.task_id, Event.STARTED)
             return Started(attempt_id, self._change(job.task_id, tally=tally, confirmed=True, started_at=at))
@@ -143,7 +144,7 @@ class MemoryJobs:
         return state
 
     def _open_attempts(self, task_id: str) -> list[int]:
-        return [number for number, (task, a) in self._attempts.items() if task == task_id and a.outcome is None]
+        return [number for number in self._attempts_of[task_id] if self._attempts[number][1].outcome is None]
 
     def _close(self, attempt_id: int, at: float, outcome: str, detail: str) -> None:
         task_id, attempt = self._attempts[attempt_id]

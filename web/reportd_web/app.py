@@ -32,16 +32,17 @@ PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """What the daemon gives its HTTP face. ``ready``: per part whether it works, and why not.
+    """What the daemon gives its HTTP face. ``schemas``: of each report type there is at the moment.
 
     ``changed``: somebody has done something that the next ``status`` must show. ``note``: for the audit record.
+    ``ready``: per part whether it works, and why not.
     ``health``: why the process does not turn over, empty while it does. ``metrics``: in Prometheus's text format.
     ``nursery``: for what is done as long as somebody reads the events.
     """
 
     service: Service
     dead_letters: DeadLetterOffice
-    schemas: Mapping[str, Mapping[str, Any]]
+    schemas: Callable[[], Mapping[str, Mapping[str, Any]]]
     max_body_bytes: int
     ready: Callable[[], Awaitable[dict[str, tuple[bool, str]]]]
     status: Callable[[], Awaitable[Snapshot]]
@@ -88,7 +89,6 @@ def _add_pages(app: FastAPI, face: Face) -> None:
 
 
 def _add_health(app: FastAPI, face: Face) -> None:
-    openapi = document(face.schemas, secured=face.access.required)
 
     async def healthz(_: Request) -> Response:
         if trouble := face.health():
@@ -108,7 +108,7 @@ def _add_health(app: FastAPI, face: Face) -> None:
         return api.json(answer) if ready else api.json(answer, HTTPStatus.SERVICE_UNAVAILABLE, LATER)
 
     async def openapi_json(_: Request) -> Response:
-        return api.json(openapi)
+        return api.json(document(face.schemas(), secured=face.access.required))
 
     for path, call in (
         ("/healthz", healthz),

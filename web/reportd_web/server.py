@@ -20,14 +20,17 @@ LINGER_BYTES = 16 * 1024 * 1024
 
 
 async def serve(
-    app: ASGIApp, bind: str, stop: trio.Event, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
+    app: ASGIApp,
+    where: str | socket.socket,
+    stop: trio.Event,
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Until ``stop`` is set; then what is being answered is finished. ``task_status`` gets the real URL.
 
-    Raises OSError when it can't listen there.
+    ``where``: HOST:PORT, or a socket that listens already. Raises OSError when it can't listen there.
     """
     config = Config()
-    config.bind = [f"fd://{_listen(bind).detach()}"]
+    config.bind = [f"fd://{_listen(where).detach()}"]
     config.backlog = 1024
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")
@@ -45,10 +48,13 @@ async def _serve(app: ASGIApp, config: Config, stop: trio.Event, task_status: tr
     await hypercorn.trio.serve(app, config, shutdown_trigger=stop.wait, task_status=task_status)  # type: ignore[arg-type]
 
 
-def _listen(bind: str) -> socket.socket:
-    host, _, port = bind.rpartition(":")
-    host = host.strip("[]")
-    listener = socket.create_server((host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+def _listen(where: str | socket.socket) -> socket.socket:
+    if isinstance(where, str):
+        host, _, port = where.rpartition(":")
+        host = host.strip("[]")
+        listener = socket.create_server((host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    else:
+        listener = where
     # Connections inherit both.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SEND_SECONDS * 1000))

@@ -228,13 +228,17 @@ def is_own_address(address: str) -> bool:
 
 
 @asynccontextmanager
-async def open_egress(forbidden: Callable[[str, int], bool]) -> AsyncIterator[Egress]:
+async def open_egress(
+    forbidden: Callable[[str, int], bool], listener: trio.SocketListener | None = None
+) -> AsyncIterator[Egress]:
     """An egress proxy on 127.0.0.1 that lives as long as the block; its connections end with it.
+
+    ``listener``: where the browser has a 127.0.0.1 of its own.
 
     ``forbidden(address, port)`` names what no page may reach though its rule allows the address: the daemon's
     HTTP port, DevTools ports, and the ports of the other slots' egress.
     """
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    listeners = [listener] if listener is not None else await trio.open_tcp_listeners(0, host="127.0.0.1")
     egress = Egress(listeners[0].socket.getsockname()[1], forbidden)
     async with open_background() as nursery:
         nursery.start_soon(trio.serve_listeners, egress.serve, listeners)

@@ -20,6 +20,7 @@ from reportd.config.values import (
     DatabaseUrl,
     Encryption,
     Hosts,
+    MetricNamespace,
     Namespace,
     Number,
     OptionalUrl,
@@ -147,10 +148,14 @@ class Breaker(Section):
 
 
 class Pool(Section):
-    """The browsers. ``browsers`` 0 means from the cores; an empty ``executable`` is looked for."""
+    """The browsers. ``browsers`` 0 means from the cores, both bounds 0 as ``browsers``; an empty ``executable`` is
+    looked for.
+    """
 
     executable: Annotated[str, Accepts("the path of a program, or nothing")] = ""
     browsers: Count = Field(0, ge=0, le=256)
+    browsers_min: Count = Field(0, ge=0, le=256)
+    browsers_max: Count = Field(0, ge=0, le=256)
     pages_per_browser: Count = Field(2, ge=1, le=64)
     stall_seconds: Number = Field(2.0, ge=0.05, le=3600)
     max_stalled: Count = Field(4, ge=0, le=256)
@@ -159,6 +164,26 @@ class Pool(Section):
     renderer_limit_mib: Count = Field(2048, ge=128, le=1048576)
     start_timeout_seconds: Number = Field(20.0, ge=1, le=600)
     isolation: Literal["page", "context", "browser", "container"] = "page"
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Bounds the wrong way round."""
+        if self.browsers_max:
+            yield from _at_least(self, "browsers_max", "browsers_min")
+
+
+class Scaling(Section):
+    """How many nodes are wanted, and where they are told."""
+
+    target_seconds: Number = Field(600.0, ge=1, le=86400)
+    reaction_seconds: Number = Field(300.0, ge=0, le=86400)
+    hold_seconds: Number = Field(120.0, ge=0, le=86400)
+    cloudwatch_namespace: MetricNamespace = ""
+    region: Region = ""
+    endpoint_url: OptionalUrl = ""
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """A target that is over before a node can help."""
+        yield from _at_least(self, "target_seconds", "reaction_seconds")
 
 
 class Triage(Section):
@@ -232,6 +257,7 @@ class Config(Section):
     artifacts: ArtifactStore = ArtifactStore()
     breaker: Breaker = Breaker()
     pool: Pool = Pool()
+    scaling: Scaling = Scaling()
     triage: Triage = Triage()
     auth: Auth = Auth()
     alerts: Alerts = Alerts()

@@ -1,0 +1,37 @@
+# bash completion for reportd                              -*- shell-script -*-
+
+_reportd() {
+    local cur prev command word options
+    COMPREPLY=()
+    cur=${COMP_WORDS[COMP_CWORD]}
+    prev=${COMP_WORDS[COMP_CWORD - 1]}
+    command=
+    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+        case $word in
+        breakers | check-config | doctor | get | provision | serve | submit | token)
+            command=$word
+            break
+            ;;
+        esac
+    done
+    case $prev in
+    --config | --token-file | -o)
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        compopt -o filenames 2> /dev/null
+        return
+        ;;
+    --params | --reason | --url | --user)
+        return
+        ;;
+    esac
+    case $command in
+    breakers) options="open close probe --reason --url --token-file" ;;
+    check-config | doctor | serve) options="--config" ;;
+    get) options="-o --url --token-file" ;;
+    provision) options="--config --dry-run" ;;
+    submit) options="sales_summary user_activity --params --user --wait -o --url --token-file" ;;
+    token) options="--user" ;;
+    *) options="breakers check-config doctor get provision serve submit token --version" ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$options --help" -- "$cur")
+} && complete -F _reportd reportd
