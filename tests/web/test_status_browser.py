@@ -266,6 +266,33 @@ async def test_no_payload_runs(running: Running, tmp_path: Path) -> None:
         }
 
 
+# What it looks like
+
+
+OVERFLOWING = """
+[...document.querySelectorAll("main, header, main *")].filter((one) => one.checkVisibility() && !one.closest("svg"))
+  .filter((one) => one.getBoundingClientRect().right > document.documentElement.clientWidth + 1
+    || one.getBoundingClientRect().right > (one.closest(".card") ?? document.body).getBoundingClientRect().right + 1)
+  .map((one) => one.outerHTML.slice(0, 100))
+"""
+
+
+async def test_all_of_it_can_be_read_at_any_width(running: Running, tmp_path: Path) -> None:
+    task_id = await running.submit()
+    await running.quarantine(task_id, "x" * 1000)
+    night = busy(1.8e9)
+    async with opened(running, tmp_path) as (window, _):
+        await window.open(f"/jobs/{task_id}")
+        for width in (320, 375, 1280):
+            await window.look(width=width)
+            assert await window.shown(OVERFLOWING) == [], width
+        show(running, night)
+        await window.open("/")
+        for width in (320, 375, 600, 768, 900, 1000, 1100, 1200, 1280, 1600, 1800, 1920, 2560):
+            await window.look(width=width)
+            assert await window.shown(OVERFLOWING) == [], width
+
+
 # What it costs
 
 

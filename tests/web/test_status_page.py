@@ -208,6 +208,18 @@ async def test_text_can_be_read_in_both_schemes(running: Running) -> None:
                 assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
 
 
+# What it weighs
+
+
+async def test_the_page_with_all_it_needs_is_small(running: Running) -> None:
+    running.shown = shown(busy(time.time()))
+    html = (await running.client.get("/")).text
+    paths = {"/", *re.findall(r'(?:href|src)="(/static/[^"]*)"', html)}
+    assert paths == {"/", "/static/status.css", "/static/status.js", "/static/bad.svg"}
+    sizes = {path: len((await running.client.get(path)).content) for path in paths}
+    assert sum(sizes.values()) < 60_000, sizes
+
+
 # For programs
 
 
