@@ -147,6 +147,14 @@ async def run(
                 max_backlog=config.queue.max_backlog,
                 meter=metrics,
             )
+            scaling = Scaling(
+                jobs=jobs,
+                slots=lambda: pool.slots,
+                render_seconds=lambda: metrics.render_seconds,
+                policy=engines.scaling_policy(config),
+                looks=background,
+                fresh_seconds=engines.scraped_depth_seconds(config),
+            )
             status = Status(
                 jobs=jobs,
                 queue=queue,
@@ -158,14 +166,6 @@ async def run(
                 stop=stop,
                 node=node,
                 looks=background,
-            )
-            scaling = Scaling(
-                jobs=jobs,
-                slots=lambda: pool.slots,
-                render_seconds=lambda: metrics.render_seconds,
-                policy=engines.scaling_policy(config),
-                looks=background,
-                fresh_seconds=engines.scraped_depth_seconds(config),
             )
             exposition = Exposition(
                 metrics,
