@@ -43,17 +43,12 @@ class TestNodes:
             (load(600, running=10), 10),
             (load(600, running=30), 15),
             (load(600, running=10, slots=8), 3),
+            (load(0, running=100), 50),
             (load(10**6, running=0), 16667),
         ],
     )
     def test_as_many_as_are_busy_or_as_work_off_what_waits(self, given_load: Load, needed: int) -> None:
         assert nodes_needed(given_load, POLICY) == needed
-
-    def test_a_fifth_is_spare_while_little_waits(self) -> None:
-        assert nodes_needed(load(0, running=100), POLICY) == 60
-        # A tenth of what 100 slots work off in time.
-        assert nodes_needed(load(300, running=100), POLICY) == 50
-        assert nodes_needed(load(150, running=100), POLICY) == 55
 
     def test_a_fleet_that_works_off_a_backlog_does_not_call_for_more_all_the_time(self) -> None:
         nodes = nodes_needed(load(3000, running=4), POLICY)
@@ -82,7 +77,7 @@ class TestNodes:
         assert needed is not None
         enough = max(one.running or 0, one.backlog * one.render_seconds / policy.drain_seconds)
         assert needed * one.slots >= enough * 0.9999
-        assert needed == 1 or (needed - 1) * one.slots < enough * (1 + policy.spare)
+        assert needed == 1 or (needed - 1) * one.slots < enough
 
 
 class TestHeld:

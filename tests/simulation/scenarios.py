@@ -17,19 +17,19 @@ def burst(seed: int) -> Scenario:
 
 
 def trouble(seed: int) -> Scenario:
-    """Forty minutes with a little of everything: a burst, a type with a bug, nodes that die, and scale-in."""
-    peak, broken = Burst(600.0, 300.0, 8.0), (900.0, 1500.0)
+    """An hour with a little of everything: a burst, a type with a bug, nodes that die, and scale-in."""
+    peak, broken = Burst(600.0, 300.0, 5.0), (1500.0, 2400.0)
     traffic = arrivals(
         random.Random(seed),
-        seconds=2400.0,
-        slots=4.0,
+        seconds=HOUR,
+        slots=8.0,
         render_seconds=RENDER_SECONDS,
         bursts=[peak],
         poison=broken,
-        poison_share=0.5,
+        poison_share=0.3,
     )
-    marks = [(600.0, 300.0, "8 times as much"), (900.0, 600.0, "a type has a bug")]
-    return Scenario("trouble", 2400.0, traffic, (720.0, 1020.0, 1080.0), broken, nodes=3, marks=marks)
+    marks = [(600.0, 300.0, "5 times as much"), (1500.0, 900.0, "a type has a bug")]
+    return Scenario("trouble", HOUR, traffic, (720.0, 1620.0, 1680.0), broken, nodes=6, marks=marks)
 
 
 def day(seed: int) -> Scenario:

@@ -13,17 +13,13 @@ USUAL_SECONDS = 1.0
 MEAN_OF = 100
 """How many renders the mean is taken over, about; the older ones count less and less."""
 
-_LITTLE = 10
-"""What is worked off in a tenth of the time is little."""
-
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class ScalingPolicy:
     """``target_seconds``: how long a job may wait. Of these, ``reaction_seconds`` pass until a node that is wanted
-    renders. Fewer nodes are wanted only when no more have been needed for ``hold_seconds``. ``spare``: the share of the
-    busy slots that there are besides, so that a job seldom waits.
+    renders. Fewer nodes are wanted only when no more have been needed for ``hold_seconds``.
 
     The defaults are chosen by ``tests/simulation``.
     """
@@ -31,7 +27,6 @@ class ScalingPolicy:
     target_seconds: float = 600.0
     reaction_seconds: float = 300.0
     hold_seconds: float = 120.0
-    spare: float = 0.2
 
     @property
     def drain_seconds(self) -> float:
@@ -77,14 +72,13 @@ def nodes_needed(load: Load, policy: ScalingPolicy) -> int | None:
     """How many nodes of this size go on with what is running and work off what waits in time; at least one.
 
     What is running is known of the whole fleet, so nobody need know how many nodes there are. A job waits for those
-    before it and not for those after it, so what is still to come needs no slots besides.
+    before it and not for those after it, so what is still to come needs no slots besides; and while a backlog is worked
+    off, every slot is busy however many there are, so a spare one would only call for the next.
     """
     if load.running is None:
         return None
     work = load.backlog * load.render_seconds / policy.drain_seconds
-    # While more than a little waits, every slot is busy however many there are: a spare one would call for the next.
-    spare = policy.spare * max(0.0, load.running - _LITTLE * work)
-    return max(1, math.ceil((max(load.running, work) + spare) / load.slots - _ROUNDING))
+    return max(1, math.ceil(max(load.running, work) / load.slots - _ROUNDING))
 
 
 Needs = Sequence[tuple[float, int]]
