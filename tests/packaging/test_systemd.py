@@ -195,7 +195,7 @@ def test_tokens_from_a_file_can_be_taken_back_and_those_of_a_credential_are_root
         machine.put("/etc/systemd/system/reportd.service.d/tokens.conf", drop_in)
         machine.sh("systemctl daemon-reload; systemctl restart reportd")
         assert answers(secret) == "200"
-        machine.sh(": > /etc/reportd/tokens; systemctl reload reportd")
+        machine.sh("reportd token bob read > /etc/reportd/tokens 2> /dev/null; systemctl reload reportd")
         until(lambda: answers(secret) == "401", 10)
     finally:
         machine.sh("rm -rf /etc/systemd/system/reportd.service.d /etc/credstore/reportd.tokens /etc/reportd/tokens")

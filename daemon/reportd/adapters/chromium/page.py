@@ -29,8 +29,9 @@ WAITS_SECONDS = 1.0
 """A page that does not say within this how much it has worked is working."""
 
 SAMPLE_SECONDS = 0.25
-WAITING_SHARE = 0.3
-"""Of a processor: what uses less of it waits rather than works."""
+WAITING_SHARE = 0.1
+"""Of a processor: what uses less of it waits rather than works. On a busy machine one that works gets no more than a
+fraction."""
 
 NOTICE_SECONDS = 0.25
 """What made the browser refuse a call, a crash say, may be told a moment later."""
