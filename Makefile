@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/coverage run -m pytest
 
-.PHONY: help demo run test check format chaos soak binary test-binary deb test-systemd bench lock clean \
+.PHONY: help demo run test check format chaos soak binary test-binary deb test-systemd bench incident simulate lock clean \
 	machine-run machine-test machine-package
 .DEFAULT_GOAL := help
 
@@ -35,7 +35,7 @@ format: $(BIN)/.test ## Format the code
 chaos: $(BIN)/.test machine-test ## Kill the daemon and its browsers under 300 jobs (SEED=n chooses when)
 	@REPORTD_TEST_SEED=$(SEED) $(BIN)/pytest -m soak -s tests/e2e/test_chaos.py
 
-soak: $(BIN)/.test machine-test ## The long tests: chaos, memory over 2,000 renders
+soak: $(BIN)/.test machine-test ## The long tests: chaos, outages over four nodes, memory over 2,000 renders
 	@$(BIN)/pytest -m soak -s
 
 binary: $(BIN)/.test ## Build dist/reportd, the daemon in one file
@@ -53,6 +53,12 @@ test-systemd: deb machine-package ## Install the package on a Debian that boots,
 
 bench: $(BIN)/.test machine-test ## Throughput and latency as ratios to what the machine can do
 	@$(BIN)/python -m tests.bench
+
+incident: $(BIN)/.test machine-test ## What a bad report type costs a healthy one, with breakers and without (MINUTES=3 a run)
+	@$(BIN)/python -m tests.bench --only incident --minutes $(or $(MINUTES),3)
+
+simulate: $(BIN)/.test ## A fleet of up to 200 nodes over a day, with bursts and trouble; plots in out/
+	@$(BIN)/python -m tests.simulation
 
 lock: $(BIN)/.test ## Resolve the requirement files anew from pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \

@@ -4,7 +4,7 @@
 # fails.
 set -eu
 
-packages="chromium-headless-shell fonts-noto-cjk fonts-inter fontconfig curl util-linux"
+packages="bubblewrap chromium-headless-shell fonts-noto-cjk fonts-inter fontconfig curl util-linux"
 case "${1:-}" in
 run) ;;
 test) packages="$packages poppler-utils postgresql prometheus redis-server" ;;

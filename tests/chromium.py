@@ -35,21 +35,22 @@ class Stage:
     browser: Browser
     data_dir: Path
     own_ports: set[int]
+    container: bool
 
     def page(self) -> AbstractAsyncContextManager[Page]:
         return self.browser.page()
 
 
 @contextmanager
-def open_stage(data_dir: Path, settings: ChromiumSettings | None = None) -> Iterator[Stage]:
+def open_stage(data_dir: Path, settings: ChromiumSettings | None = None, *, container: bool = False) -> Iterator[Stage]:
     own_ports: set[int] = set()
     opened = open_launcher(settings or ChromiumSettings(), data_dir, lambda _address, port: port in own_ports)
     with (
         start_blocking_portal("trio") as portal,
         portal.wrap_async_context_manager(opened) as launcher,
-        portal.wrap_async_context_manager(launcher.launch()) as browser,
+        portal.wrap_async_context_manager(launcher.launch(container=container)) as browser,
     ):
-        yield Stage(portal, launcher, browser, data_dir, own_ports)
+        yield Stage(portal, launcher, browser, data_dir, own_ports, container)
 
 
 def on_stage(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:

@@ -11,10 +11,12 @@ from reportd.browsers import BrowserState
 from reportd.core.breaker import Breaker, State, Transition
 from reportd.core.breaker import Event as BreakerEvent
 from reportd.core.faults import FaultKind
+from reportd.core.scaling import ScalingPolicy
 from reportd.core.transitions import Event
 from reportd.exposition import Exposition
 from reportd.metrics import Metrics
 from reportd.pool import PoolState
+from reportd.scaling import Scaling
 from tests.daemon.node import World
 from tests.fakes import now
 
@@ -79,6 +81,14 @@ class Scene:
             breakers=lambda: BREAKERS,
             held=lambda: 3,
             parts=self._parts,
+            figures=Scaling(
+                jobs=world.jobs,
+                slots=lambda: POOL.slots,
+                render_seconds=lambda: self.metrics.render_seconds,
+                policy=ScalingPolicy(),
+                looks=looks,
+                fresh_seconds=30.0,
+            ).figures,
             looks=looks,
             clock=now,
         )

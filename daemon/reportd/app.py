@@ -5,7 +5,6 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from fcntl import LOCK_EX, LOCK_NB, flock
-from functools import partial
 from pathlib import Path
 
 import structlog
@@ -17,41 +16,29 @@ from reportd import engines, systemd
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.sql.audit import SqlAudit
 from reportd.adapters.sql.jobs import SqlJobs
-from reportd.adapters.sql.secrets import shared_secret
 from reportd.adapters.templates import Templates
+from reportd.assembly import Care, Grounds, Watch, Work, answering, labels, reloading
 from reportd.background import alone, open_background
 from reportd.batch import open_batcher
-from reportd.breakers import Breakers
-from reportd.bulkheads import Bulkheads
 from reportd.catalogue import Catalogue
-from reportd.changes import Changes
 from reportd.config import Config
-from reportd.controls import Controls
-from reportd.core.breaker import Transition
-from reportd.exposition import Exposition
-from reportd.held import Held
-from reportd.janitor import Janitor
+from reportd.history import History
 from reportd.metrics import Metrics
-from reportd.poller import Poller, drain, keep_invisible
+from reportd.poller import drain
 from reportd.pool import open_pool
 from reportd.recorder import open_recorder
-from reportd.reload import Orders, Reload
-from reportd.service import Intake, Service
-from reportd.standing import Standing, keep_told
-from reportd.status import Status
+from reportd.reload import Orders
+from reportd.service import Intake
+from reportd.standing import keep_told
 from reportd.tokens import Tokens, TokensFileError
 from reportd.watchdog import open_watchdog
-from reportd.worker import Worker
-from reportd_web.access import Access
-from reportd_web.app import Face, create_app
+from reportd_web import wire
+from reportd_web.app import create_app
 from reportd_web.server import serve
-from reportd_web.sessions import Sessions
 
 log = structlog.get_logger()
 
 SUBMISSIONS_PER_FLUSH = 100
-RETURNS_PER_SLOT = 10.0
-"""Messages a second that come back when a breaker has closed, so that a slot is never without and none is flooded."""
 
 
 class StartError(Exception):
@@ -70,15 +57,12 @@ async def run(
     ``reloads``: orders to read the configuration again. Raises StartError, CatalogueError, BrowserError or
     UnavailableError when it can't start.
     """
-    try:
-        tokens = Tokens(config.auth.path(config.data_dir))
-    except TokensFileError as error:
-        raise StartError(str(error)) from error
+    tokens = _tokens(config)
     listener, config = _inherited(config)
     folders = [*folders, Path(reportd_web.__file__).parent / "reports"]
     types = Catalogue(config, folders, Templates(folders))
-    metrics = Metrics(_labels(config))
-    held, changes, node = Held(), Changes(), f"{socket.gethostname()}-{os.getpid()}"
+    metrics, history = Metrics(labels(config)), History(labels(config))
+    node = f"{socket.gethostname()}-{os.getpid()}"
     with _own(config.data_dir):
         async with (
             open_watchdog(metrics) as watchdog,
@@ -86,168 +70,77 @@ async def run(
             engines.open_sql(config) as database,
             open_recorder(SqlAudit(database)) as recorder,
             engines.open_queues(config, database) as (queue, dead),
+            engines.open_callbacks(config, database, wire.callback_body) as (outbox, messenger),
+            engines.open_alerts(config, database, metrics) as alerts,
             engines.open_artifacts(config) as artifacts,
             engines.open_breaker_store(config) as breaker_store,
+            engines.open_board(config) as board,
             _doing("starting browsers"),
             open_launcher(engines.chromium_settings(config), config.data_dir, engines.own_ports(config)) as launcher,
             open_pool(launcher, engines.pool_settings(config), metrics) as pool,
             open_background() as background,
-            open_batcher(Intake(jobs := SqlJobs(database), queue, background).accept, SUBMISSIONS_PER_FLUSH) as intake,
+            open_batcher(
+                Intake(jobs := SqlJobs(database, outbox), queue, background).accept, SUBMISSIONS_PER_FLUSH
+            ) as intake,
         ):
-            breakers = Breakers(
-                breaker_store,
-                engines.breaker_policy(config),
+            on = Grounds(
+                config=config,
                 node=node,
-                report_types=config.reports,
-                returns_per_second=RETURNS_PER_SLOT * pool.slots,
-                listeners=[_tell_transition, metrics.breaker_moved, recorder.transition],
-            )
-            bulkheads = Bulkheads(limits := _limits(config), config.pool.stall_seconds, breakers)
-            worker = Worker(
-                jobs=jobs,
-                queue=queue,
-                dead=dead,
-                artifacts=artifacts,
-                renderer=pool,
-                types=types,
-                breakers=breakers,
-                bulkheads=bulkheads,
-                max_receive_count=config.queue.max_receive_count,
-                held=held,
-                changes=changes,
-                policy=engines.retry_policy(config),
-                node=node,
-                meter=metrics,
-            )
-            capacity = pool.slots + config.queue.prefetch
-            poller = Poller(queue, worker.handle, capacity, engines.least_places(config), bulkheads.at_most)
-            bulkheads.on_change = poller.look_again
-
-            def stalled(report_type: str, change: int) -> None:
-                poller.widen(change)
-                bulkheads.stalled(report_type, change)
-
-            pool.on_stall = stalled
-            reload = Reload(reloads, config, types, tokens, partial(_learn, metrics, breakers, bulkheads, limits))
-            janitor = Janitor(
-                jobs=jobs,
-                queue=queue,
-                dead=dead,
-                artifacts=artifacts,
-                changes=changes,
-                retention_seconds=config.artifacts.retention_days * 86400,
-                triage_seconds=config.triage.interval_seconds,
-                node=node,
-                meter=metrics,
-            )
-            service = Service(
-                jobs=jobs,
-                queue=queue,
-                artifacts=artifacts,
-                intake=intake,
-                validator=types,
-                changes=changes,
-                held=held,
-                max_backlog=config.queue.max_backlog,
-                meter=metrics,
-            )
-            status = Status(
-                jobs=jobs,
-                queue=queue,
-                pool=pool,
-                poller=poller,
-                worker=worker,
-                breakers=breakers,
-                held=held,
                 stop=stop,
-                node=node,
-                looks=background,
+                types=types,
+                tokens=tokens,
+                metrics=metrics,
+                history=history,
+                watchdog=watchdog,
+                database=database,
+                jobs=jobs,
+                queue=queue,
+                dead=dead,
+                artifacts=artifacts,
+                breaker_store=breaker_store,
+                outbox=outbox,
+                messenger=messenger,
+                alerts=alerts,
+                recorder=recorder,
+                board=board,
+                pool=pool,
+                background=background,
+                intake=intake,
             )
-            exposition = Exposition(
-                metrics,
-                queues={"main": queue, "dead": dead},
-                depth_seconds=engines.scraped_depth_seconds(config),
-                requests=engines.sqs_requests(queue, dead),
-                pool=pool.state,
-                breakers=breakers.snapshot,
-                held=held.__len__,
-                parts=status.parts,
-                looks=background,
-            )
-            face = Face(
-                service=service,
-                schemas=types.schemas,
-                max_body_bytes=config.http.max_body_bytes,
-                ready=status.parts,
-                status=status.snapshot,
-                controls=Controls(breakers, types, recorder),
-                health=watchdog.trouble,
-                metrics=exposition.text,
-                access=Access(tokens, Sessions(await shared_secret(database, "sessions"))),
-            )
-            await background.start(breakers.run)
-            background.start_soon(keep_invisible, queue, held)
-            background.start_soon(janitor.run)
-            background.start_soon(service.watch_backlog, engines.depth_seconds(config))
+            work = Work(on)
+            care = Care(on, work)
+            watch = Watch(on, work, care)
+            face = await answering(on, work, care, watch)
+            reload = reloading(on, work, reloads)
+            await work.begin()
+            care.begin()
+            watch.begin()
             async with trio.open_nursery() as serving:
                 http_stop = trio.Event()
                 url = await _serve(serving, create_app(face), listener or config.http.bind, http_stop)
+                standing = watch.standing(url, reload)
                 log.info("daemon.ready", url=url, slots=pool.slots, node=node)
-                standing = Standing(
-                    url=url,
-                    pool=pool,
-                    poller=poller,
-                    worker=worker,
-                    breakers=breakers,
-                    held=held,
-                    stop=stop,
-                    reloaded=lambda: reload.trouble,
-                )
                 systemd.notify("READY=1", f"STATUS={standing.line()}")
                 background.start_soon(keep_told, standing.line, systemd.notify)
                 background.start_soon(reload.run)
                 # Ends when everything that was received is settled, also what came in at the last moment.
                 async with trio.open_nursery() as taking:
-                    taking.start_soon(poller.run)
+                    taking.start_soon(work.poller.run)
                     task_status.started(url)
                     await stop.wait()
-                    log.info("daemon.stopping", held=len(held))
+                    log.info("daemon.stopping", held=len(on.held))
                     systemd.notify("STOPPING=1", f"STATUS={standing.line()}")
-                    poller.stop()
-                    await drain(held, config.shutdown.drain_seconds)
+                    work.poller.stop()
+                    await drain(on.held, config.shutdown.drain_seconds)
                 http_stop.set()
     log.info("daemon.stopped")
 
 
-def _tell_transition(change: Transition) -> None:
-    log.warning(
-        "breaker.moved",
-        reportType=change.report_type,
-        before=change.source,
-        after=change.target,
-        reason=change.reason,
-        faults=change.faults,
-        by=change.by,
-    )
-
-
-def _labels(config: Config) -> dict[str, str]:
-    """Each name that a job may carry, and the one it is counted under."""
-    return {name: label for label, report in config.reports.items() for name in (label, *report.aliases)}
-
-
-def _learn(metrics: Metrics, breakers: Breakers, bulkheads: Bulkheads, limits: dict[str, int], config: Config) -> None:
-    """Whoever knows the report types by name learns those of another configuration."""
-    metrics.know(_labels(config))
-    breakers.know(config.reports)
-    limits.clear()
-    limits.update(_limits(config))
-    for name in limits:
-        bulkheads.stalled(name, 0)  # what waits for a place asks again
-
-
-def _limits(config: Config) -> dict[str, int]:
-    return {name: report.max_concurrency for name, report in config.reports.items()}
+def _tokens(config: Config) -> Tokens:
+    try:
+        return Tokens(config.auth.path(config.data_dir))
+    except TokensFileError as error:
+        raise StartError(str(error)) from error
 
 
 @asynccontextmanager

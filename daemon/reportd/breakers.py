@@ -66,6 +66,8 @@ class Admission:
 
     def __init__(self, *, probe: bool) -> None:
         self.probe = probe
+        self.alone = False
+        """In a browser of its own: if that dies, it is the job's doing."""
         self.rendered_in: float | None = None
 
     def succeeded(self, seconds: float) -> None:
@@ -137,7 +139,7 @@ class Breakers:
             if admission.rendered_in is not None:
                 news = Success(self._node, answer.epoch, admission.rendered_in)
         except FaultError as error:
-            if error.fault.nature.trips:
+            if error.fault.nature.trips or (admission.alone and error.fault.nature.loss):
                 news = Failure(self._node, answer.epoch, f"{error.fault.kind}: {error.fault.detail}")
             raise
         finally:

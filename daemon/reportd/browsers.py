@@ -56,7 +56,7 @@ class BrowserState:
 class _Keeper:
     """A browser and what it has done. ``busy``: its pages that jobs have, of which ``spared`` don't count as such.
 
-    ``kept``: its pages, in ``pages``; ``ended``: it is being closed.
+    ``kept``: its pages, in ``pages``; ``surplus``: it retires because fewer are wanted; ``ended``: it is being closed.
     """
 
     browser: Browser
@@ -67,6 +67,7 @@ class _Keeper:
     kept: int = 0
     memory_mib: float = 0.0
     retiring: bool = False
+    surplus: bool = False
     ended: bool = False
 
     @property
@@ -111,6 +112,7 @@ class Browsers:
         self._launcher = launcher
         self._meter = meter
         self._settings = settings
+        self._wanted = settings.browsers
         self._offers: list[Lease] = []
         self._wants: list[_Want] = []
         self._keepers: list[_Keeper] = []
@@ -120,6 +122,19 @@ class Browsers:
         return tuple(
             BrowserState(k.browser.pid, k.jobs, k.busy, round(k.memory_mib, 1), k.retiring) for k in self._keepers
         )
+
+    def want(self, number: int) -> None:
+        """So many from now on. Those that are too many retire, the least busy first."""
+        self._wanted = number
+        young = sorted((keeper for keeper in self._keepers if keeper.young), key=lambda keeper: keeper.busy)
+        for keeper in young[: max(0, len(young) - number)]:
+            keeper.retiring = keeper.surplus = True
+        self._change()
+
+    async def until_wanted(self) -> None:
+        """Until as many as wanted are warm."""
+        while not self._replaced():
+            await self._changed.wait()
 
     # --- lending --------------------------------------------------------------------------------------------
 
@@ -220,7 +235,7 @@ class Browsers:
 
     def _replaced(self) -> bool:
         """As many browsers as wanted are young and alive."""
-        return sum(keeper.young for keeper in self._keepers) >= self._settings.browsers
+        return sum(keeper.young for keeper in self._keepers) >= self._wanted
 
     def _change(self) -> None:
         """Something that others decide by is different now."""
@@ -255,7 +270,8 @@ class Browsers:
             while not keeper.browser.died.is_set():
                 changed = self._changed
                 if keeper.retiring and not keeper.busy and self._replaced():
-                    self._meter.browser_recycled()
+                    if not keeper.surplus:
+                        self._meter.browser_recycled()
                     mib = round(keeper.memory_mib)
                     log.info("browser.retired", browser=keeper.browser.pid, jobs=keeper.jobs, mib=mib)
                     return

@@ -1,8 +1,9 @@
 """How many jobs of a report type may be rendered at once, so that no type takes every slot.
 
 A type in doubt gets one place at a time: the last thing heard of it is a failure, its breaker is open or half-open, or
-a page of it waits for something and none that took so long has succeeded yet. Jobs that timed
-out before get one place for all of them together.
+a page of it waits for something and none that took so long has succeeded yet. A type of
+which this node has rendered nothing yet gets half of the slots where others have proved to work. Jobs that timed out
+before get one place for all of them together.
 
 What is too much stays in the queue where it can tell types apart (``at_most``); where it can't, it is put off, to come
 again at about the pace at which it can be rendered.
@@ -44,9 +45,10 @@ class Doubts(Protocol):
 class Bulkheads:
     """One a node. ``limits``: of each report type, 0 for none. ``on_change`` is called when more may be received."""
 
-    def __init__(self, limits: Mapping[str, int], stall_seconds: float, doubts: Doubts) -> None:
+    def __init__(self, limits: Mapping[str, int], slots: int, stall_seconds: float, doubts: Doubts) -> None:
         self.on_change: Callable[[], None] = lambda: None
         self._limits = limits
+        self._slots = slots
         self._stall_seconds = stall_seconds
         self._doubts = doubts
         self._types: dict[str, _Type] = defaultdict(_Type, {name: _Type() for name in limits})
@@ -79,7 +81,10 @@ class Bulkheads:
         group = self._types[report_type]
         if self._doubts.suspect(report_type) or (group.stalled and not group.waits_well):
             return 1
-        return self._limits.get(report_type) or math.inf
+        limit = self._limits.get(report_type) or math.inf
+        if not group.rendered and any(other.rendered for other in self._types.values()):
+            return min(limit, max(1, self._slots // 2))
+        return limit
 
     def at_most(self) -> dict[str, int]:
         """How many more messages of which types may be received now, where not as many as there are.
@@ -104,6 +109,9 @@ class Bulkheads:
         """One was rendered, and took so long."""
         group = self._types[report_type]
         group.seconds = (7 * group.seconds + seconds) / 8
+        if not group.rendered:
+            group.rendered = True
+            self._changed(report_type)
         if seconds >= self._stall_seconds and not group.waits_well:
             group.waits_well = True
             self._changed(report_type)
@@ -120,6 +128,7 @@ class _Type:
     held: int = 0
     running: int = 0
     stalled: int = 0
+    rendered: bool = False
     waits_well: bool = False
     seconds: float = USUAL_SECONDS
     last_return: float = 0.0

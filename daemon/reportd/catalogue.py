@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import jsonschema_rs
 import orjson
@@ -16,7 +16,7 @@ import orjson
 from reportd.config import Config, ReportType
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.job import Job
-from reportd.core.network import NetworkRule
+from reportd.core.network import NetworkRule, url_target
 from reportd.ports import RenderOptions, RenderRequest
 from reportd.service import FieldProblem
 
@@ -175,12 +175,9 @@ class Catalogue:
 
     def check_callback(self, url: str) -> list[FieldProblem]:
         try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme]
-        except (KeyError, ValueError):
-            host, port = None, 0
-        if not host:
-            return [FieldProblem("/callbackUrl", "must be an absolute http or https URL")]
+            host, port = url_target(url)
+        except ValueError as error:
+            return [FieldProblem("/callbackUrl", str(error))]
         decision = self._callback_rule.may_name(host, port)
         if not decision.allowed:
             return [FieldProblem("/callbackUrl", f"{decision.reason}; see callbacks.allowed_hosts")]

@@ -1,4 +1,4 @@
-"""The command line: ``reportd serve | submit | get | breakers | token | provision | check-config | doctor``."""
+"""The command line: ``reportd serve | submit | get | breakers | dead-letters | token | provision | …``."""
 
 import argparse
 import json
@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from reportd import __version__, revision
+from reportd import __version__, cli_dead_letters, revision
+from reportd.cli_client import add_client_options, open_client, plain, refused, say, unanswered
 
-DEFAULT_URL = "http://127.0.0.1:8080"
 NOBODY = "00000000-0000-0000-0000-000000000000"
 TERMINAL = ("succeeded", "quarantined", "cancelled")
 
@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--config", type=Path, metavar="FILE", help="a TOML file")
         if run is provision:
             sub.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    cli_dead_letters.add_to(command)
     submit_parser = command("submit", submit, "Submit a report.")
     submit_parser.add_argument("type", help="the report type, e.g. sales_summary")
     submit_parser.add_argument("--params", required=True, metavar="JSON|@FILE|-", help="its parameters")
@@ -62,10 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     breakers_parser.add_argument("type", nargs="?", help="of which report type, e.g. sales_summary")
     breakers_parser.add_argument("--reason", default="", metavar="TEXT", help="why, for whoever looks at it next")
     for sub in (submit_parser, get_parser, breakers_parser):
-        url = os.environ.get("REPORTD_URL", DEFAULT_URL)
-        sub.add_argument("--url", default=url, help=f"the daemon's address (default {url}, or $REPORTD_URL)")
-        # Never the token itself: every user of the machine can read the arguments of a program.
-        sub.add_argument("--token-file", type=Path, metavar="FILE", help="holds the token (default $REPORTD_TOKEN)")
+        add_client_options(sub)
     token_parser = command("token", token, "Make a token, and the line for auth.tokens_file that admits it.")
     token_parser.add_argument("name", help="whose it is; the record of what was done says so, too")
     token_parser.add_argument("roles", metavar="ROLE[,ROLE]", help="submit, read, operate (which includes read)")
@@ -82,17 +80,13 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
 def _load(options: argparse.Namespace) -> Any:
     from reportd.config import ConfigError, load
 
     try:
         return load(options.config, os.environ)
     except ConfigError as error:
-        _say(f"reportd: the configuration has faults:\n{error}")
+        say(f"reportd: the configuration has faults:\n{error}")
         return None
 
 
@@ -138,7 +132,7 @@ def serve(options: argparse.Namespace) -> int:
         error = alone(group)
         if not isinstance(error, expected):
             raise
-        _say(f"reportd: {error}")
+        say(f"reportd: {error}")
         return 1
     return 0
 
@@ -197,7 +191,7 @@ def provision(options: argparse.Namespace) -> int:
         cause = alone(error)
         if not isinstance(cause, UnavailableError | RejectedError):
             raise
-        _say(f"reportd: {cause}")
+        say(f"reportd: {cause}")
         return 1
     return 0
 
@@ -209,9 +203,9 @@ def token(options: argparse.Namespace) -> int:
     try:
         secret, line = new_token(options.name, options.roles, options.user)
     except ValueError as error:
-        _say(f"reportd: {error}")
+        say(f"reportd: {error}")
         return 2
-    _say(f"The token, which is shown this once:\n\n    {secret}\n\nIts line for auth.tokens_file:\n")
+    say(f"The token, which is shown this once:\n\n    {secret}\n\nIts line for auth.tokens_file:\n")
     print(line)
     return 0
 
@@ -225,39 +219,37 @@ def submit(options: argparse.Namespace) -> int:
     try:
         parameters = json.loads(_read(options.params))
     except (OSError, ValueError) as error:
-        _say(f"reportd: --params must be JSON, @FILE or -: {error}")
+        say(f"reportd: --params must be JSON, @FILE or -: {error}")
         return 2
     request = {"reportType": options.type, "parameters": parameters, "userId": options.user}
     try:
-        with _client(options) as client:
+        with open_client(options) as client:
             answer = client.post("/reports/generate-async", json=request, headers={"Idempotency-Key": str(uuid4())})
             if answer.status_code != httpx.codes.ACCEPTED:
-                return _refused(answer)
+                return refused(answer)
             task_id = answer.json()["taskId"]
             print(task_id)
             if not options.wait and options.output is None:
                 return 0
             return _finish(client, _follow(client, task_id), options.output)
     except httpx.HTTPError as error:
-        _say(f"reportd: {options.url} does not answer ({error}); is `reportd serve` running?")
-        return 1
+        return unanswered(options, error)
 
 
 def get(options: argparse.Namespace) -> int:
     import httpx
 
     try:
-        with _client(options) as client:
+        with open_client(options) as client:
             answer = client.get(f"/reports/{options.task_id}")
             if answer.status_code != httpx.codes.OK:
-                return _refused(answer)
+                return refused(answer)
             if options.output is None:
                 print(json.dumps(answer.json(), indent=2))
                 return 0
             return _finish(client, answer.json(), options.output)
     except httpx.HTTPError as error:
-        _say(f"reportd: {options.url} does not answer ({error}); is `reportd serve` running?")
-        return 1
+        return unanswered(options, error)
 
 
 def breakers(options: argparse.Namespace) -> int:
@@ -265,25 +257,24 @@ def breakers(options: argparse.Namespace) -> int:
     import httpx
 
     if options.order and not options.type:
-        _say(f"reportd: breakers {options.order} needs a report type")
+        say(f"reportd: breakers {options.order} needs a report type")
         return 2
     try:
-        with _client(options) as client:
+        with open_client(options) as client:
             if options.order:
                 path = f"/breakers/{quote(options.type, safe='')}/{options.order}"
                 answer = client.post(path, json={"reason": options.reason})
             else:
                 answer = client.get("/breakers")
             if answer.status_code != httpx.codes.OK:
-                return _refused(answer)
+                return refused(answer)
             found = answer.json()
             _show_breakers([found] if options.order else found["breakers"])
             if found.get("trouble"):
-                _say(f"reportd: {_plain(found['trouble'])}")
+                say(f"reportd: {plain(found['trouble'])}")
             return 0
     except httpx.HTTPError as error:
-        _say(f"reportd: {options.url} does not answer ({error}); is `reportd serve` running?")
-        return 1
+        return unanswered(options, error)
 
 
 def _show_breakers(found: list[dict[str, Any]]) -> None:
@@ -292,36 +283,13 @@ def _show_breakers(found: list[dict[str, Any]]) -> None:
     for one in found:
         until = one["until"] or one["probeUntil"] or "-"
         rest = (one["since"] or "-", until, str(one["failures"]), one["by"] or "-", one["reason"] or "-")
-        rows.append((one["reportType"], one["state"], *map(_plain, rest)))
+        rows.append((one["reportType"], one["state"], *map(plain, rest)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     faults: list[list[str]] = [[], *(one["faults"] for one in found)]
     for row, below in zip(rows, faults, strict=True):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         for fault in below:
-            print(f"  {_plain(fault)}")
-
-
-def _plain(text: str) -> str:
-    """What pages and other people wrote, without what a terminal would obey."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
-
-
-def _client(options: argparse.Namespace) -> Any:
-    import httpx
-
-    token = os.environ.get("REPORTD_TOKEN", "")
-    if options.token_file is not None:
-        try:
-            token = options.token_file.read_text()
-        except (OSError, ValueError) as error:
-            _say(f"reportd: --token-file {options.token_file} can't be read: {error}")
-            raise SystemExit(2) from None
-    token = token.strip()
-    if not all("!" <= character <= "~" for character in token):
-        _say("reportd: the token ($REPORTD_TOKEN or --token-file) must be visible ASCII characters")
-        raise SystemExit(2)
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return httpx.Client(base_url=options.url, headers=headers, timeout=60, trust_env=False)
+            print(f"  {plain(fault)}")
 
 
 def _read(source: str) -> str:
@@ -339,7 +307,7 @@ def _follow(client: Any, task_id: str) -> dict[str, Any]:
         report: dict[str, Any] = answer.json()
         line = f"{report['state']}, attempt {report['attempts']}"
         if line != last:
-            _say(f"{time.monotonic() - begun:6.1f} s  {line}")
+            say(f"{time.monotonic() - begun:6.1f} s  {line}")
             last = line
         if report["state"] in TERMINAL:
             return report
@@ -348,7 +316,7 @@ def _follow(client: Any, task_id: str) -> dict[str, Any]:
 def _finish(client: Any, report: dict[str, Any], output: Path | None) -> int:
     if report["state"] != "succeeded":
         error = report["error"]
-        _say(f"reportd: {report['state']}" + (f", {error['kind']}: {error['detail']}" if error else ""))
+        say(f"reportd: {report['state']}" + (f", {error['kind']}: {error['detail']}" if error else ""))
         return 1
     if output is not None:
         with (
@@ -358,19 +326,8 @@ def _finish(client: Any, report: dict[str, Any], output: Path | None) -> int:
             answer.raise_for_status()
             for piece in answer.iter_bytes():
                 file.write(piece)
-        _say(f"{output}: {report['pdf']['bytes']} bytes")
+        say(f"{output}: {report['pdf']['bytes']} bytes")
     return 0
-
-
-def _refused(answer: Any) -> int:
-    try:
-        problem = answer.json()
-    except ValueError:
-        problem = {"title": f"answered {answer.status_code}"}
-    _say(f"reportd: {problem.get('title')}: {problem.get('detail', '')}")
-    for error in problem.get("errors", ()):
-        _say(f"  {error['pointer'] or error['in']}: {error['detail']}")
-    return 1
 
 
 if __name__ == "__main__":

@@ -4,16 +4,19 @@ import shutil
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import trio
 from sqlalchemy import select
 
+from reportd.adapters.chromium import open_launcher
 from reportd.adapters.chromium.browser import find_executable
 from reportd.adapters.s3 import S3Artifacts
 from reportd.adapters.sql.database import open_database
 from reportd.adapters.sqs import check as check_sqs
+from reportd.background import alone
 from reportd.config import Config
-from reportd.engines import open_artifacts
+from reportd.engines import chromium_settings, open_artifacts
 from reportd.ports import BrowserError, UnavailableError
 from reportd.tokens import Tokens, TokensFileError
 
@@ -25,6 +28,7 @@ LOOK_SECONDS = 15.0
 def examine(config: Config) -> Iterator[Check]:
     """Name, whether it is well, and what was found or is to be done."""
     yield _browser(config)
+    yield from _container(config)
     yield _program("setpriv", "util-linux")
     yield from _fonts()
     yield _folder(config.data_dir)
@@ -80,6 +84,27 @@ def _browser(config: Config) -> Check:
     if shown.returncode:
         return "browser", False, f"{executable} does not run: {shown.stderr.strip()[:200]}"
     return "browser", True, f"{executable}, {shown.stdout.strip()}"
+
+
+def _container(config: Config) -> Iterator[Check]:
+    """Where one is wanted: a browser is started in it."""
+    settings = chromium_settings(config)
+
+    async def open_one(folder: Path) -> None:
+        async with open_launcher(settings, folder, lambda _address, _port: False):
+            pass
+
+    if settings.container:
+        try:
+            with TemporaryDirectory() as folder:
+                trio.run(open_one, Path(folder))
+        except BaseExceptionGroup as group:
+            error = alone(group)
+            if not isinstance(error, BrowserError):
+                raise
+            yield "container", False, str(error)
+        else:
+            yield "container", True, "a browser starts in namespaces of its own"
 
 
 def _program(name: str, package: str) -> Check:

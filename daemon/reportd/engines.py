@@ -8,20 +8,31 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from reportd.adapters.alert_channels import open_alert_channels
+from reportd.adapters.callbacks import open_messenger
 from reportd.adapters.chromium import ChromiumSettings
+from reportd.adapters.cloudwatch import open_cloudwatch
+from reportd.adapters.egress import OwnPorts
 from reportd.adapters.files import FileArtifacts
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.adapters.routed import RoutedQueue
+from reportd.adapters.sql.alerts import SqlAlerts
 from reportd.adapters.sql.database import Database, open_database
 from reportd.adapters.sql.migrate import migrate
+from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.queue import EmbeddedQueue
+from reportd.alerts import Alerts
 from reportd.config import Config
 from reportd.core.breaker import Policy
+from reportd.core.repair import normal_name
 from reportd.core.retry import RetryPolicy
+from reportd.core.scaling import ScalingPolicy, SizePolicy
+from reportd.core.triage import Policy as TriagePolicy
 from reportd.core.window import Rates
 from reportd.poller import MAX_BATCH
 from reportd.pool import PoolSettings
-from reportd.ports import Artifacts, BreakerStore, Queue
+from reportd.ports import Artifacts, BreakerStore, Messenger, Meter, Queue, Record
+from reportd.scaling import Board
 
 SQS_LINGER_SECONDS = 0.5
 """How long a delete waits for others to share its request. It keeps its place meanwhile, so only where those abound."""
@@ -122,15 +133,16 @@ def chromium_settings(config: Config) -> ChromiumSettings:
         executable=pool.executable,
         start_seconds=pool.start_timeout_seconds,
         renderer_limit_mib=float(pool.renderer_limit_mib),
+        container="container" in {pool.isolation, *(report.isolation for report in config.reports.values())},
     )
 
 
 def pool_settings(config: Config) -> PoolSettings:
-    """More than one page a core brings nothing, so that is what 0 browsers means."""
+    """As it starts; ``size_policy`` says within which bounds it changes."""
     pool = config.pool
-    cores = len(os.sched_getaffinity(0))
+    sizes = size_policy(config)
     return PoolSettings(
-        browsers=pool.browsers or max(1, cores // pool.pages_per_browser),
+        browsers=min(sizes.most, max(sizes.least, _usual_browsers(config))),
         pages_per_browser=pool.pages_per_browser,
         recycle_after_jobs=pool.recycle_after_jobs,
         recycle_above_mib=float(pool.recycle_above_mib),
@@ -139,9 +151,61 @@ def pool_settings(config: Config) -> PoolSettings:
     )
 
 
+def triage_policy(config: Config) -> TriagePolicy:
+    options = config.triage
+    return TriagePolicy(options.cooldown_seconds, options.max_redrives, options.max_wait_seconds)
+
+
+def report_names(config: Config) -> dict[str, str]:
+    """Every name of a report type as producers may mean it, and the type's own."""
+    aliases = {alias: name for name, report in config.reports.items() for alias in report.aliases}
+    return {normal_name(name): own for name, own in (aliases | {name: name for name in config.reports}).items()}
+
+
+def size_policy(config: Config) -> SizePolicy:
+    """One more browser may take as much memory as one is allowed to keep."""
+    pool, usual = config.pool, _usual_browsers(config)
+    least = pool.browsers_min or min(usual, pool.browsers_max or usual)
+    return SizePolicy(
+        least=least,
+        most=pool.browsers_max or max(usual, least),
+        pages_per_browser=pool.pages_per_browser,
+        browser_mib=float(pool.recycle_above_mib),
+    )
+
+
+def _usual_browsers(config: Config) -> int:
+    """More than one page a core brings nothing, so that is what 0 browsers means."""
+    cores = len(os.sched_getaffinity(0))
+    return config.pool.browsers or max(1, cores // config.pool.pages_per_browser)
+
+
 def retry_policy(config: Config) -> RetryPolicy:
     queue = config.queue
     return RetryPolicy(queue.max_attempts, queue.backoff_seconds, queue.max_backoff_seconds)
+
+
+@asynccontextmanager
+async def open_callbacks(
+    config: Config, database: Database, compose: Callable[[Record], bytes]
+) -> AsyncIterator[tuple[SqlOutbox, Messenger]]:
+    """Where the ends of jobs wait to be told, and what tells them; never the daemon itself. ``compose``: the words."""
+    urls = {name: report.callback_url for name, report in config.reports.items() if report.callback_url}
+    urls |= {alias: url for name, url in urls.items() for alias in config.reports[name].aliases}
+    options, forbidden = config.callbacks, OwnPorts(own_ports(config)).forbid
+    async with open_messenger(options.allowed_hosts, options.secret, forbidden) as messenger:
+        outbox = SqlOutbox(database, compose, urls)
+        await outbox.recover()
+        yield outbox, messenger
+
+
+@asynccontextmanager
+async def open_alerts(config: Config, database: Database, meter: Meter) -> AsyncIterator[Alerts]:
+    """Who is told of trouble, on the channels that are configured."""
+    options = config.alerts
+    urls = options.webhook_url, options.slack_url, options.sns_topic_arn, config.http.public_url
+    async with open_alert_channels(*urls) as channels:
+        yield Alerts(SqlAlerts(database), channels, window_seconds=options.window_seconds, meter=meter)
 
 
 @asynccontextmanager
@@ -174,6 +238,34 @@ def breaker_policy(config: Config) -> Policy:
     )
 
 
+def max_receive_count(config: Config, queue: Queue) -> int:
+    """As configured, or less where the queue's own redrive policy says less: it does not ask the daemon."""
+    return min(filter(None, (config.queue.max_receive_count, queue.max_receive_count)))
+
+
+def scaling_policy(config: Config) -> ScalingPolicy:
+    options = config.scaling
+    return ScalingPolicy(options.target_seconds, options.reaction_seconds, options.hold_seconds)
+
+
+@asynccontextmanager
+async def open_board(config: Config) -> AsyncIterator[Board | None]:
+    """Where the figures are published that a fleet is scaled by; None where nowhere."""
+    options = config.scaling
+    if not options.cloudwatch_namespace:
+        yield None
+        return
+    from reportd.adapters.sqs import name_of
+
+    async with open_cloudwatch(
+        options.cloudwatch_namespace,
+        name_of(config.queue.url),
+        region=options.region,
+        endpoint_url=options.endpoint_url,
+    ) as board:
+        yield board
+
+
 def least_places(config: Config) -> int:
     """How many places must be free before messages are asked for: a request to SQS costs the same for ten."""
     return 1 if config.queue.url == "embedded:" else max(1, min(MAX_BATCH, config.queue.prefetch))
@@ -187,6 +279,11 @@ def depth_seconds(config: Config) -> float:
 def scraped_depth_seconds(config: Config) -> float:
     """How old the queues' figures on /metrics may be."""
     return 1.0 if config.queue.url == "embedded:" else SCRAPED_SQS_DEPTH_SECONDS
+
+
+def sampled_depth_seconds(config: Config) -> float:
+    """How often the queues' depths are looked at for the status page's history, while nobody looks at it."""
+    return 5.0 if config.queue.url == "embedded:" else SCRAPED_SQS_DEPTH_SECONDS
 
 
 def sqs_requests(*queues: Queue) -> Callable[[], Mapping[str, Mapping[str, int]]]:

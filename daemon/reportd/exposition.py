@@ -16,6 +16,7 @@ from reportd.metrics import Metrics
 from reportd.pool import PoolState
 from reportd.ports import Depth, Queue, UnavailableError
 from reportd.remembered import Remembered
+from reportd.scaling import Figures
 
 PATIENCE_SECONDS = 1.0
 
@@ -28,7 +29,8 @@ class Exposition:
 
     ``queues``: the one of the jobs as ``main``, the one of dead letters as ``dead``; each is asked how deep it is once
     in ``depth_seconds`` at most. ``requests``: what SQS was asked so far, by queue and action. ``held``: how many
-    messages this node holds. ``parts``: per part whether it works. ``looks``: where a look goes on that hangs.
+    messages this node holds. ``parts``: per part whether it works. ``figures``: what a fleet is scaled by, with a
+    queue so deep. ``looks``: where a look goes on that hangs.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Exposition:
         breakers: Callable[[], Sequence[Breaker]],
         held: Callable[[], int],
         parts: Callable[[], Awaitable[Parts]],
+        figures: Callable[[Depth], Awaitable[Figures]],
         looks: trio.Nursery,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -57,6 +60,7 @@ class Exposition:
         self._breakers = breakers
         self._held = held
         self._parts = parts
+        self._figures = figures
         self._clock = clock
 
     async def text(self) -> bytes:
@@ -78,7 +82,8 @@ class Exposition:
         seen = [
             *_of_parts(parts),
             *_of_queues(depths, self._clock()),
-            *_of_pool(self._pool(), depths.get("main")),
+            *_of_pool(self._pool()),
+            *(_of_figures(await self._figures(depths["main"])) if "main" in depths else ()),
             *_of_breakers([b for b in self._breakers() if self._metrics.label(b.report_type) == b.report_type]),
             GaugeMetricFamily(
                 "reportd_messages_held", "Messages that this node works on or has prefetched.", self._held()
@@ -111,9 +116,9 @@ def _of_queues(depths: Mapping[str, Depth], now: float) -> list[Metric]:
     return [messages, oldest]
 
 
-def _of_pool(pool: PoolState, main: Depth | None) -> list[Metric]:
+def _of_pool(pool: PoolState) -> list[Metric]:
     memory = sum(browser.memory_mib for browser in pool.browsers) * 1024 * 1024
-    gauges: list[Metric] = [
+    return [
         GaugeMetricFamily("reportd_pool_slots", "Reports that this node renders at once.", pool.slots),
         GaugeMetricFamily("reportd_pool_busy_slots", "Slots that jobs have.", pool.busy),
         GaugeMetricFamily(
@@ -123,9 +128,18 @@ def _of_pool(pool: PoolState, main: Depth | None) -> list[Metric]:
         GaugeMetricFamily("reportd_browsers", "Browsers that run.", len(pool.browsers)),
         GaugeMetricFamily("reportd_browsers_memory_bytes", "Memory that the browsers take.", memory),
     ]
-    if main is not None:
-        text = "Messages that wait in the queue, for each slot of this node."
-        gauges.append(GaugeMetricFamily("reportd_backlog_per_slot", text, main.backlog / pool.slots))
+
+
+def _of_figures(figures: Figures) -> list[Metric]:
+    per_slot = "Messages that wait in the queue, for each slot of this node."
+    seconds = "How long this node by itself takes for what waits in the queue."
+    gauges: list[Metric] = [
+        GaugeMetricFamily("reportd_backlog_per_slot", per_slot, figures.backlog_per_slot),
+        GaugeMetricFamily("reportd_backlog_seconds", seconds, figures.backlog_seconds),
+    ]
+    if figures.nodes_wanted is not None:
+        text = "How many nodes like this one bring the wait to scaling.target_seconds."
+        gauges.append(GaugeMetricFamily("reportd_nodes_wanted", text, figures.nodes_wanted))
     return gauges
 
 

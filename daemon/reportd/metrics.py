@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from reportd import __version__
 from reportd.core import breaker
 from reportd.core.faults import FaultKind
+from reportd.core.scaling import Mean
 from reportd.core.transitions import Event
 from reportd.ports import Meter
 
@@ -33,6 +34,7 @@ class Metrics(Meter):
     def __init__(self, report_types: Mapping[str, str]) -> None:
         registry = self._registry = CollectorRegistry()
         self._labels = dict(report_types)
+        self._mean = Mean()
         by_type = ["report_type"]
         self._accepted = Counter(
             "reportd_jobs_accepted", "Submissions answered with 202 by this node.", by_type, registry=registry
@@ -114,6 +116,11 @@ class Metrics(Meter):
                 self._jobs.labels(label, str(outcome))
             self._transitions.labels(label, str(breaker.Event.TRIPPED))
 
+    @property
+    def render_seconds(self) -> float:
+        """How long a render takes in the mean, of whatever type."""
+        return self._mean.seconds
+
     def exposition(self, looked_at: Iterable[Metric] = ()) -> bytes:
         """Everything that was counted, and ``looked_at``, in Prometheus's text format. For a thread of its own."""
         return generate_latest(_All(self._registry, looked_at))
@@ -128,6 +135,7 @@ class Metrics(Meter):
 
     def rendered(self, report_type: str, seconds: float, size_bytes: int) -> None:
         label = self.label(report_type)
+        self._mean = self._mean.after(seconds)
         self._renders.labels(label).observe(seconds)
         self._bytes.labels(label).inc(size_bytes)
 

@@ -22,6 +22,9 @@ log = structlog.get_logger()
 
 OWN_BROWSER = frozenset({"browser", "container"})
 
+GROW_SECONDS = 60.0
+"""How long another browser may take to become warm before it is done without."""
+
 LOOK_SECONDS = 0.25
 """How often the renders under way are looked at. It costs nothing until one of them takes long."""
 
@@ -53,20 +56,44 @@ class PoolState:
 
 class Pool:
     """Made by ``open_pool``. ``on_stall`` is told the report type and 1 when a job of it gives up its slot to wait,
-    and -1 when it does so no longer."""
+    and -1 when it does so no longer; ``on_resize``, how many slots more there are."""
 
     def __init__(self, launcher: Launcher, settings: PoolSettings, meter: Meter = SILENT) -> None:
         self.on_stall: Callable[[str, int], None] = lambda _type, _change: None
+        self.on_resize: Callable[[int], None] = lambda _change: None
         self._launcher = launcher
         self._settings = settings
         self._browsers = Browsers(launcher, settings, meter)
+        self._size = settings.browsers
         self._places = Places(settings.slots)
         self._rendering: set[_Render] = set()
         self._stalled = 0
 
     @property
+    def size(self) -> int:
+        """How many browsers it is made of, however many of them are being replaced."""
+        return self._size
+
+    @property
     def slots(self) -> int:
-        return self._settings.slots
+        return self._size * self._settings.pages_per_browser
+
+    async def resize(self, size: int) -> None:
+        """So many browsers: more slots once these are warm, fewer at once, and who has one keeps it to the end.
+
+        What can't be had in time is given up.
+        """
+        self._browsers.want(size)
+        if size > self._size:
+            with trio.move_on_after(GROW_SECONDS) as growing:
+                await self._browsers.until_wanted()
+            if growing.cancelled_caught:
+                self._browsers.want(self._size)
+                return
+        change = (size - self._size) * self._settings.pages_per_browser
+        self._size = size
+        self._places.add(change)
+        self.on_resize(change)
 
     def state(self) -> PoolState:
         return PoolState(
@@ -126,8 +153,9 @@ class Pool:
     async def _render_alone(self, render: "_Render", scope: trio.CancelScope) -> Pdf:
         pdf: Pdf | None = None
         delivered = False
+        contained = render.request.isolation == "container"
         try:
-            async with self._launcher.launch() as browser, browser.page() as page:
+            async with self._launcher.launch(container=contained) as browser, browser.page() as page:
                 pdf = await self._on_page(render, page, browser)
                 scope.deadline = math.inf  # what is left is to close the browser
             delivered = True
@@ -185,7 +213,7 @@ class Pool:
 
     @property
     def _may_stall(self) -> bool:
-        return self._stalled < self._settings.max_stalled * self._settings.browsers
+        return self._stalled < self._settings.max_stalled * self._size
 
     def _end_stall(self, render: "_Render") -> None:
         if render.stalled:

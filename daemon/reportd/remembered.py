@@ -1,6 +1,7 @@
 """The last answer of a call that costs something, for any number of people who want to know."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import trio
@@ -14,7 +15,8 @@ class Remembered(Generic[T]):
     """``look`` is asked once in ``fresh_seconds`` at most, however many want to know, and only if somebody does.
 
     Nobody waits longer than until ``patience_seconds`` after the question. A look that hangs goes on in ``nursery``,
-    and no other one is begun meanwhile. ``part`` is what is away then.
+    and no other one is begun meanwhile. ``part`` is what is away then. After a look there is none for ``rests`` times
+    as long as it took: what has become dear is looked at less often.
     """
 
     def __init__(
@@ -25,36 +27,49 @@ class Remembered(Generic[T]):
         *,
         fresh_seconds: float,
         patience_seconds: float,
+        rests: float = 0.0,
     ) -> None:
         self._part = part
         self._look = look
         self._nursery = nursery
         self._fresh_seconds = fresh_seconds
         self._patience_seconds = patience_seconds
-        self._asked_at = 0.0
-        self._answered: trio.Event | None = None
-        self._answer: list[T] = []
-        self._error: Exception | None = None
+        self._rests = rests
+        self._last: _Look[T] | None = None
 
     async def get(self) -> T:
         """The answer. Raises UnavailableError when there is none in time, and what the look raised."""
         now = trio.current_time()
-        looking = self._answered is not None and not self._answered.is_set()
-        if self._answered is None or (not looking and self._asked_at + self._fresh_seconds <= now):
-            self._asked_at, self._answered = now, trio.Event()
-            self._nursery.start_soon(self._ask, self._answered)
-        answered = self._answered
-        with trio.move_on_at(self._asked_at + self._patience_seconds):
-            await answered.wait()
-        if not answered.is_set():
-            raise UnavailableError(self._part, f"no answer for {trio.current_time() - self._asked_at:.1f} s")
-        if self._error is not None:
-            raise self._error
-        return self._answer[0]
+        last = self._last
+        if last is None or (last.ended.is_set() and last.fresh_until <= now):
+            last = self._last = _Look(now)
+            self._nursery.start_soon(self._ask, last)
+        with trio.move_on_at(last.asked_at + self._patience_seconds):
+            await last.ended.wait()
+        if not last.ended.is_set():
+            raise UnavailableError(self._part, f"no answer for {trio.current_time() - last.asked_at:.1f} s")
+        if last.error is not None:
+            raise last.error
+        return last.answer[0]
 
-    async def _ask(self, answered: trio.Event) -> None:
+    def forget(self) -> None:
+        """Whoever asks from now on gets what is seen from now on."""
+        self._last = None
+
+    async def _ask(self, look: "_Look[T]") -> None:
         try:
-            self._answer, self._error = [await self._look()], None
+            look.answer.append(await self._look())
         except Exception as error:  # noqa: BLE001 - raised to whoever wants to know
-            self._error = error
-        answered.set()
+            look.error = error
+        took_seconds = trio.current_time() - look.asked_at
+        look.fresh_until = look.asked_at + max(self._fresh_seconds, took_seconds * (1 + self._rests))
+        look.ended.set()
+
+
+@dataclass(eq=False, slots=True)
+class _Look(Generic[T]):
+    asked_at: float
+    fresh_until: float = 0.0
+    answer: list[T] = field(default_factory=list)
+    error: Exception | None = None
+    ended: trio.Event = field(default_factory=trio.Event)

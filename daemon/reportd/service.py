@@ -21,9 +21,11 @@ from reportd.ports import (
     SILENT,
     Artifacts,
     Attempt,
+    CallbackStatus,
     JobFilter,
     Jobs,
     Meter,
+    Outbox,
     Outgoing,
     Queue,
     Record,
@@ -34,6 +36,9 @@ from reportd.ports import (
 MAX_WAIT_SECONDS = 30.0
 LOOK_AGAIN_SECONDS = 1.0
 """How often a waiter looks for changes made by another node."""
+
+CONFIRM_SECONDS = 0.25
+"""How long the rows of accepted jobs may go without a note that the queue has their messages."""
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -122,26 +127,34 @@ class Intake:
         self._jobs = jobs
         self._queue = queue
         self._nursery = nursery
+        self._confirmed: set[str] = set()
 
     async def accept(self, jobs: Sequence[Job]) -> list[Record | Exception]:
         """Per job its record once the queue has confirmed the message, or why it was not accepted."""
         records = await self._jobs.add(jobs)
         # A record that was there before has its message, unless that was never confirmed; a second one does no
         # harm (I6).
-        unsent = {r.job.task_id: r.job for r in records if r.state is State.QUEUED and not r.confirmed}
+        unconfirmed = [r.job for r in records if r.state is State.QUEUED and not r.confirmed]
+        unsent = {job.task_id: job for job in unconfirmed if job.task_id not in self._confirmed}
         outcomes = await send_jobs(self._queue, list(unsent.values()))
         failed = {job.task_id: error for job, error in outcomes if error is not None}
-        confirmed = [job.task_id for job, error in outcomes if error is None]
-        if confirmed:
-            self._nursery.start_soon(self._confirm, confirmed)
+        confirmed = {job.task_id for job, error in outcomes if error is None}
+        if confirmed and not self._confirmed:
+            self._nursery.start_soon(self._confirm)
+        self._confirmed |= confirmed
         if failed:
             await self._jobs.discard(list(failed))
         return [failed.get(record.job.task_id, record) for record in records]
 
-    async def _confirm(self, task_ids: list[str]) -> None:
-        """Nobody waits for it: what stays unconfirmed is sent once more by the janitor, which does no harm (I6)."""
+    async def _confirm(self) -> None:
+        """Nobody waits for it, so it is done for many at once: most have been started by then, which confirms, too.
+
+        What stays unconfirmed is sent once more by the janitor, which does no harm (I6).
+        """
+        await trio.sleep(CONFIRM_SECONDS)
+        task_ids, self._confirmed = self._confirmed, set()
         try:
-            await self._jobs.confirm(task_ids)
+            await self._jobs.confirm(sorted(task_ids))
         except UnavailableError as error:
             log.warning("jobs.not_confirmed", count=len(task_ids), error=str(error))
 
@@ -190,6 +203,7 @@ class Service:
         held: Held,
         max_backlog: int,
         meter: Meter = SILENT,
+        outbox: Outbox | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._jobs = jobs
@@ -201,6 +215,7 @@ class Service:
         self._held = held
         self._max_backlog = max_backlog
         self._meter = meter
+        self._outbox = outbox
         self._clock = clock
         self._backlog = 0
         self._accepted = 0
@@ -263,6 +278,10 @@ class Service:
     async def attempts(self, task_id: str) -> list[Attempt]:
         return await self._jobs.attempts(task_id)
 
+    async def callback(self, record: Record) -> CallbackStatus | None:
+        """How far word of the job's end has come; None when nobody is told, or there is nothing to tell yet."""
+        return await self._outbox.status(record.job) if self._outbox else None
+
     async def search(self, wanted: JobFilter, limit: int, before: tuple[float, str] | None = None) -> list[Record]:
         if wanted.report_type is not None:
             wanted = replace(wanted, report_type=self._canonical(wanted.report_type))
@@ -300,6 +319,8 @@ class Service:
         if record is None:
             current = await self.get(task_id)
             raise IllegalTransitionError(current.state, Event.REVIVED)
+        # What an attempt that was cut off may have stored: nobody wants that one again.
+        await self._artifacts.remove(task_id)
         await resend_job(self._queue, record.job)
         await self._jobs.confirm([task_id])
         self._changes.notify(task_id)

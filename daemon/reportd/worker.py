@@ -4,7 +4,6 @@ attempt recorded → rendered → PDF stored → success recorded → message de
 found by whoever receives the message next, and every step may safely be done twice.
 """
 
-import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -16,27 +15,24 @@ import trio
 
 from reportd.breakers import Breakers, PutOffError
 from reportd.bulkheads import Bulkheads, Turn
-from reportd.changes import Changes
 from reportd.core.faults import Fault, FaultError, FaultKind
-from reportd.core.job import BadMessageError, Job, StoredJob, from_message, to_message
-from reportd.core.retry import GiveUp, RetryPolicy, Tally, after_fault, needs_solitude
-from reportd.core.transitions import Event, State
-from reportd.held import Held, Hold, Recall, delete, release
+from reportd.core.job import BadMessageError, Job, StoredJob, from_message
+from reportd.core.retry import needs_solitude
+from reportd.deadlines import Deadlines
+from reportd.held import Held, Hold
+from reportd.outcomes import Outcomes
 from reportd.patience import patiently
 from reportd.ports import (
     SILENT,
     Artifacts,
     Jobs,
     Meter,
-    Outgoing,
     Pdf,
-    Queue,
+    PdfInfo,
     Received,
-    Record,
     Refused,
     Renderer,
     RenderRequest,
-    Settlement,
     Slot,
     Started,
     UnavailableError,
@@ -45,14 +41,8 @@ from reportd.service import FieldProblem
 
 log = structlog.get_logger()
 
-SETTLE_SECONDS = 5.0
-"""How long giving a message back may take when its work was called off; then its visibility ends by itself."""
-
 STORE_PATIENCE_SECONDS = 60.0
 """How long a rendered PDF waits for its store before the slot in the line goes to another job."""
-
-
-UNDER_WAY = frozenset({State.QUEUED, State.RUNNING})
 
 
 class Types(Protocol):
@@ -72,39 +62,31 @@ class Worker:
         self,
         *,
         jobs: Jobs,
-        queue: Queue,
-        dead: Queue,
         artifacts: Artifacts,
         renderer: Renderer,
         types: Types,
         breakers: Breakers,
         bulkheads: Bulkheads,
-        max_receive_count: int,
+        deadlines: Deadlines,
         held: Held,
-        changes: Changes,
-        policy: RetryPolicy,
+        outcomes: Outcomes,
         node: str,
         meter: Meter = SILENT,
         clock: Callable[[], float] = time.time,
-        chance: Callable[[], float] = random.random,
     ) -> None:
         self.store_trouble = ""
         self._jobs = jobs
-        self._queue = queue
-        self._dead = dead
         self._artifacts = artifacts
         self._renderer = renderer
         self._types = types
         self._breakers = breakers
         self._bulkheads = bulkheads
-        self._max_receive_count = max_receive_count
+        self._deadlines = deadlines
         self._held = held
-        self._changes = changes
-        self._policy = policy
+        self._outcomes = outcomes
         self._node = node
         self._meter = meter
         self._clock = clock
-        self._chance = chance
 
     async def handle(self, message: Received) -> None:
         """Settle a message, or leave it to be delivered again; never raises for what is wrong with a job."""
@@ -112,7 +94,7 @@ class Worker:
             carried = from_message(message.body)
         except BadMessageError as error:
             # It names no task that could be relied on, so it is held by its receipt.
-            await self._holding(message.receipt, message, partial(self._dead_letter_message, message, error))
+            await self._holding(message.receipt, message, partial(self._outcomes.malformed, message, error))
             return
         while hold := self._held.get(carried.task_id):
             # A second message of the task, or its visibility had ended while we work on it: the same work.
@@ -131,7 +113,7 @@ class Worker:
             with hold.scope:
                 await work(hold)
             if hold.recalled is not None:
-                await self._give_back(hold)
+                await self._outcomes.called_off(hold)
         finally:
             self._held.remove(hold)
 
@@ -142,7 +124,7 @@ class Worker:
             record = await patiently(lambda: self._jobs.get(carried.task_id))
             if record is None:
                 error = BadMessageError("its parameters are in the job store no more", carried.task_id)
-                await self._dead_letter_message(message, error, hold)
+                await self._outcomes.malformed(message, error, hold)
                 return
             job = record.job
         # An alias would have a breaker of its own.
@@ -152,29 +134,30 @@ class Worker:
 
     async def _work(self, job: Job, hold: Hold) -> None:
         if fault := self._unfit(job):
-            self._meter.failed(job.report_type, fault.kind)
-            await patiently(lambda: self._jobs.add([job]))
-            await self._dead_letter(job, hold, fault)
+            await self._outcomes.unfit(job, hold, fault)
             return
         try:
             self._breakers.check(job.report_type)
             offender = await self._is_offender(job, hold)
             async with self._bulkheads.enter(job.report_type, offender=offender) as turn:
                 prepared = await self._prepare(job)
+                if not offender and not isinstance(prepared, FaultError):
+                    usual = self._deadlines.limit(job.report_type, prepared.timeout_seconds)
+                    prepared = replace(prepared, timeout_seconds=usual)
                 pdf = await self._render(job, hold, prepared, turn)
             if pdf is None:
                 return
             try:
-                await self._store(job, pdf)
+                stored = await self._store(job, pdf)
             finally:
                 pdf.discard()
         except PutOffError as rest:
-            await self._put_off(job, hold, rest)
+            await self._outcomes.put_off(job, hold, rest)
             return
         except FaultError as error:
-            await self._failed(job, hold, error.fault)
+            await self._outcomes.failed(job, hold, error.fault)
             return
-        await self._succeeded(job, hold, pdf)
+        await self._outcomes.succeeded(job, hold, stored)
 
     async def _is_offender(self, job: Job, hold: Hold) -> bool:
         """Whether it timed out before. What is received for the first time can't have."""
@@ -201,7 +184,7 @@ class Worker:
         ):
             start = await patiently(lambda: self._start(job, hold))
             if isinstance(start, Started):
-                alone = needs_solitude(start.record.tally)
+                alone = admission.alone = needs_solitude(start.record.tally)
                 log.info("job.started", attempt=start.record.tally.attempts, alone=alone, probe=admission.probe)
                 self._meter.started(job.report_type, self._clock() - job.submitted_at)
                 begun = trio.current_time()
@@ -211,8 +194,9 @@ class Worker:
                 self._meter.rendered(job.report_type, seconds, pdf.size_bytes)
                 admission.succeeded(seconds)
                 self._bulkheads.succeeded(job.report_type, seconds)
+                self._deadlines.rendered(job.report_type, seconds)
                 return pdf
-        await self._refused(job, hold, start)
+        await self._outcomes.refused(job, hold, start)
         return None
 
     async def _start(self, job: Job, hold: Hold) -> Started | Refused:
@@ -232,19 +216,6 @@ class Worker:
         except Exception as error:
             raise _internal(error) from error
 
-    async def _succeeded(self, job: Job, hold: Hold, pdf: Pdf) -> None:
-        settlement = Settlement(job.task_id, Event.SUCCEEDED, self._clock(), attempt_id=_attempt_id(hold), pdf=pdf.info)
-        if await patiently(lambda: self._jobs.settle(settlement)) is None:
-            await self._overtaken(job, hold)
-            return
-        log.info("job.succeeded")
-        self._ended(job, Event.SUCCEEDED)
-        self._changes.notify(job.task_id)
-        await delete(self._queue, hold)
-
-    def _ended(self, job: Job, outcome: Event) -> None:
-        self._meter.ended(job.report_type, outcome, self._clock() - job.submitted_at)
-
     def _unfit(self, job: Job) -> Fault | None:
         """Outside producers are not checked at the door, so everybody is checked here."""
         try:
@@ -257,168 +228,20 @@ class Worker:
         unknown = problems[0].pointer == "/reportType"
         return Fault(FaultKind.UNKNOWN_REPORT_TYPE if unknown else FaultKind.INVALID_PARAMETERS, detail)
 
-    async def _store(self, job: Job, pdf: Pdf) -> None:
+    async def _store(self, job: Job, pdf: Pdf) -> PdfInfo:
+        """About the PDF that is stored: this one, or the one that was when an earlier try of the job was cut off."""
         with trio.move_on_after(STORE_PATIENCE_SECONDS):
-            await patiently(lambda: self._put(job, pdf))
-            return
+            return await patiently(lambda: self._put(job, pdf))
         raise FaultError(FaultKind.STORE_UNAVAILABLE, f"no PDF could be stored for {STORE_PATIENCE_SECONDS:g} s")
 
-    async def _put(self, job: Job, pdf: Pdf) -> None:
+    async def _put(self, job: Job, pdf: Pdf) -> PdfInfo:
         try:
-            await self._artifacts.put(job, pdf)
+            stored = await self._artifacts.put(job, pdf)
         except UnavailableError as error:
             self.store_trouble = str(error)
             raise
         self.store_trouble = ""
-
-    # --- what does not succeed ------------------------------------------------------------------------------
-
-    async def _failed(self, job: Job, hold: Hold, fault: Fault) -> None:
-        nature = fault.nature
-        before = hold.started.record.tally if hold.started else Tally()
-        tally = replace(
-            before,
-            losses=before.losses + nature.loss,
-            unharmed=before.unharmed + (not nature.counts),
-        )
-        verdict = after_fault(fault, tally, self._policy, self._chance())
-        log.warning("job.failed", kind=fault.kind, detail=fault.detail, attempt=tally.attempts)
-        self._meter.failed(job.report_type, fault.kind)
-        if isinstance(verdict, GiveUp):
-            log.error("job.dead_lettered", kind=fault.kind, reason=verdict.reason)
-            await self._dead_letter(job, hold, fault)
-            return
-        settlement = Settlement(
-            job.task_id,
-            Event.RETRIED,
-            self._clock(),
-            attempt_id=_attempt_id(hold),
-            fault=fault,
-            counted=nature.counts,
-            loss=nature.loss,
-        )
-        if await patiently(lambda: self._jobs.settle(settlement)) is None:
-            await self._overtaken(job, hold)
-            return
-        self._changes.notify(job.task_id)
-        log.info("job.retry_scheduled", delaySeconds=round(verdict.delay_seconds, 3))
-        self._ended(job, Event.RETRIED)
-        await release(self._queue, hold, verdict.delay_seconds)
-
-    async def _put_off(self, job: Job, hold: Hold, rest: PutOffError) -> None:
-        """It uses no attempt (I3), and no receive in the end: the queue's redrive policy counts those."""
-        (record,) = await patiently(lambda: self._jobs.add([job]))
-        if record.state not in UNDER_WAY:
-            await self._finish(job, hold, record)
-            return
-        settlement = Settlement(job.task_id, Event.DEFERRED, self._clock(), attempt_id=_attempt_id(hold), counted=False)
-        await patiently(lambda: self._jobs.settle(settlement))
-        self._changes.notify(job.task_id)
-        log.info("job.put_off", why=str(rest), seconds=round(rest.seconds, 3))
-        self._meter.put_off(job.report_type)
-        if 2 * hold.receive_count < self._max_receive_count:
-            await release(self._queue, hold, rest.seconds)
-            return
-        body = to_message(job, self._queue.max_message_bytes)
-        # With an attribute, a FIFO queue does not take it for the message that it replaces.
-        again = Outgoing(body, job.task_id, job.report_type, job.user_id, rest.seconds, {"deferred": "yes"})
-        await self._send(self._queue, again)
-        await delete(self._queue, hold)
-
-    async def _refused(self, job: Job, hold: Hold, refused: Refused) -> None:
-        if refused.fault is not None:
-            log.error("job.dead_lettered", kind=refused.fault.kind, reason=refused.fault.detail)
-            self._meter.failed(job.report_type, refused.fault.kind)
-            await self._dead_letter(job, hold, refused.fault)
-            return
-        await self._finish(job, hold, refused.record)
-
-    async def _overtaken(self, job: Job, hold: Hold) -> None:
-        """Somebody else has moved the job: its user, or a node that was given its message while we had lost it."""
-        record = await patiently(lambda: self._jobs.get(job.task_id))
-        if record is not None and record.state not in UNDER_WAY:
-            await self._finish(job, hold, record)
-        # Else the other one still needs the message, and an old receipt may be good enough to delete it.
-
-    async def _finish(self, job: Job, hold: Hold, record: Record) -> None:
-        """The job was settled before. Whoever did it may have died in the middle, so complete it."""
-        log.info("job.already_settled", state=record.state)
-        if record.state is State.DEAD_LETTERED:
-            await self._send_dead_letter(job, record.error)
-        elif record.state is not State.SUCCEEDED:
-            # A PDF that was being stored at that moment.
-            await patiently(lambda: self._artifacts.remove(job.task_id))
-        await delete(self._queue, hold)
-
-    async def _dead_letter(self, job: Job, hold: Hold, fault: Fault) -> None:
-        """Record first, then send, then delete: cut off anywhere, the next delivery completes it."""
-        settlement = Settlement(
-            job.task_id,
-            Event.DEAD_LETTERED,
-            self._clock(),
-            attempt_id=_attempt_id(hold),
-            fault=fault,
-            counted=fault.nature.counts,
-            loss=fault.nature.loss and hold.started is not None,
-        )
-        if await patiently(lambda: self._jobs.settle(settlement)) is None:
-            await self._overtaken(job, hold)
-            return
-        self._changes.notify(job.task_id)
-        self._ended(job, Event.DEAD_LETTERED)
-        await self._send_dead_letter(job, fault)
-        await delete(self._queue, hold)
-
-    async def _send_dead_letter(self, job: Job, fault: Fault | None) -> None:
-        attributes = {"kind": str(fault.kind), "reason": fault.detail[:1000]} if fault else {"kind": "unknown"}
-        letter = Outgoing(
-            to_message(job, self._dead.max_message_bytes),
-            job.task_id,
-            job.report_type,
-            job.user_id,
-            attributes=attributes,
-        )
-        await self._send(self._dead, letter)
-
-    async def _send(self, queue: Queue, letter: Outgoing) -> None:
-        async def send() -> None:
-            for error in await queue.send([letter]):
-                if error is not None:
-                    raise error
-
-        await patiently(send)
-
-    async def _dead_letter_message(self, message: Received, error: BadMessageError, hold: Hold) -> None:
-        """What is no job goes to the dead-letter queue as it came, with the reason."""
-        log.error("message.malformed", detail=error.fault.detail, taskId=error.task_id)
-        self._meter.failed("", error.fault.kind)
-        attributes = {"kind": str(error.fault.kind), "reason": error.fault.detail[:1000]}
-        await self._send(self._dead, Outgoing(message.body, error.task_id or "", "", "", attributes=attributes))
-        await delete(self._queue, hold)
-
-    # --- giving a message back ------------------------------------------------------------------------------
-
-    async def _give_back(self, hold: Hold) -> None:
-        """The work was called off, which is nobody's failure (I7): no attempt is used."""
-        log.info("job.called_off", why=hold.recalled)
-        if hold.started:
-            outcome = Event.CANCELLED if hold.recalled is Recall.CANCELLED else Event.RELEASED
-            self._ended(hold.started.record.job, outcome)
-        with trio.CancelScope(shield=True):
-            if hold.recalled is Recall.CANCELLED:
-                with trio.move_on_after(SETTLE_SECONDS):
-                    await patiently(lambda: self._artifacts.remove(hold.task_id))
-                    await delete(self._queue, hold)
-                return
-            if hold.started:
-                settlement = Settlement(
-                    hold.task_id, Event.RELEASED, self._clock(), attempt_id=_attempt_id(hold), counted=False
-                )
-                with trio.move_on_after(SETTLE_SECONDS):
-                    await patiently(lambda: self._jobs.settle(settlement))
-            # Also when that could not be recorded: then the next start finds this one without an outcome.
-            with trio.move_on_after(SETTLE_SECONDS):
-                await release(self._queue, hold, 0.0)
+        return stored
 
 
 def _timeout_seconds(prepared: RenderRequest | FaultError) -> float:
@@ -428,7 +251,3 @@ def _timeout_seconds(prepared: RenderRequest | FaultError) -> float:
 def _internal(error: Exception) -> FaultError:
     log.error("job.internal_error", exc_info=error)
     return FaultError(FaultKind.INTERNAL, f"{type(error).__name__} in the daemon; see its log")
-
-
-def _attempt_id(hold: Hold) -> int | None:
-    return hold.started.attempt_id if hold.started else None

@@ -43,6 +43,7 @@ for file in README.md CONFIGURATION.md OPERATIONS.md; do
     put 644 "$file" "usr/share/doc/reportd/$file"
 done
 put 644 packaging/prometheus/alerts.yml usr/share/doc/reportd/examples/alerts.yml
+put 644 packaging/container.conf usr/share/doc/reportd/examples/container.conf
 put 644 packaging/grafana/dashboard.json usr/share/doc/reportd/examples/dashboard.json
 gzip -9n < CHANGELOG.md > "$doc/CHANGELOG.md.gz"
 {

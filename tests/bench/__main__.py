@@ -17,8 +17,10 @@ import trio
 
 from reportd import logs
 from tests.bench.http import submissions_per_second
+from tests.bench.incident import WANTED, replay
 from tests.bench.limit import renders_per_second
 from tests.bench.pages import CONFIG, SIZES, TEMPLATE, parameters
+from tests.bench.watchers import compare
 from tests.cloud import ENVIRONMENT, running_moto
 from tests.e2e.cluster import engines_config, new_engines
 from tests.e2e.process import Daemon, finished, open_daemon, submit
@@ -30,13 +32,15 @@ LONE_JOBS = 15
 def main() -> None:
     options = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--only", choices=("renders", "latency", "submissions", "engines"))
+    options.add_argument("--only", choices=("renders", "latency", "submissions", "engines", "watchers", "incident"))
+    options.add_argument("--poison", choices=tuple(WANTED), help="only that kind of it")
+    options.add_argument("--minutes", type=float, default=3.0, help="of each of the incident's six runs")
     chosen = options.parse_args()
     logs.set_up("warning", "console")
-    trio.run(_bench, chosen.rounds, chosen.only)
+    trio.run(_bench, chosen.rounds, chosen.only, chosen.minutes, chosen.poison)
 
 
-async def _bench(rounds: int, only: str | None) -> None:
+async def _bench(rounds: int, only: str | None, minutes: float, poison: str | None) -> None:
     with tempfile.TemporaryDirectory(prefix="reportd-bench-") as name:
         folder = Path(name)
         (folder / "bench.html").write_text(TEMPLATE)
@@ -54,6 +58,16 @@ async def _bench(rounds: int, only: str | None) -> None:
         if only in (None, "submissions"):
             print("Submissions a second, each 202 durable")
             await _submissions(folder, rounds)
+        if only in (None, "watchers"):
+            print("What open status pages cost")
+            # The time of a browser that has been replaced can't be asked for any more.
+            config = f"{CONFIG}[pool]\nrecycle_after_jobs = 100000\n"
+            async with open_daemon(_fresh(folder, "watchers"), config) as daemon:
+                await _run(daemon, SIZES["1 page"], 20)
+                await compare(daemon, _run, SIZES["1 page"], 300, rounds)
+        if only == "incident":
+            print(f"Two types share one queue and two slots; one job in ten is poison; {minutes:g} minutes a run")
+            await replay(folder, minutes, Path("out"), [poison] if poison else list(WANTED))
 
 
 async def _engines(folder: Path, rounds: int) -> None:

@@ -8,16 +8,20 @@ from pathlib import Path
 import pytest
 
 from reportd.adapters.sql.database import open_database
+from reportd.adapters.sql.dead_letters import SqlDeadLetters
 from reportd.adapters.sql.jobs import SqlJobs
 from reportd.ports import Jobs
 from tests.cloud import pretend_credentials
+from tests.contract import outbox_lab
 from tests.contract.artifacts_lab import ArtifactsLab, folder_lab
 from tests.contract.databases import shared_schema, sqlite_copy, sweep
+from tests.contract.letters_lab import LettersLab
+from tests.contract.outbox_lab import OutboxLab, open_sql_lab
 from tests.contract.queue_lab import QueueLab, open_embedded
 from tests.contract.s3_lab import open_s3_lab
 from tests.contract.sqs_lab import open_sqs
-from tests.fakes import MemoryJobs
-from tests.fakes.labs import memory_artifacts_lab, open_memory_lab
+from tests.fakes import MemoryDeadLetters, MemoryJobs
+from tests.fakes.labs import memory_artifacts_lab, open_fleet_lab, open_memory_lab
 from tests.servers import Postgres
 
 DATABASES = ("sqlite", "postgresql")
@@ -55,10 +59,12 @@ def _aws(request: pytest.FixtureRequest) -> str:
     return url
 
 
-@pytest.fixture(params=[*(f"embedded-{kind}" for kind in DATABASES), "sqs-standard", "sqs-fifo", "memory"])
+@pytest.fixture(params=[*(f"embedded-{kind}" for kind in DATABASES), "sqs-standard", "sqs-fifo", "memory", "fleet"])
 def open_lab(request: pytest.FixtureRequest) -> Callable[[], AbstractAsyncContextManager[QueueLab]]:
     if request.param == "memory":
         return open_memory_lab
+    if request.param == "fleet":
+        return open_fleet_lab
     if request.param.startswith("sqs-"):
         return partial(open_sqs, _aws(request), fifo=request.param == "sqs-fifo")
     return partial(open_embedded, _database(request.param.removeprefix("embedded-"), request))
@@ -93,8 +99,24 @@ async def open_jobs(store: str | MemoryJobs) -> AsyncIterator[Jobs]:
 
 
 @pytest.fixture
+async def letters_lab(store: str | MemoryJobs) -> AsyncIterator[LettersLab]:
+    if isinstance(store, MemoryJobs):
+        letters = MemoryDeadLetters(store)
+        yield LettersLab(store, letters, letters)
+        return
+    async with open_database(store) as database, open_database(store) as other:
+        yield LettersLab(SqlJobs(database), SqlDeadLetters(database), SqlDeadLetters(other))
+
+
+@pytest.fixture
 async def lab(open_lab: Callable[[], AbstractAsyncContextManager[QueueLab]]) -> AsyncIterator[QueueLab]:
     async with open_lab() as lab:
+        yield lab
+
+
+@pytest.fixture
+async def told(store: str | MemoryJobs) -> AsyncIterator[OutboxLab]:
+    async with outbox_lab.open_memory_lab() if isinstance(store, MemoryJobs) else open_sql_lab(store) as lab:
         yield lab
 
 

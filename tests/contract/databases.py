@@ -39,4 +39,5 @@ def shared_schema(postgres: Postgres) -> Iterator[str]:
 
 
 def sweep(postgres: Postgres) -> None:
-    postgres.run("TRUNCATE jobs, attempts, messages, leases, audit, secrets", database="contract")
+    tables = "jobs, attempts, messages, leases, audit, secrets, outbox, alerts, dead_letters, causes, nodes"
+    postgres.run(f"TRUNCATE {tables}", database="contract")

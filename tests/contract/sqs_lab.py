@@ -15,11 +15,11 @@ VISIBILITY_SECONDS = 2.0
 
 
 @asynccontextmanager
-async def open_sqs(server: str, *, fifo: bool) -> AsyncIterator[QueueLab]:
+async def open_sqs(server: str, *, fifo: bool, max_receive_count: int = MAX_RECEIVE_COUNT) -> AsyncIterator[QueueLab]:
     """A queue and its DLQ. What moto can't do, SQS itself can: fairness, stale receipts, prompt waking."""
     dead_url = new_queue(server, fifo=fifo)
     told = ask_sqs(server, "GetQueueAttributes", QueueUrl=dead_url, AttributeNames=["QueueArn"])
-    policy = {"deadLetterTargetArn": told["Attributes"]["QueueArn"], "maxReceiveCount": MAX_RECEIVE_COUNT}
+    policy = {"deadLetterTargetArn": told["Attributes"]["QueueArn"], "maxReceiveCount": max_receive_count}
     url = new_queue(server, fifo=fifo, RedrivePolicy=orjson.dumps(policy).decode())
 
     @asynccontextmanager
@@ -31,7 +31,7 @@ async def open_sqs(server: str, *, fifo: bool) -> AsyncIterator[QueueLab]:
         yield QueueLab(
             queue=queue,
             dead=dead,
-            max_receive_count=MAX_RECEIVE_COUNT,
+            max_receive_count=max_receive_count,
             wait_seconds=1.0,
             unsendable="no character: \ufffe",
             pass_time=trio.sleep,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from reportd.ports import Pdf, UnavailableError
+from reportd.ports import Pdf, PdfInfo, UnavailableError
 from tests.contract.artifacts_lab import SMALL_BYTES, ArtifactsLab
 from tests.contract.jobs_lab import a_job
 
@@ -53,19 +53,23 @@ async def test_the_same_pdf_may_be_put_again(kept: ArtifactsLab, tmp_path: Path)
     assert len(kept.names()) == 1
 
 
-async def test_a_redelivery_replaces_the_pdf_and_makes_no_second_one(kept: ArtifactsLab) -> None:
-    job = a_job()
-    await kept.store.put(job, in_memory(LARGE))
-    await kept.store.put(job, in_memory(b"%PDF-1.7 again"))
-    assert await stored(kept, job.task_id) == b"%PDF-1.7 again"
+@pytest.mark.parametrize("again", [b"%PDF-1.7 again", LARGE + LARGE], ids=["small", "large"])
+async def test_a_redelivery_makes_no_second_pdf_and_is_told_about_the_first(kept: ArtifactsLab, again: bytes) -> None:
+    job, first = a_job(), in_memory(LARGE)
+    assert await kept.store.put(job, first) == first.info
+    assert await kept.store.put(job, in_memory(again)) == first.info
+    assert await stored(kept, job.task_id) == LARGE
     assert len(kept.names()) == 1
+    await kept.store.remove(job.task_id)
+    assert await kept.store.put(job, in_memory(again)) == in_memory(again).info
+    assert await stored(kept, job.task_id) == again
 
 
 async def test_many_who_put_one_job_leave_one_whole_pdf(kept: ArtifactsLab) -> None:
     job = a_job()
     contents = [bytes([number]) * 300_000 for number in range(8)]
 
-    async def put(content: bytes) -> None:
+    async def put(content: bytes) -> PdfInfo:
         # One may take what another is writing for a leftover; it is told so, and tries again.
         while True:
             try:
@@ -73,10 +77,17 @@ async def test_many_who_put_one_job_leave_one_whole_pdf(kept: ArtifactsLab) -> N
             except UnavailableError:
                 continue
 
+    told: list[PdfInfo] = []
+
+    async def note(content: bytes) -> None:
+        told.append(await put(content))
+
     async with trio.open_nursery() as nursery:
         for content in contents:
-            nursery.start_soon(put, content)
-    assert await stored(kept, job.task_id) in contents
+            nursery.start_soon(note, content)
+    left = await stored(kept, job.task_id)
+    assert left in contents
+    assert set(told) == {in_memory(left).info}
     assert len(kept.names()) == 1
 
 

@@ -35,6 +35,7 @@ async def test_a_file_on_another_disk_is_copied(kept: ArtifactsLab, tmp_path: Pa
     job, pdf = a_job(), in_file(LARGE, tmp_path / "rendered.pdf")
     await kept.store.put(job, pdf)
     pdf.discard()
+    assert await kept.store.put(job, in_memory(b"%PDF-1.7 again")) == pdf.info
     assert await stored(kept, job.task_id) == LARGE
     assert len(kept.names()) == 1
 

@@ -116,6 +116,16 @@ async def test_a_redelivery_after_a_crash_uses_no_attempt(jobs: Jobs) -> None:
     assert again.attempt_id != crashed.attempt_id
 
 
+async def test_a_redelivery_after_a_crash_that_is_put_off_uses_no_attempt(jobs: Jobs) -> None:
+    """I3: its breaker is open, perhaps because it was the probe and its node died."""
+    job = a_job()
+    await started(jobs, job, "node-1", NOON + 1)
+    assert await settled(jobs, job, Event.DEFERRED, at=NOON + 60) is State.QUEUED
+    assert (await recorded(jobs, job)).tally == Tally(deferrals=1, node_losses=1)
+    assert await jobs.attempts(job.task_id) == [Attempt(1, "node-1", NOON + 1, NOON + 60, "node_lost")]
+    assert (await started(jobs, job, "node-2", NOON + 90)).record.tally.attempts == 1
+
+
 async def test_a_job_whose_node_dies_every_time_is_refused(jobs: Jobs) -> None:
     job = a_job()
     for _ in range(MAX_NODE_LOSSES):

@@ -44,12 +44,14 @@ class Model:
         outcome = {Event.RETRIED: "browser_lost" if loss else "timeout", Event.DEAD_LETTERED: "timeout"}
         if own and place is not None:
             self.attempts[place] = outcome.get(event, str(event))
+        lost = self.attempts.count(None) if place is None and event is Event.DEFERRED else 0
         if place is None or event not in OWNERS_ONLY:
-            self.attempts = [outcome or "cancelled" for outcome in self.attempts]
+            self.attempts = [outcome or ("node_lost" if lost else "cancelled") for outcome in self.attempts]
         uncounted = place is not None and not counted
         self.tally = replace(
             self.tally,
-            attempts=max(0, self.tally.attempts - uncounted),
+            attempts=max(0, self.tally.attempts - uncounted - lost),
+            node_losses=self.tally.node_losses + lost,
             unharmed=self.tally.unharmed + (uncounted and event is Event.RETRIED),
             deferrals=self.tally.deferrals + (event is Event.DEFERRED),
             losses=self.tally.losses + loss,

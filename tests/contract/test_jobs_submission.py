@@ -3,6 +3,7 @@
 import pytest
 
 from reportd.core.retry import Tally
+from reportd.core.snapshot import Load
 from reportd.core.transitions import Event, State
 from reportd.ports import JobFilter, Jobs
 from tests.contract.jobs_lab import CRASH, NOON, PDF, TIMEOUT, a_job, bring, recorded, settled, started
@@ -176,3 +177,20 @@ async def test_a_page_fault_of_each_kind_is_read_back(jobs: Jobs) -> None:
         start = await started(jobs, job)
         await settled(jobs, job, Event.RETRIED, attempt_id=start.attempt_id, fault=fault)
         assert (await recorded(jobs, job)).error == fault
+
+
+async def test_loads_are_what_waits_and_runs_by_type(jobs: Jobs) -> None:
+    assert await jobs.loads() == {}
+    for number, state in enumerate(State, 1):
+        for _ in range(number):
+            await bring(jobs, a_job(report_type="sales", submitted_at=NOON + number), state)
+    retried = a_job(report_type="other", submitted_at=NOON + 5)
+    start = await started(jobs, retried)
+    await settled(jobs, retried, Event.RETRIED, attempt_id=start.attempt_id, fault=TIMEOUT)
+    await jobs.add([a_job(report_type="other", submitted_at=NOON + 9)])
+    await bring(jobs, a_job(report_type="third"), State.RUNNING)
+    assert await jobs.loads() == {
+        "sales": Load(waiting=1, untried=1, running=2, oldest_at=NOON + 1),
+        "other": Load(waiting=2, untried=1, running=0, oldest_at=NOON + 5),
+        "third": Load(running=1),
+    }

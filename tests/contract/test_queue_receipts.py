@@ -4,6 +4,11 @@ from reportd.ports import ReceiptLostError
 from tests.contract.queue_lab import QueueLab, Trait, is_empty, message, sent, take, take_one
 
 
+async def test_it_tells_how_many_receives_it_allows(lab: QueueLab) -> None:
+    assert lab.queue.max_receive_count == lab.max_receive_count
+    assert lab.dead.max_receive_count is None
+
+
 async def test_empty_batches_do_nothing(lab: QueueLab) -> None:
     assert await lab.queue.send([]) == []
     assert await lab.queue.delete([]) == []

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reportd.core.network import Address, HostPattern, NetworkRule, plain_address
+from reportd.core.network import Address, HostPattern, NetworkRule, plain_address, url_target
 
 unhurried = settings(deadline=None)
 
@@ -157,3 +157,24 @@ def test_an_entry_with_a_port_opens_that_port(name: str, address: Address, port:
     assert NetworkRule(frozenset({HostPattern(name, port)})).may_name(name, port).allowed
     assert NetworkRule(frozenset({HostPattern(name, port, wildcard=True)})).may_name(f"x.{name}", port).allowed
     assert NetworkRule(frozenset({HostPattern(address, port)})).may_name(str(address), port).allowed
+
+
+# --- where a URL leads ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("https://app.example/hook", ("app.example", 443)),
+        ("HTTP://App.Example", ("app.example", 80)),
+        ("http://ada:word@[::1]:8080/?a#b", ("::1", 8080)),
+    ],
+)
+def test_host_and_port_of_a_url(url: str, target: tuple[str, int]) -> None:
+    assert url_target(url) == target
+
+
+@pytest.mark.parametrize("url", ["", "app.example", "ftp://a/", "https:///a", "https://a:99999/", "https://[::1/"])
+def test_what_leads_nowhere(url: str) -> None:
+    with pytest.raises(ValueError, match="absolute http or https URL"):
+        url_target(url)

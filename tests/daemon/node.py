@@ -17,22 +17,40 @@ from reportd.batch import open_batcher
 from reportd.breakers import Breakers
 from reportd.bulkheads import Bulkheads
 from reportd.changes import Changes
-from reportd.core.breaker import Policy
+from reportd.core.breaker import Policy as BreakerPolicy
 from reportd.core.job import Job, to_message
+from reportd.core.repair import Known
 from reportd.core.retry import RetryPolicy
 from reportd.core.transitions import TERMINAL
+from reportd.core.triage import Policy
+from reportd.deadlines import Deadlines
 from reportd.held import Held
 from reportd.janitor import Janitor
+from reportd.outcomes import Outcomes
 from reportd.poller import Poller, drain, keep_invisible
-from reportd.ports import Outgoing, Received, Record
+from reportd.ports import DeadLetter, Outgoing, Received, Record
+from reportd.quarantine import Quarantine
 from reportd.service import Intake, Service, Submission
+from reportd.triage import Triage
 from reportd.worker import Worker
-from tests.fakes import EPOCH, FakeRenderer, FakeTypes, MemoryArtifacts, MemoryJobs, MemoryQueue, Weather, now
+from tests.fakes import (
+    EPOCH,
+    FakeRenderer,
+    FakeTypes,
+    MemoryArtifacts,
+    MemoryDeadLetters,
+    MemoryJobs,
+    MemoryQueue,
+    Weather,
+    now,
+)
+from tests.fakes.audit import FakeAudit
 
 T = TypeVar("T")
 
 USER = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
-NEVER_OPENS = Policy(failure_threshold=1_000_000)
+NEVER_OPENS = BreakerPolicy(failure_threshold=1_000_000)
+AT_ONCE = Policy(max_redrives=0)
 POLICY = RetryPolicy(max_attempts=3, backoff_seconds=4.0, max_backoff_seconds=60.0)
 
 
@@ -51,7 +69,10 @@ async def run_inline(function: Callable[..., T], *args: Any, **_: Any) -> T:
 
 
 class World:
-    """What outlives a node: the stores, the queues, and the renderer's script."""
+    """What outlives a node: the stores, the queues, and the renderer's script.
+
+    What fails is quarantined at once, unless another ``policy`` is set before there are nodes.
+    """
 
     def __init__(self, *, slots: int = 2, spool: Path | None = None, max_receive_count: int | None = None) -> None:
         assert isinstance(trio.lowlevel.current_clock(), MockClock), "nothing here waits in earnest"
@@ -64,6 +85,10 @@ class World:
         self.spool = spool
         self.renderer = FakeRenderer(slots, self.weather, spool)
         self.types = FakeTypes()
+        self.audit = FakeAudit()
+        self.letters = MemoryDeadLetters(self.jobs, self.weather)
+        self.quarantined: list[DeadLetter] = []
+        self.policy = AT_ONCE
         self._inline = mock.patch.object(trio.to_thread, "run_sync", run_inline)
         self._inlined = 0
 
@@ -113,27 +138,37 @@ class Node:
     held: Held = field(default_factory=Held)
     changes: Changes = field(default_factory=Changes)
     chance: Callable[[], float] = lambda: 0.5
+    timeout_factor: float = 0.0
+    breaker_policy: BreakerPolicy = NEVER_OPENS
 
     def __post_init__(self) -> None:
         world = self.world
-        breakers = Breakers(MemoryBreakers(), NEVER_OPENS, node=self.name)
-        self.bulkheads = Bulkheads({"report": 0}, 2.0, breakers)
-        self.worker = Worker(
+        self.breakers = Breakers(MemoryBreakers(now), self.breaker_policy, node=self.name)
+        self.breakers._ahead = EPOCH  # as the store would have told it
+        self.bulkheads = Bulkheads({"report": 0}, world.slots, 2.0, self.breakers)
+        outcomes = Outcomes(
             jobs=world.jobs,
             queue=world.queue,
             dead=world.dead,
             artifacts=world.artifacts,
-            renderer=world.renderer,
-            types=world.types,
-            breakers=breakers,
-            bulkheads=self.bulkheads,
-            max_receive_count=1000,
-            held=self.held,
             changes=self.changes,
             policy=POLICY,
-            node=self.name,
+            max_receive_count=1000,
             clock=now,
             chance=self.chance,
+        )
+        self.worker = Worker(
+            jobs=world.jobs,
+            artifacts=world.artifacts,
+            renderer=world.renderer,
+            types=world.types,
+            breakers=self.breakers,
+            bulkheads=self.bulkheads,
+            deadlines=Deadlines({"report": self.timeout_factor}),
+            held=self.held,
+            outcomes=outcomes,
+            node=self.name,
+            clock=now,
         )
         self.poller = Poller(
             world.queue, self.worker.handle, world.slots + self.prefetch, at_most=self.bulkheads.at_most
@@ -142,11 +177,30 @@ class Node:
         self.janitor = Janitor(
             jobs=world.jobs,
             queue=world.queue,
-            dead=world.dead,
             artifacts=world.artifacts,
-            changes=self.changes,
             retention_seconds=86400.0,
-            triage_seconds=5.0,
+            node=self.name,
+            clock=now,
+        )
+        self.triage = Triage(
+            jobs=world.jobs,
+            queue=world.queue,
+            dead=world.dead,
+            letters=world.letters,
+            quarantine=Quarantine(
+                jobs=world.jobs,
+                letters=world.letters,
+                audit=world.audit,
+                changes=self.changes,
+                node=self.name,
+                on_quarantined=world.quarantined.append,
+                clock=now,
+            ),
+            breakers=self.breakers,
+            known=Known({"report": "report", "old_report": "report"}, world.types.check),
+            audit=world.audit,
+            policy=world.policy,
+            interval_seconds=5.0,
             node=self.name,
             clock=now,
         )
@@ -158,12 +212,18 @@ class Node:
                 for message in messages:
                     nursery.start_soon(self.worker.handle, message)
 
+    async def sort(self) -> None:
+        """Only the dead letters that are visible now."""
+        with self.world.without_threads():
+            await self.triage.sort()
+
     async def run(self, stop: trio.Event, drain_seconds: float = 30.0) -> None:
         """Until ``stop`` is set, and then until everything held is settled or given back."""
         with self.world.without_threads():
             async with open_background() as background, trio.open_nursery() as taking:
                 background.start_soon(keep_invisible, self.world.queue, self.held)
                 background.start_soon(self.janitor.run)
+                background.start_soon(self.triage.run)
                 taking.start_soon(self.poller.run)
                 await stop.wait()
                 self.poller.stop()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection
 from functools import partial
 
+import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -66,8 +67,12 @@ class Crowd:
             self.put_off.append(round(rest.seconds, 1))
 
 
-def bulkheads_of(doubts: FakeDoubts, **limits: int) -> Bulkheads:
-    return Bulkheads(limits, 2.0, doubts)
+def bulkheads_of(doubts: FakeDoubts, slots: int = 4, *, proved: bool = True, **limits: int) -> Bulkheads:
+    bulkheads = Bulkheads(limits, slots, 2.0, doubts)
+    if proved:
+        for name in limits:
+            bulkheads.succeeded(name, 1.0)
+    return bulkheads
 
 
 async def test_no_more_of_a_type_at_once_than_it_may_have(autojump_clock: MockClock) -> None:
@@ -126,10 +131,24 @@ async def test_of_a_type_that_is_to_be_probed_one_is_received_and_of_one_that_re
         assert bulkheads.at_most() == {"one": 0, "other": 0}
 
 
+@pytest.mark.parametrize(("slots", "most"), [(1, 1), (2, 1), (4, 2), (9, 4)])
+async def test_a_type_that_never_was_rendered_leaves_half_of_the_slots_to_those_that_were(
+    autojump_clock: MockClock, slots: int, most: int
+) -> None:
+    bulkheads = bulkheads_of(FakeDoubts(), slots, proved=False, new=0, old=0)
+    assert bulkheads.limit("new") == math.inf
+    bulkheads.succeeded("old", 1.0)
+    assert (bulkheads.limit("new"), bulkheads.limit("old")) == (most, math.inf)
+    assert bulkheads.at_most() == {"new": 2 * most}
+    bulkheads.succeeded("new", 1.0)
+    assert bulkheads.limit("new") == math.inf
+
+
 async def test_while_pages_of_a_type_wait_it_is_trusted_once_one_that_took_long_has_succeeded(
     autojump_clock: MockClock,
 ) -> None:
     bulkheads = bulkheads_of(FakeDoubts(), slow=0)
+    bulkheads.succeeded("slow", 1.0)
     heard: list[float] = []
     bulkheads.on_change = lambda: heard.append(bulkheads.limit("slow"))
     bulkheads.stalled("slow", 1)

@@ -24,9 +24,9 @@ MULTICAST_DNS_PORT = 5353
 MODULE = {"Access-Control-Allow-Origin": "*"}
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with open_stage(tmp_path_factory.mktemp("chromium")) as opened:
+@pytest.fixture(scope="module", params=["browser", "container"])
+def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with open_stage(tmp_path_factory.mktemp("chromium"), container=request.param == "container") as opened:
         yield opened
 
 
@@ -134,8 +134,9 @@ async def _to(asked: Any, stream: trio.SocketStream) -> None:
 
 def udp_ports(group: int) -> set[int]:
     """What the processes of a group are bound to."""
-    sockets = {str(handle.readlink()) for pid in group_members(group) for handle in Path(f"/proc/{pid}/fd").iterdir()}
-    tables = [Path(f"/proc/net/{table}").read_text().splitlines()[1:] for table in ("udp", "udp6")]
+    folders = [Path(f"/proc/{pid}") for pid in group_members(group)]
+    sockets = {str(handle.readlink()) for folder in folders for handle in (folder / "fd").iterdir()}
+    tables = [(folder / "net" / table).read_text().splitlines()[1:] for folder in folders for table in ("udp", "udp6")]
     rows = [line.split() for table in tables for line in table]
     return {int(row[1].split(":")[1], 16) for row in rows if f"socket:[{row[9]}]" in sockets}
 
@@ -366,7 +367,9 @@ async def test_the_daemons_own_ports_are_out_of_reach(stage: Stage, whose: str) 
             assert reasons == set()
         else:
             assert text == "refused failed"
-            assert reasons == {f"127.0.0.1 port {port} is the daemon's own"}
+            # Those of a container are ports of a 127.0.0.1 of its own, where the egress can't connect to.
+            elsewhere = stage.container and whose != "daemon"
+            assert reasons == (set() if elsewhere else {f"127.0.0.1 port {port} is the daemon's own"})
             assert trap.connections == 0
 
 

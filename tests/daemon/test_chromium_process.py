@@ -22,6 +22,7 @@ from tests.chromium import fault_of, request, text_of
 from tests.site import open_site
 
 needs_browser = pytest.mark.browser
+in_both = pytest.mark.parametrize("container", [False, True], ids=["browser", "container"])
 
 SLOW = request(html="<p>slow", delay_seconds=20)
 
@@ -61,9 +62,11 @@ def assert_nothing_left(pid: int, data_dir: Path) -> None:
 
 
 @needs_browser
-async def test_a_browser_killed_in_the_middle_of_a_render(tmp_path: Path) -> None:
+@in_both
+async def test_a_browser_killed_in_the_middle_of_a_render(tmp_path: Path, *, container: bool) -> None:
     async with launching(tmp_path) as launcher:
-        async with launcher.launch() as running, running.page() as page, trio.open_nursery() as nursery:
+        launched = launcher.launch(container=container)
+        async with launched as running, running.page() as page, trio.open_nursery() as nursery:
             nursery.start_soon(_kill_soon, running.pid)
             fault = await fault_of(page, SLOW)
             assert fault is not None
@@ -75,7 +78,7 @@ async def test_a_browser_killed_in_the_middle_of_a_render(tmp_path: Path) -> Non
                 async with running.page():
                     pass
         assert_nothing_left(running.pid, tmp_path)
-        async with launcher.launch() as running, running.page() as page:
+        async with launcher.launch(container=container) as running, running.page() as page:
             assert text_of(await page.render(request(html="<p>next"))) == "next"
 
 
@@ -184,12 +187,15 @@ async def test_a_page_of_a_browser_that_hangs_is_taken_away_with_it(
 
 
 @needs_browser
-async def test_a_page_that_uses_too_much_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@in_both
+async def test_a_page_that_uses_too_much_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, container: bool
+) -> None:
     monkeypatch.setattr(browser, "WATCH_SECONDS", 0.1)
     eat = "const all = []; setInterval(() => all.push(new Uint8Array(20e6).fill(1)), 20)"
     async with (
         launching(tmp_path, renderer_limit_mib=300.0) as launcher,
-        launcher.launch() as running,
+        launcher.launch(container=container) as running,
         running.page() as other,
         running.page() as page,
     ):
@@ -204,12 +210,13 @@ async def test_a_page_that_uses_too_much_memory(tmp_path: Path, monkeypatch: pyt
 
 
 @needs_browser
+@in_both
 @pytest.mark.parametrize("seconds", [0.0, 0.02, 0.1, 0.2, 0.3, 0.45])
-async def test_a_start_that_is_called_off_leaves_nothing(tmp_path: Path, seconds: float) -> None:
+async def test_a_start_that_is_called_off_leaves_nothing(tmp_path: Path, seconds: float, *, container: bool) -> None:
     pids = []
     async with launching(tmp_path) as launcher:
         with trio.move_on_after(seconds):
-            async with launcher.launch() as running:
+            async with launcher.launch(container=container) as running:
                 pids.append(running.pid)
                 async with running.page():
                     await trio.sleep_forever()
@@ -295,6 +302,7 @@ async def test_a_group_that_does_not_want_to_end(tmp_path: Path) -> None:
 # --- the daemon's own end -----------------------------------------------------------------------------------
 
 DAEMON = """
+import signal
 import sys
 from pathlib import Path
 import structlog
@@ -305,10 +313,12 @@ structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
 
 async def main():
     opened = open_launcher(ChromiumSettings(), Path(sys.argv[1]), lambda address, port: False)
-    async with opened as launcher, launcher.launch() as browser, browser.page():
+    async with opened as launcher, launcher.launch(container=bool(sys.argv[2:])) as browser, browser.page():
         print(browser.pid, flush=True)
         await trio.sleep_forever()
 
+# A shell has what it runs in the background ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     trio.run(main)
 except* KeyboardInterrupt:
@@ -317,11 +327,14 @@ except* KeyboardInterrupt:
 
 
 @asynccontextmanager
-async def daemon(data_dir: Path) -> AsyncIterator[tuple["subprocess.Popen[str]", int]]:
+async def daemon(data_dir: Path, *arguments: str) -> AsyncIterator[tuple["subprocess.Popen[str]", int]]:
     """A process that has a browser, and the browser's id."""
     child = await trio.to_thread.run_sync(
         lambda: subprocess.Popen(
-            [sys.executable, "-c", DAEMON, str(data_dir)], stdout=subprocess.PIPE, text=True, start_new_session=True
+            [sys.executable, "-c", DAEMON, str(data_dir), *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
     )
     assert child.stdout is not None
@@ -353,8 +366,9 @@ def guards(data_dir: Path) -> list[int]:
 
 
 @needs_browser
-async def test_nothing_outlives_a_daemon_that_is_killed(tmp_path: Path) -> None:
-    async with daemon(tmp_path) as (child, pid):
+@in_both
+async def test_nothing_outlives_a_daemon_that_is_killed(tmp_path: Path, *, container: bool) -> None:
+    async with daemon(tmp_path, *["container"] * container) as (child, pid):
         assert group_members(pid)
         # Whoever stops a service tells all of its processes (systemd's KillMode=control-group).
         for guard in guards(tmp_path):

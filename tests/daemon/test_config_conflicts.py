@@ -106,6 +106,14 @@ def test_a_fifo_queue_needs_a_fifo_dlq(tmp_path: Path) -> None:
             "breaker.recovery_seconds = 301",
             "breaker.max_recovery_seconds: is below recovery_seconds; accepted: at least 301",
         ),
+        (
+            "[pool]\nbrowsers_min = 4\nbrowsers_max = 3",
+            "pool.browsers_max: is below browsers_min; accepted: at least 4",
+        ),
+        (
+            "scaling.target_seconds = 299",
+            "scaling.target_seconds: is below reaction_seconds; accepted: at least 300",
+        ),
         ("breaker.window_size = 9", "breaker.window_size: is below minimum_volume; accepted: at least 10"),
         ("breaker.minimum_volume = 51", "breaker.window_size: is below minimum_volume; accepted: at least 51"),
         (
@@ -176,3 +184,26 @@ def test_the_conflicts_of_all_sections_are_told_at_once(tmp_path: Path) -> None:
         "http.bind",
         "reports.c.aliases",
     ]
+
+
+# Callbacks
+
+
+@pytest.mark.parametrize(
+    ("hosts", "url", "fine"),
+    [
+        ('["app.test"]', "https://app.test/done?token=x", True),
+        ('["*.app.test:8443"]', "https://hooks.app.test:8443/", True),
+        ('["*.app.test:8443"]', "https://hooks.app.test/", False),
+        ("[]", "https://app.test/done", False),
+    ],
+)
+def test_a_report_types_callback_goes_where_callbacks_may(tmp_path: Path, hosts: str, url: str, fine: bool) -> None:
+    text = f'callbacks.allowed_hosts = {hosts}\nreports.sales_summary.callback_url = "{url}"'
+    told = conflicts(tmp_path, text)
+    if fine:
+        assert not told
+    else:
+        (line,) = told
+        assert line.startswith("FILE: reports.sales_summary.callback_url: leads to a host")
+        assert "callbacks.allowed_hosts" in line

@@ -13,9 +13,11 @@ HEADERS = 'a table of names and texts, e.g. {"X-Tenant" = "acme"}'
 BIND = "HOST:PORT, e.g. 127.0.0.1:8080, [::1]:8080 or 0.0.0.0:8080; port 0 takes a free one"
 MARGIN = 'one to four lengths as in CSS (top right bottom left), e.g. "10mm" or "20mm 15mm"'
 KEY = "1 to 64 letters, digits, dots, colons, hyphens or underscores"
+METRICS = "1 to 255 letters, digits, spaces or . - _ / # :, not AWS/ at the beginning, or nothing"
 NAME = "a lower-case letter, then up to 63 of a-z, 0-9 and _"
 SECTIONS = (
-    "data_dir, http, database, queue, artifacts, breaker, pool, triage, auth, alerts, callbacks, shutdown, log, reports"
+    "data_dir, http, database, queue, artifacts, breaker, pool, scaling, triage, auth, alerts, callbacks, shutdown, "
+    "log, reports"
 )
 
 
@@ -111,7 +113,7 @@ def test_a_variable_below_what_is_no_table_is_of_no_use(tmp_path: Path) -> None:
     ("text", "line"),
     [
         ("[htpp]", "FILE: htpp: is unknown; did you mean http?"),
-        ("http.port = 1", "FILE: http.port: is unknown; accepted: bind, max_body_bytes"),
+        ("http.port = 1", "FILE: http.port: is unknown; accepted: bind, max_body_bytes, public_url"),
         (
             "[queue]\nretention_days = 1",
             "FILE: queue.retention_days: is unknown; did you mean artifacts.retention_days?",
@@ -174,6 +176,8 @@ def test_a_mistyped_key_hides_no_other_conflict(tmp_path: Path) -> None:
         ("callbacks.allowed_hosts = ['app.test', 5, 6]", "entry 2 has the wrong type (a number)", HOSTS),
         ("breaker.failure_rate = 1.5", "1.5 is too large", "a number from 0 to 1"),
         ("breaker.minimum_volume = 0", "0 is too small", "a whole number from 1 to 1000"),
+        ("scaling.cloudwatch_namespace = 'AWS/SQS'", "is no namespace of CloudWatch for metrics of one's own", METRICS),
+        ("scaling.cloudwatch_namespace = 'a;b'", "is no namespace of CloudWatch for metrics of one's own", METRICS),
         ("breaker.namespace = ''", "is not the beginning of a key", KEY),
         ("breaker.namespace = 'a b'", "is not the beginning of a key", KEY),
         ("reports.sales_summary.headers = {a = 1}", "has the wrong type (a number)", HEADERS),

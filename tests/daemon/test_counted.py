@@ -25,7 +25,7 @@ class Counted:
         self.world = world
         self.metrics = Metrics({"report": "report"})
         self.node = Node(world)
-        self.node.worker._meter = self.node.janitor._meter = self.metrics
+        self.node.worker._meter = self.node.worker._outcomes._meter = self.node.triage._meter = self.metrics
 
     def seen(self) -> Samples:
         return samples(self.metrics.exposition())
@@ -76,10 +76,9 @@ async def test_failures_and_dead_letters(autojump_clock: MockClock) -> None:
     assert counted.failures()["other", "malformed_message"] == 1
     assert counted.failures()["other", "unknown_report_type"] == 1
     assert counted.jobs() == {"retried": 1, "dead_lettered": 2}
-    await counted.node.janitor.triage()
+    await counted.node.triage.sort()
     seen = counted.seen()
-    assert seen["reportd_triage_verdicts_total", ("verdict", "quarantined")] == 2
-    assert seen["reportd_triage_verdicts_total", ("verdict", "shelved")] == 1
+    assert seen["reportd_triage_verdicts_total", ("verdict", "quarantine")] == 3
 
 
 async def test_what_is_called_off_is_no_failure(autojump_clock: MockClock) -> None:

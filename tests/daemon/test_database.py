@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ from sqlalchemy import Connection, event, exc, text
 from reportd.adapters.sql import engines
 from reportd.adapters.sql.database import Database, open_database
 from reportd.ports import UnavailableError
+
+NORMAL, FULL = 1, 2
+"""What SQLite calls them (sqlite.org/pragma.html#pragma_synchronous)."""
 
 
 @pytest.fixture
@@ -262,3 +266,22 @@ async def test_an_answered_write_outlives_the_process(path: Path) -> None:
     assert killed.returncode == -signal.SIGKILL
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT word FROM words").fetchall() == [("kept",)]
+
+
+async def test_what_must_be_durable_takes_all_that_shares_its_transaction_with_it(database: Database) -> None:
+    seen: list[int] = []
+
+    def look(connection: Connection) -> None:
+        seen.append(connection.exec_driver_sql("PRAGMA synchronous").scalar_one())
+
+    await database.write(look)
+    await database.write(look, durably=False)
+    await database.write(look)
+    assert seen == [FULL, NORMAL, FULL]
+    seen.clear()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(database.write, look)  # what comes meanwhile shares the next one
+        await trio.testing.wait_all_tasks_blocked()
+        for durably in (False, True, False):
+            nursery.start_soon(partial(database.write, look, durably=durably))
+    assert seen == [FULL] * 4

@@ -359,8 +359,13 @@ async def test_a_page_that_asks_for_everything_is_noted_in_part() -> None:
 
 async def test_what_can_not_be_connected_to() -> None:
     resolve(reports_test=[["127.0.0.1"]])
-    async with upstream(echo) as port:
-        pass
+    # A port that nobody listens on, and that nobody else can get meanwhile.
+    with std_socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        await _can_not_be_connected_to(taken.getsockname()[1])
+
+
+async def _can_not_be_connected_to(port: int) -> None:
     async with opened("127.0.0.1", "reports.test", "nowhere.test") as egress:
         for host, code, reason in (
             ("127.0.0.1", REFUSED, "127.0.0.1: Connection refused"),

@@ -35,6 +35,8 @@ async def test_queues(autojump_clock: MockClock) -> None:
     assert seen["reportd_queue_oldest_message_age_seconds", ("queue", "main")] == pytest.approx(20.0)
     assert seen["reportd_queue_oldest_message_age_seconds", ("queue", "dead")] == 0
     assert seen[("reportd_backlog_per_slot",)] == 1
+    assert seen[("reportd_backlog_seconds",)] == 1
+    assert seen[("reportd_nodes_wanted",)] == 1
     assert second.receipt
 
 
@@ -67,7 +69,7 @@ async def test_depths_are_asked_for_once_in_a_while_however_often_it_is_scraped(
                 for _ in range(5):
                     nursery.start_soon(scene.scrape)
             await trio.sleep(5.0)
-    assert Counter(world.weather.calls) == {"queue.depth": 2, "dead.depth": 2}
+    assert Counter(world.weather.calls) == {"queue.depth": 2, "dead.depth": 2, "jobs.counts": 2}
 
 
 async def test_a_queue_that_is_away_is_left_out_and_the_rest_is_there(autojump_clock: MockClock) -> None:
@@ -79,6 +81,15 @@ async def test_a_queue_that_is_away_is_left_out_and_the_rest_is_there(autojump_c
     assert queues == {"dead"}
     assert ("reportd_backlog_per_slot",) not in seen
     assert seen[("reportd_pool_slots",)] == 4
+
+
+async def test_without_the_database_nobody_knows_how_many_nodes_are_wanted(autojump_clock: MockClock) -> None:
+    world = World()
+    world.weather.away("jobs", 3600.0)
+    async with open_scene(world) as scene:
+        seen = await scene.scrape()
+    assert ("reportd_nodes_wanted",) not in seen
+    assert seen[("reportd_backlog_per_slot",)] == 0
 
 
 async def test_queues_that_hang_hold_up_no_scrape(autojump_clock: MockClock) -> None:

@@ -243,6 +243,7 @@ async def test_a_browser_of_its_own_is_shared_with_nobody_and_ends_with_the_job(
         own = launcher.browsers[1:]
         assert sorted(name for browser in own for name in browser.renders) == [f"own {number}" for number in range(6)]
         assert all(len(browser.renders) == 1 for browser in own)
+        assert [browser.contained for browser in own] == [isolation == "container"] * 6
         assert launcher.running == launcher.browsers[:1]
         assert launcher.most_rendering == 2
         assert pool.state().lost == 0

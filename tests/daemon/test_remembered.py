@@ -108,3 +108,39 @@ async def test_who_asks_and_goes_away_leaves_the_look_to_the_others(autojump_clo
         with trio.move_on_after(0.5):
             await remembered.get()
         assert await remembered.get() == 1
+
+
+async def test_who_asks_after_something_was_done_gets_what_is_seen_after_it(autojump_clock: MockClock) -> None:
+    answers: list[int] = []
+
+    async def want() -> None:
+        answers.append(await remembered.get())
+
+    async with open_background() as background:
+        part = Part(seconds=1.0)
+        remembered = part.remembered(background)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(want)
+            await trio.sleep(0.5)
+            remembered.forget()
+            nursery.start_soon(want)
+        assert answers == [1, 2]
+        assert await remembered.get() == 2
+
+
+async def test_what_is_dear_is_looked_at_less_often(autojump_clock: MockClock) -> None:
+    async with open_background() as background:
+        part = Part(seconds=0.5)
+        remembered = Remembered("part", part.look, background, fresh_seconds=1.0, patience_seconds=2.0, rests=50.0)
+        begun = trio.current_time()
+        while trio.current_time() < begun + 255.0:
+            await remembered.get()
+            await trio.sleep(0.1)
+        assert 9 <= part.asked <= 11
+        part.seconds = 0.0
+        await trio.sleep(30.0)
+        asked = part.asked
+        for _ in range(50):
+            await remembered.get()
+            await trio.sleep(0.1)
+        assert 4 <= part.asked - asked <= 6

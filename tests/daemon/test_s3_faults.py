@@ -15,7 +15,6 @@ from tests.faulty import (
     Fault,
     Proxy,
     answer,
-    break_download,
     break_upload,
     drop_after,
     drop_before,
@@ -95,9 +94,10 @@ async def test_trouble_that_lasts_is_told_and_trouble_that_passes_is_not(
 async def test_a_put_whose_answer_is_lost_is_made_again(server: str, proxy: Proxy, bucket: str) -> None:
     async with opened(proxy, bucket) as store:
         proxy.plan("PutObject", drop_after)
-        await store.put(JOB, pdf(5))
+        assert await store.put(JOB, pdf(5)) == pdf(5).info
+        await store.remove(JOB.task_id)
         proxy.plan("CompleteMultipartUpload", drop_after)
-        await store.put(JOB, pdf(PART_BYTES + 1))
+        assert await store.put(JOB, pdf(PART_BYTES + 1)) == pdf(PART_BYTES + 1).info
     assert len(ask_s3(server, "GET", f"{bucket}/{PATH}").content) == PART_BYTES + 1
 
 
@@ -126,9 +126,6 @@ CALLS: dict[str, Callable[[S3Artifacts], Awaitable[object]]] = {
     "put-large": lambda store: store.put(JOB, pdf(PART_BYTES + 1)),
     "locate": lambda store: store.locate(JOB),
     "remove": lambda store: store.remove(JOB.task_id),
-    "put_parameters": lambda store: store.put_parameters(JOB.task_id, b"{}"),
-    "get_parameters": lambda store: store.get_parameters(JOB.task_id),
-    "remove_parameters": lambda store: store.remove_parameters(JOB.task_id),
 }
 
 
@@ -153,12 +150,9 @@ async def test_a_missing_bucket_is_told(proxy: Proxy, call: str) -> None:
 )
 async def test_a_refusal_says_what_to_do(proxy: Proxy, bucket: str, status: int, code: str, words: str) -> None:
     async with opened(proxy, bucket) as store:
-        for operation in ("PutObject", "GetObject"):
-            proxy.plan(operation, *[answer(status, code)] * 3)
+        proxy.plan("PutObject", *[answer(status, code)] * 3)
         with pytest.raises(UnavailableError, match=words):
             await store.put(JOB, pdf(5))
-        with pytest.raises(UnavailableError, match=words):
-            await store.get_parameters(JOB.task_id)
         assert await store.check()
 
 
@@ -170,12 +164,14 @@ async def test_a_denied_look_is_not_taken_for_absence(proxy: Proxy, bucket: str)
             await store.locate(JOB)
 
 
-async def test_a_download_that_breaks_half_way_is_told(proxy: Proxy, bucket: str) -> None:
+async def test_a_pdf_that_is_removed_while_it_is_asked_about_is_stored_with_the_next_try(
+    proxy: Proxy, bucket: str
+) -> None:
     async with opened(proxy, bucket) as store:
-        await store.put_parameters(JOB.task_id, b"x" * 1_000_000)
-        proxy.plan("GetObject", break_download)
-        with pytest.raises(UnavailableError, match="broke"):
-            await store.get_parameters(JOB.task_id)
+        proxy.plan("PutObject", answer(412, "PreconditionFailed"))
+        with pytest.raises(UnavailableError, match="removed"):
+            await store.put(JOB, pdf(5))
+        assert await store.put(JOB, pdf(5)) == pdf(5).info
 
 
 @pytest.mark.parametrize(

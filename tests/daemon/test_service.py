@@ -177,6 +177,16 @@ async def test_a_job_revived_while_the_queue_is_away_is_sent_when_it_is_back(aut
         assert (await world.terminal(one)).state is State.SUCCEEDED
 
 
+async def test_a_revived_job_does_not_get_a_pdf_that_an_earlier_attempt_left(autojump_clock: MockClock) -> None:
+    world = World()
+    async with open_node(world) as node, open_service(world, node) as service:
+        one = await quarantined(world, service)
+        world.artifacts.stored[one.task_id] = b"%PDF of an attempt that was cut off"
+        await service.retry(one.task_id)
+        assert (await world.terminal(one)).state is State.SUCCEEDED
+        assert b"cut off" not in world.artifacts.stored[one.task_id]
+
+
 async def quarantined(world: World, service: Service) -> Job:
     one = (await service.submit(submission())).job
     world.renderer.faults[one.task_id] = [FaultKind.PAGE_STATUS]

@@ -14,7 +14,8 @@ from reportd.core.faults import FaultError, FaultKind
 from reportd.core.job import to_message
 from reportd.core.retry import MAX_NODE_LOSSES
 from reportd.core.transitions import Event, State
-from reportd.ports import Outgoing, Settlement
+from reportd.deadlines import LEAST
+from reportd.ports import Outgoing, Pdf, RenderRequest, Settlement
 from tests.daemon.node import Node, World, job, message_of, open_node
 from tests.fakes import now
 
@@ -300,3 +301,38 @@ async def test_an_alias_in_a_message_means_its_type(autojump_clock: MockClock) -
     assert world.record(one).state is State.SUCCEEDED
     assert world.record(one).job.report_type == "report"
     assert [breaker.report_type for breaker in node.worker._breakers.snapshot()] == ["report"]
+
+
+async def test_a_job_that_took_longer_than_usual_gets_all_the_time_there_is_when_it_is_tried_again(
+    autojump_clock: MockClock,
+) -> None:
+    world = World()
+    node, given = Node(world, timeout_factor=10.0), []
+    world.renderer.seconds = 0.5
+    render = world.renderer.render
+
+    async def noted(request: RenderRequest, *, alone: bool) -> Pdf:
+        given.append(request.timeout_seconds)
+        return await render(request, alone=alone)
+
+    world.renderer.render = noted  # type: ignore[method-assign]
+    for number in range(LEAST):
+        await node.handle(*await world.received(job(number)))
+    one = job(LEAST)
+    world.renderer.faults[one.task_id] = [FaultKind.TIMEOUT]
+    await node.handle(*await world.received(one))
+    await trio.sleep(60.0)
+    await node.handle(*await world.queue.receive(1, 0.0))
+    assert world.record(one).state is State.SUCCEEDED
+    assert given == [60.0] * LEAST + [5.0, 60.0]
+
+
+async def test_a_browser_that_dies_under_a_job_alone_says_something_about_its_type(autojump_clock: MockClock) -> None:
+    world, one = World(), job()
+    node = Node(world)
+    world.renderer.faults[one.task_id] = [FaultKind.BROWSER_LOST, FaultKind.BROWSER_LOST]
+    await node.handle(*await world.received(one))
+    assert not node.worker._breakers.suspect("report")  # it may have been a neighbour's doing
+    await node.handle(*await world.queue.receive(1, 0.0))
+    assert node.worker._breakers.suspect("report")
+    assert [alone for _, alone in world.renderer.rendered] == [False, True]

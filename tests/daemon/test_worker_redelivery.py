@@ -131,7 +131,7 @@ async def test_a_late_success_is_a_success(autojump_clock: MockClock) -> None:
         await trio.sleep(5.0)
         world.jobs._change(one.task_id, state=State.DEAD_LETTERED)
         await world.dead.send([message_of(one)])
-    await Node(world).janitor.triage()
+    await Node(world).sort()
     assert world.jobs.terminal_moves(one.task_id) == [State.SUCCEEDED]
     assert list(world.artifacts.stored) == [one.task_id]
     assert not world.dead.messages

@@ -25,6 +25,7 @@ class Cluster:
     dead_letter_url: str
     bucket: str
     redis: RedisServer
+    database_url: str = ""
 
     def messages(self, url: str) -> dict[str, int]:
         """How many messages a queue has: visible, in flight, delayed."""
@@ -48,19 +49,33 @@ class Cluster:
 
 @asynccontextmanager
 async def open_cluster(
-    folder: Path, server: str, postgres: Postgres, *, nodes: int, visibility_seconds: int = 10, queue_keys: str = ""
+    folder: Path,
+    server: str,
+    postgres: Postgres,
+    *,
+    nodes: int,
+    visibility_seconds: int = 10,
+    max_receive_count: int = 20,
+    queue_keys: str = "",
+    breaker_keys: str = "",
+    reports: str = "",
 ) -> AsyncIterator[Cluster]:
-    """``nodes`` daemons that are ready; ``queue_keys`` are added to their ``[queue]``."""
+    """``nodes`` daemons that are ready; the keys are added to their ``[breaker]`` and ``[queue]``, which comes last.
+
+    ``max_receive_count`` is the queue's own, which the daemons are not told.
+    """
     with running_redis() as redis, postgres.new_database(f"cluster_{uuid4().hex[:12]}") as database_url:
-        queue_url, dead_letter_url, bucket = new_engines(server)
+        queue_url, dead_letter_url, bucket = new_engines(server, max_receive_count)
         config = f"""
 [database]
 url = "{database_url}"
 [breaker]
 store = "{redis.url}"
+{breaker_keys}
 {engines_config(server, queue_url, dead_letter_url, bucket)}
 visibility_seconds = {visibility_seconds}
 {queue_keys}
+{reports}
 """
         async with AsyncExitStack() as stack:
             daemons = []
@@ -68,14 +83,14 @@ visibility_seconds = {visibility_seconds}
                 own = folder / f"node-{number}"
                 own.mkdir()
                 daemons.append(await stack.enter_async_context(open_daemon(own, config, ENVIRONMENT)))
-            yield Cluster(daemons, server, queue_url, dead_letter_url, bucket, redis)
+            yield Cluster(daemons, server, queue_url, dead_letter_url, bucket, redis, database_url)
 
 
-def new_engines(server: str) -> tuple[str, str, str]:
+def new_engines(server: str, max_receive_count: int = 20) -> tuple[str, str, str]:
     """The URLs of a new queue and its DLQ, and a new bucket."""
     dead_letter_url = new_queue(server)
     told = ask_sqs(server, "GetQueueAttributes", QueueUrl=dead_letter_url, AttributeNames=["QueueArn"])
-    redrive = {"deadLetterTargetArn": told["Attributes"]["QueueArn"], "maxReceiveCount": 20}
+    redrive = {"deadLetterTargetArn": told["Attributes"]["QueueArn"], "maxReceiveCount": max_receive_count}
     limit = str(QUEUE_LIMIT_BYTES)
     queue_url = new_queue(server, RedrivePolicy=json.dumps(redrive), MaximumMessageSize=limit)
     return queue_url, dead_letter_url, new_bucket(server)

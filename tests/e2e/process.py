@@ -138,9 +138,13 @@ async def open_daemon(
             await daemon.end()
 
 
-async def submit(client: httpx.AsyncClient, report_type: str, parameters: Any, key: str = "") -> str:
+async def submit(
+    client: httpx.AsyncClient, report_type: str, parameters: Any, key: str = "", callback_url: str | None = None
+) -> str:
     """The task id of an accepted report."""
     body = {"reportType": report_type, "parameters": parameters, "userId": USER}
+    if callback_url is not None:
+        body["callbackUrl"] = callback_url
     headers = {"Idempotency-Key": key} if key else {}
     answer = await client.post("/reports/generate-async", json=body, headers=headers)
     assert answer.status_code == httpx.codes.ACCEPTED, answer.text

@@ -18,9 +18,10 @@ from tests.e2e.process import finished, open_daemon
 SAMPLE = Path(reportd_web.__file__).parent / "reports" / "sales_summary.sample.json"
 
 
-async def reportd(*arguments: str, stdin: str = "", url: str = "") -> "subprocess.CompletedProcess[str]":
+async def reportd(*arguments: str, stdin: str = "", url: str = "", **more: str) -> "subprocess.CompletedProcess[str]":
+    """``more``: of the environment."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("REPORTD_")}
-    environ = kept | ({"REPORTD_URL": url} if url else {})
+    environ = kept | ({"REPORTD_URL": url} if url else {}) | more
     return await trio.to_thread.run_sync(
         lambda: subprocess.run(
             [sys.executable, "-m", "reportd.cli", *arguments],
@@ -36,7 +37,7 @@ async def reportd(*arguments: str, stdin: str = "", url: str = "") -> "subproces
 
 @pytest.mark.browser
 async def test_submit_get_and_failure_against_a_running_daemon(tmp_path: Path) -> None:
-    config = '[queue]\nmax_attempts = 1\n[reports.broken]\nurl = "http://127.0.0.1:1/"\n'
+    config = '[triage]\nmax_redrives = 0\n[queue]\nmax_attempts = 1\n[reports.broken]\nurl = "http://127.0.0.1:1/"\n'
     config += '[reports.tiny]\ntemplate = "t.html"\n'
     (tmp_path / "t.html").write_text("<p>{{ word }}</p>")
     async with open_daemon(tmp_path, config) as daemon:
@@ -59,6 +60,8 @@ async def test_submit_get_and_failure_against_a_running_daemon(tmp_path: Path) -
         failed = await reportd("submit", "broken", "--params", "{}", "--wait", url=daemon.url)
         assert failed.returncode == 1
         assert "quarantined, unreachable" in failed.stderr
+
+        await _see_to_dead_letters(daemon.url, failed.stdout.strip())
 
         refused = await reportd("submit", "sales_summary", "--params", '{"rows": 3}', url=daemon.url)
         assert refused.returncode == 1
@@ -109,6 +112,29 @@ async def test_an_operator_holds_jobs_back_and_lets_them_flow(tmp_path: Path) ->
         assert rows == [("local", "breaker.forced_open", "tiny"), ("local", "breaker.reset", "tiny")]
 
 
+async def _see_to_dead_letters(url: str, task_id: str) -> None:
+    listed = await reportd("dead-letters", "list", url=url)
+    group = listed.stdout.split()[0]
+    assert group.startswith("g-")
+    assert "quarantined" in listed.stdout
+    assert "unreachable: http://" in listed.stdout
+    assert json.loads((await reportd("dead-letters", "show", group, url=url)).stdout)["count"] == 1
+    letter = json.loads((await reportd("dead-letters", "show", task_id, url=url)).stdout)
+    assert (letter["group"], json.loads(letter["body"])["taskId"]) == (group, task_id)
+
+    requeued = await reportd("dead-letters", "requeue", group, url=url)
+    assert (requeued.returncode, requeued.stdout) == (0, "1 requeued\n")
+    with trio.fail_after(60):
+        while not (await reportd("dead-letters", "list", url=url)).stdout:
+            await trio.sleep(0.2)
+    dropped = await reportd("dead-letters", "drop", task_id, "--url", url)
+    assert (dropped.returncode, dropped.stdout) == (0, "1 dropped\n")
+    assert (await reportd("dead-letters", "list", url=url)).stdout == ""
+    gone = await reportd("dead-letters", "show", task_id, url=url)
+    assert gone.returncode == 1
+    assert "there is no such dead letter" in gone.stderr
+
+
 @pytest.mark.parametrize("command", [["submit", "sales_summary", "--params", "{}"], ["breakers"]], ids=str)
 async def test_without_a_daemon_it_says_what_to_do(command: list[str]) -> None:
     done = await reportd(*command, url="http://127.0.0.1:1")
@@ -134,6 +160,29 @@ async def test_doctor_finds_everything_here() -> None:
     assert done.returncode == 0, done.stdout
     for part in ("browser", "setpriv", "Latin fonts", "Chinese fonts", "data folder"):
         assert f"ok    {part}: " in done.stdout
+
+
+async def test_doctor_tries_a_container_where_one_is_wanted() -> None:
+    done = await reportd("doctor", REPORTD_POOL__ISOLATION="container")
+    assert done.returncode == 0, done.stdout
+    assert "ok    container: a browser starts" in done.stdout
+    assert "container" not in (await reportd("doctor")).stdout
+
+
+@pytest.mark.parametrize("command", ["doctor", "serve"])
+async def test_without_bubblewrap_no_container_is_promised(tmp_path: Path, command: str) -> None:
+    for program in ("setpriv", "sh", "fc-list"):
+        (tmp_path / program).symlink_to(f"/usr/bin/{program}")
+    config = tmp_path / "reportd.toml"
+    config.write_text(
+        f'data_dir = "{tmp_path}/data"\nhttp.bind = "127.0.0.1:0"\n[reports.a]\nurl = "http://x.test/"\n'
+        'isolation = "container"\n'
+    )
+    with trio.fail_after(30):
+        done = await reportd(command, "--config", str(config), PATH=str(tmp_path))
+    assert done.returncode == 1
+    expected = 'isolation = "container" is not possible: bwrap not found: apt install bubblewrap'
+    assert expected in (done.stdout if command == "doctor" else done.stderr)
 
 
 async def test_doctor_says_what_to_install() -> None:

@@ -19,6 +19,7 @@ from tests.e2e.cluster import QUEUE_LIMIT_BYTES, Cluster, open_cluster
 from tests.e2e.process import USER, Daemon, finished, submit
 from tests.faulty import open_proxy
 from tests.servers import Postgres
+from tests.site import Site, open_site
 
 pytestmark = pytest.mark.browser
 
@@ -40,13 +41,16 @@ async def test_many_kills_and_drains_lose_nothing(tmp_path: Path, moto: str, pos
 async def _cluster_chaos(folder: Path, moto: str, postgres: Postgres, *, nodes: int, jobs: int, kills: int) -> None:
     print(f"\nseed {SEED}")
     rng = random.Random(SEED)
-    async with open_cluster(folder, moto, postgres, nodes=nodes) as cluster:
+    async with (
+        open_site({"/done": "thank you"}) as site,
+        open_cluster(folder, moto, postgres, nodes=nodes, reports=_callbacks_to(site)) as cluster,
+    ):
         # The first node takes the jobs in and stays; the others come and go.
         first, *others = cluster.daemons
         async with first.client() as client:
             async with trio.open_nursery() as nursery:
                 task_ids: list[str] = []
-                nursery.start_soon(_submit_all, client, jobs, task_ids)
+                nursery.start_soon(_submit_all, client, jobs, task_ids, site.url("/done"))
                 for number in range(1, kills + 1):
                     await _until_done(client, number * jobs * 0.9 / (kills + 1))
                     await trio.sleep(rng.uniform(0, 0.5))
@@ -64,6 +68,7 @@ async def _cluster_chaos(folder: Path, moto: str, postgres: Postgres, *, nodes: 
         assert len(set(task_ids)) == jobs
         assert sorted(cluster.objects()) == sorted(f"pdfs/{task_id[:2]}/{task_id}.pdf" for task_id in task_ids)
         await _until_empty(cluster)
+        await _one_callback_each(site, task_ids)
         for daemon in cluster.daemons:
             assert await daemon.stop() == 0
             assert daemon.processes() == []
@@ -72,9 +77,26 @@ async def _cluster_chaos(folder: Path, moto: str, postgres: Postgres, *, nodes: 
         assert jobs - kills <= done <= jobs
 
 
-async def _submit_all(client: httpx.AsyncClient, jobs: int, task_ids: list[str]) -> None:
+def _callbacks_to(site: Site) -> str:
+    return f'[callbacks]\nallowed_hosts = ["127.0.0.1:{site.port}"]'
+
+
+async def _one_callback_each(site: Site, task_ids: list[str]) -> None:
+    """A node that died while it sent one may have sent it twice, with the same id."""
+
+    def heard() -> set[tuple[str, str]]:
+        bodies = [(json.loads(one.body), one.headers["webhook-id"]) for one in site.asked("/done")]
+        return {(body["data"]["taskId"], callback_id) for body, callback_id in bodies}
+
+    with trio.fail_after(120.0):
+        while len(heard()) < len(task_ids):
+            await trio.sleep(0.2)
+    assert sorted(task_id for task_id, _ in heard()) == sorted(task_ids)
+
+
+async def _submit_all(client: httpx.AsyncClient, jobs: int, task_ids: list[str], callback_url: str | None) -> None:
     for _ in range(jobs):
-        task_id = await submit(client, "sales_summary", PARAMETERS)
+        task_id = await submit(client, "sales_summary", PARAMETERS, callback_url=callback_url)
         task_ids.append(task_id)
 
 
@@ -174,7 +196,7 @@ async def test_sqs_is_asked_seldom(tmp_path: Path, moto: str, postgres: Postgres
                 task_ids: list[str] = []
                 async with trio.open_nursery() as nursery:
                     for _ in range(10):
-                        nursery.start_soon(_submit_all, client, jobs // 10, task_ids)
+                        nursery.start_soon(_submit_all, client, jobs // 10, task_ids, None)
                 await _until_done(client, jobs)
                 await _until_empty(cluster)
                 loaded = proxy.seen.copy()

@@ -1,5 +1,6 @@
 """How the daemon stops (I9), how it is found again after it was killed (I1), and what it refuses at the start."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -47,10 +48,9 @@ def config(page: SlowPage, drain_seconds: float) -> str:
     return f'[reports.slow]\nurl = "{page.url}"\n[shutdown]\ndrain_seconds = {drain_seconds}\n'
 
 
-async def states(daemon: Daemon) -> dict[str, int]:
+async def states(daemon: Daemon) -> Counter[str]:
     async with daemon.client() as client:
-        jobs: dict[str, int] = (await client.get("/status")).json()["jobs"]
-        return {state: count for state, count in jobs.items() if count}
+        return Counter(report["state"] for report in (await client.get("/reports")).json()["reports"])
 
 
 async def until_asked(page: SlowPage, count: int) -> None:

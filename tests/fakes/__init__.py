@@ -6,7 +6,9 @@
 from tests.fakes.artifacts import MemoryArtifacts
 from tests.fakes.browsers import FakeBrowser, FakeLauncher, FakePage, Turn
 from tests.fakes.clock import EPOCH, now
+from tests.fakes.dead_letters import MemoryDeadLetters
 from tests.fakes.jobs import MemoryJobs
+from tests.fakes.outbox import MemoryOutbox
 from tests.fakes.queue import MemoryQueue
 from tests.fakes.rendering import FakeRenderer, FakeTypes
 from tests.fakes.weather import Weather
@@ -19,7 +21,9 @@ __all__ = [
     "FakeRenderer",
     "FakeTypes",
     "MemoryArtifacts",
+    "MemoryDeadLetters",
     "MemoryJobs",
+    "MemoryOutbox",
     "MemoryQueue",
     "Turn",
     "Weather",

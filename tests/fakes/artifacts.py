@@ -1,9 +1,10 @@
 """Artifacts in memory."""
 
+import hashlib
 from pathlib import Path
 
 from reportd.core.job import Job
-from reportd.ports import Pdf, UnavailableError
+from reportd.ports import Pdf, PdfInfo, UnavailableError
 from tests.fakes.weather import Weather
 
 
@@ -19,12 +20,15 @@ class MemoryArtifacts:
         self.room_bytes: int | None = None
         self._weather = weather or Weather()
 
-    async def put(self, job: Job, pdf: Pdf) -> None:
+    async def put(self, job: Job, pdf: Pdf) -> PdfInfo:
         async with self._weather.call("artifacts", "put"):
             if self.room_bytes is not None and pdf.size_bytes > self.room_bytes:
                 raise UnavailableError("artifacts", "there is no room")
-            self.stored[job.task_id] = pdf.path.read_bytes() if pdf.path else pdf.data or b""
-            self.puts.append(job.task_id)
+            if job.task_id not in self.stored:
+                self.stored[job.task_id] = pdf.path.read_bytes() if pdf.path else pdf.data or b""
+                self.puts.append(job.task_id)
+            stored = self.stored[job.task_id]
+            return PdfInfo(len(stored), hashlib.sha256(stored).hexdigest())
 
     async def locate(self, job: Job) -> Path | str | None:
         async with self._weather.call("artifacts", "locate"):

@@ -59,14 +59,14 @@ class FakeLauncher:
         return [browser for browser in self.browsers if browser.running]
 
     @asynccontextmanager
-    async def launch(self) -> AsyncIterator[Browser]:
+    async def launch(self, *, container: bool = False) -> AsyncIterator[Browser]:
         self.launched += 1
         number = self.launched
         await trio.sleep(self.start_seconds)
         if self.failing_starts:
             self.failing_starts -= 1
             raise BrowserError("no browser today")
-        browser = FakeBrowser(self, number)
+        browser = FakeBrowser(self, number, contained=container)
         self.browsers.append(browser)
         async with open_background() as nursery:
             nursery.start_soon(browser.notice_death)
@@ -81,12 +81,13 @@ class FakeLauncher:
 
 
 class FakeBrowser:
-    """``renders``: the tasks it has worked on; ``mib``: what it says it uses."""
+    """``renders``: the tasks it has worked on; ``mib``: what it says it uses; ``contained``: as it was asked for."""
 
-    def __init__(self, launcher: FakeLauncher, pid: int) -> None:
+    def __init__(self, launcher: FakeLauncher, pid: int, *, contained: bool) -> None:
         self.pid = pid
         self.died = trio.Event()
         self.running = True
+        self.contained = contained
         self.mib = launcher.mib
         self.pages: list[FakePage] = []
         self.pages_made = 0

@@ -1,6 +1,6 @@
 """A job store in memory, built on the same tables of ``core`` as the real ones."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,8 +10,10 @@ import trio
 from reportd.core.faults import FaultKind
 from reportd.core.job import Job
 from reportd.core.retry import Tally, may_start
+from reportd.core.snapshot import Load
 from reportd.core.transitions import TERMINAL, Event, State, after, sources
 from reportd.ports import Attempt, JobFilter, Record, Refused, Settlement, Started
+from tests.fakes.outbox import MemoryOutbox
 from tests.fakes.weather import Weather
 
 OWNERS_ONLY = frozenset({Event.RETRIED, Event.RELEASED, Event.DEFERRED, Event.DEAD_LETTERED})
@@ -23,11 +25,13 @@ MAX_DETAIL = 2000
 class MemoryJobs:
     """Implements ``ports.Jobs``. ``moves``: every event that took effect, with the state it led to."""
 
-    def __init__(self, weather: Weather | None = None) -> None:
+    def __init__(self, weather: Weather | None = None, outbox: MemoryOutbox | None = None) -> None:
         self.records: dict[str, Record] = {}
         self.moves: list[tuple[str, Event, State]] = []
         self._weather = weather or Weather()
+        self._outbox = outbox
         self._attempts: dict[int, tuple[str, Attempt]] = {}
+        self._attempts_of: defaultdict[str, list[int]] = defaultdict(list)
         self._leases: dict[str, tuple[str, float]] = {}
 
     def terminal_moves(self, task_id: str) -> list[State]:
@@ -60,7 +64,7 @@ class MemoryJobs:
 
     async def attempts(self, task_id: str) -> list[Attempt]:
         async with self._weather.call("jobs", "attempts"):
-            return [attempt for task, attempt in self._attempts.values() if task == task_id]
+            return [self._attempts[number][1] for number in self._attempts_of[task_id]]
 
     async def search(self, wanted: JobFilter, limit: int, before: tuple[float, str] | None = None) -> list[Record]:
         async with self._weather.call("jobs", "search"):
@@ -76,9 +80,9 @@ class MemoryJobs:
             tally = self._without_lost_nodes(record, at)
             if fault := may_start(tally):
                 return Refused(self._change(job.task_id, tally=tally, confirmed=True), fault)
-            number = 1 + sum(task == job.task_id for task, _ in self._attempts.values())
             attempt_id = 1 + len(self._attempts)
-            self._attempts[attempt_id] = (job.task_id, Attempt(number, node, at))
+            self._attempts_of[job.task_id].append(attempt_id)
+            self._attempts[attempt_id] = (job.task_id, Attempt(len(self._attempts_of[job.task_id]), node, at))
             tally = replace(tally, attempts=tally.attempts + 1)
             self._move(job.task_id, Event.STARTED)
             return Started(attempt_id, self._change(job.task_id, tally=tally, confirmed=True, started_at=at))
@@ -121,6 +125,14 @@ class MemoryJobs:
             found = Counter(record.state for record in self.records.values())
             return {state: found[state] for state in State}
 
+    async def loads(self) -> dict[str, Load]:
+        async with self._weather.call("jobs", "loads"):
+            found: dict[str, list[Record]] = {}
+            for record in self.records.values():
+                if record.state in (State.QUEUED, State.RUNNING):
+                    found.setdefault(record.job.report_type, []).append(record)
+            return {name: _load(records) for name, records in found.items()}
+
     def _change(self, task_id: str, **changes: Any) -> Record:
         self.records[task_id] = replace(self.records[task_id], **changes)
         return self.records[task_id]
@@ -132,7 +144,7 @@ class MemoryJobs:
         return state
 
     def _open_attempts(self, task_id: str) -> list[int]:
-        return [number for number, (task, a) in self._attempts.items() if task == task_id and a.outcome is None]
+        return [number for number in self._attempts_of[task_id] if self._attempts[number][1].outcome is None]
 
     def _close(self, attempt_id: int, at: float, outcome: str, detail: str) -> None:
         task_id, attempt = self._attempts[attempt_id]
@@ -149,6 +161,8 @@ class MemoryJobs:
         record = self.records.get(done.task_id)
         if record is None or record.state not in sources(done.event):
             return None
+        if done.attempt_id is None and done.event is Event.DEFERRED:
+            record = self._change(done.task_id, tally=self._without_lost_nodes(record, done.at))
         still_open = self._open_attempts(done.task_id)
         if done.attempt_id is not None and done.event in OWNERS_ONLY:
             still_open = [attempt_id for attempt_id in still_open if attempt_id == done.attempt_id]
@@ -168,7 +182,9 @@ class MemoryJobs:
             changes["error"] = replace(done.fault, detail=done.fault.detail[:MAX_DETAIL])
         if done.pdf is not None:
             changes["pdf"] = done.pdf
-        self._change(done.task_id, **changes)
+        ended = self._change(done.task_id, **changes)
+        if self._outbox and state in TERMINAL:
+            self._outbox.enter(ended, done.at)
         return state
 
 
@@ -193,3 +209,10 @@ def _matches(record: Record, wanted: JobFilter) -> bool:
         and wanted.report_type in (None, record.job.report_type)
         and wanted.user_id in (None, record.job.user_id)
     )
+
+
+def _load(records: Sequence[Record]) -> Load:
+    waiting = [record for record in records if record.state is State.QUEUED]
+    untried = sum(record.tally.attempts == 0 for record in waiting)
+    oldest_at = min((record.job.submitted_at for record in waiting), default=None)
+    return Load(len(waiting), untried, len(records) - len(waiting), oldest_at)

@@ -8,6 +8,7 @@ from tests.contract.artifacts_lab import SMALL_BYTES, ArtifactsLab
 from tests.contract.queue_lab import MAX_RECEIVE_COUNT, Clock, QueueLab, Trait
 from tests.fakes.artifacts import MemoryArtifacts
 from tests.fakes.queue import MemoryQueue
+from tests.simulation.queue import FleetQueue
 
 
 @asynccontextmanager
@@ -15,7 +16,20 @@ async def open_memory_lab() -> AsyncIterator[QueueLab]:
     clock = Clock()
     dead = MemoryQueue(part="dead", visibility_seconds=30.0, clock=clock)
     queue = MemoryQueue(visibility_seconds=30.0, max_receive_count=MAX_RECEIVE_COUNT, dead=dead, clock=clock)
+    yield _queue_lab(queue, dead, clock, frozenset(Trait))
 
+
+@asynccontextmanager
+async def open_fleet_lab() -> AsyncIterator[QueueLab]:
+    clock = Clock()
+    dead = FleetQueue(visibility_seconds=30.0, clock=clock)
+    queue = FleetQueue(visibility_seconds=30.0, max_receive_count=MAX_RECEIVE_COUNT, dead=dead, clock=clock)
+    yield _queue_lab(queue, dead, clock, frozenset(Trait) - {Trait.SKIPS, Trait.FAIR})
+
+
+def _queue_lab(
+    queue: MemoryQueue | FleetQueue, dead: MemoryQueue | FleetQueue, clock: Clock, traits: frozenset[Trait]
+) -> QueueLab:
     @asynccontextmanager
     async def node() -> AsyncIterator[Queue]:
         yield queue
@@ -24,7 +38,7 @@ async def open_memory_lab() -> AsyncIterator[QueueLab]:
         await clock.advance(seconds)
         queue.wake()
 
-    yield QueueLab(
+    return QueueLab(
         queue=queue,
         dead=dead,
         max_receive_count=MAX_RECEIVE_COUNT,
@@ -32,7 +46,7 @@ async def open_memory_lab() -> AsyncIterator[QueueLab]:
         unsendable="half of a surrogate pair: \ud800",
         pass_time=pass_time,
         node=node,
-        traits=frozenset(Trait),
+        traits=traits,
     )
 
 

@@ -50,7 +50,7 @@ class MemoryQueue:
         self.most_in_flight = 0
         self._weather = weather or Weather()
         self._part = part
-        self._max_receive_count = max_receive_count
+        self.max_receive_count = max_receive_count
         self._dead = dead
         self._clock = clock
         self._served = 0
@@ -91,7 +91,7 @@ class MemoryQueue:
 
     def _claim(self, limit: int, at_most: Mapping[str, int]) -> Iterator[Received]:
         visible = [m for m in self.messages if m.visible and at_most.get(m.sent.report_type) != 0]
-        spent = [m for m in visible if self._dead is not None and m.receive_count == self._max_receive_count]
+        spent = [m for m in visible if self._dead is not None and m.receive_count == self.max_receive_count]
         for message in spent:
             self._redrive(message)
         fresh = [m for m in visible if m not in spent]
@@ -114,7 +114,7 @@ class MemoryQueue:
     def _redrive(self, message: Message) -> None:
         assert self._dead is not None
         self.messages.remove(message)
-        why = {"kind": "exhausted_receives", "reason": f"received {self._max_receive_count} times in vain"}
+        why = {"kind": "exhausted_receives", "reason": f"received {self.max_receive_count} times in vain"}
         letter = replace(message.sent, attributes={**message.sent.attributes, **why}, delay_seconds=0.0)
         self._dead._put(letter)
 

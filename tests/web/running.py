@@ -2,11 +2,12 @@
 
 import hashlib
 import re
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from fastapi import FastAPI
@@ -17,7 +18,9 @@ from reportd.adapters.files import FileArtifacts
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.adapters.sql.audit import SqlAudit
 from reportd.adapters.sql.database import Database, open_database
+from reportd.adapters.sql.dead_letters import SqlDeadLetters
 from reportd.adapters.sql.jobs import SqlJobs
+from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.queue import EmbeddedQueue
 from reportd.adapters.templates import Templates
 from reportd.background import open_background
@@ -29,14 +32,30 @@ from reportd.config import Callbacks, Config
 from reportd.controls import Controls
 from reportd.core.breaker import Policy
 from reportd.core.faults import Fault, FaultKind
+from reportd.core.snapshot import (
+    RECENT,
+    BrowserView,
+    Figures,
+    Load,
+    Node,
+    Part,
+    QueueView,
+    Series,
+    Snapshot,
+    TypeView,
+)
 from reportd.core.transitions import Event
+from reportd.dead_letters import DeadLetterOffice
 from reportd.held import Held
 from reportd.metrics import Metrics
-from reportd.ports import Attempt, Pdf, Record, Settlement, Started
+from reportd.ports import Attempt, JobFilter, Pdf, Record, Settlement, Started, UnavailableError
 from reportd.recorder import open_recorder
 from reportd.service import Intake, Service
+from reportd_web import wire
 from reportd_web.access import Access
 from reportd_web.app import Face, create_app
+
+T = TypeVar("T")
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_BACKLOG = 1000
@@ -50,6 +69,14 @@ PARAMETERS: dict[str, Any] = {
 def submission(**changes: Any) -> dict[str, Any]:
     """A body that is accepted, with these fields changed."""
     return {"reportType": "sales_summary", "parameters": PARAMETERS, "userId": USER, **changes}
+
+
+async def known(look: Callable[[], Awaitable[T]]) -> T | None:
+    """What is seen, unless it is away."""
+    try:
+        return await look()
+    except UnavailableError:
+        return None
 
 
 def calls(app: FastAPI) -> set[tuple[str, str]]:
@@ -75,11 +102,48 @@ class Running:
     queue: EmbeddedQueue
     artifacts: FileArtifacts
     changes: Changes
+    outbox: SqlOutbox
     folder: Path
     breakers: Breakers
+    letters: SqlDeadLetters
     audit: SqlAudit
     parts: dict[str, tuple[bool, str]] = field(default_factory=lambda: {"database": (True, "answers")})
     trouble: str = ""
+    shown: dict[str, Any] = field(default_factory=dict)
+    """Fields of the snapshot, in the place of those that are seen."""
+
+    async def snapshot(self) -> Snapshot:
+        """As ``reportd.status`` makes one, of what there is here."""
+        here = Node("n1", since=time.time() - 7500, slots=2, browsers=(BrowserView(4711, 12, 1, 210, retiring=False),))
+        depth, loads = await known(self.queue.depth), await known(self.jobs.loads)
+        groups = await known(lambda: self.letters.groups(10))
+        recent = await known(lambda: self.service.search(JobFilter(), RECENT))
+        resting = self.breakers.resting()
+        snapshot = Snapshot(
+            at=time.time(),
+            here=here,
+            parts=tuple(Part(name, ok, detail) for name, (ok, detail) in self.parts.items()),
+            types=tuple(
+                TypeView(
+                    breaker,
+                    breaker.report_type in resting,
+                    2,
+                    None if loads is None else loads.get(breaker.report_type, Load()),
+                    Figures(),
+                )
+                for breaker in self.breakers.snapshot()
+            ),
+            queue=None
+            if depth is None
+            else QueueView(
+                Series(depth.visible), Series(depth.in_flight), Series(depth.delayed), Series(0), depth.oldest_at, None
+            ),
+            letters=None if groups is None else tuple(group.view() for group in groups),
+            jobs=await known(self.jobs.counts),
+            recent=None if recent is None else tuple(record.view() for record in recent),
+            nodes=(here,),
+        )
+        return replace(snapshot, **self.shown)
 
     async def submit(self, headers: dict[str, str] | None = None, **changes: Any) -> str:
         answer = await self.client.post("/reports/generate-async", json=submission(**changes), headers=headers)
@@ -134,7 +198,8 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
     folders = [Path(reportd_web.__file__).parent / "reports"]
     types = Catalogue(config, folders, Templates(folders))
     async with open_database(f"sqlite:///{folder / 'reportd.db'}") as database:
-        jobs, changes, audit = SqlJobs(database), Changes(), SqlAudit(database)
+        outbox = SqlOutbox(database, wire.callback_body)
+        jobs, changes, audit = SqlJobs(database, outbox), Changes(), SqlAudit(database)
         queue = EmbeddedQueue(database, "main", visibility_seconds=60)
         artifacts = FileArtifacts(folder / "artifacts")
         async with (
@@ -154,30 +219,33 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                 changes=changes,
                 held=Held(),
                 max_backlog=MAX_BACKLOG,
+                outbox=outbox,
             )
 
             async def ready() -> dict[str, tuple[bool, str]]:
                 return running.parts
 
-            async def status() -> dict[str, Any]:
-                depth, counts = await queue.depth(), await jobs.counts()
-                return {
-                    "queue": {"visible": depth.visible, "delayed": depth.delayed},
-                    "jobs": {str(state): count for state, count in counts.items()},
-                    "pool": {"busy": 0, "slots": 2, "browsers": ["one"]},
-                }
+            async def status() -> Snapshot:
+                return await running.snapshot()
 
             async def metrics() -> bytes:
                 return Metrics({}).exposition()
 
+            letters = SqlDeadLetters(database)
+            office = DeadLetterOffice(service=service, jobs=jobs, queue=queue, letters=letters, audit=audit)
             face = Face(
                 service=service,
+                dead_letters=office,
                 schemas=types.schemas,
                 max_body_bytes=MAX_BODY_BYTES,
                 ready=ready,
                 status=status,
                 health=lambda: running.trouble,
                 metrics=metrics,
+                nursery=background,
+                changed=lambda: None,
+                audit=audit,
+                note=recorder.note,
                 controls=Controls(breakers, types, recorder),
                 access=access or Access(),
             )
@@ -185,6 +253,18 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
                 running = Running(
-                    app, client, service, database, jobs, queue, artifacts, changes, folder, breakers, audit
+                    app,
+                    client,
+                    service,
+                    database,
+                    jobs,
+                    queue,
+                    artifacts,
+                    changes,
+                    outbox,
+                    folder,
+                    breakers,
+                    letters,
+                    audit,
                 )
                 yield running

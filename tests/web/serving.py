@@ -77,14 +77,16 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(running: Running, bind: str = "127.0.0.1:0") -> AsyncIterator[Served]:
+async def serving(
+    running: Running, bind: str = "127.0.0.1:0", *, within_seconds: float = 30.0
+) -> AsyncIterator[Served]:
     stop, ended = trio.Event(), trio.Event()
 
     async def serve(task_status: trio.TaskStatus[str]) -> None:
         await server.serve(running.app, bind, stop, task_status)
         ended.set()
 
-    with trio.fail_after(30):
+    with trio.fail_after(within_seconds):
         async with open_background() as nursery, AsyncExitStack() as clients:
             url = await nursery.start(serve)
             yield Served(running, url, stop, ended, clients)

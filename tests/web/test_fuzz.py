@@ -19,12 +19,16 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 
 from reportd_web import server
 from tests.web.running import Running, open_running
+from tests.web.test_dead_letters import no_job, quarantined, waiting
 
 EXAMPLES = 85
 """For each call, of good requests and of bad ones."""
 
-CALLS = ["submitReport", "listReports", "getReport", "cancelReport", "getReportPdf", "retryReport"]
-CALLS += ["openBreaker", "closeBreaker", "probeBreaker"]
+CALLS = [
+    *("submitReport", "listReports", "getReport", "cancelReport", "getReportPdf", "retryReport"),
+    *("openBreaker", "closeBreaker", "probeBreaker"),
+    *("listDeadLetters", "getDeadLetter", "requeueDeadLetters", "dropDeadLetters"),
+]
 """Those that are given anything. What the others answer does not depend on the request."""
 
 
@@ -39,10 +43,12 @@ NO_JUDGEMENT: dict[int, list[CheckFunction]] = {
 class Target:
     """A server in another thread, and what it has answered."""
 
-    def __init__(self, url: str, task_ids: list[str], cursor: str) -> None:
+    def __init__(self, url: str, task_ids: list[str], cursor: str, letters: list[str], letter_cursor: str) -> None:
         self.url = url
         self.task_ids = task_ids
         self.cursor = cursor
+        self.letters = letters
+        self.letter_cursor = letter_cursor
         self.statuses: Counter[tuple[str, int]] = Counter()
         self.session = requests.Session()
         self.session.trust_env = False
@@ -70,8 +76,12 @@ def target(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
         async with open_running(folder) as running, trio.open_nursery() as nursery:
             task_ids = await reports_in_every_state(running)
             cursor = (await running.client.get("/reports?limit=2")).json()["nextCursor"]
+            letters = [await quarantined(running), await waiting(running), await no_job(running)]
+            group = (await running.client.get("/dead-letters?limit=1")).json()
+            letters.append(group["groups"][0]["id"])
             url = await nursery.start(server.serve, running.app, "127.0.0.1:0", stop)
-            ready.put((Target(url, task_ids, cursor), stop, trio.lowlevel.current_trio_token()))
+            target = Target(url, task_ids, cursor, letters, group["nextCursor"])
+            ready.put((target, stop, trio.lowlevel.current_trio_token()))
 
     thread = threading.Thread(target=trio.run, args=(serve,))
     thread.start()
@@ -98,11 +108,17 @@ def ask(target: Target, name: str, mode: GenerationMode) -> None:
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate],
     )
-    @given(case=operation.as_strategy(generation_mode=mode), task_id=st.none() | st.sampled_from(target.task_ids))
-    def run(case: Case[Any], task_id: str | None) -> None:
+    @given(
+        case=operation.as_strategy(generation_mode=mode),
+        task_id=st.none() | st.sampled_from(target.task_ids),
+        letter=st.none() | st.sampled_from(target.letters),
+    )
+    def run(case: Case[Any], task_id: str | None, letter: str | None) -> None:
         made_good(case, mode, target)
         if task_id and "taskId" in case.path_parameters and not is_negative(case, ParameterLocation.PATH):
             case.path_parameters["taskId"] = task_id
+        if letter and "id" in case.path_parameters and not is_negative(case, ParameterLocation.PATH):
+            case.path_parameters["id"] = letter
         response = case.call(session=target.session)
         target.statuses[name, response.status_code] += 1
         assert response.status_code < 500
@@ -121,7 +137,7 @@ def made_good(case: Case[Any], mode: GenerationMode, target: Target) -> None:
     if mode.is_negative:
         return
     if "cursor" in case.query:
-        case.query["cursor"] = target.cursor
+        case.query["cursor"] = target.letter_cursor if "/dead-letters" in case.path else target.cursor
     if "Idempotency-Key" in case.headers:
         case.headers["Idempotency-Key"] = f"key-{sum(target.statuses.values())}"
     if isinstance(case.body, dict) and case.body.get("callbackUrl"):

@@ -11,6 +11,9 @@ from tests.web.running import Running, calls, submission
 
 HOST = "127.0.0.1:8080"
 NOBODY = "/reports/99999999-2222-4333-8444-555555555555"
+PAGE = NOBODY.replace("/reports/", "/jobs/")
+LETTER = NOBODY.replace("/reports/", "/letters/")
+NO_LETTER = "/dead-letters/99999999-2222-4333-8444-555555555555"
 CHANGES = [
     ("POST", "/reports/generate-async"),
     ("DELETE", NOBODY),
@@ -18,8 +21,17 @@ CHANGES = [
     ("POST", "/breakers/sales_summary/open"),
     ("POST", "/breakers/sales_summary/close"),
     ("POST", "/breakers/sales_summary/probe"),
+    ("POST", "/types/sales_summary/open"),
+    ("POST", "/types/sales_summary/close"),
+    ("POST", "/types/sales_summary/probe"),
+    ("POST", f"{PAGE}/cancel"),
+    ("POST", f"{PAGE}/retry"),
+    ("POST", f"{LETTER}/requeue"),
+    ("POST", f"{LETTER}/drop"),
     ("POST", "/login"),
     ("POST", "/logout"),
+    ("DELETE", NO_LETTER),
+    ("POST", f"{NO_LETTER}/requeue"),
 ]
 """Every call that changes state."""
 
@@ -31,7 +43,13 @@ async def send(running: Running, method: str, path: str, headers: dict[str, str]
 
 async def test_every_call_that_changes_state_is_tried(running: Running) -> None:
     changing = {(method, path) for method, path in calls(running.app) if method not in SAFE_METHODS}
-    names = {NOBODY: "/reports/{taskId}", "sales_summary": "{reportType}"}
+    names = {
+        NOBODY: "/reports/{taskId}",
+        PAGE: "/jobs/{taskId}",
+        NO_LETTER: "/dead-letters/{id}",
+        LETTER: "/letters/{id}",
+        "sales_summary": "{reportType}",
+    }
     tried = set()
     for method, path in CHANGES:
         for name, template in names.items():
@@ -204,7 +222,7 @@ async def test_other_paths_are_404(running: Running, path: str) -> None:
     assert " " not in answer.json()["instance"]
 
 
-@pytest.mark.parametrize("path", ["/reports/", "/status/", "/healthz/", "/readyz//"])
+@pytest.mark.parametrize("path", ["/reports/", "/breakers/", "/healthz/", "/readyz//"])
 async def test_slash_at_the_end_makes_no_difference(running: Running, path: str) -> None:
     answer = await running.client.get(path)
     assert answer.status_code == 200

@@ -11,7 +11,8 @@ import trio.testing
 
 from reportd.core.access import Role, Token
 from reportd_web.attempts import IN_ALL, PER_ADDRESS, WINDOW_SECONDS, Attempts
-from reportd_web.login import MAX_FORM_BYTES, log
+from reportd_web.forms import MAX_FORM_BYTES
+from reportd_web.login import log
 from reportd_web.sessions import COOKIE, SESSION_SECONDS, SKEW_SECONDS, Sessions
 from tests.web.secured import Secured
 

@@ -15,7 +15,20 @@ from reportd_web.openapi import document
 from tests.web.running import PARAMETERS, USER, Running, calls, submission
 
 REPORTS = Path(reportd_web.__file__).parent / "reports"
-NOT_DESCRIBED = {("GET", "/"), ("GET", "/login"), ("POST", "/login"), ("POST", "/logout")}
+NOT_DESCRIBED = {
+    ("GET", "/"),
+    ("GET", "/jobs/{taskId}"),
+    ("POST", "/jobs/{taskId}/cancel"),
+    ("POST", "/jobs/{taskId}/retry"),
+    ("POST", "/letters/{id}/requeue"),
+    ("POST", "/letters/{id}/drop"),
+    ("POST", "/types/{reportType}/open"),
+    ("POST", "/types/{reportType}/close"),
+    ("POST", "/types/{reportType}/probe"),
+    ("GET", "/login"),
+    ("POST", "/login"),
+    ("POST", "/logout"),
+}
 """The pages for people; the files of /static are no calls."""
 
 

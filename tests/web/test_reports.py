@@ -26,6 +26,7 @@ FIELDS = {
     "finishedAt",
     "error",
     "pdf",
+    "callback",
 }
 
 

@@ -1,44 +1,19 @@
 """The status page, and what says how the daemon is. Nothing that a job brings along may run as HTML (I11)."""
 
 import re
+import time
+from dataclasses import fields
+from html import unescape
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
-from reportd.core.faults import Fault, FaultKind
-from reportd.core.job import Job
-from reportd.core.retry import Tally
-from reportd.core.transitions import State
-from reportd.ports import Record, UnavailableError
-from tests.web.running import PARAMETERS, Running
-
-TASK = "99999999-2222-4333-8444-555555555555"
-
-PAYLOADS = [
-    "<script>alert(1)</script>",
-    "</td></tr></table><script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
-    "<svg/onload=alert(1)>",
-    "<svg><script>alert&#40;1)</script>",
-    "<iframe srcdoc='<script>alert(1)</script>'>",
-    "<body onload=alert(1)>",
-    "<a href='javascript:alert(1)'>x</a>",
-    "<meta http-equiv=refresh content='0;url=https://evil.example'>",
-    "<base href=https://evil.example/>",
-    "<link rel=stylesheet href=https://evil.example/x.css>",
-    "<style>@import 'https://evil.example/x.css'</style>",
-    "<form action=https://evil.example><input name=a autofocus>",
-    "<!--", "-->", "<![CDATA[", "<?php", "<%= 1 %>",
-    "{{ 7 * 7 }}", "{% include 'status.html' %}", "{{ self.__init__.__globals__ }}",
-    '" onmouseover="alert(1)', "' onfocus='alert(1)' autofocus='", "`onclick=alert(1)",
-    "javascript:alert(1)", "data:text/html,<script>alert(1)</script>",
-    "&lt;script&gt;alert(1)&lt;/script&gt;", "&#x3c;script&#x3e;", "\\u003cscript\\u003e", "%3Cscript%3E",
-    "+ADw-script+AD4-alert(1)+ADw-/script+AD4-",
-    "\ufeff<script>", "\uff1cscript\uff1e", "<\u200bscript>", "\u202egpj.<script>\u202c", "a\u0000<b>",
-    "<sc<script>ript>", "<SCRIPT SRC=//evil.example>", "<script\n>", "<script/x>", "<<script>", "<script",
-    "</title><script>alert(1)</script>", "</textarea><script>", "</style><script>",
-    "x" * 5000 + "<script>", "<" * 500, "A\r\nSet-Cookie: a=b\r\n\r\n<script>",
-]  # fmt: skip
+from reportd.core.snapshot import Snapshot
+from reportd.ports import UnavailableError
+from tests.web.busy import busy
+from tests.web.payloads import PAYLOADS, poisoned
+from tests.web.running import Running
 
 
 class Page(HTMLParser):
@@ -67,26 +42,29 @@ class Page(HTMLParser):
         pytest.fail(f"a declaration: {data[:80]}")
 
 
-async def page_of(running: Running, monkeypatch: pytest.MonkeyPatch, text: str) -> str:
-    """With ``text`` wherever a text that comes from outside can stand, and where one can't get past the checks."""
+async def page_of(running: Running, text: str) -> str:
+    """With ``text`` wherever there can be one, and where none can get past the checks."""
 
-    async def found(*_: object) -> list[Record]:
-        job = Job(TASK, text, PARAMETERS, text, 1e9, text)
-        return [Record(job, State.QUARANTINED, Tally(), error=Fault(FaultKind.SCRIPT_ERROR, text))]
+    async def poisonous() -> Snapshot:
+        return poisoned(busy(1.8e9), text)
 
-    monkeypatch.setattr(running.service, "search", found)
-    running.parts = {"browsers": (False, text)}
+    running.snapshot = poisonous  # type: ignore[method-assign]
     answer = await running.client.get("/")
     assert answer.status_code == 200
     return answer.text
 
 
-async def test_no_payload_runs_as_html(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = Page(await page_of(running, monkeypatch, "harmless"))
-    assert plain.shown.count("harmless") == 3
+def shape(page: Page) -> list[tuple[str, list[str]]]:
+    """Its tags, and which attributes they have."""
+    return [(tag, [name for name, _ in attributes]) for tag, attributes in page.tags]
+
+
+async def test_no_payload_runs_as_html(running: Running) -> None:
+    plain = Page(await page_of(running, "harmless"))
+    assert plain.shown.count("harmless") > 100
     for payload in PAYLOADS:
-        page = Page(await page_of(running, monkeypatch, payload))
-        assert page.tags == plain.tags, payload[:80]
+        page = Page(await page_of(running, payload))
+        assert shape(page) == shape(plain), payload[:80]
         readable = payload.replace("\0", "\ufffd").replace("\r", "\n")
         assert readable[:100] in page.shown.replace("\0", "\ufffd").replace("\r", "\n"), payload[:80]
 
@@ -95,7 +73,7 @@ async def test_payload_that_a_job_really_brings_is_shown_as_text(running: Runnin
     task_id = await running.submit()
     await running.quarantine(task_id, "<script>alert(1)</script>")
     html = (await running.client.get("/")).text
-    assert "<script" not in html
+    assert html.count("<script") == html.count('<script type="module" src="/static/status.js">') == 1
     assert "script error: <script>alert(1)</script>" in Page(html).shown
 
 
@@ -110,21 +88,27 @@ async def test_no_answer_that_a_payload_is_in_can_be_taken_for_html(running: Run
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_policy_lets_nothing_run_and_nobody_frame(running: Running) -> None:
-    answer = await running.client.get("/")
+@pytest.mark.parametrize("path", ["/", "/jobs/{task_id}", "/jobs/99999999-2222-4333-8444-555555555555"])
+async def test_policy_lets_nothing_run_but_our_own_and_nobody_frame(running: Running, path: str) -> None:
+    answer = await running.client.get(path.format(task_id=await running.submit()))
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
     assert policy["default-src"] == "'none'"
     assert policy["frame-ancestors"] == "'none'"
     assert policy["base-uri"] == "'none'"
-    assert not {"script-src", "script-src-elem", "object-src"} & set(policy)
+    assert policy["script-src"] == policy["style-src"] == policy["form-action"] == policy["connect-src"] == "'self'"
     assert "unsafe" not in answer.headers["content-security-policy"]
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert answer.headers["cache-control"] == "no-store"
-    assert not re.search(r"<script|<style|style=|\bon\w+=|https?://", answer.text)
+    assert not re.search(r"<script>|<style|style=|\bon\w+=|https?://", answer.text)
 
 
 # What it shows
+
+
+def words(html: str) -> str:
+    """What is read, a blank between any two pieces."""
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
 
 
 async def test_page_shows_figures_and_recent_jobs(running: Running) -> None:
@@ -132,15 +116,42 @@ async def test_page_shows_figures_and_recent_jobs(running: Running) -> None:
     await running.succeed(done, b"%PDF" * 1000)
     await running.quarantine(bad)
     html = (await running.client.get("/")).text
-    page = Page(html)
-    text = " ".join(page.shown.split())
+    text = words(html)
     assert "All clear" in text
-    assert "waiting3 rendering0 of 2 succeeded1 quarantined1 browsers1 " in text
+    assert "sales_summary closed 0 /2 1 " in text
+    assert "waiting 3 in flight 0 delayed 0 dead-lettered 0 stored after, p95" in text
+    assert "In all: 1 succeeded, 1 quarantined, 0 cancelled." in text
     assert "script error: the page has no chart" in text
-    links = [dict(attributes)["href"] for tag, attributes in page.tags if tag == "a"]
-    assert links == [f"/reports/{bad}", f"/reports/{done}", f"/reports/{done}/pdf", f"/reports/{waiting}"]
+    links = {dict(attributes)["href"] for tag, attributes in Page(html).tags if tag == "a"}
+    assert {f"/jobs/{bad}", f"/jobs/{done}", f"/reports/{done}/pdf", f"/jobs/{waiting}"} <= links
     for link in links:
-        assert (await running.client.get(link or "")).status_code == 200
+        assert (await running.client.get(link or "")).status_code == 200, link
+
+
+SAID = [
+    "user_activity is OPEN for 14 s , next probe in 6 s , 37 waiting, no attempts used",
+    "Fault of its page timeout: not done within 60 s, while waiting for the page to load; 3 failures in a row",
+    "payroll held OPEN 2 h 1 min 0 /8 88 1 h 56 min 0 Close",
+    "quarterly half-open 2 s 1 /1 12 2 min 3 3.4 s , 9.8 s 10 % Force open",
+    "waiting 137 in flight 8 delayed 41 dead-lettered 26 stored after, p95 74 s",
+    "17 script error fault of its page TypeError",
+    "17 quarantined Requeue all Drop all",
+    "6 to be tried again in 42 s",
+    "web-2-731 up 1 min 3 3/4 busy, 2 in line, 1 stalled, 1 restart",
+    "Browser Busy Memory Jobs since new 4219 2 640 MiB 212 4377 retiring 1 910 MiB 499",
+    "web-3-90 last seen 4 min ago",
+]
+
+
+async def test_each_section_of_a_busy_night(running: Running) -> None:
+    running.shown = shown(busy(time.time()))
+    text = words((await running.client.get("/")).text)
+    for said in SAID:
+        assert said in text, said
+
+
+def shown(snapshot: Snapshot) -> dict[str, Any]:
+    return {one.name: getattr(snapshot, one.name) for one in fields(snapshot)}
 
 
 async def test_page_of_a_new_daemon(running: Running) -> None:
@@ -152,7 +163,7 @@ async def test_page_of_a_new_daemon(running: Running) -> None:
 async def test_trouble_is_on_top_of_the_page(running: Running) -> None:
     running.parts = {"queue": (False, "no answer"), "database": (True, "answers"), "browsers": (False, "none starts")}
     html = (await running.client.get("/")).text
-    assert "<title>Trouble · reportd</title>" in html
+    assert "<title>● queue, browsers · reportd</title>" in html
     text = Page(html).shown
     assert "All clear" not in text
     assert "queue: no answer" in text
@@ -170,7 +181,9 @@ async def test_page_is_there_when_the_database_is_not(running: Running, monkeypa
     assert answer.status_code == 200
     assert "database: no answer" in answer.text
     assert "Nothing submitted yet." not in answer.text
-    assert (await running.client.get("/status")).status_code == 503
+    status = (await running.client.get("/status")).json()
+    assert (status["queue"], status["jobs"], status["recent"]) == (None, None, None)
+    assert status["verdict"]["findings"][0]["text"] == "database: no answer"
 
 
 def luminance(colour: str) -> float:
@@ -189,10 +202,22 @@ async def test_text_can_be_read_in_both_schemes(running: Running) -> None:
             name: luminance(f"#{value}" if len(value) == 6 else "#" + "".join(digit * 2 for digit in value))
             for name, value in re.findall(r"--(\w+): #([0-9a-f]+);", scheme)
         }
-        for text in ("ink", "soft", "good", "bad", "link"):
-            for ground in ("paper", "card"):
+        for text in ("ink", "soft", "good", "watch", "bad", "link"):
+            for ground in ("paper", "card", "calm", "warm", "hot"):
                 light, dark = sorted((colours[text], colours[ground]), reverse=True)
                 assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, ground)
+
+
+# What it weighs
+
+
+async def test_the_page_with_all_it_needs_is_small(running: Running) -> None:
+    running.shown = shown(busy(time.time()))
+    html = (await running.client.get("/")).text
+    paths = {"/", *re.findall(r'(?:href|src)="(/static/[^"]*)"', html)}
+    assert paths == {"/", "/static/status.css", "/static/status.js", "/static/bad.svg"}
+    sizes = {path: len((await running.client.get(path)).content) for path in paths}
+    assert sum(sizes.values()) < 60_000, sizes
 
 
 # For programs

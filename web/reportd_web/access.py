@@ -59,9 +59,18 @@ RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
         ("POST", "/breakers/{reportType}/close"): _OPERATE,
         ("POST", "/breakers/{reportType}/probe"): _OPERATE,
         ("GET", "/dead-letters"): _WATCH,
+        ("GET", "/dead-letters/{id}"): _WATCH,
         ("POST", "/dead-letters/{id}/requeue"): _OPERATE,
         ("DELETE", "/dead-letters/{id}"): _OPERATE,
         ("GET", "/"): _WATCH,
+        ("POST", "/types/{reportType}/open"): _OPERATE,
+        ("POST", "/types/{reportType}/close"): _OPERATE,
+        ("POST", "/types/{reportType}/probe"): _OPERATE,
+        ("POST", "/letters/{id}/requeue"): _OPERATE,
+        ("POST", "/letters/{id}/drop"): _OPERATE,
+        ("GET", "/jobs/{taskId}"): _LOOK,
+        ("POST", "/jobs/{taskId}/cancel"): _SETTLE,
+        ("POST", "/jobs/{taskId}/retry"): _SETTLE,
         ("GET", "/status"): _WATCH,
         ("GET", "/events"): _WATCH,
         ("GET", "/metrics"): _WATCH,
@@ -105,10 +114,14 @@ class Access:
 
     def sees_all(self, scope: Scope) -> bool:
         """Whether the caller may know of everybody's jobs, and how the daemon is."""
+        return self.may(scope, "GET", "/")
+
+    def may(self, scope: Scope, method: str, path: str) -> bool:
+        """Whether the caller may make that call, too."""
         if not self.required:
             return True
         token = self._caller(scope)
-        return token is not None and _trouble(token, _WATCH) == ""
+        return token is not None and _trouble(token, RULES[method, path]) == ""
 
     def _admit(self, scope: Scope, rule: Rule) -> Response | None:
         """Write into ``scope`` who calls. Raises ProblemError, or answers, for those who may not."""

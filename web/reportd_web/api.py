@@ -66,17 +66,19 @@ def add_reports(app: FastAPI, service: Service, submit: Handler) -> None:
             _own_user(request, wanted.user_id or user_id, "query")
             wanted = replace(wanted, user_id=user_id)
         found = await service.search(wanted, limit + 1, before)
-        more = wire.cursor(found[limit - 1]) if len(found) > limit else None
+        last = found[limit - 1].job if len(found) > limit else None
+        more = None if last is None else wire.cursor(last.submitted_at, last.task_id)
         return json({"reports": [wire.report(r) for r in found[:limit]], "nextCursor": more})
 
     async def get(request: Request) -> Response:
         wait_seconds = wire.wait_seconds(request.query_params)
-        task_id = await _own_task(service, request)
+        task_id = await own_task(service, request)
         record = await _finished(service, task_id, wait_seconds, request) if wait_seconds else None
-        return json(wire.report(record or await service.get(task_id)))
+        record = record or await service.get(task_id)
+        return json(wire.report(record) | {"callback": wire.callback(await service.callback(record))})
 
     async def pdf(request: Request) -> Response:
-        record, where = await service.pdf(await _own_task(service, request))
+        record, where = await service.pdf(await own_task(service, request))
         if isinstance(where, str):
             return RedirectResponse(where, HTTPStatus.FOUND, {"Cache-Control": "no-store"})
         etag = f'"{record.pdf.sha256}"' if record.pdf else ""
@@ -88,10 +90,10 @@ def add_reports(app: FastAPI, service: Service, submit: Handler) -> None:
         return PdfFile(where, etag, {"Content-Disposition": f'inline; filename="{name}"', **headers})
 
     async def cancel(request: Request) -> Response:
-        return json(wire.report(await service.cancel(await _own_task(service, request))))
+        return json(wire.report(await service.cancel(await own_task(service, request))))
 
     async def retry(request: Request) -> Response:
-        record = await service.retry(await _own_task(service, request))
+        record = await service.retry(await own_task(service, request))
         return json(wire.report(record), HTTPStatus.ACCEPTED, {"Location": f"/reports/{record.job.task_id}"})
 
     add_calls(app, SUBMIT, {"POST": submit})
@@ -101,7 +103,7 @@ def add_reports(app: FastAPI, service: Service, submit: Handler) -> None:
     add_calls(app, "/reports/{taskId:uuid}/retry", {"POST": retry})
 
 
-async def _own_task(service: Service, request: Request) -> str:
+async def own_task(service: Service, request: Request) -> str:
     """The task of the path. To a tenant, another's does not exist."""
     task_id = str(request.path_params["taskId"])
     user_id = tenant(request)
@@ -123,11 +125,12 @@ async def _finished(service: Service, task_id: str, wait_seconds: float, request
     async with open_background() as nursery:
         nursery.start_soon(cancel_when_gone, request.receive, nursery.cancel_scope)
         if (stop := request.scope.get("reportd.stop")) is not None:
-            nursery.start_soon(_cancel_at, stop, nursery.cancel_scope)
+            nursery.start_soon(cancel_at, stop, nursery.cancel_scope)
         return await service.get(task_id, wait_seconds)
     return None
 
 
-async def _cancel_at(event: trio.Event, scope: trio.CancelScope) -> None:
+async def cancel_at(event: trio.Event, scope: trio.CancelScope) -> None:
+    """End what would go on, however long the server has been told to stop."""
     await event.wait()
     scope.cancel()

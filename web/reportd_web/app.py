@@ -6,27 +6,27 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import trio
 from fastapi import FastAPI
-from jinja2 import Environment, PackageLoader
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from reportd.controls import Controls
-from reportd.ports import JobFilter, UnavailableError
+from reportd.core.snapshot import Snapshot
+from reportd.dead_letters import DeadLetterOffice
+from reportd.ports import Audit, Entry
 from reportd.service import Service
-from reportd_web import api, breakers, login, wire
+from reportd_web import api, breakers, dashboard, jobs, login
 from reportd_web.access import Access
+from reportd_web.dead_letters import add_dead_letters
 from reportd_web.guard import LATER, Guard, routing_problem
 from reportd_web.openapi import document
+from reportd_web.orders import Orders
+from reportd_web.pages import Pages
 from reportd_web.problems import ProblemError
 
-POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-)
-RECENT = 25
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -34,18 +34,25 @@ PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 class Face:
     """What the daemon gives its HTTP face. ``schemas``: of each report type there is at the moment.
 
+    ``changed``: somebody has done something that the next ``status`` must show. ``note``: for the audit record.
     ``ready``: per part whether it works, and why not.
     ``health``: why the process does not turn over, empty while it does. ``metrics``: in Prometheus's text format.
+    ``nursery``: for what is done as long as somebody reads the events.
     """
 
     service: Service
+    dead_letters: DeadLetterOffice
     schemas: Callable[[], Mapping[str, Mapping[str, Any]]]
     max_body_bytes: int
     ready: Callable[[], Awaitable[dict[str, tuple[bool, str]]]]
-    status: Callable[[], Awaitable[dict[str, Any]]]
+    status: Callable[[], Awaitable[Snapshot]]
+    changed: Callable[[], None]
+    audit: Audit
+    note: Callable[[Entry], None]
     controls: Controls
     health: Callable[[], str]
     metrics: Callable[[], Awaitable[bytes]]
+    nursery: trio.Nursery
     access: Access = field(default_factory=Access)
 
 
@@ -64,7 +71,9 @@ def create_app(face: Face) -> FastAPI:
     submit = api.submit_to(face.service, face.max_body_bytes)
     api.add_reports(app, face.service, submit)
     breakers.add_breakers(app, face.controls, face.max_body_bytes)
-    _add_status(app, face)
+    add_dead_letters(app, face.dead_letters)
+    _add_health(app, face)
+    _add_pages(app, face)
     login.add_login(app, face.access)
     app.mount("/static", _Static(directory=Path(__file__).parent / "static"))
     app.add_exception_handler(HTTPException, routing_problem)
@@ -72,8 +81,14 @@ def create_app(face: Face) -> FastAPI:
     return app
 
 
-def _add_status(app: FastAPI, face: Face) -> None:
-    pages = Environment(loader=PackageLoader("reportd_web"), autoescape=True)
+def _add_pages(app: FastAPI, face: Face) -> None:
+    pages = Pages()
+    dashboard.add_dashboard(app, face.status, face.service, face.access, pages, face.nursery)
+    jobs.add_jobs(app, face.service, face.audit, face.access, pages)
+    Orders(face.service, face.controls, face.dead_letters, pages, face.note, face.changed).add_to(app)
+
+
+def _add_health(app: FastAPI, face: Face) -> None:
 
     async def healthz(_: Request) -> Response:
         if trouble := face.health():
@@ -92,28 +107,10 @@ def _add_status(app: FastAPI, face: Face) -> None:
         answer = {"ready": ready, "parts": {n: {"ok": ok, "detail": told * why} for n, (ok, why) in parts.items()}}
         return api.json(answer) if ready else api.json(answer, HTTPStatus.SERVICE_UNAVAILABLE, LATER)
 
-    async def status(_: Request) -> Response:
-        return api.json(await face.status())
-
-    async def home(_: Request) -> Response:
-        parts = await face.ready()
-        troubles = [f"{name}: {why}" for name, (ok, why) in parts.items() if not ok]
-        try:
-            figures = await face.status()
-            recent = [wire.report(record) for record in await face.service.search(JobFilter(), RECENT)]
-        except UnavailableError as error:
-            # The page is looked at because something is wrong: what is known must show.
-            figures, recent, troubles = None, [], troubles or [str(error)]
-        page = pages.get_template("status.html").render(status=figures, reports=recent, troubles=troubles)
-        headers = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
-        return Response(page, headers=headers, media_type="text/html")
-
     async def openapi_json(_: Request) -> Response:
         return api.json(document(face.schemas(), secured=face.access.required))
 
     for path, call in (
-        ("/", home),
-        ("/status", status),
         ("/healthz", healthz),
         ("/readyz", readyz),
         ("/metrics", metrics),

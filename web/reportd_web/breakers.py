@@ -22,7 +22,7 @@ MAX_REASON = 200
 def add_breakers(app: FastAPI, controls: Controls, max_body_bytes: int) -> None:
     async def listing(_: Request) -> Response:
         seen = controls.overview()
-        breakers = [_wire(one, resting=one.report_type in seen.resting) for one in seen.breakers]
+        breakers = [wire(one, resting=one.report_type in seen.resting) for one in seen.breakers]
         return api.json({"breakers": breakers, "trouble": seen.trouble or None})
 
     def order_to(order: Order) -> Handler:
@@ -31,7 +31,7 @@ def add_breakers(app: FastAPI, controls: Controls, max_body_bytes: int) -> None:
             reason, hold = _parsed(document, may_hold=order is Order.CLOSE)
             name = request.path_params["reportType"]
             moved = await controls.give(name, Order.HOLD if hold else order, actor(request), reason)
-            return api.json(_wire(moved, resting=moved.report_type in controls.overview().resting))
+            return api.json(wire(moved, resting=moved.report_type in controls.overview().resting))
 
         return call
 
@@ -40,7 +40,7 @@ def add_breakers(app: FastAPI, controls: Controls, max_body_bytes: int) -> None:
         api.add_calls(app, f"/breakers/{{reportType}}/{order}", {"POST": order_to(order)})
 
 
-def _wire(breaker: Breaker, *, resting: bool) -> dict[str, Any]:
+def wire(breaker: Breaker, *, resting: bool) -> dict[str, Any]:
     return {
         "reportType": breaker.report_type,
         "state": breaker.state,
@@ -53,6 +53,13 @@ def _wire(breaker: Breaker, *, resting: bool) -> dict[str, Any]:
         "faults": breaker.faults,
         "by": breaker.by,
     }
+
+
+def reason_of(text: str) -> str:
+    """The reason that somebody gives. Raises ProblemError (422)."""
+    if problem := _problem_of(text):
+        raise invalid(problem)
+    return text
 
 
 def _time(at: float) -> str | None:
@@ -71,10 +78,16 @@ def _parsed(document: Any, *, may_hold: bool) -> tuple[str, bool]:
         if name not in fields
     ]
     reason, hold = document.get("reason", ""), document.get("hold", False)
-    if not isinstance(reason, str) or len(reason) > MAX_REASON or unsafe_json(reason):
-        problems.append(FieldProblem("/reason", f"must be a text of at most {MAX_REASON} characters, without NUL"))
+    if problem := _problem_of(reason):
+        problems.append(problem)
     if may_hold and not isinstance(hold, bool):
         problems.append(FieldProblem("/hold", "must be true or false"))
     if problems:
         raise invalid(*problems)
     return reason, hold
+
+
+def _problem_of(reason: Any) -> FieldProblem | None:
+    if isinstance(reason, str) and len(reason) <= MAX_REASON and not unsafe_json(reason):
+        return None
+    return FieldProblem("/reason", f"must be a text of at most {MAX_REASON} characters, without NUL")

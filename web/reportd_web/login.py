@@ -1,7 +1,6 @@
 """The way in for a browser: a form that takes a token and gives a session, and the way out."""
 
 from http import HTTPStatus
-from urllib.parse import parse_qs
 
 import structlog
 from fastapi import FastAPI
@@ -12,14 +11,11 @@ from starlette.responses import RedirectResponse, Response
 from reportd_web import api
 from reportd_web.access import CHALLENGE, LOGIN, Access, may_watch
 from reportd_web.attempts import Attempts
-from reportd_web.problems import bad_header
+from reportd_web.forms import read_form
 from reportd_web.sessions import COOKIE, SESSION_SECONDS
-from reportd_web.submission import read_body
 
 log = structlog.get_logger()
 
-MAX_FORM_BYTES = 4096
-_FORM = "application/x-www-form-urlencoded"
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -42,7 +38,7 @@ def add_login(app: FastAPI, access: Access) -> None:
     async def log_in(request: Request) -> Response:
         if not access.required:
             return _to("/")
-        secret = await _token(request)
+        secret = (await read_form(request)).get("token", "").strip().encode()
         address = request.client.host if request.client else ""
         if wait_seconds := attempts.wait_seconds(address):
             log.warning("login.too_many", client=address)
@@ -84,11 +80,3 @@ def _to(path: str) -> Response:
 def _is_https(request: Request) -> bool:
     """As the browser sees it. A client that lies about it harms its own cookie only."""
     return "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
-
-
-async def _token(request: Request) -> bytes:
-    """The field ``token`` of the form."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
-        raise bad_header(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type", f"must be {_FORM}", {"Accept": _FORM})
-    body = await read_body(request.receive, MAX_FORM_BYTES)
-    return parse_qs(body.decode("ascii", "replace")).get("token", [""])[-1].strip().encode()

@@ -9,16 +9,22 @@ from typing import Any
 from reportd.controls import Order
 from reportd.core import breaker as breaker_core
 from reportd.core.job import MAX_DEPTH
+from reportd.core.signature import SIGNATURE
 from reportd.core.transitions import State
+from reportd.ports import Outcome, Standing
 from reportd.service import MAX_WAIT_SECONDS
 from reportd_web.access import PUBLIC, RULES
 from reportd_web.breakers import MAX_REASON
+from reportd_web.feed import Form
 from reportd_web.sessions import COOKIE
 from reportd_web.submission import MAX_URL_LENGTH
 from reportd_web.wire import DEFAULT_LIMIT, MAX_LIMIT
 
 Json = dict[str, Any]
 
+UUID_PATTERN = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+
+_VERDICT: Json = {"type": "string", "enum": [str(Standing.WAITING), str(Standing.QUARANTINED)]}
 _UUID: Json = {"type": "string", "format": "uuid"}
 _TIME: Json = {"type": "string", "format": "date-time"}
 _TEXT: Json = {"type": "string"}
@@ -30,11 +36,25 @@ _PROBLEM: Json = {"application/problem+json": {"schema": {"$ref": "#/components/
 
 _TASK: Json = {"name": "taskId", "in": "path", "required": True, "schema": _UUID}
 
+_LETTER: Json = {"$ref": "#/components/schemas/DeadLetter"}
+_LETTER_GROUP: Json = {"$ref": "#/components/schemas/DeadLetterGroup"}
+_LETTER_ID: Json = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "A letter's UUID, which is its job's if it is about one, or a group's `g-` and 16 digits.",
+    "schema": {"type": "string", "pattern": f"^({UUID_PATTERN}|{SIGNATURE.pattern})$"},
+}
+_LETTER_PAGE: Sequence[Json] = [
+    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}},
+    {"name": "cursor", "in": "query", "schema": _TEXT, "description": "the `nextCursor` of the page before"},
+]
+
 _PROBLEMS = {
     400: "not JSON, or a bad Idempotency-Key",
     401: "without a token, or with one that is not accepted",
     403: "the token may not, or a browser asks on behalf of another site",
-    404: "no such report or report type",
+    404: "no such report, report type or dead letter",
     408: "the body came too slowly",
     409: "not possible in this state",
     410: "past its retention",
@@ -89,7 +109,11 @@ def _open_document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
             "/reports/{taskId}/retry": {"post": _retry()},
             "/breakers": {"get": _breakers()},
             **{f"/breakers/{{reportType}}/{order}": {"post": _order(order, schemas)} for order in _ORDERS},
+            "/dead-letters": {"get": _dead_letters()},
+            "/dead-letters/{id}": {"get": _dead_letter(), "delete": _drop()},
+            "/dead-letters/{id}/requeue": {"post": _requeue()},
             "/status": {"get": _call("getStatus", "What the status page shows", {200: _json(_FREE)}, (503,))},
+            "/events": {"get": _events()},
             "/healthz": {"get": _health()},
             "/readyz": {"get": _ready()},
             "/metrics": {"get": _metrics()},
@@ -99,6 +123,8 @@ def _open_document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
             "schemas": {
                 "Report": _report(),
                 "Breaker": _breaker(),
+                "DeadLetter": _letter(),
+                "DeadLetterGroup": _letter_group(),
                 "Problem": _problem(),
                 **{name: _moved(schema, f"#/components/schemas/{name}") for name, schema in schemas.items()},
             }
@@ -214,6 +240,39 @@ def _order(order: Order, schemas: Mapping[str, Any]) -> Json:
     return call
 
 
+def _events() -> Json:
+    form = _query("as", {"type": "string", "enum": [str(form) for form in Form], "default": Form.JSON})
+    text = "events named `status`, each with the whole as JSON, or `page`, with what has changed of the page"
+    stream: Json = {"description": text, "content": {"text/event-stream": {}}}
+    return _call("streamEvents", "What the status page shows, whenever it changes", {200: stream}, (422,), [form])
+
+
+def _dead_letters() -> Json:
+    page = _json(_object({"groups": {"type": "array", "items": _LETTER_GROUP}, "nextCursor": _maybe(_TEXT)}))
+    summary = "Dead letters by their cause, the last seen first, each with its last few letters"
+    return _call("listDeadLetters", summary, {200: page}, (422, 503), _LETTER_PAGE)
+
+
+def _dead_letter() -> Json:
+    whole = {"allOf": [_LETTER, _object({"attributes": _FREE, "body": _TEXT})]}
+    group = {"allOf": [_LETTER_GROUP, _object({"nextCursor": _maybe(_TEXT)})]}
+    answer = _json({"anyOf": [whole, group]}, "The whole letter, or the group with a page of its letters")
+    parameters = [_LETTER_ID, *_LETTER_PAGE]
+    return _call("getDeadLetter", "One letter, or a group", {200: answer}, (404, 422, 503), parameters)
+
+
+def _requeue() -> Json:
+    summary = "Put a letter, or those of a group, back into the queue"
+    answer = _json(_object({"requeued": _COUNT, "remaining": _COUNT}), "Done; ask again while some remain")
+    return _call("requeueDeadLetters", summary, {202: answer}, (403, 404, 503), [_LETTER_ID])
+
+
+def _drop() -> Json:
+    summary = "Forget a letter, or those of a group; their jobs stay quarantined"
+    answer = _json(_object({"dropped": _COUNT, "remaining": _COUNT}), "Done; ask again while some remain")
+    return _call("dropDeadLetters", summary, {200: answer}, (403, 404, 503), [_LETTER_ID])
+
+
 def _health() -> Json:
     alive: Json = {"description": "alive", "content": {"text/plain": {}}}
     return _call("getHealth", "Whether it is alive: whether its event loop turns", {200: alive}, (503,))
@@ -259,7 +318,7 @@ def _json(schema: Json, description: str = "Done") -> Json:
 
 
 def _report() -> Json:
-    return _object(
+    report = _object(
         {
             "taskId": _UUID,
             "reportType": _TEXT,
@@ -274,6 +333,13 @@ def _report() -> Json:
             "pdf": _maybe(_object({"url": _TEXT, "bytes": _COUNT, "sha256": _TEXT})),
         }
     )
+    state = {"type": "string", "enum": ["pending", *Outcome]}
+    callback = _object({"state": state, "attempts": _COUNT, "nextAt": _maybe(_TIME), "error": _maybe(_TEXT)})
+    report["properties"]["callback"] = {
+        **_maybe(callback),
+        "description": "How far word of its end has come; only where a single report is asked for.",
+    }
+    return report
 
 
 def _breaker() -> Json:
@@ -289,6 +355,40 @@ def _breaker() -> Json:
             "reason": _TEXT,
             "faults": {"type": "array", "items": _TEXT, "description": "the last ones"},
             "by": {**_TEXT, "description": "the node or the operator that moved it last"},
+        }
+    )
+
+
+def _letter() -> Json:
+    return _object(
+        {
+            "id": _UUID,
+            "group": _TEXT,
+            "taskId": _maybe(_UUID),
+            "reportType": _maybe(_TEXT),
+            "kind": _TEXT,
+            "detail": _TEXT,
+            "verdict": _VERDICT,
+            "reason": _TEXT,
+            "redrives": _COUNT,
+            "firstSeenAt": _TIME,
+            "lastSeenAt": _TIME,
+        }
+    )
+
+
+def _letter_group() -> Json:
+    return _object(
+        {
+            "id": _TEXT,
+            "kind": _TEXT,
+            "cause": {**_TEXT, "description": "the detail without what differs from one letter to the next"},
+            "reportTypes": {"type": "array", "items": _TEXT},
+            "verdict": _VERDICT,
+            **dict.fromkeys(("count", "waiting", "quarantined"), _COUNT),
+            "firstSeenAt": _TIME,
+            "lastSeenAt": _TIME,
+            "letters": {"type": "array", "items": _LETTER},
         }
     )
 

@@ -7,11 +7,12 @@ import re
 import struct
 from typing import Any
 
+import orjson
 from starlette.datastructures import QueryParams
 
 from reportd.core.job import canonical_uuid, timestamp
 from reportd.core.transitions import State
-from reportd.ports import JobFilter, Record
+from reportd.ports import CallbackStatus, JobFilter, Record
 from reportd.service import MAX_WAIT_SECONDS, FieldProblem
 from reportd_web.problems import invalid
 
@@ -40,8 +41,26 @@ def report(record: Record) -> dict[str, Any]:
     }
 
 
+def callback(status: CallbackStatus | None) -> dict[str, Any] | None:
+    """How far a job's callback has come."""
+    if status is None:
+        return None
+    return {
+        "state": status.outcome or "pending",
+        "attempts": status.attempts,
+        "nextAt": None if status.next_at is None else timestamp(status.next_at),
+        "error": status.error or None,
+    }
+
+
+def callback_body(record: Record) -> bytes:
+    """What is sent when a job has ended."""
+    ended_at = record.job.submitted_at if record.finished_at is None else record.finished_at
+    return orjson.dumps({"type": f"report.{record.state}", "timestamp": timestamp(ended_at), "data": report(record)})
+
+
 def wait_seconds(query: QueryParams) -> float:
-    _only(query, frozenset({"wait"}))
+    only(query, frozenset({"wait"}))
     text = query.get("wait", "0")
     if not _NUMBER.fullmatch(text) or float(text) > MAX_WAIT_SECONDS:
         problem = FieldProblem("/wait", f"must be a number of seconds from 0 to {MAX_WAIT_SECONDS:g}")
@@ -51,7 +70,7 @@ def wait_seconds(query: QueryParams) -> float:
 
 def list_query(query: QueryParams) -> tuple[JobFilter, int, tuple[float, str] | None]:
     """What to list, how many of them, and below which ``(submitted_at, task_id)``."""
-    _only(query, _LIST_QUERY)
+    only(query, _LIST_QUERY)
     problems = []
     state, user_id, limit = query.get("state"), query.get("userId"), query.get("limit", str(DEFAULT_LIMIT))
     if state is not None and state not in set(State):
@@ -64,7 +83,7 @@ def list_query(query: QueryParams) -> tuple[JobFilter, int, tuple[float, str] | 
         problems.append(FieldProblem("/reportType", "must be the name of a report type"))
     before = None
     if "cursor" in query:
-        before = _before(query["cursor"])
+        before = place_of(query["cursor"])
         if before is None:
             problems.append(FieldProblem("/cursor", "must be the nextCursor of an earlier answer"))
     if problems:
@@ -73,12 +92,14 @@ def list_query(query: QueryParams) -> tuple[JobFilter, int, tuple[float, str] | 
     return wanted, int(limit), before
 
 
-def cursor(record: Record) -> str:
-    packed = struct.pack(">d", record.job.submitted_at) + record.job.task_id.encode()
+def cursor(submitted_at: float, task_id: str) -> str:
+    """Where a list goes on whose last job this is."""
+    packed = struct.pack(">d", submitted_at) + task_id.encode()
     return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
-def _before(text: str) -> tuple[float, str] | None:
+def place_of(text: str) -> tuple[float, str] | None:
+    """What ``cursor`` was made of; None when it was made of nothing."""
     try:
         packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         (submitted_at,) = struct.unpack(">d", packed[:8])
@@ -88,7 +109,7 @@ def _before(text: str) -> tuple[float, str] | None:
     return None if task_id is None or math.isnan(submitted_at) else (submitted_at, task_id)
 
 
-def _only(query: QueryParams, known: frozenset[str]) -> None:
+def only(query: QueryParams, known: frozenset[str]) -> None:
     """Each parameter is known, and there once: a misspelt filter must not look like one that matches all."""
     accepted = ", ".join(sorted(known))
     problems = [

@@ -25,7 +25,7 @@ LONG_POLL_SECONDS = 20
 
 _CONNECT_SECONDS = 3.0
 # SQS answers in milliseconds; S3 may have parts to put together first.
-_ANSWER_SECONDS = {"sqs": 5.0, "s3": 30.0}
+_ANSWER_SECONDS = {"sqs": 5.0, "s3": 30.0, "sns": 5.0, "cloudwatch": 5.0}
 # One more attempt hides a connection that went stale while it was idle; longer patience is the caller's.
 _RETRIES = {"mode": "standard", "total_max_attempts": 2}
 _MAX_CONNECTIONS = 50
@@ -52,7 +52,7 @@ class MissingError(UnavailableError):
 async def open_client(
     service: str, part: str, *, region: str = "", endpoint_url: str = "", subject: str = ""
 ) -> AsyncIterator[Any]:
-    """An aiobotocore client of ``sqs`` or ``s3`` that runs on trio.
+    """An aiobotocore client of ``sqs``, ``s3``, ``sns`` or ``cloudwatch`` that runs on trio.
 
     ``part`` and ``subject`` are what an UnavailableError is about: a part of the daemon; a queue or bucket.
     """

@@ -14,14 +14,14 @@ import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 
 import structlog
 import trio
 
+from reportd.adapters.resolving import NotAllowedError, judged_addresses
 from reportd.adapters.socks import Reply, read_request, reply
 from reportd.background import open_background
-from reportd.core.network import Address, NetworkRule, normal_host, plain_address
+from reportd.core.network import Address, NetworkRule
 
 HANDSHAKE_SECONDS = 10.0
 CONNECT_SECONDS = 10.0
@@ -88,6 +88,11 @@ class Egress:
         return connected
 
     @property
+    def connected(self) -> bool:
+        """Whether there was any connection since the last job left."""
+        return self._connected
+
+    @property
     def refusals(self) -> tuple[Refusal, ...]:
         """Of this job, each once, the oldest first, at most MAX_NOTES."""
         return tuple(self._job.refusals)
@@ -145,36 +150,15 @@ class Egress:
             raise _NotMadeError(Reply.NOT_ALLOWED, "no job is running")
         if self.over_limit:
             raise _NotMadeError(Reply.NOT_ALLOWED, f"more than {self._job.max_bytes} bytes came already")
-        decision = self._rule.may_name(host, port)
-        if not decision.allowed:
-            raise _NotMadeError(Reply.NOT_ALLOWED, decision.reason)
         with trio.move_on_after(OPEN_SECONDS):
-            addresses = self._judge(self._rule, host, port, await self._resolve(host, port))
+            try:
+                addresses = await judged_addresses(self._rule, host, port, self._forbidden, self._lookups)
+            except NotAllowedError as error:
+                raise _NotMadeError(Reply.NOT_ALLOWED, str(error)) from None
+            except OSError as error:
+                raise _NotMadeError(Reply.HOST_UNREACHABLE, f"the name was not found: {error}") from None
             return await _connect(addresses, port)
         raise _NotMadeError(Reply.HOST_UNREACHABLE, f"no connection in {OPEN_SECONDS:g} s")
-
-    async def _resolve(self, host: str, port: int) -> list[Address]:
-        try:
-            async with self._lookups:
-                found = await trio.socket.getaddrinfo(str(normal_host(host)), port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise _NotMadeError(Reply.HOST_UNREACHABLE, f"the name was not found: {error}") from None
-        return [plain_address(ip_address(sockaddr[0])) for *_, sockaddr in found]
-
-    def _judge(self, rule: NetworkRule, host: str, port: int, addresses: list[Address]) -> list[Address]:
-        """Those of the addresses that may be connected to; raises when none may."""
-        allowed, reason = [], "the name has no address"
-        for address in addresses:
-            decision = rule.may_address(host, port, address)
-            if not decision.allowed:
-                reason = decision.reason
-            elif self._forbidden(str(address), port):
-                reason = f"{address} port {port} is the daemon's own"
-            else:
-                allowed.append(address)
-        if not allowed:
-            raise _NotMadeError(Reply.NOT_ALLOWED, reason)
-        return allowed
 
     async def _splice(self, client: trio.SocketStream, upstream: trio.SocketStream) -> None:
         """Both directions until both have ended; each end is passed on as it comes."""
@@ -244,13 +228,17 @@ def is_own_address(address: str) -> bool:
 
 
 @asynccontextmanager
-async def open_egress(forbidden: Callable[[str, int], bool]) -> AsyncIterator[Egress]:
+async def open_egress(
+    forbidden: Callable[[str, int], bool], listener: trio.SocketListener | None = None
+) -> AsyncIterator[Egress]:
     """An egress proxy on 127.0.0.1 that lives as long as the block; its connections end with it.
+
+    ``listener``: where the browser has a 127.0.0.1 of its own.
 
     ``forbidden(address, port)`` names what no page may reach though its rule allows the address: the daemon's
     HTTP port, DevTools ports, and the ports of the other slots' egress.
     """
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    listeners = [listener] if listener is not None else await trio.open_tcp_listeners(0, host="127.0.0.1")
     egress = Egress(listeners[0].socket.getsockname()[1], forbidden)
     async with open_background() as nursery:
         nursery.start_soon(trio.serve_listeners, egress.serve, listeners)

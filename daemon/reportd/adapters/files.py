@@ -1,5 +1,6 @@
-"""PDFs in a local folder. Written beside their place, synced, then renamed into it: whole or not at all."""
+"""PDFs in a local folder. Written beside their place, synced, then linked into it: whole or not at all."""
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -10,7 +11,7 @@ from typing import BinaryIO, TypeVar
 import trio
 
 from reportd.core.job import Job
-from reportd.ports import Pdf, UnavailableError
+from reportd.ports import Pdf, PdfInfo, UnavailableError
 
 T = TypeVar("T")
 
@@ -21,8 +22,8 @@ class FileArtifacts:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def put(self, job: Job, pdf: Pdf) -> None:
-        await self._in_thread(lambda: _store(self._path(job.task_id), pdf))
+    async def put(self, job: Job, pdf: Pdf) -> PdfInfo:
+        return await self._in_thread(lambda: _store(self._path(job.task_id), pdf))
 
     async def locate(self, job: Job) -> Path | str | None:
         path = self._path(job.task_id)
@@ -41,16 +42,37 @@ class FileArtifacts:
             raise UnavailableError("artifacts", f"{error.strerror or error}: {self._folder}") from error
 
 
-def _store(path: Path, pdf: Pdf) -> None:
+def _store(path: Path, pdf: Pdf) -> PdfInfo:
     _make_folder(path.parent)
     _remove_unfinished(path)
     beside = path.with_suffix(f".{secrets.token_hex(4)}.part")
     try:
         _fill(beside, pdf)
-        beside.replace(path)
+        first = _place(beside, path)
     finally:
         beside.unlink(missing_ok=True)
     _sync(path.parent)
+    return pdf.info if first else _info(path)
+
+
+def _place(beside: Path, path: Path) -> bool:
+    """Whether the place was free."""
+    try:
+        # Unlike a rename, this takes nobody's place.
+        os.link(beside, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        if path.exists():
+            return False
+        beside.replace(path)
+    return True
+
+
+def _info(path: Path) -> PdfInfo:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return PdfInfo(file.tell(), digest.hexdigest())
 
 
 def _fill(beside: Path, pdf: Pdf) -> None:

@@ -28,6 +28,7 @@ class RoutedQueue:
         self._numbers = {report_type: self._queues.index(queue) for report_type, queue in own.items()}
         self.max_message_bytes = min(queue.max_message_bytes for queue in self._queues)
         self.visibility_seconds = min(queue.visibility_seconds for queue in self._queues)
+        self.max_receive_count = min(filter(None, (queue.max_receive_count for queue in self._queues)), default=None)
 
     async def send(self, messages: Sequence[Outgoing]) -> Outcomes:
         routed = [(self._numbers.get(message.report_type, 0), message) for message in messages]

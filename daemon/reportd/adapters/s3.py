@@ -1,4 +1,4 @@
-"""PDFs in a bucket of S3, and parameters that are too large for a queue message.
+"""PDFs in a bucket of S3.
 
 An object's key is a function of the task id, and an object is there whole or not at all: S3 shows nothing of an
 upload before it is complete.
@@ -18,7 +18,7 @@ import trio
 
 from reportd.adapters.aws import MissingError, RejectedError, in_words, open_client
 from reportd.core.job import Job, timestamp
-from reportd.ports import Pdf, UnavailableError
+from reportd.ports import Pdf, PdfInfo, UnavailableError
 
 log = structlog.get_logger()
 
@@ -59,24 +59,45 @@ class S3Artifacts:
         self._presign_seconds = presign_seconds
         self._encryption = _encryption(encryption)
 
-    def _key(self, task_id: str, kind: str) -> str:
-        return f"{self._prefix}{task_id[:2]}/{task_id}.{kind}"
+    def _key(self, task_id: str) -> str:
+        return f"{self._prefix}{task_id[:2]}/{task_id}.pdf"
 
     # --- PDFs -----------------------------------------------------------------------------------------------
 
-    async def put(self, job: Job, pdf: Pdf) -> None:
-        key = self._key(job.task_id, "pdf")
+    async def put(self, job: Job, pdf: Pdf) -> PdfInfo:
+        key = self._key(job.task_id)
         about = {
             "ContentType": "application/pdf",
             "ContentDisposition": f'inline; filename="{_file_name(job)}"',
-            "Metadata": {"taskId": job.task_id, "reportType": job.report_type, "sha256": pdf.sha256},
+            "Metadata": {
+                "taskId": job.task_id,
+                "reportType": job.report_type,
+                "bytes": str(pdf.size_bytes),
+                "sha256": pdf.sha256,
+            },
             **self._encryption,
         }
-        if pdf.size_bytes > PART_BYTES:
-            await self._put_parts(key, pdf, about)
-        else:
-            data = await trio.to_thread.run_sync(_part, pdf, 0)
-            await self._call("PutObject", Key=key, **_body(data), **about)
+        try:
+            if pdf.size_bytes > PART_BYTES:
+                await self._put_parts(key, pdf, about)
+            else:
+                data = await trio.to_thread.run_sync(_part, pdf, 0)
+                await self._call("PutObject", Key=key, IfNoneMatch="*", **_body(data), **about)
+        except RejectedError:
+            # There is one already.
+            return await self._stored(key)
+        return pdf.info
+
+    async def _stored(self, key: str) -> PdfInfo:
+        try:
+            head = await self._call("HeadObject", Key=key)
+        except MissingError as error:
+            raise UnavailableError("artifacts", f"{self._subject}: {key} has just been removed") from error
+        try:
+            return PdfInfo(int(head["Metadata"]["bytes"]), head["Metadata"]["sha256"])
+        except (KeyError, ValueError):
+            text = f"{self._subject}: at {key} is something that is no PDF of this daemon; remove it"
+            raise UnavailableError("artifacts", text) from None
 
     async def _put_parts(self, key: str, pdf: Pdf, about: Mapping[str, Any]) -> None:
         """One part after the other, so that no more than one is in memory."""
@@ -91,7 +112,7 @@ class S3Artifacts:
                 part = await self._call("UploadPart", **upload, PartNumber=number, **body)
                 checksum = body["ChecksumCRC32"]
                 parts.append({"PartNumber": number, "ETag": self._told(part, "ETag"), "ChecksumCRC32": checksum})
-            await self._call("CompleteMultipartUpload", **upload, MultipartUpload={"Parts": parts})
+            await self._call("CompleteMultipartUpload", **upload, IfNoneMatch="*", MultipartUpload={"Parts": parts})
             complete = True
         finally:
             if not complete:
@@ -106,7 +127,7 @@ class S3Artifacts:
 
     async def locate(self, job: Job) -> Path | str | None:
         """A presigned URL. It ends with its life, or with the credentials it was made with, whichever is first."""
-        key = self._key(job.task_id, "pdf")
+        key = self._key(job.task_id)
         if not await self._exists(key):
             return None
         with in_words("artifacts", self._subject):
@@ -125,27 +146,7 @@ class S3Artifacts:
         return True
 
     async def remove(self, task_id: str) -> None:
-        await self._call("DeleteObject", Key=self._key(task_id, "pdf"))
-
-    # --- parameters of jobs whose message would be too large ------------------------------------------------
-
-    async def put_parameters(self, task_id: str, parameters: bytes) -> None:
-        """Keep a job's parameters, given as JSON, until they are removed or retention ends."""
-        key = self._key(task_id, "json")
-        await self._call("PutObject", Key=key, ContentType="application/json", **_body(parameters), **self._encryption)
-
-    async def get_parameters(self, task_id: str) -> bytes | None:
-        try:
-            answer = await self._call("GetObject", Key=self._key(task_id, "json"))
-        except RejectedError:
-            return None
-        with in_words("artifacts", self._subject):
-            async with answer["Body"] as body:
-                parameters: bytes = await body.read()
-        return parameters
-
-    async def remove_parameters(self, task_id: str) -> None:
-        await self._call("DeleteObject", Key=self._key(task_id, "json"))
+        await self._call("DeleteObject", Key=self._key(task_id))
 
     # --- requests -------------------------------------------------------------------------------------------
 
@@ -153,9 +154,10 @@ class S3Artifacts:
         """What is wrong, each with what to do; tries to store, read and remove an object."""
         try:
             await self._call("HeadBucket")
-            await self.put_parameters("check", b"{}")
-            await self.get_parameters("check")
-            await self.remove_parameters("check")
+            key = self._key("check")
+            await self._call("PutObject", Key=key, **_body(b"check"), **self._encryption)
+            await self._call("GetObject", Key=key)
+            await self._call("DeleteObject", Key=key)
         except UnavailableError as error:
             return [str(error)]
         return []
@@ -167,7 +169,7 @@ class S3Artifacts:
             with in_words("artifacts", self._subject):
                 answer: Mapping[str, Any] = await method(Bucket=self._bucket, **parameters)
         except RejectedError as error:
-            if error.code == "NoSuchKey":
+            if error.code in ("NoSuchKey", "PreconditionFailed"):
                 raise
             raise UnavailableError("artifacts", f"{self._subject}: {error}") from None
         self.requests[operation] += answer["ResponseMetadata"].get("RetryAttempts", 0)

@@ -20,6 +20,7 @@ from reportd.config.values import (
     DatabaseUrl,
     Encryption,
     Hosts,
+    MetricNamespace,
     Namespace,
     Number,
     OptionalUrl,
@@ -34,6 +35,7 @@ from reportd.config.values import (
     split_bind,
     split_url,
 )
+from reportd.core.network import NetworkRule, url_target
 
 
 class Http(Section):
@@ -41,6 +43,7 @@ class Http(Section):
 
     bind: Bind = "127.0.0.1:8080"
     max_body_bytes: Count = Field(1048576, ge=1024, le=104857600)
+    public_url: OptionalUrl = ""
 
     @property
     def host(self) -> str:
@@ -145,10 +148,14 @@ class Breaker(Section):
 
 
 class Pool(Section):
-    """The browsers. ``browsers`` 0 means from the cores; an empty ``executable`` is looked for."""
+    """The browsers. ``browsers`` 0 means from the cores, both bounds 0 as ``browsers``; an empty ``executable`` is
+    looked for.
+    """
 
     executable: Annotated[str, Accepts("the path of a program, or nothing")] = ""
     browsers: Count = Field(0, ge=0, le=256)
+    browsers_min: Count = Field(0, ge=0, le=256)
+    browsers_max: Count = Field(0, ge=0, le=256)
     pages_per_browser: Count = Field(2, ge=1, le=64)
     stall_seconds: Number = Field(2.0, ge=0.05, le=3600)
     max_stalled: Count = Field(4, ge=0, le=256)
@@ -158,6 +165,26 @@ class Pool(Section):
     start_timeout_seconds: Number = Field(20.0, ge=1, le=600)
     isolation: Literal["page", "context", "browser", "container"] = "page"
 
+    def conflicts(self) -> Iterator[Conflict]:
+        """Bounds the wrong way round."""
+        if self.browsers_max:
+            yield from _at_least(self, "browsers_max", "browsers_min")
+
+
+class Scaling(Section):
+    """How many nodes are wanted, and where they are told."""
+
+    target_seconds: Number = Field(600.0, ge=1, le=86400)
+    reaction_seconds: Number = Field(300.0, ge=0, le=86400)
+    hold_seconds: Number = Field(120.0, ge=0, le=86400)
+    cloudwatch_namespace: MetricNamespace = ""
+    region: Region = ""
+    endpoint_url: OptionalUrl = ""
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """A target that is over before a node can help."""
+        yield from _at_least(self, "target_seconds", "reaction_seconds")
+
 
 class Triage(Section):
     """What becomes of dead letters. ``max_redrives`` 0 quarantines at once."""
@@ -165,6 +192,11 @@ class Triage(Section):
     interval_seconds: Number = Field(5.0, ge=0.1, le=86400)
     cooldown_seconds: Number = Field(60.0, ge=0, le=604800)
     max_redrives: Count = Field(2, ge=0, le=100)
+    max_wait_seconds: Number = Field(86400.0, ge=1, le=31536000)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """A wait that is over before the first cool-down is."""
+        yield from _at_least(self, "max_wait_seconds", "cooldown_seconds")
 
 
 class Auth(Section):
@@ -178,11 +210,12 @@ class Auth(Section):
 
 
 class Alerts(Section):
-    """Who is told when a breaker opens or a job is quarantined."""
+    """Who is told when a breaker opens or a job is quarantined, and how often of the same thing."""
 
     webhook_url: SecretUrl = ""
     slack_url: SecretUrl = ""
     sns_topic_arn: TopicArn = ""
+    window_seconds: Number = Field(900.0, ge=1, le=604800)
 
 
 class Callbacks(Section):
@@ -190,6 +223,11 @@ class Callbacks(Section):
 
     allowed_hosts: Hosts = ()
     secret: SigningSecret = ""
+    retry_hours: Number = Field(24.0, ge=0, le=720)
+
+    def allow(self, url: str) -> bool:
+        """By name; what it resolves to is judged when it is called."""
+        return NetworkRule.of(self.allowed_hosts).may_name(*url_target(url)).allowed
 
 
 class Shutdown(Section):
@@ -219,6 +257,7 @@ class Config(Section):
     artifacts: ArtifactStore = ArtifactStore()
     breaker: Breaker = Breaker()
     pool: Pool = Pool()
+    scaling: Scaling = Scaling()
     triage: Triage = Triage()
     auth: Auth = Auth()
     alerts: Alerts = Alerts()
@@ -244,6 +283,9 @@ class Config(Section):
             if report.queue_url and (fault := self.queue.dlq_fault(report.queue_url)):
                 text = f"does not go with queue.dead_letter_url, which {fault}"
                 yield Conflict((f"reports.{name}.queue_url", "queue.dead_letter_url"), text)
+            if report.callback_url and not self.callbacks.allow(report.callback_url):
+                text = "leads to a host that callbacks.allowed_hosts does not list; accepted: one of those"
+                yield Conflict((f"reports.{name}.callback_url", "callbacks.allowed_hosts"), text)
         yield from self._alias_conflicts()
 
     def _alias_conflicts(self) -> Iterator[Conflict]:

@@ -18,6 +18,7 @@ from reportd.config.values import (
     Headers,
     Hosts,
     Number,
+    OptionalUrl,
     SqsUrl,
     split_url,
 )
@@ -130,8 +131,10 @@ class ReportType(Section):
     aliases: Aliases = ()
     allowed_hosts: Hosts = ()
     timeout_seconds: Number = Field(60.0, ge=0.1, le=3600)
+    timeout_p99_factor: Number = Field(0.0, ge=0, le=1000)
     max_concurrency: Count = Field(0, ge=0, le=4096)
     queue_url: SqsUrl = ""
+    callback_url: OptionalUrl = ""
     isolation: Literal["", "page", "context", "browser", "container"] = ""
     ready: ReadyWhen = Ready()
     delay_seconds: Number = Field(0.0, ge=0, le=60)

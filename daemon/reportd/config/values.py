@@ -211,6 +211,13 @@ Namespace = Annotated[
     Accepts("1 to 64 letters, digits, dots, colons, hyphens or underscores"),
     AfterValidator(_namespace),
 ]
+MetricNamespace = Annotated[
+    str,
+    Accepts("1 to 255 letters, digits, spaces or . - _ / # :, not AWS/ at the beginning, or nothing"),
+    AfterValidator(
+        _matches(r"(?!AWS/)[A-Za-z0-9._/#: -]{1,255}", "is no namespace of CloudWatch for metrics of one's own")
+    ),
+]
 OptionalUrl = Annotated[str, Accepts("an http(s):// URL, or nothing"), AfterValidator(_optional_url)]
 SecretUrl = Annotated[OptionalUrl, Secret]
 Region = Annotated[

@@ -47,13 +47,15 @@ class FaultKind(StrEnum):
 class Nature:
     """``retry``: trying again can help. ``counts``: it uses one of the job's attempts.
 
-    ``loss``: a browser or its renderer died under the job. ``trips``: the report type's breaker hears of it.
+    ``loss``: a browser or its renderer died under the job. ``passes``: its cause is of the kind that ends by itself,
+    so that it helps to try again much later, too. ``trips``: the report type's breaker hears of it.
     """
 
     blame: Blame
     retry: bool
     counts: bool = True
     loss: bool = False
+    passes: bool = False
 
     @property
     def trips(self) -> bool:
@@ -66,23 +68,23 @@ NATURE: dict[FaultKind, Nature] = {
     FaultKind.INVALID_PARAMETERS: Nature(Blame.MESSAGE, retry=False),
     FaultKind.TEMPLATE_ERROR: Nature(Blame.PAGE, retry=False),
     FaultKind.PAGE_STATUS: Nature(Blame.PAGE, retry=False),
-    FaultKind.PAGE_UNAVAILABLE: Nature(Blame.UPSTREAM, retry=True),
+    FaultKind.PAGE_UNAVAILABLE: Nature(Blame.UPSTREAM, retry=True, passes=True),
     FaultKind.PAGE_CRASHED: Nature(Blame.PAGE, retry=True, loss=True),
     FaultKind.PAGE_CLOSED: Nature(Blame.PAGE, retry=False),
     FaultKind.PAGE_TOO_LARGE: Nature(Blame.PAGE, retry=False),
     FaultKind.NAVIGATED_AWAY: Nature(Blame.PAGE, retry=False),
     FaultKind.DOWNLOAD: Nature(Blame.PAGE, retry=False),
     FaultKind.SCRIPT_ERROR: Nature(Blame.PAGE, retry=True),
-    FaultKind.RESOURCE_FAILED: Nature(Blame.UPSTREAM, retry=True),
+    FaultKind.RESOURCE_FAILED: Nature(Blame.UPSTREAM, retry=True, passes=True),
     FaultKind.HOST_NOT_ALLOWED: Nature(Blame.PAGE, retry=False),
     FaultKind.PRINT_REJECTED: Nature(Blame.PAGE, retry=False),
-    FaultKind.TIMEOUT: Nature(Blame.PAGE, retry=True),
-    FaultKind.UNREACHABLE: Nature(Blame.UPSTREAM, retry=True),
+    FaultKind.TIMEOUT: Nature(Blame.PAGE, retry=True, passes=True),
+    FaultKind.UNREACHABLE: Nature(Blame.UPSTREAM, retry=True, passes=True),
     # Whoever shared the browser is innocent until it dies under them alone (I5), so this uses no attempt.
     FaultKind.BROWSER_LOST: Nature(Blame.NODE, retry=True, counts=False, loss=True),
-    FaultKind.BROWSER_UNAVAILABLE: Nature(Blame.NODE, retry=True, counts=False),
-    FaultKind.NODE_LOST: Nature(Blame.NODE, retry=True, counts=False),
-    FaultKind.STORE_UNAVAILABLE: Nature(Blame.STORE, retry=True, counts=False),
+    FaultKind.BROWSER_UNAVAILABLE: Nature(Blame.NODE, retry=True, counts=False, passes=True),
+    FaultKind.NODE_LOST: Nature(Blame.NODE, retry=True, counts=False, passes=True),
+    FaultKind.STORE_UNAVAILABLE: Nature(Blame.STORE, retry=True, counts=False, passes=True),
     FaultKind.EXHAUSTED_RECEIVES: Nature(Blame.US, retry=False, counts=False),
     FaultKind.INTERNAL: Nature(Blame.US, retry=True),
 }

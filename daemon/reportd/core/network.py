@@ -140,6 +140,19 @@ def normal_host(text: str) -> str | Address:
     return name
 
 
+def url_target(url: str) -> tuple[str, int]:
+    """Host (as it is written) and port that an http or https URL leads to. Raises ValueError."""
+    problem = "must be an absolute http or https URL"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme]
+    except (KeyError, ValueError):
+        raise ValueError(problem) from None
+    if not host:
+        raise ValueError(problem)
+    return host, port
+
+
 def plain_address(address: Address) -> Address:
     """The address the system connects to: IPv4 for IPv4-mapped IPv6, and no zone."""
     if isinstance(address, IPv4Address):

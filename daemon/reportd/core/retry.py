@@ -1,6 +1,6 @@
 """What follows a failed attempt: another one, when and in what company, or the dead-letter queue."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reportd.core.faults import Fault, FaultKind
 
@@ -44,6 +44,12 @@ class GiveUp:
     """To the dead-letter queue, with the reason."""
 
     reason: str
+
+
+def counted(tally: Tally, fault: Fault) -> Tally:
+    """With a fault that has just ended an attempt; the attempt itself is in it already."""
+    nature = fault.nature
+    return replace(tally, losses=tally.losses + nature.loss, unharmed=tally.unharmed + (not nature.counts))
 
 
 def may_start(tally: Tally) -> Fault | None:

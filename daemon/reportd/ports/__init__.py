@@ -1,11 +1,15 @@
 """What the daemon needs from the outside world. Adapters fulfil it; tests hold them all to the same suites."""
 
+from reportd.ports.alerts import AlertStore, Channel, Decide
 from reportd.ports.artifacts import Artifacts, Pdf
 from reportd.ports.audit import Audit, Entry
 from reportd.ports.breakers import BreakerStore, Kept
+from reportd.ports.dead_letters import CauseView, DeadLetter, DeadLetters, Group, OnQuarantined, Redrive, Standing
 from reportd.ports.errors import UnavailableError
+from reportd.ports.fleet import Fleet, Sign
 from reportd.ports.jobs import Attempt, JobFilter, Jobs, PdfInfo, Record, Refused, Settlement, Started
-from reportd.ports.meter import SILENT, Meter
+from reportd.ports.meter import SILENT, Meter, Several
+from reportd.ports.outbox import Callback, CallbackStatus, DeliveryError, Messenger, Outbox, Outcome
 from reportd.ports.queue import ANY, Depth, Outgoing, Queue, ReceiptLostError, Received
 from reportd.ports.rendering import (
     Browser,
@@ -24,19 +28,34 @@ from reportd.ports.rendering import (
 __all__ = [
     "ANY",
     "SILENT",
+    "AlertStore",
     "Artifacts",
     "Attempt",
     "Audit",
     "BreakerStore",
     "Browser",
     "BrowserError",
+    "Callback",
+    "CallbackStatus",
+    "CauseView",
+    "Channel",
+    "DeadLetter",
+    "DeadLetters",
+    "Decide",
+    "DeliveryError",
     "Depth",
     "Entry",
+    "Fleet",
+    "Group",
     "JobFilter",
     "Jobs",
     "Kept",
     "Launcher",
+    "Messenger",
     "Meter",
+    "OnQuarantined",
+    "Outbox",
+    "Outcome",
     "Outgoing",
     "Page",
     "Pdf",
@@ -46,12 +65,16 @@ __all__ = [
     "ReceiptLostError",
     "Received",
     "Record",
+    "Redrive",
     "Refused",
     "RenderOptions",
     "RenderRequest",
     "Renderer",
     "Settlement",
+    "Several",
+    "Sign",
     "Slot",
+    "Standing",
     "Started",
     "ToPrint",
     "UnavailableError",

@@ -33,8 +33,11 @@ class Pdf:
 class Artifacts(Protocol):
     """Where PDFs are kept. The key is a function of the task id, so a redelivery can't make a second one (I6)."""
 
-    async def put(self, job: Job, pdf: Pdf) -> None:
-        """Store durably, whole or not at all. Raises UnavailableError."""
+    async def put(self, job: Job, pdf: Pdf) -> PdfInfo:
+        """Store durably, whole or not at all, unless the job has a PDF already: the first one stays.
+
+        The answer is about the one that is stored. Raises UnavailableError.
+        """
         ...
 
     async def locate(self, job: Job) -> Path | str | None:

@@ -7,6 +7,7 @@ from typing import Protocol
 from reportd.core.faults import Fault
 from reportd.core.job import Job
 from reportd.core.retry import Tally
+from reportd.core.snapshot import JobView, Load
 from reportd.core.transitions import Event, State
 
 
@@ -32,6 +33,21 @@ class Record:
     pdf: PdfInfo | None = None
     confirmed: bool = False
     """The queue has confirmed the message."""
+
+    def view(self) -> JobView:
+        """As a list of jobs shows it."""
+        return JobView(
+            task_id=self.job.task_id,
+            report_type=self.job.report_type,
+            user_id=self.job.user_id,
+            state=self.state,
+            attempts=self.tally.attempts,
+            deferrals=self.tally.deferrals,
+            submitted_at=self.job.submitted_at,
+            finished_at=self.finished_at,
+            error=self.error,
+            pdf_bytes=None if self.pdf is None or self.pdf.purged else self.pdf.size_bytes,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +137,10 @@ class Jobs(Protocol):
         ...
 
     async def settle(self, settlement: Settlement) -> State | None:
-        """Apply one; the new state, or None when the job's state did not allow it (nothing changed then)."""
+        """Apply one; the new state, or None when the job's state did not allow it (nothing changed then).
+
+        A job that ends and has a callback is entered into the outbox in the same step.
+        """
         ...
 
     async def revive(self, task_id: str) -> Record | None:
@@ -137,6 +156,10 @@ class Jobs(Protocol):
         ...
 
     async def counts(self) -> dict[State, int]: ...
+
+    async def loads(self) -> dict[str, Load]:
+        """What is queued or running, by report type; those of which nothing is, are left out."""
+        ...
 
     async def lead(self, work: str, node: str, seconds: float) -> bool:
         """Whether this node is the one that does ``work``, and goes on to be for so many seconds.

@@ -1,5 +1,8 @@
 """What the parts tell of their work, so that it can be counted."""
 
+from functools import partial
+from typing import Any
+
 from reportd.core.breaker import Transition
 from reportd.core.faults import FaultKind
 from reportd.core.transitions import Event
@@ -60,3 +63,16 @@ class Meter:
 
 
 SILENT = Meter()
+
+
+class Several(Meter):
+    """Tells each of ``meters`` what it is told."""
+
+    def __init__(self, *meters: Meter) -> None:
+        for name in (name for name in vars(Meter) if not name.startswith("_")):
+            setattr(self, name, partial(_tell, [getattr(meter, name) for meter in meters]))
+
+
+def _tell(calls: list[Any], *said: Any) -> None:
+    for call in calls:
+        call(*said)

@@ -57,6 +57,9 @@ class Queue(Protocol):
     max_message_bytes: int
     """The most a body may have, leaving room for a few attributes."""
 
+    max_receive_count: int | None
+    """How often it hands a message out before it takes it away itself; None when it never does."""
+
     async def send(self, messages: Sequence[Outgoing]) -> list[Exception | None]: ...
 
     async def receive(self, limit: int, wait_seconds: float, at_most: Mapping[str, int] = ANY) -> list[Received]:

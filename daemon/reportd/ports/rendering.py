@@ -117,8 +117,10 @@ class BrowserError(Exception):
 class Launcher(Protocol):
     """Starts browsers."""
 
-    def launch(self) -> AbstractAsyncContextManager[Browser]:
+    def launch(self, *, container: bool = False) -> AbstractAsyncContextManager[Browser]:
         """A new browser. Leaving the block ends its whole process group and removes its profile folder.
+
+        ``container``: in namespaces of its own, with limits to what it may use.
 
         Raises BrowserError when it can't be started.
         """

@@ -12,8 +12,9 @@ import structlog
 import trio
 
 from reportd.adapters.chromium.cdp import Cdp, CdpError, ClosedError, connect
+from reportd.adapters.chromium.container import Container
 from reportd.adapters.chromium.page import ChromiumPage, attach
-from reportd.adapters.chromium.process import BrowserProcess, memory_mib
+from reportd.adapters.chromium.process import BrowserProcess
 from reportd.adapters.egress import Egress, OwnPorts, open_egress
 from reportd.ports import BrowserError, Page
 
@@ -106,6 +107,17 @@ def find_executable(configured: str) -> str:
     raise BrowserError(f"no Chromium at {looked}: install Debian's chromium-headless-shell, or set pool.executable")
 
 
+async def dial(url: str, loop: asyncio.AbstractEventLoop, container: Container | None) -> Cdp:
+    """Connect to a DevTools target, in the network where the browser is. Raises ClosedError."""
+    if container is None:
+        return await connect(url, loop)
+    try:
+        connected = await container.connect(urlsplit(url).port or 0)
+    except OSError as error:
+        raise ClosedError(f"{url}: {error}") from error
+    return await connect(url, loop, connected)
+
+
 class ChromiumBrowser:
     """A running browser with its DevTools connection."""
 
@@ -148,11 +160,15 @@ class ChromiumBrowser:
         """The memory of all; a renderer that uses too much is killed, which hits the job of one page."""
         total = 0.0
         for process in processes:
-            used = memory_mib(process["id"])
+            used = self._process.memory_mib(process["id"])
             total += used
             if process["type"] == "renderer" and used > renderer_limit_mib:
                 log.warning("browser.renderer_killed", browser=self.pid, pid=process["id"], mib=round(used))
                 self._process.kill_member(process["id"])
+        container = self._process.container
+        if container is not None and total > container.limits.memory_mib:
+            log.warning("browser.container_killed", browser=self.pid, mib=round(total))
+            self._process.kill()
         return total
 
     def _on_target(self, event: dict[str, Any]) -> None:
@@ -164,21 +180,36 @@ class ChromiumBrowser:
 
     @asynccontextmanager
     async def page(self) -> AsyncIterator[Page]:
-        async with open_egress(self._ports.forbid) as egress:
-            with self._ports.using(egress.port):
-                context_id, connection = "", None
+        async with self._egress() as egress:
+            context_id, connection = "", None
+            try:
                 try:
-                    try:
-                        context_id = await self._new_context(egress.port)
-                        connection = await self._new_target(context_id)
-                        page = await self._attached(connection, egress)
-                    except (CdpError, ClosedError) as error:
-                        raise BrowserError(f"the browser gave no page: {error}") from error
-                    yield page
-                finally:
-                    self._targets.pop(context_id, None)
-                    with trio.CancelScope(shield=True):
-                        await self._take_away(context_id, connection)
+                    context_id = await self._new_context(egress.port)
+                    connection = await self._new_target(context_id)
+                    page = await self._attached(connection, egress)
+                except (CdpError, ClosedError) as error:
+                    raise BrowserError(f"the browser gave no page: {error}") from error
+                yield page
+            finally:
+                self._targets.pop(context_id, None)
+                with trio.CancelScope(shield=True):
+                    await self._take_away(context_id, connection)
+
+    @asynccontextmanager
+    async def _egress(self) -> AsyncIterator[Egress]:
+        container = self._process.container
+        if container is None:
+            async with open_egress(self._ports.forbid) as egress:
+                with self._ports.using(egress.port):
+                    yield egress
+            return
+        try:
+            listener = await container.listen()
+        except OSError as error:
+            raise BrowserError(f"the browser gave no page: {error}") from error
+        # Its port is none of this machine's, so there is nothing to forbid.
+        async with open_egress(self._ports.forbid, listener) as egress:
+            yield egress
 
     async def _new_context(self, egress_port: int) -> str:
         context = await self._cdp.call(
@@ -195,7 +226,7 @@ class ChromiumBrowser:
         target = await self._cdp.call("Target.createTarget", url="about:blank", browserContextId=context_id)
         self._targets[context_id] = target["targetId"]
         host = urlsplit(self._process.url).netloc
-        return await connect(f"ws://{host}/devtools/page/{target['targetId']}", self._loop)
+        return await dial(f"ws://{host}/devtools/page/{target['targetId']}", self._loop, self._process.container)
 
     async def _attached(self, connection: Cdp, egress: Egress) -> ChromiumPage:
         tree = await attach(connection)

@@ -8,9 +8,10 @@ Protocol: https://chromedevtools.github.io/devtools-protocol/
 
 import asyncio
 import json
+import socket
 import warnings
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import structlog
@@ -120,18 +121,30 @@ class Cdp:
         self.closed.set()
 
 
-async def connect(url: str, loop: asyncio.AbstractEventLoop) -> Cdp:
-    """Connect to a target's WebSocket. Raises ClosedError if it can't be reached."""
+async def connect(url: str, loop: asyncio.AbstractEventLoop, connected: socket.socket | None = None) -> Cdp:
+    """Connect to a target's WebSocket, over a connection that is there already or a new one.
+
+    Raises ClosedError if it can't be reached.
+    """
 
     async def open_websocket() -> WebSocketClientProtocol:
         # A PDF is compressed already, and nothing here leaves the machine.
         return await connect_websocket(
-            url, compression=None, max_size=None, open_timeout=None, close_timeout=CLOSE_SECONDS, ping_interval=None
+            url,
+            sock=connected,
+            compression=None,
+            max_size=None,
+            open_timeout=None,
+            close_timeout=CLOSE_SECONDS,
+            ping_interval=None,
         )
 
     try:
-        with trio.fail_after(CONNECT_SECONDS):
+        with ExitStack() as undo, trio.fail_after(CONNECT_SECONDS):
+            if connected is not None:
+                undo.callback(connected.close)
             websocket = await trio_asyncio.aio_as_trio(open_websocket, loop=loop)()
+            undo.pop_all()
     except (OSError, InvalidHandshake, trio.TooSlowError) as error:
         raise ClosedError(f"{url}: {error}") from error
     return Cdp(_Connection(url, loop, websocket), loop)

@@ -8,37 +8,52 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from reportd.adapters.chromium.browser import FLAGS, ChromiumBrowser, find_executable
-from reportd.adapters.chromium.cdp import ClosedError, connect, open_bridge
+from reportd.adapters.chromium.browser import FLAGS, ChromiumBrowser, dial, find_executable
+from reportd.adapters.chromium.cdp import ClosedError, open_bridge
 from reportd.adapters.chromium.cgroup import Groups, take_over
+from reportd.adapters.chromium.container import ADVICE, open_container
+from reportd.adapters.chromium.limits import Limits
 from reportd.adapters.chromium.process import BrowserProcess, open_process, open_run_folder
 from reportd.adapters.egress import OwnPorts
 from reportd.background import open_background
 from reportd.ports import Browser, BrowserError, Launcher
 
+BROWSER_MIB = 512
+"""What a browser may take besides its page's renderer."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChromiumSettings:
-    """``executable``: empty to look for one. ``heap_mib``: V8's limit a page; ``renderer_limit_mib``: all of it."""
+    """``executable``: empty to look for one. ``heap_mib``: V8's limit a page; ``renderer_limit_mib``: all of it.
+
+    ``container``: browsers in namespaces of their own will be asked for, so the machine must be able to make them.
+    """
 
     executable: str = ""
     start_seconds: float = 20.0
     renderer_limit_mib: float = 2048.0
     heap_mib: int = 1024
+    container: bool = False
 
 
 @asynccontextmanager
 async def open_launcher(
     settings: ChromiumSettings, data_dir: Path, forbidden: Callable[[str, int], bool]
 ) -> AsyncIterator[Launcher]:
-    """Browsers for as long as the block lasts. ``forbidden``: addresses of the daemon that no page may reach."""
+    """Browsers for as long as the block lasts. ``forbidden``: addresses of the daemon that no page may reach.
+
+    Raises BrowserError, with what to do, when containers are wanted and can't be had.
+    """
     spool = data_dir / "spool"
     spool.mkdir(parents=True, exist_ok=True)
     for left_over in spool.glob("pdf-*.part"):
         left_over.unlink()
     groups = take_over()
     async with open_bridge() as loop, open_run_folder(data_dir / "browsers") as run_folder:
-        yield _Launcher(settings, run_folder, spool, loop, forbidden, groups)
+        launcher = _Launcher(settings, run_folder, spool, loop, forbidden, groups)
+        if settings.container:
+            await launcher.try_container()
+        yield launcher
 
 
 class _Launcher:
@@ -58,26 +73,46 @@ class _Launcher:
         self._ports = OwnPorts(forbidden)
         self._groups = groups
 
-    def launch(self) -> AbstractAsyncContextManager[Browser]:
-        return self._launch()
+    def launch(self, *, container: bool = False) -> AbstractAsyncContextManager[Browser]:
+        return self._launch_contained() if container else self._launch()
 
     @asynccontextmanager
     async def _launch(self) -> AsyncIterator[Browser]:
-        settings = self._settings
-        flags = [*FLAGS, f"--js-flags=--max-old-space-size={settings.heap_mib}"]
+        command = [find_executable(self._settings.executable), *self._flags()]
         if os.geteuid() == 0:
             # Chromium refuses to start its sandbox as root. Any other user gets the sandbox.
-            flags.append("--no-sandbox")
-        command = [find_executable(settings.executable), *flags]
-        async with open_process(command, self._run_folder, settings.start_seconds, self._groups) as process:
+            command.append("--no-sandbox")
+        async with open_process(command, self._run_folder, self._settings.start_seconds, self._groups) as process:
             with self._ports.using(urlsplit(process.url).port or 0):
                 async with self._connected(process) as browser:
                     yield browser
 
     @asynccontextmanager
+    async def _launch_contained(self) -> AsyncIterator[Browser]:
+        settings = self._settings
+        memory_mib = round(settings.renderer_limit_mib)
+        limits = Limits(memory_mib=memory_mib + BROWSER_MIB, profile_mib=memory_mib)
+        with open_container(find_executable(settings.executable), self._run_folder.parent.parent, limits) as container:
+            command = [container.program, *self._flags()]
+            opened = open_process(command, self._run_folder, settings.start_seconds, self._groups, container)
+            async with opened as process, self._connected(process) as browser:
+                yield browser
+
+    async def try_container(self) -> None:
+        """Start a browser in one and end it. Raises BrowserError with what to do."""
+        try:
+            async with self._launch_contained():
+                pass
+        except BrowserError as error:
+            raise BrowserError(f'isolation = "container" is not possible: {error}; see that {ADVICE}') from error
+
+    def _flags(self) -> list[str]:
+        return [*FLAGS, f"--js-flags=--max-old-space-size={self._settings.heap_mib}"]
+
+    @asynccontextmanager
     async def _connected(self, process: BrowserProcess) -> "AsyncIterator[ChromiumBrowser]":
         try:
-            cdp = await connect(process.url, self._loop)
+            cdp = await dial(process.url, self._loop, process.container)
         except ClosedError as error:
             raise BrowserError(f"the browser's DevTools can't be reached: {error}") from error
         browser = ChromiumBrowser(process, cdp, self._loop, self._spool, self._ports)

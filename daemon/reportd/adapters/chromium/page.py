@@ -15,7 +15,7 @@ import trio
 from reportd.adapters.chromium import ready
 from reportd.adapters.chromium.cdp import Answer, Cdp, CdpError, ClosedError
 from reportd.adapters.chromium.inert import is_inert
-from reportd.adapters.chromium.pdf import receive_pdf
+from reportd.adapters.chromium.pdf import pdf_of, receive_pdf
 from reportd.adapters.chromium.watch import Listener, Watch, shown
 from reportd.adapters.egress import Egress
 from reportd.core.faults import FaultError, FaultKind, status_fault
@@ -29,11 +29,15 @@ WAITS_SECONDS = 1.0
 """A page that does not say within this how much it has worked is working."""
 
 SAMPLE_SECONDS = 0.25
-WAITING_SHARE = 0.3
-"""Of a processor: what uses less of it waits rather than works."""
+WAITING_SHARE = 0.1
+"""Of a processor: what uses less of it waits rather than works. On a busy machine one that works gets no more than a
+fraction."""
 
 NOTICE_SECONDS = 0.25
 """What made the browser refuse a call, a crash say, may be told a moment later."""
+
+SMALL_CHARACTERS = 262144
+"""A document of that size prints a few megabytes at most, unless it has pictures from elsewhere."""
 
 # Latin and Chinese: the first print of a font by a renderer costs extra, so it is done before the first job.
 WARM_UP_HTML = "<p style=\"font-family:Inter,'Noto Sans CJK SC'\">Warm 热身 <b>0123</b></p>"
@@ -99,7 +103,9 @@ class ChromiumPage:
         if inert:
             self.doing = LOADING
             await self._replace_content(request.html)
-            return await self._finish(request, watch, to_print)
+            # With nothing from outside, it prints no more than it has.
+            small = not self._egress.connected and len(request.html or "") <= SMALL_CHARACTERS
+            return await self._finish(request, watch, to_print, whole=small)
         if request.url is not None:
             if wanted.kind == "event":
                 script = await ready.listen(self._page, wanted)
@@ -111,12 +117,12 @@ class ChromiumPage:
         await self._until_ready(request, watch)
         return await self._finish(request, watch, to_print)
 
-    async def _finish(self, request: RenderRequest, watch: Watch, to_print: ToPrint) -> Pdf:
+    async def _finish(self, request: RenderRequest, watch: Watch, to_print: ToPrint, *, whole: bool = False) -> Pdf:
         await trio.sleep(request.options.delay_seconds)
         self._report_refusals(request)
         self.doing = "waiting for a slot to be printed in"
         await to_print()
-        return await self._print(request, watch)
+        return await self._print(request, watch, whole=whole)
 
     def _prepare(self, request: RenderRequest) -> list[Answer]:
         options = request.options
@@ -229,9 +235,11 @@ class ChromiumPage:
                 refused=len(refusals),
             )
 
-    async def _print(self, request: RenderRequest, watch: Watch) -> Pdf:
+    async def _print(self, request: RenderRequest, watch: Watch, *, whole: bool) -> Pdf:
+        """``whole``: in the answer itself, which is quicker, and fit for what is small."""
         self.doing = "printing"
-        parameters = {**request.options.print_parameters, "transferMode": "ReturnAsStream"}
+        mode = "ReturnAsBase64" if whole else "ReturnAsStream"
+        parameters = {**request.options.print_parameters, "transferMode": mode}
         try:
             printed = await self._page.call("Page.printToPDF", **parameters)
         except CdpError as error:
@@ -240,7 +248,10 @@ class ChromiumPage:
         watch.printed = True
         self.doing = "reading the PDF"
         try:
-            pdf = await receive_pdf(self._page, printed["stream"], self._spool_folder)
+            if whole:
+                pdf = pdf_of(printed["data"], self._spool_folder)
+            else:
+                pdf = await receive_pdf(self._page, printed["stream"], self._spool_folder)
         except OSError as error:  # the disk is full, say
             detail = f"{error.strerror}: {self._spool_folder}"
             raise FaultError(FaultKind.STORE_UNAVAILABLE, detail) from error

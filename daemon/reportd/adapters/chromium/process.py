@@ -21,6 +21,7 @@ import structlog
 import trio
 
 from reportd.adapters.chromium import cgroup
+from reportd.adapters.chromium.container import Container
 from reportd.background import open_background
 from reportd.ports import BrowserError
 
@@ -102,6 +103,7 @@ class BrowserProcess:
 
     pid: int
     profile: Path
+    container: Container | None = None
     url: str = ""
     """WebSocket URL of its DevTools endpoint."""
     died: trio.Event = field(default_factory=trio.Event)
@@ -112,15 +114,26 @@ class BrowserProcess:
         _signal_group(self.pid, signal.SIGKILL)
 
     def kill_member(self, pid: int) -> None:
-        """One process, if it is the browser's: process ids are used again."""
+        """One process, if it is the browser's: process ids are used again. ``pid`` is as the browser knows it."""
+        if self.container is not None:
+            self.container.kill(pid)
+            return
         with suppress(ProcessLookupError):
             if os.getpgid(pid) == self.pid:
                 os.kill(pid, signal.SIGKILL)
 
+    def memory_mib(self, pid: int) -> float:
+        """Of one process, by the id that the browser knows it by."""
+        return memory_mib(pid) if self.container is None else memory_mib(pid, self.container.proc)
+
 
 @asynccontextmanager
 async def open_process(
-    command: Sequence[str], run_folder: Path, start_seconds: float, groups: cgroup.Groups | None = None
+    command: Sequence[str],
+    run_folder: Path,
+    start_seconds: float,
+    groups: cgroup.Groups | None = None,
+    container: Container | None = None,
 ) -> AsyncIterator[BrowserProcess]:
     """Start a browser, in a control group of its own where there are any, and wait for its DevTools endpoint.
 
@@ -133,7 +146,10 @@ async def open_process(
     except OSError as error:
         raise BrowserError(f"no browser can be started: {error.strerror}: {run_folder}") from error
     group = None if groups is None else groups.make(profile.name)
-    started = [setpriv, "--pdeathsig", "KILL", "--", *command, f"--user-data-dir={profile}", "about:blank"]
+    arguments = [*command, f"--user-data-dir={profile}", "about:blank"]
+    if container is not None:
+        arguments = container.command(profile, arguments)
+    started = [setpriv, "--pdeathsig", "KILL", "--", *arguments]
     # Not trio.open_process: that starts it from a worker thread, and the kernel's death signal is tied to the
     # life of the thread that forked, not of the process (prctl(2), PR_SET_PDEATHSIG).
     try:
@@ -143,22 +159,27 @@ async def open_process(
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            pass_fds=() if container is None else container.inherits,
             env={**_environment(), **dict.fromkeys(("HOME", "TMPDIR", "XDG_CONFIG_HOME"), str(profile))},
         )
     except OSError as error:
         raise BrowserError(f"no browser can be started: {error}") from error
-    process = BrowserProcess(child.pid, profile)
+    process = BrowserProcess(child.pid, profile, container)
     try:
         _note_group(profile, child.pid)
         async with open_background() as nursery:
             nursery.start_soon(_watch, child, process)
             listening: trio.Event = await nursery.start(_listen, child, process)
             with trio.move_on_after(start_seconds):
+                if container is not None:
+                    await container.let_in(group)
                 await _first_of(listening, process.died)
             if not process.url:
                 said = " / ".join(process.last_words) or "nothing"
                 what = "ended" if process.died.is_set() else f"did not start within {start_seconds:g} s"
                 raise BrowserError(f"{command[0]} {what}; it said: {said}")
+            if container is not None:
+                container.complete()
             yield process
     finally:
         with trio.CancelScope(shield=True):
@@ -272,10 +293,10 @@ def group_members(group: int) -> list[int]:
     return members
 
 
-def memory_mib(pid: int) -> float:
+def memory_mib(pid: int, proc: Path = Path("/proc")) -> float:
     """Anonymous memory of a process: libraries that many of them share are not counted over and over."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        status = (proc / str(pid) / "status").read_text()
     except OSError:
         return 0.0
     found = re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE)

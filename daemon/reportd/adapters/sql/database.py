@@ -6,20 +6,22 @@ Every write that arrives while a commit is under way shares the next one (group 
 
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import trio
 from sqlalchemy import Connection, Engine, exc
 from sqlalchemy.engine import URL, make_url
 
-from reportd.adapters.sql.engines import MAX_READERS, open_engines
+from reportd.adapters.sql.engines import DURABLY, MAX_READERS, open_engines
 from reportd.batch import Batcher, open_batcher
 from reportd.ports import UnavailableError
 
 T = TypeVar("T")
 Change = Callable[[Connection], Any]
+Entry = tuple[Change, bool]
+"""A change, and whether it must be durable."""
 
 MAX_WRITES_PER_COMMIT = 200
 TRIES = 5
@@ -37,22 +39,23 @@ class Database:
         self._reader = reader
         self._write_limiter = trio.CapacityLimiter(1)
         self._read_limiter = trio.CapacityLimiter(MAX_READERS)
-        self._commits: Batcher[Change, Any] | None = None
+        self._commits: Batcher[Entry, Any] | None = None
 
     @property
     def is_sqlite(self) -> bool:
         return self._writer.dialect.name == "sqlite"
 
-    async def write(self, change: Callable[[Connection], T]) -> T:
-        """Commit what ``change`` does, durably. Raises UnavailableError if the database can't do it now.
+    async def write(self, change: Callable[[Connection], T], *, durably: bool = True) -> T:
+        """Commit what ``change`` does. Raises UnavailableError if the database can't do it now.
 
+        What need not be ``durably`` done outlives this process, but it may be undone by a power cut.
         ``change`` runs again, after a rollback, when another one of its transaction failed or another node was
         in its way. Cancelled, it may or may not have taken effect.
         """
         if self._commits is None:
             raise _closed()
         try:
-            result: T = await self._commits.submit(change)
+            result: T = await self._commits.submit((change, durably))
         except trio.ClosedResourceError:
             raise _closed() from None
         return result
@@ -78,14 +81,23 @@ class Database:
         except exc.DBAPIError as error:
             raise _judged(error) from error
 
-    async def _flush(self, changes: Sequence[Change]) -> list[Any]:
-        return await trio.to_thread.run_sync(self._commit, changes, limiter=self._write_limiter)
+    @contextmanager
+    def _transaction(self, durably: bool) -> Iterator[Connection]:
+        with self._writer.connect() as connection:
+            connection.info[DURABLY] = durably
+            with connection.begin():
+                yield connection
 
-    def _commit(self, changes: Sequence[Change]) -> list[Any]:
+    async def _flush(self, entries: Sequence[Entry]) -> list[Any]:
+        durably = any(entry[1] for entry in entries)
+        changes = [change for change, _ in entries]
+        return await trio.to_thread.run_sync(self._commit, changes, durably, limiter=self._write_limiter)
+
+    def _commit(self, changes: Sequence[Change], durably: bool) -> list[Any]:
         if len(changes) == 1:
-            return [self._commit_alone(changes[0])]
+            return [self._commit_alone(changes[0], durably)]
         try:
-            with self._writer.begin() as connection:
+            with self._transaction(durably) as connection:
                 return [change(connection) for change in changes]
         except Exception as error:  # noqa: BLE001 - handed to the callers, who can judge it
             problem = _judged(error)
@@ -96,18 +108,18 @@ class Database:
         results: list[Any] = []
         refused = 0
         for change in changes:
-            results.append(self._commit_alone(change))
+            results.append(self._commit_alone(change, durably))
             if isinstance(results[-1], UnavailableError):
                 refused += 1
                 if refused > 1 or not isinstance(results[-1], _LostRaceError):
                     break
         return results + [results[-1]] * (len(changes) - len(results))
 
-    def _commit_alone(self, change: Change) -> Any:
+    def _commit_alone(self, change: Change, durably: bool) -> Any:
         problem: Exception | None = None
         for number in range(TRIES):
             try:
-                with self._writer.begin() as connection:
+                with self._transaction(durably) as connection:
                     return change(connection)
             except Exception as error:  # noqa: BLE001 - handed to the caller, who can judge it
                 problem = _judged(error)

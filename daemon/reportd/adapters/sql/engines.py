@@ -1,7 +1,6 @@
 """Connections to SQLite and PostgreSQL, set up so that nothing waits for ever."""
 
 import sqlite3
-from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -22,6 +21,13 @@ _POSTGRESQL_OPTIONS: dict[str, Any] = {
     "tcp_user_timeout": 10_000,
     "options": f"-c lock_timeout={LOCK_WAIT_SECONDS:g}s -c idle_in_transaction_session_timeout=30s",
 }
+
+
+DURABLY = "durably"
+"""In the ``info`` of a connection that writes: whether the next transaction must have reached the disk when it ends.
+PostgreSQL's always have."""
+
+_SYNCHRONOUS = "synchronous"
 
 
 def open_engines(url: URL) -> tuple[Engine, Engine]:
@@ -48,9 +54,9 @@ def _sqlite(url: URL) -> tuple[Engine, Engine]:
     options: dict[str, Any] = {"connect_args": {"check_same_thread": False, "timeout": LOCK_WAIT_SECONDS}}
     writer = create_engine(url, pool_size=1, max_overflow=0, **options)
     reader = create_engine(url, pool_size=MAX_READERS, max_overflow=0, **options)
-    for engine, begin in ((writer, "BEGIN IMMEDIATE"), (reader, "BEGIN")):
+    for engine, begin in ((writer, _begin_writing), (reader, _begin_reading)):
         event.listen(engine, "connect", _prepare)
-        event.listen(engine, "begin", _beginner(begin))
+        event.listen(engine, "begin", begin)
     return writer, reader
 
 
@@ -59,13 +65,18 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
     # reader that turns into a writer can be refused without waiting (sqlite.org/lang_transaction.html).
     connection.isolation_level = None
     connection.execute("PRAGMA journal_mode=WAL")
-    # FULL: a commit has reached the disk when it returns, so a 202 survives a power cut (sqlite.org/pragma.html).
-    connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
 
 
-def _beginner(statement: str) -> Callable[[Connection], None]:
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(statement)
+def _begin_writing(connection: Connection) -> None:
+    # FULL: a commit has reached the disk when it returns, with all before it, so a 202 survives a power cut. NORMAL:
+    # it is in the file, but the disk may not have it yet (sqlite.org/pragma.html).
+    synchronous = "FULL" if connection.info.get(DURABLY, True) else "NORMAL"
+    if connection.info.get(_SYNCHRONOUS) != synchronous:
+        connection.exec_driver_sql(f"PRAGMA synchronous={synchronous}")
+        connection.info[_SYNCHRONOUS] = synchronous
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    return begin
+
+def _begin_reading(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")

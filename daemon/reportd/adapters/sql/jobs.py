@@ -13,10 +13,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from reportd.adapters.sql import records
 from reportd.adapters.sql.database import Database
 from reportd.adapters.sql.messages import now
+from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.schema import STORED, attempts, jobs, leases
 from reportd.core.faults import FaultKind
 from reportd.core.job import Job
 from reportd.core.retry import Tally, may_start
+from reportd.core.snapshot import Load
 from reportd.core.transitions import TERMINAL, Event, State, after, sources
 from reportd.ports import Attempt, JobFilter, Record, Refused, Settlement, Started
 
@@ -42,6 +44,19 @@ _DISCARD = delete(jobs).where(
 )
 _PURGE = update(jobs).where(_listed).values(pdf_purged=True)
 
+_waits = jobs.c.state == State.QUEUED
+_LOADS = (
+    select(
+        jobs.c.report_type,
+        func.count(case((_waits, 1))).label("waiting"),
+        func.count(case((_waits & (jobs.c.attempts == 0), 1))).label("untried"),
+        func.count(case((~_waits, 1))).label("running"),
+        func.min(case((_waits, jobs.c.submitted_at))).label("oldest_at"),
+    )
+    .where(jobs.c.state.in_((State.QUEUED, State.RUNNING)))
+    .group_by(jobs.c.report_type)
+)
+
 _LEAD = (
     update(leases)
     .where(
@@ -66,10 +81,11 @@ _CLOSE_OWN = _CLOSE_ALL.where(_is_settled)
 
 
 class SqlJobs:
-    """Implements ``ports.Jobs``."""
+    """Implements ``ports.Jobs``. What ends and is to be told goes into ``outbox``."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, outbox: SqlOutbox | None = None) -> None:
         self._database = database
+        self._outbox = outbox
         dialect: Any = sqlite if database.is_sqlite else postgresql
         # Of many rows, too, the driver's count of those inserted is wanted.
         self._insert = dialect.insert(jobs).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
@@ -96,7 +112,7 @@ class SqlJobs:
         return [there[job.task_id] for job in new]
 
     async def confirm(self, task_ids: Sequence[str]) -> None:
-        await self._write(_CONFIRM, {"ids": list(task_ids)})
+        await self._write(_CONFIRM, {"ids": list(task_ids)}, durably=False)
 
     async def unconfirmed(self, before: float, limit: int) -> list[Record]:
         statement = (
@@ -146,7 +162,25 @@ class SqlJobs:
         return await self._database.write(change)
 
     async def settle(self, settlement: Settlement) -> State | None:
-        return await self._database.write(lambda connection: _settle(connection, settlement))
+        def change(connection: Connection) -> tuple[State | None, bool]:
+            row = _locked(connection, settlement.task_id)
+            state = None if row is None else _settle(connection, row, settlement)
+            return state, row is not None and state in TERMINAL and self._enter(connection, row, settlement.at)
+
+        state, entered = await self._database.write(change)
+        if self._outbox is not None and entered:
+            self._outbox.entered()
+        return state
+
+    def _enter(self, connection: Connection, row: Row[Any], at: float) -> bool:
+        """Most jobs call nobody back, and cost no statement more."""
+        outbox = self._outbox
+        url = outbox.url_for(row.report_type, row.callback_url) if outbox else None
+        if outbox is None or url is None:
+            return False
+        record = records.record(connection.execute(_ONE, {"task": row.task_id}).one())
+        outbox.enter(connection, record, url, at)
+        return True
 
     async def revive(self, task_id: str) -> Record | None:
         def change(connection: Connection) -> Record | None:
@@ -187,9 +221,18 @@ class SqlJobs:
 
         return await self._database.read(query)
 
-    async def _write(self, statement: Any, values: dict[str, list[str]]) -> None:
+    async def loads(self) -> dict[str, Load]:
+        def query(connection: Connection) -> dict[str, Load]:
+            rows = connection.execute(_LOADS)
+            return {row.report_type: Load(row.waiting, row.untried, row.running, row.oldest_at) for row in rows}
+
+        return await self._database.read(query)
+
+    async def _write(self, statement: Any, values: dict[str, list[str]], *, durably: bool = True) -> None:
         if any(values.values()):
-            await self._database.write(lambda connection: connection.execute(statement, values).rowcount)
+            await self._database.write(
+                lambda connection: connection.execute(statement, values).rowcount, durably=durably
+            )
 
     async def _records(self, statement: Any) -> list[Record]:
         return await self._database.read(
@@ -205,7 +248,8 @@ def _start(connection: Connection, record: Record, node: str, at: float) -> Star
     if record.state not in sources(Event.STARTED):
         return Refused(record)
     task_id = record.job.task_id
-    earlier = connection.execute(_ATTEMPTS, {"task": task_id}).all()
+    # Most have never been started.
+    earlier = [] if record.started_at is None else connection.execute(_ATTEMPTS, {"task": task_id}).all()
     # A start without an outcome: its node died, or lost the message to us. Neither uses an attempt.
     lost = sum(attempt.outcome is None for attempt in earlier)
     if lost:
@@ -230,11 +274,12 @@ def _start(connection: Connection, record: Record, node: str, at: float) -> Star
     return Started(connection.execute(_NEW_ATTEMPT, attempt).scalar_one(), record)
 
 
-def _settle(connection: Connection, done: Settlement) -> State | None:
-    row = _locked(connection, done.task_id)
-    if row is None or State(row.state) not in sources(done.event):
+def _settle(connection: Connection, row: Row[Any], done: Settlement) -> State | None:
+    if State(row.state) not in sources(done.event):
         return None
     owners_only = done.attempt_id is not None and done.event in _OWNERS_ONLY
+    # Put off before it starts, it finds a start: as for one that starts, that one's node died.
+    finds_lost = done.attempt_id is None and done.event is Event.DEFERRED
     closed = connection.execute(
         _CLOSE_OWN if owners_only else _CLOSE_ALL,
         {
@@ -243,21 +288,23 @@ def _settle(connection: Connection, done: Settlement) -> State | None:
             "at": done.at,
             "what": done.fault.kind if done.fault else done.event,
             "text": records.detail(done.fault) if done.fault else "",
-            "other": Event.CANCELLED,
+            "other": FaultKind.NODE_LOST if finds_lost else Event.CANCELLED,
         },
     ).rowcount
     if owners_only and not closed:
         return None
     state = after(State(row.state), done.event)
-    connection.execute(_CHANGE, {"task": done.task_id, **_settled(row, done, state)})
+    values = _settled(row, done, state, lost=closed if finds_lost else 0)
+    connection.execute(_CHANGE, {"task": done.task_id, **values})
     return state
 
 
-def _settled(row: Row[Any], done: Settlement, state: State) -> dict[str, Any]:
+def _settled(row: Row[Any], done: Settlement, state: State, lost: int) -> dict[str, Any]:
     uncounted = done.attempt_id is not None and not done.counted
     values: dict[str, Any] = {
         "state": state,
-        "attempts": max(0, row.attempts - uncounted),
+        "attempts": max(0, row.attempts - uncounted - lost),
+        "node_losses": row.node_losses + lost,
         "unharmed": row.unharmed + (uncounted and done.event is Event.RETRIED),
         "deferrals": row.deferrals + (done.event is Event.DEFERRED),
         "losses": row.losses + done.loss,

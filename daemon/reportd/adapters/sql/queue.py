@@ -28,7 +28,11 @@ MAX_MESSAGE_BYTES = 268435456
 
 
 class EmbeddedQueue:
-    """Implements ``ports.Queue``. ``dead`` takes what was received ``max_receive_count`` times in vain."""
+    """Implements ``ports.Queue``. ``dead`` takes what was received ``max_receive_count`` times in vain.
+
+    What is sent is durable. That it was received, given back or deleted may be undone by a power cut, after which it
+    is received once more.
+    """
 
     max_message_bytes = MAX_MESSAGE_BYTES
 
@@ -45,7 +49,7 @@ class EmbeddedQueue:
         self.visibility_seconds = visibility_seconds
         self._database = database
         self._name = name
-        self._max_receive_count = max_receive_count
+        self.max_receive_count = max_receive_count
         self._dead = dead
         self._clock = clock
         self._turns = Turns()
@@ -149,7 +153,7 @@ class EmbeddedQueue:
             due_at = None if claimed else connection.execute(sql.DUE, {"name": self._name, "now": now}).scalar()
             return claimed, redriven, math.inf if due_at is None else due_at - now
 
-        claimed, redriven, due_seconds = await self._database.write(change)
+        claimed, redriven, due_seconds = await self._database.write(change, durably=False)
         if redriven and self._dead is not None:
             self._dead._wake()  # noqa: SLF001 - of this class
         for _, row in claimed:
@@ -157,12 +161,12 @@ class EmbeddedQueue:
         return [_received(token, row) for token, row in claimed], due_seconds
 
     def _is_spent(self, row: Row[Any]) -> bool:
-        limit = self._max_receive_count
+        limit = self.max_receive_count
         return self._dead is not None and limit is not None and row.receive_count >= limit
 
     def _redrive(self, connection: Connection, rows: Sequence[Row[Any]], now: float) -> None:
         assert self._dead is not None  # noqa: S101 - nothing is spent where there is no place to go
-        why = {"kind": "exhausted_receives", "reason": f"received {self._max_receive_count} times in vain"}
+        why = {"kind": "exhausted_receives", "reason": f"received {self.max_receive_count} times in vain"}
         moves = [
             {
                 "message": row.id,
@@ -177,7 +181,9 @@ class EmbeddedQueue:
     async def delete(self, receipts: Sequence[str]) -> list[Exception | None]:
         if receipts:
             values = {"name": self._name, "receipts": list(receipts)}
-            await self._database.write(lambda connection: connection.execute(sql.DELETE, values).rowcount)
+            await self._database.write(
+                lambda connection: connection.execute(sql.DELETE, values).rowcount, durably=False
+            )
         return [None] * len(receipts)
 
     async def set_visibility(self, changes: Sequence[tuple[str, float]]) -> list[Exception | None]:
@@ -195,7 +201,7 @@ class EmbeddedQueue:
 
         if not changes:
             return []
-        held = await self._database.write(change)
+        held = await self._database.write(change, durably=False)
         if min(alike) < self.visibility_seconds:
             self._wake()
         return [None if receipt in held else ReceiptLostError(receipt) for receipt, _ in changes]

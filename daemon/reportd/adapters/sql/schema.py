@@ -41,6 +41,9 @@ STORED = text("pdf_bytes IS NOT NULL AND NOT pdf_purged")
 
 _HELD = text("receipt IS NOT NULL")
 
+UNTOLD = text("outcome IS NULL")
+"""A callback that has still to be delivered; in these very words, as ``STORED``."""
+
 jobs = Table(
     "jobs",
     metadata,
@@ -114,6 +117,37 @@ secrets = Table(
     Column("value", String(64), nullable=False),
 )
 
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("node", String(255), primary_key=True),
+    Column("seen_at", Double, nullable=False),
+    Column("told", Text, nullable=False),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("channel", String(16), primary_key=True),
+    Column("signature", String(255), primary_key=True),
+    Column("due_at", Double, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("report_type", String(64), nullable=False),
+    Column("since", Double, nullable=False),
+    Column("last_at", Double, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("untold", BigInteger, nullable=False),
+    Column("untold_since", Double, nullable=False),
+    Column("told_at", Double),
+    Column("announced", Boolean, nullable=False),
+    Column("over", Boolean, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("retry_at", Double, nullable=False),
+    Column("teller", String(32), nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("ix_alerts_due", "channel", "due_at"),
+)
+
 messages = Table(
     "messages",
     metadata,
@@ -132,4 +166,61 @@ messages = Table(
     Index("ix_messages_turn", "queue", "turn", "id", "visible_at", "report_type"),
     Index("ix_messages_visible", "queue", "visible_at"),
     Index("ix_messages_receipt", "receipt", sqlite_where=_HELD, postgresql_where=_HELD),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("task_id", String(36), ForeignKey("jobs.task_id", ondelete="CASCADE"), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("due_at", Double, nullable=False),
+    _count("attempts"),
+    Column("claim", String(32)),
+    Column("outcome", String(16)),
+    Column("error", Text, nullable=False, server_default=""),
+    Column("url", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("ix_outbox_task", "task_id", "created_at"),
+    # Holds what has still to be told, and nothing of the years before.
+    Index("ix_outbox_due", "due_at", "host", sqlite_where=UNTOLD, postgresql_where=UNTOLD),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("task_id", String(36)),
+    Column("signature", String(18), nullable=False),
+    Column("report_type", String(64), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("standing", String(16), nullable=False),
+    _count("redrives"),
+    _count("returns"),
+    Column("first_seen_at", Double, nullable=False),
+    Column("last_seen_at", Double, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("released_at", Double, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("attributes", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("ix_dead_letters_signature", "signature", "last_seen_at", "id"),
+    Index("ix_dead_letters_standing", "standing", "signature", "report_type", "due_at"),
+)
+
+causes = Table(
+    "causes",
+    metadata,
+    Column("signature", String(18), primary_key=True),
+    Column("report_type", String(64), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("sent_at", Double, nullable=False),
+    Column("failed_at", Double, nullable=False),
+    Column("passed_at", Double, nullable=False),
+    _count("size"),
+    _count("failures"),
+    Column("wave", Text, nullable=False),
 )

@@ -132,6 +132,7 @@ class SqsQueue:
         self.attributes = attributes
         limit = attributes.max_message_bytes
         self.max_message_bytes = limit - min(ATTRIBUTES_BYTES, limit // 4)
+        self.max_receive_count = attributes.max_receive_count or None
         self.requests: Counter[str] = Counter()
         self._client = client
         self._url = url

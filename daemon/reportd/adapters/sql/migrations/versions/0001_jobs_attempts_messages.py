@@ -1,4 +1,4 @@
-"""Jobs, their attempts, the embedded queue's messages, the audit record, and who does what one node does for all."""
+"""Everything there was at first: jobs and what belongs to them, dead letters, messages, the audit record."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -86,6 +86,71 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name="pk_secrets"),
     )
     op.create_table(
+        "nodes",
+        sa.Column("node", sa.String(255), nullable=False),
+        sa.Column("seen_at", sa.Double, nullable=False),
+        sa.Column("told", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("node", name="pk_nodes"),
+    )
+    op.create_table(
+        "alerts",
+        sa.Column("channel", sa.String(16), nullable=False),
+        sa.Column("signature", sa.String(255), nullable=False),
+        sa.Column("due_at", sa.Double, nullable=False),
+        sa.Column("kind", sa.String(32), nullable=False),
+        sa.Column("report_type", sa.String(64), nullable=False),
+        sa.Column("since", sa.Double, nullable=False),
+        sa.Column("last_at", sa.Double, nullable=False),
+        sa.Column("total", sa.BigInteger, nullable=False),
+        sa.Column("untold", sa.BigInteger, nullable=False),
+        sa.Column("untold_since", sa.Double, nullable=False),
+        sa.Column("told_at", sa.Double),
+        sa.Column("announced", sa.Boolean, nullable=False),
+        sa.Column("over", sa.Boolean, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("retry_at", sa.Double, nullable=False),
+        sa.Column("teller", sa.String(32), nullable=False),
+        sa.Column("detail", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("channel", "signature", name="pk_alerts"),
+    )
+    op.create_index("ix_alerts_due", "alerts", ["channel", "due_at"])
+    op.create_table(
+        "dead_letters",
+        sa.Column("id", sa.String(36), nullable=False),
+        sa.Column("task_id", sa.String(36)),
+        sa.Column("signature", sa.String(18), nullable=False),
+        sa.Column("report_type", sa.String(64), nullable=False),
+        sa.Column("kind", sa.String(32), nullable=False),
+        sa.Column("standing", sa.String(16), nullable=False),
+        _count("redrives"),
+        _count("returns"),
+        sa.Column("first_seen_at", sa.Double, nullable=False),
+        sa.Column("last_seen_at", sa.Double, nullable=False),
+        sa.Column("due_at", sa.Double, nullable=False),
+        sa.Column("released_at", sa.Double, nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("cause", sa.Text, nullable=False),
+        sa.Column("detail", sa.Text, nullable=False),
+        sa.Column("attributes", sa.Text, nullable=False),
+        sa.Column("body", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_dead_letters"),
+    )
+    op.create_index("ix_dead_letters_signature", "dead_letters", ["signature", "last_seen_at", "id"])
+    op.create_index("ix_dead_letters_standing", "dead_letters", ["standing", "signature", "report_type", "due_at"])
+    op.create_table(
+        "causes",
+        sa.Column("signature", sa.String(18), nullable=False),
+        sa.Column("report_type", sa.String(64), nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("sent_at", sa.Double, nullable=False),
+        sa.Column("failed_at", sa.Double, nullable=False),
+        sa.Column("passed_at", sa.Double, nullable=False),
+        _count("size"),
+        _count("failures"),
+        sa.Column("wave", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("signature", "report_type", name="pk_causes"),
+    )
+    op.create_table(
         "messages",
         sa.Column("id", _NUMBER, sa.Identity(), nullable=False),
         sa.Column("queue", sa.String(64), nullable=False),
@@ -104,3 +169,22 @@ def upgrade() -> None:
     op.create_index("ix_messages_visible", "messages", ["queue", "visible_at"])
     held = sa.text("receipt IS NOT NULL")
     op.create_index("ix_messages_receipt", "messages", ["receipt"], sqlite_where=held, postgresql_where=held)
+    op.create_table(
+        "outbox",
+        sa.Column("id", sa.String(36), nullable=False),
+        sa.Column("task_id", sa.String(36), nullable=False),
+        sa.Column("host", sa.String(255), nullable=False),
+        sa.Column("created_at", sa.Double, nullable=False),
+        sa.Column("due_at", sa.Double, nullable=False),
+        _count("attempts"),
+        sa.Column("claim", sa.String(32)),
+        sa.Column("outcome", sa.String(16)),
+        sa.Column("error", sa.Text, nullable=False, server_default=""),
+        sa.Column("url", sa.Text, nullable=False),
+        sa.Column("body", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_outbox"),
+        sa.ForeignKeyConstraint(["task_id"], ["jobs.task_id"], name="fk_outbox_task_id", ondelete="CASCADE"),
+    )
+    op.create_index("ix_outbox_task", "outbox", ["task_id", "created_at"])
+    untold = sa.text("outcome IS NULL")
+    op.create_index("ix_outbox_due", "outbox", ["due_at", "host"], sqlite_where=untold, postgresql_where=untold)

@@ -1,0 +1,327 @@
+"""The daemon's parts, put together: who works on jobs, who looks after what is left, who watches, who answers.
+
+``app`` opens what they stand on, and runs them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import structlog
+import trio
+
+from reportd import engines
+from reportd.adapters.sql.audit import SqlAudit
+from reportd.adapters.sql.database import Database
+from reportd.adapters.sql.dead_letters import SqlDeadLetters
+from reportd.adapters.sql.fleet import SqlFleet
+from reportd.adapters.sql.jobs import SqlJobs
+from reportd.adapters.sql.outbox import SqlOutbox
+from reportd.adapters.sql.secrets import shared_secret
+from reportd.alerts import Alerts
+from reportd.batch import Batcher
+from reportd.breakers import Breakers
+from reportd.bulkheads import Bulkheads
+from reportd.catalogue import Catalogue
+from reportd.changes import Changes
+from reportd.config import Config
+from reportd.controls import Controls
+from reportd.core.breaker import Transition
+from reportd.core.job import Job
+from reportd.core.repair import Known
+from reportd.dead_letters import DeadLetterOffice
+from reportd.deadlines import Deadlines
+from reportd.exposition import Exposition
+from reportd.held import Held
+from reportd.history import History
+from reportd.janitor import Janitor
+from reportd.metrics import Metrics
+from reportd.notifier import Notifier
+from reportd.outcomes import Outcomes
+from reportd.poller import Poller, keep_invisible
+from reportd.pool import Pool
+from reportd.ports import Artifacts, BreakerStore, Messenger, Queue, Record, Several
+from reportd.presence import Presence
+from reportd.quarantine import Quarantine
+from reportd.recorder import Recorder
+from reportd.reload import Orders, Reload
+from reportd.scaling import Board, Scaling
+from reportd.service import Service
+from reportd.sizing import keep_sized
+from reportd.standing import Standing
+from reportd.status import Status
+from reportd.tokens import Tokens
+from reportd.triage import Triage
+from reportd.watchdog import Watchdog
+from reportd.worker import Worker
+from reportd_web.access import Access
+from reportd_web.app import Face
+from reportd_web.sessions import Sessions
+
+log = structlog.get_logger()
+
+RETURNS_PER_SLOT = 10.0
+"""Messages a second that come back when a breaker has closed, so that a slot is never without and none is flooded."""
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """What the parts stand on: what was opened for them, and what they share."""
+
+    config: Config
+    node: str
+    stop: trio.Event
+    types: Catalogue
+    tokens: Tokens
+    metrics: Metrics
+    history: History
+    watchdog: Watchdog
+    database: Database
+    jobs: SqlJobs
+    queue: Queue
+    dead: Queue
+    artifacts: Artifacts
+    breaker_store: BreakerStore
+    outbox: SqlOutbox
+    messenger: Messenger
+    alerts: Alerts
+    recorder: Recorder
+    board: Board | None
+    pool: Pool
+    background: trio.Nursery
+    intake: Batcher[Job, Record]
+    held: Held = field(default_factory=Held)
+    changes: Changes = field(default_factory=Changes)
+
+
+class Work:
+    """Takes messages off the queue and turns them into PDFs."""
+
+    def __init__(self, on: Grounds) -> None:
+        config, told = on.config, Several(on.metrics, on.history)
+        self._on = on
+        self._limits = _limits(config)
+        self.breakers = Breakers(
+            on.breaker_store,
+            engines.breaker_policy(config),
+            node=on.node,
+            report_types=config.reports,
+            returns_per_second=RETURNS_PER_SLOT * on.pool.slots,
+            listeners=[_log_move, on.metrics.breaker_moved, on.alerts.breaker_moved, on.recorder.transition],
+        )
+        self.bulkheads = Bulkheads(self._limits, on.pool.slots, config.pool.stall_seconds, self.breakers)
+        outcomes = Outcomes(
+            jobs=on.jobs,
+            queue=on.queue,
+            dead=on.dead,
+            artifacts=on.artifacts,
+            changes=on.changes,
+            policy=engines.retry_policy(config),
+            max_receive_count=engines.max_receive_count(config, on.queue),
+            meter=told,
+        )
+        self.worker = Worker(
+            jobs=on.jobs,
+            artifacts=on.artifacts,
+            renderer=on.pool,
+            types=on.types,
+            breakers=self.breakers,
+            bulkheads=self.bulkheads,
+            deadlines=Deadlines({name: report.timeout_p99_factor for name, report in config.reports.items()}),
+            held=on.held,
+            outcomes=outcomes,
+            node=on.node,
+            meter=told,
+        )
+        capacity = on.pool.slots + config.queue.prefetch
+        least, at_most = engines.least_places(config), self.bulkheads.at_most
+        self.poller = Poller(on.queue, self.worker.handle, capacity, least, at_most)
+        self.bulkheads.on_change = self.poller.look_again
+        on.pool.on_stall = self._stalled
+        on.pool.on_resize = self.poller.widen
+
+    async def begin(self) -> None:
+        """Everything but taking messages."""
+        background = self._on.background
+        await background.start(self.breakers.run)
+        background.start_soon(keep_invisible, self._on.queue, self._on.held)
+        background.start_soon(keep_sized, self._on.pool, self._on.queue.depth, engines.size_policy(self._on.config))
+
+    def learn(self, config: Config) -> None:
+        """Whoever knows the report types by name learns those of another configuration."""
+        for counter in (self._on.metrics, self._on.history):
+            counter.know(labels(config))
+        self.breakers.know(config.reports)
+        self._limits.clear()
+        self._limits.update(_limits(config))
+        for name in self._limits:
+            self.bulkheads.stalled(name, 0)  # what waits for a place asks again
+
+    def _stalled(self, report_type: str, change: int) -> None:
+        self.poller.widen(change)
+        self.bulkheads.stalled(report_type, change)
+
+
+class Care:
+    """Looks after what nobody else does: dead letters, callbacks, alerts, what is old."""
+
+    def __init__(self, on: Grounds, work: Work) -> None:
+        config, audit = on.config, SqlAudit(on.database)
+        self.letters = SqlDeadLetters(on.database)
+        quarantine = Quarantine(
+            jobs=on.jobs,
+            letters=self.letters,
+            audit=audit,
+            changes=on.changes,
+            node=on.node,
+            on_quarantined=on.alerts.quarantined,
+        )
+        triage = Triage(
+            jobs=on.jobs,
+            queue=on.queue,
+            dead=on.dead,
+            letters=self.letters,
+            quarantine=quarantine,
+            breakers=work.breakers,
+            known=Known(engines.report_names(config), on.types.check),
+            audit=audit,
+            policy=engines.triage_policy(config),
+            interval_seconds=config.triage.interval_seconds,
+            node=on.node,
+            meter=on.metrics,
+        )
+        retention_seconds = config.artifacts.retention_days * 86400
+        janitor = Janitor(
+            jobs=on.jobs, queue=on.queue, artifacts=on.artifacts, retention_seconds=retention_seconds, node=on.node
+        )
+        retry_seconds = config.callbacks.retry_hours * 3600
+        notifier = Notifier(on.outbox, on.messenger, retry_seconds=retry_seconds, meter=on.metrics)
+        self._tasks = (triage.run, janitor.run, notifier.run, on.alerts.run)
+        self._background = on.background
+
+    def begin(self) -> None:
+        for task in self._tasks:
+            self._background.start_soon(task)
+
+
+class Watch:
+    """Knows how the daemon is, for the status page, for Prometheus, for the fleet and for systemd."""
+
+    def __init__(self, on: Grounds, work: Work, care: Care) -> None:
+        config = on.config
+        self._on = on
+        self._work = work
+        self._fleet = SqlFleet(on.database)
+        self.status = Status(
+            jobs=on.jobs,
+            queue=on.queue,
+            dead=on.dead,
+            pool=on.pool,
+            poller=work.poller,
+            worker=work.worker,
+            breakers=work.breakers,
+            bulkheads=work.bulkheads,
+            held=on.held,
+            history=on.history,
+            fleet=self._fleet,
+            stop=on.stop,
+            node=on.node,
+            looks=on.background,
+            letters=care.letters,
+            depth_seconds=engines.depth_seconds(config),
+            sample_seconds=engines.sampled_depth_seconds(config),
+        )
+        self._scaling = Scaling(
+            jobs=on.jobs,
+            slots=lambda: on.pool.slots,
+            render_seconds=lambda: on.metrics.render_seconds,
+            policy=engines.scaling_policy(config),
+            looks=on.background,
+            fresh_seconds=engines.scraped_depth_seconds(config),
+        )
+        self.exposition = Exposition(
+            on.metrics,
+            queues={"main": on.queue, "dead": on.dead},
+            depth_seconds=engines.scraped_depth_seconds(config),
+            requests=engines.sqs_requests(on.queue, on.dead),
+            pool=on.pool.state,
+            breakers=work.breakers.snapshot,
+            held=on.held.__len__,
+            parts=self.status.parts,
+            figures=self._scaling.figures,
+            looks=on.background,
+        )
+
+    def begin(self) -> None:
+        background = self._on.background
+        background.start_soon(self.status.run)
+        background.start_soon(Presence(self._fleet, self.status.here).run)
+        background.start_soon(self._scaling.publish, self._on.queue.depth, self._on.board, self._on.node)
+
+    def standing(self, url: str, reload: Reload) -> Standing:
+        """For systemd's status line."""
+        return Standing(
+            url=url,
+            pool=self._on.pool,
+            poller=self._work.poller,
+            worker=self._work.worker,
+            breakers=self._work.breakers,
+            held=self._on.held,
+            stop=self._on.stop,
+            reloaded=lambda: reload.trouble,
+        )
+
+
+async def answering(on: Grounds, work: Work, care: Care, watch: Watch) -> Face:
+    """What the HTTP face calls."""
+    config, audit = on.config, SqlAudit(on.database)
+    service = Service(
+        jobs=on.jobs,
+        queue=on.queue,
+        artifacts=on.artifacts,
+        intake=on.intake,
+        validator=on.types,
+        changes=on.changes,
+        held=on.held,
+        max_backlog=config.queue.max_backlog,
+        meter=on.metrics,
+        outbox=on.outbox,
+    )
+    on.background.start_soon(service.watch_backlog, engines.depth_seconds(config))
+    office = DeadLetterOffice(service=service, jobs=on.jobs, queue=on.queue, letters=care.letters, audit=audit)
+    return Face(
+        service=service,
+        dead_letters=office,
+        schemas=on.types.schemas,
+        max_body_bytes=config.http.max_body_bytes,
+        ready=watch.status.parts,
+        status=watch.status.snapshot,
+        changed=watch.status.changed,
+        audit=audit,
+        note=on.recorder.note,
+        nursery=on.background,
+        controls=Controls(work.breakers, on.types, on.recorder),
+        health=on.watchdog.trouble,
+        metrics=watch.exposition.text,
+        access=Access(on.tokens, Sessions(await shared_secret(on.database, "sessions"))),
+    )
+
+
+def reloading(on: Grounds, work: Work, orders: Orders) -> Reload:
+    """Who reads the configuration again."""
+    return Reload(orders, on.config, on.types, on.tokens, partial(Work.learn, work))
+
+
+def labels(config: Config) -> Mapping[str, str]:
+    """Each name that a job may carry, and the one it is counted under."""
+    return {name: label for label, report in config.reports.items() for name in (label, *report.aliases)}
+
+
+def _limits(config: Config) -> dict[str, int]:
+    return {name: report.max_concurrency for name, report in config.reports.items()}
+
+
+def _log_move(change: Transition) -> None:
+    told: dict[str, Any] = {"reason": change.reason, "faults": change.faults, "by": change.by}
+    log.warning("breaker.moved", reportType=change.report_type, before=change.source, after=change.target, **told)
