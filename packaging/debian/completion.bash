@@ -8,7 +8,7 @@ _reportd() {
     command=
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case $word in
-        breakers | check-config | doctor | get | provision | serve | submit | token)
+        breakers | check-config | dead-letters | doctor | get | provision | serve | submit | token)
             command=$word
             break
             ;;
@@ -27,11 +27,12 @@ _reportd() {
     case $command in
     breakers) options="open close probe --reason --url --token-file" ;;
     check-config | doctor | serve) options="--config" ;;
+    dead-letters) options="list show requeue drop --url --token-file" ;;
     get) options="-o --url --token-file" ;;
     provision) options="--config --dry-run" ;;
     submit) options="sales_summary user_activity --params --user --wait -o --url --token-file" ;;
     token) options="--user" ;;
-    *) options="breakers check-config doctor get provision serve submit token --version" ;;
+    *) options="breakers check-config dead-letters doctor get provision serve submit token --version" ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$options --help" -- "$cur")
 } && complete -F _reportd reportd

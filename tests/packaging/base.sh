@@ -12,7 +12,7 @@ mkdir -p "$base" "$kernel"
 
 echo "Making a Debian system to test in"
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Release: $VERSION_CODENAME" | head -n 1)
-debootstrap --variant=minbase --include=ca-certificates,curl,dbus,procps,systemd,systemd-sysv \
+debootstrap --variant=minbase --include=bubblewrap,ca-certificates,curl,dbus,procps,systemd,systemd-sysv \
     "$VERSION_CODENAME" "$base" "$mirror" > build/system/debootstrap.log
 apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' |
     sort -u > "$base/etc/apt/sources.list"

@@ -124,6 +124,23 @@ def test_the_sandbox_of_chromium_is_on_and_nobody_is_root(machine: Machine) -> N
     assert machine.finished(task_id)["state"] == "succeeded"
 
 
+def test_with_its_drop_in_the_service_can_make_containers(machine: Machine) -> None:
+    good = machine.run("cat", "/etc/reportd/reportd.toml")
+    folder = "/etc/systemd/system/reportd.service.d"
+    try:
+        machine.sh(
+            f"mkdir -p {folder}; cp /usr/share/doc/reportd/examples/container.conf {folder}; systemctl daemon-reload"
+        )
+        contained = '[reports.contained]\ntemplate = "slow.html"\nisolation = "container"\ndelay_seconds = 1\n'
+        machine.put("/etc/reportd/reportd.toml", good + contained)
+        machine.run("systemctl", "restart", "reportd")
+        task_id = machine.submit("contained", {"number": 1})
+        assert machine.finished(task_id)["state"] == "succeeded"
+    finally:
+        machine.put("/etc/reportd/reportd.toml", good)
+        machine.sh(f"rm -r {folder}; systemctl daemon-reload; systemctl restart reportd")
+
+
 def test_a_restart_under_load_loses_no_job(machine: Machine) -> None:
     tasks = [machine.submit("slow", {"number": number}) for number in range(12)]
     for _ in range(2):
