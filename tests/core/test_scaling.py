@@ -37,30 +37,36 @@ class TestNodes:
         [
             (load(0), 1),
             (load(0, running=1), 1),
-            # 60 renders of 10 s are two slots for 300 s
-            (load(60), 1),
-            (load(61), 2),
-            (load(600, running=10), 10),
-            (load(600, running=30), 15),
-            (load(600, running=10, slots=8), 3),
+            # 6 renders of 10 s are little for two slots, 60 are all that they work off in 300 s
+            (load(6), 1),
+            (load(7), 2),
+            (load(60), 2),
+            (load(61), 3),
+            (load(600, running=10), 11),
+            (load(600, running=30), 16),
+            (load(600, running=10, slots=8), 4),
             (load(0, running=100), 50),
-            (load(10**6, running=0), 16667),
+            (load(10**6, running=0), 16668),
         ],
     )
     def test_as_many_as_are_busy_or_as_work_off_what_waits(self, given_load: Load, needed: int) -> None:
         assert nodes_needed(given_load, POLICY) == needed
 
-    def test_a_fleet_that_works_off_a_backlog_does_not_call_for_more_all_the_time(self) -> None:
+    def test_one_more_while_more_than_a_little_waits(self) -> None:
+        assert nodes_needed(load(300, running=100), POLICY) == 50
+        assert nodes_needed(load(301, running=100), POLICY) == 51
+
+    def test_a_fleet_that_works_off_a_backlog_hardly_calls_for_more(self) -> None:
         nodes = nodes_needed(load(3000, running=4), POLICY)
-        assert nodes == 50
+        assert nodes == 51
         for backlog in range(3000, 300, -100):
-            assert nodes_needed(load(backlog, running=2 * nodes), POLICY) == nodes
+            assert nodes_needed(load(backlog, running=2 * nodes), POLICY) in (nodes, nodes + 1)
 
     def test_how_many_is_not_known_while_nobody_knows_what_runs(self) -> None:
         assert nodes_needed(load(60, running=None), POLICY) is None
 
     def test_a_target_that_is_over_before_a_node_can_help_is_met_as_well_as_can_be(self) -> None:
-        assert nodes_needed(load(10), ScalingPolicy(target_seconds=60.0, reaction_seconds=60.0)) == 50
+        assert nodes_needed(load(10), ScalingPolicy(target_seconds=60.0, reaction_seconds=60.0)) == 51
 
     @given(
         st.builds(
@@ -72,12 +78,12 @@ class TestNodes:
         ),
         st.builds(ScalingPolicy, st.floats(300.0, 86400.0), st.floats(0.0, 299.0)),
     )
-    def test_they_are_enough_and_not_one_too_many(self, one: Load, policy: ScalingPolicy) -> None:
+    def test_they_are_enough_and_one_too_many_at_most(self, one: Load, policy: ScalingPolicy) -> None:
         needed = nodes_needed(one, policy)
         assert needed is not None
         enough = max(one.running or 0, one.backlog * one.render_seconds / policy.drain_seconds)
         assert needed * one.slots >= enough * 0.9999
-        assert needed == 1 or (needed - 1) * one.slots < enough
+        assert needed <= 2 or (needed - 2) * one.slots < enough
 
 
 class TestHeld:

@@ -78,15 +78,15 @@ async def test_figures(autojump_clock: MockClock) -> None:
         # Delayed ones wait for something that no node can give them.
         told = await scaling.figures(Depth(visible=300, in_flight=9, delayed=1000))
     assert told == Figures(
-        backlog=300, backlog_per_slot=75.0, backlog_seconds=750.0, render_seconds=10.0, running=4, nodes_wanted=3
+        backlog=300, backlog_per_slot=75.0, backlog_seconds=750.0, render_seconds=10.0, running=4, nodes_wanted=4
     )
 
 
 async def test_that_fewer_nodes_are_wanted_is_said_late(autojump_clock: MockClock) -> None:
     async with opened(MemoryJobs()) as scaling:
-        assert (await scaling.figures(Depth(1000, 0, 0))).nodes_wanted == 9
+        assert (await scaling.figures(Depth(1000, 0, 0))).nodes_wanted == 10
         await trio.sleep(299.0)
-        assert (await scaling.figures(Depth(0, 0, 0))).nodes_wanted == 9
+        assert (await scaling.figures(Depth(0, 0, 0))).nodes_wanted == 10
         await trio.sleep(2.0)
         assert (await scaling.figures(Depth(0, 0, 0))).nodes_wanted == 1
 

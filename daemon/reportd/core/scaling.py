@@ -13,6 +13,9 @@ USUAL_SECONDS = 1.0
 MEAN_OF = 100
 """How many renders the mean is taken over, about; the older ones count less and less."""
 
+_LITTLE = 10
+"""What the busy slots work off in a tenth of the time is little."""
+
 _ROUNDING = 1e-9
 
 
@@ -72,13 +75,16 @@ def nodes_needed(load: Load, policy: ScalingPolicy) -> int | None:
     """How many nodes of this size go on with what is running and work off what waits in time; at least one.
 
     What is running is known of the whole fleet, so nobody need know how many nodes there are. A job waits for those
-    before it and not for those after it, so what is still to come needs no slots besides; and while a backlog is worked
-    off, every slot is busy however many there are, so a spare one would only call for the next.
+    before it and not for those after it, so what is still to come needs no slots besides.
     """
     if load.running is None:
         return None
-    work = load.backlog * load.render_seconds / policy.drain_seconds
-    return max(1, math.ceil(max(load.running, work) / load.slots - _ROUNDING))
+    work = load.backlog * load.render_seconds
+    nodes = math.ceil(max(load.running, work / policy.drain_seconds) / load.slots - _ROUNDING)
+    # Where as much comes as is rendered, a backlog stays for ever, within the target. One more node works it off; a
+    # share of them would grow with what it adds to, for all the slots are busy until the backlog is gone.
+    stays = work > max(load.running, load.slots) * policy.drain_seconds / _LITTLE
+    return max(1, nodes + stays)
 
 
 Needs = Sequence[tuple[float, int]]
