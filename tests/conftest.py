@@ -3,11 +3,16 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.cloud import running_moto
 from tests.servers import postgres
 
 __all__ = ["moto", "postgres"]
+
+# How long an example takes is a property of the machine, which others may be using.
+settings.register_profile("reportd", deadline=None)
+settings.load_profile("reportd")
 
 
 @pytest.fixture(scope="session")

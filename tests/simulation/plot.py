@@ -54,6 +54,8 @@ def plot(scenario: Scenario, outcome: Outcome, target_seconds: float, title: str
     ]
     for number, panel in enumerate(panels):
         parts += _drawn(panel, scenario, TOP + number * (PANEL + GAP), end)
+    for start, _, text in scenario.marks:
+        parts.append(_text(LEFT + (WIDTH - LEFT - RIGHT) * start / end + 4, TOP + 14, text, MUTED, "start"))
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -67,9 +69,9 @@ def _drawn(panel: _Panel, scenario: Scenario, top: float, end: float) -> list[st
         return top + PANEL * (1 - value / steps[-1])
 
     parts = []
-    for start, seconds, text in scenario.marks:
+    for start, seconds, _ in scenario.marks:
         box = f'x="{x(start):.1f}" y="{top:g}" width="{x(start + seconds) - x(start):.1f}" height="{PANEL:g}"'
-        parts.append(f'<rect {box} fill="{MARK}"><title>{escape(text)}</title></rect>')
+        parts.append(f'<rect {box} fill="{MARK}"/>')
     parts += [f'<path d="M{x(at):.1f} {top:g}v{PANEL:g}" stroke="{RED}" opacity=".3"/>' for at in scenario.losses]
     for step in steps:
         parts.append(f'<path d="M{LEFT:g} {y(step):.1f}H{WIDTH - RIGHT:g}" stroke="{RULE}"/>')
