@@ -101,7 +101,9 @@ class Work:
     def __init__(self, on: Grounds) -> None:
         config, told = on.config, Several(on.metrics, on.history)
         self._on = on
+        self.names = engines.report_names(config)
         self._limits = _limits(config)
+        self._deadlines = Deadlines(_deadline_factors(config))
         self.breakers = Breakers(
             on.breaker_store,
             engines.breaker_policy(config),
@@ -128,7 +130,7 @@ class Work:
             types=on.types,
             breakers=self.breakers,
             bulkheads=self.bulkheads,
-            deadlines=Deadlines({name: report.timeout_p99_factor for name, report in config.reports.items()}),
+            deadlines=self._deadlines,
             held=on.held,
             outcomes=outcomes,
             node=on.node,
@@ -153,6 +155,10 @@ class Work:
         for counter in (self._on.metrics, self._on.history):
             counter.know(labels(config))
         self.breakers.know(config.reports)
+        self._deadlines.know(_deadline_factors(config))
+        self._on.outbox.know(engines.callback_urls(config))
+        self.names.clear()
+        self.names.update(engines.report_names(config))
         self._limits.clear()
         self._limits.update(_limits(config))
         for name in self._limits:
@@ -184,7 +190,7 @@ class Care:
             letters=self.letters,
             quarantine=quarantine,
             breakers=work.breakers,
-            known=Known(engines.report_names(config), on.types.check),
+            known=Known(work.names, on.types.check),
             audit=audit,
             policy=engines.triage_policy(config),
             interval_seconds=config.triage.interval_seconds,
@@ -320,6 +326,10 @@ def labels(config: Config) -> Mapping[str, str]:
 
 def _limits(config: Config) -> dict[str, int]:
     return {name: report.max_concurrency for name, report in config.reports.items()}
+
+
+def _deadline_factors(config: Config) -> dict[str, float]:
+    return {name: report.timeout_p99_factor for name, report in config.reports.items()}
 
 
 def _log_move(change: Transition) -> None:

@@ -20,8 +20,13 @@ class Deadlines:
     """``factors``: of each report type, how many times the 99th percentile it may take; 0 where nothing is learned."""
 
     def __init__(self, factors: Mapping[str, float]) -> None:
+        self._seconds: dict[str, deque[float]] = {}
+        self.know(factors)
+
+    def know(self, factors: Mapping[str, float]) -> None:
+        """Other factors, as when this was made. What a type has taught stays."""
         self._factors = {name: factor for name, factor in factors.items() if factor}
-        self._seconds: dict[str, deque[float]] = {name: deque(maxlen=KEPT) for name in self._factors}
+        self._seconds = {name: self._seconds.get(name, deque(maxlen=KEPT)) for name in self._factors}
 
     def rendered(self, report_type: str, seconds: float) -> None:
         """One succeeded, and took so long."""

@@ -190,13 +190,17 @@ async def open_callbacks(
     config: Config, database: Database, compose: Callable[[Record], bytes]
 ) -> AsyncIterator[tuple[SqlOutbox, Messenger]]:
     """Where the ends of jobs wait to be told, and what tells them; never the daemon itself. ``compose``: the words."""
-    urls = {name: report.callback_url for name, report in config.reports.items() if report.callback_url}
-    urls |= {alias: url for name, url in urls.items() for alias in config.reports[name].aliases}
     options, forbidden = config.callbacks, OwnPorts(own_ports(config)).forbid
     async with open_messenger(options.allowed_hosts, options.secret, forbidden) as messenger:
-        outbox = SqlOutbox(database, compose, urls)
+        outbox = SqlOutbox(database, compose, callback_urls(config))
         await outbox.recover()
         yield outbox, messenger
+
+
+def callback_urls(config: Config) -> dict[str, str]:
+    """Where to call back for each report type and alias, unless a job says."""
+    urls = {name: report.callback_url for name, report in config.reports.items() if report.callback_url}
+    return urls | {alias: url for name, url in urls.items() for alias in config.reports[name].aliases}
 
 
 @asynccontextmanager

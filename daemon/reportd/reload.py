@@ -6,9 +6,8 @@ alive that was taken out of the other.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 import trio
@@ -78,9 +77,8 @@ class Reload:
         config = await trio.to_thread.run_sync(self._orders.read)
         # The rest is as it was when the parts that use it were made.
         now = self._config.model_copy(update={"reports": config.reports, "log": config.log})
-        queues = [f"reports.{name}.queue_url" for name in _differing(_queues(self._config), _queues(now))]
-        if queues:
-            raise CatalogueError(f"{', '.join(queues)}: can only change with a restart")
+        if keys := _fixed(self._config, now):
+            raise CatalogueError(f"{', '.join(keys)}: can only change so with a restart")
         edition = await trio.to_thread.run_sync(self._types.edition, now)
         self._types.exchange(edition)
         self._orders.set_level(now.log.level)
@@ -89,13 +87,23 @@ class Reload:
         return list(_changed(now, config))
 
 
+def _fixed(before: Config, after: Config) -> list[str]:
+    """The keys of report types that can't become what they shall be: queues were opened when the daemon started, and
+    whether the machine can make containers was tried if one was wanted.
+    """
+    was, wanted = _queues(before), _queues(after)
+    keys = [f"reports.{name}.queue_url" for name in sorted(was.keys() | wanted) if was.get(name) != wanted.get(name)]
+    if before.pool.isolation != "container" and not _contained(before):
+        keys += [f"reports.{name}.isolation" for name in _contained(after)]
+    return keys
+
+
 def _queues(config: Config) -> dict[str, str]:
-    """The queues of single report types; those were opened when the daemon started."""
     return {name: report.queue_url for name, report in config.reports.items() if report.queue_url}
 
 
-def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterable[str]:
-    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+def _contained(config: Config) -> list[str]:
+    return [name for name, report in config.reports.items() if report.isolation == "container"]
 
 
 def _changed(one: Config, other: Config) -> Iterator[str]:

@@ -32,3 +32,12 @@ def test_one_of_a_hundred_may_be_longer_but_not_two() -> None:
 
 def test_what_is_long_ago_is_forgotten() -> None:
     assert taught(*[5.0] * KEPT, *[0.5] * KEPT).limit("report", 60.0) == 5.0
+
+
+def test_what_was_learned_outlives_other_factors() -> None:
+    deadlines = taught(*[0.5] * LEAST)
+    deadlines.know({"report": 4.0, "new": 2.0})
+    assert deadlines.limit("report", 60.0) == 2.0
+    assert deadlines.limit("new", 60.0) == 60.0
+    deadlines.know({})
+    assert deadlines.limit("report", 60.0) == 60.0

@@ -89,7 +89,11 @@ BROKEN: dict[str, tuple[Callable[[Files], object], str]] = {
             TYPES.replace("[reports.two]", 'queue_url = "http://sqs.internal/1/own"\n[reports.two]')
             + '[queue]\nurl = "http://sqs.internal/1/jobs"\ndead_letter_url = "http://sqs.internal/1/dead"\n'
         ),
-        "reports.one.queue_url: can only change with a restart",
+        "reports.one.queue_url: can only change so with a restart",
+    ),
+    "a first container": (
+        lambda files: files.configure(TYPES + 'isolation = "container"\n'),
+        "reports.two.isolation: can only change so with a restart",
     ),
 }
 

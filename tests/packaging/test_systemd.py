@@ -228,7 +228,7 @@ def test_where_systemd_listens_nobody_is_refused(machine: Machine) -> None:
         before = machine.pid
         machine.sh(f"""
             systemctl restart reportd &
-            for number in $(seq 20); do curl -fsS -o /dev/null {URL}/readyz; sleep 0.1; done
+            for number in $(seq 20); do curl -fsS -o /dev/null {URL}/healthz; sleep 0.1; done
             wait""")
         assert machine.pid != before
     finally:

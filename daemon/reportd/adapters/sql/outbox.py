@@ -72,6 +72,10 @@ class SqlOutbox:
         self._clock = clock
         self._listener: Callable[[], None] = lambda: None
 
+    def know(self, defaults: Mapping[str, str]) -> None:
+        """Other defaults, as when this was made."""
+        self._defaults = defaults
+
     async def recover(self) -> None:
         """On SQLite one daemon owns the file, so whoever had claimed something must be dead."""
         if self._database.is_sqlite:
