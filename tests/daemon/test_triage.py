@@ -227,7 +227,7 @@ async def test_a_message_that_can_be_repaired_is_rendered(autojump_clock: MockCl
 
 
 async def test_a_job_that_its_type_refused_is_repaired_in_its_record_too(autojump_clock: MockClock) -> None:
-    world, one = World(), job(report_type="Old-Report", n=1)
+    world, one = World(), job(report_type="old__report", n=1)
     await world.send(one)
     async with open_background() as nursery:
         nursery.start_soon(Node(world).run, trio.Event())
