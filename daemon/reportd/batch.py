@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 class Batcher(Generic[Item, Result]):
     """Collects items and flushes them one batch at a time. Made by ``open_batcher``.
 
-    ``linger_seconds``: how long the first item of a batch waits for others, where a flush costs money.
+    ``linger_seconds``: how long the first item of a batch waits until there are ``enough``, where a flush costs money.
     """
 
     def __init__(
@@ -27,12 +27,15 @@ class Batcher(Generic[Item, Result]):
         flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
         max_size: int,
         linger_seconds: float = 0.0,
+        enough: int = 1,
     ) -> None:
         self._flush = flush
         self._max_size = max_size
         self._linger_seconds = linger_seconds
+        self._enough = enough
         self._waiting: list[_Entry[Item, Result]] = []
         self._arrived = trio.Event()
+        self._abounds = trio.Event()
         self._closed = False
 
     async def submit(self, item: Item) -> Result:
@@ -46,6 +49,8 @@ class Batcher(Generic[Item, Result]):
         entry: _Entry[Item, Result] = _Entry(item)
         self._waiting.append(entry)
         self._arrived.set()
+        if len(self._waiting) >= self._enough:
+            self._abounds.set()
         await entry.done.wait()
         if isinstance(entry.result, Exception):
             raise entry.result
@@ -57,10 +62,13 @@ class Batcher(Generic[Item, Result]):
             while True:
                 await self._arrived.wait()
                 if self._linger_seconds:
-                    await trio.sleep(self._linger_seconds)
+                    with trio.move_on_after(self._linger_seconds):
+                        await self._abounds.wait()
                 batch, self._waiting = self._waiting[: self._max_size], self._waiting[self._max_size :]
                 if not self._waiting:
                     self._arrived = trio.Event()
+                if len(self._waiting) < self._enough:
+                    self._abounds = trio.Event()
                 results: Sequence[Result | Exception]
                 try:
                     results = await self._flush([entry.item for entry in batch])

@@ -34,8 +34,9 @@ from reportd.pool import PoolSettings
 from reportd.ports import Artifacts, BreakerStore, Messenger, Meter, Queue, Record
 from reportd.scaling import Board
 
-SQS_LINGER_SECONDS = 0.5
-"""How long a delete waits for others to share its request. It keeps its place meanwhile, so only where those abound."""
+SQS_LINGER_SECONDS = 1.0
+"""How long a delete waits for others to share its request, as many as are asked for at once. It keeps its place
+meanwhile, so only where those abound."""
 
 SQS_DEPTH_SECONDS = 5.0
 """How old SQS's figures may be: each look is a request, and the figures are approximate all the same."""
@@ -74,6 +75,7 @@ async def open_queues(config: Config, database: Database) -> AsyncIterator[tuple
                     group_by=options.group_by,
                     depth_seconds=SQS_DEPTH_SECONDS,
                     linger_seconds=SQS_LINGER_SECONDS if options.prefetch >= MAX_BATCH else 0.0,
+                    enough=least_places(config),
                 )
             )
 
@@ -271,8 +273,13 @@ async def open_board(config: Config) -> AsyncIterator[Board | None]:
 
 
 def least_places(config: Config) -> int:
-    """How many places must be free before messages are asked for: a request to SQS costs the same for ten."""
-    return 1 if config.queue.url == "embedded:" else max(1, min(MAX_BATCH, config.queue.prefetch))
+    """How many places must be free before messages are asked for: a request to SQS costs the same for ten.
+
+    A quarter of the prefetch is left for the slots to work on until the answer is there.
+    """
+    if config.queue.url == "embedded:":
+        return 1
+    return max(1, min(MAX_BATCH, config.queue.prefetch - config.queue.prefetch // 4))
 
 
 def depth_seconds(config: Config) -> float:

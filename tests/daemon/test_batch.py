@@ -94,6 +94,23 @@ async def test_a_caller_that_goes_away_holds_nobody_up(autojump_clock: trio.test
     assert flushes.batches == [[1], [2]]
 
 
+async def test_who_lingers_goes_when_there_are_enough_or_the_time_is_over(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    flushes, begun = Flushes(), trio.current_time()
+    async with trio.open_nursery() as nursery:
+        batcher: Batcher[int, int] = Batcher(flushes, 10, linger_seconds=5, enough=3)
+        nursery.start_soon(batcher.run)
+        async with trio.open_nursery() as callers:
+            for item in range(3):
+                callers.start_soon(batcher.submit, item)
+        assert trio.current_time() - begun == pytest.approx(1.0)
+        assert await batcher.submit(7) == 70
+        assert trio.current_time() - begun == pytest.approx(1.0 + 5.0 + 1.0)
+        nursery.cancel_scope.cancel()
+    assert [sorted(batch) for batch in flushes.batches] == [[0, 1, 2], [7]]
+
+
 async def test_nobody_waits_for_a_batcher_that_has_ended(autojump_clock: trio.testing.MockClock) -> None:
     """Neither who is in the flush that is cut off, nor who waits for the next, nor who comes too late."""
     flushes, results = Flushes(), dict[int, int | Exception]()

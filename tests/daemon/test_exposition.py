@@ -142,7 +142,7 @@ def sqs(url: str) -> SqsQueue:
     attributes = QueueAttributes(
         arn="", fifo=False, visibility_seconds=30, max_message_bytes=262144, retention_seconds=345600
     )
-    return SqsQueue(None, url, attributes, 60.0, "task", 5.0, 0.0)
+    return SqsQueue(None, url, attributes, 60.0, "task", 5.0, 0.0, 1)
 
 
 async def test_every_queue_of_sqs_is_counted_and_those_of_one_name_together() -> None:

@@ -32,13 +32,16 @@ class BatchOperation:
         max_bytes: int = MAX_BATCH_BYTES,
         in_order: bool = False,
         linger_seconds: float = 0.0,
+        enough: int = 1,
     ) -> None:
         self._request = request
         self._subject = subject
         self._max_bytes = max_bytes
         self._in_order = in_order
         self._limiter = trio.CapacityLimiter(_REQUESTS_AT_ONCE)
-        self._batcher: Batcher[Sequence[Entry], list[Outcome]] = Batcher(self._flush, _CALLS_PER_FLUSH, linger_seconds)
+        self._batcher: Batcher[Sequence[Entry], list[Outcome]] = Batcher(
+            self._flush, _CALLS_PER_FLUSH, linger_seconds, enough
+        )
 
     async def run(self) -> None:
         """Must run for as long as ``submit`` is used."""

@@ -54,16 +54,17 @@ async def open_sqs_queue(
     group_by: GroupBy = "task",
     depth_seconds: float = DEPTH_SECONDS,
     linger_seconds: float = 0.0,
+    enough: int = 1,
 ) -> AsyncIterator["SqsQueue"]:
     """The queue at ``url``, whose region and endpoint it is found at unless they are given.
 
-    ``depth_seconds`` is how old an answer of ``depth`` may be; ``linger_seconds``, how long a delete waits for others
-    to share its request. Raises UnavailableError when the queue's attributes
-    can't be read. Calls must not outlast the block.
+    ``depth_seconds`` is how old an answer of ``depth`` may be; ``linger_seconds``, how long a delete waits until
+    there are ``enough`` to share a request. Raises UnavailableError when the queue's attributes can't be read. Calls
+    must not outlast the block.
     """
     async with open_queue_client(url, region, endpoint_url) as client, open_background() as nursery:
         attributes = await _attributes(client, url)
-        queue = SqsQueue(client, url, attributes, visibility_seconds, group_by, depth_seconds, linger_seconds)
+        queue = SqsQueue(client, url, attributes, visibility_seconds, group_by, depth_seconds, linger_seconds, enough)
         # What is under way must not be cut by a cancellation from outside, but be brought to its end first.
         life = trio.CancelScope(shield=True)
         await nursery.start(queue._live, life)  # noqa: SLF001 - of this module
@@ -127,6 +128,7 @@ class SqsQueue:
         group_by: GroupBy,
         depth_seconds: float,
         linger_seconds: float,
+        enough: int,
     ) -> None:
         self.visibility_seconds = visibility_seconds
         self.attributes = attributes
@@ -146,7 +148,7 @@ class SqsQueue:
         self._sends = BatchOperation(
             self._send_batch, self._subject, max_bytes=attributes.max_batch_bytes, in_order=attributes.fifo
         )
-        self._deletes = BatchOperation(self._delete_batch, self._subject, linger_seconds=linger_seconds)
+        self._deletes = BatchOperation(self._delete_batch, self._subject, linger_seconds=linger_seconds, enough=enough)
         self._changes = BatchOperation(self._change_batch, self._subject)
         self._polls: Polls
 
