@@ -81,14 +81,14 @@ class Scene:
             breakers=lambda: BREAKERS,
             held=lambda: 3,
             parts=self._parts,
-            figures=Scaling(
+            demand=Scaling(
                 jobs=world.jobs,
                 slots=lambda: POOL.slots,
                 render_seconds=lambda: self.metrics.render_seconds,
                 policy=ScalingPolicy(),
                 looks=looks,
                 fresh_seconds=30.0,
-            ).figures,
+            ).demand,
             looks=looks,
             clock=now,
         )

@@ -109,10 +109,10 @@ class Work:
             engines.breaker_policy(config),
             node=on.node,
             report_types=config.reports,
-            returns_per_second=RETURNS_PER_SLOT * on.pool.slots,
+            returns_per_second=lambda: RETURNS_PER_SLOT * on.pool.slots,
             listeners=[_log_move, on.metrics.breaker_moved, on.alerts.breaker_moved, on.recorder.transition],
         )
-        self.bulkheads = Bulkheads(self._limits, on.pool.slots, config.pool.stall_seconds, self.breakers)
+        self.bulkheads = Bulkheads(self._limits, lambda: on.pool.slots, config.pool.stall_seconds, self.breakers)
         outcomes = Outcomes(
             jobs=on.jobs,
             queue=on.queue,
@@ -141,7 +141,7 @@ class Work:
         self.poller = Poller(on.queue, self.worker.handle, capacity, least, at_most)
         self.bulkheads.on_change = self.poller.look_again
         on.pool.on_stall = self._stalled
-        on.pool.on_resize = self.poller.widen
+        on.pool.on_resize = self._resized
 
     async def begin(self) -> None:
         """Everything but taking messages."""
@@ -161,8 +161,11 @@ class Work:
         self.names.update(engines.report_names(config))
         self._limits.clear()
         self._limits.update(_limits(config))
-        for name in self._limits:
-            self.bulkheads.stalled(name, 0)  # what waits for a place asks again
+        self.bulkheads.resized()
+
+    def _resized(self, change: int) -> None:
+        self.poller.widen(change)
+        self.bulkheads.resized()
 
     def _stalled(self, report_type: str, change: int) -> None:
         self.poller.widen(change)
@@ -219,6 +222,14 @@ class Watch:
         self._on = on
         self._work = work
         self._fleet = SqlFleet(on.database)
+        self._scaling = Scaling(
+            jobs=on.jobs,
+            slots=lambda: on.pool.slots,
+            render_seconds=lambda: on.metrics.render_seconds,
+            policy=engines.scaling_policy(config),
+            looks=on.background,
+            fresh_seconds=engines.scraped_depth_seconds(config),
+        )
         self.status = Status(
             jobs=on.jobs,
             queue=on.queue,
@@ -235,16 +246,9 @@ class Watch:
             node=on.node,
             looks=on.background,
             letters=care.letters,
+            demand=self._scaling.demand,
             depth_seconds=engines.depth_seconds(config),
             sample_seconds=engines.sampled_depth_seconds(config),
-        )
-        self._scaling = Scaling(
-            jobs=on.jobs,
-            slots=lambda: on.pool.slots,
-            render_seconds=lambda: on.metrics.render_seconds,
-            policy=engines.scaling_policy(config),
-            looks=on.background,
-            fresh_seconds=engines.scraped_depth_seconds(config),
         )
         self.exposition = Exposition(
             on.metrics,
@@ -255,7 +259,7 @@ class Watch:
             breakers=work.breakers.snapshot,
             held=on.held.__len__,
             parts=self.status.parts,
-            figures=self._scaling.figures,
+            demand=self._scaling.demand,
             looks=on.background,
         )
 

@@ -89,7 +89,7 @@ class Breakers:
         *,
         node: str,
         report_types: Iterable[str] = (),
-        returns_per_second: float = 20.0,
+        returns_per_second: Callable[[], float] = lambda: 20.0,
         listeners: Iterable[Callable[[Transition], None]] = (),
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -98,7 +98,7 @@ class Breakers:
         self._policy = policy
         self._node = node
         self._views = {name: _View(Breaker(name)) for name in report_types}
-        self._return_gap = 1 / returns_per_second
+        self._returns_per_second = returns_per_second
         self._listeners = tuple(listeners)
         self._chance = chance
         self._tokens = map(f"{secrets.token_hex(8)}.{{}}".format, count())
@@ -236,7 +236,7 @@ class Breakers:
         return decision
 
     def _put_off(self, view: "_View", wait: Wait) -> PutOffError:
-        at = max(wait.until, view.last_return + self._return_gap)
+        at = max(wait.until, view.last_return + 1 / self._returns_per_second())
         view.last_return = min(at, wait.until + self._policy.max_recovery_seconds)
         return PutOffError(max(0.0, view.last_return - self._now()), wait.why)
 

@@ -43,9 +43,13 @@ class Doubts(Protocol):
 
 
 class Bulkheads:
-    """One a node. ``limits``: of each report type, 0 for none. ``on_change`` is called when more may be received."""
+    """One a node. ``limits``: of each report type, 0 for none; ``slots``: how many there are just now. ``on_change`` is
+    called when more may be received.
+    """
 
-    def __init__(self, limits: Mapping[str, int], slots: int, stall_seconds: float, doubts: Doubts) -> None:
+    def __init__(
+        self, limits: Mapping[str, int], slots: Callable[[], int], stall_seconds: float, doubts: Doubts
+    ) -> None:
         self.on_change: Callable[[], None] = lambda: None
         self._limits = limits
         self._slots = slots
@@ -83,7 +87,7 @@ class Bulkheads:
             return 1
         limit = self._limits.get(report_type) or math.inf
         if not group.rendered and any(other.rendered for other in self._types.values()):
-            return min(limit, max(1, self._slots // 2))
+            return min(limit, max(1, self._slots() // 2))
         return limit
 
     def at_most(self) -> dict[str, int]:
@@ -115,6 +119,12 @@ class Bulkheads:
         if seconds >= self._stall_seconds and not group.waits_well:
             group.waits_well = True
             self._changed(report_type)
+
+    def resized(self) -> None:
+        """The limits, or the slots, are others now."""
+        for group in self._types.values():
+            group.change()
+        self.on_change()
 
     def _changed(self, report_type: str) -> None:
         self._types[report_type].change()

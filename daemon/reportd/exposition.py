@@ -12,11 +12,11 @@ import trio
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from reportd.core.breaker import Breaker, State
+from reportd.core.scaling import Demand
 from reportd.metrics import Metrics
 from reportd.pool import PoolState
 from reportd.ports import Depth, Queue, UnavailableError
 from reportd.remembered import Remembered
-from reportd.scaling import Figures
 
 PATIENCE_SECONDS = 1.0
 
@@ -29,7 +29,7 @@ class Exposition:
 
     ``queues``: the one of the jobs as ``main``, the one of dead letters as ``dead``; each is asked how deep it is once
     in ``depth_seconds`` at most. ``requests``: what SQS was asked so far, by queue and action. ``held``: how many
-    messages this node holds. ``parts``: per part whether it works. ``figures``: what a fleet is scaled by, with a
+    messages this node holds. ``parts``: per part whether it works. ``demand``: what a fleet is scaled by, with a
     queue so deep. ``looks``: where a look goes on that hangs.
     """
 
@@ -44,7 +44,7 @@ class Exposition:
         breakers: Callable[[], Sequence[Breaker]],
         held: Callable[[], int],
         parts: Callable[[], Awaitable[Parts]],
-        figures: Callable[[Depth], Awaitable[Figures]],
+        demand: Callable[[Depth], Awaitable[Demand]],
         looks: trio.Nursery,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -60,7 +60,7 @@ class Exposition:
         self._breakers = breakers
         self._held = held
         self._parts = parts
-        self._figures = figures
+        self._demand = demand
         self._clock = clock
 
     async def text(self) -> bytes:
@@ -83,7 +83,7 @@ class Exposition:
             *_of_parts(parts),
             *_of_queues(depths, self._clock()),
             *_of_pool(self._pool()),
-            *(_of_figures(await self._figures(depths["main"])) if "main" in depths else ()),
+            *(_of_demand(await self._demand(depths["main"])) if "main" in depths else ()),
             *_of_breakers([b for b in self._breakers() if self._metrics.label(b.report_type) == b.report_type]),
             GaugeMetricFamily(
                 "reportd_messages_held", "Messages that this node works on or has prefetched.", self._held()
@@ -130,16 +130,16 @@ def _of_pool(pool: PoolState) -> list[Metric]:
     ]
 
 
-def _of_figures(figures: Figures) -> list[Metric]:
+def _of_demand(demand: Demand) -> list[Metric]:
     per_slot = "Messages that wait in the queue, for each slot of this node."
     seconds = "How long this node by itself takes for what waits in the queue."
     gauges: list[Metric] = [
-        GaugeMetricFamily("reportd_backlog_per_slot", per_slot, figures.backlog_per_slot),
-        GaugeMetricFamily("reportd_backlog_seconds", seconds, figures.backlog_seconds),
+        GaugeMetricFamily("reportd_backlog_per_slot", per_slot, demand.backlog_per_slot),
+        GaugeMetricFamily("reportd_backlog_seconds", seconds, demand.backlog_seconds),
     ]
-    if figures.nodes_wanted is not None:
+    if demand.nodes_wanted is not None:
         text = "How many nodes like this one bring the wait to scaling.target_seconds."
-        gauges.append(GaugeMetricFamily("reportd_nodes_wanted", text, figures.nodes_wanted))
+        gauges.append(GaugeMetricFamily("reportd_nodes_wanted", text, demand.nodes_wanted))
     return gauges
 
 

@@ -8,6 +8,9 @@ import trio
 
 from reportd.ports import UnavailableError
 
+RESTS = 50.0
+"""What has to be counted takes longer the more there is. So it is counted for a fiftieth of the time at most."""
+
 T = TypeVar("T")
 
 

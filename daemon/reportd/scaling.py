@@ -4,16 +4,15 @@
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 import trio
 
-from reportd.core.scaling import Load, Needs, ScalingPolicy, held, nodes_needed
+from reportd.core.scaling import Demand, Load, Needs, ScalingPolicy, held, nodes_needed
 from reportd.core.transitions import State
 from reportd.ports import Depth, Jobs, UnavailableError
-from reportd.remembered import Remembered
+from reportd.remembered import RESTS, Remembered
 
 log = structlog.get_logger()
 
@@ -25,24 +24,10 @@ PATIENCE_SECONDS = 10.0
 LOOK_PATIENCE_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """``backlog_seconds``: how long this node alone takes for what waits. ``running``, ``nodes_wanted``: of the whole
-    fleet; None while the database is away.
-    """
-
-    backlog: int
-    backlog_per_slot: float
-    backlog_seconds: float
-    render_seconds: float
-    running: int | None
-    nodes_wanted: int | None
-
-
 class Board(Protocol):
     """Where figures are published."""
 
-    async def publish(self, figures: Figures) -> None:
+    async def publish(self, demand: Demand) -> None:
         """Raises UnavailableError."""
         ...
 
@@ -68,10 +53,15 @@ class Scaling:
         self._policy = policy
         self._needs: Needs = ()
         self._counts = Remembered(
-            "database", jobs.counts, looks, fresh_seconds=fresh_seconds, patience_seconds=LOOK_PATIENCE_SECONDS
+            "database",
+            jobs.counts,
+            looks,
+            fresh_seconds=fresh_seconds,
+            patience_seconds=LOOK_PATIENCE_SECONDS,
+            rests=RESTS,
         )
 
-    async def figures(self, depth: Depth) -> Figures:
+    async def demand(self, depth: Depth) -> Demand:
         """Of now, with a queue so deep. Never raises, and never waits longer than LOOK_PATIENCE_SECONDS."""
         try:
             running: int | None = (await self._counts.get()).get(State.RUNNING, 0)
@@ -82,7 +72,7 @@ class Scaling:
         needed = nodes_needed(load, self._policy)
         if needed is not None:
             self._needs = held(self._needs, needed, trio.current_time(), self._policy)
-        return Figures(
+        return Demand(
             backlog=load.backlog,
             backlog_per_slot=load.backlog_per_slot,
             backlog_seconds=load.backlog_seconds,
@@ -97,7 +87,7 @@ class Scaling:
             try:
                 with trio.fail_after(PATIENCE_SECONDS):
                     if await self._jobs.lead("publish_figures", node, LEASE_SECONDS):
-                        await board.publish(await self.figures(await depth()))
+                        await board.publish(await self.demand(await depth()))
             except UnavailableError as error:
                 log.warning("figures.not_published", part=error.part, error=str(error))
             except trio.TooSlowError:

@@ -10,6 +10,7 @@ import trio
 
 from reportd.breakers import Breakers
 from reportd.bulkheads import Bulkheads
+from reportd.core.scaling import Demand
 from reportd.core.snapshot import (
     RECENT,
     BrowserView,
@@ -29,7 +30,7 @@ from reportd.poller import Poller
 from reportd.pool import Pool
 from reportd.ports import DeadLetters, Depth, Fleet, JobFilter, Jobs, Queue, Record, Sign, UnavailableError
 from reportd.presence import all_nodes
-from reportd.remembered import Remembered
+from reportd.remembered import RESTS, Remembered
 from reportd.worker import Worker
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -43,9 +44,6 @@ SNAPSHOT_SECONDS = 0.7
 """How old a snapshot may be, so that what happens is on the page within a second."""
 
 SIGNS_SECONDS = 2.0
-
-RESTS = 50.0
-"""What has to be counted takes longer the more there is. So it is counted for a fiftieth of the time at most."""
 
 SAMPLE_SECONDS = 5.0
 """How often the depth of a queue goes into its history, if looking costs nothing."""
@@ -83,6 +81,7 @@ class Status:
         node: str,
         looks: trio.Nursery,
         letters: DeadLetters,
+        demand: Callable[[Depth], Awaitable[Demand]],
         depth_seconds: float = 0.0,
         sample_seconds: float = SAMPLE_SECONDS,
         clock: Callable[[], float] = time.time,
@@ -96,6 +95,7 @@ class Status:
         self._history = history
         self._stop = stop
         self._node = node
+        self._demand = demand
         self._sample_seconds = sample_seconds
         self._clock = clock
         self._since = clock()
@@ -184,7 +184,7 @@ class Status:
 
         looks: dict[str, Callable[[], Awaitable[Any]]] = {
             "parts": self.parts,
-            "main": partial(self._depth, "main"),
+            "main": self._backlog,
             "dead": partial(self._depth, "dead"),
             "counts": partial(_known, self._counts),
             "loads": partial(_known, self._loads),
@@ -198,12 +198,14 @@ class Status:
         signs: list[Sign] = found["signs"] or []
         nodes = all_nodes(signs, self.here())
         recent: list[Record] | None = found["recent"]
+        main, demand = found["main"]
         return Snapshot(
             at=self._clock(),
             here=nodes[0],
             parts=tuple(Part(name, ok, detail) for name, (ok, detail) in found["parts"].items()),
             types=self._types(found["loads"], nodes),
-            queue=self._queue_view(found["main"], found["dead"]),
+            queue=self._queue_view(main, found["dead"]),
+            demand=demand,
             letters=None if found["letters"] is None else tuple(group.view() for group in found["letters"]),
             jobs=found["counts"],
             recent=None if recent is None else tuple(record.view() for record in recent),
@@ -243,6 +245,10 @@ class Status:
             oldest_at=main.oldest_at,
             stored_p95_seconds=self._history.stored_p95_seconds(),
         )
+
+    async def _backlog(self) -> tuple[Depth | None, Demand | None]:
+        depth = await self._depth("main")
+        return depth, None if depth is None else await self._demand(depth)
 
     async def _depth(self, name: str) -> Depth | None:
         depth = await _known(self._depths[name])

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -16,11 +17,13 @@ import jinja2
 import trio
 
 from reportd import logs
+from tests.bench.cost import compare
 from tests.bench.http import submissions_per_second
 from tests.bench.incident import WANTED, replay
+from tests.bench.letters import LETTERS, flooded
 from tests.bench.limit import renders_per_second
 from tests.bench.pages import CONFIG, SIZES, TEMPLATE, parameters
-from tests.bench.watchers import compare
+from tests.bench.watchers import PAGES, watching
 from tests.cloud import ENVIRONMENT, running_moto
 from tests.e2e.cluster import engines_config, new_engines
 from tests.e2e.process import Daemon, finished, open_daemon, submit
@@ -28,11 +31,18 @@ from tests.e2e.process import Daemon, finished, open_daemon, submit
 SECONDS_A_ROUND = 12.0
 LONE_JOBS = 15
 
+PARTS = ("renders", "latency", "submissions", "engines", "watchers", "letters", "incident")
+
+LASTING = "[pool]\nrecycle_after_jobs = 100000\n"
+"""The processor time of a browser that has been replaced can't be asked for any more."""
+
 
 def main() -> None:
     options = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--only", choices=("renders", "latency", "submissions", "engines", "watchers", "incident"))
+    options.add_argument(
+        "--only", choices=("renders", "latency", "submissions", "engines", "watchers", "letters", "incident")
+    )
     options.add_argument("--poison", choices=tuple(WANTED), help="only that kind of it")
     options.add_argument("--minutes", type=float, default=3.0, help="of each of the incident's six runs")
     chosen = options.parse_args()
@@ -60,11 +70,14 @@ async def _bench(rounds: int, only: str | None, minutes: float, poison: str | No
             await _submissions(folder, rounds)
         if only in (None, "watchers"):
             print("What open status pages cost")
-            # The time of a browser that has been replaced can't be asked for any more.
-            config = f"{CONFIG}[pool]\nrecycle_after_jobs = 100000\n"
-            async with open_daemon(_fresh(folder, "watchers"), config) as daemon:
-                await _run(daemon, SIZES["1 page"], 20)
-                await compare(daemon, _run, SIZES["1 page"], 300, rounds)
+            async with open_daemon(_fresh(folder, "watchers"), CONFIG + LASTING) as daemon:
+                rows = SIZES["1 page"]
+                await _run(daemon, rows, 20)
+                beside = partial(watching, daemon.port, PAGES)
+                await compare(daemon, _run, rows, 300, rounds, f"{PAGES} pages open", beside)
+        if only in (None, "letters"):
+            print("What the triage of dead letters costs")
+            await _letters(folder, rounds)
         if only == "incident":
             print(f"Two types share one queue and two slots; one job in ten is poison; {minutes:g} minutes a run")
             await replay(folder, minutes, Path("out"), [poison] if poison else list(WANTED))
@@ -83,6 +96,17 @@ async def _engines(folder: Path, rounds: int) -> None:
                 await _run(daemon, rows, 4)
                 engines.append(await _run(daemon, rows, count))
     _row("400 rows", "embedded", embedded, "SQS and S3", engines)
+
+
+async def _letters(folder: Path, rounds: int) -> None:
+    rows = SIZES["400 rows"]
+    with running_moto() as server:
+        queue, dead, bucket = new_engines(server)
+        config = CONFIG.replace("[queue]", engines_config(server, queue, dead, bucket) + "prefetch = 10") + LASTING
+        async with open_daemon(_fresh(folder, "letters"), config, ENVIRONMENT) as daemon:
+            await _run(daemon, rows, 20)
+            beside = partial(flooded, daemon, server, dead)
+            await compare(daemon, _run, rows, 400, rounds, f"{LETTERS} dead letters", beside)
 
 
 async def _throughput(folder: Path, size: str, rows: int, rounds: int) -> None:

@@ -1,69 +1,15 @@
-"""What it costs that many people have the status page open, in PDFs a second and in processor time a PDF.
+"""So many people have the status page open."""
 
-Rounds with and without them alternate. Processor time is that of the daemon and its browsers, so it tells the cost even
-on a machine that is busy with something else.
-"""
-
-import os
 import selectors
 import socket
-import statistics
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import trio
 
-from tests.e2e.process import Daemon
-
 PAGES = 200
-TICKS = os.sysconf("SC_CLK_TCK")
-
-Run = Callable[[Daemon, int, int], Awaitable[float]]
-
-
-async def compare(daemon: Daemon, run: Run, rows: int, count: int, rounds: int) -> None:
-    """Prints a line."""
-    alone: list[tuple[float, float]] = []
-    watched: list[tuple[float, float]] = []
-    for _ in range(rounds):
-        alone.append(await _measured(daemon, run, rows, count))
-        async with watching(daemon.port, PAGES):
-            watched.append(await _measured(daemon, run, rows, count))
-    pace = statistics.median(b[0] / a[0] for a, b in zip(alone, watched, strict=True))
-    work = statistics.median(b[1] / a[1] for a, b in zip(alone, watched, strict=True))
-    print(
-        f"  {rows} rows, {PAGES} pages open: {statistics.median(a for a, _ in alone):.2f} PDFs/s alone,"
-        f" {statistics.median(b for b, _ in watched):.2f} watched, ratio {pace:.3f};"
-        f" processor time a PDF {1000 * statistics.median(a for _, a in alone):.1f} ms alone,"
-        f" {1000 * statistics.median(b for _, b in watched):.1f} ms watched, ratio {work:.3f}"
-    )
-
-
-async def _measured(daemon: Daemon, run: Run, rows: int, count: int) -> tuple[float, float]:
-    """PDFs a second, and processor seconds a PDF."""
-    before = _processor_seconds(daemon.pid)
-    pace = await run(daemon, rows, count)
-    return pace, (_processor_seconds(daemon.pid) - before) / count
-
-
-def _processor_seconds(root: int) -> float:
-    """Of a process and all below it."""
-    parents, times = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        parents[int(folder.name)] = int(fields[1])
-        times[int(folder.name)] = (int(fields[11]) + int(fields[12])) / TICKS
-    wanted, added = {root}, True
-    while added:
-        added = bool(more := {pid for pid, parent in parents.items() if parent in wanted} - wanted)
-        wanted |= more
-    return sum(times.get(pid, 0.0) for pid in wanted)
 
 
 @asynccontextmanager

@@ -145,7 +145,7 @@ class Node:
         world = self.world
         self.breakers = Breakers(MemoryBreakers(now), self.breaker_policy, node=self.name)
         self.breakers._ahead = EPOCH  # as the store would have told it
-        self.bulkheads = Bulkheads({"report": 0}, world.slots, 2.0, self.breakers)
+        self.bulkheads = Bulkheads({"report": 0}, lambda: world.slots, 2.0, self.breakers)
         outcomes = Outcomes(
             jobs=world.jobs,
             queue=world.queue,

@@ -68,7 +68,7 @@ class Crowd:
 
 
 def bulkheads_of(doubts: FakeDoubts, slots: int = 4, *, proved: bool = True, **limits: int) -> Bulkheads:
-    bulkheads = Bulkheads(limits, slots, 2.0, doubts)
+    bulkheads = Bulkheads(limits, lambda: slots, 2.0, doubts)
     if proved:
         for name in limits:
             bulkheads.succeeded(name, 1.0)
@@ -87,6 +87,26 @@ async def test_no_more_of_a_type_at_once_than_it_may_have(autojump_clock: MockCl
         await crowd.end("slow")
         assert crowd.running.count("slow") == 2
         assert bulkheads.at_most() == {"slow": 1}
+
+
+async def test_more_slots_are_more_places_for_a_type_that_has_to_prove_itself(autojump_clock: MockClock) -> None:
+    slots, changes = 4, 0
+
+    def changed() -> None:
+        nonlocal changes
+        changes += 1
+
+    bulkheads = Bulkheads({"good": 0, "new": 0}, lambda: slots, 2.0, FakeDoubts())
+    bulkheads.succeeded("good", 1.0)
+    bulkheads.on_change = changed
+    async with open_background() as nursery:
+        crowd = Crowd(bulkheads, nursery)
+        await crowd.come("new", 4)
+        assert (len(crowd.running), bulkheads.at_most()) == (2, {"new": 0})
+        slots = 8
+        bulkheads.resized()
+        await wait_all_tasks_blocked()
+        assert (len(crowd.running), bulkheads.at_most(), changes) == (4, {"new": 4}, 1)
 
 
 async def test_what_is_too_much_is_put_off_at_the_pace_at_which_it_can_be_rendered(autojump_clock: MockClock) -> None:

@@ -20,8 +20,8 @@ from cfnlint.decode import decode
 from reportd.adapters.cloudwatch import CloudWatch
 from reportd.config import Config, load
 from reportd.core.provisioning import FoundBucket, WantedBucket, plan_bucket
+from reportd.core.scaling import Demand
 from reportd.provision import provision
-from reportd.scaling import Figures
 from tests.cloud import ENVIRONMENT, REGION, pretend_credentials
 from tests.simulation.group import STEPS
 
@@ -158,7 +158,7 @@ async def test_the_fleet_follows_what_the_daemon_publishes(template: dict[str, A
         async def put_metric_data(self, **parameters: Any) -> None:
             published.update(parameters)
 
-    await CloudWatch(Client(), f"reportd/{stack.name}", "fleet-jobs").publish(Figures(1, 1, 1, 1, 1, 1))
+    await CloudWatch(Client(), f"reportd/{stack.name}", "fleet-jobs").publish(Demand(1, 1, 1, 1, 1, 1))
     [wanted] = [each for each in published["MetricData"] if each["MetricName"] == "NodesWanted"]
     resources = template["Resources"]
     tracked = resources["ScaleOut"]["Properties"]["TargetTrackingConfiguration"]

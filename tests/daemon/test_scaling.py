@@ -18,32 +18,30 @@ from reportd.adapters.cloudwatch import open_cloudwatch
 from reportd.background import open_background
 from reportd.config import Config
 from reportd.config.models import Scaling as ScalingKeys
-from reportd.core.scaling import ScalingPolicy
+from reportd.core.scaling import Demand, ScalingPolicy
 from reportd.ports import Depth, UnavailableError
-from reportd.scaling import LOOK_PATIENCE_SECONDS, PUBLISH_SECONDS, Figures, Scaling
+from reportd.scaling import LOOK_PATIENCE_SECONDS, PUBLISH_SECONDS, Scaling
 from tests.cloud import REGION, pretend_credentials
 from tests.daemon.node import World, job
 from tests.fakes import MemoryJobs, now
 from tests.faulty import answer, open_proxy
 
 POLICY = ScalingPolicy(target_seconds=600.0, reaction_seconds=300.0, hold_seconds=300.0)
-FIGURES = Figures(
-    backlog=30, backlog_per_slot=7.5, backlog_seconds=75.0, render_seconds=10.0, running=4, nodes_wanted=3
-)
+DEMAND = Demand(backlog=30, backlog_per_slot=7.5, backlog_seconds=75.0, render_seconds=10.0, running=4, nodes_wanted=3)
 
 
 class Board:
     """Takes what is published, or raises ``trouble``."""
 
     def __init__(self) -> None:
-        self.published: list[tuple[float, Figures]] = []
+        self.published: list[tuple[float, Demand]] = []
         self.trouble: Exception | None = None
 
-    async def publish(self, figures: Figures) -> None:
+    async def publish(self, demand: Demand) -> None:
         await trio.lowlevel.checkpoint()
         if self.trouble is not None:
             raise self.trouble
-        self.published.append((trio.current_time(), figures))
+        self.published.append((trio.current_time(), demand))
 
 
 @asynccontextmanager
@@ -70,25 +68,25 @@ def deep(backlog: int = 0) -> Callable[[], Awaitable[Depth]]:
 # --- what a node says ---------------------------------------------------------------------------------------
 
 
-async def test_figures(autojump_clock: MockClock) -> None:
+async def test_demand(autojump_clock: MockClock) -> None:
     world = World()
     for number in range(1, 5):
         await world.jobs.start(job(number), "another node", now())
     async with opened(world.jobs) as scaling:
         # Delayed ones wait for something that no node can give them.
-        told = await scaling.figures(Depth(visible=300, in_flight=9, delayed=1000))
-    assert told == Figures(
+        told = await scaling.demand(Depth(visible=300, in_flight=9, delayed=1000))
+    assert told == Demand(
         backlog=300, backlog_per_slot=75.0, backlog_seconds=750.0, render_seconds=10.0, running=4, nodes_wanted=4
     )
 
 
 async def test_that_fewer_nodes_are_wanted_is_said_late(autojump_clock: MockClock) -> None:
     async with opened(MemoryJobs()) as scaling:
-        assert (await scaling.figures(Depth(1000, 0, 0))).nodes_wanted == 10
+        assert (await scaling.demand(Depth(1000, 0, 0))).nodes_wanted == 10
         await trio.sleep(299.0)
-        assert (await scaling.figures(Depth(0, 0, 0))).nodes_wanted == 10
+        assert (await scaling.demand(Depth(0, 0, 0))).nodes_wanted == 10
         await trio.sleep(2.0)
-        assert (await scaling.figures(Depth(0, 0, 0))).nodes_wanted == 1
+        assert (await scaling.demand(Depth(0, 0, 0))).nodes_wanted == 1
 
 
 @pytest.mark.parametrize("hangs", [False, True])
@@ -103,7 +101,7 @@ async def test_without_the_database_the_rest_is_said(autojump_clock: MockClock, 
         world.weather.hook = hang
     begun = trio.current_time()
     async with opened(world.jobs) as scaling:
-        told = await scaling.figures(Depth(300, 0, 0))
+        told = await scaling.demand(Depth(300, 0, 0))
     assert (told.running, told.nodes_wanted, told.backlog_per_slot) == (None, None, 75.0)
     assert trio.current_time() - begun <= LOOK_PATIENCE_SECONDS + 0.001
 
@@ -194,7 +192,7 @@ def seen(server: str, name: str, queue: str) -> list[dict[str, Any]]:
 
 async def test_figures_arrive_in_cloudwatch(server: str) -> None:
     async with open_cloudwatch("reports/fleet", "jobs", region=REGION, endpoint_url=server) as board:
-        await board.publish(FIGURES)
+        await board.publish(DEMAND)
     told = {
         name: [(point["Maximum"], point["Unit"]) for point in seen(server, name, "jobs")]
         for name in ("Backlog", "BacklogPerSlot", "BacklogSeconds", "RenderSeconds", "JobsRunning", "NodesWanted")
@@ -210,7 +208,7 @@ async def test_figures_arrive_in_cloudwatch(server: str) -> None:
 
 
 async def test_what_is_not_known_is_left_out(server: str) -> None:
-    unknown = Figures(1, 0.25, 0.25, 1.0, running=None, nodes_wanted=None)
+    unknown = Demand(1, 0.25, 0.25, 1.0, running=None, nodes_wanted=None)
     async with open_cloudwatch("reports/fleet", "unknown", region=REGION, endpoint_url=server) as board:
         await board.publish(unknown)
     assert len(seen(server, "Backlog", "unknown")) == 1
@@ -225,7 +223,7 @@ async def test_what_cloudwatch_refuses_is_told_in_words(server: str, code: str) 
     ):
         proxy.plan("PutMetricData", answer(403, code, "no"))
         with pytest.raises(UnavailableError, match="cloudwatch: "):
-            await board.publish(FIGURES)
+            await board.publish(DEMAND)
 
 
 async def test_a_daemon_publishes_only_when_it_is_told_where(server: str) -> None:
@@ -235,7 +233,7 @@ async def test_a_daemon_publishes_only_when_it_is_told_where(server: str) -> Non
     config = Config(scaling=keys, queue={"url": f"{server}/123456789012/told", "dead_letter_url": f"{server}/1/dead"})
     async with engines.open_board(config) as board:
         assert board is not None
-        await board.publish(FIGURES)
+        await board.publish(DEMAND)
     assert len(seen(server, "NodesWanted", "told")) == 1
 
 

@@ -12,11 +12,13 @@ from trio.testing import MockClock
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.background import open_background
 from reportd.breakers import Breakers
+from reportd.core.scaling import Demand, ScalingPolicy
 from reportd.core.snapshot import Figures, Load, Node, Series
 from reportd.core.transitions import State
 from reportd.history import History
 from reportd.pool import PoolSettings, open_pool
 from reportd.presence import GONE_SECONDS, told
+from reportd.scaling import Scaling
 from reportd.status import FRESH_SECONDS, PATIENCE_SECONDS, SNAPSHOT_SECONDS, Status
 from tests.daemon.node import NEVER_OPENS, World, job
 from tests.daemon.node import Node as Shell
@@ -49,6 +51,14 @@ async def open_status(
                 node="node",
                 looks=background,
                 letters=world.letters,
+                demand=Scaling(
+                    jobs=world.jobs,
+                    slots=lambda: pool.slots,
+                    render_seconds=lambda: 3.0,
+                    policy=ScalingPolicy(),
+                    looks=background,
+                    fresh_seconds=60.0,
+                ).demand,
                 clock=now,
             ),
             node,
@@ -129,6 +139,8 @@ async def test_a_snapshot_of_all_there_is(autojump_clock: MockClock) -> None:
     assert [(view.name, view.load, view.limit) for view in snapshot.types] == [("report", Load(1, 1, 0, EPOCH), 2)]
     assert [one.name for one in snapshot.nodes] == ["node"]
     assert snapshot.here.slots == 2
+    assert snapshot.demand == Demand(1, 0.5, 1.5, 3.0, running=0, nodes_wanted=1)
+    assert (snapshot.backlog_seconds, snapshot.there) == (1.5, 1)
     assert all(part.ok for part in snapshot.parts)
 
 
@@ -147,6 +159,7 @@ async def test_what_is_away_is_left_out_and_the_rest_is_there_in_time(autojump_c
     assert (snapshot.jobs, snapshot.recent) == (None, None)
     assert all(view.load is None for view in snapshot.types)
     assert snapshot.queue is not None
+    assert snapshot.demand == Demand(0, 0.0, 0.0, 3.0, running=None, nodes_wanted=None)
     assert [part.name for part in snapshot.parts if not part.ok] == ["database"]
     assert [one.name for one in snapshot.nodes] == ["node"]
 
@@ -155,7 +168,8 @@ async def test_a_queue_that_is_away(autojump_clock: MockClock) -> None:
     world = World()
     async with open_status(world, trio.Event()) as (status, _):
         world.weather.away("queue", 60.0)
-        assert (await status.snapshot()).queue is None
+        snapshot = await status.snapshot()
+        assert (snapshot.queue, snapshot.demand, snapshot.backlog_seconds) == (None, None, None)
         world.weather.away("queue", 0.0)
         world.weather.away("dead", 60.0)
         await trio.sleep(SNAPSHOT_SECONDS)

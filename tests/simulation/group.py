@@ -1,6 +1,6 @@
 """A model of an Auto Scaling group of EC2 that follows what the daemons publish, as ``packaging/aws`` sets it up.
 
-Figures arrive once a minute. The alarms look at the last few of them, and a machine that is wanted takes some minutes
+Demand arrive once a minute. The alarms look at the last few of them, and a machine that is wanted takes some minutes
 to become one that renders.
 """
 
@@ -8,7 +8,7 @@ import math
 import random
 from dataclasses import dataclass
 
-from reportd.scaling import Figures
+from reportd.core.scaling import Demand
 
 MINUTE = 60.0
 
@@ -42,14 +42,14 @@ TRACKING = GroupPolicy(in_minutes=15, tracks_in=True)
 class Blackboard:
     """Implements ``scaling.Board``: the newest figures, until they have been read."""
 
-    newest: Figures | None = None
+    newest: Demand | None = None
 
-    async def publish(self, figures: Figures) -> None:
-        self.newest = figures
+    async def publish(self, demand: Demand) -> None:
+        self.newest = demand
 
-    def read(self) -> Figures | None:
-        figures, self.newest = self.newest, None
-        return figures
+    def read(self) -> Demand | None:
+        demand, self.newest = self.newest, None
+        return demand
 
 
 class Group:
@@ -61,9 +61,9 @@ class Group:
         self._high = 0
         self._low = 0
 
-    def decide(self, figures: Figures | None, in_service: int) -> int:
+    def decide(self, demand: Demand | None, in_service: int) -> int:
         """Without figures nothing is changed, and the alarms forget nothing."""
-        load = self._load(figures, in_service)
+        load = self._load(demand, in_service)
         if load is None:
             return self.desired
         policy = self._policy
@@ -78,12 +78,12 @@ class Group:
             self.desired = min(self.desired, wanted if policy.tracks_in else by_steps)
         return self.desired
 
-    def _load(self, figures: Figures | None, in_service: int) -> float | None:
-        if figures is None or not in_service:
+    def _load(self, demand: Demand | None, in_service: int) -> float | None:
+        if demand is None or not in_service:
             return None
         if self._policy.acceptable is not None:
-            return figures.backlog / in_service / self._policy.acceptable
-        return None if figures.nodes_wanted is None else figures.nodes_wanted / in_service
+            return demand.backlog / in_service / self._policy.acceptable
+        return None if demand.nodes_wanted is None else demand.nodes_wanted / in_service
 
     def boot_seconds(self, rng: random.Random) -> float:
         return rng.uniform(*self._policy.boot_seconds)

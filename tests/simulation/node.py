@@ -124,10 +124,10 @@ class Node:
             Policy(),
             node=name,
             report_types=types,
-            returns_per_second=10.0 * SLOTS,
+            returns_per_second=lambda: 10.0 * SLOTS,
             chance=shared.rng.random,
         )
-        bulkheads = Bulkheads(dict.fromkeys(types, 0), SLOTS, 2.0, self._breakers)
+        bulkheads = Bulkheads(dict.fromkeys(types, 0), lambda: SLOTS, 2.0, self._breakers)
         outcomes = Outcomes(
             jobs=shared.jobs,
             queue=shared.queue,

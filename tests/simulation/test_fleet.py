@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reportd.core.scaling import ScalingPolicy
+from reportd.core.scaling import Demand, ScalingPolicy
 from reportd.core.transitions import State
-from reportd.scaling import Figures
 from tests.simulation.fleet import Outcome, Scenario, ideal_node_seconds, run
 from tests.simulation.group import STEPS, Group, GroupPolicy
 from tests.simulation.scenarios import SCENARIOS
@@ -86,22 +85,22 @@ def test_the_same_seed_gives_the_same_plot(tmp_path: Path) -> None:
 # --- the model of the group ---------------------------------------------------------------------------------
 
 
-def figures(nodes_wanted: int | None) -> Figures:
-    return Figures(0, 0.0, 0.0, 1.0, running=0, nodes_wanted=nodes_wanted)
+def demand(nodes_wanted: int | None) -> Demand:
+    return Demand(0, 0.0, 0.0, 1.0, running=0, nodes_wanted=nodes_wanted)
 
 
 def test_nodes_are_added_after_three_minutes_and_go_step_by_step() -> None:
     group = Group(GroupPolicy(), desired=4)
-    assert [group.decide(figures(nodes_wanted=40), 4) for _ in range(3)] == [4, 4, 40]
-    assert [group.decide(figures(nodes_wanted=2), 40), group.decide(figures(nodes_wanted=2), 6)] == [6, 4]
-    assert group.decide(figures(nodes_wanted=2), 2) == 4, "as many as are wanted are there, so nothing is changed"
+    assert [group.decide(demand(nodes_wanted=40), 4) for _ in range(3)] == [4, 4, 40]
+    assert [group.decide(demand(nodes_wanted=2), 40), group.decide(demand(nodes_wanted=2), 6)] == [6, 4]
+    assert group.decide(demand(nodes_wanted=2), 2) == 4, "as many as are wanted are there, so nothing is changed"
 
 
 def test_without_figures_nothing_is_changed() -> None:
     group = Group(GroupPolicy(out_minutes=1), desired=4)
     assert group.decide(None, 4) == 4
-    assert group.decide(figures(nodes_wanted=None), 4) == 4
-    assert group.decide(figures(nodes_wanted=9), 0) == 4
+    assert group.decide(demand(nodes_wanted=None), 4) == 4
+    assert group.decide(demand(nodes_wanted=9), 0) == 4
 
 
 def test_no_step_takes_more_nodes_than_are_too_many() -> None:
@@ -109,4 +108,4 @@ def test_no_step_takes_more_nodes_than_are_too_many() -> None:
         for wanted in range(1, in_service):
             group = Group(GroupPolicy(), desired=in_service)
             if wanted / in_service < STEPS[-1][0]:
-                assert wanted <= group.decide(figures(nodes_wanted=wanted), in_service) < in_service
+                assert wanted <= group.decide(demand(nodes_wanted=wanted), in_service) < in_service

@@ -6,6 +6,7 @@ from typing import Any
 
 from reportd.core.breaker import Breaker, State
 from reportd.core.faults import Fault, FaultKind
+from reportd.core.scaling import Demand
 from reportd.core.snapshot import (
     RECENT,
     BrowserView,
@@ -48,6 +49,7 @@ def busy(at: float) -> Snapshot:
             oldest_at=at - 312,
             stored_p95_seconds=74.2,
         ),
+        demand=Demand(137, 34.25, 65.8, 1.92, running=8, nodes_wanted=3),
         letters=tuple(_group(number, at) for number in range(3)),
         jobs={state: 12345 if state is JobState.SUCCEEDED else 3 for state in JobState},
         recent=tuple(_job(number, at) for number in range(RECENT)),

@@ -32,6 +32,7 @@ from reportd.config import Callbacks, Config
 from reportd.controls import Controls
 from reportd.core.breaker import Policy
 from reportd.core.faults import Fault, FaultKind
+from reportd.core.scaling import Demand
 from reportd.core.snapshot import (
     RECENT,
     BrowserView,
@@ -138,6 +139,9 @@ class Running:
             else QueueView(
                 Series(depth.visible), Series(depth.in_flight), Series(depth.delayed), Series(0), depth.oldest_at, None
             ),
+            demand=None
+            if depth is None
+            else Demand(depth.visible, depth.visible / here.slots, depth.visible / here.slots, 1.0, 0, 1),
             letters=None if groups is None else tuple(group.view() for group in groups),
             jobs=await known(self.jobs.counts),
             recent=None if recent is None else tuple(record.view() for record in recent),

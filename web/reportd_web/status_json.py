@@ -39,6 +39,7 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
         "parts": {part.name: {"ok": part.ok, "detail": part.detail} for part in snapshot.parts},
         "types": [_type(view) for view in snapshot.types],
         "queue": None if snapshot.queue is None else _queue(snapshot.queue),
+        "scaling": None if snapshot.demand is None else _wire(snapshot.demand),
         "jobs": None if snapshot.jobs is None else {str(state): count for state, count in snapshot.jobs.items()},
         "deadLetters": None if snapshot.letters is None else [_group(group) for group in snapshot.letters],
         "recent": None if snapshot.recent is None else [_job(job) for job in snapshot.recent],

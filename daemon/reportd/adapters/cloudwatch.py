@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from reportd.adapters.aws import RejectedError, in_words, open_client
+from reportd.core.scaling import Demand
 from reportd.ports import UnavailableError
-from reportd.scaling import Figures
 
 _PART = "cloudwatch"
 
@@ -19,14 +19,14 @@ class CloudWatch:
         self._namespace = namespace
         self._dimensions = [{"Name": "Queue", "Value": queue}]
 
-    async def publish(self, figures: Figures) -> None:
+    async def publish(self, demand: Demand) -> None:
         values = {
-            "Backlog": (figures.backlog, "Count"),
-            "BacklogPerSlot": (figures.backlog_per_slot, "Count"),
-            "BacklogSeconds": (figures.backlog_seconds, "Seconds"),
-            "RenderSeconds": (figures.render_seconds, "Seconds"),
-            "JobsRunning": (figures.running, "Count"),
-            "NodesWanted": (figures.nodes_wanted, "Count"),
+            "Backlog": (demand.backlog, "Count"),
+            "BacklogPerSlot": (demand.backlog_per_slot, "Count"),
+            "BacklogSeconds": (demand.backlog_seconds, "Seconds"),
+            "RenderSeconds": (demand.render_seconds, "Seconds"),
+            "JobsRunning": (demand.running, "Count"),
+            "NodesWanted": (demand.nodes_wanted, "Count"),
         }
         data = [
             {"MetricName": name, "Dimensions": self._dimensions, "Value": float(value), "Unit": unit}

@@ -71,6 +71,20 @@ class Load:
         return self.backlog_per_slot * self.render_seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """How much there is to do. ``backlog_seconds``: how long this node alone takes for what waits. ``running``,
+    ``nodes_wanted``: of the whole fleet; None while the database is away.
+    """
+
+    backlog: int
+    backlog_per_slot: float
+    backlog_seconds: float
+    render_seconds: float
+    running: int | None
+    nodes_wanted: int | None
+
+
 def nodes_needed(load: Load, policy: ScalingPolicy) -> int | None:
     """How many nodes of this size go on with what is running and work off what waits in time; at least one.
 

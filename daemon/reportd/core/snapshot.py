@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from reportd.core.breaker import Breaker
 from reportd.core.faults import Fault
+from reportd.core.scaling import Demand
 from reportd.core.transitions import State
 
 RECENT = 25
@@ -181,6 +182,7 @@ class Snapshot:
     parts: tuple[Part, ...]
     types: tuple[TypeView, ...]
     queue: QueueView | None
+    demand: Demand | None
     letters: tuple[LetterGroup, ...] | None
     jobs: Mapping[State, int] | None
     recent: tuple[JobView, ...] | None
@@ -198,6 +200,18 @@ class Snapshot:
     @property
     def busy(self) -> int:
         return sum(node.busy for node in self.nodes if not node.gone)
+
+    @property
+    def there(self) -> int:
+        """How many nodes are."""
+        return sum(not node.gone for node in self.nodes)
+
+    @property
+    def backlog_seconds(self) -> float | None:
+        """How long all nodes that are there take for what waits."""
+        if self.demand is None or not self.slots:
+            return None
+        return self.demand.backlog * self.demand.render_seconds / self.slots
 
 
 def in_all(nodes: tuple[Node, ...], name: str, here: Figures) -> Figures:
