@@ -45,17 +45,22 @@ async def test_a_breaker_is_moved(running: Running, before: str, order: str, aft
 
 async def test_what_was_done_is_on_record_with_who_did_it(secured: Secured) -> None:
     running = secured.running
-    task_id = await secured.task()
+    task_id, other, failed = await secured.task(), await secured.task(), await secured.task()
+    await running.quarantine(failed)
     headers = secured.cookie("operate") | OWN
     await running.client.post("/types/sales_summary/open", data={"reason": "why not"}, headers=headers)
     assert (await running.client.post(f"/jobs/{task_id}/cancel", headers=headers)).status_code == 303
+    assert (await running.client.delete(f"/reports/{other}", headers=secured.bearer("submit"))).status_code == 200
+    assert (await running.client.post(f"/reports/{failed}/retry", headers=secured.bearer("submit"))).status_code == 202
     entries: list[Entry] = []
-    while len(entries) < 2:
+    while len(entries) < 4:
         entries = await running.audit.latest(10)
     found = {(entry.actor, entry.action, entry.subject) for entry in entries}
     assert found == {
         ("operate", "breaker.forced_open", "sales_summary"),
         ("operate", "job.cancelled", task_id),
+        ("submit", "job.cancelled", other),
+        ("submit", "job.retried", failed),
     }
     assert all(abs(entry.at - time.time()) < 60 for entry in entries)
 

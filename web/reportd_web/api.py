@@ -1,7 +1,8 @@
 """The ``/reports`` calls. Parsing is in ``submission`` and ``wire``, every decision in the service."""
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
@@ -14,11 +15,11 @@ from starlette.responses import RedirectResponse, Response
 
 from reportd.background import open_background
 from reportd.core.job import timestamp
-from reportd.ports import Record
+from reportd.ports import Entry, Record
 from reportd.service import FieldProblem, NotFoundError, Service
 from reportd_web import submission, wire
 from reportd_web.access import Access
-from reportd_web.actor import tenant
+from reportd_web.actor import actor, tenant
 from reportd_web.guard import Handler
 from reportd_web.pdf import PdfFile, cancel_when_gone, is_fresh
 from reportd_web.problems import Place, ProblemError
@@ -59,7 +60,9 @@ def submit_to(service: Service, max_body_bytes: int) -> Handler:
     return submit
 
 
-def add_reports(app: FastAPI, service: Service, submit: Handler) -> None:
+def add_reports(app: FastAPI, service: Service, submit: Handler, note: Callable[[Entry], None]) -> None:
+    """``note``: for the audit record."""
+
     async def listing(request: Request) -> Response:
         wanted, limit, before = wire.list_query(request.query_params)
         if (user_id := tenant(request)) is not None:
@@ -90,10 +93,10 @@ def add_reports(app: FastAPI, service: Service, submit: Handler) -> None:
         return PdfFile(where, etag, {"Content-Disposition": f'inline; filename="{name}"', **headers})
 
     async def cancel(request: Request) -> Response:
-        return json(wire.report(await service.cancel(await own_task(service, request))))
+        return json(wire.report(await cancel_own(service, note, request)))
 
     async def retry(request: Request) -> Response:
-        record = await service.retry(await own_task(service, request))
+        record = await retry_own(service, note, request)
         return json(wire.report(record), HTTPStatus.ACCEPTED, {"Location": f"/reports/{record.job.task_id}"})
 
     add_calls(app, SUBMIT, {"POST": submit})
@@ -110,6 +113,20 @@ async def own_task(service: Service, request: Request) -> str:
     if user_id is not None and (await service.get(task_id)).job.user_id != user_id:
         raise NotFoundError
     return task_id
+
+
+async def cancel_own(service: Service, note: Callable[[Entry], None], request: Request) -> Record:
+    """Cancel the task of the path, and note who did."""
+    record = await service.cancel(await own_task(service, request))
+    note(Entry(time.time(), actor(request), "job.cancelled", record.job.task_id))
+    return record
+
+
+async def retry_own(service: Service, note: Callable[[Entry], None], request: Request) -> Record:
+    """Try the task of the path again, and note who wanted it."""
+    record = await service.retry(await own_task(service, request))
+    note(Entry(time.time(), actor(request), "job.retried", record.job.task_id))
+    return record
 
 
 def _own_user(request: Request, user_id: str, place: Place) -> None:

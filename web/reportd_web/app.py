@@ -69,7 +69,7 @@ def create_app(face: Face) -> FastAPI:
     )
     app.state.access = face.access
     submit = api.submit_to(face.service, face.max_body_bytes)
-    api.add_reports(app, face.service, submit)
+    api.add_reports(app, face.service, submit, face.note)
     breakers.add_breakers(app, face.controls, face.max_body_bytes)
     add_dead_letters(app, face.dead_letters)
     _add_health(app, face)

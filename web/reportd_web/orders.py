@@ -3,7 +3,6 @@
 A form can't send DELETE, and whoever pressed a button in vain wants to read why. So these are calls of their own.
 """
 
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -75,14 +74,10 @@ class Orders:
         return give
 
     async def _cancel(self, request: Request) -> None:
-        task_id = await api.own_task(self.service, request)
-        await self.service.cancel(task_id)
-        self.note(Entry(time.time(), actor(request), "job.cancelled", task_id))
+        await api.cancel_own(self.service, self.note, request)
 
     async def _retry(self, request: Request) -> None:
-        task_id = await api.own_task(self.service, request)
-        await self.service.retry(task_id)
-        self.note(Entry(time.time(), actor(request), "job.retried", task_id))
+        await api.retry_own(self.service, self.note, request)
 
     async def _requeue(self, request: Request) -> None:
         await self.letters.requeue(target_of(request), actor(request))
