@@ -7,7 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reportd.core.faults import NATURE, Fault, FaultKind
-from reportd.core.retry import GiveUp, RetryPolicy, Tally, TryAgain, after_fault, backoff, may_start, needs_solitude
+from reportd.core.retry import (
+    GiveUp,
+    RetryPolicy,
+    Tally,
+    TryAgain,
+    after_fault,
+    backoff,
+    counted,
+    may_start,
+    needs_solitude,
+)
 
 LASTING = [kind for kind in FaultKind if not NATURE[kind].retry]
 PASSING = [kind for kind in FaultKind if NATURE[kind].retry]
@@ -212,3 +222,10 @@ def test_uncounted_faults_wait_by_their_own_number(unharmed: int) -> None:
     tally, policy = Tally(attempts=1, unharmed=unharmed), RetryPolicy()
     expected = TryAgain(backoff(unharmed, policy, 0.25))
     assert after_fault(Fault(FaultKind.STORE_UNAVAILABLE, ""), tally, policy, 0.25) == expected
+
+
+def test_what_ended_an_attempt_is_counted() -> None:
+    tally = Tally(attempts=2, losses=1, unharmed=1)
+    assert counted(tally, Fault(FaultKind.BROWSER_LOST, "")) == Tally(attempts=2, losses=2, unharmed=2)
+    assert counted(tally, Fault(FaultKind.STORE_UNAVAILABLE, "")) == Tally(attempts=2, losses=1, unharmed=2)
+    assert counted(tally, Fault(FaultKind.TIMEOUT, "")) == tally

@@ -4,6 +4,7 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
+from reportd.core.scaling import Demand
 from reportd.core.snapshot import Figures, LetterGroup, Node, Snapshot, in_all
 from tests.web.busy import busy
 
@@ -25,7 +26,16 @@ def test_two_that_differ_in_their_time_alone_show_the_same() -> None:
 def test_slots_are_those_of_nodes_that_are_there() -> None:
     nodes = (Node("a", slots=4, busy=1), Node("b", slots=2, busy=2), Node("c", slots=8, busy=8, gone=True))
     snapshot: Snapshot = replace(busy(NOW), nodes=nodes)
-    assert (snapshot.slots, snapshot.busy) == (6, 3)
+    assert (snapshot.slots, snapshot.busy, snapshot.there) == (6, 3, 2)
+
+
+def test_what_waits_is_worked_off_by_all_slots_that_are_there() -> None:
+    nodes = (Node("a", slots=4), Node("b", slots=2), Node("c", slots=8, gone=True))
+    demand = Demand(120, 30.0, 60.0, 2.0, running=6, nodes_wanted=3)
+    snapshot: Snapshot = replace(busy(NOW), nodes=nodes, demand=demand)
+    assert snapshot.backlog_seconds == 120 * 2.0 / 6
+    assert replace(snapshot, demand=None).backlog_seconds is None
+    assert replace(snapshot, nodes=nodes[2:]).backlog_seconds is None
 
 
 def test_figures_of_all_nodes_are_added_up_as_far_as_that_can_be_done() -> None:
