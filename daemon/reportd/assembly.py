@@ -41,7 +41,7 @@ from reportd.notifier import Notifier
 from reportd.outcomes import Outcomes
 from reportd.poller import Poller, keep_invisible
 from reportd.pool import Pool
-from reportd.ports import Artifacts, BreakerStore, Messenger, Queue, Record, Several
+from reportd.ports import ANY, Artifacts, BreakerStore, Messenger, Queue, Record, Several
 from reportd.presence import Presence
 from reportd.quarantine import Quarantine
 from reportd.recorder import Recorder
@@ -137,8 +137,10 @@ class Work:
             meter=told,
         )
         capacity = on.pool.slots + config.queue.prefetch
-        least, at_most = engines.least_places(config), self.bulkheads.at_most
-        self.poller = Poller(on.queue, self.worker.handle, capacity, least, at_most)
+        at_most = self.bulkheads.at_most if engines.tells_types(config) else lambda: ANY
+        self.poller = Poller(
+            on.queue, self.worker.handle, capacity, engines.least_places(config), at_most, self.bulkheads.unsettled
+        )
         self.bulkheads.on_change = self.poller.look_again
         on.pool.on_stall = self._stalled
         on.pool.on_resize = self._resized
@@ -249,6 +251,7 @@ class Watch:
             demand=self._scaling.demand,
             depth_seconds=engines.depth_seconds(config),
             sample_seconds=engines.sampled_depth_seconds(config),
+            idle_seconds=engines.idle_sampled_depth_seconds(config),
         )
         self.exposition = Exposition(
             on.metrics,

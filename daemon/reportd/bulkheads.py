@@ -104,6 +104,11 @@ class Bulkheads:
                 allowed[name] = max(0, most - group.held)
         return allowed | dict.fromkeys(self._doubts.resting(), 0)
 
+    def unsettled(self) -> bool:
+        """Whether ``at_most`` may become otherwise without ``on_change``: what the breakers say changes with time."""
+        doubts = self._doubts
+        return bool(doubts.resting() or doubts.unproved() or any(doubts.suspect(name) for name in self._types))
+
     def stalled(self, report_type: str, change: int) -> None:
         """So many more of its pages wait in a browser for something, without a slot."""
         self._types[report_type].stalled += change

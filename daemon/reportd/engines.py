@@ -44,6 +44,9 @@ SQS_DEPTH_SECONDS = 5.0
 SCRAPED_SQS_DEPTH_SECONDS = 30.0
 """How old they may be for /metrics, which is scraped all the time: an idle queue shall cost next to nothing."""
 
+IDLE_SQS_DEPTH_SECONDS = 300.0
+"""The same for the history, while nobody looks and there is nothing to do."""
+
 
 @asynccontextmanager
 async def open_sql(config: Config) -> AsyncIterator[Database]:
@@ -272,6 +275,11 @@ async def open_board(config: Config) -> AsyncIterator[Board | None]:
         yield board
 
 
+def tells_types(config: Config) -> bool:
+    """Whether the queue can be asked for messages of some report types alone; a single one of SQS can't."""
+    return config.queue.url == "embedded:" or any(report.queue_url for report in config.reports.values())
+
+
 def least_places(config: Config) -> int:
     """How many places must be free before messages are asked for: a request to SQS costs the same for ten.
 
@@ -295,6 +303,11 @@ def scraped_depth_seconds(config: Config) -> float:
 def sampled_depth_seconds(config: Config) -> float:
     """How often the queues' depths are looked at for the status page's history, while nobody looks at it."""
     return 5.0 if config.queue.url == "embedded:" else SCRAPED_SQS_DEPTH_SECONDS
+
+
+def idle_sampled_depth_seconds(config: Config) -> float:
+    """The same, while there is nothing to do."""
+    return 5.0 if config.queue.url == "embedded:" else IDLE_SQS_DEPTH_SECONDS
 
 
 def sqs_requests(*queues: Queue) -> Callable[[], Mapping[str, Mapping[str, int]]]:

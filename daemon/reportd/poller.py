@@ -20,13 +20,14 @@ MAX_BATCH = 10
 TROUBLE_SECONDS = 1.0
 
 LIMITED_SECONDS = 0.5
-"""How long a poll that leaves some types out goes on before it looks whether it still must."""
+"""How long a poll that leaves some types out goes on before it looks whether it still must, while nobody would say."""
 
 
 class Poller:
     """``capacity``: slots plus prefetch. A place is taken before a message is asked for (I8), ``least`` at once.
 
-    ``at_most``: how many messages of which report types may be had just now, none where any number may.
+    ``at_most``: how many messages of which report types may be had just now, none where any number may. ``unsettled``:
+    whether that may become otherwise without a word, which is ``look_again``.
     ``trouble`` is why the last receive failed, empty when it did not.
     """
 
@@ -37,12 +38,14 @@ class Poller:
         capacity: int,
         least: int = 1,
         at_most: Callable[[], Mapping[str, int]] = lambda: ANY,
+        unsettled: Callable[[], bool] = lambda: True,
     ) -> None:
         self.trouble = ""
         self._queue = queue
         self._handle = handle
         self._least = min(least, capacity)
         self._at_most = at_most
+        self._unsettled = unsettled
         self._places = Places(capacity)
         self._taking = trio.CancelScope()
         self._asking: trio.CancelScope | None = None
@@ -99,7 +102,8 @@ class Poller:
             if at_most := self._at_most():
                 # A receive that is cut off strands nothing.
                 with trio.CancelScope() as self._asking:
-                    messages = await self._queue.receive(limit, LIMITED_SECONDS, at_most)
+                    wait_seconds = LIMITED_SECONDS if self._unsettled() else WAIT_SECONDS
+                    messages = await self._queue.receive(limit, wait_seconds, at_most)
                 self._asking = None
             else:
                 messages = await self._queue.receive(limit, WAIT_SECONDS)

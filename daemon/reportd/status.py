@@ -60,7 +60,8 @@ class Status:
     """Made by ``app``; asked by the HTTP face. ``looks``: where a look goes on that hangs.
 
     ``depth_seconds``: how old the depth of a queue may be while somebody looks; while nobody does, it is looked at
-    every ``sample_seconds``, for the history.
+    every ``sample_seconds`` for the history, and every ``idle_seconds`` while the queues are empty and this node is
+    given nothing.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Status:
         demand: Callable[[Depth], Awaitable[Demand]],
         depth_seconds: float = 0.0,
         sample_seconds: float = SAMPLE_SECONDS,
+        idle_seconds: float = SAMPLE_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._poller = poller
@@ -97,6 +99,7 @@ class Status:
         self._node = node
         self._demand = demand
         self._sample_seconds = sample_seconds
+        self._idle_seconds = idle_seconds
         self._clock = clock
         self._since = clock()
 
@@ -171,9 +174,12 @@ class Status:
 
     async def run(self) -> None:
         """Keep the history of the queues' depths, also while nobody looks."""
+        empty, look_at = False, 0.0
         while True:
-            for name in self._depths:
-                await self._depth(name)
+            if not empty or self._held or trio.current_time() >= look_at:
+                look_at = trio.current_time() + self._idle_seconds
+                depths = [await self._depth(name) for name in self._depths]
+                empty = not any(depth is None or _in_all(depth) for depth in depths)
             await trio.sleep(self._sample_seconds)
 
     async def _look(self) -> Snapshot:

@@ -171,7 +171,11 @@ class Node:
             clock=now,
         )
         self.poller = Poller(
-            world.queue, self.worker.handle, world.slots + self.prefetch, at_most=self.bulkheads.at_most
+            world.queue,
+            self.worker.handle,
+            world.slots + self.prefetch,
+            at_most=self.bulkheads.at_most,
+            unsettled=self.bulkheads.unsettled,
         )
         self.bulkheads.on_change = self.poller.look_again
         self.janitor = Janitor(

@@ -89,6 +89,16 @@ async def test_no_more_of_a_type_at_once_than_it_may_have(autojump_clock: MockCl
         assert bulkheads.at_most() == {"slow": 1}
 
 
+def test_only_what_the_breakers_say_changes_by_itself() -> None:
+    doubts = FakeDoubts()
+    bulkheads = bulkheads_of(doubts, good=2, other=0)
+    assert not bulkheads.unsettled()
+    for doubtful in (doubts.suspects, doubts.at_rest, doubts.probed):
+        doubtful.add("good")
+        assert bulkheads.unsettled()
+        doubtful.clear()
+
+
 async def test_more_slots_are_more_places_for_a_type_that_has_to_prove_itself(autojump_clock: MockClock) -> None:
     slots, changes = 4, 0
 

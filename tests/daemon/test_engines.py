@@ -2,7 +2,8 @@
 
 from reportd import engines
 from reportd.adapters.redis import RedisBreakers
-from reportd.config import Breaker, Config
+from reportd.config import Breaker, Config, QueueOptions
+from reportd.config.report_types import ReportType
 from reportd.core.breaker import Policy
 from reportd.core.window import Rates
 
@@ -33,3 +34,11 @@ async def test_fleets_of_one_redis_are_kept_apart() -> None:
     async with engines.open_breaker_store(config) as store:
         assert isinstance(store, RedisBreakers)
         assert store._key("sales") == "fleet:a:breaker:sales"
+
+
+def test_a_single_queue_of_sqs_tells_no_types_apart() -> None:
+    queue = QueueOptions(url="https://sqs.test/1/main", dead_letter_url="https://sqs.test/1/dead")
+    own = ReportType(url="https://x.test/", queue_url="https://sqs.test/1/own")
+    assert engines.tells_types(Config())
+    assert not engines.tells_types(Config(queue=queue))
+    assert engines.tells_types(Config(queue=queue, reports={"own": own}))

@@ -247,10 +247,11 @@ async def test_jobs_that_wait_in_pages_leave_their_places_to_others(autojump_clo
         assert handler.busy == 3
 
 
-async def test_what_may_be_had_again_is_had_at_once(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("unsettled", [True, False])
+async def test_what_may_be_had_again_is_had_at_once(autojump_clock: MockClock, *, unsettled: bool) -> None:
     queue, handler = await filled(3), Handler()
     allowed = {"report": 0}
-    poller = Poller(queue, handler, 3, at_most=lambda: allowed)
+    poller = Poller(queue, handler, 3, at_most=lambda: allowed, unsettled=lambda: unsettled)
     async with open_background() as nursery:
         nursery.start_soon(poller.run)
         await trio.sleep(10.1)
@@ -259,3 +260,22 @@ async def test_what_may_be_had_again_is_had_at_once(autojump_clock: MockClock) -
         poller.look_again()
         await trio.sleep(0.01)
         assert handler.busy == 3
+
+
+@pytest.mark.parametrize(("unsettled", "asked"), [(True, 120), (False, 3)])
+async def test_a_queue_is_asked_often_only_while_what_may_be_had_changes_by_itself(
+    autojump_clock: MockClock, *, unsettled: bool, asked: int
+) -> None:
+    queue, waits = MemoryQueue(), list[float]()
+    receive = queue.receive
+
+    async def noted(limit: int, wait_seconds: float, at_most: Mapping[str, int] = ANY) -> list[Received]:
+        waits.append(wait_seconds)
+        return await receive(limit, wait_seconds, at_most)
+
+    queue.receive = noted  # type: ignore[method-assign]
+    poller = Poller(queue, Handler(), 3, at_most=lambda: {"report": 1}, unsettled=lambda: unsettled)
+    async with open_background() as nursery:
+        nursery.start_soon(poller.run)
+        await trio.sleep(59.9)
+    assert len(waits) == asked

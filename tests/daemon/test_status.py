@@ -15,11 +15,12 @@ from reportd.breakers import Breakers
 from reportd.core.scaling import Demand, ScalingPolicy
 from reportd.core.snapshot import Figures, Load, Node, Series
 from reportd.core.transitions import State
+from reportd.held import Hold
 from reportd.history import History
 from reportd.pool import PoolSettings, open_pool
 from reportd.presence import GONE_SECONDS, told
 from reportd.scaling import Scaling
-from reportd.status import FRESH_SECONDS, PATIENCE_SECONDS, SNAPSHOT_SECONDS, Status
+from reportd.status import FRESH_SECONDS, PATIENCE_SECONDS, SAMPLE_SECONDS, SNAPSHOT_SECONDS, Status
 from tests.daemon.node import NEVER_OPENS, World, job
 from tests.daemon.node import Node as Shell
 from tests.fakes import EPOCH, FakeLauncher, now
@@ -30,7 +31,7 @@ PARTS = {"browsers", "accepting", "queue", "breakers", "artifacts", "database"}
 
 @asynccontextmanager
 async def open_status(
-    world: World, stop: trio.Event, fleet: MemoryFleet | None = None
+    world: World, stop: trio.Event, fleet: MemoryFleet | None = None, idle_seconds: float = SAMPLE_SECONDS
 ) -> AsyncIterator[tuple[Status, Shell]]:
     node = Shell(world)
     async with open_background() as background, open_pool(FakeLauncher(), PoolSettings()) as pool:
@@ -59,6 +60,7 @@ async def open_status(
                     looks=background,
                     fresh_seconds=60.0,
                 ).demand,
+                idle_seconds=idle_seconds,
                 clock=now,
             ),
             node,
@@ -214,6 +216,27 @@ async def test_the_history_of_the_queue_is_kept_while_nobody_looks(autojump_cloc
     assert queue is not None
     assert (queue.visible.minutes[0], queue.visible.now) == (2, 0)
     assert len(queue.visible.minutes) == 4
+
+
+async def test_while_there_is_nothing_the_queues_are_looked_at_seldom(autojump_clock: MockClock) -> None:
+    world = World()
+    async with (
+        open_status(world, trio.Event(), idle_seconds=300.0) as (status, node),
+        open_background() as background,
+    ):
+        world.weather.calls.clear()
+        background.start_soon(status.run)
+        await trio.sleep(299.0)
+        assert Counter(world.weather.calls) == {"queue.depth": 1, "dead.depth": 1}
+        node.held.add(Hold("task", ["receipt"]))
+        await trio.sleep(2 * SAMPLE_SECONDS)
+        assert Counter(world.weather.calls)["queue.depth"] >= 2
+        await world.send(job(1))
+        await trio.sleep(2 * SAMPLE_SECONDS)
+        node.held.remove(node.held.all()[0])
+        world.weather.calls.clear()
+        await trio.sleep(100 * SAMPLE_SECONDS)
+        assert Counter(world.weather.calls)["queue.depth"] >= 99
 
 
 async def test_the_others_are_on_the_page_too(autojump_clock: MockClock) -> None:
