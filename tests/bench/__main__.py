@@ -20,7 +20,7 @@ from reportd import logs
 from tests.bench.cost import compare
 from tests.bench.http import submissions_per_second
 from tests.bench.incident import WANTED, replay
-from tests.bench.letters import LETTERS, flooded
+from tests.bench.letters import LETTERS, restarted
 from tests.bench.limit import renders_per_second
 from tests.bench.pages import CONFIG, SIZES, TEMPLATE, parameters
 from tests.bench.watchers import PAGES, watching
@@ -100,13 +100,10 @@ async def _engines(folder: Path, rounds: int) -> None:
 
 async def _letters(folder: Path, rounds: int) -> None:
     rows = SIZES["400 rows"]
-    with running_moto() as server:
-        queue, dead, bucket = new_engines(server)
-        config = CONFIG.replace("[queue]", engines_config(server, queue, dead, bucket) + "prefetch = 10") + LASTING
-        async with open_daemon(_fresh(folder, "letters"), config, ENVIRONMENT) as daemon:
-            await _run(daemon, rows, 20)
-            beside = partial(flooded, daemon, server, dead)
-            await compare(daemon, _run, rows, 400, rounds, f"{LETTERS} dead letters", beside)
+    async with open_daemon(_fresh(folder, "letters"), CONFIG + LASTING) as daemon:
+        await _run(daemon, rows, 20)
+        beside, alone = partial(restarted, daemon, LETTERS), partial(restarted, daemon)
+        await compare(daemon, _run, rows, 400, rounds, f"{LETTERS} dead letters", beside, alone)
 
 
 async def _throughput(folder: Path, size: str, rows: int, rounds: int) -> None:

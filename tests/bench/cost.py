@@ -7,7 +7,7 @@ on a machine that is busy with something else.
 import os
 import statistics
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 
 from tests.e2e.process import Daemon
@@ -25,12 +25,14 @@ async def compare(
     rounds: int,
     name: str,
     beside: Callable[[], AbstractAsyncContextManager[None]],
+    without: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
 ) -> None:
-    """Prints a line. ``beside`` goes on during every other round of ``count`` jobs."""
+    """Prints a line. ``beside`` goes on during every other round of ``count`` jobs, ``without`` during the others."""
     alone: list[tuple[float, float]] = []
     both: list[tuple[float, float]] = []
     for _ in range(rounds):
-        alone.append(await _measured(daemon, run, rows, count))
+        async with without():
+            alone.append(await _measured(daemon, run, rows, count))
         async with beside():
             both.append(await _measured(daemon, run, rows, count))
     pace = statistics.median(b[0] / a[0] for a, b in zip(alone, both, strict=True))

@@ -1,4 +1,7 @@
-"""A flood of dead letters, while the daemon renders: what was settled long ago, what is no job, what nobody knows."""
+"""A flood of dead letters, while the daemon renders: what was settled long ago, what is no job, what nobody knows.
+
+They are put into the embedded queue, so that no other server takes part of the machine.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,8 +9,10 @@ from uuid import uuid4
 
 import trio
 
+from reportd.adapters.sql.database import open_database
+from reportd.adapters.sql.queue import EmbeddedQueue
 from reportd.core.job import Job, to_message
-from tests.cloud import ask_sqs
+from reportd.ports import Outgoing
 from tests.e2e.process import Daemon
 
 LETTERS = 1000
@@ -15,34 +20,28 @@ PATIENCE_SECONDS = 120.0
 
 
 @asynccontextmanager
-async def flooded(daemon: Daemon, server: str, dead_letter_url: str) -> AsyncIterator[None]:
-    """``LETTERS`` of them in the dead-letter queue; at the end of the block, waits until there are none."""
-    bodies = await _bodies(daemon)
-    await trio.to_thread.run_sync(_send, server, dead_letter_url, bodies)
+async def restarted(daemon: Daemon, letters: int = 0) -> AsyncIterator[None]:
+    """With so many letters in its dead-letter queue; at the end of the block, waits until there are none."""
+    bodies = await _bodies(daemon, letters)
+    assert await daemon.stop() == 0
+    async with open_database(f"sqlite:///{daemon.data_dir / 'reportd.db'}") as database:
+        dead = EmbeddedQueue(database, "dead", visibility_seconds=60.0)
+        await dead.recover()
+        await dead.send([Outgoing(body, "", "", "") for body in bodies])
+    await daemon.start()
     yield
-    with trio.fail_after(PATIENCE_SECONDS):
-        while await trio.to_thread.run_sync(_left, server, dead_letter_url):
-            await trio.sleep(0.5)
+    async with daemon.client() as client:
+        with trio.fail_after(PATIENCE_SECONDS):
+            while (await client.get("/status")).json()["queue"]["dead"]:
+                await trio.sleep(1.0)
 
 
-async def _bodies(daemon: Daemon) -> list[str]:
+async def _bodies(daemon: Daemon, letters: int) -> list[str]:
     async with daemon.client() as client:
         settled = (await client.get("/reports?state=succeeded&limit=1")).json()["reports"][0]
     bodies = []
-    for number in range(LETTERS):
-        job = Job(str(uuid4()), f"type-{number % 7}", {}, str(uuid4()), 1.0e9)
+    for number in range(letters):
+        unknown = Job(str(uuid4()), f"type-{number % 7}", {}, str(uuid4()), 1.0e9)
         known = Job(settled["taskId"], settled["reportType"], {}, settled["userId"], 1.0e9)
-        bodies.append((to_message(known), f"{{{number}", to_message(job))[number % 3])
+        bodies.append((to_message(known), f"{{{number}", to_message(unknown))[number % 3])
     return bodies
-
-
-def _send(server: str, url: str, bodies: list[str]) -> None:
-    for at in range(0, len(bodies), 10):
-        entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies[at : at + 10])]
-        ask_sqs(server, "SendMessageBatch", QueueUrl=url, Entries=entries)
-
-
-def _left(server: str, url: str) -> int:
-    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    told = ask_sqs(server, "GetQueueAttributes", QueueUrl=url, AttributeNames=names)["Attributes"]
-    return sum(int(told[name]) for name in names)
