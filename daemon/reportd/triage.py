@@ -59,8 +59,8 @@ BATCH = 10
 MAX_BATCHES = 50
 """Of a round. Then the rest waits for the next one."""
 
-REST_SECONDS = 0.4
-"""After a batch, which takes some 20 ms of a core: a flood of letters costs the renderers no more than 3 %."""
+REST_SECONDS = 0.8
+"""After a batch, which takes some 40 ms of a core: so a flood of letters costs two busy slots less than 3 %."""
 
 PATIENCE = 5
 """How often a letter is received at which the daemon itself fails, before it is left to people."""
