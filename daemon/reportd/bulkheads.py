@@ -127,8 +127,8 @@ class Bulkheads:
 
     def resized(self) -> None:
         """The limits, or the slots, are others now."""
-        for group in self._types.values():
-            group.change()
+        for name in (*self._types, *self._limits):
+            self._types[name].change()
         self.on_change()
 
     def _changed(self, report_type: str) -> None:

@@ -40,9 +40,7 @@ LASTING = "[pool]\nrecycle_after_jobs = 100000\n"
 def main() -> None:
     options = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument(
-        "--only", choices=("renders", "latency", "submissions", "engines", "watchers", "letters", "incident")
-    )
+    options.add_argument("--only", choices=PARTS)
     options.add_argument("--poison", choices=tuple(WANTED), help="only that kind of it")
     options.add_argument("--minutes", type=float, default=3.0, help="of each of the incident's six runs")
     chosen = options.parse_args()

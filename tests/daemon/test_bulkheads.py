@@ -119,6 +119,14 @@ async def test_more_slots_are_more_places_for_a_type_that_has_to_prove_itself(au
         assert (len(crowd.running), bulkheads.at_most(), changes) == (4, {"new": 4}, 1)
 
 
+def test_a_type_that_is_new_in_the_configuration_is_received_within_its_limit() -> None:
+    limits = {"good": 0}
+    bulkheads = Bulkheads(limits, lambda: 8, 2.0, FakeDoubts())
+    limits["new"] = 1
+    bulkheads.resized()
+    assert bulkheads.at_most() == {"new": 2}
+
+
 async def test_what_is_too_much_is_put_off_at_the_pace_at_which_it_can_be_rendered(autojump_clock: MockClock) -> None:
     bulkheads = bulkheads_of(FakeDoubts(), slow=2)
     for _ in range(60):

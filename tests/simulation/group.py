@@ -1,6 +1,6 @@
 """A model of an Auto Scaling group of EC2 that follows what the daemons publish, as ``packaging/aws`` sets it up.
 
-Demand arrive once a minute. The alarms look at the last few of them, and a machine that is wanted takes some minutes
+Figures arrive once a minute. The alarms look at the last few of them, and a machine that is wanted takes some minutes
 to become one that renders.
 """
 

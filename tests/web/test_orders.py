@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+import trio
 
 from reportd.core.breaker import State
 from reportd.core.signature import signature
@@ -53,8 +54,9 @@ async def test_what_was_done_is_on_record_with_who_did_it(secured: Secured) -> N
     assert (await running.client.delete(f"/reports/{other}", headers=secured.bearer("submit"))).status_code == 200
     assert (await running.client.post(f"/reports/{failed}/retry", headers=secured.bearer("submit"))).status_code == 202
     entries: list[Entry] = []
-    while len(entries) < 4:
-        entries = await running.audit.latest(10)
+    with trio.move_on_after(5):
+        while len(entries) < 4:
+            entries = await running.audit.latest(10)
     found = {(entry.actor, entry.action, entry.subject) for entry in entries}
     assert found == {
         ("operate", "breaker.forced_open", "sales_summary"),
