@@ -269,7 +269,7 @@ class Watch:
     def begin(self) -> None:
         background = self._on.background
         background.start_soon(self.status.run)
-        background.start_soon(Presence(self._fleet, self.status.here).run)
+        background.start_soon(Presence(self._fleet, self.status.here, alone=self._on.database.is_sqlite).run)
         background.start_soon(self._scaling.publish, self._on.queue.depth, self._on.board, self._on.node)
 
     def standing(self, url: str, reload: Reload) -> Standing:

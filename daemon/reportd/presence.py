@@ -24,11 +24,12 @@ log = structlog.get_logger()
 
 
 class Presence:
-    """``here``: how this node stands now."""
+    """``here``: how this node stands now. ``alone``: no other can share its database, so whoever is in it is dead."""
 
-    def __init__(self, fleet: Fleet, here: Callable[[], Node]) -> None:
+    def __init__(self, fleet: Fleet, here: Callable[[], Node], *, alone: bool = False) -> None:
         self._fleet = fleet
         self._here = here
+        self._forgotten_seconds = 0.0 if alone else FORGOTTEN_SECONDS
 
     async def run(self) -> None:
         """Give signs of life until it is cancelled, which is the node's end."""
@@ -36,8 +37,8 @@ class Presence:
         try:
             while True:
                 try:
+                    await self._fleet.forget(self._forgotten_seconds)
                     await self._fleet.report(name, told(self._here()))
-                    await self._fleet.forget(FORGOTTEN_SECONDS)
                 except UnavailableError as error:
                     log.warning("fleet.unreachable", error=str(error))
                 await trio.sleep(SIGN_SECONDS)

@@ -75,6 +75,17 @@ async def test_a_node_that_died_is_forgotten_by_the_others(autojump_clock: MockC
         assert [sign.node for sign in await fleet.signs()] == ["n2"]
 
 
+async def test_whoever_shared_a_database_that_is_this_node_s_alone_is_dead(autojump_clock: MockClock) -> None:
+    fleet = MemoryFleet()
+    await fleet.report("killed", {})
+    await trio.sleep(1.0)
+    async with open_background() as nursery:
+        nursery.start_soon(Presence(fleet, lambda: NODE, alone=True).run)
+        for _ in range(3):
+            await trio.sleep(SIGN_SECONDS - 1.0)
+            assert [sign.node for sign in await fleet.signs()] == ["n2"]
+
+
 async def test_a_database_that_is_away_keeps_no_node_from_ending(autojump_clock: MockClock) -> None:
     weather = Weather()
     fleet = MemoryFleet(weather)
