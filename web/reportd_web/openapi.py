@@ -7,37 +7,42 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reportd.controls import Order
-from reportd.core import breaker as breaker_core
 from reportd.core.job import MAX_DEPTH
 from reportd.core.signature import SIGNATURE
 from reportd.core.transitions import State
-from reportd.ports import Outcome, Standing
 from reportd.service import MAX_WAIT_SECONDS
 from reportd_web.access import PUBLIC, RULES
 from reportd_web.breakers import MAX_REASON
 from reportd_web.feed import Form
+from reportd_web.schemas import (
+    BREAKER,
+    COUNT,
+    FREE,
+    LETTER,
+    LETTER_GROUP,
+    REPORT,
+    TEXT,
+    UUID,
+    Json,
+    breaker_schema,
+    letter_group_schema,
+    letter_schema,
+    maybe,
+    moved,
+    object_of,
+    problem_schema,
+    report_schema,
+)
 from reportd_web.sessions import COOKIE
 from reportd_web.submission import MAX_URL_LENGTH
 from reportd_web.wire import DEFAULT_LIMIT, MAX_LIMIT
 
-Json = dict[str, Any]
-
 UUID_PATTERN = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
-_VERDICT: Json = {"type": "string", "enum": [str(Standing.WAITING), str(Standing.QUARANTINED)]}
-_UUID: Json = {"type": "string", "format": "uuid"}
-_TIME: Json = {"type": "string", "format": "date-time"}
-_TEXT: Json = {"type": "string"}
-_COUNT: Json = {"type": "integer", "minimum": 0}
-_FREE: Json = {"type": "object"}
-_REPORT: Json = {"$ref": "#/components/schemas/Report"}
-_BREAKER: Json = {"$ref": "#/components/schemas/Breaker"}
 _PROBLEM: Json = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
-_TASK: Json = {"name": "taskId", "in": "path", "required": True, "schema": _UUID}
+_TASK: Json = {"name": "taskId", "in": "path", "required": True, "schema": UUID}
 
-_LETTER: Json = {"$ref": "#/components/schemas/DeadLetter"}
-_LETTER_GROUP: Json = {"$ref": "#/components/schemas/DeadLetterGroup"}
 _LETTER_ID: Json = {
     "name": "id",
     "in": "path",
@@ -47,7 +52,7 @@ _LETTER_ID: Json = {
 }
 _LETTER_PAGE: Sequence[Json] = [
     {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}},
-    {"name": "cursor", "in": "query", "schema": _TEXT, "description": "the `nextCursor` of the page before"},
+    {"name": "cursor", "in": "query", "schema": TEXT, "description": "the `nextCursor` of the page before"},
 ]
 
 _PROBLEMS = {
@@ -112,21 +117,21 @@ def _open_document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
             "/dead-letters": {"get": _dead_letters()},
             "/dead-letters/{id}": {"get": _dead_letter(), "delete": _drop()},
             "/dead-letters/{id}/requeue": {"post": _requeue()},
-            "/status": {"get": _call("getStatus", "What the status page shows", {200: _json(_FREE)}, (503,))},
+            "/status": {"get": _call("getStatus", "What the status page shows", {200: _json(FREE)}, (503,))},
             "/events": {"get": _events()},
             "/healthz": {"get": _health()},
             "/readyz": {"get": _ready()},
             "/metrics": {"get": _metrics()},
-            "/openapi.json": {"get": _call("getOpenApi", "This document", {200: _json(_FREE)})},
+            "/openapi.json": {"get": _call("getOpenApi", "This document", {200: _json(FREE)})},
         },
         "components": {
             "schemas": {
-                "Report": _report(),
-                "Breaker": _breaker(),
-                "DeadLetter": _letter(),
-                "DeadLetterGroup": _letter_group(),
-                "Problem": _problem(),
-                **{name: _moved(schema, f"#/components/schemas/{name}") for name, schema in schemas.items()},
+                "Report": report_schema(),
+                "Breaker": breaker_schema(),
+                "DeadLetter": letter_schema(),
+                "DeadLetterGroup": letter_group_schema(),
+                "Problem": problem_schema(),
+                **{name: moved(schema, f"#/components/schemas/{name}") for name, schema in schemas.items()},
             }
         },
     }
@@ -136,7 +141,7 @@ def _open_document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
 
 
 def _submit(schemas: Mapping[str, Any]) -> Json:
-    accepted = _object({"message": _TEXT, "taskId": _UUID})
+    accepted = object_of({"message": TEXT, "taskId": UUID})
     answer = _json(accepted, "Accepted: the job is durable, and the queue has it")
     answer["headers"] = {"Location": {"schema": {"type": "string"}, "description": "where the report is"}}
     key = {
@@ -162,26 +167,26 @@ def _submission(report_type: str) -> Json:
             "$ref": f"#/components/schemas/{report_type}",
             "description": f"Nested {MAX_DEPTH} levels deep at most, and without the character NUL.",
         },
-        "userId": _UUID,
+        "userId": UUID,
     }
-    submission = _object(required)
+    submission = object_of(required)
     submission["properties"]["callbackUrl"] = {
-        **_maybe(url),
+        **maybe(url),
         "description": "Where to send word when it is finished; a host of callbacks.allowed_hosts.",
     }
     return {**submission, "title": report_type, "additionalProperties": False}
 
 
 def _list() -> Json:
-    reports = {"type": "array", "items": _REPORT}
-    page = _json(_object({"reports": reports, "nextCursor": {"type": ["string", "null"]}}))
+    reports = {"type": "array", "items": REPORT}
+    page = _json(object_of({"reports": reports, "nextCursor": {"type": ["string", "null"]}}))
     limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
     parameters = [
         _query("state", {"type": "string", "enum": [str(state) for state in State]}),
         _query("reportType", {"type": "string", "pattern": r"^[^\x00]*$"}),
-        _query("userId", _UUID),
+        _query("userId", UUID),
         _query("limit", limit),
-        _query("cursor", _TEXT, "the `nextCursor` of the page before"),
+        _query("cursor", TEXT, "the `nextCursor` of the page before"),
     ]
     return _call("listReports", "List reports, newest first", {200: page}, (422, 503), parameters)
 
@@ -189,35 +194,35 @@ def _list() -> Json:
 def _get() -> Json:
     seconds = {"type": "number", "minimum": 0, "maximum": int(MAX_WAIT_SECONDS)}
     wait = _query("wait", seconds, "how long to hold the answer until the report is finished, in seconds")
-    return _call("getReport", "One report", {200: _json(_REPORT)}, (404, 422, 503), [_TASK, wait])
+    return _call("getReport", "One report", {200: _json(REPORT)}, (404, 422, 503), [_TASK, wait])
 
 
 def _cancel() -> Json:
-    return _call("cancelReport", "Cancel a report", {200: _json(_REPORT)}, (403, 404, 409, 503), [_TASK])
+    return _call("cancelReport", "Cancel a report", {200: _json(REPORT)}, (403, 404, 409, 503), [_TASK])
 
 
 def _retry() -> Json:
     summary = "Put a quarantined report back"
-    return _call("retryReport", summary, {202: _json(_REPORT)}, (403, 404, 409, 503), [_TASK])
+    return _call("retryReport", summary, {202: _json(REPORT)}, (403, 404, 409, 503), [_TASK])
 
 
 def _pdf() -> Json:
-    etag = {"ETag": {"schema": _TEXT, "description": "the PDF's SHA-256"}}
+    etag = {"ETag": {"schema": TEXT, "description": "the PDF's SHA-256"}}
     whole = {"description": "the PDF", "headers": etag, "content": {"application/pdf": {}}}
-    headers = [{"name": name, "in": "header", "schema": _TEXT} for name in ("Range", "If-Range", "If-None-Match")]
+    headers = [{"name": name, "in": "header", "schema": TEXT} for name in ("Range", "If-Range", "If-None-Match")]
     answers: dict[int, Json] = {
         200: whole,
         206: {**whole, "description": "the range that was asked for"},
-        302: {"description": "where the PDF is", "headers": {"Location": {"schema": _TEXT}}},
+        302: {"description": "where the PDF is", "headers": {"Location": {"schema": TEXT}}},
         304: {"description": "the client has it", "headers": etag},
     }
     return _call("getReportPdf", "The PDF", answers, (404, 409, 410, 416, 503), [_TASK, *headers])
 
 
 def _breakers() -> Json:
-    breakers = {"type": "array", "items": _BREAKER}
-    trouble = {**_maybe(_TEXT), "description": "why this node goes on without the breakers of the others"}
-    answer = _json(_object({"breakers": breakers, "trouble": trouble}))
+    breakers = {"type": "array", "items": BREAKER}
+    trouble = {**maybe(TEXT), "description": "why this node goes on without the breakers of the others"}
+    answer = _json(object_of({"breakers": breakers, "trouble": trouble}))
     return _call("listBreakers", "How each report type's breaker stands", {200: answer})
 
 
@@ -234,7 +239,7 @@ def _order(order: Order, schemas: Mapping[str, Any]) -> Json:
         text = "keep it closed, whatever fails, until it is closed without this"
         fields["hold"] = {"type": "boolean", "default": False, "description": text}
     problems = (400, 403, 404, 408, 409, 413, 415, 422, 503)
-    call = _call(f"{order}Breaker", _ORDERS[order], {200: _json(_BREAKER)}, problems, [report_type])
+    call = _call(f"{order}Breaker", _ORDERS[order], {200: _json(BREAKER)}, problems, [report_type])
     schema = {"type": "object", "properties": fields, "additionalProperties": False}
     call["requestBody"] = {"required": False, "content": {"application/json": {"schema": schema}}}
     return call
@@ -248,14 +253,14 @@ def _events() -> Json:
 
 
 def _dead_letters() -> Json:
-    page = _json(_object({"groups": {"type": "array", "items": _LETTER_GROUP}, "nextCursor": _maybe(_TEXT)}))
+    page = _json(object_of({"groups": {"type": "array", "items": LETTER_GROUP}, "nextCursor": maybe(TEXT)}))
     summary = "Dead letters by their cause, the last seen first, each with its last few letters"
     return _call("listDeadLetters", summary, {200: page}, (422, 503), _LETTER_PAGE)
 
 
 def _dead_letter() -> Json:
-    whole = {"allOf": [_LETTER, _object({"attributes": _FREE, "body": _TEXT})]}
-    group = {"allOf": [_LETTER_GROUP, _object({"nextCursor": _maybe(_TEXT)})]}
+    whole = {"allOf": [LETTER, object_of({"attributes": FREE, "body": TEXT})]}
+    group = {"allOf": [LETTER_GROUP, object_of({"nextCursor": maybe(TEXT)})]}
     answer = _json({"anyOf": [whole, group]}, "The whole letter, or the group with a page of its letters")
     parameters = [_LETTER_ID, *_LETTER_PAGE]
     return _call("getDeadLetter", "One letter, or a group", {200: answer}, (404, 422, 503), parameters)
@@ -263,13 +268,13 @@ def _dead_letter() -> Json:
 
 def _requeue() -> Json:
     summary = "Put a letter, or those of a group, back into the queue"
-    answer = _json(_object({"requeued": _COUNT, "remaining": _COUNT}), "Done; ask again while some remain")
+    answer = _json(object_of({"requeued": COUNT, "remaining": COUNT}), "Done; ask again while some remain")
     return _call("requeueDeadLetters", summary, {202: answer}, (403, 404, 503), [_LETTER_ID])
 
 
 def _drop() -> Json:
     summary = "Forget a letter, or those of a group; their jobs stay quarantined"
-    answer = _json(_object({"dropped": _COUNT, "remaining": _COUNT}), "Done; ask again while some remain")
+    answer = _json(object_of({"dropped": COUNT, "remaining": COUNT}), "Done; ask again while some remain")
     return _call("dropDeadLetters", summary, {200: answer}, (403, 404, 503), [_LETTER_ID])
 
 
@@ -279,8 +284,8 @@ def _health() -> Json:
 
 
 def _ready() -> Json:
-    part = _object({"ok": {"type": "boolean"}, "detail": _TEXT})
-    parts = _object({"ready": {"type": "boolean"}, "parts": {"type": "object", "additionalProperties": part}})
+    part = object_of({"ok": {"type": "boolean"}, "detail": TEXT})
+    parts = object_of({"ready": {"type": "boolean"}, "parts": {"type": "object", "additionalProperties": part}})
     answers = {200: _json(parts, "every part works"), 503: _json(parts, "some part does not")}
     return _call("getReadiness", "Whether every part works", answers)
 
@@ -312,122 +317,3 @@ def _query(name: str, schema: Json, description: str = "") -> Json:
 
 def _json(schema: Json, description: str = "Done") -> Json:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
-# --- schemas ----------------------------------------------------------------------------------------------------
-
-
-def _report() -> Json:
-    report = _object(
-        {
-            "taskId": _UUID,
-            "reportType": _TEXT,
-            "userId": _UUID,
-            "state": {"type": "string", "enum": [str(state) for state in State]},
-            "attempts": _COUNT,
-            "deferrals": _COUNT,
-            "submittedAt": _TIME,
-            "startedAt": _maybe(_TIME),
-            "finishedAt": _maybe(_TIME),
-            "error": _maybe(_object({"kind": _TEXT, "detail": _TEXT})),
-            "pdf": _maybe(_object({"url": _TEXT, "bytes": _COUNT, "sha256": _TEXT})),
-        }
-    )
-    state = {"type": "string", "enum": ["pending", *Outcome]}
-    callback = _object({"state": state, "attempts": _COUNT, "nextAt": _maybe(_TIME), "error": _maybe(_TEXT)})
-    report["properties"]["callback"] = {
-        **_maybe(callback),
-        "description": "How far word of its end has come; only where a single report is asked for.",
-    }
-    return report
-
-
-def _breaker() -> Json:
-    return _object(
-        {
-            "reportType": _TEXT,
-            "state": {"type": "string", "enum": [str(state) for state in breaker_core.State]},
-            "resting": {"type": "boolean", "description": "whether its jobs have to wait"},
-            "since": {**_maybe(_TIME), "description": "when it was moved last"},
-            "until": {**_maybe(_TIME), "description": "the end of its rest"},
-            "probeUntil": {**_maybe(_TIME), "description": "when the probe that is under way is given up"},
-            "failures": {**_COUNT, "description": "in a row"},
-            "reason": _TEXT,
-            "faults": {"type": "array", "items": _TEXT, "description": "the last ones"},
-            "by": {**_TEXT, "description": "the node or the operator that moved it last"},
-        }
-    )
-
-
-def _letter() -> Json:
-    return _object(
-        {
-            "id": _UUID,
-            "group": _TEXT,
-            "taskId": _maybe(_UUID),
-            "reportType": _maybe(_TEXT),
-            "kind": _TEXT,
-            "detail": _TEXT,
-            "verdict": _VERDICT,
-            "reason": _TEXT,
-            "redrives": _COUNT,
-            "firstSeenAt": _TIME,
-            "lastSeenAt": _TIME,
-        }
-    )
-
-
-def _letter_group() -> Json:
-    return _object(
-        {
-            "id": _TEXT,
-            "kind": _TEXT,
-            "cause": {**_TEXT, "description": "the detail without what differs from one letter to the next"},
-            "reportTypes": {"type": "array", "items": _TEXT},
-            "verdict": _VERDICT,
-            **dict.fromkeys(("count", "waiting", "quarantined"), _COUNT),
-            "firstSeenAt": _TIME,
-            "lastSeenAt": _TIME,
-            "letters": {"type": "array", "items": _LETTER},
-        }
-    )
-
-
-def _problem() -> Json:
-    place = {"type": "string", "enum": ["body", "query", "header"]}
-    pointer = {"type": "string", "format": "json-pointer", "description": "into what `in` says (RFC 6901)"}
-    errors = {"type": "array", "items": _object({"in": place, "pointer": pointer, "detail": _TEXT})}
-    status = {"type": "integer", "minimum": 400, "maximum": 599}
-    problem = _object({"type": _TEXT, "title": _TEXT, "status": status, "detail": _TEXT, "instance": _TEXT})
-    problem["properties"]["errors"] = errors
-    return problem
-
-
-def _object(properties: Json) -> Json:
-    return {"type": "object", "required": list(properties), "properties": dict(properties)}
-
-
-def _maybe(schema: Json) -> Json:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-# What these hold is data or names, and no schema, even where it looks like one.
-_DATA = frozenset({"const", "enum", "default", "example", "examples"})
-_NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
-
-
-def _moved(schema: Any, root: str) -> Any:
-    """A schema that stood alone, as a part of this document: what it refers to in itself is now below ``root``."""
-    if isinstance(schema, list):
-        return [_moved(item, root) for item in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    moved = {}
-    for key, value in schema.items():
-        if key in _NAMED and isinstance(value, Mapping):
-            moved[key] = {name: _moved(inner, root) for name, inner in value.items()}
-        elif key == "$ref" and (value == "#" or str(value).startswith("#/")):
-            moved[key] = root + value[1:]
-        elif key not in ("$schema", "$id"):
-            moved[key] = value if key in _DATA else _moved(value, root)
-    return moved
