@@ -6,8 +6,8 @@ thread, and ``on_stage`` turns an async test into one that runs there.
 
 import functools
 import unicodedata
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -18,9 +18,10 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from pypdf import PdfReader
 
 from reportd.adapters.chromium import ChromiumSettings, open_launcher
+from reportd.background import open_background
 from reportd.core.faults import Fault, FaultError
 from reportd.core.network import NetworkRule
-from reportd.ports import Browser, Launcher, Page, Pdf, RenderOptions, RenderRequest
+from reportd.ports import Browser, Launcher, Page, Pdf, RenderOptions, RenderRequest, ToPrint, at_once
 
 TEST_SECONDS = 30.0
 """For a whole test: what hangs has failed."""
@@ -38,7 +39,57 @@ class Stage:
     container: bool
 
     def page(self) -> AbstractAsyncContextManager[Page]:
-        return self.browser.page()
+        """As the pool keeps one: whatever can't be scrubbed gives way to a new page."""
+        return _kept(self.browser)
+
+
+@asynccontextmanager
+async def _kept(browser: Browser) -> AsyncIterator[Page]:
+    async with open_background() as nursery:
+        page = _KeptPage(browser, nursery)
+        await page.renew()
+        yield page
+
+
+class _KeptPage:
+    """The page itself is held by a task, so that a test may change it in the middle of anything."""
+
+    def __init__(self, browser: Browser, nursery: trio.Nursery) -> None:
+        self._browser = browser
+        self._nursery = nursery
+        self._leave, self._left = trio.Event(), trio.Event()
+        self._left.set()
+
+    async def renew(self) -> None:
+        self._leave.set()
+        await self._left.wait()
+        self._leave, self._left = trio.Event(), trio.Event()
+        self._page: Page = await self._nursery.start(self._hold, self._leave, self._left)
+
+    async def _hold(self, leave: trio.Event, left: trio.Event, task_status: trio.TaskStatus[Page]) -> None:
+        async with self._browser.page() as page:
+            task_status.started(page)
+            await leave.wait()
+        left.set()
+
+    @property
+    def doing(self) -> str:
+        return self._page.doing
+
+    @doing.setter
+    def doing(self, _: str) -> None:
+        raise AttributeError("the page says it itself")
+
+    async def render(self, request: RenderRequest, to_print: ToPrint = at_once) -> Pdf:
+        return await self._page.render(request, to_print)
+
+    async def waits(self) -> bool:
+        return await self._page.waits()
+
+    async def scrub(self) -> bool:
+        if not await self._page.scrub():
+            await self.renew()
+        return True
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Keeps the browsers and their warm pages, and lends the pages one job at a time.
 
-Each page is kept by a task of its own, which scrubs it or makes a new one while the PDF of the job before is being
+Each page is kept by a task of its own, which scrubs it, or makes a new one, while the PDF of the job before is being
 stored and the next job's start is being recorded. Each browser is kept by a task, too; one that has done its share or
 stays fat retires only when its replacement is warm.
 """

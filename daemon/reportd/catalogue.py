@@ -96,6 +96,7 @@ class Catalogue:
             ready=report.ready,
             delay_seconds=report.delay_seconds,
             headers={key: _plain(value) for key, value in report.headers.items()},
+            header_hosts=NetworkRule.of(report.header_hosts),
             cookies={key: _plain(value) for key, value in report.cookies.items()},
             media=report.media,
             fail_on_status=report.fail_on_status,

@@ -61,7 +61,8 @@ def _processor_seconds(root: int) -> float:
         except OSError:
             continue
         parents[int(folder.name)] = int(fields[1])
-        times[int(folder.name)] = (int(fields[11]) + int(fields[12])) / TICKS
+        # Its own, and that of its children which have ended: a job's renderer ends with the job.
+        times[int(folder.name)] = sum(map(int, fields[11:15])) / TICKS
     wanted, added = {root}, True
     while added:
         added = bool(more := {pid for pid, parent in parents.items() if parent in wanted} - wanted)

@@ -1,12 +1,13 @@
 """What the machine can do: warm pages of one browser, driven in a bare loop that neither scrubs nor stores."""
 
 import base64
+import os
 from pathlib import Path
 
 import trio
 
 from reportd.adapters.chromium.browser import FLAGS, find_executable
-from reportd.adapters.chromium.cdp import Cdp, connect, open_bridge
+from reportd.adapters.chromium.cdp import Cdp, open_cdp
 from reportd.adapters.chromium.process import open_process, open_run_folder
 from reportd.config.pdf import PdfOptions
 
@@ -15,11 +16,13 @@ PRINT = PdfOptions().print_parameters()
 
 async def renders_per_second(html: str, count: int, pages: int, folder: Path) -> float:
     """``count`` renders of the same page, shared by so many pages at once; each page has been warmed."""
-    async with open_bridge() as loop, open_run_folder(folder) as run_folder:
+    async with open_run_folder(folder) as run_folder:
         command = [find_executable(""), *FLAGS, "--no-sandbox"]
-        async with open_process(command, run_folder, 20) as process:
-            browser = await connect(process.url, loop)
-            drivers = [await _page(browser, process.url, loop) for _ in range(pages)]
+        async with (
+            open_process(command, run_folder, 20) as process,
+            open_cdp(os.dup(process.said), os.dup(process.told)) as browser,
+        ):
+            drivers = [await _page(browser) for _ in range(pages)]
             async with trio.open_nursery() as nursery:
                 for page, frame in drivers:
                     nursery.start_soon(_renders, page, frame, html, iter(range(2)))
@@ -29,16 +32,12 @@ async def renders_per_second(html: str, count: int, pages: int, folder: Path) ->
                 for page, frame in drivers:
                     nursery.start_soon(_renders, page, frame, html, left)
             seconds = trio.current_time() - begun
-            for page, _ in drivers:
-                await page.close()
-            await browser.close()
     return count / seconds
 
 
-async def _page(browser: Cdp, url: str, loop: object) -> tuple[Cdp, str]:
+async def _page(browser: Cdp) -> tuple[Cdp, str]:
     target = await browser.call("Target.createTarget", url="about:blank")
-    host = url.split("/")[2]
-    page = await connect(f"ws://{host}/devtools/page/{target['targetId']}", loop)  # type: ignore[arg-type]
+    page = await browser.attach(target["targetId"])
     await page.call("Page.enable")
     tree = await page.call("Page.getFrameTree")
     return page, tree["frameTree"]["frame"]["id"]

@@ -1,79 +1,67 @@
-"""The DevTools connection against a stand-in that breaks off, refuses and lies; nothing may reach the loop unheard."""
+"""The DevTools pipe against a stand-in that breaks off, refuses and lies; nothing may reach the loop unheard."""
 
 import json
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import trio
-from wsproto import ConnectionType, WSConnection
-from wsproto.connection import ConnectionState
-from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessage
 
 from reportd.adapters.chromium import cdp
-from reportd.adapters.chromium.cdp import Cdp, CdpError, ClosedError, connect, open_bridge
+from reportd.adapters.chromium.cdp import Cdp, CdpError, ClosedError, open_cdp
 from reportd.background import open_background
 
 Answering = Callable[["Target", dict[str, Any]], Awaitable[None]]
 
 
 class Target:
-    """One end of a WebSocket that speaks the protocol as told."""
+    """The browser's end of the pipe, which speaks the protocol as told."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._stream = stream
-        self._socket = WSConnection(ConnectionType.SERVER)
+    def __init__(self, hears: int, says: int) -> None:
+        self._hears = trio.lowlevel.FdStream(hears)
+        self._says = trio.lowlevel.FdStream(says)
 
     async def say(self, **message: Any) -> None:
-        await self._stream.send_all(self._socket.send(TextMessage(json.dumps(message))))
+        await self.write(json.dumps(message).encode() + b"\0")
+
+    async def write(self, data: bytes) -> None:
+        await self._says.send_all(data)
 
     async def close(self) -> None:
-        if self._socket.state is ConnectionState.OPEN:
-            await self._stream.send_all(self._socket.send(CloseConnection(1000)))
-            await self._stream.aclose()
+        await self._says.aclose()
 
     async def vanish(self) -> None:
-        await self._stream.aclose()
+        await self._hears.aclose()
+        await self._says.aclose()
 
     async def converse(self, answer: Answering) -> None:
-        text = ""
-        while data := await self._stream.receive_some(65536):
-            self._socket.receive_data(data)
-            for event in self._socket.events():
-                if isinstance(event, Request):
-                    assert event.extensions == []  # a PDF is not compressed again
-                    await self._stream.send_all(self._socket.send(AcceptConnection()))
-                elif isinstance(event, CloseConnection):
-                    await self._stream.send_all(self._socket.send(event.response()))
-                    await self._stream.aclose()
-                    return
-                elif isinstance(event, TextMessage):
-                    text += event.data
-                    if event.message_finished:
-                        message, text = json.loads(text), ""
-                        await answer(self, message)
+        pending = b""
+        while data := await self._hears.receive_some(65536):
+            *messages, pending = (pending + data).split(b"\0")
+            for message in messages:
+                await answer(self, json.loads(message))
 
 
 @asynccontextmanager
 async def connected(answer: Answering) -> AsyncIterator[Cdp]:
-    async def serve(stream: trio.SocketStream) -> None:
+    (hears, told), (said, says) = os.pipe(), os.pipe()
+    target = Target(hears, says)
+
+    async def serve() -> None:
         try:
-            await Target(stream).converse(answer)
+            await target.converse(answer)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
 
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listeners[0].socket.getsockname()[1]
     with trio.fail_after(5):
-        async with open_background() as nursery, open_bridge() as loop:
-            nursery.start_soon(trio.serve_listeners, serve, listeners)
-            connection = await connect(f"ws://127.0.0.1:{port}/devtools", loop)
-            try:
+        async with open_background() as nursery:
+            nursery.start_soon(serve)
+            async with open_cdp(said, told) as connection:
                 yield connection
-            finally:
-                await connection.close()
+            await target.vanish()
 
 
 @pytest.fixture(autouse=True)
@@ -194,35 +182,81 @@ async def test_events_reach_their_handlers_and_a_failing_one_silences_nobody() -
     assert heard == ["failing", "1"] * 2
 
 
-async def test_a_connection_that_can_not_be_made() -> None:
-    async with open_bridge() as loop:
+async def test_sessions_share_the_pipe_and_nothing_else() -> None:
+    async def answer(target: Target, message: dict[str, Any]) -> None:
+        session = {"sessionId": message["sessionId"]} if "sessionId" in message else {}
+        if message["method"] == "Target.attachToTarget":
+            assert message["params"]["flatten"] is True
+            await target.say(id=message["id"], result={"sessionId": "of " + message["params"]["targetId"]})
+        elif message["method"] == "Page.leave":
+            await target.say(method="Target.detachedFromTarget", params=session)
+        else:
+            await target.say(method="Page.happened", params={"to": message.get("sessionId", "browser")}, **session)
+            await target.say(id=message["id"], result={"by": message.get("sessionId", "browser")}, **session)
+
+    heard: dict[str, list[str]] = {"browser": [], "of one": [], "of two": []}
+    async with connected(answer) as browser:
+        one, two = await browser.attach("one"), await browser.attach("two")
+        for name, session in (("browser", browser), ("of one", one), ("of two", two)):
+            session.on("Page.happened", lambda event, name=name: heard[name].append(event["to"]))  # type: ignore[misc]
+        # The numbers of their calls are the same.
+        answers = [session.send("Page.ask") for session in (one, two, browser)]
+        assert [(await answer.get())["by"] for answer in answers] == ["of one", "of two", "browser"]
+        assert heard == {"browser": ["browser"], "of one": ["of one"], "of two": ["of two"]}
         with pytest.raises(ClosedError):
-            await connect("ws://127.0.0.1:1/devtools", loop)
+            await one.call("Page.leave")
+        assert one.closed.is_set()
+        assert (await two.call("Page.ask"))["by"] == "of two"
+        waiting = two.send("Page.slow")
+    assert two.closed.is_set()
+    with pytest.raises(ClosedError):
+        await waiting.get()
+    with pytest.raises(ClosedError):
+        await browser.attach("three")
 
 
-@pytest.mark.parametrize("greeting", [b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", b"SSH-2.0\r\n", b""])
-async def test_what_is_no_target(greeting: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cdp, "CONNECT_SECONDS", 0.2)
+async def test_half_of_a_surrogate_pair_is_understood() -> None:
+    """A page can say it, and it is no Unicode."""
 
-    async def serve(stream: trio.SocketStream) -> None:
-        await stream.receive_some(4096)
-        await stream.send_all(greeting or b"HT")
-        if not greeting:
-            await trio.sleep_forever()
+    async def tell(target: Target, message: dict[str, Any]) -> None:
+        await target.write(b'{"id": %d, "result": {"text": "\\ud800"}}\0' % message["id"])
 
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listeners[0].socket.getsockname()[1]
-    async with open_background() as nursery, open_bridge() as loop:
-        nursery.start_soon(trio.serve_listeners, serve, listeners)
+    async with connected(tell) as page:
+        assert await page.call("Page.tell") == {"text": "\ud800"}
+
+
+@pytest.mark.parametrize("answer", [b"no JSON", b"[]", b"{", b"\xff", b'{"method": "Target.detachedFromTarget"}'])
+async def test_a_browser_that_talks_nonsense_is_given_up(answer: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async def babble(target: Target, _: dict[str, Any]) -> None:
+        await target.write(answer + b"\0")
+
+    async with connected(babble) as page:
         with pytest.raises(ClosedError):
-            await connect(f"ws://127.0.0.1:{port}/devtools", loop)
+            await page.call("Page.ask")
+    assert page.closed.is_set()
+    caplog.clear()
 
 
-async def test_a_connection_that_is_given_up_while_it_is_made() -> None:
-    async with open_bridge() as loop:
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        port = listeners[0].socket.getsockname()[1]
-        with trio.move_on_after(0.05) as deadline:
-            await connect(f"ws://127.0.0.1:{port}/devtools", loop)
+async def test_a_browser_that_never_ends_a_message_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cdp, "MAX_MESSAGE_BYTES", 1_000_000)
+
+    async def babble(target: Target, _: dict[str, Any]) -> None:
+        while True:
+            await target.write(b"x" * 65536)
+
+    async with connected(babble) as page:
+        with pytest.raises(ClosedError):
+            await page.call("Page.ask")
+
+
+async def test_a_browser_that_reads_nothing_holds_nobody_up() -> None:
+    async def sleep(_target: Target, _: dict[str, Any]) -> None:
+        await trio.sleep_forever()
+
+    async with connected(sleep) as page:
+        answers = [page.send("Page.ask", text="x" * 1_000_000) for _ in range(5)]
+        with trio.move_on_after(0.1) as deadline:
+            await answers[-1].get()
         assert deadline.cancelled_caught
-        await listeners[0].aclose()
+    with pytest.raises(ClosedError):
+        await answers[-1].get()

@@ -115,12 +115,14 @@ def test_an_empty_group_is_removed(tmp_path: Path) -> None:
 
 
 def test_the_command_puts_itself_there_before_it_runs(tmp_path: Path) -> None:
-    show = ["/bin/sh", "-c", 'cat "$1"; cat /proc/self/oom_score_adj; echo $$', "show", str(tmp_path / "cgroup.procs")]
-    child = subprocess.Popen(placed(show, tmp_path), stdout=subprocess.PIPE, text=True)
-    said, _ = child.communicate()
-    assert said.split() == ["0", "100", str(child.pid)]
+    look = '{ cat "$1"; cat /proc/self/oom_score_adj; echo $$; cat <&3; } >&4'
+    show = ["/bin/sh", "-c", look, "show", str(tmp_path / "cgroup.procs")]
+    child = subprocess.Popen(placed(show, tmp_path), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    said, _ = child.communicate("told")
+    assert said.split() == ["0", "100", str(child.pid), "told"]
 
 
 def test_a_group_that_is_gone_keeps_nothing_from_running(tmp_path: Path) -> None:
-    done = subprocess.run(placed(["/bin/echo", "ran"], tmp_path / "gone"), capture_output=True, text=True, check=True)
+    command = placed(["/bin/sh", "-c", "echo ran >&4"], tmp_path / "gone")
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("ran\n", "")

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import trio
 
-from reportd.adapters.chromium import page as page_module
 from reportd.core.faults import FaultKind
 from reportd.ports import Page, Ready
 from tests.chromium import Stage, fault_of, on_stage, open_stage, request, text_of
@@ -129,23 +128,16 @@ async def test_a_page_that_hangs_is_taken_away_within_seconds(stage: Stage, cont
     assert not stage.browser.died.is_set()
 
 
+@pytest.mark.parametrize(
+    "script", ["for (;;);", "onpagehide = () => { for (;;); }", "onbeforeunload = (event) => event.preventDefault()"]
+)
 @on_stage
-async def test_a_page_stuck_in_a_script_can_not_be_scrubbed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_module, "SCRUB_SECONDS", 0.5)
+async def test_a_page_that_refuses_to_be_left_is_taken_away(stage: Stage, script: str) -> None:
     async with stage.page() as page:
         with trio.move_on_after(0.5):
-            await page.render(request(html="<script>for (;;);</script>"))
-        assert not await page.scrub()
-
-
-@on_stage
-async def test_a_page_that_refuses_to_be_left_can_not_be_scrubbed(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(page_module, "SCRUB_SECONDS", 0.5)
-    async with stage.page() as page:
-        assert await fault_of(page, request(html="<script>onpagehide = () => { for (;;); }</script>")) is None
-        assert not await page.scrub()
+            await page.render(request(html=f"<script>{script}</script>"))
+        assert await page.scrub()
+        assert await fault_of(page, request(html="<p>next")) is None
 
 
 # --- sizes --------------------------------------------------------------------------------------------------
@@ -240,7 +232,7 @@ async def test_other_windows_do_not_open(stage: Stage, page: str) -> None:
 
 @on_stage
 async def test_a_page_that_closes_itself(stage: Stage) -> None:
-    async with stage.page() as page:
+    async with stage.browser.page() as page:
         fault = await fault_of(page, request(html="<script>window.close()</script>", delay_seconds=2))
         assert fault is not None
         assert fault.kind is FaultKind.PAGE_CLOSED

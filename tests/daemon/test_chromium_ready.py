@@ -1,6 +1,7 @@
 """When a page is printed, and what the job's options change about it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ import pytest
 import trio
 from pypdf import PdfReader
 
+from reportd.adapters.chromium.headers import OwnHeaders
 from reportd.core.faults import FaultKind
+from reportd.core.network import NetworkRule
 from reportd.ports import Ready
 from tests.chromium import Stage, fault_of, on_stage, open_stage, request, text_of
 from tests.site import Content, Reply, after, open_site, redirect
@@ -186,31 +189,95 @@ async def test_pages_live_as_on_a_screen(stage: Stage) -> None:
 
 
 @on_stage
-async def test_headers_and_cookies_go_to_allowed_hosts_only(stage: Stage) -> None:
+async def test_headers_and_cookies_go_to_the_reports_own_origin_only(stage: Stage) -> None:
     secret: dict[str, Any] = {"headers": {"X-Key": "secret"}, "cookies": {"session": "secret", "b": "2"}}
+    script = """
+      <script>
+      fetch('/fetched', {headers: {'X-Own': '1', 'x-key': 'mine'}});
+      new Worker('/worker.js');
+      </script>
+    """
     async with (
         open_site(host="127.0.0.2") as third,
         open_site(host="127.0.0.3") as partner,
+        open_site(host="127.0.0.4") as api,
         open_site() as site,
         stage.page() as page,
     ):
-        site.pages["/report"] = "".join(
+        site.pages["/report"] = script + "".join(
             f"<img src={where.url('/image')}><iframe src={where.url('/frame')}></iframe>"
-            for where in (site, partner, third)
+            for where in (site, partner, third, api)
         )
         site.pages["/moved"] = redirect("/report")
-        wanted = request(url=site.url("/moved"), hosts=("127.0.0.3",), **secret)
+        site.pages["/worker.js"] = Reply("1", content_type="text/javascript")
+        own: dict[str, Any] = {"hosts": ("127.0.0.3", "127.0.0.4"), "header_hosts": NetworkRule.of(["127.0.0.4"])}
+        wanted = request(url=site.url("/moved"), delay_seconds=0.2, **own, **secret)
         assert await fault_of(page, wanted) is None
         assert third.connections == 0
-        assert {asked.headers.get("x-key") for asked in (*site.requests, *partner.requests)} == {"secret"}
+        assert {asked.headers.get("x-key") for asked in (*site.requests, *api.requests)} == {"secret"}
+        assert site.asked("/fetched")[0].headers["x-own"] == "1"
+        assert {"/moved", "/report", "/image", "/frame", "/worker.js"} <= {asked.path for asked in site.requests}
         assert all("session=secret" in asked.headers["cookie"] for asked in site.requests)
-        assert all("cookie" not in asked.headers for asked in partner.requests)
-        assert partner.asked("/frame")
+        assert all("cookie" not in asked.headers for asked in (*partner.requests, *api.requests))
+        assert {asked.path for asked in partner.requests} >= {"/image", "/frame"}
+        assert all("x-key" not in asked.headers for asked in partner.requests)
 
         assert await page.scrub()
         site.requests.clear()
         assert await fault_of(page, request(url=site.url("/report"))) is None
-        assert all("x-key" not in asked.headers and "cookie" not in asked.headers for asked in site.requests)
+        assert all(asked.headers.get("x-key") in (None, "mine") for asked in site.requests)
+        assert all("cookie" not in asked.headers for asked in site.requests)
+
+
+@on_stage
+async def test_headers_turn_no_request_into_one_that_has_to_be_asked_for(stage: Stage) -> None:
+    """Fonts are fetched with CORS: a header of their own makes browsers ask first (preflight), which CDNs refuse."""
+    style = "<style>@font-face { font-family: f; src: url(%s) } p { font-family: f }</style><p>text"
+    async with open_site(host="127.0.0.2") as cdn, open_site() as site, stage.page() as page:
+        site.pages["/report"] = style % cdn.url("/font")
+        cdn.pages["/font"] = Reply(b"no font", headers={"Access-Control-Allow-Origin": "*"})
+        wanted = request(url=site.url("/report"), hosts=("127.0.0.2",), headers={"X-Key": "secret"})
+        assert await fault_of(page, wanted) is None
+        assert [asked.method for asked in cdn.requests] == ["GET"]
+        assert await page.scrub()
+        cdn.requests.clear()
+        to_cdn = NetworkRule.of(["127.0.0.2"])
+        assert await fault_of(page, replace(wanted, options=replace(wanted.options, header_hosts=to_cdn))) is None
+        assert [(asked.method, asked.headers.get("x-key")) for asked in cdn.requests] == [("GET", "secret")]
+
+
+@on_stage
+async def test_a_redirect_takes_no_headers_to_another_origin(stage: Stage) -> None:
+    async with open_site({"/": "<p>there"}, host="127.0.0.2") as other, open_site() as site, stage.page() as page:
+        site.pages["/report"] = "<p>report<img src=/moved>"
+        site.pages["/moved"] = redirect(other.url("/image"))
+        wanted = request(url=site.url("/report"), hosts=("127.0.0.2",), headers={"Authorization": "Bearer secret"})
+        assert await fault_of(page, wanted) is None
+        assert site.asked("/moved")[0].headers["authorization"] == "Bearer secret"
+        assert [asked.headers.get("authorization") for asked in other.requests] == [None]
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("https://reports.test/x", True),
+        ("https://reports.test:443/x", True),
+        ("https://REPORTS.test/x", True),
+        ("http://reports.test/x", False),
+        ("https://reports.test:8443/x", False),
+        ("https://evil.test/https://reports.test/", False),
+        ("https://reports.test.evil.test/", False),
+        ("https://reports.test@evil.test/", False),
+        ("https://api.test/x", True),
+        ("http://api.test/x", False),
+        ("data:text/plain,x", False),
+        ("blob:https://reports.test/x", False),
+        ("", False),
+    ],
+)
+def test_which_requests_get_the_headers(url: str, *, sent: bool) -> None:
+    headers = OwnHeaders({"X-Key": "secret"}, "https://reports.test/report", NetworkRule.of(["api.test"]))
+    assert headers.are_for(url) is sent
 
 
 @on_stage
@@ -224,12 +291,15 @@ async def test_a_redirect_takes_no_headers_to_a_host_that_is_not_allowed(stage: 
 
 
 @on_stage
-async def test_templates_send_headers_as_well(stage: Stage) -> None:
+async def test_templates_send_headers_to_the_hosts_that_are_named_for_it(stage: Stage) -> None:
     async with open_site() as site, stage.page() as page:
         html = f"<img src={site.url('/image')}>"
-        wanted = request(html=html, hosts=("127.0.0.1",), headers={"X-Key": "secret"})
-        assert await fault_of(page, wanted) is None
-        assert [asked.headers.get("x-key") for asked in site.requests] == ["secret"]
+        for header_hosts in ((), ("127.0.0.1",)):
+            rule = NetworkRule.of(header_hosts)
+            wanted = request(html=html, hosts=("127.0.0.1",), headers={"X-Key": "secret"}, header_hosts=rule)
+            assert await fault_of(page, wanted) is None
+            assert await page.scrub()
+        assert [asked.headers.get("x-key") for asked in site.requests] == [None, "secret"]
 
 
 MEDIA = (

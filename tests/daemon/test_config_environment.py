@@ -96,6 +96,7 @@ EVERY: dict[str, tuple[str, Any]] = {
     "reports.quarterly.ready": ("selector:#done", "selector:#done"),
     "reports.quarterly.delay_seconds": ("0.25", 0.25),
     "reports.quarterly.headers": ('{"X-Tenant": "acme"}', {"X-Tenant": "***"}),
+    "reports.quarterly.header_hosts": ("cdn.test", ["cdn.test"]),
     "reports.quarterly.cookies": ('{"session": "abc"}', {"session": "***"}),
     "reports.quarterly.media": ("screen", "screen"),
     "reports.quarterly.max_page_bytes": ("4096", 4096),

@@ -236,7 +236,7 @@ async def open_egress(
     ``listener``: where the browser has a 127.0.0.1 of its own.
 
     ``forbidden(address, port)`` names what no page may reach though its rule allows the address: the daemon's
-    HTTP port, DevTools ports, and the ports of the other slots' egress.
+    HTTP port, and the ports of the other slots' egress.
     """
     listeners = [listener] if listener is not None else await trio.open_tcp_listeners(0, host="127.0.0.1")
     egress = Egress(listeners[0].socket.getsockname()[1], forbidden)

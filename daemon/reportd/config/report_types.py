@@ -139,6 +139,7 @@ class ReportType(Section):
     ready: ReadyWhen = Ready()
     delay_seconds: Number = Field(0.0, ge=0, le=60)
     headers: Headers = Field(default_factory=dict)
+    header_hosts: Hosts = ()
     cookies: Cookies = Field(default_factory=dict)
     media: Literal["print", "screen"] = "print"
     max_page_bytes: Count = Field(104857600, ge=1024, le=4294967296)

@@ -21,11 +21,15 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class RenderOptions:
-    """How a page is opened, judged and printed. ``print_parameters`` are those of CDP ``Page.printToPDF``."""
+    """How a page is opened, judged and printed. ``print_parameters`` are those of CDP ``Page.printToPDF``.
+
+    ``headers`` go to the URL's own origin, and to the ``header_hosts``.
+    """
 
     ready: Ready = Ready()
     delay_seconds: float = 0.0
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    header_hosts: NetworkRule = field(default_factory=lambda: NetworkRule(frozenset()))
     cookies: Mapping[str, str] = field(default_factory=dict, repr=False)
     media: str = "print"
     fail_on_status: tuple[tuple[int, int], ...] = ((400, 599),)
@@ -90,7 +94,7 @@ class Page(Protocol):
         ...
 
     async def scrub(self) -> bool:
-        """Forget the last job. False: the page can't be trusted any more, leave it."""
+        """Forget the last job. False: something of it may be left, so leave the page, which ends with its context."""
         ...
 
 

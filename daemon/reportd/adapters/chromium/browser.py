@@ -1,18 +1,15 @@
 """One browser: what it is started with, how it is watched, and how pages of it are made and taken away."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 import trio
 
-from reportd.adapters.chromium.cdp import Cdp, CdpError, ClosedError, connect
-from reportd.adapters.chromium.container import Container
+from reportd.adapters.chromium.cdp import Cdp, CdpError, ClosedError
 from reportd.adapters.chromium.page import ChromiumPage, attach
 from reportd.adapters.chromium.process import BrowserProcess
 from reportd.adapters.egress import Egress, OwnPorts, open_egress
@@ -47,8 +44,9 @@ FEATURES_OFF = (
 )
 
 FLAGS = (
-    # A port of its own choosing, read from what it prints: no two browsers can collide.
-    "--remote-debugging-port=0",
+    # DevTools on descriptors 3 and 4, and on no port: whoever can open a port could open any file as the daemon's user.
+    # The browser ends when its daemon's end of the pipe does.
+    "--remote-debugging-pipe",
     # `chromium` shows windows without it; the headless shell ignores it.
     "--headless",
     # No updates, field trials, safe-browsing lists: nothing the daemon did not ask for leaves the machine.
@@ -107,28 +105,14 @@ def find_executable(configured: str) -> str:
     raise BrowserError(f"no Chromium at {looked}: install Debian's chromium-headless-shell, or set pool.executable")
 
 
-async def dial(url: str, loop: asyncio.AbstractEventLoop, container: Container | None) -> Cdp:
-    """Connect to a DevTools target, in the network where the browser is. Raises ClosedError."""
-    if container is None:
-        return await connect(url, loop)
-    try:
-        connected = await container.connect(urlsplit(url).port or 0)
-    except OSError as error:
-        raise ClosedError(f"{url}: {error}") from error
-    return await connect(url, loop, connected)
-
-
 class ChromiumBrowser:
     """A running browser with its DevTools connection."""
 
-    def __init__(
-        self, process: BrowserProcess, cdp: Cdp, loop: asyncio.AbstractEventLoop, spool: Path, ports: OwnPorts
-    ) -> None:
+    def __init__(self, process: BrowserProcess, cdp: Cdp, spool: Path, ports: OwnPorts) -> None:
         self.pid = process.pid
         self.died = process.died
         self._process = process
         self._cdp = cdp
-        self._loop = loop
         self._spool = spool
         self._ports = ports
         self._memory_mib = 0.0
@@ -225,8 +209,7 @@ class ChromiumBrowser:
         self._cdp.send("Browser.setDownloadBehavior", behavior="deny", browserContextId=context_id)
         target = await self._cdp.call("Target.createTarget", url="about:blank", browserContextId=context_id)
         self._targets[context_id] = target["targetId"]
-        host = urlsplit(self._process.url).netloc
-        return await dial(f"ws://{host}/devtools/page/{target['targetId']}", self._loop, self._process.container)
+        return await self._cdp.attach(target["targetId"])
 
     async def _attached(self, connection: Cdp, egress: Egress) -> ChromiumPage:
         tree = await attach(connection)
@@ -247,4 +230,4 @@ class ChromiumBrowser:
                 log.warning("browser.page_stuck", browser=self.pid)
                 self._process.kill()
         if page is not None:
-            await page.close()
+            page.end()

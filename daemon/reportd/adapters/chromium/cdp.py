@@ -1,30 +1,34 @@
-"""The DevTools protocol on trio. The only module that knows pyppeteer and its asyncio.
+"""The DevTools protocol on trio. The only module that knows pyppeteer.
 
-pyppeteer is no longer maintained, so only its connection is used: one WebSocket a target, plain calls and
-events. A replacement has to offer what ``Cdp`` offers.
+pyppeteer is no longer maintained, so only its ``Connection`` is used: it numbers calls, matches answers to them, and
+tells events. What carries its messages is ours: the pipe that the browser was started with
+(``--remote-debugging-pipe``), which nobody else can open. All targets of a browser share that pipe, each with a
+session of its own ("flat" sessions), and each session has a ``Connection``. A replacement has to offer what ``Cdp``
+offers.
 
 Protocol: https://chromedevtools.github.io/devtools-protocol/
 """
 
 import asyncio
 import json
-import socket
-import warnings
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager, suppress
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import structlog
 import trio
-import trio_asyncio
 from pyppeteer.connection import Connection
 from pyppeteer.errors import NetworkError
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
-from websockets.legacy.client import WebSocketClientProtocol
-from websockets.legacy.client import connect as connect_websocket
 
-CONNECT_SECONDS = 5.0
-CLOSE_SECONDS = 1.0
+from reportd.background import open_background
+
+MAX_MESSAGE_BYTES = 256 * 1024 * 1024
+"""A message that is longer is no answer to anything that is asked here. The browser that sends it is given up."""
+
+_READ_BYTES = 256 * 1024
+_END = b"\0"
+"""Of each message, in both directions."""
 
 log = structlog.get_logger()
 
@@ -35,13 +39,6 @@ class CdpError(Exception):
 
 class ClosedError(Exception):
     """The target is gone."""
-
-
-@asynccontextmanager
-async def open_bridge() -> AsyncIterator[asyncio.AbstractEventLoop]:
-    """The asyncio loop that pyppeteer's connections live on, inside trio's own."""
-    async with trio_asyncio.open_loop() as loop:
-        yield loop
 
 
 class Answer:
@@ -58,16 +55,14 @@ class Answer:
             future.add_done_callback(self._done)
 
     def _done(self, future: "asyncio.Future[dict[str, Any]]") -> None:
-        # An error that nobody asks for any more would be reported to the loop, and end the daemon.
-        if not future.cancelled():
-            future.exception()
+        # asyncio complains of an error that nobody has asked for.
+        future.exception()
         self._come.set()
 
     async def get(self) -> dict[str, Any]:
         """Raises CdpError when the browser refuses, ClosedError when the target goes away."""
-        # The future itself is never awaited, so never cancelled: pyppeteer would fail on the answer that still comes.
         await self._come.wait()
-        if self._future is None or self._future.cancelled():
+        if self._future is None:
             raise ClosedError(self._method)
         try:
             return self._future.result()
@@ -78,19 +73,17 @@ class Answer:
 
 
 class Cdp:
-    """A connection to one target. Made by ``connect``."""
+    """A session with one target, or with the browser itself, where ``session`` is empty. Made by ``open_cdp``."""
 
-    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
-        self._connection = connection
-        self._loop = loop
+    def __init__(self, pipe: "_Pipe", session: str = "") -> None:
         self.closed = trio.Event()
+        self._pipe = pipe
         self._on_closed: list[Callable[[], None]] = []
-        connection.setClosedCallback(self._closed)
-
-    def _closed(self) -> None:
-        self.closed.set()
-        for handler in self._on_closed:
-            handler()
+        self._connection = _Connection(_Session(pipe, session))
+        self._session = session
+        pipe.sessions[session] = self
+        if pipe.broken:
+            self.end()
 
     def on(self, event: str, handler: Callable[[dict[str, Any]], None]) -> None:
         """Call ``handler`` with the event's parameters, from now on. It must not block."""
@@ -99,7 +92,7 @@ class Cdp:
             try:
                 handler(parameters)
             except Exception:
-                # Raised, it would silence the connection for good.
+                # Raised, it would end the reader of all sessions.
                 log.exception("cdp.handler_failed", cdpEvent=event)
 
         self._connection.on(event, handle)
@@ -115,75 +108,175 @@ class Cdp:
         """Raises CdpError when the browser refuses, ClosedError when the target goes away."""
         return await self.send(method, **params).get()
 
-    async def close(self) -> None:
-        with trio.CancelScope(shield=True), trio.move_on_after(CLOSE_SECONDS):
-            await trio_asyncio.aio_as_trio(self._connection.dispose, loop=self._loop)()
+    async def attach(self, target_id: str) -> "Cdp":
+        """A session with a target of this browser. Raises CdpError and ClosedError."""
+        attached = await self.call("Target.attachToTarget", targetId=target_id, flatten=True)
+        return Cdp(self._pipe, attached["sessionId"])
+
+    def take(self, message: dict[str, Any]) -> None:
+        """What the browser says in this session."""
+        if not self.closed.is_set():
+            self._connection.take(message)
+
+    def end(self) -> None:
+        """Nothing is said or heard any more; every call that waits is told that its target is gone."""
+        if self.closed.is_set():
+            return
+        self._pipe.sessions.pop(self._session, None)
         self.closed.set()
+        self._connection.end()
+        for handler in self._on_closed:
+            handler()
 
 
-async def connect(url: str, loop: asyncio.AbstractEventLoop, connected: socket.socket | None = None) -> Cdp:
-    """Connect to a target's WebSocket, over a connection that is there already or a new one.
+@asynccontextmanager
+async def open_cdp(reads: int, writes: int) -> AsyncIterator[Cdp]:
+    """The session with the browser at the other end of these descriptors, which are closed with the block."""
+    async with trio.lowlevel.FdStream(reads) as reader, trio.lowlevel.FdStream(writes) as writer:
+        pipe = _Pipe(reader, writer)
+        browser = Cdp(pipe)
+        try:
+            async with open_background() as nursery:
+                nursery.start_soon(pipe.read)
+                nursery.start_soon(pipe.write)
+                yield browser
+        finally:
+            pipe.end()
 
-    Raises ClosedError if it can't be reached.
-    """
 
-    async def open_websocket() -> WebSocketClientProtocol:
-        # A PDF is compressed already, and nothing here leaves the machine.
-        return await connect_websocket(
-            url,
-            sock=connected,
-            compression=None,
-            max_size=None,
-            open_timeout=None,
-            close_timeout=CLOSE_SECONDS,
-            ping_interval=None,
-        )
+class _Pipe:
+    """Carries the messages of all sessions."""
 
-    try:
-        with ExitStack() as undo, trio.fail_after(CONNECT_SECONDS):
-            if connected is not None:
-                undo.callback(connected.close)
-            websocket = await trio_asyncio.aio_as_trio(open_websocket, loop=loop)()
-            undo.pop_all()
-    except (OSError, InvalidHandshake, trio.TooSlowError) as error:
-        raise ClosedError(f"{url}: {error}") from error
-    return Cdp(_Connection(url, loop, websocket), loop)
+    def __init__(self, reader: trio.lowlevel.FdStream, writer: trio.lowlevel.FdStream) -> None:
+        self.sessions: dict[str, Cdp] = {}
+        self.broken = False
+        self._reader = reader
+        self._writer = writer
+        self._unwritten: list[bytes] = []
+        self._wanted = trio.Event()
+
+    async def read(self) -> None:
+        """Until the browser is gone."""
+        unread = bytearray()
+        try:
+            while len(unread) <= MAX_MESSAGE_BYTES and (data := await self._reader.receive_some(_READ_BYTES)):
+                begins, searched = 0, len(unread)
+                unread += data
+                while (ends := unread.find(_END, searched)) >= 0:
+                    with memoryview(unread) as view, view[begins:ends] as text:
+                        # Not orjson: it takes 13 times the size of a piece of a PDF, and refuses the half of a
+                        # surrogate pair, which any page can say.
+                        message = json.loads(bytes(text))
+                    self._dispatch(message)
+                    begins = searched = ends + 1
+                del unread[:begins]
+            if len(unread) > MAX_MESSAGE_BYTES:
+                log.error("cdp.message_too_long", bytes=len(unread))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the browser is gone
+        except Exception:
+            # Whatever a browser says, it costs that browser only.
+            log.exception("cdp.not_understood")
+        self.end()
+
+    def _dispatch(self, message: dict[str, Any]) -> None:
+        if message.get("method") == "Target.detachedFromTarget":
+            if session := self.sessions.get(message["params"]["sessionId"]):
+                session.end()
+        elif session := self.sessions.get(message.get("sessionId", "")):
+            session.take(message)
+
+    def send(self, text: str) -> None:
+        """In order, and without waiting: what the pipe does not take at once is written by ``write``."""
+        data = memoryview(text.encode() + _END)
+        if self.broken:
+            return
+        if not self._unwritten:
+            with suppress(BlockingIOError, BrokenPipeError):
+                data = data[os.write(self._writer.fileno(), data) :]
+        if data:
+            self._unwritten.append(bytes(data))
+            self._wanted.set()
+
+    async def write(self) -> None:
+        """Until the browser is gone, which its reader finds out as well."""
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while True:
+                await self._wanted.wait()
+                while self._unwritten:
+                    await self._writer.send_all(self._unwritten[0])
+                    del self._unwritten[0]
+                self._wanted = trio.Event()
+
+    def end(self) -> None:
+        self.broken = True
+        for session in list(self.sessions.values()):
+            session.end()
+
+
+class _Session:
+    """What pyppeteer takes for its WebSocket."""
+
+    def __init__(self, pipe: _Pipe, session: str) -> None:
+        self._pipe = pipe
+        self._mark = f', "sessionId": "{session}"}}' if session else "}"
+
+    async def send(self, message: str) -> None:
+        self._pipe.send(message[:-1] + self._mark)
+
+    async def close(self) -> None:
+        """The pipe is not this session's to close."""
+
+
+class _Inline:
+    """What pyppeteer takes for its asyncio loop: all that it asks of one is done at once, by whoever asks."""
+
+    def get_debug(self) -> bool:
+        return False
+
+    def create_future(self) -> "asyncio.Future[Any]":
+        return asyncio.Future(loop=self)  # type: ignore[arg-type]  # a future needs no more of a loop than this
+
+    def call_soon(self, callback: Callable[..., object], *arguments: Any, context: object = None) -> None:
+        del context
+        callback(*arguments)
+
+    def create_task(self, work: Coroutine[Any, Any, None]) -> None:
+        with suppress(StopIteration):
+            work.send(None)
+            work.close()
+            raise RuntimeError("pyppeteer waits for something that only asyncio could bring")
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        log.error("cdp.unheard", message=context.get("message"), exc_info=context.get("exception"))
+
+
+_INLINE = _Inline()
 
 
 class _Connection(Connection):  # type: ignore[misc]  # it has no types
-    """pyppeteer's, over a WebSocket that is open already, and without what would end the daemon."""
+    """pyppeteer's, over a session that is there already."""
 
-    def __init__(self, url: str, loop: asyncio.AbstractEventLoop, websocket: WebSocketClientProtocol) -> None:
-        with warnings.catch_warnings():
-            # It prepares a WebSocket of its own, in a way that its WebSocket library disapproves of.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            super().__init__(url, loop)
-        self._ws = _Opened(websocket)
-        self.connection = websocket
+    def __init__(self, session: _Session) -> None:
+        # Its own would make a WebSocket, and a task that reads it.
+        super(Connection, self).__init__()
+        self._lastId = 0
+        self._callbacks: dict[int, asyncio.Future[Any]] = {}
+        self._delay = 0
+        self._loop = _INLINE
+        self._sessions: dict[str, Any] = {}
+        self._closeCallback = None
+        self._recv_fut = _INLINE.create_future()
+        self._recv_fut.set_result(None)
+        self.connection = session
         self._connected = True
 
-    async def _on_message(self, message: str) -> None:
-        # pyppeteer's own goes through the loop once more for each message, and formats it for a log.
-        parsed = json.loads(message)
-        if parsed.get("id") in self._callbacks:
-            self._on_response(parsed)
+    def take(self, message: dict[str, Any]) -> None:
+        # pyppeteer's own waits for the loop once more for each message, parses it slower, and formats it for a log.
+        if message.get("id") in self._callbacks:
+            self._on_response(message)
         else:
-            self._on_query(parsed)
+            self._on_query(message)
 
-    async def _async_send(self, message: str, _: int) -> None:
-        # Whoever receives finds out as well, and tells every caller; pyppeteer would tell this one twice, and fail.
-        with suppress(ConnectionClosed):
-            await self.connection.send(message)
-
-
-class _Opened:
-    """What pyppeteer enters to get its WebSocket."""
-
-    def __init__(self, websocket: WebSocketClientProtocol) -> None:
-        self._websocket = websocket
-
-    async def __aenter__(self) -> WebSocketClientProtocol:
-        return self._websocket
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._websocket.close()
+    def end(self) -> None:
+        _INLINE.create_task(self.dispose())

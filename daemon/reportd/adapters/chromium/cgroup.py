@@ -25,14 +25,15 @@ DAEMON_MIB = 512
 CONTROLLERS = "+memory +pids"
 
 # The browser puts itself in its place before it is one, so that no child of it can be born elsewhere. 100 is less than
-# what Chromium gives its pages (300): the daemon goes last.
+# what Chromium gives its pages (300): the daemon goes last. A browser expects its DevTools pipe as descriptors 3 and 4
+# (--remote-debugging-pipe), and Popen can only give it as 0 and 1.
 _PLACE = """
 {
   echo 100 > /proc/self/oom_score_adj
   [ -z "$1" ] || echo 0 > "$1/cgroup.procs"
 } 2> /dev/null
 shift
-exec "$@"
+exec "$@" 3<&0 4>&1 </dev/null >/dev/null
 """
 
 

@@ -2,8 +2,8 @@
 
 It sees no process of the machine, and of its files only programs, libraries and fonts, read-only. Its network is a
 loopback interface and nothing else. A socket stays in the network that it was made in, whoever holds it. So the daemon
-lets a child of its own make sockets in there and hand them out: one to listen on, which is the only way out, and one
-for each DevTools connection. Nothing of the daemon runs in the container, and nothing is relayed.
+lets a child of its own make a socket in there and hand it out, to listen on: the only way out. The DevTools pipe is
+inherited. Nothing of the daemon runs in the container, and nothing is relayed.
 """
 
 import array
@@ -16,7 +16,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from fcntl import ioctl
+from fcntl import F_DUPFD_CLOEXEC, fcntl, ioctl
 from io import FileIO
 from pathlib import Path
 
@@ -52,7 +52,6 @@ SEEN = (
 NOBODY = "65534"
 """Whoever the daemon is: a user who is not root, so that Chromium's own sandbox stays on."""
 
-CONNECT_SECONDS = 5.0
 _NS_GET_USERNS = 0xB701
 """ioctl_ns(2)."""
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
@@ -87,7 +86,8 @@ class Container:
         self._waits, self._begin = self._pipe()
 
     def _pipe(self) -> tuple[FileIO, FileIO]:
-        reader, writer = os.pipe()
+        # Above those that the browser's DevTools pipe becomes.
+        reader, writer = (_moved_up(end) for end in os.pipe())
         return self._stack.enter_context(FileIO(reader)), self._stack.enter_context(FileIO(writer, "w"))
 
     # --- starting -------------------------------------------------------------------------------------------
@@ -163,21 +163,16 @@ class Container:
 
     # --- sockets --------------------------------------------------------------------------------------------
 
-    async def connect(self, port: int) -> socket.socket:
-        """A connection to a port of the container's loopback. Raises OSError."""
-
-        def make() -> socket.socket:
-            made = socket.socket()
-            made.settimeout(CONNECT_SECONDS)
-            made.connect(("127.0.0.1", port))
-            return made
-
-        return await trio.to_thread.run_sync(_made_inside, self._namespaces, make)
-
     async def listen(self) -> trio.SocketListener:
         """On a free port of the container's loopback. Raises OSError."""
         made = await trio.to_thread.run_sync(_made_inside, self._namespaces, _listener)
         return trio.SocketListener(trio.socket.from_stdlib_socket(made))
+
+
+def _moved_up(descriptor: int) -> int:
+    moved = fcntl(descriptor, F_DUPFD_CLOEXEC, 10)
+    os.close(descriptor)
+    return moved
 
 
 @contextmanager

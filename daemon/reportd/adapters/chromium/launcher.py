@@ -1,15 +1,13 @@
 """Starts browsers. ``open_launcher`` is all that others may use of this package."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from reportd.adapters.chromium.browser import FLAGS, ChromiumBrowser, dial, find_executable
-from reportd.adapters.chromium.cdp import ClosedError, open_bridge
+from reportd.adapters.chromium.browser import FLAGS, ChromiumBrowser, find_executable
+from reportd.adapters.chromium.cdp import open_cdp
 from reportd.adapters.chromium.cgroup import Groups, take_over
 from reportd.adapters.chromium.container import ADVICE, open_container
 from reportd.adapters.chromium.limits import Limits
@@ -49,8 +47,8 @@ async def open_launcher(
     for left_over in spool.glob("pdf-*.part"):
         left_over.unlink()
     groups = take_over()
-    async with open_bridge() as loop, open_run_folder(data_dir / "browsers") as run_folder:
-        launcher = _Launcher(settings, run_folder, spool, loop, forbidden, groups)
+    async with open_run_folder(data_dir / "browsers") as run_folder:
+        launcher = _Launcher(settings, run_folder, spool, forbidden, groups)
         if settings.container:
             await launcher.try_container()
         yield launcher
@@ -62,14 +60,12 @@ class _Launcher:
         settings: ChromiumSettings,
         run_folder: Path,
         spool: Path,
-        loop: asyncio.AbstractEventLoop,
         forbidden: Callable[[str, int], bool],
         groups: Groups | None,
     ) -> None:
         self._settings = settings
         self._run_folder = run_folder
         self._spool = spool
-        self._loop = loop
         self._ports = OwnPorts(forbidden)
         self._groups = groups
 
@@ -82,10 +78,9 @@ class _Launcher:
         if os.geteuid() == 0:
             # Chromium refuses to start its sandbox as root. Any other user gets the sandbox.
             command.append("--no-sandbox")
-        async with open_process(command, self._run_folder, self._settings.start_seconds, self._groups) as process:
-            with self._ports.using(urlsplit(process.url).port or 0):
-                async with self._connected(process) as browser:
-                    yield browser
+        opened = open_process(command, self._run_folder, self._settings.start_seconds, self._groups)
+        async with opened as process, self._connected(process) as browser:
+            yield browser
 
     @asynccontextmanager
     async def _launch_contained(self) -> AsyncIterator[Browser]:
@@ -111,14 +106,8 @@ class _Launcher:
 
     @asynccontextmanager
     async def _connected(self, process: BrowserProcess) -> "AsyncIterator[ChromiumBrowser]":
-        try:
-            cdp = await dial(process.url, self._loop, process.container)
-        except ClosedError as error:
-            raise BrowserError(f"the browser's DevTools can't be reached: {error}") from error
-        browser = ChromiumBrowser(process, cdp, self._loop, self._spool, self._ports)
-        try:
+        async with open_cdp(os.dup(process.said), os.dup(process.told)) as cdp:
+            browser = ChromiumBrowser(process, cdp, self._spool, self._ports)
             async with open_background() as nursery:
                 nursery.start_soon(browser.watch, self._settings.renderer_limit_mib)
                 yield browser
-        finally:
-            await cdp.close()

@@ -4,7 +4,6 @@ Calls that do not depend on each other are sent together, and awaited afterwards
 to print than a dozen round trips do.
 """
 
-from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import trio
 
 from reportd.adapters.chromium import ready
 from reportd.adapters.chromium.cdp import Answer, Cdp, CdpError, ClosedError
+from reportd.adapters.chromium.headers import OwnHeaders
 from reportd.adapters.chromium.inert import is_inert
 from reportd.adapters.chromium.pdf import pdf_of, receive_pdf
 from reportd.adapters.chromium.watch import Listener, Watch, shown
@@ -43,16 +43,12 @@ SMALL_CHARACTERS = 262144
 WARM_UP_HTML = "<p style=\"font-family:Inter,'Noto Sans CJK SC'\">Warm 热身 <b>0123</b></p>"
 
 _STATUS = "performance.getEntriesByType('navigation')[0]?.responseStatus ?? 0"
-_ALL_ORIGINS = "*"
-"""No origin is spelt so. Chromium then clears cookies and storage of all, partitioned ones included."""
 
 
 async def attach(page: Cdp) -> dict[str, Any]:
     """Have the page tell what ``ChromiumPage`` listens to. The answer is its frame tree."""
     page.send("Page.enable")
     page.send("Inspector.enable")
-    # Pauses requests with credentials in their URL, and no others.
-    page.send("Fetch.enable", patterns=[{"urlPattern": "*@*"}])
     return await page.call("Page.getFrameTree")
 
 
@@ -67,9 +63,10 @@ class ChromiumPage:
         self._frame_id: str = frame["id"]
         self._blank: str = frame["loaderId"]
         self._heard = Listener(page, self._frame_id, Watch(self._blank))
-        self._restore: list[Callable[[], Answer]] = []
         self._scripts = True
         """Whether scripts may run. An inert document has none, and this is to make sure of it."""
+        self._inert = False
+        """Whether the last job had an inert document, and nothing was set up for it."""
 
     # --- a job ----------------------------------------------------------------------------------------------
 
@@ -98,7 +95,9 @@ class ChromiumPage:
         wanted = request.options.ready
         inert = wanted.kind == "load" and request.html is not None and is_inert(request.html)
         self._allow_scripts(not inert)
-        for answer in self._prepare(request):
+        answers = self._prepare(request)
+        self._inert = inert and not answers
+        for answer in answers:
             await answer.get()
         if inert:
             self.doing = LOADING
@@ -108,8 +107,7 @@ class ChromiumPage:
             return await self._finish(request, watch, to_print, whole=small)
         if request.url is not None:
             if wanted.kind == "event":
-                script = await ready.listen(self._page, wanted)
-                self._restore.append(lambda: ready.stop_listening(self._page, script))
+                await ready.listen(self._page, wanted)
             await self._navigate(request.url, watch)
         else:
             await self._set_content(request)
@@ -127,28 +125,24 @@ class ChromiumPage:
     def _prepare(self, request: RenderRequest) -> list[Answer]:
         options = request.options
         answers = []
-        if options.headers or options.fail_on_resource_errors:
+        if options.fail_on_resource_errors:
             answers.append(self._enable_network())
         if options.headers:
-            # Goes with every request of the page, and the egress lets those reach allowed hosts only.
-            answers.append(self._page.send("Network.setExtraHTTPHeaders", headers=dict(options.headers)))
+            own = OwnHeaders(options.headers, request.url, options.header_hosts)
+            answers.append(own.enable(self._page))
         if options.cookies and request.url is not None:
             cookies = [{"name": n, "value": v, "url": request.url} for n, v in options.cookies.items()]
             answers.append(self._page.send("Network.setCookies", cookies=cookies))
         if options.fail_on_script_errors:
             answers.append(self._page.send("Runtime.enable"))
-            self._restore.append(lambda: self._page.send("Runtime.disable"))
         if options.media != "print":
             answers.append(self._page.send("Emulation.setEmulatedMedia", media=options.media))
-            self._restore.append(lambda: self._page.send("Emulation.setEmulatedMedia", media=""))
         if options.ready.kind == "networkidle":
             answers.append(self._page.send("Page.setLifecycleEventsEnabled", enabled=True))
-            self._restore.append(lambda: self._page.send("Page.setLifecycleEventsEnabled", enabled=False))
         return answers
 
     def _enable_network(self) -> Answer:
         # Bodies are of no use to us; without these limits the renderer keeps copies for the inspector.
-        self._restore.append(lambda: self._page.send("Network.disable"))
         return self._page.send("Network.enable", maxTotalBufferSize=0, maxResourceBufferSize=0)
 
     def _allow_scripts(self, allowed: bool) -> None:
@@ -290,37 +284,23 @@ class ChromiumPage:
     # --- between jobs ---------------------------------------------------------------------------------------
 
     async def scrub(self) -> bool:
-        """Leave nothing of the last job behind: document, history, cookies, and every visited origin's storage."""
+        """Forget the last job, where it was inert and had everything from the daemon: then nothing but its document is
+        left, and taking that away costs a tenth of a new page. Any other job is forgotten with its browser context: who
+        would scrub it needs a list of all that the web can leave behind.
+        """
+        if self._egress.leave() or not self._inert or self._page.closed.is_set():
+            return False
         self.doing = "being scrubbed"
         self._heard.watch = Watch(self._blank)
         with trio.move_on_after(SCRUB_SECONDS):
             try:
-                await self._scrub()
+                await self._replace_content("")
             except (CdpError, ClosedError) as error:
                 log.debug("page.scrub_failed", error=str(error))
                 return False
             self.doing = "idle"
-            return self._heard.watch.fault is None and not self._heard.authenticated
+            return self._heard.watch.fault is None
         return False
-
-    async def _scrub(self) -> None:
-        page = self._page
-        connected = self._egress.leave()
-        if not self._scripts and not connected and not self._restore:
-            # An inert document that got everything from the daemon: only the document itself is to be taken away,
-            # which costs a tenth of going to another one.
-            await self._replace_content("")
-            return
-        # First the document, so that no script of the last job is left to write anything again.
-        await self._empty()
-        answers = [page.send("Page.resetNavigationHistory"), *(restore() for restore in self._restore)]
-        self._restore.clear()
-        if connected:
-            # A job that never got through to a host has no origin that could have stored anything.
-            answers.append(page.send("Storage.clearDataForOrigin", origin=_ALL_ORIGINS, storageTypes="all"))
-            answers.append(page.send("Network.clearBrowserCache"))
-        for answer in answers:
-            await answer.get()
 
     async def _empty(self) -> None:
         watch = self._heard.watch
@@ -328,8 +308,6 @@ class ChromiumPage:
         opened = await self._page.call("Page.navigate", url="about:blank")
         self._blank = opened["loaderId"]
         watch.opened(self._blank)
-        # Answered by the new document; whatever the old one has said has been heard by then.
-        await self._page.call("Runtime.evaluate", expression="window.name = ''")
 
     async def warm_up(self) -> None:
         """Print something small, so that the first job finds fonts and printing code loaded."""

@@ -5,12 +5,15 @@ guard kills the rest of its group and removes its profile when the daemon's end 
 start removes what a guard could not (a power cut).
 """
 
+import fcntl
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+import termios
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -33,7 +36,11 @@ KILL_SECONDS = 5.0
 LOOK_CLOSER_SECONDS = 0.1
 """A killed group that takes longer to disappear is looked at process by process."""
 
-_LISTENING = re.compile(r"DevTools listening on (ws://\S+)")
+PIPE_BYTES = 1024 * 1024
+"""Of a DevTools pipe, where the kernel grants it: a pipe has 64 KiB otherwise."""
+
+_HELLO = b'{"id":0,"method":"Browser.getVersion"}\0'
+"""The first call to a browser. When it says anything, it is up."""
 
 # Reads until the daemon's end of the pipe closes; then ends what is left of its browsers. In a session of its
 # own, so that Ctrl-C at a terminal reaches only the daemon, which knows better how to stop.
@@ -104,8 +111,9 @@ class BrowserProcess:
     pid: int
     profile: Path
     container: Container | None = None
-    url: str = ""
-    """WebSocket URL of its DevTools endpoint."""
+    said: int = -1
+    told: int = -1
+    """Descriptors of its DevTools pipe: what it says is read from the one, what it is told is written to the other."""
     died: trio.Event = field(default_factory=trio.Event)
     last_words: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
@@ -135,7 +143,7 @@ async def open_process(
     groups: cgroup.Groups | None = None,
     container: Container | None = None,
 ) -> AsyncIterator[BrowserProcess]:
-    """Start a browser, in a control group of its own where there are any, and wait for its DevTools endpoint.
+    """Start a browser, in a control group of its own where there are any, and wait until it answers.
 
     Raises BrowserError if it doesn't come up.
     """
@@ -155,29 +163,34 @@ async def open_process(
     try:
         child = subprocess.Popen(  # noqa: ASYNC220
             cgroup.placed(started, group),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            bufsize=0,
             start_new_session=True,
             pass_fds=() if container is None else container.inherits,
             env={**_environment(), **dict.fromkeys(("HOME", "TMPDIR", "XDG_CONFIG_HOME"), str(profile))},
         )
     except OSError as error:
         raise BrowserError(f"no browser can be started: {error}") from error
-    process = BrowserProcess(child.pid, profile, container)
+    said, told = child.stdout.fileno(), child.stdin.fileno()  # type: ignore[union-attr]  # they are pipes
+    process = BrowserProcess(child.pid, profile, container, said, told)
     try:
+        _enlarge(said, told)
         _note_group(profile, child.pid)
         async with open_background() as nursery:
             nursery.start_soon(_watch, child, process)
-            listening: trio.Event = await nursery.start(_listen, child, process)
+            nursery.start_soon(_listen, child, process)
+            answered = trio.Event()
             with trio.move_on_after(start_seconds):
                 if container is not None:
                     await container.let_in(group)
-                await _first_of(listening, process.died)
-            if not process.url:
-                said = " / ".join(process.last_words) or "nothing"
+                nursery.start_soon(_greet, process, answered)
+                await _first_of(answered, process.died)
+            if not answered.is_set():
+                words = " / ".join(process.last_words) or "nothing"
                 what = "ended" if process.died.is_set() else f"did not start within {start_seconds:g} s"
-                raise BrowserError(f"{command[0]} {what}; it said: {said}")
+                raise BrowserError(f"{command[0]} {what}; it said: {words}")
             if container is not None:
                 container.complete()
             yield process
@@ -222,24 +235,31 @@ async def _watch(child: "subprocess.Popen[bytes]", process: BrowserProcess) -> N
     process.died.set()
 
 
-async def _listen(
-    child: "subprocess.Popen[bytes]",
-    process: BrowserProcess,
-    task_status: trio.TaskStatus[trio.Event] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Read what the browser says, for ever: a full pipe would block it."""
-    listening = trio.Event()
-    task_status.started(listening)
+async def _greet(process: BrowserProcess, answered: trio.Event) -> None:
+    """Say hello, and wait for the beginning of an answer. It is left for whoever connects, and means nothing there."""
+    with suppress(BrokenPipeError):
+        os.write(process.told, _HELLO)
+        await trio.lowlevel.wait_readable(process.said)
+        # The end of a pipe is readable, too.
+        if int.from_bytes(fcntl.ioctl(process.said, termios.FIONREAD, bytes(4)), sys.byteorder):
+            answered.set()
+
+
+def _enlarge(*pipes: int) -> None:
+    """A report's HTML, or its PDF, in a few pieces instead of many."""
+    for pipe in pipes:
+        with suppress(PermissionError):  # this user's pipes have taken what they may (pipe(7)); a small one works, too
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+
+async def _listen(child: "subprocess.Popen[bytes]", process: BrowserProcess) -> None:
+    """Read what the browser says to people, for ever: a full pipe would block it."""
     pending = b""
     async with trio.lowlevel.FdStream(os.dup(child.stderr.fileno())) as stream:  # type: ignore[union-attr]
         async for chunk in stream:
             *lines, pending = (pending + chunk)[-65536:].split(b"\n")
             for line in lines:
-                text = line.decode(errors="replace").strip()
-                if found := _LISTENING.search(text):
-                    process.url = found[1]
-                    listening.set()
-                elif text:
+                if text := line.decode(errors="replace").strip():
                     process.last_words.append(text)
                     log.debug("browser.said", browser=process.pid, text=text[:500])
 
@@ -256,7 +276,9 @@ async def _end(child: "subprocess.Popen[bytes]", process: BrowserProcess) -> Non
             if pause > LOOK_CLOSER_SECONDS and not group_members(process.pid):
                 break  # zombies whose new parent does not collect them
     process.died.set()
-    child.stderr.close()  # type: ignore[union-attr]
+    for pipe in (child.stdin, child.stdout, child.stderr):
+        with suppress(BrokenPipeError):
+            pipe.close()  # type: ignore[union-attr]
     if alive := group_members(process.pid):
         log.error("browser.unkillable", pids=alive)
     await trio.to_thread.run_sync(lambda: shutil.rmtree(process.profile, ignore_errors=True))

@@ -53,16 +53,10 @@ document.close();
 """
 
 
-async def listen(page: Cdp, ready: Ready) -> str:
-    """Be there when the event comes in the document that is opened next. To be undone with ``stop_listening``."""
+async def listen(page: Cdp, ready: Ready) -> None:
+    """Be there when the event comes in the document that is opened next."""
     source = _LISTEN % json.dumps(ready.argument)
-    added = await page.call("Page.addScriptToEvaluateOnNewDocument", source=source, worldName=WORLD)
-    return str(added["identifier"])
-
-
-def stop_listening(page: Cdp, script: str) -> Answer:
-    """No document from the next one on gets the listener."""
-    return page.send("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+    await page.call("Page.addScriptToEvaluateOnNewDocument", source=source, worldName=WORLD)
 
 
 async def wait_for_event(page: Cdp, frame_id: str, ready: Ready, html: str | None) -> Answer:

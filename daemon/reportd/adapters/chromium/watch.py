@@ -83,8 +83,6 @@ class Listener:
 
     def __init__(self, page: Cdp, frame_id: str, watch: Watch) -> None:
         self.watch = watch
-        self.authenticated = False
-        """The page has sent credentials, which Chromium will send again as long as the page's context lives."""
         self._page = page
         self._frame_id = frame_id
         page.on("Page.loadEventFired", lambda _: self.watch.loaded())
@@ -93,7 +91,6 @@ class Listener:
         page.on("Page.downloadWillBegin", self._fails(FaultKind.DOWNLOAD, "the page started a download"))
         page.on("Page.javascriptDialogOpening", self._on_dialog)
         page.on("Inspector.targetCrashed", self._fails(FaultKind.PAGE_CRASHED, "the page's process crashed"))
-        page.on("Fetch.requestPaused", self._on_credentials)
         page.on("Network.responseReceived", self._on_response)
         page.on("Network.loadingFailed", self._on_loading_failed)
         page.on("Runtime.exceptionThrown", self._on_exception)
@@ -119,10 +116,6 @@ class Listener:
     def _on_dialog(self, event: dict[str, Any]) -> None:
         # Nobody is there to answer. Dismissed, except the one that would keep the page from being left.
         self._page.send("Page.handleJavaScriptDialog", accept=event.get("type") == "beforeunload")
-
-    def _on_credentials(self, event: dict[str, Any]) -> None:
-        self.authenticated = True
-        self._page.send("Fetch.continueRequest", requestId=event["requestId"])
 
     def _on_response(self, event: dict[str, Any]) -> None:
         status = event["response"]["status"]

@@ -1,4 +1,4 @@
-"""What one job leaves in a page must not reach the next one that gets it."""
+"""Nothing of a job outlives it in a browser (I13), whatever its page tries to leave behind."""
 
 import json
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import trio
 
+from reportd.adapters.chromium.browser import ChromiumBrowser
 from reportd.ports import Page, Ready
 from tests.chromium import Stage, fault_of, on_stage, open_stage, request, text_of
 from tests.site import Content, Reply, Request, Site, open_site
@@ -184,57 +185,154 @@ async def _authenticate(asked: Request, stream: trio.SocketStream) -> None:
     await stream.send_all(reply.encoded())
 
 
-BY_SCRIPT = """
-<script>
+# --- credentials --------------------------------------------------------------------------------------------
+
+ASK = """
 const asked = new XMLHttpRequest();
 asked.open('GET', '/private', true, 'user', 'password');
-asked.onload = () => { document.write(asked.responseText); window.finished = true; };
-asked.send();
-</script>
-"""
-BY_WORKER = """
-<script>
-const worker = new Worker('/worker.js');
-worker.onmessage = (event) => { document.write(event.data); window.finished = true; };
-</script>
-"""
-WORKER_ASKS = """
-const asked = new XMLHttpRequest();
-asked.open('GET', '/private', true, 'user', 'password');
-asked.onload = () => postMessage(asked.responseText);
+asked.onload = () => said(asked.responseText);
 asked.send();
 """
+IN_PAGE = f"<script>const said = () => {{ window.finished = true; }};{ASK}</script>"
+END = "window.finished = true;"
+SIGNING_IN = {
+    "address": "<p>not asked for",
+    "script": IN_PAGE,
+    "iframe": "<iframe src=/script></iframe><script>setTimeout(() => { window.finished = true; }, 300)</script>",
+    "worker": f"<script>new Worker('/worker.js').onmessage = () => {{ {END} }}</script>",
+    "shared worker": f"<script>new SharedWorker('/shared.js').port.onmessage = () => {{ {END} }}</script>",
+    "web socket": f"<script>new WebSocket(signed('ws')).onerror = () => {{ {END} }}</script>",
+}
+"""By each of these a page can have the browser send credentials, which it sends again at that origin. Images, styles
+and event sources can't: Chromium blocks sub-resources with credentials in their URL."""
+
+SIGNED = "<script>signed = (scheme) => `${scheme}://user:password@${location.host}/private`</script>"
 
 
-@pytest.mark.parametrize("way", ["address", "script", "worker", "iframe"])
+@pytest.mark.parametrize("way", SIGNING_IN)
 @on_stage
-async def test_a_page_that_has_signed_in_is_not_used_again(stage: Stage, way: str) -> None:
-    """Chromium keeps credentials as long as the page's context lives, whatever else is cleared."""
+async def test_credentials_of_a_job_are_sent_for_no_other(stage: Stage, way: str) -> None:
     pages: dict[str, Content] = {
         "/private": _authenticate,
-        "/script": BY_SCRIPT,
-        "/worker": BY_WORKER,
-        "/worker.js": Reply(WORKER_ASKS, content_type="text/javascript"),
+        "/script": IN_PAGE,
+        "/worker.js": Reply(f"const said = postMessage;{ASK}", content_type="text/javascript"),
+        "/shared.js": Reply(
+            f"onconnect = (event) => {{ const said = (text) => event.ports[0].postMessage(text);{ASK}}}",
+            content_type="text/javascript",
+        ),
+        "/report": SIGNED + SIGNING_IN[way],
     }
-    async with open_site(pages, host="127.0.0.2") as site, open_site() as outer, stage.page() as page:
-        outer.pages["/iframe"] = f"<iframe src={site.url('/script')}></iframe>"
+    async with open_site(pages) as site, stage.page() as page:
+        wanted = request(url=site.url("/report"), ready=FINISHED)
         if way == "address":
             wanted = request(url=site.url("/private").replace("//", "//user:password@"))
-        elif way == "iframe":
-            wanted = request(url=outer.url("/iframe"), hosts=("127.0.0.2",), delay_seconds=0.3)
-        else:
-            wanted = request(url=site.url(f"/{way}"), ready=FINISHED)
-        assert "signed in" in text_of(await page.render(wanted))
-        assert not await page.scrub()
-
-
-@on_stage
-async def test_a_page_that_was_refused_is_used_again(stage: Stage) -> None:
-    async with open_site({"/private": _authenticate}) as site, stage.page() as page:
+        assert await fault_of(page, wanted) is None
+        assert any("authorization" in asked.headers for asked in site.asked("/private"))
+        assert await page.scrub()
+        site.requests.clear()
         fault = await fault_of(page, request(url=site.url("/private")))
         assert fault is not None
         assert "answered 401" in fault.detail
+        assert all("authorization" not in asked.headers for asked in site.requests)
+
+
+# --- workers ------------------------------------------------------------------------------------------------
+
+BEAT = "setInterval(() => { fetch('/beat'); new BroadcastChannel('all').postMessage('secret'); }, 20);"
+"""What goes on in a worker, seen by the server and heard by every page of the origin."""
+
+WORKERS = {
+    "dedicated": "new Worker('/beat.js')",
+    "nested": "new Worker('/nested.js')",
+    "shared": "new SharedWorker('/beat.js')",
+    "extended": "new SharedWorker('/beat.js', {extendedLifetime: true})",
+    "service": "navigator.serviceWorker.register('/beat.js')",
+    "of a blob": "const beat = `fetch('${location.origin}/beat', {mode: 'no-cors'})`;"
+    "new SharedWorker(URL.createObjectURL(new Blob([beat])), {extendedLifetime: true})",
+    "popup": "open('/popup')",
+}
+
+LISTEN = """
+<body><script>
+new BroadcastChannel('all').onmessage = (event) => document.body.append(event.data);
+setTimeout(() => { document.body.append('silence'); window.finished = true; }, 300);
+</script>
+"""
+
+
+@pytest.mark.parametrize("kind", WORKERS)
+@on_stage
+async def test_no_worker_outlives_its_job(stage: Stage, kind: str) -> None:
+    pages: dict[str, Content] = {
+        "/report": f"<script>{WORKERS[kind]}; setTimeout(() => {{ window.finished = true; }}, 400)</script>",
+        "/beat.js": Reply(BEAT, content_type="text/javascript"),
+        "/nested.js": Reply("new Worker('/beat.js')", content_type="text/javascript"),
+        "/popup": f"<script>{BEAT}</script>",
+        "/listen": LISTEN,
+        "/beat": "heard",
+    }
+    async with open_site(pages) as site, stage.page() as page:
+        assert await fault_of(page, request(url=site.url("/report"), ready=FINISHED)) is None
+        if kind != "popup":  # one is closed before it says anything
+            assert site.asked("/beat")
         assert await page.scrub()
+        site.requests.clear()
+        assert text_of(await page.render(request(url=site.url("/listen"), ready=FINISHED))) == "silence"
+        assert site.asked("/beat") == []
+        assert {kind for kind, _ in await targets(stage)} <= {"page", "browser", "tab"}
+
+
+async def targets(stage: Stage) -> list[tuple[str, str]]:
+    """All that the browser has: kind and context."""
+    assert isinstance(stage.browser, ChromiumBrowser)
+    answer = await stage.browser._cdp.call("Target.getTargets", filter=[{}])
+    return [(each["type"], each.get("browserContextId", "")) for each in answer["targetInfos"]]
+
+
+@on_stage
+async def test_a_job_that_was_not_inert_ends_with_all_of_its_context(stage: Stage) -> None:
+    async with open_site({"/report": "<p>report"}) as site:
+        before = {context for _, context in await targets(stage)}
+        for wanted in (
+            request(html="<script>1</script>"),
+            request(url=site.url("/report")),
+            request(html=f"<img src={site.url('/image')}>", hosts=("127.0.0.1",)),
+            request(html="<p>x", media="screen"),
+            request(html="<p>x", ready=Ready("networkidle")),
+        ):
+            async with stage.browser.page() as page:
+                own = {context for _, context in await targets(stage)} - before
+                assert len(own) == 1
+                assert await fault_of(page, wanted) is None
+                assert not await page.scrub()
+            assert not own & {context for _, context in await targets(stage)}
+
+
+@on_stage
+async def test_an_inert_job_leaves_its_page_to_the_next_one(stage: Stage) -> None:
+    async with stage.browser.page() as page:
+        for number in range(3):
+            assert text_of(await page.render(request(html=f"<p>report {number}"))) == f"report {number}"
+            assert await page.scrub()
+
+
+# --- what a server has the browser remember -----------------------------------------------------------------
+
+
+@on_stage
+async def test_client_hints_that_a_site_asked_for_are_forgotten(stage: Stage) -> None:
+    asking = Reply("<p>report<img src=/image>", headers={"Accept-CH": "Sec-CH-UA-Platform-Version, Device-Memory"})
+    async with open_site({"/report": asking}) as site, stage.page() as page:
+        assert await fault_of(page, request(url=site.url("/report"))) is None
+        assert any("sec-ch-ua-platform-version" in asked.headers for asked in site.asked("/image"))
+        assert await page.scrub()
+        site.requests.clear()
+        site.pages["/report"] = "<p>report<img src=/image>"
+        assert await fault_of(page, request(url=site.url("/report"))) is None
+        assert all("sec-ch-ua-platform-version" not in asked.headers for asked in site.requests)
+
+
+# --- options ------------------------------------------------------------------------------------------------
 
 
 @on_stage
