@@ -88,11 +88,11 @@ $(BIN)/python:
 
 $(BIN)/.run: packaging/requirements.txt pyproject.toml | $(BIN)/python
 	@echo "Installing the Python packages (locked, with hashes)"
-	@$(PIP) install --require-hashes -r packaging/requirements.txt
+	@$(PIP) install --no-deps --require-hashes -r packaging/requirements.txt
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(BIN)/.test: packaging/requirements-dev.txt $(BIN)/.run
 	@echo "Installing the packages for tests (locked, with hashes)"
-	@$(PIP) install --require-hashes -r packaging/requirements-dev.txt
+	@$(PIP) install --no-deps --require-hashes -r packaging/requirements-dev.txt
 	@touch $@

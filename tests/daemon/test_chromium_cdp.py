@@ -5,10 +5,12 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from importlib import metadata
 from typing import Any
 
 import pytest
 import trio
+from packaging.requirements import Requirement
 
 from reportd.adapters.chromium import cdp
 from reportd.adapters.chromium.cdp import Cdp, CdpError, ClosedError, open_cdp
@@ -74,6 +76,13 @@ def _nothing_unheard(caplog: pytest.LogCaptureFixture) -> Any:
 
 async def echo(target: Target, message: dict[str, Any]) -> None:
     await target.say(id=message["id"], result=message)
+
+
+def test_what_is_overridden_of_pyppeteers_pins_is_what_is_installed() -> None:
+    """The tests of this file, and all that use a browser, run with these."""
+    wanted = {each.name: each.specifier for each in map(Requirement, metadata.requires("pyppeteer") or ())}
+    assert metadata.version("urllib3") not in wanted["urllib3"]
+    assert metadata.version("websockets") not in wanted["websockets"]
 
 
 async def test_calls_are_answered_each_its_own() -> None:

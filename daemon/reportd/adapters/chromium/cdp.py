@@ -12,16 +12,21 @@ Protocol: https://chromedevtools.github.io/devtools-protocol/
 import asyncio
 import json
 import os
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import structlog
 import trio
-from pyppeteer.connection import Connection
-from pyppeteer.errors import NetworkError
 
 from reportd.background import open_background
+
+with warnings.catch_warnings():
+    # It imports a part of its WebSocket library that is disapproved of there, and not used here.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from pyppeteer.connection import Connection
+    from pyppeteer.errors import NetworkError
 
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 """A message that is longer is no answer to anything that is asked here. The browser that sends it is given up."""
