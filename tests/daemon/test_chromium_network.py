@@ -1,6 +1,7 @@
 """A page reaches only the hosts that its type allows, by whatever route it tries (I10)."""
 
 import json
+import os
 import socket as std_socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.browser
 
 SCRIPT = "text/javascript"
 MULTICAST_DNS_PORT = 5353
+TCP_LISTEN = "0A"
 MODULE = {"Access-Control-Allow-Origin": "*"}
 
 
@@ -139,6 +141,15 @@ def udp_ports(group: int) -> set[int]:
     tables = [(folder / "net" / table).read_text().splitlines()[1:] for folder in folders for table in ("udp", "udp6")]
     rows = [line.split() for table in tables for line in table]
     return {int(row[1].split(":")[1], 16) for row in rows if f"socket:[{row[9]}]" in sockets}
+
+
+def tcp_listeners(group: int) -> list[str]:
+    """The addresses that the processes of a group listen on."""
+    folders = [Path(f"/proc/{pid}") for pid in group_members(group)]
+    sockets = {link for folder in folders for link in _links(folder / "fd")}
+    tables = [(folder / "net" / table).read_text().splitlines()[1:] for folder in folders for table in ("tcp", "tcp6")]
+    rows = [line.split() for table in tables for line in table]
+    return [row[1] for row in rows if row[3] == TCP_LISTEN and f"socket:[{row[9]}]" in sockets]
 
 
 def _links(folder: Path) -> Iterator[str]:
@@ -376,6 +387,17 @@ async def test_the_daemons_own_ports_are_out_of_reach(stage: Stage, whose: str) 
             elsewhere = stage.container and whose != "daemon"
             assert reasons == (set() if elsewhere else {f"127.0.0.1 port {port} is the daemon's own"})
             assert trap.connections == 0
+
+
+@on_stage
+async def test_nobody_else_can_drive_the_browser(stage: Stage) -> None:
+    """A DevTools port is everybody's on the machine, and opens any file that the daemon's user can read."""
+    with std_socket.create_server(("127.0.0.1", 0)) as server:
+        assert len(tcp_listeners(os.getpgid(0))) >= 1  # it would be seen
+        assert server.getsockname()
+    async with stage.browser.page() as page:
+        assert await fault_of(page, request(html="<p>report")) is None
+        assert tcp_listeners(stage.browser.pid) == []
 
 
 @on_stage
