@@ -23,6 +23,7 @@ import trio
 from reportd.adapters.chromium import cgroup
 from reportd.adapters.chromium.container import Container
 from reportd.background import open_background
+from reportd.descriptors import none_left, once_available
 from reportd.ports import BrowserError
 
 log = structlog.get_logger()
@@ -213,7 +214,10 @@ async def _first_of(one: trio.Event, other: trio.Event) -> None:
 
 
 async def _watch(child: "subprocess.Popen[bytes]", process: BrowserProcess) -> None:
-    handle = os.pidfd_open(child.pid)
+    async def open_handle() -> int:
+        return os.pidfd_open(child.pid)
+
+    handle = await once_available(open_handle)
     try:
         await trio.lowlevel.wait_readable(handle)
     finally:
@@ -253,13 +257,23 @@ async def _end(child: "subprocess.Popen[bytes]", process: BrowserProcess) -> Non
             _collect(process.pid)
             await trio.sleep(pause)
             pause *= 2
-            if pause > LOOK_CLOSER_SECONDS and not group_members(process.pid):
+            if pause > LOOK_CLOSER_SECONDS and await _alive(process.pid) == []:
                 break  # zombies whose new parent does not collect them
     process.died.set()
     child.stderr.close()  # type: ignore[union-attr]
-    if alive := group_members(process.pid):
+    if alive := await _alive(process.pid):
         log.error("browser.unkillable", pids=alive)
     await trio.to_thread.run_sync(lambda: shutil.rmtree(process.profile, ignore_errors=True))
+
+
+async def _alive(group: int) -> list[int] | None:
+    """The living processes of a group, looked for in a thread; None where there is no descriptor left to look with."""
+    try:
+        return await trio.to_thread.run_sync(group_members, group)
+    except OSError as error:
+        if not none_left(error):
+            raise
+        return None
 
 
 def _signal_group(group: int, number: signal.Signals) -> bool:
@@ -279,13 +293,18 @@ def _collect(group: int) -> None:
 
 
 def group_members(group: int) -> list[int]:
-    """The living processes of a group; zombies are dead. Reads all of /proc: 30 ms where 600 processes run."""
+    """The living processes of a group; zombies are dead. Reads all of /proc: 30 ms where 600 processes run.
+
+    Raises OSError where there is no descriptor left.
+    """
     members = []
     for entry in os.listdir("/proc"):  # noqa: PTH208 - names are enough
         if entry.isdigit():
             try:
                 stat = Path(f"/proc/{entry}/stat").read_text()
-            except OSError:
+            except OSError as error:
+                if none_left(error):
+                    raise
                 continue
             state, _, process_group = stat[stat.rindex(")") + 2 :].split(" ", 3)[:3]
             if int(process_group) == group and state not in "ZX":
