@@ -6,6 +6,7 @@ import errno
 import os
 import resource
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from reportd.adapters.sql.database import open_database
 from reportd.adapters.sqs import open_sqs_queue
 from reportd.adapters.templates import Templates
 from reportd.background import open_background
+from reportd.core.breaker import Policy
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.network import NetworkRule
 from reportd.core.transitions import State
@@ -34,7 +36,7 @@ from reportd.pool import PoolSettings, open_pool
 from reportd.ports import Pdf, UnavailableError
 from reportd.tokens import Tokens, TokensFileError
 from tests.cloud import new_bucket, new_queue, pretend_credentials
-from tests.daemon.node import BreakerPolicy, Node, World, job
+from tests.daemon.node import Node, World, job
 from tests.descriptors import none_left
 from tests.fakes import FakeLauncher
 from tests.redis_server import running_redis
@@ -113,7 +115,7 @@ async def test_what_failed_meanwhile_uses_no_attempt_and_tells_no_breaker(
 ) -> None:
     world, one = World(), job()
     world.renderer.faults[one.task_id] = [kind]
-    node = Node(world, breaker_policy=BreakerPolicy(failure_threshold=1))
+    node = Node(world, breaker_policy=Policy(failure_threshold=1))
     begun = trio.current_time()
     node.worker._ran_out_since = begun.__ge__  # at the instant when the render began, and not since
     await node.handle(*await world.received(one))
@@ -226,7 +228,7 @@ async def test_a_folder_of_pdfs(tmp_path: Path) -> None:
     with none_left(), pytest.raises(UnavailableError):
         await store.put(job(), pdf)
     assert (await store.put(job(), pdf)).size_bytes == 4
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.part"))  # noqa: ASYNC240 - a test's own folder
 
 
 def test_the_file_of_tokens(tmp_path: Path) -> None:
@@ -306,27 +308,11 @@ async def test_a_browser_ends_without_a_look_at_proc(tmp_path: Path) -> None:
     fake = "(sleep 61 &); echo DevTools listening on ws://127.0.0.1:1/x >&2; sleep 63; :"
     with trio.fail_after(20):
         async with open_run_folder(tmp_path) as folder:
-            with none_left_at_the_end() as end:
+            with ExitStack() as shortage:
                 async with open_process(["/bin/sh", "-c", fake], folder, 5) as process:
-                    end()
+                    shortage.enter_context(none_left())
             assert process.died.is_set()
             assert group_members(process.pid) == []
-
-
-class none_left_at_the_end:  # noqa: N801 - reads as a context
-    """Runs out of descriptors when it is called, until the block ends."""
-
-    def __init__(self) -> None:
-        self._shortage = none_left()
-
-    def __enter__(self) -> "none_left_at_the_end":
-        return self
-
-    def __call__(self) -> None:
-        self._shortage.__enter__()
-
-    def __exit__(self, *_: object) -> None:
-        self._shortage.__exit__(None, None, None)
 
 
 async def test_a_browser_waits_for_the_handle_that_tells_of_its_end(
@@ -339,7 +325,7 @@ async def test_a_browser_waits_for_the_handle_that_tells_of_its_end(
             raise errors.pop()
         return open_handle(pid)
 
-    monkeypatch.setattr(process_module.os, "pidfd_open", scarce)
+    monkeypatch.setattr(os, "pidfd_open", scarce)
     fake = "echo DevTools listening on ws://127.0.0.1:1/x >&2; sleep 1; :"
     with trio.fail_after(20):
         async with open_run_folder(tmp_path) as folder, open_process(["/bin/sh", "-c", fake], folder, 5) as process:

@@ -10,7 +10,7 @@ import trio
 
 from tests.descriptors import none_left
 from tests.e2e.process import finished, open_daemon, submit
-from tests.site import Reply, after, open_site
+from tests.site import Content, Reply, after, open_site
 
 pytestmark = pytest.mark.browser
 
@@ -36,7 +36,10 @@ timeout_seconds = 4
 
 @pytest.mark.parametrize("isolation", ["page", "context", "browser"])
 async def test_no_job_loses_an_attempt_and_no_breaker_counts(tmp_path: Path, isolation: str) -> None:
-    pages = {"/report": after(0.2, Reply("<p>report</p><img src='/picture'>")), "/picture": Reply("none")}
+    pages: dict[str, Content] = {
+        "/report": after(0.2, Reply("<p>report</p><img src='/picture'>")),
+        "/picture": Reply("none"),
+    }
     async with open_site(pages) as site:
         config = CONFIG.format(url=site.url("/report"), isolation=isolation)
         async with open_daemon(tmp_path, config) as daemon, daemon.client() as client:

@@ -34,8 +34,8 @@ LINGER_SECONDS = 30.0
 """How long the answer may pause once the browser has closed its side: nobody may be left to read it."""
 
 MAX_CONNECTIONS = 256
-"""Of one page, at once. As many as Chromium itself keeps open for a whole profile that has no proxy, so no honest page
-misses any; each takes two of the descriptors that all share."""
+"""Of one page, at once. Chromium 156 itself keeps no more than 128 WebSockets open through a proxy and lets the others
+wait, so no honest page misses any. Each connection takes two of the file descriptors that all pages share."""
 
 MAX_HANDSHAKES = 64
 """Accepted and not yet asking for a host. Others wait to be accepted, which takes no descriptor of ours."""
