@@ -6,7 +6,9 @@ import errno
 import os
 import resource
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +35,11 @@ from reportd.core.network import NetworkRule
 from reportd.core.transitions import State
 from reportd.descriptors import LOOK_SECONDS, Descriptors, once_available
 from reportd.pool import PoolSettings, open_pool
-from reportd.ports import Pdf, UnavailableError
+from reportd.ports import BrowserError, Pdf, UnavailableError
 from reportd.tokens import Tokens, TokensFileError
 from tests.cloud import new_bucket, new_queue, pretend_credentials
 from tests.daemon.node import Node, World, job
-from tests.descriptors import none_left
+from tests.descriptors import none_left, some_left
 from tests.fakes import FakeLauncher
 from tests.redis_server import running_redis
 from tests.servers import Postgres
@@ -167,38 +169,46 @@ def test_a_template_that_can_not_be_opened_is_not_at_fault(tmp_path: Path) -> No
 # --- parts --------------------------------------------------------------------------------------------------
 
 
-async def test_sqlite(tmp_path: Path) -> None:
-    async with open_database(f"sqlite:///{tmp_path}/reportd.db") as database:
-        await _database(database)
+async def survives(call: Callable[[], Awaitable[object]]) -> None:
+    """With any number of descriptors left it works, or says that the part is away; and works again when there are."""
+    refused = 0
+    for number in range(8):
+        with some_left(number):
+            try:
+                await call()
+            except UnavailableError:
+                refused += 1
+    assert refused
+    await call()
 
 
-async def test_postgresql(postgres: Postgres) -> None:
-    with postgres.new_database("files") as url:
-        async with open_database(url) as database:
-            await _database(database)
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("way", ["read", "write"])
+async def test_a_database(request: pytest.FixtureRequest, tmp_path: Path, kind: str, way: str) -> None:
+    with ExitStack() as stack:
+        url = f"sqlite:///{tmp_path}/reportd.db"
+        if kind == "postgresql":
+            server: Postgres = request.getfixturevalue("postgres")
+            url = stack.enter_context(server.new_database("files"))
 
+        async def call() -> None:
+            async with open_database(url) as database:
+                use = database.read if way == "read" else database.write
+                assert await use(lambda connection: connection.execute(text("SELECT 1")).scalar_one()) == 1
 
-async def _database(database: Any) -> None:
-    def query(connection: Any) -> int:
-        return int(connection.execute(text("SELECT 1")).scalar_one())
-
-    with none_left():
-        with pytest.raises(UnavailableError):
-            await database.read(query)
-        with pytest.raises(UnavailableError):
-            await database.write(query)
-    assert await database.read(query) == 1
-    assert await database.write(query) == 1
+        await call()  # what it imports late
+        await survives(call)
 
 
 async def test_redis() -> None:
     with running_redis() as server:
-        async with open_redis(server.url) as warm:  # what it imports late
-            await warm.run("return 1", [])
-        async with open_redis(server.url) as redis:
-            with none_left(), pytest.raises(UnavailableError):
-                await redis.run("return 1", [])
-            assert await redis.run("return 1", []) == 1
+
+        async def call() -> None:
+            async with open_redis(server.url) as redis:
+                assert await redis.run("return 1", []) == 1
+
+        await call()
+        await survives(call)
 
 
 async def test_sqs(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,27 +217,27 @@ async def test_sqs(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_sqs_queue(url, visibility_seconds=30, depth_seconds=0.0) as queue:
         await queue.depth()  # what it imports late
     async with open_sqs_queue(url, visibility_seconds=30, depth_seconds=0.0) as queue:
-        with none_left(), pytest.raises(UnavailableError):
-            await queue.depth()
-        assert (await queue.depth()).visible == 0
+        await survives(queue.depth)
 
 
 async def test_s3(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pretend_credentials(monkeypatch)
     (tmp_path / "pdf").write_bytes(b"%PDF")
-    pdf, bucket = Pdf(4, "", path=tmp_path / "pdf"), new_bucket(moto)
+    pdf, bucket, numbers = Pdf(4, "", path=tmp_path / "pdf"), new_bucket(moto), count()
     async with open_s3_artifacts(bucket, presign_seconds=60, endpoint_url=moto) as store:
-        await store.put(job(1), pdf)  # what it imports late
+        await store.put(job(next(numbers)), pdf)  # what it imports late
         with none_left(), pytest.raises(UnavailableError, match="the PDF can't be read"):
-            await store.put(job(2), pdf)
-        assert (await store.put(job(2), pdf)).size_bytes == 4
+            await store.put(job(next(numbers)), pdf)
+    async with open_s3_artifacts(bucket, presign_seconds=60, endpoint_url=moto) as store:
+        await survives(lambda: store.put(job(next(numbers)), pdf))
 
 
-async def test_a_folder_of_pdfs(tmp_path: Path) -> None:
-    store, pdf = FileArtifacts(tmp_path / "pdfs"), Pdf(4, "", data=b"%PDF")
-    with none_left(), pytest.raises(UnavailableError):
-        await store.put(job(), pdf)
-    assert (await store.put(job(), pdf)).size_bytes == 4
+@pytest.mark.parametrize("spooled", [False, True])
+async def test_a_folder_of_pdfs(tmp_path: Path, *, spooled: bool) -> None:
+    (tmp_path / "pdf").write_bytes(b"%PDF")
+    pdf = Pdf(4, "", path=tmp_path / "pdf") if spooled else Pdf(4, "", data=b"%PDF")
+    store, numbers = FileArtifacts(tmp_path / "pdfs"), count()
+    await survives(lambda: store.put(job(next(numbers)), pdf))
     assert not list(tmp_path.rglob("*.part"))  # noqa: ASYNC240 - a test's own folder
 
 
@@ -243,17 +253,27 @@ def test_the_file_of_tokens(tmp_path: Path) -> None:
     assert tokens.named("ada")
 
 
-async def test_a_name_that_can_not_be_looked_up_for_want_of_descriptors_is_not_unknown() -> None:
-    rule = NetworkRule.of(["nowhere.invalid"])
+@pytest.mark.parametrize("number", [socket.EAI_NONAME, socket.EAI_AGAIN])
+async def test_a_name_that_can_not_be_looked_up_for_want_of_descriptors_is_not_unknown(number: int) -> None:
+    """What the resolver says of a file or a socket that it could not open depends on which it was."""
 
-    def may(_address: str, _port: int) -> bool:
-        return False
+    class Resolver(trio.abc.HostnameResolver):
+        async def getaddrinfo(self, *_: Any, **__: Any) -> Any:
+            raise socket.gaierror(number, "no")
 
-    for _ in range(2):  # what it loads late
-        with pytest.raises(socket.gaierror):
-            await judged_addresses(rule, "nowhere.invalid", 80, may, trio.CapacityLimiter(1))
+        async def getnameinfo(self, *_: Any) -> Any:
+            raise NotImplementedError
+
+    trio.socket.set_custom_hostname_resolver(Resolver())
+
+    async def look_up() -> None:
+        rule = NetworkRule.of(["reports.test"])
+        await judged_addresses(rule, "reports.test", 80, lambda _address, _port: False, trio.CapacityLimiter(1))
+
+    with pytest.raises(socket.gaierror):
+        await look_up()
     with none_left(), pytest.raises(OSError, match="Too many open files"):
-        await judged_addresses(rule, "nowhere.invalid", 80, may, trio.CapacityLimiter(1))
+        await look_up()
 
 
 def test_systemd_hears_of_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,6 +333,24 @@ async def test_a_browser_ends_without_a_look_at_proc(tmp_path: Path) -> None:
                     shortage.enter_context(none_left())
             assert process.died.is_set()
             assert group_members(process.pid) == []
+
+
+async def test_a_browser_starts_or_says_why_not_with_any_number_left(tmp_path: Path) -> None:
+    """Where it waits for one, the pool's patience with a start ends that; this one's ends at once."""
+    fake = "echo DevTools listening on ws://127.0.0.1:1/x >&2; sleep 63; :"
+    async with open_run_folder(tmp_path) as folder:
+        started, errors = 0, list[OSError]()
+        for number in range(12):
+            with some_left(number), trio.move_on_after(2):
+                try:
+                    async with open_process(["/bin/sh", "-c", fake], folder, 0.2):
+                        started += 1
+                except BrowserError:
+                    pass
+                except OSError as error:
+                    errors.append(error)
+        assert all(map(descriptors.none_left, errors))
+        assert 0 < started < 12
 
 
 async def test_a_browser_waits_for_the_handle_that_tells_of_its_end(

@@ -642,7 +642,8 @@ async def test_a_host_is_not_unreachable_because_no_descriptor_is_left(host: str
         assert bool(egress.refusals) is own
 
 
-async def test_a_connection_waits_to_be_accepted_while_no_descriptor_is_left() -> None:
+async def test_a_connection_waits_to_be_accepted_while_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_HANDSHAKES", 1)  # a place that was lost would be missed
     async with upstream(echo) as port, opened("127.0.0.1") as egress:
         with trio.socket.socket() as client:
             with none_left():

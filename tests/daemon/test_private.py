@@ -7,6 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from reportd import engines
+from reportd.adapters.sql.secrets import shared_secret
 from reportd.config import load
 from reportd.private import close_folder, make_private
 
@@ -86,3 +87,18 @@ def test_what_the_daemon_keeps_in_its_folder(tmp_path: Path, text: str, names: s
     file = tmp_path / "reportd.toml"
     file.write_text(f'data_dir = "{tmp_path}/data"\n{text}\n')
     assert engines.kept_names(load(file, {})) == {"lock", "spool", "browsers"} | names
+
+
+async def test_a_database_elsewhere_is_closed_too(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.db"
+    config = load(None, {"REPORTD_DATA_DIR": str(tmp_path / "data"), "REPORTD_DATABASE__URL": f"sqlite:///{file}"})
+    async with engines.open_sql(config):
+        pass
+    file.chmod(0o644)
+    async with engines.open_sql(config) as database:
+        await shared_secret(database, "sessions")
+        assert {path.name: mode(path) for path in tmp_path.glob("jobs.db*")} == {  # noqa: ASYNC240 - a test's own
+            "jobs.db": 0o600,
+            "jobs.db-wal": 0o600,
+            "jobs.db-shm": 0o600,
+        }

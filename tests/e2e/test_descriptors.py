@@ -14,7 +14,7 @@ from tests.site import Content, Reply, after, open_site
 
 pytestmark = pytest.mark.browser
 
-SHORTAGE_SECONDS = 8
+SHORTAGE_SECONDS = 6
 
 # A job that loses its one attempt is dead, and one failure of the page opens the breaker.
 CONFIG = """
@@ -30,7 +30,7 @@ pages_per_browser = 2
 isolation = "{isolation}"
 [reports.page]
 url = "{url}"
-timeout_seconds = 4
+timeout_seconds = 3
 """
 
 
@@ -40,9 +40,14 @@ async def test_no_job_loses_an_attempt_and_no_breaker_counts(tmp_path: Path, iso
         "/report": after(0.2, Reply("<p>report</p><img src='/picture'>")),
         "/picture": Reply("none"),
     }
+    begun = trio.current_time()
     async with open_site(pages) as site:
         config = CONFIG.format(url=site.url("/report"), isolation=isolation)
         async with open_daemon(tmp_path, config) as daemon, daemon.client() as client:
+            with none_left(daemon.pid):
+                await trio.sleep(1)
+            # Known also while nobody needs one.
+            assert len(daemon.events("descriptors.none_left")) == 1
             jobs = [await submit(client, "page", {}) for _ in range(12)]
             assert (await finished(client, jobs[0]))["state"] == "succeeded"
             pid = daemon.pid
@@ -61,7 +66,7 @@ async def test_no_job_loses_an_attempt_and_no_breaker_counts(tmp_path: Path, iso
             ]
             assert (breaker["state"], breaker["failures"]) == ("closed", 0)
             assert daemon.pid == pid
-            assert len(daemon.events("descriptors.none_left")) == 1
+            assert len(daemon.events("descriptors.none_left")) <= 1 + (trio.current_time() - begun) // 60
             assert await daemon.stop() == 0
         log = daemon.log.read_text()
         assert "Traceback" not in log
