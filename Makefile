@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help demo run test coverage check format chaos soak binary test-binary deb test-systemd bench incident simulate lock \
-	clean machine-run machine-test machine-package
+	audit clean machine-run machine-test machine-package
 .DEFAULT_GOAL := help
 
 help: ## List what can be made
@@ -68,6 +68,9 @@ lock: $(BIN)/.test ## Resolve the requirement files anew from pyproject.toml
 		--no-header --upgrade --group dev -o packaging/requirements-dev.txt pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 		--no-header --upgrade --group build -c packaging/requirements-dev.txt -o packaging/requirements.txt pyproject.toml
+
+audit: $(BIN)/.test ## Check what is locked against an advisory database, where one can be reached
+	@$(BIN)/python packaging/audit.py
 
 clean: ## Remove what was made
 	@rm -rf .venv out dist build .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

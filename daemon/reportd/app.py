@@ -26,6 +26,7 @@ from reportd.history import History
 from reportd.metrics import Metrics
 from reportd.poller import drain
 from reportd.pool import open_pool
+from reportd.private import close_folder
 from reportd.recorder import open_recorder
 from reportd.reload import Orders
 from reportd.service import Intake
@@ -63,7 +64,7 @@ async def run(
     types = Catalogue(config, folders, Templates(folders))
     metrics, history = Metrics(labels(config)), History(labels(config))
     node = f"{socket.gethostname()}-{os.getpid()}"
-    with _own(config.data_dir):
+    with _own(config):
         async with (
             open_watchdog(metrics) as watchdog,
             _doing("opening database, queue and store"),
@@ -178,10 +179,12 @@ async def _serve(serving: trio.Nursery, face: ASGIApp, where: str | socket.socke
 
 
 @contextmanager
-def _own(data_dir: Path) -> Iterator[None]:
+def _own(config: Config) -> Iterator[None]:
     """One daemon a data folder: the embedded queue and the browser profiles in it belong to one process."""
+    data_dir = config.data_dir
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        close_folder(data_dir, engines.kept_names(config))
         lock = (data_dir / "lock").open("w")
     except OSError as error:
         raise StartError(f"data_dir {data_dir} can't be used: {error.strerror}; set data_dir") from error

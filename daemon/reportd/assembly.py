@@ -32,6 +32,7 @@ from reportd.core.job import Job
 from reportd.core.repair import Known
 from reportd.dead_letters import DeadLetterOffice
 from reportd.deadlines import Deadlines
+from reportd.descriptors import Descriptors
 from reportd.exposition import Exposition
 from reportd.held import Held
 from reportd.history import History
@@ -104,6 +105,7 @@ class Work:
         self.names = engines.report_names(config)
         self._limits = _limits(config)
         self._deadlines = Deadlines(_deadline_factors(config))
+        self._descriptors = Descriptors()
         self.breakers = Breakers(
             on.breaker_store,
             engines.breaker_policy(config),
@@ -135,6 +137,7 @@ class Work:
             outcomes=outcomes,
             node=on.node,
             meter=told,
+            ran_out_since=self._descriptors.ran_out_since,
         )
         capacity = on.pool.slots + config.queue.prefetch
         at_most = self.bulkheads.at_most if engines.tells_types(config) else lambda: ANY
@@ -148,6 +151,7 @@ class Work:
     async def begin(self) -> None:
         """Everything but taking messages."""
         background = self._on.background
+        background.start_soon(self._descriptors.run)
         await background.start(self.breakers.run)
         background.start_soon(keep_invisible, self._on.queue, self._on.held)
         background.start_soon(keep_sized, self._on.pool, self._on.queue.depth, engines.size_policy(self._on.config))

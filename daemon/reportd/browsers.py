@@ -227,7 +227,7 @@ class Browsers:
             try:
                 await nursery.start(self._keep_browser)
                 self.trouble, delay = "", 0.0
-            except BrowserError as error:
+            except (BrowserError, OSError) as error:  # there may be no file descriptor left
                 self.trouble = str(error)
                 delay = min(MAX_RESTART_DELAY_SECONDS, max(FIRST_RESTART_DELAY_SECONDS, delay * 2))
                 log.warning("browser.start_failed", error=str(error), retryInSeconds=delay)
@@ -310,7 +310,7 @@ class Browsers:
                         await self._lend(page, keeper)
                 if making.cancelled_caught:
                     raise BrowserError(f"the browser gave no page within {PAGE_SECONDS:g} s")  # noqa: TRY301
-        except BrowserError as error:
+        except (BrowserError, OSError) as error:
             if first:
                 raise
             if not await dies(keeper.browser):

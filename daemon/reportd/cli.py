@@ -107,8 +107,10 @@ def serve(options: argparse.Namespace) -> int:
     from reportd.catalogue import CatalogueError
     from reportd.config import find_file, load
     from reportd.ports import BrowserError, UnavailableError
+    from reportd.private import keep_new_files_private
     from reportd.reload import Orders
 
+    keep_new_files_private()
     set_level = logs.set_up(config.log.level, config.log.format)
     # systemd ends a daemon that stands still with SIGABRT: the log then says where it stood.
     faulthandler.enable()
@@ -165,7 +167,9 @@ def doctor(options: argparse.Namespace) -> int:
     if config is None:
         return 2
     from reportd.doctor import examine
+    from reportd.private import keep_new_files_private
 
+    keep_new_files_private()
     healthy = True
     for name, ok, text in examine(config):
         healthy = healthy and ok

@@ -139,7 +139,7 @@ def _tokens(config: Config) -> Iterator[Check]:
 def _folder(data_dir: Path) -> Check:
     probe = data_dir / ".doctor"
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe.write_text("")
         probe.unlink()
     except OSError as error:

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from reportd.adapters.alert_channels import open_alert_channels
 from reportd.adapters.callbacks import open_messenger
@@ -32,6 +33,7 @@ from reportd.core.window import Rates
 from reportd.poller import MAX_BATCH
 from reportd.pool import PoolSettings
 from reportd.ports import Artifacts, BreakerStore, Messenger, Meter, Queue, Record
+from reportd.private import make_private
 from reportd.scaling import Board
 
 SQS_LINGER_SECONDS = 1.0
@@ -52,9 +54,26 @@ IDLE_SQS_DEPTH_SECONDS = 300.0
 async def open_sql(config: Config) -> AsyncIterator[Database]:
     """The database, brought to this version's schema."""
     path = config.database.sqlite_path(config.data_dir)
+    if path is not None:  # it need not be in the data folder
+        for file in _sqlite_files(path):
+            make_private(file)
     async with open_database(config.database.url if path is None else f"sqlite:///{path}") as database:
         await migrate(database)
         yield database
+
+
+def _sqlite_files(path: Path) -> list[Path]:
+    """SQLite gives the others the mode that the first one has."""
+    return [path.with_name(path.name + end) for end in ("", "-wal", "-shm")]
+
+
+def kept_names(config: Config) -> set[str]:
+    """What the daemon keeps in its data folder."""
+    path = config.database.sqlite_path(config.data_dir)
+    files = [] if path is None else _sqlite_files(path)
+    files += filter(None, (config.artifacts.folder(config.data_dir), config.auth.path(config.data_dir)))
+    inside = [file.relative_to(config.data_dir) for file in files if file.is_relative_to(config.data_dir)]
+    return {"lock", "spool", "browsers", *(file.parts[0] for file in inside if file.parts)}
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import structlog
 
 from reportd.journal import Journal, prefixed, reaches
+from reportd.log_throttle import ThrottleFilter
 
 LEVELS = logging.getLevelNamesMapping()
 
@@ -60,6 +61,8 @@ def set_up(level: str, form: str) -> Callable[[str], None]:
     # The libraries' own loggers: only what is wrong.
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Prefixed("%(name)s: %(message)s") if journal else logging.Formatter("%(name)s: %(message)s"))
+    # While there is no descriptor left, each server says so ten times a second.
+    handler.addFilter(ThrottleFilter("trio.serve_listeners"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     return threshold.set
 

@@ -3,8 +3,10 @@
 Nothing happens where systemd did not ask.
 """
 
+import atexit
 import os
 import socket
+from functools import cache
 
 FIRST_DESCRIPTOR = 3
 """Where the sockets begin that systemd hands over."""
@@ -20,9 +22,16 @@ def notify(*lines: str) -> None:
         return
     if address.startswith("@"):  # in the abstract namespace
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as client:
-        client.settimeout(SEND_SECONDS)
-        client.sendto("\n".join(lines).encode(), address)
+    _client().sendto("\n".join(lines).encode(), address)
+
+
+@cache
+def _client() -> socket.socket:
+    """Kept for good: systemd ends a daemon that it doesn't hear of, and there may be no descriptor left for another."""
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    client.settimeout(SEND_SECONDS)
+    atexit.register(client.close)
+    return client
 
 
 def watchdog_seconds() -> float | None:

@@ -19,6 +19,7 @@ from reportd.core.faults import Fault, FaultError, FaultKind
 from reportd.core.job import BadMessageError, Job, StoredJob, from_message
 from reportd.core.retry import needs_solitude
 from reportd.deadlines import Deadlines
+from reportd.descriptors import none_left
 from reportd.held import Held, Hold
 from reportd.outcomes import Outcomes
 from reportd.patience import patiently
@@ -56,7 +57,10 @@ class Types(Protocol):
 
 
 class Worker:
-    """Handles messages, any number at a time. ``store_trouble``: why the last PDF could not be stored, else empty."""
+    """Handles messages, any number at a time. ``store_trouble``: why the last PDF could not be stored, else empty.
+
+    ``ran_out_since``: whether the node had no file descriptor left at a moment since then.
+    """
 
     def __init__(
         self,
@@ -72,6 +76,7 @@ class Worker:
         outcomes: Outcomes,
         node: str,
         meter: Meter = SILENT,
+        ran_out_since: Callable[[float], bool] = lambda _begun: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store_trouble = ""
@@ -86,6 +91,7 @@ class Worker:
         self._outcomes = outcomes
         self._node = node
         self._meter = meter
+        self._ran_out_since = ran_out_since
         self._clock = clock
 
     async def handle(self, message: Received) -> None:
@@ -209,9 +215,13 @@ class Worker:
     async def _rendered(self, slot: Slot, prepared: RenderRequest | FaultError, *, alone: bool) -> Pdf:
         if isinstance(prepared, FaultError):
             raise prepared
+        begun = trio.current_time()
         try:
             return await slot.render(prepared, alone=alone)
-        except FaultError:
+        except FaultError as error:
+            nature = error.fault.nature
+            if nature.counts and not nature.loss and self._ran_out_since(begun):
+                raise FaultError(FaultKind.OUT_OF_FILES, f"{_NONE_LEFT}; {error.fault.detail}") from error
             raise
         except Exception as error:
             raise _internal(error) from error
@@ -248,6 +258,11 @@ def _timeout_seconds(prepared: RenderRequest | FaultError) -> float:
     return 0.0 if isinstance(prepared, FaultError) else prepared.timeout_seconds
 
 
+_NONE_LEFT = "the node had no file descriptor left"
+
+
 def _internal(error: Exception) -> FaultError:
+    if none_left(error):
+        return FaultError(FaultKind.OUT_OF_FILES, _NONE_LEFT)
     log.error("job.internal_error", exc_info=error)
     return FaultError(FaultKind.INTERNAL, f"{type(error).__name__} in the daemon; see its log")

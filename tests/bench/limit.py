@@ -1,7 +1,6 @@
 """What the machine can do: warm pages of one browser, driven in a bare loop that neither scrubs nor stores."""
 
 import base64
-import os
 from pathlib import Path
 
 import trio
@@ -20,7 +19,7 @@ async def renders_per_second(html: str, count: int, pages: int, folder: Path) ->
         command = [find_executable(""), *FLAGS, "--no-sandbox"]
         async with (
             open_process(command, run_folder, 20) as process,
-            open_cdp(os.dup(process.said), os.dup(process.told)) as browser,
+            open_cdp(process.said, process.told) as browser,
         ):
             drivers = [await _page(browser) for _ in range(pages)]
             async with trio.open_nursery() as nursery:

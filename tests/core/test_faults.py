@@ -24,6 +24,7 @@ NOT_THE_JOBS_DOING = {
     FaultKind.BROWSER_LOST,
     FaultKind.BROWSER_UNAVAILABLE,
     FaultKind.NODE_LOST,
+    FaultKind.OUT_OF_FILES,
     FaultKind.STORE_UNAVAILABLE,
     FaultKind.EXHAUSTED_RECEIVES,
 }
@@ -65,6 +66,7 @@ def test_only_page_and_upstream_faults_reach_the_breaker(kind: FaultKind) -> Non
         (FaultKind.BROWSER_LOST, Blame.NODE),
         (FaultKind.BROWSER_UNAVAILABLE, Blame.NODE),
         (FaultKind.NODE_LOST, Blame.NODE),
+        (FaultKind.OUT_OF_FILES, Blame.NODE),
         (FaultKind.STORE_UNAVAILABLE, Blame.STORE),
         (FaultKind.INTERNAL, Blame.US),
     ],

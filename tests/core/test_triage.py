@@ -117,6 +117,7 @@ PASSING = {
     FaultKind.UNREACHABLE,
     FaultKind.BROWSER_UNAVAILABLE,
     FaultKind.NODE_LOST,
+    FaultKind.OUT_OF_FILES,
     FaultKind.STORE_UNAVAILABLE,
 }
 

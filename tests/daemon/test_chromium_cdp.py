@@ -12,7 +12,7 @@ import pytest
 import trio
 from packaging.requirements import Requirement
 
-from reportd.adapters.chromium import cdp
+from reportd.adapters.chromium import cdp, pipes
 from reportd.adapters.chromium.cdp import Cdp, CdpError, ClosedError, open_cdp
 from reportd.background import open_background
 
@@ -61,9 +61,12 @@ async def connected(answer: Answering) -> AsyncIterator[Cdp]:
     with trio.fail_after(5):
         async with open_background() as nursery:
             nursery.start_soon(serve)
+            pipes.prepare(said, told)
             async with open_cdp(said, told) as connection:
                 yield connection
             await target.vanish()
+    os.close(said)
+    os.close(told)
 
 
 @pytest.fixture(autouse=True)

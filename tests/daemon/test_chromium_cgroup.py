@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from reportd.adapters.chromium.cgroup import MIB, end, placed, take_over
+from tests.descriptors import none_left
 
 
 class Kernel:
@@ -126,3 +127,13 @@ def test_a_group_that_is_gone_keeps_nothing_from_running(tmp_path: Path) -> None
     command = placed(["/bin/sh", "-c", "echo ran >&4"], tmp_path / "gone")
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("ran\n", "")
+
+
+def test_a_browser_does_not_go_without_its_group_for_want_of_a_descriptor(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path)
+    groups = take_over(kernel.root, kernel.own)
+    assert groups is not None
+    with none_left(), pytest.raises(OSError, match="Too many open files"):
+        groups.make("one")
+    assert not (kernel.base / "browsers" / "one").exists()
+    assert groups.make("one") == kernel.base / "browsers" / "one"

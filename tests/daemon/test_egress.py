@@ -10,11 +10,23 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from reportd.adapters import egress as module
-from reportd.adapters.egress import MAX_NOTES, Egress, Failure, OwnPorts, Refusal, is_own_address, open_egress
+from reportd.adapters.egress import (
+    MAX_CONNECTIONS,
+    MAX_HANDSHAKES,
+    MAX_NOTES,
+    Egress,
+    Failure,
+    OwnPorts,
+    Refusal,
+    is_own_address,
+    open_egress,
+)
 from reportd.background import open_background
 from reportd.core.network import NetworkRule
+from tests.descriptors import none_left
 
 SUCCEEDED, NOT_ALLOWED, UNREACHABLE, REFUSED, NO_COMMAND, NO_ADDRESS_TYPE = 0, 2, 4, 5, 7, 8
 UNLIMITED = 1 << 40
@@ -569,3 +581,92 @@ async def test_a_fault_of_ours_costs_one_connection(monkeypatch: pytest.MonkeyPa
                 assert await ending(client) == "end"
         async with ask(egress, "127.0.0.1", port) as (_, reply):
             assert reply == SUCCEEDED
+
+
+# --- how much of it one page may have -----------------------------------------------------------------------
+
+
+async def test_a_page_that_opens_400_connections_gets_256() -> None:
+    async with upstream(echo) as port, opened("127.0.0.1") as egress, AsyncExitStack() as stack:
+        replies = [await stack.enter_async_context(ask(egress, "127.0.0.1", port)) for _ in range(400)]
+        codes = [code for _, code in replies]
+        assert codes == [SUCCEEDED] * MAX_CONNECTIONS + [NOT_ALLOWED] * (400 - MAX_CONNECTIONS)
+        assert egress.refusals == (Refusal("127.0.0.1", port, "the page has 256 connections already"),)
+        # One that ends leaves its place to another.
+        first, _ = replies[0]
+        await first.send_eof()
+        assert await ending(first) == "end"
+        async with ask(egress, "127.0.0.1", port) as (client, code):
+            assert code == SUCCEEDED
+            await client.send_all(b"as ever")
+            assert await exactly(client, 7) == b"as ever"
+        egress.leave()
+        egress.use(NetworkRule.of(["127.0.0.1"]), UNLIMITED, ignore)
+        async with ask(egress, "127.0.0.1", port) as (_, code):
+            assert code == SUCCEEDED
+
+
+async def test_those_that_say_nothing_hold_few_descriptors_and_keep_nobody_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "HANDSHAKE_SECONDS", 0.5)
+    async with upstream(echo) as port, opened("127.0.0.1") as egress, AsyncExitStack() as stack:
+        for _ in range(3 * MAX_HANDSHAKES):
+            await stack.enter_async_context(await trio.open_tcp_stream("127.0.0.1", egress.port))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert len(egress._connections) == MAX_HANDSHAKES
+        async with ask(egress, "127.0.0.1", port) as (_, code):
+            assert code == SUCCEEDED
+
+
+# --- no file descriptor left --------------------------------------------------------------------------------
+
+SHORTAGE_SECONDS = 0.3
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("own", [False, True])
+async def test_a_host_is_not_unreachable_because_no_descriptor_is_left(host: str, *, own: bool) -> None:
+    forbid = OwnPorts(lambda _address, _port: own).forbid
+    async with upstream(echo) as port, opened(host, forbidden=forbid) as egress:
+        async with await trio.open_tcp_stream("127.0.0.1", egress.port) as client:
+            await client.send_all(_request(host, port)[:3])
+            assert await exactly(client, 2) == b"\x05\x00"
+            with none_left():
+                await client.send_all(_request(host, port)[3:])
+                with trio.move_on_after(SHORTAGE_SECONDS) as waiting:
+                    await client.receive_some(1)
+                assert waiting.cancelled_caught
+            assert (await exactly(client, 10))[1] == (NOT_ALLOWED if own else SUCCEEDED)
+        assert egress.failures == ()
+        assert bool(egress.refusals) is own
+
+
+async def test_a_connection_waits_to_be_accepted_while_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_HANDSHAKES", 1)  # a place that was lost would be missed
+    async with upstream(echo) as port, opened("127.0.0.1") as egress:
+        with trio.socket.socket() as client:
+            with none_left():
+                await client.connect(("127.0.0.1", egress.port))
+                await trio.sleep(SHORTAGE_SECONDS)
+                assert not egress._connections
+            async with trio.SocketStream(client) as stream:
+                await stream.send_all(_request("127.0.0.1", port))
+                assert (await exactly(stream, 12))[3] == SUCCEEDED
+
+
+async def test_an_egress_waits_for_a_descriptor_to_listen_with() -> None:
+    async with open_background() as nursery:
+        opened_at: list[float] = []
+
+        async def open_one() -> None:
+            async with open_egress(lambda _address, _port: False):
+                opened_at.append(trio.current_time())
+
+        with none_left():
+            nursery.start_soon(open_one)
+            await trio.sleep(SHORTAGE_SECONDS)
+            assert not opened_at
+        with trio.fail_after(PATIENCE_SECONDS):
+            while not opened_at:
+                await trio.sleep(0.01)

@@ -14,6 +14,7 @@ import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 import trio
@@ -22,6 +23,7 @@ from reportd.adapters.resolving import NotAllowedError, judged_addresses
 from reportd.adapters.socks import Reply, read_request, reply
 from reportd.background import open_background
 from reportd.core.network import Address, NetworkRule
+from reportd.descriptors import none_left, once_available
 
 HANDSHAKE_SECONDS = 10.0
 CONNECT_SECONDS = 10.0
@@ -30,6 +32,13 @@ OPEN_SECONDS = 30.0
 """For resolving a name and trying its addresses one after the other."""
 LINGER_SECONDS = 30.0
 """How long the answer may pause once the browser has closed its side: nobody may be left to read it."""
+
+MAX_CONNECTIONS = 256
+"""Of one page, at once. Chromium 156 itself keeps no more than 128 WebSockets open through a proxy and lets the others
+wait, so no honest page misses any. Each connection takes two of the file descriptors that all pages share."""
+
+MAX_HANDSHAKES = 64
+"""Accepted and not yet asking for a host. Others wait to be accepted, which takes no descriptor of ours."""
 
 MAX_NOTES = 100
 """Refusals kept of one job, and failures: a page can ask for any number of hosts."""
@@ -67,6 +76,9 @@ class Egress:
         self._forbidden = forbidden
         self._lookups = trio.CapacityLimiter(_MAX_LOOKUPS)
         self._connections: set[trio.CancelScope] = set()
+        self._open_connections = 0
+        """Those that have asked for a host."""
+        self._handshakes = trio.Semaphore(MAX_HANDSHAKES)
         self._rule: NetworkRule | None = None
         self._job = _Job(0, lambda: None)
         self._connected = False
@@ -126,23 +138,33 @@ class Egress:
             finally:
                 self._connections.discard(scope)
 
+    async def accept(self, listeners: list[trio.SocketListener]) -> None:
+        """Serve what comes, for ever."""
+        admitting = [_Admitting(listener, self._handshakes) for listener in listeners]
+        await trio.serve_listeners(self.serve, admitting)
+
     async def _converse(self, client: trio.SocketStream) -> None:
         request = None
-        with trio.move_on_after(HANDSHAKE_SECONDS):
-            request = await read_request(client)
+        try:
+            with trio.move_on_after(HANDSHAKE_SECONDS):
+                request = await read_request(client)
+        finally:
+            self._handshakes.release()
         if request is None:
             return
         host, port = request
+        self._open_connections += 1
         try:
             upstream = await self._open(host, port)
             self._connected = True
+            async with upstream:
+                await client.send_all(reply(Reply.SUCCEEDED))
+                await self._splice(client, upstream)
         except _NotMadeError as error:
             self._job.note(error, host, port)
             await client.send_all(reply(error.code))
-            return
-        async with upstream:
-            await client.send_all(reply(Reply.SUCCEEDED))
-            await self._splice(client, upstream)
+        finally:
+            self._open_connections -= 1
 
     async def _open(self, host: str, port: int) -> trio.SocketStream:
         """Judge, resolve, judge, connect. Raises _NotMadeError."""
@@ -150,15 +172,24 @@ class Egress:
             raise _NotMadeError(Reply.NOT_ALLOWED, "no job is running")
         if self.over_limit:
             raise _NotMadeError(Reply.NOT_ALLOWED, f"more than {self._job.max_bytes} bytes came already")
+        if self._open_connections > MAX_CONNECTIONS:
+            raise _NotMadeError(Reply.NOT_ALLOWED, f"the page has {MAX_CONNECTIONS} connections already")
         with trio.move_on_after(OPEN_SECONDS):
-            try:
-                addresses = await judged_addresses(self._rule, host, port, self._forbidden, self._lookups)
-            except NotAllowedError as error:
-                raise _NotMadeError(Reply.NOT_ALLOWED, str(error)) from None
-            except OSError as error:
-                raise _NotMadeError(Reply.HOST_UNREACHABLE, f"the name was not found: {error}") from None
-            return await _connect(addresses, port)
+            # That there is no descriptor left is no fault of the host's, so the page waits for one.
+            return await once_available(partial(self._judge_and_connect, self._rule, host, port))
         raise _NotMadeError(Reply.HOST_UNREACHABLE, f"no connection in {OPEN_SECONDS:g} s")
+
+    async def _judge_and_connect(self, rule: NetworkRule, host: str, port: int) -> trio.SocketStream:
+        """Raises _NotMadeError; OSError only where there is no descriptor left."""
+        try:
+            addresses = await judged_addresses(rule, host, port, self._forbidden, self._lookups)
+        except NotAllowedError as error:
+            raise _NotMadeError(Reply.NOT_ALLOWED, str(error)) from None
+        except OSError as error:
+            if none_left(error):
+                raise
+            raise _NotMadeError(Reply.HOST_UNREACHABLE, f"the name was not found: {error}") from None
+        return await _connect(addresses, port)
 
     async def _splice(self, client: trio.SocketStream, upstream: trio.SocketStream) -> None:
         """Both directions until both have ended; each end is passed on as it comes."""
@@ -238,11 +269,37 @@ async def open_egress(
     ``forbidden(address, port)`` names what no page may reach though its rule allows the address: the daemon's
     HTTP port, and the ports of the other slots' egress.
     """
-    listeners = [listener] if listener is not None else await trio.open_tcp_listeners(0, host="127.0.0.1")
+    listeners = [listener] if listener is not None else await once_available(_listen)
     egress = Egress(listeners[0].socket.getsockname()[1], forbidden)
     async with open_background() as nursery:
-        nursery.start_soon(trio.serve_listeners, egress.serve, listeners)
+        nursery.start_soon(egress.accept, listeners)
         yield egress
+
+
+async def _listen() -> list[trio.SocketListener]:
+    return await trio.open_tcp_listeners(0, host="127.0.0.1")
+
+
+class _Admitting(trio.abc.Listener[trio.SocketStream]):
+    """Accepts only while few enough clients are still about to say what they want. Each accepted one takes a place."""
+
+    def __init__(self, listener: trio.SocketListener, places: trio.Semaphore) -> None:
+        self._listener = listener
+        self._places = places
+
+    async def accept(self) -> trio.SocketStream:
+        await self._places.acquire()
+        accepted = False
+        try:
+            stream = await self._listener.accept()
+            accepted = True
+        finally:
+            if not accepted:
+                self._places.release()
+        return stream
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
 
 
 @dataclass(slots=True)
@@ -273,7 +330,8 @@ class _NotMadeError(Exception):
 
 
 async def _connect(addresses: list[Address], port: int) -> trio.SocketStream:
-    """To the first of the addresses that answers. Raises _NotMadeError with what the last one said."""
+    """To the first of the addresses that answers. Raises _NotMadeError with what the last one said, and OSError where
+    there is no descriptor left."""
     trouble = _NotMadeError(Reply.HOST_UNREACHABLE, "no address")
     for address in addresses:
         with ExitStack() as undo:
@@ -286,6 +344,8 @@ async def _connect(addresses: list[Address], port: int) -> trio.SocketStream:
             except trio.TooSlowError:
                 trouble = _NotMadeError(Reply.HOST_UNREACHABLE, f"{address}: no answer in {CONNECT_SECONDS:g} s")
             except OSError as error:
+                if none_left(error):
+                    raise
                 code = _REPLY_OF_ERRNO.get(error.errno or 0, Reply.HOST_UNREACHABLE)
                 said = os.strerror(error.errno) if error.errno else str(error)
                 trouble = _NotMadeError(code, f"{address}: {said}")

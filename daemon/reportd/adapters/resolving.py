@@ -9,6 +9,7 @@ from ipaddress import ip_address
 
 import trio
 
+from reportd import descriptors
 from reportd.core.network import Address, NetworkRule, normal_host, plain_address
 
 
@@ -32,7 +33,12 @@ async def judged_addresses(
     if not decision.allowed:
         raise NotAllowedError(decision.reason)
     async with lookups:
-        found = await trio.socket.getaddrinfo(str(normal_host(host)), port, type=socket.SOCK_STREAM)
+        try:
+            found = await trio.socket.getaddrinfo(str(normal_host(host)), port, type=socket.SOCK_STREAM)
+        except socket.gaierror:
+            # The resolver does not say that it could open neither its files nor a socket.
+            descriptors.probe()
+            raise
     allowed, reason = [], "the name has no address"
     for *_, sockaddr in found:
         address = plain_address(ip_address(sockaddr[0]))

@@ -81,7 +81,7 @@ class S3Artifacts:
             if pdf.size_bytes > PART_BYTES:
                 await self._put_parts(key, pdf, about)
             else:
-                data = await trio.to_thread.run_sync(_part, pdf, 0)
+                data = await self._read(pdf, 0)
                 await self._call("PutObject", Key=key, IfNoneMatch="*", **_body(data), **about)
         except RejectedError:
             # There is one already.
@@ -107,7 +107,7 @@ class S3Artifacts:
         try:
             parts = []
             for number, start in enumerate(range(0, pdf.size_bytes, PART_BYTES), 1):
-                data = await trio.to_thread.run_sync(_part, pdf, start)
+                data = await self._read(pdf, start)
                 body = _body(data)
                 part = await self._call("UploadPart", **upload, PartNumber=number, **body)
                 checksum = body["ChecksumCRC32"]
@@ -118,6 +118,12 @@ class S3Artifacts:
             if not complete:
                 with trio.CancelScope(shield=True), trio.move_on_after(ABORT_SECONDS):
                     await self._abort(upload)
+
+    async def _read(self, pdf: Pdf, start: int) -> bytes:
+        try:
+            return await trio.to_thread.run_sync(_part, pdf, start)
+        except OSError as error:
+            raise UnavailableError("artifacts", f"the PDF can't be read: {error}") from error
 
     async def _abort(self, upload: Mapping[str, Any]) -> None:
         try:

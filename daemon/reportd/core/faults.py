@@ -38,6 +38,7 @@ class FaultKind(StrEnum):
     BROWSER_LOST = "browser_lost"
     BROWSER_UNAVAILABLE = "browser_unavailable"
     NODE_LOST = "node_lost"
+    OUT_OF_FILES = "out_of_files"
     STORE_UNAVAILABLE = "store_unavailable"
     EXHAUSTED_RECEIVES = "exhausted_receives"
     INTERNAL = "internal"
@@ -84,6 +85,8 @@ NATURE: dict[FaultKind, Nature] = {
     FaultKind.BROWSER_LOST: Nature(Blame.NODE, retry=True, counts=False, loss=True),
     FaultKind.BROWSER_UNAVAILABLE: Nature(Blame.NODE, retry=True, counts=False, passes=True),
     FaultKind.NODE_LOST: Nature(Blame.NODE, retry=True, counts=False, passes=True),
+    # What a page could not load while the node had no file descriptor left says nothing about the page.
+    FaultKind.OUT_OF_FILES: Nature(Blame.NODE, retry=True, counts=False, passes=True),
     FaultKind.STORE_UNAVAILABLE: Nature(Blame.STORE, retry=True, counts=False, passes=True),
     FaultKind.EXHAUSTED_RECEIVES: Nature(Blame.US, retry=False, counts=False),
     FaultKind.INTERNAL: Nature(Blame.US, retry=True),

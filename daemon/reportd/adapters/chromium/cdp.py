@@ -11,7 +11,6 @@ Protocol: https://chromedevtools.github.io/devtools-protocol/
 
 import asyncio
 import json
-import os
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -20,6 +19,7 @@ from typing import Any
 import structlog
 import trio
 
+from reportd.adapters.chromium import pipes
 from reportd.background import open_background
 
 with warnings.catch_warnings():
@@ -31,7 +31,6 @@ with warnings.catch_warnings():
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 """A message that is longer is no answer to anything that is asked here. The browser that sends it is given up."""
 
-_READ_BYTES = 256 * 1024
 _END = b"\0"
 """Of each message, in both directions."""
 
@@ -135,36 +134,35 @@ class Cdp:
 
 
 @asynccontextmanager
-async def open_cdp(reads: int, writes: int) -> AsyncIterator[Cdp]:
-    """The session with the browser at the other end of these descriptors, which are closed with the block."""
-    async with trio.lowlevel.FdStream(reads) as reader, trio.lowlevel.FdStream(writes) as writer:
-        pipe = _Pipe(reader, writer)
-        browser = Cdp(pipe)
-        try:
-            async with open_background() as nursery:
-                nursery.start_soon(pipe.read)
-                nursery.start_soon(pipe.write)
-                yield browser
-        finally:
-            pipe.end()
+async def open_cdp(said: int, told: int) -> AsyncIterator[Cdp]:
+    """The session with the browser at the other end of these pipes: what it says and what it is told."""
+    pipe = _Pipe(said, told)
+    browser = Cdp(pipe)
+    try:
+        async with open_background() as nursery:
+            nursery.start_soon(pipe.read)
+            nursery.start_soon(pipe.write)
+            yield browser
+    finally:
+        pipe.end()
 
 
 class _Pipe:
     """Carries the messages of all sessions."""
 
-    def __init__(self, reader: trio.lowlevel.FdStream, writer: trio.lowlevel.FdStream) -> None:
+    def __init__(self, said: int, told: int) -> None:
         self.sessions: dict[str, Cdp] = {}
         self.broken = False
-        self._reader = reader
-        self._writer = writer
-        self._unwritten: list[bytes] = []
+        self._said = said
+        self._told = told
+        self._unsent: list[memoryview] = []
         self._wanted = trio.Event()
 
     async def read(self) -> None:
         """Until the browser is gone."""
         unread = bytearray()
         try:
-            while len(unread) <= MAX_MESSAGE_BYTES and (data := await self._reader.receive_some(_READ_BYTES)):
+            while len(unread) <= MAX_MESSAGE_BYTES and (data := await pipes.receive(self._said)):
                 begins, searched = 0, len(unread)
                 unread += data
                 while (ends := unread.find(_END, searched)) >= 0:
@@ -177,8 +175,6 @@ class _Pipe:
                 del unread[:begins]
             if len(unread) > MAX_MESSAGE_BYTES:
                 log.error("cdp.message_too_long", bytes=len(unread))
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the browser is gone
         except Exception:
             # Whatever a browser says, it costs that browser only.
             log.exception("cdp.not_understood")
@@ -192,25 +188,25 @@ class _Pipe:
             session.take(message)
 
     def send(self, text: str) -> None:
-        """In order, and without waiting: what the pipe does not take at once is written by ``write``."""
-        data = memoryview(text.encode() + _END)
+        """In order, and without waiting: what the pipe does not take at once is sent by ``write``."""
         if self.broken:
             return
-        if not self._unwritten:
-            with suppress(BlockingIOError, BrokenPipeError):
-                data = data[os.write(self._writer.fileno(), data) :]
+        data = memoryview(text.encode() + _END)
+        if not self._unsent:
+            with suppress(BrokenPipeError):  # the reader finds out as well
+                data = pipes.send_now(self._told, data)
         if data:
-            self._unwritten.append(bytes(data))
+            self._unsent.append(data)
             self._wanted.set()
 
     async def write(self) -> None:
         """Until the browser is gone, which its reader finds out as well."""
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        with suppress(BrokenPipeError):
             while True:
                 await self._wanted.wait()
-                while self._unwritten:
-                    await self._writer.send_all(self._unwritten[0])
-                    del self._unwritten[0]
+                while self._unsent:
+                    await pipes.send(self._told, self._unsent[0])
+                    del self._unsent[0]
                 self._wanted = trio.Event()
 
     def end(self) -> None:

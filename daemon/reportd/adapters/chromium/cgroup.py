@@ -15,6 +15,8 @@ from pathlib import Path
 
 import structlog
 
+from reportd.descriptors import none_left
+
 log = structlog.get_logger()
 
 MIB = 1024 * 1024
@@ -49,15 +51,20 @@ class Groups:
         self._folder = folder
 
     def make(self, name: str) -> Path | None:
-        """A group for one browser; None when there can't be one, which keeps no browser from running."""
+        """A group for one browser; None when there can't be one, which keeps no browser from running.
+
+        Raises OSError where there is no file descriptor left: that passes, and a browser without its group would stay.
+        """
         group = self._folder / name
         try:
             group.mkdir()
             _write(group / "memory.oom.group", "1")
         except OSError as error:
-            log.warning("browser.no_group", group=str(group), error=str(error))
             with suppress(OSError):
                 group.rmdir()
+            if none_left(error):
+                raise
+            log.warning("browser.no_group", group=str(group), error=str(error))
             return None
         return group
 

@@ -106,7 +106,7 @@ class _Launcher:
 
     @asynccontextmanager
     async def _connected(self, process: BrowserProcess) -> "AsyncIterator[ChromiumBrowser]":
-        async with open_cdp(os.dup(process.said), os.dup(process.told)) as cdp:
+        async with open_cdp(process.said, process.told) as cdp:
             browser = ChromiumBrowser(process, cdp, self._spool, self._ports)
             async with open_background() as nursery:
                 nursery.start_soon(browser.watch, self._settings.renderer_limit_mib)

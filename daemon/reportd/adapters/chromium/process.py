@@ -23,9 +23,10 @@ from pathlib import Path
 import structlog
 import trio
 
-from reportd.adapters.chromium import cgroup
+from reportd.adapters.chromium import cgroup, pipes
 from reportd.adapters.chromium.container import Container
 from reportd.background import open_background
+from reportd.descriptors import none_left, once_available
 from reportd.ports import BrowserError
 
 log = structlog.get_logger()
@@ -35,9 +36,6 @@ KILL_SECONDS = 5.0
 
 LOOK_CLOSER_SECONDS = 0.1
 """A killed group that takes longer to disappear is looked at process by process."""
-
-PIPE_BYTES = 1024 * 1024
-"""Of a DevTools pipe, where the kernel grants it: a pipe has 64 KiB otherwise."""
 
 _HELLO = b'{"id":0,"method":"Browser.getVersion"}\0'
 """The first call to a browser. When it says anything, it is up."""
@@ -176,7 +174,7 @@ async def open_process(
     said, told = child.stdout.fileno(), child.stdin.fileno()  # type: ignore[union-attr]  # they are pipes
     process = BrowserProcess(child.pid, profile, container, said, told)
     try:
-        _enlarge(said, told)
+        pipes.prepare(said, told)
         _note_group(profile, child.pid)
         async with open_background() as nursery:
             nursery.start_soon(_watch, child, process)
@@ -226,7 +224,10 @@ async def _first_of(one: trio.Event, other: trio.Event) -> None:
 
 
 async def _watch(child: "subprocess.Popen[bytes]", process: BrowserProcess) -> None:
-    handle = os.pidfd_open(child.pid)
+    async def open_handle() -> int:
+        return os.pidfd_open(child.pid)
+
+    handle = await once_available(open_handle)
     try:
         await trio.lowlevel.wait_readable(handle)
     finally:
@@ -245,23 +246,16 @@ async def _greet(process: BrowserProcess, answered: trio.Event) -> None:
             answered.set()
 
 
-def _enlarge(*pipes: int) -> None:
-    """A report's HTML, or its PDF, in a few pieces instead of many."""
-    for pipe in pipes:
-        with suppress(PermissionError):  # this user's pipes have taken what they may (pipe(7)); a small one works, too
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-
-
 async def _listen(child: "subprocess.Popen[bytes]", process: BrowserProcess) -> None:
     """Read what the browser says to people, for ever: a full pipe would block it."""
     pending = b""
-    async with trio.lowlevel.FdStream(os.dup(child.stderr.fileno())) as stream:  # type: ignore[union-attr]
-        async for chunk in stream:
-            *lines, pending = (pending + chunk)[-65536:].split(b"\n")
-            for line in lines:
-                if text := line.decode(errors="replace").strip():
-                    process.last_words.append(text)
-                    log.debug("browser.said", browser=process.pid, text=text[:500])
+    os.set_blocking(child.stderr.fileno(), False)  # type: ignore[union-attr]  # it is a pipe
+    while chunk := await pipes.receive(child.stderr.fileno()):  # type: ignore[union-attr]
+        *lines, pending = (pending + chunk)[-65536:].split(b"\n")
+        for line in lines:
+            if text := line.decode(errors="replace").strip():
+                process.last_words.append(text)
+                log.debug("browser.said", browser=process.pid, text=text[:500])
 
 
 async def _end(child: "subprocess.Popen[bytes]", process: BrowserProcess) -> None:
@@ -273,15 +267,25 @@ async def _end(child: "subprocess.Popen[bytes]", process: BrowserProcess) -> Non
             _collect(process.pid)
             await trio.sleep(pause)
             pause *= 2
-            if pause > LOOK_CLOSER_SECONDS and not group_members(process.pid):
+            if pause > LOOK_CLOSER_SECONDS and await _alive(process.pid) == []:
                 break  # zombies whose new parent does not collect them
     process.died.set()
     for pipe in (child.stdin, child.stdout, child.stderr):
         with suppress(BrokenPipeError):
             pipe.close()  # type: ignore[union-attr]
-    if alive := group_members(process.pid):
+    if alive := await _alive(process.pid):
         log.error("browser.unkillable", pids=alive)
     await trio.to_thread.run_sync(lambda: shutil.rmtree(process.profile, ignore_errors=True))
+
+
+async def _alive(group: int) -> list[int] | None:
+    """The living processes of a group, looked for in a thread; None where there is no descriptor left to look with."""
+    try:
+        return await trio.to_thread.run_sync(group_members, group)
+    except OSError as error:
+        if not none_left(error):
+            raise
+        return None
 
 
 def _signal_group(group: int, number: signal.Signals) -> bool:
@@ -301,13 +305,18 @@ def _collect(group: int) -> None:
 
 
 def group_members(group: int) -> list[int]:
-    """The living processes of a group; zombies are dead. Reads all of /proc: 30 ms where 600 processes run."""
+    """The living processes of a group; zombies are dead. Reads all of /proc: 30 ms where 600 processes run.
+
+    Raises OSError where there is no descriptor left.
+    """
     members = []
     for entry in os.listdir("/proc"):  # noqa: PTH208 - names are enough
         if entry.isdigit():
             try:
                 stat = Path(f"/proc/{entry}/stat").read_text()
-            except OSError:
+            except OSError as error:
+                if none_left(error):
+                    raise
                 continue
             state, _, process_group = stat[stat.rindex(")") + 2 :].split(" ", 3)[:3]
             if int(process_group) == group and state not in "ZX":

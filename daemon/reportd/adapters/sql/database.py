@@ -71,14 +71,14 @@ class Database:
         try:
             with self._writer.begin() as connection:
                 return change(connection)
-        except exc.DBAPIError as error:
+        except (exc.DBAPIError, OSError) as error:
             raise _judged(error) from error
 
     def _query(self, query: Callable[[Connection], T]) -> T:
         try:
             with self._reader.connect() as connection:
                 return query(connection)
-        except exc.DBAPIError as error:
+        except (exc.DBAPIError, OSError) as error:
             raise _judged(error) from error
 
     @contextmanager
@@ -139,6 +139,8 @@ class _LostRaceError(UnavailableError):
 
 def _judged(error: Exception) -> Exception:
     """A fault of the statement stays what it is; anything about the database's condition is unavailability."""
+    if isinstance(error, OSError):  # the driver waits by means of the system: there is no descriptor left, say
+        return UnavailableError("database", str(error))
     if not isinstance(error, exc.DBAPIError):
         return error
     detail = (str(error.orig).strip().splitlines() or ["no answer"])[0]
