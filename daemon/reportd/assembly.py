@@ -137,7 +137,7 @@ class Work:
             outcomes=outcomes,
             node=on.node,
             meter=told,
-            ran_out_since=self._descriptors.ran_out_since,
+            shortage_since=self._descriptors.felt_since,
         )
         capacity = on.pool.slots + config.queue.prefetch
         at_most = self.bulkheads.at_most if engines.tells_types(config) else lambda: ANY

@@ -20,6 +20,10 @@ T = TypeVar("T")
 LOOK_SECONDS = 0.25
 """How often it is looked whether there are any. A look costs a few microseconds."""
 
+AFTERMATH_SECONDS = 60.0
+"""Browsers that could not be started are tried again after up to 30 s, and then have to start: what begins meanwhile
+gets a page late, and has the less time for it."""
+
 RETRY_SECONDS = 0.1
 """As trio's own servers wait before they accept again."""
 
@@ -61,10 +65,10 @@ class Descriptors:
             self._look()
             await trio.sleep(LOOK_SECONDS)
 
-    def ran_out_since(self, begun: float) -> bool:
-        """Whether there was none at a moment since then, in trio's time."""
+    def felt_since(self, begun: float) -> bool:
+        """Whether there was none at a moment since then, in trio's time, or so shortly before that it is still felt."""
         self._look()
-        return self._ran_out_at >= begun
+        return self._ran_out_at >= begun - AFTERMATH_SECONDS
 
     def _look(self) -> None:
         try:

@@ -59,7 +59,7 @@ class Types(Protocol):
 class Worker:
     """Handles messages, any number at a time. ``store_trouble``: why the last PDF could not be stored, else empty.
 
-    ``ran_out_since``: whether the node had no file descriptor left at a moment since then.
+    ``shortage_since``: whether the node had no file descriptor left at a moment since then, or just before.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Worker:
         outcomes: Outcomes,
         node: str,
         meter: Meter = SILENT,
-        ran_out_since: Callable[[float], bool] = lambda _begun: False,
+        shortage_since: Callable[[float], bool] = lambda _begun: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store_trouble = ""
@@ -91,7 +91,7 @@ class Worker:
         self._outcomes = outcomes
         self._node = node
         self._meter = meter
-        self._ran_out_since = ran_out_since
+        self._shortage_since = shortage_since
         self._clock = clock
 
     async def handle(self, message: Received) -> None:
@@ -220,7 +220,7 @@ class Worker:
             return await slot.render(prepared, alone=alone)
         except FaultError as error:
             nature = error.fault.nature
-            if nature.counts and not nature.loss and self._ran_out_since(begun):
+            if nature.counts and not nature.loss and self._shortage_since(begun):
                 raise FaultError(FaultKind.OUT_OF_FILES, f"{_NONE_LEFT}; {error.fault.detail}") from error
             raise
         except Exception as error:

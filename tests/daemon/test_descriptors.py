@@ -33,7 +33,7 @@ from reportd.core.breaker import Policy
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.network import NetworkRule
 from reportd.core.transitions import State
-from reportd.descriptors import LOOK_SECONDS, Descriptors, once_available
+from reportd.descriptors import AFTERMATH_SECONDS, LOOK_SECONDS, Descriptors, once_available
 from reportd.pool import PoolSettings, open_pool
 from reportd.ports import BrowserError, Pdf, UnavailableError
 from reportd.tokens import Tokens, TokensFileError
@@ -98,11 +98,12 @@ async def test_that_there_were_none_is_remembered_and_logged_once_a_minute(
             watch = Descriptors(files.open)
             nursery.start_soon(watch.run)
             await trio.sleep(40)
-            assert watch.ran_out_since(0.0)
-            assert watch.ran_out_since(30 - LOOK_SECONDS)
-            assert not watch.ran_out_since(30.1)
+            assert watch.felt_since(0.0)
+            assert watch.felt_since(30 - LOOK_SECONDS)
+            assert watch.felt_since(29 + AFTERMATH_SECONDS)
+            assert not watch.felt_since(30.1 + AFTERMATH_SECONDS)
             files._until = 41.0
-            assert watch.ran_out_since(trio.current_time())  # it looks, too
+            assert watch.felt_since(trio.current_time() + AFTERMATH_SECONDS)  # it looks, too
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     line = {"event": "descriptors.none_left", "log_level": "error", "error": error.strerror, "limit": limit}
     assert lines == [{**line, "heldBack": 0}]
@@ -119,7 +120,7 @@ async def test_what_failed_meanwhile_uses_no_attempt_and_tells_no_breaker(
     world.renderer.faults[one.task_id] = [kind]
     node = Node(world, breaker_policy=Policy(failure_threshold=1))
     begun = trio.current_time()
-    node.worker._ran_out_since = begun.__ge__  # at the instant when the render began, and not since
+    node.worker._shortage_since = begun.__ge__  # at the instant when the render began, and not since
     await node.handle(*await world.received(one))
     record = world.record(one)
     assert record.error is not None
@@ -127,7 +128,7 @@ async def test_what_failed_meanwhile_uses_no_attempt_and_tells_no_breaker(
     assert record.error.detail.startswith("the node had no file descriptor left; ")
     assert (record.tally.attempts, record.tally.unharmed) == (0, 1)
     assert not node.breakers.resting()
-    node.worker._ran_out_since = lambda _begun: False
+    node.worker._shortage_since = lambda _begun: False
     await trio.sleep(61)
     await node.handle(*await world.queue.receive(1, 0.0))
     assert (world.record(one).state, world.record(one).tally.attempts) == (State.SUCCEEDED, 1)
@@ -137,7 +138,7 @@ async def test_a_browser_that_died_counts_all_the_same(autojump_clock: MockClock
     world, one = World(), job()
     world.renderer.faults[one.task_id] = [FaultKind.PAGE_CRASHED]
     node = Node(world)
-    node.worker._ran_out_since = lambda _begun: True
+    node.worker._shortage_since = lambda _begun: True
     await node.handle(*await world.received(one))
     assert world.record(one).tally.losses == 1
 
