@@ -286,7 +286,7 @@ class Watch:
         )
 
 
-async def answering(on: Grounds, work: Work, care: Care, watch: Watch) -> Face:
+async def answering(on: Grounds, work: Work, care: Care, watch: Watch, max_connections: int) -> Face:
     """What the HTTP face calls."""
     config, audit = on.config, SqlAudit(on.database)
     service = Service(
@@ -308,6 +308,8 @@ async def answering(on: Grounds, work: Work, care: Care, watch: Watch) -> Face:
         dead_letters=office,
         schemas=on.types.schemas,
         max_body_bytes=config.http.max_body_bytes,
+        max_waits=max_connections // 2,
+        public_url=config.http.public_url,
         ready=watch.status.parts,
         status=watch.status.snapshot,
         changed=watch.status.changed,

@@ -21,6 +21,7 @@ from reportd_web.feed import Feed, Form
 from reportd_web.pages import Pages, Reader, Search, older_of, page
 from reportd_web.pdf import cancel_when_gone
 from reportd_web.problems import invalid
+from reportd_web.waits import Waits
 
 ALIVE_SECONDS = 15.0
 """A reader that hears nothing for much longer has lost the connection."""
@@ -39,6 +40,7 @@ def add_dashboard(
     access: Access,
     pages: Pages,
     nursery: trio.Nursery,
+    waits: Waits,
 ) -> None:
     feed = Feed(look, pages, nursery)
 
@@ -59,7 +61,7 @@ def add_dashboard(
         form = request.query_params.get("as", Form.JSON)
         if form not in set(Form):
             raise invalid(FieldProblem("/as", f"must be one of {', '.join(Form)}"), place="query")
-        return _Events(feed, Form(form))
+        return _Events(feed, Form(form), waits)
 
     for path, call in (("/", home), ("/status", status), ("/events", events)):
         api.add_calls(app, path, {"GET": call})
@@ -77,14 +79,20 @@ class _Events(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, feed: Feed, form: Form) -> None:
+    def __init__(self, feed: Feed, form: Form, waits: Waits) -> None:
         # Proxies that keep answers until they are whole would never pass one on.
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._feed = feed
         self._form = form
+        self._waits = waits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises ProblemError (429 or 503) before anything is sent."""
+        with self._waits.one(scope):
+            await self._stream(scope, receive, send)
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if scope["method"] != "HEAD":
             with trio.move_on_after(STREAM_SECONDS):
