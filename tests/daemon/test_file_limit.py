@@ -36,7 +36,7 @@ def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
     hard = min(2000, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     answer = subprocess.run(
         [sys.executable, "-c", script],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard)),  # noqa: PLW1509 - one thread
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard)),
         capture_output=True,
         check=True,
     )

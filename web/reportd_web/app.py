@@ -113,7 +113,7 @@ def _add_health(app: FastAPI, face: Face) -> None:
         parts = await face.ready()
         ready = all(ok for ok, _ in parts.values())
         # Anybody may ask, and reasons name hosts: those are for whoever may see the page.
-        told = face.access.sees_all(request.scope)
+        told = await face.access.sees_all(request.scope)
         answer = {"ready": ready, "parts": {n: {"ok": ok, "detail": told * why} for n, (ok, why) in parts.items()}}
         return api.json(answer) if ready else api.json(answer, HTTPStatus.SERVICE_UNAVAILABLE, LATER)
 
