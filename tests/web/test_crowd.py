@@ -1,6 +1,8 @@
 """The number of connections is bounded: who only waits makes room for who comes."""
 
 import json
+import resource
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -121,3 +123,24 @@ async def test_many_that_are_refused_hold_nothing(served: Served) -> None:
                         break
                 except trio.BrokenResourceError:
                     break
+
+
+async def test_where_there_is_no_descriptor_one_that_waits_makes_room(served: Served) -> None:
+    idle = await healthy(served)
+    late = [socket.socket() for _ in range(2)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with capture_logs() as logged:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            for client in late:
+                client.connect(("127.0.0.1", served.port))
+            await trio.sleep(0.5)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert await gone(idle)
+        for client in late:
+            async with trio.SocketStream(trio.socket.from_stdlib_socket(client)) as stream:
+                connection = Connection(stream)
+                await connection.send(get("/healthz"))
+                assert (await connection.answer()).status == 200
+    assert [entry["event"] for entry in logged] == ["http.no_room"]

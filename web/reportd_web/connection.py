@@ -5,6 +5,7 @@ here needs, and waits for ever in a few places for who has gone. So its classes 
 file that knows them; the lock file holds their version.
 """
 
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from enum import Enum, auto
@@ -129,8 +130,8 @@ class Connection:
 
     async def _close(self) -> None:
         """In good order, as far as that is possible."""
-        with suppress(trio.BrokenResourceError, trio.BusyResourceError, trio.ClosedResourceError):
-            await self._stream.send_eof()
+        with suppress(OSError):  # he has gone, or it is closed already
+            self._stream.socket.shutdown(socket.SHUT_WR)
         await self._stream.aclose()
 
     def kill(self) -> None:
@@ -188,9 +189,9 @@ class Connection:
             raise
         finally:
             self.server.crowd.sent(self)
-        if patience.cancelled_caught:
-            self.kill()
         if gone or patience.cancelled_caught:
+            # Reading may be waiting for this answer to end, and would for ever.
+            self.kill()
             await self._protocol.handle(Closed())
 
     async def _give_up(self) -> None:
