@@ -111,16 +111,17 @@ async def run(
             work = Work(on)
             care = Care(on, work)
             watch = Watch(on, work, care)
-            face = await answering(on, work, care, watch)
+            connections = engines.max_connections(config)
+            face = await answering(on, work, care, watch, connections)
             reload = reloading(on, work, reloads)
             await work.begin()
             care.begin()
             watch.begin()
             async with trio.open_nursery() as serving:
                 http_stop = trio.Event()
-                url = await _serve(serving, create_app(face), listener or config.http.bind, http_stop)
+                url = await _serve(serving, create_app(face), listener or config.http.bind, http_stop, connections)
                 standing = watch.standing(url, reload)
-                log.info("daemon.ready", url=url, slots=pool.slots, node=node)
+                log.info("daemon.ready", url=url, slots=pool.slots, connections=connections, node=node)
                 systemd.notify("READY=1", f"STATUS={standing.line()}")
                 background.start_soon(keep_told, standing.line, systemd.notify)
                 background.start_soon(reload.run)
@@ -167,9 +168,11 @@ def _inherited(config: Config) -> tuple[socket.socket | None, Config]:
     return listener, config
 
 
-async def _serve(serving: trio.Nursery, face: ASGIApp, where: str | socket.socket, stop: trio.Event) -> str:
+async def _serve(
+    serving: trio.Nursery, face: ASGIApp, where: str | socket.socket, stop: trio.Event, max_connections: int
+) -> str:
     try:
-        url: str = await serving.start(serve, face, where, stop)
+        url: str = await serving.start(serve, face, where, stop, max_connections)
     except (OSError, ExceptionGroup) as error:
         cause = alone(error)
         if isinstance(cause, OSError):

@@ -19,6 +19,7 @@ from reportd.adapters.sql.fleet import SqlFleet
 from reportd.adapters.sql.jobs import SqlJobs
 from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.secrets import shared_secret
+from reportd.adapters.sql.sessions import SqlEndedSessions
 from reportd.alerts import Alerts
 from reportd.batch import Batcher
 from reportd.breakers import Breakers
@@ -58,6 +59,7 @@ from reportd.watchdog import Watchdog
 from reportd.worker import Worker
 from reportd_web.access import Access
 from reportd_web.app import Face
+from reportd_web.ended import EndedLogins
 from reportd_web.sessions import Sessions
 
 log = structlog.get_logger()
@@ -290,7 +292,7 @@ class Watch:
         )
 
 
-async def answering(on: Grounds, work: Work, care: Care, watch: Watch) -> Face:
+async def answering(on: Grounds, work: Work, care: Care, watch: Watch, max_connections: int) -> Face:
     """What the HTTP face calls."""
     config, audit = on.config, SqlAudit(on.database)
     service = Service(
@@ -312,6 +314,8 @@ async def answering(on: Grounds, work: Work, care: Care, watch: Watch) -> Face:
         dead_letters=office,
         schemas=on.types.schemas,
         max_body_bytes=config.http.max_body_bytes,
+        max_waits=max_connections // 2,
+        public_url=config.http.public_url,
         ready=watch.status.parts,
         status=watch.status.snapshot,
         changed=watch.status.changed,
@@ -321,7 +325,11 @@ async def answering(on: Grounds, work: Work, care: Care, watch: Watch) -> Face:
         controls=Controls(work.breakers, on.types, on.recorder),
         health=on.watchdog.trouble,
         metrics=watch.exposition.text,
-        access=Access(on.tokens, Sessions(await shared_secret(on.database, "sessions"))),
+        access=Access(
+            on.tokens,
+            Sessions(await shared_secret(on.database, "sessions")),
+            EndedLogins(SqlEndedSessions(on.database), on.background),
+        ),
     )
 
 

@@ -101,7 +101,7 @@ def serve(options: argparse.Namespace) -> int:
 
     import trio
 
-    from reportd import app, logs
+    from reportd import app, file_limit, logs
     from reportd.adapters.sql.migrate import NewerSchemaError
     from reportd.background import alone
     from reportd.catalogue import CatalogueError
@@ -112,6 +112,7 @@ def serve(options: argparse.Namespace) -> int:
 
     keep_new_files_private()
     set_level = logs.set_up(config.log.level, config.log.format)
+    file_limit.raise_limit()
     # systemd ends a daemon that stands still with SIGABRT: the log then says where it stood.
     faulthandler.enable()
     file = find_file(options.config, os.environ)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from reportd import file_limit
 from reportd.adapters.alert_channels import open_alert_channels
 from reportd.adapters.callbacks import open_messenger
 from reportd.adapters.chromium import ChromiumSettings
@@ -173,6 +174,14 @@ def pool_settings(config: Config) -> PoolSettings:
         stall_seconds=pool.stall_seconds,
         max_stalled=pool.max_stalled,
     )
+
+
+def max_connections(config: Config) -> int:
+    """Of HTTP clients: as configured, but no more than leaves files enough to those who render."""
+    sizes, pool = size_policy(config), config.pool
+    pages = sizes.most * (pool.pages_per_browser + pool.max_stalled)
+    most = file_limit.shares(file_limit.limit(), pages).connections
+    return min(config.http.max_connections or most, most)
 
 
 def triage_policy(config: Config) -> TriagePolicy:

@@ -113,7 +113,7 @@ def test_a_variable_below_what_is_no_table_is_of_no_use(tmp_path: Path) -> None:
     ("text", "line"),
     [
         ("[htpp]", "FILE: htpp: is unknown; did you mean http?"),
-        ("http.port = 1", "FILE: http.port: is unknown; accepted: bind, max_body_bytes, public_url"),
+        ("http.port = 1", "FILE: http.port: is unknown; accepted: bind, max_body_bytes, max_connections, public_url"),
         (
             "[queue]\nretention_days = 1",
             "FILE: queue.retention_days: is unknown; did you mean artifacts.retention_days?",

@@ -60,6 +60,7 @@ T = TypeVar("T")
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_BACKLOG = 1000
+MAX_WAITS = 40
 USER = "0b9f6c1e-6a0c-4b57-9f2a-2f3c8f1f7f10"
 PARAMETERS: dict[str, Any] = {
     "period": {"from": "2025-01-01", "to": "2025-03-31"},
@@ -242,6 +243,8 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                 dead_letters=office,
                 schemas=types.schemas,
                 max_body_bytes=MAX_BODY_BYTES,
+                max_waits=MAX_WAITS,
+                public_url="https://reports.example.com",
                 ready=ready,
                 status=status,
                 health=lambda: running.trouble,

@@ -1,6 +1,7 @@
 """A daemon that asks for tokens, with one token of each kind, and a client that makes any call of it."""
 
 import re
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,10 +12,14 @@ from uuid import uuid4
 import httpx
 import trio
 
+from reportd.adapters.sql.database import open_database
+from reportd.adapters.sql.sessions import SqlEndedSessions
+from reportd.background import open_background
 from reportd.tokens import Tokens, new_token
 from reportd_web import api
 from reportd_web.access import Access
-from reportd_web.sessions import COOKIE
+from reportd_web.ended import EndedLogins
+from reportd_web.sessions import COOKIE, Sessions
 from tests.web.running import USER, Running, calls, open_running, submission
 
 OTHER_USER = "11111111-2222-4333-8444-555555555555"
@@ -123,6 +128,8 @@ async def open_secured(folder: Path) -> AsyncIterator[Secured]:
     file = folder / "tokens"
     file.touch(0o600)
     file.write_text("\n".join(line for _, line in made.values()))
-    access = Access(Tokens(file))
-    async with open_running(folder, access) as running:
-        yield Secured(running, {name: secret for name, (secret, _) in made.items()}, access)
+    async with open_database(f"sqlite:///{folder / 'reportd.db'}") as database, open_background() as nursery:
+        ended = EndedLogins(SqlEndedSessions(database), nursery)
+        access = Access(Tokens(file), Sessions(secrets.token_bytes(32)), ended)
+        async with open_running(folder, access) as running:
+            yield Secured(running, {name: secret for name, (secret, _) in made.items()}, access)

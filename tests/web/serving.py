@@ -78,12 +78,12 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    running: Running, bind: str = "127.0.0.1:0", *, within_seconds: float = 30.0
+    running: Running, bind: str = "127.0.0.1:0", *, within_seconds: float = 30.0, max_connections: int = 100
 ) -> AsyncIterator[Served]:
     stop, ended = trio.Event(), trio.Event()
 
     async def serve(task_status: trio.TaskStatus[str]) -> None:
-        await server.serve(running.app, bind, stop, task_status)
+        await server.serve(running.app, bind, stop, max_connections, task_status)
         ended.set()
 
     with trio.fail_after(within_seconds):
@@ -97,12 +97,12 @@ async def serving(
 
 def post(size: int | str, **headers: str) -> str:
     """The head of a submission."""
-    given = {"Host": "x", "Content-Type": "application/json", "Content-Length": str(size)} | {
+    given = {"Host": "localhost", "Content-Type": "application/json", "Content-Length": str(size)} | {
         name.replace("_", "-"): value for name, value in headers.items()
     }
     return f"POST {URL} HTTP/1.1\r\n" + "".join(f"{n}: {v}\r\n" for n, v in given.items() if v) + "\r\n"
 
 
 def get(path: str, method: str = "GET", **headers: str) -> str:
-    given = {"Host": "x"} | headers
+    given = {"Host": "localhost"} | headers
     return f"{method} {path} HTTP/1.1\r\n" + "".join(f"{n}: {v}\r\n" for n, v in given.items()) + "\r\n"

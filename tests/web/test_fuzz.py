@@ -79,7 +79,7 @@ def target(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
             letters = [await quarantined(running), await waiting(running), await no_job(running)]
             group = (await running.client.get("/dead-letters?limit=1")).json()
             letters.append(group["groups"][0]["id"])
-            url = await nursery.start(server.serve, running.app, "127.0.0.1:0", stop)
+            url = await nursery.start(server.serve, running.app, "127.0.0.1:0", stop, 100)
             target = Target(url, task_ids, cursor, letters, group["nextCursor"])
             ready.put((target, stop, trio.lowlevel.current_trio_token()))
 

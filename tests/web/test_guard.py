@@ -6,8 +6,10 @@ import httpx
 import pytest
 
 from reportd_web.guard import log
-from reportd_web.origin import SAFE_METHODS, from_elsewhere
+from reportd_web.origin import SAFE_METHODS, Hosts, from_elsewhere
 from tests.web.running import Running, calls, submission
+from tests.web.secured import Secured
+from tests.web.serving import get, serving
 
 HOST = "127.0.0.1:8080"
 NOBODY = "/reports/99999999-2222-4333-8444-555555555555"
@@ -259,3 +261,66 @@ async def test_bug_is_500_without_its_details_and_is_logged(running: Running, mo
     (entry,) = logged
     assert (entry["event"], entry["method"], entry["path"]) == ("http.internal_error", "GET", NOBODY)
     assert isinstance(entry["exc_info"], ZeroDivisionError)
+
+
+# Hosts
+
+
+OTHER_NAMES = [
+    "evil.example",
+    "evil.example:8080",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example",
+    "xlocalhost",
+    "",
+]
+OTHER_NAMES += ["127.0.0.1@evil.example", "evil.example#127.0.0.1", "[::1].evil.example", "0x7f.1", "a b", "évil"]
+OUR_NAMES = [
+    "127.0.0.1",
+    "127.0.0.1:8080",
+    "[::1]:8080",
+    "10.0.0.5",
+    "localhost",
+    "LOCALHOST:1",
+    "localhost.",
+    "a.localhost",
+]
+OUR_NAMES += ["reports.example.com", "Reports.Example.com:443"]
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8080"])
+async def test_without_tokens_another_name_reads_nothing_and_does_nothing(running: Running, host: str) -> None:
+    """Any site that a browser of this machine has open can make its own name point here (DNS rebinding)."""
+    task_id = await running.submit()
+    every = {(method, path.replace("{taskId}", task_id)) for method, path in calls(running.app)}
+    every |= {("GET", "/static/status.css"), ("GET", "/no/such"), ("OPTIONS", "/"), ("HEAD", "/")}
+    for method, path in sorted(every):
+        answer = await send(running, method, path, {"Host": host})
+        assert answer.status_code == 421, (method, path)
+        if method != "HEAD":
+            assert answer.json()["errors"][0]["pointer"] == "/Host"
+            assert "localhost, reports.example.com" in answer.json()["detail"]
+    assert await running.rows() == 1
+
+
+def test_names_that_are_nobody_elses() -> None:
+    hosts = Hosts("https://reports.example.com:8443/x")
+    assert [name for name in OUR_NAMES if not hosts.include(name.encode())] == []
+    assert [name for name in OTHER_NAMES if hosts.include(name.encode("latin-1"))] == []
+    assert not Hosts("").include(b"reports.example.com")
+
+
+async def test_who_names_no_host_is_no_browser(running: Running) -> None:
+    async with serving(running) as served:
+        connection = await served.connect()
+        await connection.send("GET /healthz HTTP/1.0\r\n\r\n")
+        assert (await connection.answer()).status == 200
+        connection = await served.connect()
+        await connection.send(get("/healthz", Host="evil.example"))
+        assert (await connection.answer()).status == 421
+
+
+async def test_with_tokens_any_name_will_do(secured: Secured) -> None:
+    headers = {**secured.bearer("read"), "Host": "evil.example"}
+    for path in ("/status", "/reports", "/healthz", "/"):
+        assert (await secured.client.get(path, headers=headers)).status_code == 200

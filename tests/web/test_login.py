@@ -1,20 +1,30 @@
 """The login of a browser: form, cookie, its end, and how often one may try."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from http.cookies import SimpleCookie
+from pathlib import Path
 
 import httpx
 import pytest
 import trio
 import trio.testing
 
+from reportd.adapters.sql.database import open_database
+from reportd.adapters.sql.sessions import SqlEndedSessions
+from reportd.background import open_background
 from reportd.core.access import Role, Token
+from reportd.ports import Ended, UnavailableError
+from reportd_web.access import Access
 from reportd_web.attempts import IN_ALL, PER_ADDRESS, WINDOW_SECONDS, Attempts
+from reportd_web.ended import EndedLogins
 from reportd_web.forms import MAX_FORM_BYTES
 from reportd_web.login import log
 from reportd_web.sessions import COOKIE, SESSION_SECONDS, SKEW_SECONDS, Sessions
+from tests.web.running import open_running
 from tests.web.secured import Secured
+from tests.web.serving import get, serving
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 OWN = {"Origin": "http://127.0.0.1:8080"}
@@ -129,6 +139,93 @@ async def test_logged_out_it_is_over(secured: Secured) -> None:
     assert (await secured.client.get("/status")).status_code == 401
 
 
+async def test_a_copied_cookie_is_over_with_its_session_on_every_node(secured: Secured, folder: Path) -> None:
+    mine, other = [
+        {"Cookie": f"{COOKIE}={cookie_of(await log_in(secured, secured.secrets['read']))[COOKIE].value}"}
+        for _ in range(2)
+    ]
+    async with another_node(secured, folder) as node:
+        for client in (secured.client, node):
+            client.cookies.clear()
+            assert (await client.get("/status", headers=mine)).status_code == 200
+        assert (await secured.client.post("/logout", headers={**OWN, **mine})).status_code == 303
+        assert (await secured.client.get("/status", headers=mine)).status_code == 401
+        with trio.fail_after(5):
+            while (await node.get("/status", headers=mine)).status_code == 200:
+                await trio.sleep(0.1)
+        parts = (await node.get("/readyz", headers=mine)).json()["parts"]
+        assert not any(part["detail"] for part in parts.values())
+        for client in (secured.client, node):
+            assert (await client.get("/status", headers=other)).status_code == 200, "another login of the same token"
+            assert (await client.get("/status", headers=secured.bearer("read"))).status_code == 200
+
+
+async def test_a_stream_ends_with_its_session(secured: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reportd_web.dashboard.ALIVE_SECONDS", 0.1)
+    cookie = secured.cookie("read")
+    async with serving(secured.running) as served:
+        stream = await served.connect()
+        await stream.send(get("/events", Connection="close", **cookie))
+        await stream.stream.receive_some()
+        answer = await secured.client.post("/logout", headers={**OWN, **cookie})
+        assert answer.status_code == 303
+        with trio.fail_after(5):
+            while await stream.stream.receive_some():
+                pass
+
+
+async def test_while_the_database_is_away_a_session_counts_and_cannot_be_ended(
+    secured: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await log_in(secured, secured.secrets["read"])
+
+    async def away(*_: object) -> list[Ended]:
+        raise UnavailableError("database", "it is away")
+
+    for call in ("ended", "end"):
+        monkeypatch.setattr(SqlEndedSessions, call, away)
+    assert (await secured.client.get("/status")).status_code == 200
+    answer = await secured.client.post("/logout", headers=OWN)
+    assert answer.status_code == 503
+    assert "You are still logged in" in answer.text
+    assert "set-cookie" not in answer.headers
+    monkeypatch.undo()
+    assert (await secured.client.post("/logout", headers=OWN)).status_code == 303
+
+
+async def test_the_record_is_asked_for_cookies_only_and_once_a_second(
+    secured: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    monkeypatch.setattr(SqlEndedSessions, "ended", asking(asked))
+    for _ in range(20):
+        await secured.client.get("/status", headers=secured.bearer("read"))
+        await secured.client.get("/healthz")
+    assert not asked
+    began = trio.current_time()
+    for _ in range(20):
+        await secured.client.get("/status", headers=secured.cookie("read"))
+    assert 1 <= len(asked) <= 2 + trio.current_time() - began
+
+
+def asking(asked: list[float]) -> Callable[..., Awaitable[list[Ended]]]:
+    async def ended(_: SqlEndedSessions, at: float) -> list[Ended]:
+        asked.append(at)
+        return []
+
+    return ended
+
+
+@asynccontextmanager
+async def another_node(secured: Secured, folder: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """With the same tokens, secret and database."""
+    async with open_database(f"sqlite:///{folder / 'reportd.db'}") as database, open_background() as nursery:
+        ended = EndedLogins(SqlEndedSessions(database), nursery)
+        access = Access(secured.access.tokens, secured.access.sessions, ended)
+        async with open_running(folder, access) as running:
+            yield running.client
+
+
 async def test_what_is_done_by_a_session_is_done_by_its_token(
     secured: Secured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,40 +254,47 @@ def named(name: str) -> Token | None:
     return TOKEN if name == TOKEN.name else None
 
 
+def holder(sessions: Sessions, cookie: str) -> Token | None:
+    session = sessions.find(cookie, named)
+    return None if session is None else session.token
+
+
 def test_a_session_ends_by_itself() -> None:
     clock = Clock()
     sessions = Sessions(SECRET, clock)
     cookie = sessions.issue(TOKEN)
-    for seconds, holder in ((0, TOKEN), (SESSION_SECONDS, TOKEN), (1, None)):
+    for seconds, expected in ((0, TOKEN), (SESSION_SECONDS, TOKEN), (1, None)):
         clock.now += seconds
-        assert sessions.holder(cookie, named) is holder
+        assert holder(sessions, cookie) is expected
 
 
 def test_a_session_counts_on_every_node_and_after_a_restart() -> None:
     clock, behind = Clock(), Clock()
     behind.now -= SKEW_SECONDS - 1
     cookie = Sessions(SECRET, clock).issue(TOKEN)
-    assert Sessions(SECRET, behind).holder(cookie, named) is TOKEN
+    assert holder(Sessions(SECRET, behind), cookie) is TOKEN
     behind.now -= 2
-    assert Sessions(SECRET, behind).holder(cookie, named) is None, "it is from the future"
+    assert holder(Sessions(SECRET, behind), cookie) is None, "it is from the future"
 
 
 def test_a_session_ends_with_its_token() -> None:
     sessions = Sessions(SECRET)
     cookie = sessions.issue(TOKEN)
     replaced = Token(TOKEN.name, TOKEN.roles, b"i" * 32)
-    assert sessions.holder(cookie, lambda _: replaced) is None
-    assert sessions.holder(cookie, lambda _: None) is None
+    assert sessions.find(cookie, lambda _: replaced) is None
+    assert sessions.find(cookie, lambda _: None) is None
 
 
 def test_the_hash_of_a_token_is_not_enough_to_write_a_cookie() -> None:
-    assert Sessions(SECRET).holder(Sessions(b"other").issue(TOKEN), named) is None
-    assert Sessions(SECRET).holder(Sessions(b"").issue(TOKEN), named) is None
+    assert holder(Sessions(SECRET), Sessions(b"other").issue(TOKEN)) is None
+    assert holder(Sessions(SECRET), Sessions(b"").issue(TOKEN)) is None
 
 
 def forgeries() -> Iterator[str]:
     cookie = Sessions(SECRET).issue(TOKEN)
     name, at, signature = cookie.rsplit(".", 2)
+    yield f"{TOKEN.name}.{at}.{signature}"
+    yield f"{TOKEN.name}.other.{at}.{signature}"
     yield from ("", ".", "..", name, f"{name}.", f"{name}..", f"{name}.{at}", f"{name}.{at}.", f"{name}..{signature}")
     yield from (f"{name}.{at}.{signature}.", f".{cookie}", cookie[:-1], f"{name}.é.ü", f"{name}.\0.\ud800")
     yield f"{name}.{at[:-1]}{'A' if at[-1] != 'A' else 'B'}.{signature}"
@@ -199,7 +303,7 @@ def forgeries() -> Iterator[str]:
 
 def test_no_other_text_is_a_session() -> None:
     for cookie in forgeries():
-        assert Sessions(SECRET).holder(cookie, named) is None, cookie
+        assert holder(Sessions(SECRET), cookie) is None, cookie
 
 
 # How often
@@ -236,16 +340,16 @@ def test_many_addresses_have_so_many_together_and_no_more_is_kept() -> None:
 async def test_too_many_failures_and_the_form_waits(secured: Secured, mock_clock: trio.testing.MockClock) -> None:
     for _ in range(PER_ADDRESS):
         assert (await log_in(secured, "x")).status_code == 401
-    for token in ("x", secured.secrets["read"]):
-        answer = await log_in(secured, token)
-        assert answer.status_code == 429
-        wait_seconds = int(answer.headers["retry-after"])
-        assert 0 < wait_seconds <= WINDOW_SECONDS
-        assert f"possible in {wait_seconds} s" in answer.text
+    answer = await log_in(secured, "x")
+    assert answer.status_code == 429
+    wait_seconds = int(answer.headers["retry-after"])
+    assert 0 < wait_seconds <= WINDOW_SECONDS
+    assert f"possible in {wait_seconds} s" in answer.text
+    assert (await log_in(secured, secured.secrets["read"])).status_code == 303, "others' failures hold nobody up"
     bearer = await secured.client.get("/status", headers=secured.bearer("read"))
     assert bearer.status_code == 200, "programs are not held up"
     mock_clock.jump(wait_seconds)
-    assert (await log_in(secured, secured.secrets["read"])).status_code == 303
+    assert (await log_in(secured, "x")).status_code == 401
 
 
 async def test_right_tokens_are_not_counted(secured: Secured) -> None:

@@ -11,6 +11,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from reportd.ports import Outgoing
+from reportd_web import connection as one_connection
 from reportd_web import server, submission
 from tests.web.running import MAX_BODY_BYTES, Running
 from tests.web.running import submission as good
@@ -56,7 +57,7 @@ async def test_ipv6(running: Running) -> None:
 
 async def test_port_that_is_taken_is_an_error(served: Served) -> None:
     with pytest.raises(OSError, match="in use"):
-        await server.serve(served.running.app, f"127.0.0.1:{served.port}", trio.Event())
+        await server.serve(served.running.app, f"127.0.0.1:{served.port}", trio.Event(), 10)
 
 
 async def test_connection_is_kept_and_head_leaves_it_in_step(served: Served) -> None:
@@ -161,15 +162,53 @@ async def test_body_that_does_not_come_is_408(served: Served, monkeypatch: pytes
     assert await served.running.rows() == 0
 
 
-@pytest.mark.parametrize("begun", ["", "GET /healthz HTTP/1.1\r\nHost: x\r\n"], ids=["nothing", "part of a head"])
+BEGUN = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize("begun", ["", BEGUN], ids=["nothing", "part of a head"])
 async def test_request_that_does_not_come_is_given_up(
     running: Running, monkeypatch: pytest.MonkeyPatch, begun: str
 ) -> None:
-    monkeypatch.setattr(server, "KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(one_connection, "HEAD_SECONDS", 0.1)
     async with serving(running) as served:
         connection = await served.connect()
         await connection.send(begun)
+        if begun:
+            assert (await connection.answer()).status == 408
         assert await connection.closed()
+
+
+async def test_head_that_drips_is_given_up(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(one_connection, "HEAD_SECONDS", 0.3)
+    async with serving(running) as served:
+        connection = await served.connect()
+        began, sent = trio.current_time(), 0
+        with suppress(trio.BrokenResourceError), trio.fail_after(5):
+            for byte in BEGUN * 100:
+                await connection.send(byte)
+                sent += 1
+                await trio.sleep(0.01)
+        assert trio.current_time() - began < 2
+
+
+@pytest.mark.parametrize("begun", ["", BEGUN], ids=["nothing", "part of a head"])
+async def test_kept_connection_may_rest_longer_than_a_head_may_take(
+    running: Running, monkeypatch: pytest.MonkeyPatch, begun: str
+) -> None:
+    monkeypatch.setattr(one_connection, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(one_connection, "KEEP_ALIVE_SECONDS", 0.5)
+    async with serving(running) as served:
+        connection = await served.connect()
+        await connection.send(get("/healthz"))
+        assert (await connection.answer()).status == 200
+        await trio.sleep(0.3)
+        await connection.send(get("/healthz"), begun)
+        assert (await connection.answer()).status == 200
+        began = trio.current_time()
+        if begun:
+            assert (await connection.answer()).status == 408
+        assert await connection.closed()
+        assert (trio.current_time() - began < 0.4) is bool(begun)
 
 
 GARBAGE = {
@@ -195,13 +234,6 @@ async def test_garbage_is_refused_and_harms_nobody(served: Served, garbage: byte
     assert (await bad.answer()).status in (400, 431, 501)
     await good.send(get("/healthz"))
     assert (await good.answer()).status == 200
-
-
-async def test_web_socket_is_refused(served: Served) -> None:
-    connection = await served.connect()
-    key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"}
-    await connection.send(get("/", Connection="Upgrade", Upgrade="websocket", **key))
-    assert (await connection.answer()).status == 403
 
 
 async def test_client_that_goes_in_the_middle_of_its_body(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,7 +263,7 @@ async def test_client_that_takes_nothing_does_not_hold_up_the_end(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "GRACE_SECONDS", 0.1)
-    monkeypatch.setattr(server, "SEND_SECONDS", 0.5)
+    monkeypatch.setattr(one_connection, "SEND_SECONDS", 0.5)
     task_id = await running.submit()
     await running.succeed(task_id, bytes(32 * MIB))
     async with serving(running) as served:

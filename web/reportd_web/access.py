@@ -16,10 +16,11 @@ from starlette.types import Scope
 
 from reportd.core.access import Role, Token
 from reportd.tokens import Tokens
+from reportd_web.ended import EndedLogins
 from reportd_web.guard import Handler
 from reportd_web.origin import SAFE_METHODS
 from reportd_web.problems import ProblemError
-from reportd_web.sessions import COOKIE, Sessions
+from reportd_web.sessions import COOKIE, Session, Sessions
 
 LOGIN = "/login"
 CHALLENGE = 'Bearer realm="reportd"'
@@ -89,9 +90,12 @@ RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
 class Access:
     """Knows who calls. Without tokens anybody may do anything, which the configuration allows on loopback only."""
 
-    def __init__(self, tokens: Tokens | None = None, sessions: Sessions | None = None) -> None:
+    def __init__(
+        self, tokens: Tokens | None = None, sessions: Sessions | None = None, ended: EndedLogins | None = None
+    ) -> None:
         self.tokens = tokens or Tokens()
         self.sessions = sessions or Sessions(secrets.token_bytes(32))
+        self._ended = ended
 
     @property
     def required(self) -> bool:
@@ -107,13 +111,15 @@ class Access:
             return handler
 
         async def call(request: Request) -> Response:
+            await self._refresh(request.scope)
             refusal = self._admit(request.scope, rule)
             return await handler(request) if refusal is None else refusal
 
         return call
 
-    def sees_all(self, scope: Scope) -> bool:
-        """Whether the caller may know of everybody's jobs, and how the daemon is."""
+    async def sees_all(self, scope: Scope) -> bool:
+        """Whether the caller may know of everybody's jobs, and how the daemon is; now, however long ago he came."""
+        await self._refresh(scope)
         return self.may(scope, "GET", "/")
 
     def may(self, scope: Scope, method: str, path: str) -> bool:
@@ -122,6 +128,22 @@ class Access:
             return True
         token = self._caller(scope)
         return token is not None and _trouble(token, RULES[method, path]) == ""
+
+    async def log_out(self, request: Request) -> Token | None:
+        """End the session that the browser shows, on all nodes. Whose it was, if there was one.
+
+        Raises UnavailableError: then it has not ended.
+        """
+        session = self._session(request.scope)
+        if session is None or self._ended is None:
+            return None
+        await self._ended.end(session)
+        return session.token
+
+    async def _refresh(self, scope: Scope) -> None:
+        """Learn which sessions have ended, where that matters."""
+        if self._ended is not None and _header(scope, b"authorization") is None and _header(scope, b"cookie"):
+            await self._ended.refresh()
 
     def _admit(self, scope: Scope, rule: Rule) -> Response | None:
         """Write into ``scope`` who calls. Raises ProblemError, or answers, for those who may not."""
@@ -141,8 +163,14 @@ class Access:
         if given is not None:
             is_bearer = given[: len(_BEARER)].lower() == _BEARER
             return self.tokens.find(given[len(_BEARER) :].strip()) if is_bearer else None
+        session = self._session(scope)
+        return None if session is None else session.token
+
+    def _session(self, scope: Scope) -> Session | None:
         cookie = Request(scope).cookies.get(COOKIE)
-        return None if cookie is None else self.sessions.holder(cookie, self.tokens.named)
+        session = None if cookie is None else self.sessions.find(cookie, self.tokens.named)
+        ended = session is not None and self._ended is not None and self._ended.includes(session)
+        return None if ended else session
 
 
 def may_watch(token: Token) -> bool:

@@ -23,6 +23,7 @@ from reportd_web.actor import actor, tenant
 from reportd_web.guard import Handler
 from reportd_web.pdf import PdfFile, cancel_when_gone, is_fresh
 from reportd_web.problems import Place, ProblemError
+from reportd_web.waits import Waits
 
 SUBMIT = "/reports/generate-async"
 
@@ -60,7 +61,7 @@ def submit_to(service: Service, max_body_bytes: int) -> Handler:
     return submit
 
 
-def add_reports(app: FastAPI, service: Service, submit: Handler, note: Callable[[Entry], None]) -> None:
+def add_reports(app: FastAPI, service: Service, submit: Handler, note: Callable[[Entry], None], waits: Waits) -> None:
     """``note``: for the audit record."""
 
     async def listing(request: Request) -> Response:
@@ -76,7 +77,10 @@ def add_reports(app: FastAPI, service: Service, submit: Handler, note: Callable[
     async def get(request: Request) -> Response:
         wait_seconds = wire.wait_seconds(request.query_params)
         task_id = await own_task(service, request)
-        record = await _finished(service, task_id, wait_seconds, request) if wait_seconds else None
+        record = None
+        if wait_seconds:
+            with waits.one(request.scope):
+                record = await _finished(service, task_id, wait_seconds, request)
         record = record or await service.get(task_id)
         return json(wire.report(record) | {"callback": wire.callback(await service.callback(record))})
 

@@ -24,8 +24,10 @@ from reportd_web.dead_letters import add_dead_letters
 from reportd_web.guard import LATER, Guard, routing_problem
 from reportd_web.openapi import document
 from reportd_web.orders import Orders
+from reportd_web.origin import Hosts
 from reportd_web.pages import Pages
 from reportd_web.problems import ProblemError
+from reportd_web.waits import Waits
 
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -33,6 +35,8 @@ PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 @dataclass(frozen=True, slots=True)
 class Face:
     """What the daemon gives its HTTP face. ``schemas``: of each report type there is at the moment.
+
+    ``max_waits``: long polls and event streams at once. ``public_url``: where people reach it, or empty.
 
     ``changed``: somebody has done something that the next ``status`` must show. ``note``: for the audit record.
     ``ready``: per part whether it works, and why not.
@@ -44,6 +48,8 @@ class Face:
     dead_letters: DeadLetterOffice
     schemas: Callable[[], Mapping[str, Mapping[str, Any]]]
     max_body_bytes: int
+    max_waits: int
+    public_url: str
     ready: Callable[[], Awaitable[dict[str, tuple[bool, str]]]]
     status: Callable[[], Awaitable[Snapshot]]
     changed: Callable[[], None]
@@ -69,21 +75,25 @@ def create_app(face: Face) -> FastAPI:
     )
     app.state.access = face.access
     submit = api.submit_to(face.service, face.max_body_bytes)
-    api.add_reports(app, face.service, submit, face.note)
+    waits = Waits(face.max_waits)
+    api.add_reports(app, face.service, submit, face.note, waits)
     breakers.add_breakers(app, face.controls, face.max_body_bytes)
     add_dead_letters(app, face.dead_letters)
     _add_health(app, face)
-    _add_pages(app, face)
+    _add_pages(app, face, waits)
     login.add_login(app, face.access)
     app.mount("/static", _Static(directory=Path(__file__).parent / "static"))
     app.add_exception_handler(HTTPException, routing_problem)
-    app.add_middleware(Guard, quick={("POST", api.SUBMIT): face.access.guarded("POST", api.SUBMIT, submit)})
+    hosts = None if face.access.required else Hosts(face.public_url)
+    app.add_middleware(
+        Guard, hosts=hosts, quick={("POST", api.SUBMIT): face.access.guarded("POST", api.SUBMIT, submit)}
+    )
     return app
 
 
-def _add_pages(app: FastAPI, face: Face) -> None:
+def _add_pages(app: FastAPI, face: Face, waits: Waits) -> None:
     pages = Pages()
-    dashboard.add_dashboard(app, face.status, face.service, face.access, pages, face.nursery)
+    dashboard.add_dashboard(app, face.status, face.service, face.access, pages, face.nursery, waits)
     jobs.add_jobs(app, face.service, face.audit, face.access, pages)
     Orders(face.service, face.controls, face.dead_letters, pages, face.note, face.changed).add_to(app)
 
@@ -103,7 +113,7 @@ def _add_health(app: FastAPI, face: Face) -> None:
         parts = await face.ready()
         ready = all(ok for ok, _ in parts.values())
         # Anybody may ask, and reasons name hosts: those are for whoever may see the page.
-        told = face.access.sees_all(request.scope)
+        told = await face.access.sees_all(request.scope)
         answer = {"ready": ready, "parts": {n: {"ok": ok, "detail": told * why} for n, (ok, why) in parts.items()}}
         return api.json(answer) if ready else api.json(answer, HTTPStatus.SERVICE_UNAVAILABLE, LATER)
 

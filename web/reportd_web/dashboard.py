@@ -21,12 +21,13 @@ from reportd_web.feed import Feed, Form
 from reportd_web.pages import Pages, Reader, Search, older_of, page
 from reportd_web.pdf import cancel_when_gone
 from reportd_web.problems import invalid
+from reportd_web.waits import Waits
 
 ALIVE_SECONDS = 15.0
 """A reader that hears nothing for much longer has lost the connection."""
 
 STREAM_SECONDS = 900.0
-"""Then a reader has to come again, and to show once more that he may."""
+"""Then a reader has to come again."""
 
 _ALIVE = b"event: alive\ndata:\n\n"
 _MAX_QUERY = 200
@@ -39,6 +40,7 @@ def add_dashboard(
     access: Access,
     pages: Pages,
     nursery: trio.Nursery,
+    waits: Waits,
 ) -> None:
     feed = Feed(look, pages, nursery)
 
@@ -59,7 +61,7 @@ def add_dashboard(
         form = request.query_params.get("as", Form.JSON)
         if form not in set(Form):
             raise invalid(FieldProblem("/as", f"must be one of {', '.join(Form)}"), place="query")
-        return _Events(feed, Form(form))
+        return _Events(feed, Form(form), waits, access)
 
     for path, call in (("/", home), ("/status", status), ("/events", events)):
         api.add_calls(app, path, {"GET": call})
@@ -77,14 +79,21 @@ class _Events(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, feed: Feed, form: Form) -> None:
+    def __init__(self, feed: Feed, form: Form, waits: Waits, access: Access) -> None:
         # Proxies that keep answers until they are whole would never pass one on.
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._feed = feed
         self._form = form
+        self._waits = waits
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises ProblemError (429 or 503) before anything is sent."""
+        with self._waits.one(scope):
+            await self._stream(scope, receive, send)
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if scope["method"] != "HEAD":
             with trio.move_on_after(STREAM_SECONDS):
@@ -92,13 +101,14 @@ class _Events(Response):
                     nursery.start_soon(cancel_when_gone, receive, nursery.cancel_scope)
                     if (stop := scope.get("reportd.stop")) is not None:
                         nursery.start_soon(api.cancel_at, stop, nursery.cancel_scope)
-                    await self._tell(send)
+                    await self._tell(scope, send)
         await send({"type": "http.response.body", "body": b""})
 
-    async def _tell(self, send: Send) -> None:
+    async def _tell(self, scope: Scope, send: Send) -> None:
+        """For as long as the reader may: he may log out, or his token be taken away."""
         number = 0
         with self._feed.reading():
-            while True:
+            while await self._access.sees_all(scope):
                 message = _ALIVE
                 with trio.move_on_after(ALIVE_SECONDS):
                     number, message = await self._feed.after(number, self._form)

@@ -21,8 +21,8 @@ from reportd.service import (
     NotFinishedError,
     NotFoundError,
 )
-from reportd_web.origin import SAFE_METHODS, from_elsewhere
-from reportd_web.problems import ProblemError, invalid
+from reportd_web.origin import SAFE_METHODS, Hosts, from_elsewhere
+from reportd_web.problems import ProblemError, bad_header, invalid
 
 log = structlog.get_logger()
 
@@ -51,16 +51,15 @@ class Guard:
 
     ``quick``: calls, by method and path, that are made from here. Each layer of the framework is passed again
     whenever a request waits for anything, which costs the busiest call a tenth of its time.
+    ``hosts``: whom requests may be meant for; None: for anybody.
     """
 
-    def __init__(self, app: ASGIApp, quick: Mapping[tuple[str, str], Handler]) -> None:
+    def __init__(self, app: ASGIApp, hosts: Hosts | None, quick: Mapping[tuple[str, str], Handler]) -> None:
         self._app = app
+        self._hosts = hosts
         self._quick = quick
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         begun = False
 
         async def marking_send(message: Message) -> None:
@@ -74,6 +73,8 @@ class Guard:
         try:
             if scope["method"] not in SAFE_METHODS:
                 _refuse_foreign(scope)
+            if self._hosts is not None:
+                _refuse_misdirected(scope, self._hosts)
             if path[-1:] == "/" and path.strip("/"):
                 # What differs only in a slash at the end is the same; a redirect would make clients drop the body.
                 path = path.rstrip("/")
@@ -96,6 +97,16 @@ def _refuse_foreign(scope: Scope) -> None:
     address = scope["server"][0] if scope.get("server") else ""
     if from_elsewhere(dict(scope["headers"]), address):
         raise ProblemError(HTTPStatus.FORBIDDEN, "state can't be changed from another site")
+
+
+def _refuse_misdirected(scope: Scope, hosts: Hosts) -> None:
+    host = next((value for name, value in scope["headers"] if name == b"host"), None)
+    # Each browser names one; the health checks of some load balancers do not.
+    if host is not None and not hosts.include(host):
+        accepted = (
+            f"must be an address, {', '.join(hosts.names)}; http.public_url or tokens (auth.tokens_file) admit others"
+        )
+        raise bad_header(HTTPStatus.MISDIRECTED_REQUEST, "Host", accepted)
 
 
 def _bug(scope: Scope, error: Exception) -> ProblemError:

@@ -1,5 +1,6 @@
 """The way in for a browser: a form that takes a token and gives a session, and the way out."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 
 import structlog
@@ -8,10 +9,12 @@ from jinja2 import Environment, PackageLoader
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from reportd.ports import UnavailableError
 from reportd_web import api
 from reportd_web.access import CHALLENGE, LOGIN, Access, may_watch
 from reportd_web.attempts import Attempts
 from reportd_web.forms import read_form
+from reportd_web.guard import LATER, Handler
 from reportd_web.sessions import COOKIE, SESSION_SECONDS
 
 log = structlog.get_logger()
@@ -40,11 +43,12 @@ def add_login(app: FastAPI, access: Access) -> None:
             return _to("/")
         secret = (await read_form(request)).get("token", "").strip().encode()
         address = request.client.host if request.client else ""
-        if wait_seconds := attempts.wait_seconds(address):
-            log.warning("login.too_many", client=address)
-            text = f"Too many attempts. The next one is possible in {wait_seconds} s."
-            return form(text, HTTPStatus.TOO_MANY_REQUESTS, Retry_After=str(wait_seconds))
+        # First, so that nobody's failures keep another from logging in. A token is too long to be found by trying.
         token = access.tokens.find(secret)
+        if token is None and (wait_seconds := attempts.wait_seconds(address)):
+            log.warning("login.too_many", client=address)
+            text = f"This is no token that is accepted. The next attempt is possible in {wait_seconds} s."
+            return form(text, HTTPStatus.TOO_MANY_REQUESTS, Retry_After=str(wait_seconds))
         if token is None:
             attempts.failed(address)
             log.warning("login.failed", client=address)
@@ -64,13 +68,25 @@ def add_login(app: FastAPI, access: Access) -> None:
         )
         return answer
 
+    api.add_calls(app, LOGIN, {"GET": show, "POST": log_in})
+    api.add_calls(app, "/logout", {"POST": _log_out(access, form)})
+
+
+def _log_out(access: Access, form: Callable[..., Response]) -> Handler:
     async def log_out(request: Request) -> Response:
+        try:
+            token = await access.log_out(request)
+        except UnavailableError as error:
+            log.warning("login.not_ended", error=str(error))
+            text = "You are still logged in: the database is away, so nobody could be told. Try it again."
+            return form(text, HTTPStatus.SERVICE_UNAVAILABLE, **LATER)
+        if token is not None:
+            log.info("login.ended", actor=token.name)
         answer = _to(LOGIN)
         answer.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=_is_https(request))
         return answer
 
-    api.add_calls(app, LOGIN, {"GET": show, "POST": log_in})
-    api.add_calls(app, "/logout", {"POST": log_out})
+    return log_out
 
 
 def _to(path: str) -> Response:

@@ -67,8 +67,9 @@ _PROBLEMS = {
     415: "not application/json",
     416: "no such range",
     422: "a field is not acceptable; `errors` names each",
-    429: "the backlog is full",
-    503: "a part that is needed is away, such as the queue or the database",
+    421: "`Host` is neither an address nor a name of this daemon's",
+    429: "the backlog is full, or too many requests of this caller are waiting",
+    503: "a part that is needed is away, such as the queue or the database; or too many requests are waiting",
 }
 _LATER = (429, 503)
 
@@ -87,9 +88,12 @@ def document(schemas: Mapping[str, Mapping[str, Any]], *, secured: bool = False)
             "token": {"type": "http", "scheme": "bearer", "description": "what `reportd token` has made"},
             "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "a login at /login"},
         }
-        for path, item in openapi["paths"].items():
-            for method, call in item.items():
+    for path, item in openapi["paths"].items():
+        for method, call in item.items():
+            if secured:
                 _secure(call, method.upper(), path)
+            else:
+                call["responses"]["421"] = _refusal(421)
     return openapi
 
 
@@ -99,7 +103,11 @@ def _secure(call: Json, method: str, path: str) -> None:
     call["security"] = [{scheme: [str(role)]} for role in rule.roles for scheme in ("token", "session")]
     if rule is not PUBLIC:
         for status in (401, 403):
-            call["responses"][str(status)] = {"description": _PROBLEMS[status], "content": _PROBLEM}
+            call["responses"][str(status)] = _refusal(status)
+
+
+def _refusal(status: int) -> Json:
+    return {"description": _PROBLEMS[status], "content": _PROBLEM}
 
 
 def _open_document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
@@ -194,7 +202,7 @@ def _list() -> Json:
 def _get() -> Json:
     seconds = {"type": "number", "minimum": 0, "maximum": int(MAX_WAIT_SECONDS)}
     wait = _query("wait", seconds, "how long to hold the answer until the report is finished, in seconds")
-    return _call("getReport", "One report", {200: _json(REPORT)}, (404, 422, 503), [_TASK, wait])
+    return _call("getReport", "One report", {200: _json(REPORT)}, (404, 422, 429, 503), [_TASK, wait])
 
 
 def _cancel() -> Json:
@@ -249,7 +257,9 @@ def _events() -> Json:
     form = _query("as", {"type": "string", "enum": [str(form) for form in Form], "default": Form.JSON})
     text = "events named `status`, each with the whole as JSON, or `page`, with what has changed of the page"
     stream: Json = {"description": text, "content": {"text/event-stream": {}}}
-    return _call("streamEvents", "What the status page shows, whenever it changes", {200: stream}, (422,), [form])
+    return _call(
+        "streamEvents", "What the status page shows, whenever it changes", {200: stream}, (422, 429, 503), [form]
+    )
 
 
 def _dead_letters() -> Json:

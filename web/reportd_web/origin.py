@@ -1,10 +1,43 @@
-"""Tells requests that a browser sends on behalf of another site: they change nothing here (I11)."""
+"""Tells requests that a browser sends on behalf of another site: they change nothing here (I11).
 
+Where no tokens are asked for, they read nothing either: a name that was made to resolve to this machine (DNS rebinding)
+makes the browser take this daemon for the other site, so requests must name a host that is no other's.
+"""
+
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^][@/?#:\s]+)(:[0-9]*)?")
+"""RFC 9110, section 7.2, in lower case."""
+
+
+class Hosts:
+    """Whom a request may be meant for. ``public_url`` may be empty."""
+
+    def __init__(self, public_url: str) -> None:
+        public = urlsplit(public_url).hostname
+        self.names = ("localhost", *([public] if public else []))
+
+    def include(self, host: bytes) -> bool:
+        """Judges a ``Host`` header."""
+        found = _HOST.fullmatch(host.decode("latin-1").lower())
+        if found is None:
+            return False
+        name = found[1].strip("[]").removesuffix(".")
+        return name in self.names or name.endswith(".localhost") or _is_address(name)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def from_elsewhere(headers: Mapping[bytes, bytes], server_address: str) -> bool:
@@ -37,8 +70,4 @@ def _rebound(origin: bytes, server_address: str) -> bool:
         return False
     if parts.scheme != "http" or host == "localhost" or host.endswith(".localhost"):
         return False
-    try:
-        ip_address(host)
-    except ValueError:
-        return True
-    return False
+    return not _is_address(host)

@@ -1,58 +1,112 @@
-"""Serves the application with hypercorn's trio worker, and spares it the clients that would hold it up."""
+"""Serves the application, and spares it the clients that would hold it up.
 
-import logging
+Whatever comes on a connection, the worst is that this connection ends, and that a line is logged once a minute.
+"""
+
+import errno
 import socket
+from functools import partial
 
-import hypercorn.trio
+import structlog
 import trio
-from hypercorn.config import Config
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-GRACE_SECONDS = 5.0
-KEEP_ALIVE_SECONDS = 75.0
-"""Longer than the 60 s of common load balancers: who closes first must not be the one that is sent requests."""
+from reportd.log_throttle import ThrottledLog
+from reportd_web.connection import SEND_SECONDS, Connection, Phase, Server
+from reportd_web.crowd import Crowd
 
-SEND_SECONDS = 20.0
-"""A client that takes nothing for so long is cut off; without that it could hold up the end of the daemon."""
+GRACE_SECONDS = 5.0
+BACKLOG = 1024
 
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 16 * 1024 * 1024
+
+ACCEPT_AGAIN_SECONDS = 0.1
+_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+"""What accept(2) says when the process or the machine has no room for another connection."""
 
 
 async def serve(
     app: ASGIApp,
     where: str | socket.socket,
     stop: trio.Event,
+    max_connections: int,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Until ``stop`` is set; then what is being answered is finished. ``task_status`` gets the real URL.
 
     ``where``: HOST:PORT, or a socket that listens already. Raises OSError when it can't listen there.
     """
-    config = Config()
-    config.bind = [f"fd://{_listen(where).detach()}"]
-    config.backlog = 1024
-    config.accesslog = None
-    config.errorlog = logging.getLogger("hypercorn.error")
-    config.include_server_header = False
-    config.graceful_timeout = GRACE_SECONDS
-    config.shutdown_timeout = GRACE_SECONDS
-    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
-    config.h11_max_incomplete_size = 64 * 1024
-    async with trio.open_nursery() as nursery:
-        urls = await nursery.start(_serve, _patient(app, stop), config, stop)
-        task_status.started(urls[0])
+    listener = trio.SocketListener(trio.socket.from_stdlib_socket(_listen(where)))
+    crowd = Crowd(max_connections)
+    server = Server(_patient(app, stop), crowd)
+    async with trio.open_nursery() as serving:
+        async with trio.open_nursery() as accepting:
+            accepting.start_soon(
+                partial(
+                    trio.serve_listeners,
+                    partial(_converse, server, crowd),
+                    [_Door(listener, crowd)],
+                    handler_nursery=serving,
+                )
+            )
+            task_status.started(_url(listener))
+            await stop.wait()
+            accepting.cancel_scope.cancel()
+        await server.context.terminated.set()
+        crowd.dismiss()
+        serving.cancel_scope.deadline = trio.current_time() + GRACE_SECONDS
 
 
-async def _serve(app: ASGIApp, config: Config, stop: trio.Event, task_status: trio.TaskStatus[list[str]]) -> None:
-    await hypercorn.trio.serve(app, config, shutdown_trigger=stop.wait, task_status=task_status)  # type: ignore[arg-type]
+async def _converse(server: Server, crowd: Crowd, stream: trio.SocketStream) -> None:
+    """The whole life of a connection."""
+    if not crowd.make_room():
+        await crowd.refuse(stream)
+        return
+    connection = Connection(server, stream)
+    crowd.entered(connection, Phase.WAITING)
+    try:
+        await connection.run()
+    except* Exception as errors:
+        server.log.error("http.connection_failed", exc_info=errors)  # noqa: TRY400 - not the library's
+    finally:
+        crowd.left(connection)
+
+
+class _Door(trio.abc.Listener[trio.SocketStream]):
+    """Where there is no descriptor for who comes, one that only waits makes room."""
+
+    def __init__(self, listener: trio.SocketListener, crowd: Crowd) -> None:
+        self._listener = listener
+        self._crowd = crowd
+        self._log = ThrottledLog(structlog.get_logger())
+
+    async def accept(self) -> trio.SocketStream:
+        while True:
+            try:
+                return await self._listener.accept()
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                self._log.error("http.no_room", error=error.strerror, connections=len(self._crowd))
+            self._crowd.shed()
+            await trio.sleep(ACCEPT_AGAIN_SECONDS)
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+
+def _url(listener: trio.SocketListener) -> str:
+    host, port = listener.socket.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _listen(where: str | socket.socket) -> socket.socket:
     if isinstance(where, str):
         host, _, port = where.rpartition(":")
         host = host.strip("[]")
-        listener = socket.create_server((host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, int(port)), family=family, backlog=BACKLOG)
     else:
         listener = where
     # Connections inherit both.
@@ -69,9 +123,6 @@ def _patient(app: ASGIApp, stop: trio.Event) -> ASGIApp:
     """
 
     async def patient(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await app(scope, receive, send)
-            return
         scope["reportd.stop"] = stop
         read = False
 

@@ -1,8 +1,10 @@
 """The login of a browser: a signed cookie that names a token, and nothing that could be used in its place."""
 
 import hmac
+import secrets
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import sha256
 
 from itsdangerous import BadSignature, TimestampSigner
@@ -13,6 +15,18 @@ COOKIE = "reportd"
 SESSION_SECONDS = 12 * 3600
 SKEW_SECONDS = 60
 """How far the clocks of two nodes may be apart."""
+
+
+_ID_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One login of a browser. ``begun_at`` in seconds since the epoch."""
+
+    token: Token
+    id: str
+    begun_at: float
 
 
 class Sessions:
@@ -27,20 +41,22 @@ class Sessions:
         self._clock = clock
 
     def issue(self, token: Token) -> str:
-        return self._signer(token).sign(token.name).decode()
+        """A new one, for a cookie."""
+        return self._signer(token).sign(f"{token.name}.{secrets.token_urlsafe(_ID_BYTES)}").decode()
 
-    def holder(self, cookie: str, named: Callable[[str], Token | None]) -> Token | None:
-        """Whose session it is; None when it is over, or never was one."""
-        # What comes from outside may hold anything; a signed value is name, time and signature, in ASCII.
-        token = named(cookie.rsplit(".", 2)[0])
-        if token is None:
+    def find(self, cookie: str, named: Callable[[str], Token | None]) -> Session | None:
+        """Which session it is; None when its time is over, or it never was one."""
+        # What comes from outside may hold anything; a signed value is name, id, time and signature, in ASCII.
+        name, *rest = cookie.rsplit(".", 3)
+        token = named(name)
+        if token is None or len(rest) < 3:  # noqa: PLR2004 - see above
             return None
         try:
             _, issued_at = self._signer(token).unsign(cookie.encode(errors="replace"), return_timestamp=True)
         except BadSignature:
             return None
-        age = self._clock() - issued_at.timestamp()
-        return token if -SKEW_SECONDS <= age <= SESSION_SECONDS else None
+        session = Session(token, rest[0], issued_at.timestamp())
+        return session if -SKEW_SECONDS <= self._clock() - session.begun_at <= SESSION_SECONDS else None
 
     def _signer(self, token: Token) -> TimestampSigner:
         key = hmac.digest(self._secret, token.digest, "sha256")

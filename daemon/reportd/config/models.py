@@ -39,10 +39,11 @@ from reportd.core.network import NetworkRule, url_target
 
 
 class Http(Section):
-    """The HTTP server."""
+    """The HTTP server. ``max_connections`` 0 means from the number of files the process may open."""
 
     bind: Bind = "127.0.0.1:8080"
     max_body_bytes: Count = Field(1048576, ge=1024, le=104857600)
+    max_connections: Count = Field(0, ge=0, le=1000000)
     public_url: OptionalUrl = ""
 
     @property

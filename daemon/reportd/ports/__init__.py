@@ -24,6 +24,7 @@ from reportd.ports.rendering import (
     ToPrint,
     at_once,
 )
+from reportd.ports.sessions import Ended, EndedSessions
 
 __all__ = [
     "ANY",
@@ -44,6 +45,8 @@ __all__ = [
     "Decide",
     "DeliveryError",
     "Depth",
+    "Ended",
+    "EndedSessions",
     "Entry",
     "Fleet",
     "Group",

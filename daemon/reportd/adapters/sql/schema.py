@@ -117,6 +117,15 @@ secrets = Table(
     Column("value", String(64), nullable=False),
 )
 
+ended_sessions = Table(
+    "ended_sessions",
+    metadata,
+    Column("token", String(255), primary_key=True),
+    Column("session", String(32), primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("until", Double, nullable=False),
+)
+
 nodes = Table(
     "nodes",
     metadata,

@@ -1,0 +1,47 @@
+"""Ended logins: a row of ``ended_sessions`` each, until the login would have ended by itself."""
+
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from reportd.adapters.sql.database import Database
+from reportd.adapters.sql.schema import ended_sessions as table
+from reportd.ports import Ended
+
+MAX_OF_TOKEN = 1000
+"""Whoever has a token can log in and out as often as he likes."""
+
+EVERY = ""
+"""In the place of a session: all of the token's."""
+
+_FORGET = delete(table).where(table.c.until <= bindparam("now"))
+_COUNT = select(func.count()).where(table.c.token == bindparam("which"))
+_CLEAR = delete(table).where(table.c.token == bindparam("which"))
+_STILL = select(table).where(table.c.until > bindparam("now")).order_by(table.c.token, table.c.session)
+
+
+class SqlEndedSessions:
+    """Implements ``ports.EndedSessions``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        dialect: Any = sqlite if database.is_sqlite else postgresql
+        self._insert = dialect.insert(table).on_conflict_do_nothing()
+
+    async def end(self, token: str, session: str, at: float, until: float) -> None:
+        def change(connection: Connection) -> None:
+            connection.execute(_FORGET, {"now": at})
+            ended = session
+            if connection.execute(_COUNT, {"which": token}).scalar_one() >= MAX_OF_TOKEN:
+                connection.execute(_CLEAR, {"which": token})
+                ended = EVERY
+            connection.execute(self._insert, {"token": token, "session": ended, "at": at, "until": until})
+
+        await self._database.write(change)
+
+    async def ended(self, at: float) -> list[Ended]:
+        def query(connection: Connection) -> list[Ended]:
+            return [Ended(row.token, row.session, row.at) for row in connection.execute(_STILL, {"now": at})]
+
+        return await self._database.read(query)
