@@ -12,14 +12,10 @@ from trio.testing import MockClock
 
 from reportd.background import open_background
 from reportd.core.job import StoredJob, from_message
+from reportd.core.submission import InvalidSubmissionError, Submission
 from reportd.core.transitions import State
 from reportd.ports import JobFilter, Outgoing, Record, UnavailableError
-from reportd.service import (
-    BusyError,
-    InvalidSubmissionError,
-    KeyReusedError,
-    Submission,
-)
+from reportd.service import BusyError, KeyReusedError
 from tests.daemon.node import USER, World, open_node, open_service, submission
 from tests.fakes import now
 

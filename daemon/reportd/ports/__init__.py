@@ -4,6 +4,7 @@ from reportd.ports.alerts import AlertStore, Channel, Decide
 from reportd.ports.artifacts import Artifacts, Pdf
 from reportd.ports.audit import Audit, Entry
 from reportd.ports.breakers import BreakerStore, Kept
+from reportd.ports.checking import INLINE_BYTES, Checker, TooCostlyError
 from reportd.ports.dead_letters import CauseView, DeadLetter, DeadLetters, Group, OnQuarantined, Redrive, Standing
 from reportd.ports.errors import UnavailableError
 from reportd.ports.fleet import Fleet, Sign
@@ -27,6 +28,7 @@ from reportd.ports.rendering import (
 
 __all__ = [
     "ANY",
+    "INLINE_BYTES",
     "SILENT",
     "AlertStore",
     "Artifacts",
@@ -39,6 +41,7 @@ __all__ = [
     "CallbackStatus",
     "CauseView",
     "Channel",
+    "Checker",
     "DeadLetter",
     "DeadLetters",
     "Decide",
@@ -77,6 +80,7 @@ __all__ = [
     "Standing",
     "Started",
     "ToPrint",
+    "TooCostlyError",
     "UnavailableError",
     "at_once",
 ]
