@@ -141,6 +141,12 @@ async def test_a_template_without_end_is_ended(checking: BoundedChecker, tmp_pat
     assert len(set(children()) - before) == 1
 
 
+async def test_a_page_without_measure_is_refused(checking: BoundedChecker, tmp_path: Path) -> None:
+    (tmp_path / "own.html").write_text("{{ 'x' * 17000000 }}")
+    with pytest.raises(FaultError, match=r"own\.html: makes a page of more than 16 MiB"):
+        await checking.html("own.html", {}, 5.0)
+
+
 async def test_a_schema_that_holds_itself_is_given_up(
     checking: BoundedChecker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

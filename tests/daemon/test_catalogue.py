@@ -7,13 +7,15 @@ from urllib.parse import quote
 
 import pytest
 
+import reportd_web
 from reportd.adapters.templates import Templates
 from reportd.catalogue import Catalogue, CatalogueError
 from reportd.config import Config, ReportType
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.job import Job
-from reportd.core.submission import MAX_PROBLEMS
-from reportd.ports import Ready
+from reportd.core.submission import MAX_PROBLEMS, FieldProblem
+from reportd.ports import Ready, TooCostlyError
+from reportd.schemas import is_cheap
 from tests.daemon.node import USER, job
 from tests.fakes.checking import inline_checker
 
@@ -147,6 +149,44 @@ async def test_an_unknown_type_is_told_the_known_ones(tmp_path: Path) -> None:
         "/reportType",
         "there is no report type of this name; accepted: a, b",
     )
+
+
+async def test_what_is_too_costly_to_check_is_told_as_a_problem(tmp_path: Path) -> None:
+    types = catalogue(tmp_path)
+    busy = types._checker._at_work  # type: ignore[attr-defined]
+    busy.fault = TooCostlyError("takes longer than 4 s")
+    (problem,) = await types.check("report", {"rows": ["x" * 10000]})
+    assert problem == FieldProblem("/parameters", "are too costly to check: that takes longer than 4 s")
+    assert await types.check("report", {"rows": []}) == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "cheap"),
+    [
+        (SCHEMA, True),
+        ({"properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"type": "string"}}}, True),
+        ({"properties": {"$ref": {"type": "string"}}}, True),
+        ({"$id": "https://x/", "$ref": "#/$defs/a", "$defs": {"a": {}}}, True),
+        ({"$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"}, False),
+        ({"items": {"$ref": "#"}}, False),
+        ({"$defs": {"a": {"$anchor": "b"}}, "$ref": "#b"}, False),
+        ({"$dynamicAnchor": "a", "items": {"$dynamicRef": "#a"}}, False),
+        ({"properties": {"a": {}}, "unevaluatedProperties": False}, False),
+        ({"$defs": {"b": {"$id": "https://b/", "$ref": "#/$defs/a", "$defs": {"a": {}}}, "a": {}}}, False),
+        ({"pattern": "^(a|a)*$"}, True),
+        ({"pattern": "^(?=a)(a|a)*$"}, False),
+        ({"enum": list(range(1000))}, False),
+        ({"$ref": "#/$defs/0", "$defs": {str(n): {"allOf": [{"$ref": f"#/$defs/{n + 1}"}] * 2} for n in range(20)}
+          | {"20": {}}}, False),
+    ],
+)  # fmt: skip
+def test_a_schema_is_cheap_only_where_its_cost_is_certain(schema: dict[str, Any], *, cheap: bool) -> None:
+    assert is_cheap(schema) is cheap
+
+
+def test_those_that_ship_are_cheap() -> None:
+    for path in (Path(reportd_web.__file__).parent / "reports").glob("*.schema.json"):
+        assert is_cheap(json.loads(path.read_text())), path
 
 
 async def test_without_a_schema_anything_goes(tmp_path: Path) -> None:
