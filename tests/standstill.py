@@ -1,6 +1,7 @@
 """Fails a test in which one step of a task held the event loop for longer than that.
 
-What the machine takes away from the thread, because others want its processors, is not counted. A test that has a good
+What the machine takes away from the thread, because others want its processors, is not counted: the time that it had to
+wait for one, and how much slower than usual one is. A test that has a good
 reason for such a step says it: ``@pytest.mark.stands_still("the reason")``.
 """
 
@@ -37,7 +38,7 @@ class Standstill(trio.abc.Instrument):
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         seconds = time.perf_counter() - self._begun
         if seconds > LIMIT_SECONDS:
-            seconds -= self._waited_seconds() - self._waited
+            seconds = (seconds - self._waited_seconds() + self._waited) / slowness()
             # A fixture makes what the test needs, which takes what it takes.
             if seconds > max(LIMIT_SECONDS, self.longest_seconds) and not task.name.startswith("<fixture"):
                 self.longest_seconds, self.where = seconds, task.name
@@ -45,6 +46,20 @@ class Standstill(trio.abc.Instrument):
     def _waited_seconds(self) -> float:
         """How long this thread has been ready to run, and had no processor (proc(5))."""
         return int(os.pread(self._schedstat, 64, 0).split()[1]) / 1e9
+
+
+def slowness() -> float:
+    """How many times longer than it took at best a little work takes now; 1 at least."""
+    return max(1.0, min(_work_seconds() for _ in range(3)) / _BEST_SECONDS)
+
+
+def _work_seconds() -> float:
+    begun = time.thread_time()
+    sum(number * number for number in range(20_000))
+    return time.thread_time() - begun
+
+
+_BEST_SECONDS = min(_work_seconds() for _ in range(20))
 
 
 def guarded_run(

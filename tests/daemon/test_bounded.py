@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -75,9 +76,10 @@ class checks:  # noqa: N801 - used as a context manager
         await self._made.aclose()
 
 
-def children() -> list[int]:
-    """The living children of this process."""
-    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+def children(pid: int | None = None) -> list[int]:
+    """The living children of the first thread of a process: this one, unless told."""
+    pid = os.getpid() if pid is None else pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def told(pid: int, what: str) -> str:
@@ -238,6 +240,26 @@ async def test_it_is_told_no_secret_and_ends_with_the_daemon(
     assert "secret" not in told(pid, "environ")
     assert os.getsid(pid) == pid  # Ctrl-C at the daemon's terminal does not reach it
     assert f"Max data size             {512 * 2**20}" in told(pid, "limits")
+
+
+async def test_it_ends_with_a_daemon_that_is_killed_whatever_it_does(tmp_path: Path) -> None:
+    (tmp_path / "own.html").write_text(ENDLESS)
+    program = f"""
+import pathlib, trio
+from reportd.adapters.bounded.checker import new_checker
+trio.run(new_checker([pathlib.Path({str(tmp_path)!r})]).html, "own.html", {{}}, 20.0)
+"""
+    daemon = subprocess.Popen([sys.executable, "-c", program])  # noqa: ASYNC220 - a moment
+    with trio.fail_after(20.0):
+        while not (found := children(daemon.pid)):
+            await trio.sleep(0.05)
+        while "python" not in told(found[0], "cmdline"):
+            await trio.sleep(0.05)
+        await trio.sleep(1.0)
+        daemon.kill()
+        daemon.wait()
+        while Path(f"/proc/{found[0]}").exists() and "\nState:\tZ" not in told(found[0], "status"):  # noqa: ASYNC240
+            await trio.sleep(0.05)
 
 
 async def test_a_program_that_is_not_there_is_the_nodes_trouble(
