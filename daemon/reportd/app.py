@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 import reportd_web
 from reportd import engines, systemd
+from reportd.adapters.bounded.checker import new_checker
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.sql.audit import SqlAudit
 from reportd.adapters.sql.jobs import SqlJobs
@@ -61,12 +62,14 @@ async def run(
     tokens = _tokens(config)
     listener, config = _inherited(config)
     folders = [*folders, Path(reportd_web.__file__).parent / "reports"]
-    types = Catalogue(config, folders, Templates(folders))
+    checker = new_checker(folders)
+    types = Catalogue(config, folders, Templates(folders), checker)
     metrics, history = Metrics(labels(config)), History(labels(config))
     node = f"{socket.gethostname()}-{os.getpid()}"
     with _own(config):
         async with (
             open_watchdog(metrics) as watchdog,
+            aclosing(checker),
             _doing("opening database, queue and store"),
             engines.open_sql(config) as database,
             open_recorder(SqlAudit(database)) as recorder,
@@ -89,6 +92,7 @@ async def run(
                 node=node,
                 stop=stop,
                 types=types,
+                checker=checker,
                 tokens=tokens,
                 metrics=metrics,
                 history=history,

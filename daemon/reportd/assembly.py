@@ -30,7 +30,6 @@ from reportd.config import Config
 from reportd.controls import Controls
 from reportd.core.breaker import Transition
 from reportd.core.job import Job
-from reportd.core.repair import Known
 from reportd.dead_letters import DeadLetterOffice
 from reportd.deadlines import Deadlines
 from reportd.descriptors import Descriptors
@@ -38,12 +37,13 @@ from reportd.exposition import Exposition
 from reportd.held import Held
 from reportd.history import History
 from reportd.janitor import Janitor
+from reportd.letters import LetterReader
 from reportd.metrics import Metrics
 from reportd.notifier import Notifier
 from reportd.outcomes import Outcomes
 from reportd.poller import Poller, keep_invisible
 from reportd.pool import Pool
-from reportd.ports import ANY, Artifacts, BreakerStore, Messenger, Queue, Record, Several
+from reportd.ports import ANY, Artifacts, BreakerStore, Checker, Messenger, Queue, Record, Several
 from reportd.presence import Presence
 from reportd.quarantine import Quarantine
 from reportd.recorder import Recorder
@@ -76,6 +76,7 @@ class Grounds:
     node: str
     stop: trio.Event
     types: Catalogue
+    checker: Checker
     tokens: Tokens
     metrics: Metrics
     history: History
@@ -201,7 +202,7 @@ class Care:
             letters=self.letters,
             quarantine=quarantine,
             breakers=work.breakers,
-            known=Known(work.names, on.types.check),
+            reader=LetterReader(on.checker, work.names, on.types.schemas_text),
             audit=audit,
             policy=engines.triage_policy(config),
             interval_seconds=config.triage.interval_seconds,

@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
-import jsonschema_rs
 import orjson
+import trio
 
 from reportd.config import Config, ReportType
 from reportd.core.faults import FaultError, FaultKind
-from reportd.core.job import Job
+from reportd.core.job import Job, StoredJob, from_message
 from reportd.core.network import NetworkRule, url_target
-from reportd.ports import RenderOptions, RenderRequest
-from reportd.service import FieldProblem
-
-MAX_PROBLEMS = 20
-"""A list of rows with the same mistake in each would bury the answer."""
+from reportd.core.parameters import text_of, value_of
+from reportd.core.submission import FieldProblem, Submission, parse
+from reportd.ports import INLINE_BYTES, Checker, RenderOptions, RenderRequest, TooCostlyError
+from reportd.schemas import compiled, is_cheap
 
 
 class CatalogueError(Exception):
@@ -29,14 +28,10 @@ class CatalogueError(Exception):
 
 
 class Templates(Protocol):
-    """Turns a template and its parameters into a page."""
+    """Knows whether a template can be used; pages are made of it by the ``Checker``."""
 
     def check(self, name: str) -> None:
         """Raises FaultError when the template can't be used at all."""
-        ...
-
-    def render(self, name: str, parameters: Mapping[str, Any]) -> str:
-        """The HTML. Raises FaultError."""
         ...
 
 
@@ -44,7 +39,10 @@ class Templates(Protocol):
 class _Entry:
     report: ReportType
     schema: Mapping[str, Any] | None
-    validator: Any
+    schema_text: bytes
+    quick: Any
+    """A validator that small parameters may be asked of at once; None when its answer might take long."""
+
     rule: NetworkRule
     options: RenderOptions
     isolation: str
@@ -58,16 +56,19 @@ class Edition:
     canonical: Mapping[str, str]
     known: Mapping[str, _Entry]
     schemas: Mapping[str, Mapping[str, Any]]
+    schemas_text: bytes
+    """Of each known name its schema, or null, as one JSON object."""
 
 
 class Catalogue:
     """Made from a configuration. Raises CatalogueError when a file it names is missing or wrong.
 
-    ``folders`` are where files are looked for, and must be those of ``templates``.
+    ``folders`` are where files are looked for, and must be those of ``templates`` and ``checker``.
     """
 
-    def __init__(self, config: Config, folders: list[Path], templates: Templates) -> None:
+    def __init__(self, config: Config, folders: list[Path], templates: Templates, checker: Checker) -> None:
         self._templates = templates
+        self._checker = checker
         self._folders = folders
         self._callback_rule = NetworkRule.of(config.callbacks.allowed_hosts)
         self._edition = self.edition(config)
@@ -77,11 +78,13 @@ class Catalogue:
         entries = {name: self._entry(name, report, config) for name, report in config.reports.items()}
         aliases = {alias: name for name, report in config.reports.items() for alias in report.aliases}
         canonical = {name: name for name in entries} | aliases
+        known = {known: entries[name] for known, name in canonical.items()}
         return Edition(
             entries=entries,
             canonical=canonical,
-            known={known: entries[name] for known, name in canonical.items()},
+            known=known,
             schemas={name: entry.schema or {"type": "object"} for name, entry in entries.items()},
+            schemas_text=orjson.dumps({name: entry.schema for name, entry in known.items()}),
         )
 
     def exchange(self, edition: Edition) -> None:
@@ -108,7 +111,8 @@ class Catalogue:
         return _Entry(
             report=report,
             schema=schema,
-            validator=None if schema is None else jsonschema_rs.validator_for(schema, validate_formats=True),
+            schema_text=b"" if schema is None else orjson.dumps(schema),
+            quick=None if schema is None or not is_cheap(schema) else compiled(schema),
             rule=NetworkRule.of(report.allowed_hosts, report.url),
             options=options,
             isolation=report.isolation or config.pool.isolation,
@@ -128,7 +132,8 @@ class Catalogue:
         path = self._find(key, report.parameters_schema)
         try:
             schema = orjson.loads(path.read_bytes())
-            jsonschema_rs.validator_for(schema, validate_formats=True)
+            if isinstance(schema, dict):
+                compiled(schema)
         except OSError as error:
             raise CatalogueError(f"{key}: {path} can't be read: {error.strerror}") from error
         except ValueError as error:  # of both parsers
@@ -156,23 +161,44 @@ class Catalogue:
         """The parameters' schema of each type; an open object where there is none."""
         return self._edition.schemas
 
+    def schemas_text(self) -> bytes:
+        """Of each name and alias the parameters' schema, null where there is none, as one JSON object."""
+        return self._edition.schemas_text
+
+    # --- reading --------------------------------------------------------------------------------------------
+
+    async def submission(self, body: bytes) -> Submission:
+        """What a body submits. Raises as ``core.submission.parse`` does, or TooCostlyError, or UnavailableError."""
+        return parse(body) if len(body) <= INLINE_BYTES else await self._checker.submission(body)
+
+    async def message(self, body: str) -> Job | StoredJob:
+        """What a message carries. Raises BadMessageError, TooCostlyError, or UnavailableError."""
+        return from_message(body) if len(body) <= INLINE_BYTES else await self._checker.message(body)
+
     # --- checking -------------------------------------------------------------------------------------------
 
-    def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
-        """What is wrong with a submission, by JSON pointers into the request."""
+    async def check_submission(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
+        """What is wrong with a submission, by JSON pointers into the request. May raise UnavailableError."""
+        return await self._check(report_type, parameters, at_the_door=True)
+
+    async def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
+        """The same of a job."""
+        return await self._check(report_type, parameters, at_the_door=False)
+
+    async def _check(self, report_type: str, parameters: Mapping[str, Any], *, at_the_door: bool) -> list[FieldProblem]:
         entry = self._edition.known.get(report_type)
         if entry is None:
             known = ", ".join(self.names)
             return [FieldProblem("/reportType", f"there is no report type of this name; accepted: {known}")]
-        if entry.validator is None or entry.validator.is_valid(parameters):
+        if entry.schema is None:
             return []
-        problems = []
-        for error in entry.validator.iter_errors(parameters):
-            pointer = "".join("/" + _escaped(step) for step in ("parameters", *error.instance_path))
-            problems.append(FieldProblem(pointer, str(error.message)[:300]))
-            if len(problems) == MAX_PROBLEMS:
-                break
-        return problems
+        # To name what is wrong may take long where to say that something is does not.
+        if entry.quick and len(text_of(parameters)) <= INLINE_BYTES and entry.quick.is_valid(value_of(parameters)):
+            return []
+        try:
+            return await self._checker.problems(entry.schema_text, parameters, at_the_door=at_the_door)
+        except TooCostlyError as error:
+            return [FieldProblem("/parameters", f"are too costly to check: that {error}")]
 
     def check_callback(self, url: str) -> list[FieldProblem]:
         try:
@@ -186,17 +212,19 @@ class Catalogue:
 
     # --- rendering ------------------------------------------------------------------------------------------
 
-    def request(self, job: Job) -> RenderRequest:
-        """The job as a page to print. CPU-bound for templates. Raises FaultError."""
+    async def request(self, job: Job) -> RenderRequest:
+        """The job as a page to print. Raises FaultError, or UnavailableError."""
         entry = self._edition.known.get(job.report_type)
         if entry is None:  # it was there when the job was checked
             raise FaultError(FaultKind.UNKNOWN_REPORT_TYPE, f"there is no report type {job.report_type} any more")
         report = entry.report
         html = url = None
         if report.template:
-            html = self._templates.render(report.template, job.parameters)
+            html = await self._checker.html(report.template, job.parameters, report.timeout_seconds)
         else:
-            url = _filled(report.url, job)
+            # A large one is escaped sign by sign, and too long for any browser.
+            large = len(text_of(job.parameters)) > INLINE_BYTES
+            url = await trio.to_thread.run_sync(_filled, report.url, job) if large else _filled(report.url, job)
         return RenderRequest(
             task_id=job.task_id,
             report_type=job.report_type,
@@ -211,7 +239,7 @@ class Catalogue:
 
 def _filled(url: str, job: Job) -> str:
     values = {
-        "{params}": quote(orjson.dumps(job.parameters).decode(), safe=""),
+        "{params}": quote(text_of(job.parameters), safe=""),
         "{taskId}": job.task_id,
         "{userId}": job.user_id,
     }
@@ -222,7 +250,3 @@ def _filled(url: str, job: Job) -> str:
 
 def _plain(value: Any) -> str:
     return str(value.get_secret_value()) if hasattr(value, "get_secret_value") else str(value)
-
-
-def _escaped(step: object) -> str:
-    return str(step).replace("~", "~0").replace("/", "~1")

@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -15,6 +15,8 @@ import trio
 from reportd.batch import Batcher
 from reportd.changes import Changes
 from reportd.core.job import Job, to_message
+from reportd.core.parameters import text_of, value_of
+from reportd.core.submission import FieldProblem, InvalidSubmissionError, Submission
 from reportd.core.transitions import TERMINAL, Event, IllegalTransitionError, State
 from reportd.held import Held
 from reportd.ports import (
@@ -40,27 +42,14 @@ LOOK_AGAIN_SECONDS = 1.0
 CONFIRM_SECONDS = 0.25
 """How long the rows of accepted jobs may go without a note that the queue has their messages."""
 
+LARGE_BYTES = 65536
+"""Others have their turn after a message of this size: it takes milliseconds, and there may be a hundred of them."""
+
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 IDEMPOTENCY_NAMESPACE = uuid.UUID("6d0c3f4e-4f0e-5c5b-9a44-1f6f5c0d2b7a")
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class FieldProblem:
-    """One thing wrong with a request. ``pointer`` is an RFC 6901 JSON pointer into its body."""
-
-    pointer: str
-    detail: str
-
-
-class InvalidSubmissionError(Exception):
-    """The submission can't become a job; ``problems`` name the fields."""
-
-    def __init__(self, problems: Sequence[FieldProblem]) -> None:
-        super().__init__("; ".join(f"{p.pointer}: {p.detail}" for p in problems))
-        self.problems = tuple(problems)
 
 
 class BusyError(Exception):
@@ -102,22 +91,13 @@ class GoneError(Exception):
 class Validator(Protocol):
     """Knows the report types: implemented by the catalogue."""
 
-    def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]: ...
+    async def submission(self, body: bytes) -> Submission: ...
+
+    async def check_submission(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]: ...
 
     def check_callback(self, url: str) -> list[FieldProblem]: ...
 
     def canonical(self, report_type: str) -> str | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A parsed request for a report; ``idempotency_key`` makes repeating it harmless."""
-
-    report_type: str
-    parameters: Mapping[str, Any]
-    user_id: str
-    callback_url: str | None = None
-    idempotency_key: str | None = None
 
 
 class Intake:
@@ -165,12 +145,12 @@ async def send_jobs(
     """Send each job's message; a queue that is down is every job's error."""
     if not jobs:
         return []
-    messages = [
-        Outgoing(
-            to_message(job, queue.max_message_bytes), job.task_id, job.report_type, job.user_id, attributes=attributes
-        )
-        for job in jobs
-    ]
+    messages = []
+    for job in jobs:
+        body = to_message(job, queue.max_message_bytes)
+        messages.append(Outgoing(body, job.task_id, job.report_type, job.user_id, attributes=attributes))
+        if len(body) > LARGE_BYTES:
+            await trio.lowlevel.checkpoint()
     try:
         outcomes = await queue.send(messages)
     except UnavailableError as error:
@@ -220,12 +200,19 @@ class Service:
         self._backlog = 0
         self._accepted = 0
 
+    async def parsed(self, body: bytes) -> Submission:
+        """What a request's body submits.
+
+        Raises NotJsonError, InvalidSubmissionError, TooCostlyError, or UnavailableError when it can't be looked at now.
+        """
+        return await self._validator.submission(body)
+
     async def submit(self, submission: Submission) -> Record:
         """Accept a job durably.
 
         Raises InvalidSubmissionError, BusyError, KeyReusedError, or UnavailableError when it can't be queued.
         """
-        problems = self._validator.check(submission.report_type, submission.parameters)
+        problems = await self._validator.check_submission(submission.report_type, submission.parameters)
         if submission.callback_url is not None:
             problems += self._validator.check_callback(submission.callback_url)
         if problems:
@@ -241,7 +228,7 @@ class Service:
             callback_url=submission.callback_url,
         )
         record = await self._intake.submit(job)
-        if not _same_request(record.job, job):
+        if not await _same_request(record.job, job):
             raise KeyReusedError
         self._backlog += 1
         self._accepted += 1
@@ -339,9 +326,15 @@ def _task_id(submission: Submission) -> str:
     return str(uuid.uuid5(IDEMPOTENCY_NAMESPACE, f"{submission.user_id}\n{submission.idempotency_key}"))
 
 
-def _same_request(one: Job, other: Job) -> bool:
+async def _same_request(one: Job, other: Job) -> bool:
+    if replace(one, parameters=NOTHING, submitted_at=other.submitted_at) != replace(other, parameters=NOTHING):
+        return False
+    if one.parameters is other.parameters or text_of(one.parameters) == text_of(other.parameters):
+        return True
+    return await trio.to_thread.run_sync(_same_json, one.parameters, other.parameters)
+
+
+def _same_json(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """By what JSON tells apart: to Python, 1 and true are equal."""
-    same = orjson.dumps(one.parameters, option=orjson.OPT_SORT_KEYS) == orjson.dumps(
-        other.parameters, option=orjson.OPT_SORT_KEYS
-    )
-    return same and replace(one, submitted_at=other.submitted_at) == other
+    sorted_one, sorted_other = (orjson.dumps(value_of(each), option=orjson.OPT_SORT_KEYS) for each in (one, other))
+    return sorted_one == sorted_other

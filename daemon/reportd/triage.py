@@ -18,7 +18,6 @@ from reportd.canaries import Canaries
 from reportd.core.breaker import Breaker
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.job import Job
-from reportd.core.repair import Known
 from reportd.core.retry import Tally
 from reportd.core.transitions import TERMINAL, Event, State
 from reportd.core.triage import (
@@ -30,8 +29,6 @@ from reportd.core.triage import (
     Reading,
     Verdict,
     number_in,
-    read,
-    read_job,
     triage,
 )
 from reportd.ports import (
@@ -76,6 +73,14 @@ class Breakers(Protocol):
     def resting(self) -> frozenset[str]: ...
 
 
+class Reader(Protocol):
+    """Knows what a letter says, see ``letters``."""
+
+    async def letter(self, letter: Letter) -> Reading: ...
+
+    async def job(self, job: Job) -> Reading: ...
+
+
 class Triage:
     """``run`` keeps both loops going: the one for the letters that come, and the one for those that wait."""
 
@@ -88,7 +93,7 @@ class Triage:
         letters: DeadLetters,
         quarantine: Quarantine,
         breakers: Breakers,
-        known: Known,
+        reader: Reader,
         audit: Audit,
         policy: Policy,
         interval_seconds: float,
@@ -114,7 +119,7 @@ class Triage:
         self._letters = letters
         self._quarantine = quarantine
         self._breakers = breakers
-        self._known = known
+        self._reader = reader
         self._audit = audit
         self._policy = policy
         self._interval_seconds = interval_seconds
@@ -161,11 +166,10 @@ class Triage:
     async def _settle(self, received: Received, trouble: str = "") -> None:
         """``trouble``: why it is to be quarantined, whatever the rules say."""
         letter = Letter(received.body, received.sent_at, received.attributes)
-        # Reading may take long where a body is large, and others wait for this thread.
-        reading = await trio.to_thread.run_sync(read, letter, self._known)
+        reading = await self._reader.letter(letter)
         record = await self._jobs.get(reading.task_id) if reading.task_id else None
         if record is not None:
-            reading = await trio.to_thread.run_sync(read_job, record.job, self._known)
+            reading = await self._reader.job(record.job)
         kept = await self._letters.get(record.job.task_id) if record and record.state not in TERMINAL else None
         breaker = self._breaker(reading.job.report_type if reading.job else "")
         case = Case(reading, self._history(letter, record, kept), breaker, self._clock(), self._policy)

@@ -16,8 +16,9 @@ import trio
 from reportd.breakers import Breakers, PutOffError
 from reportd.bulkheads import Bulkheads, Turn
 from reportd.core.faults import Fault, FaultError, FaultKind
-from reportd.core.job import BadMessageError, Job, StoredJob, from_message
+from reportd.core.job import BadMessageError, Job, StoredJob
 from reportd.core.retry import needs_solitude
+from reportd.core.submission import FieldProblem
 from reportd.deadlines import Deadlines
 from reportd.descriptors import none_left
 from reportd.held import Held, Hold
@@ -36,9 +37,9 @@ from reportd.ports import (
     RenderRequest,
     Slot,
     Started,
+    TooCostlyError,
     UnavailableError,
 )
-from reportd.service import FieldProblem
 
 log = structlog.get_logger()
 
@@ -49,11 +50,13 @@ STORE_PATIENCE_SECONDS = 60.0
 class Types(Protocol):
     """The report types: what the worker needs of the catalogue."""
 
-    def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]: ...
+    async def message(self, body: str) -> Job | StoredJob: ...
+
+    async def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]: ...
 
     def canonical(self, report_type: str) -> str | None: ...
 
-    def request(self, job: Job) -> RenderRequest: ...
+    async def request(self, job: Job) -> RenderRequest: ...
 
 
 class Worker:
@@ -96,12 +99,25 @@ class Worker:
 
     async def handle(self, message: Received) -> None:
         """Settle a message, or leave it to be delivered again; never raises for what is wrong with a job."""
+        carried: list[Job | StoredJob] = []
+        # It names no task yet, or none that could be relied on, so it is held by its receipt.
+        await self._holding(message.receipt, message, partial(self._read, message, carried))
+        for one in carried:
+            await self._handle(message, one)
+
+    async def _read(self, message: Received, carried: list[Job | StoredJob], hold: Hold) -> None:
+        """What the message carries, unless it is malformed, or called off meanwhile: a large one takes a moment."""
         try:
-            carried = from_message(message.body)
+            found = await patiently(lambda: self._types.message(message.body))
         except BadMessageError as error:
-            # It names no task that could be relied on, so it is held by its receipt.
-            await self._holding(message.receipt, message, partial(self._outcomes.malformed, message, error))
-            return
+            await self._outcomes.malformed(message, error, hold)
+        except TooCostlyError as error:
+            await self._outcomes.malformed(message, BadMessageError(f"the message can't be read: that {error}"), hold)
+        else:
+            if hold.recalled is None:
+                carried.append(found)
+
+    async def _handle(self, message: Received, carried: Job | StoredJob) -> None:
         while hold := self._held.get(carried.task_id):
             # A second message of the task, or its visibility had ended while we work on it: the same work.
             hold.receipts.append(message.receipt)
@@ -139,7 +155,7 @@ class Worker:
         await self._work(job, hold)
 
     async def _work(self, job: Job, hold: Hold) -> None:
-        if fault := self._unfit(job):
+        if fault := await self._unfit(job):
             await self._outcomes.unfit(job, hold, fault)
             return
         try:
@@ -175,7 +191,7 @@ class Worker:
     async def _prepare(self, job: Job) -> RenderRequest | FaultError:
         """The page to print, made while others have the slots; what is wrong with it counts once it has one."""
         try:
-            return await trio.to_thread.run_sync(self._types.request, job)
+            return await patiently(lambda: self._types.request(job))
         except FaultError as error:
             return error
         except Exception as error:  # noqa: BLE001 - logged, and judged like any other fault
@@ -226,10 +242,10 @@ class Worker:
         except Exception as error:
             raise _internal(error) from error
 
-    def _unfit(self, job: Job) -> Fault | None:
+    async def _unfit(self, job: Job) -> Fault | None:
         """Outside producers are not checked at the door, so everybody is checked here."""
         try:
-            problems = self._types.check(job.report_type, job.parameters)
+            problems = await patiently(lambda: self._types.check(job.report_type, job.parameters))
         except Exception as error:  # noqa: BLE001 - logged, and judged like any other fault
             return _internal(error).fault
         if not problems:

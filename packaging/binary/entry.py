@@ -9,6 +9,11 @@ os.environ.pop("LD_LIBRARY_PATH", None)
 if own is not None:
     os.environ["LD_LIBRARY_PATH"] = own
 
+if sys.argv[1:2] == ["--bounded"]:  # a worker process of the daemon, see reportd.adapters.bounded
+    from reportd.adapters.bounded.child import main as work
+
+    sys.exit(work(sys.argv[2:]))
+
 from reportd.cli import main  # noqa: E402 - after the environment is as it was
 
 sys.exit(main())

@@ -1,5 +1,7 @@
 """Every job store: jobs are added once, confirmed, forgotten while nobody has them, found, and listed."""
 
+from dataclasses import replace
+
 import pytest
 
 from reportd.core.retry import Tally
@@ -111,6 +113,17 @@ async def test_pages_are_newest_first_and_complete_under_equal_times(jobs: Jobs,
     expected = sorted(older + newer, key=lambda job: (job.submitted_at, job.task_id), reverse=True)
     assert seen[-9:] == [job.task_id for job in expected]
     assert len(seen) == 9
+
+
+async def test_a_search_brings_no_parameters(jobs: Jobs) -> None:
+    """They may be a megabyte each, and who lists jobs does not look at them."""
+    one = replace(a_job(), parameters={"rows": [1]})
+    await jobs.add([one])
+    (found,) = await jobs.search(JobFilter(), 10)
+    assert found.job == replace(one, parameters={})
+    record = await jobs.get(one.task_id)
+    assert record is not None
+    assert record.job == one
 
 
 async def test_a_search_filters_by_all_that_is_wanted(jobs: Jobs) -> None:

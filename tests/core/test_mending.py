@@ -7,7 +7,7 @@ import pytest
 
 from reportd.core.envelopes import Change
 from reportd.core.mending import ROUNDS, mended
-from reportd.service import FieldProblem
+from reportd.core.submission import FieldProblem
 
 
 class Checks:

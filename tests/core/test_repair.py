@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reportd_web
+from reportd.adapters.bounded.tasks import known_of
 from reportd.adapters.templates import Templates
 from reportd.catalogue import Catalogue
 from reportd.config import Config, ReportType
@@ -17,11 +18,12 @@ from reportd.core.envelopes import Change
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.job import Job, from_message, to_message
 from reportd.core.repair import Known, derived_id, normal_name, repair, repair_job
+from reportd.core.submission import FieldProblem
 from reportd.core.transitions import State
 from reportd.core.triage import Action, Case, History, Letter, Policy, Verdict, read, triage
 from reportd.engines import report_names
-from reportd.service import FieldProblem
 from tests.broken_messages import GOOD, MESSAGES, PARAMETERS, Broken, filled, in_base64, said, text, without
+from tests.fakes.checking import inline_checker
 
 SENT_AT = 1_743_496_260.5
 BUILT_IN = Config().reports
@@ -33,7 +35,8 @@ def known_types() -> Known:
     aliases = ReportType(template=sales.template, parameters_schema=sales.parameters_schema, aliases=ALIASES)
     config = Config(reports={**BUILT_IN, "sales_summary": aliases})
     folders = [Path(reportd_web.__file__).parent / "reports"]
-    return Known(report_names(config), Catalogue(config, folders, Templates(folders)).check)
+    types = Catalogue(config, folders, Templates(folders), inline_checker(folders))
+    return known_of(report_names(config), types.schemas_text())
 
 
 UNKNOWN = [FieldProblem("/reportType", "there is no report type of this name")]

@@ -15,6 +15,7 @@ from reportd.core.job import Job, to_message
 from reportd.core.redrive import Cause, Outcome, is_own, judged, may_go
 from reportd.core.repair import Known
 from reportd.core.retry import MAX_LOSSES, Tally
+from reportd.core.submission import FieldProblem
 from reportd.core.transitions import TERMINAL, State
 from reportd.core.triage import (
     MAX_RETURNS,
@@ -29,7 +30,6 @@ from reportd.core.triage import (
     read,
     triage,
 )
-from reportd.service import FieldProblem
 
 NOW = 1_750_000_000.0
 POLICY = Policy()

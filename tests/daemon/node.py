@@ -21,6 +21,7 @@ from reportd.core.breaker import Policy as BreakerPolicy
 from reportd.core.job import Job, to_message
 from reportd.core.repair import Known
 from reportd.core.retry import RetryPolicy
+from reportd.core.submission import Submission
 from reportd.core.transitions import TERMINAL
 from reportd.core.triage import Policy
 from reportd.deadlines import Deadlines
@@ -30,7 +31,7 @@ from reportd.outcomes import Outcomes
 from reportd.poller import Poller, drain, keep_invisible
 from reportd.ports import DeadLetter, Outgoing, Received, Record
 from reportd.quarantine import Quarantine
-from reportd.service import Intake, Service, Submission
+from reportd.service import Intake, Service
 from reportd.triage import Triage
 from reportd.worker import Worker
 from tests.fakes import (
@@ -45,6 +46,7 @@ from tests.fakes import (
     now,
 )
 from tests.fakes.audit import FakeAudit
+from tests.fakes.checking import InlineReader
 
 T = TypeVar("T")
 
@@ -201,7 +203,7 @@ class Node:
                 clock=now,
             ),
             breakers=self.breakers,
-            known=Known({"report": "report", "old_report": "report"}, world.types.check),
+            reader=InlineReader(Known({"report": "report", "old_report": "report"}, world.types.problems)),
             audit=world.audit,
             policy=world.policy,
             interval_seconds=5.0,

@@ -329,6 +329,7 @@ async def test_one_page_after_the_other_and_several_at_once(tmp_path: Path) -> N
                 assert text_of(await other.render(request(html="<p>other"))) == "other"
 
 
+@pytest.mark.stands_still("reading the PDF takes pypdf a second")
 async def test_a_large_report(tmp_path: Path) -> None:
     rows = "".join(f"<tr><td>row {n}<td>{'x' * 200}" for n in range(3000))
     async with launching(tmp_path) as opened, opened.launch(container=True) as running, running.page() as page:

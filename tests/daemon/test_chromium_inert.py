@@ -1,5 +1,6 @@
 """A document that can leave nothing behind costs no navigation; one that could is never taken for such."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -51,6 +52,13 @@ TELL = "<p id=p></p><script>p.textContent = 'tell ' + (window.left || 'nothing')
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with open_stage(tmp_path_factory.mktemp("chromium")) as opened:
         yield opened
+
+
+def test_a_long_document_is_judged_in_no_time() -> None:
+    begun = time.thread_time()
+    for piece in ("on", "on ", "ona ", "ona=", "<meta ", "<meta\n\t", "ona" + " " * 99, "on" + "a" * 99, "a b "):
+        is_inert(piece * (3_000_000 // len(piece)))
+    assert time.thread_time() - begun < 3
 
 
 @pytest.mark.parametrize("html", ACTIVE)

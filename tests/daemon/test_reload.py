@@ -13,6 +13,7 @@ from reportd.catalogue import Catalogue
 from reportd.config import Config, load
 from reportd.reload import Orders, Reload
 from reportd.tokens import Tokens, new_token
+from tests.fakes.checking import inline_checker
 
 TYPES = """
 [reports.one]
@@ -35,7 +36,7 @@ class Files:
         self.configure(TYPES)
         config = self.read()
         folders = [folder, Path(reportd_web.__file__).parent / "reports"]
-        self.types = Catalogue(config, folders, Templates(folders))
+        self.types = Catalogue(config, folders, Templates(folders), inline_checker(folders))
         self.tokens = Tokens(config.auth.path(config.data_dir))
         self.level = config.log.level
         self.learnt: list[Config] = []

@@ -70,7 +70,7 @@ class MemoryJobs:
         async with self._weather.call("jobs", "search"):
             newest_first = sorted(self.records.values(), key=_age, reverse=True)
             found = [r for r in newest_first if _matches(r, wanted) and (before is None or _age(r) < before)]
-            return found[:limit]
+            return [replace(record, job=replace(record.job, parameters={})) for record in found[:limit]]
 
     async def start(self, job: Job, node: str, at: float) -> Started | Refused:
         async with self._weather.call("jobs", "start"):

@@ -10,10 +10,10 @@ from typing import Any
 import trio
 
 from reportd.core.faults import FaultError, FaultKind
-from reportd.core.job import Job
+from reportd.core.job import Job, StoredJob, from_message
 from reportd.core.network import NetworkRule
+from reportd.core.submission import FieldProblem, Submission, parse
 from reportd.ports import Pdf, RenderOptions, RenderRequest, Slot
-from reportd.service import FieldProblem
 from tests.fakes.weather import Weather
 
 
@@ -74,7 +74,19 @@ class FakeTypes:
     def __init__(self) -> None:
         self.broken: Exception | None = None
 
-    def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
+    async def submission(self, body: bytes) -> Submission:
+        return parse(body)
+
+    async def message(self, body: str) -> Job | StoredJob:
+        return from_message(body)
+
+    async def check_submission(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
+        return self.problems(report_type, parameters)
+
+    async def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
+        return self.problems(report_type, parameters)
+
+    def problems(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
         if self.canonical(report_type) is None:
             return [FieldProblem("/reportType", "there is no report type of this name")]
         return [FieldProblem("/parameters/wrong", "must not be there")] if "wrong" in parameters else []
@@ -85,7 +97,7 @@ class FakeTypes:
     def check_callback(self, url: str) -> list[FieldProblem]:
         return [] if url.startswith("https://") else [FieldProblem("/callbackUrl", "must be https")]
 
-    def request(self, job: Job) -> RenderRequest:
+    async def request(self, job: Job) -> RenderRequest:
         if self.broken is not None:
             raise self.broken
         return request_for(job.task_id)

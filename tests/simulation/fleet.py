@@ -34,8 +34,9 @@ from reportd.triage import Triage
 from tests.daemon.node import USER, run_inline
 from tests.fakes import EPOCH, MemoryDeadLetters, now
 from tests.fakes.audit import FakeAudit
+from tests.fakes.checking import InlineReader
 from tests.simulation.group import MINUTE, Blackboard, Group, GroupPolicy
-from tests.simulation.node import SLOTS, FleetTypes, Node, Shared
+from tests.simulation.node import SLOTS, Node, Shared
 from tests.simulation.traffic import POISON, Arrival
 
 REFRESH_SECONDS = 5.0
@@ -187,7 +188,7 @@ class _Fleet:
                 jobs=shared.jobs, letters=letters, audit=audit, changes=Changes(), node="triage", clock=now
             ),
             breakers=Breakers(shared.breakers, Policy(), node="triage", report_types=self._types),
-            known=Known({name: name for name in self._types}, FleetTypes().check),
+            reader=InlineReader(Known({name: name for name in self._types}, lambda _, __: [])),
             audit=audit,
             policy=TriagePolicy(),
             interval_seconds=5.0,

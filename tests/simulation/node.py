@@ -17,9 +17,10 @@ from reportd.bulkheads import Bulkheads
 from reportd.changes import Changes
 from reportd.core.breaker import Policy
 from reportd.core.faults import FaultError, FaultKind
-from reportd.core.job import Job
+from reportd.core.job import Job, StoredJob, from_message
 from reportd.core.retry import RetryPolicy
 from reportd.core.scaling import Mean, ScalingPolicy
+from reportd.core.submission import FieldProblem
 from reportd.deadlines import Deadlines
 from reportd.held import Held
 from reportd.outcomes import Outcomes
@@ -27,7 +28,6 @@ from reportd.places import Places
 from reportd.poller import Poller, drain, keep_invisible
 from reportd.ports import Pdf, RenderRequest, Slot
 from reportd.scaling import Board, Scaling
-from reportd.service import FieldProblem
 from reportd.worker import Worker
 from tests.fakes import MemoryArtifacts, MemoryJobs, now
 from tests.fakes.rendering import pdf_of, request_for
@@ -65,14 +65,17 @@ class Shared:
 class FleetTypes:
     """Every report type is known, and anything will do for its parameters."""
 
-    def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
+    async def message(self, body: str) -> Job | StoredJob:
+        return from_message(body)
+
+    async def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
         del report_type, parameters
         return []
 
     def canonical(self, report_type: str) -> str:
         return report_type
 
-    def request(self, job: Job) -> RenderRequest:
+    async def request(self, job: Job) -> RenderRequest:
         return request_for(job.task_id, timeout_seconds=TIMEOUT_SECONDS)
 
 

@@ -55,6 +55,7 @@ from reportd.service import Intake, Service
 from reportd_web import wire
 from reportd_web.access import Access
 from reportd_web.app import Face, create_app
+from tests.fakes.checking import inline_checker
 
 T = TypeVar("T")
 
@@ -201,7 +202,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
         callbacks=Callbacks(allowed_hosts=("hooks.example.com",)), reports={**built_in, "sales_summary": sales}
     )
     folders = [Path(reportd_web.__file__).parent / "reports"]
-    types = Catalogue(config, folders, Templates(folders))
+    types = Catalogue(config, folders, Templates(folders), inline_checker(folders))
     async with open_database(f"sqlite:///{folder / 'reportd.db'}") as database:
         outbox = SqlOutbox(database, wire.callback_body)
         jobs, changes, audit = SqlJobs(database, outbox), Changes(), SqlAudit(database)

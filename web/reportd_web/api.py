@@ -15,8 +15,9 @@ from starlette.responses import RedirectResponse, Response
 
 from reportd.background import open_background
 from reportd.core.job import timestamp
+from reportd.core.submission import FieldProblem
 from reportd.ports import Entry, Record
-from reportd.service import FieldProblem, NotFoundError, Service
+from reportd.service import NotFoundError, Service
 from reportd_web import submission, wire
 from reportd_web.access import Access
 from reportd_web.actor import actor, tenant
@@ -51,7 +52,7 @@ def add_calls(app: FastAPI, path: str, calls: Mapping[str, Handler]) -> None:
 
 def submit_to(service: Service, max_body_bytes: int) -> Handler:
     async def submit(request: Request) -> Response:
-        wanted = await submission.read(request.scope, request.receive, max_body_bytes)
+        wanted = await submission.read(request.scope, request.receive, max_body_bytes, service.parsed)
         _own_user(request, wanted.user_id, "body")
         record = await service.submit(wanted)
         task_id = record.job.task_id

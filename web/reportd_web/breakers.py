@@ -9,12 +9,11 @@ from starlette.responses import Response
 from reportd.controls import Controls, Order
 from reportd.core.breaker import Breaker
 from reportd.core.job import timestamp, type_name, unsafe_json
-from reportd.service import FieldProblem
+from reportd.core.submission import FieldProblem, escaped
 from reportd_web import api, submission
 from reportd_web.actor import actor
 from reportd_web.guard import Handler
 from reportd_web.problems import invalid
-from reportd_web.wire import escaped
 
 MAX_REASON = 200
 

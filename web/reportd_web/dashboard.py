@@ -12,9 +12,10 @@ from starlette.types import Receive, Scope, Send
 from reportd.background import open_background
 from reportd.core.job import canonical_uuid
 from reportd.core.snapshot import RECENT, JobView, Snapshot
+from reportd.core.submission import FieldProblem
 from reportd.core.transitions import State
 from reportd.ports import JobFilter, Record, UnavailableError
-from reportd.service import FieldProblem, NotFoundError, Service
+from reportd.service import NotFoundError, Service
 from reportd_web import api, status_json, wire
 from reportd_web.access import Access
 from reportd_web.feed import Feed, Form

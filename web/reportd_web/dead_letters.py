@@ -16,9 +16,9 @@ from starlette.responses import Response
 
 from reportd.core.job import canonical_uuid, timestamp
 from reportd.core.signature import SIGNATURE
+from reportd.core.submission import FieldProblem
 from reportd.dead_letters import DeadLetterOffice, Done, NoSuchLetterError
 from reportd.ports import DeadLetter, Group
-from reportd.service import FieldProblem
 from reportd_web import wire
 from reportd_web.actor import actor
 from reportd_web.api import add_calls, json

@@ -10,17 +10,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reportd.controls import NoSenseError, UnknownReportTypeError
+from reportd.core.submission import FieldProblem, InvalidSubmissionError
 from reportd.core.transitions import IllegalTransitionError
 from reportd.ports import UnavailableError
-from reportd.service import (
-    BusyError,
-    FieldProblem,
-    GoneError,
-    InvalidSubmissionError,
-    KeyReusedError,
-    NotFinishedError,
-    NotFoundError,
-)
+from reportd.service import BusyError, GoneError, KeyReusedError, NotFinishedError, NotFoundError
 from reportd_web.origin import SAFE_METHODS, Hosts, from_elsewhere
 from reportd_web.problems import ProblemError, bad_header, invalid
 

@@ -1,14 +1,17 @@
 """``GET /jobs/{taskId}``: all there is to know of a job, on a page of its own."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
+from reportd.core.parameters import text_of, value_of
 from reportd.core.transitions import TERMINAL, Event, State, sources
 from reportd.ports import Attempt, Audit, Record, UnavailableError
 from reportd.service import NotFoundError, Service
@@ -47,7 +50,7 @@ def add_jobs(app: FastAPI, service: Service, audit: Audit, access: Access, pages
             status = HTTPStatus.NOT_FOUND if gone else HTTPStatus.SERVICE_UNAVAILABLE
             return page(pages.refused(status, str(error), "/"), status)
         steps = [Step(deed.at, "soft", f"{deed.action.removeprefix('job.')} by {deed.actor}") for deed in deeds]
-        text = orjson.dumps(record.job.parameters, option=orjson.OPT_INDENT_2).decode()
+        text = shown(record.job.parameters)
         html = pages.job(
             time.time(),
             reader_of(request, access),
@@ -63,6 +66,14 @@ def add_jobs(app: FastAPI, service: Service, audit: Audit, access: Access, pages
         return page(html)
 
     api.add_calls(app, "/jobs/{taskId:uuid}", {"GET": job})
+
+
+def shown(parameters: Mapping[str, Any]) -> str:
+    """As somebody reads it; what is too long to be shown as a whole is not worth being laid out."""
+    text = text_of(parameters)
+    if len(text) > MAX_PARAMETERS:
+        return text
+    return orjson.dumps(value_of(parameters), option=orjson.OPT_INDENT_2).decode()
 
 
 CANCEL = "/jobs/{taskId}/cancel"

@@ -9,6 +9,7 @@ from typing import Any
 from reportd.controls import Order
 from reportd.core.job import MAX_DEPTH
 from reportd.core.signature import SIGNATURE
+from reportd.core.submission import MAX_URL_LENGTH
 from reportd.core.transitions import State
 from reportd.service import MAX_WAIT_SECONDS
 from reportd_web.access import PUBLIC, RULES
@@ -34,7 +35,6 @@ from reportd_web.schemas import (
     report_schema,
 )
 from reportd_web.sessions import COOKIE
-from reportd_web.submission import MAX_URL_LENGTH
 from reportd_web.wire import DEFAULT_LIMIT, MAX_LIMIT
 
 UUID_PATTERN = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"

@@ -12,8 +12,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from reportd.background import open_background
+from reportd.core.submission import FieldProblem
 from reportd.ports import UnavailableError
-from reportd.service import FieldProblem, GoneError
+from reportd.service import GoneError
 from reportd_web.problems import ProblemError
 
 CHUNK_BYTES = 256 * 1024

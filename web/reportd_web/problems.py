@@ -8,7 +8,7 @@ from urllib.parse import quote
 import orjson
 from starlette.responses import Response
 
-from reportd.service import FieldProblem
+from reportd.core.submission import FieldProblem
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 20

@@ -11,9 +11,10 @@ import orjson
 from starlette.datastructures import QueryParams
 
 from reportd.core.job import canonical_uuid, timestamp
+from reportd.core.submission import FieldProblem, escaped
 from reportd.core.transitions import State
 from reportd.ports import CallbackStatus, JobFilter, Record
-from reportd.service import MAX_WAIT_SECONDS, FieldProblem
+from reportd.service import MAX_WAIT_SECONDS
 from reportd_web.problems import invalid
 
 MAX_LIMIT = 200
@@ -123,8 +124,3 @@ def only(query: QueryParams, known: frozenset[str]) -> None:
     ]
     if problems:
         raise invalid(*problems, place="query")
-
-
-def escaped(name: str) -> str:
-    """A step of a JSON pointer (RFC 6901), cut where it would bury the answer."""
-    return name[:80].replace("~", "~0").replace("/", "~1")

@@ -10,6 +10,7 @@ from uuid import UUID
 import orjson
 
 from reportd.core.faults import Fault, FaultKind
+from reportd.core.parameters import text_of
 
 MAX_DEPTH = 32
 """Deepest nesting of ``parameters``. Reports are tables; what is deeper is a mistake or an attack."""
@@ -53,7 +54,7 @@ def to_message(job: Job, max_bytes: int | None = None) -> str:
     message: dict[str, Any] = {
         "taskId": job.task_id,
         "reportType": job.report_type,
-        "parameters": job.parameters,
+        "parameters": orjson.Fragment(text_of(job.parameters)),
         "userId": job.user_id,
         "submittedAt": timestamp(job.submitted_at),
     }

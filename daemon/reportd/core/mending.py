@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from reportd.core.envelopes import Change, change
+from reportd.core.parameters import text_of
 
 ROUNDS = 6
 """How often the check is asked. Each round puts right what the last one found, at every depth."""
@@ -41,7 +42,7 @@ def mended(parameters: Mapping[str, Any], check: Check, changes: list[Change]) -
     problems = check(parameters)
     if not problems:
         return parameters
-    message: dict[str, Any] = {"parameters": orjson.loads(orjson.dumps(parameters))}
+    message: dict[str, Any] = {"parameters": orjson.loads(text_of(parameters))}
     told: list[Change] = []
     for _ in range(ROUNDS):
         if not _mend(message, [problem.pointer for problem in problems], told):

@@ -4,6 +4,7 @@ from reportd.ports.alerts import AlertStore, Channel, Decide
 from reportd.ports.artifacts import Artifacts, Pdf
 from reportd.ports.audit import Audit, Entry
 from reportd.ports.breakers import BreakerStore, Kept
+from reportd.ports.checking import INLINE_BYTES, Checker, TooCostlyError
 from reportd.ports.dead_letters import CauseView, DeadLetter, DeadLetters, Group, OnQuarantined, Redrive, Standing
 from reportd.ports.errors import UnavailableError
 from reportd.ports.fleet import Fleet, Sign
@@ -28,6 +29,7 @@ from reportd.ports.sessions import Ended, EndedSessions
 
 __all__ = [
     "ANY",
+    "INLINE_BYTES",
     "SILENT",
     "AlertStore",
     "Artifacts",
@@ -40,6 +42,7 @@ __all__ = [
     "CallbackStatus",
     "CauseView",
     "Channel",
+    "Checker",
     "DeadLetter",
     "DeadLetters",
     "Decide",
@@ -80,6 +83,7 @@ __all__ = [
     "Standing",
     "Started",
     "ToPrint",
+    "TooCostlyError",
     "UnavailableError",
     "at_once",
 ]

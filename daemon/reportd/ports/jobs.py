@@ -129,7 +129,7 @@ class Jobs(Protocol):
     async def attempts(self, task_id: str) -> list[Attempt]: ...
 
     async def search(self, wanted: JobFilter, limit: int, before: tuple[float, str] | None = None) -> list[Record]:
-        """Newest first, below the ``(submitted_at, task_id)`` of the last one seen."""
+        """Newest first, below the ``(submitted_at, task_id)`` of the last one seen; of none the parameters."""
         ...
 
     async def start(self, job: Job, node: str, at: float) -> Started | Refused:

@@ -30,6 +30,7 @@ from reportd.adapters.sql.database import Database
 from reportd.adapters.sql.schema import causes, dead_letters, jobs
 from reportd.adapters.sql.text import storable
 from reportd.core.job import Job
+from reportd.core.parameters import text_of
 from reportd.core.redrive import Cause, Outcome
 from reportd.core.transitions import Event, State, after, sources
 from reportd.ports import CauseView, DeadLetter, Group, Record, Redrive, Standing
@@ -247,7 +248,7 @@ def _release(connection: Connection, redrive: Redrive, at: float) -> bool:
 
 
 def _content(job: Job) -> dict[str, Any]:
-    return {"report_type": job.report_type, "parameters": orjson.dumps(job.parameters).decode()}
+    return {"report_type": job.report_type, "parameters": text_of(job.parameters)}
 
 
 def _group(connection: Connection, row: Row[Any]) -> Group:

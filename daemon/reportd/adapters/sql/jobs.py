@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, case, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, case, delete, func, insert, literal, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from reportd.adapters.sql import records
@@ -33,6 +33,8 @@ _ONE = select(jobs).where(_this)
 # SQLite has one writer at a time and knows no row locks; there this is the same statement.
 _ONE_LOCKED = _ONE.with_for_update()
 _LISTED = select(jobs).where(_listed)
+# Those that are listed may have a megabyte of parameters each.
+_SEARCHED = select(*(column for column in jobs.c if column is not jobs.c.parameters), literal("{}").label("parameters"))
 _CHANGE = update(jobs).where(_this)
 # A row that somebody has locked is being started or settled: that waits for nobody, and needs no confirmation.
 _UNCONFIRMED = (
@@ -140,7 +142,7 @@ class SqlJobs:
         return await self._database.read(query)
 
     async def search(self, wanted: JobFilter, limit: int, before: tuple[float, str] | None = None) -> list[Record]:
-        statement = select(jobs).order_by(jobs.c.submitted_at.desc(), jobs.c.task_id.desc()).limit(limit)
+        statement = _SEARCHED.order_by(jobs.c.submitted_at.desc(), jobs.c.task_id.desc()).limit(limit)
         if wanted.state is not None:
             statement = statement.where(jobs.c.state == wanted.state)
         if wanted.report_type is not None:

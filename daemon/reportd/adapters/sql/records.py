@@ -3,12 +3,12 @@
 from dataclasses import asdict
 from typing import Any
 
-import orjson
 from sqlalchemy import Row
 
 from reportd.adapters.sql.text import storable
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.job import Job
+from reportd.core.parameters import Parameters, text_of
 from reportd.core.retry import Tally
 from reportd.core.transitions import State
 from reportd.ports import Attempt, PdfInfo, Record
@@ -22,7 +22,7 @@ def new_row(job: Job, *, confirmed: bool) -> dict[str, Any]:
         "task_id": job.task_id,
         "report_type": job.report_type,
         "user_id": job.user_id,
-        "parameters": orjson.dumps(job.parameters).decode(),
+        "parameters": text_of(job.parameters),
         "callback_url": job.callback_url,
         "state": State.QUEUED,
         "submitted_at": job.submitted_at,
@@ -37,7 +37,7 @@ def record(row: Row[Any]) -> Record:
         job=Job(
             row.task_id,
             row.report_type,
-            orjson.loads(row.parameters),
+            Parameters(row.parameters),
             row.user_id,
             row.submitted_at,
             row.callback_url,

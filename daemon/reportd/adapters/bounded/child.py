@@ -1,0 +1,73 @@
+"""The program of a worker process: reads what to do, does it, answers, and so on until its input ends.
+
+It holds no secret of the daemon, may use so much memory and no more, and ends with the daemon. What can't be ended from
+inside, a loop without end or a call into a library, is ended by the daemon, which kills it.
+
+Run as ``python -m reportd.adapters.bounded.child MEMORY_MIB``.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from reportd.adapters.bounded import tasks
+from reportd.adapters.bounded.frames import HEAD, Frame, lengths, packed
+
+_PR_SET_PDEATHSIG = 1
+
+_LARGE_SHARE = 3
+"""A process that has a third of what it may use when it answers asks to be replaced by a new one."""
+
+
+def main(arguments: list[str]) -> int:
+    memory_bytes = int(arguments[0]) * 2**20
+    source, sink = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that nothing a library prints is taken for an answer
+    _confine(memory_bytes)
+    sink.write(packed([b'{"ready":true}']))
+    sink.flush()
+    while frame := _read(source):
+        try:
+            reply = tasks.answer(frame)
+        except MemoryError:
+            reply = b'{"outOfMemory":true}', b"", b""
+        del frame
+        last = b"last" if _resident_bytes() > memory_bytes // _LARGE_SHARE else b""
+        sink.write(packed([*reply[:2], last]))
+        sink.flush()
+        del reply
+    return 0
+
+
+def _confine(memory_bytes: int) -> None:
+    daemon = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != daemon:  # it has died in between
+        sys.exit(0)
+    # By the call that the unit's filter of system calls lets pass.
+    resource.prlimit(0, resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    resource.prlimit(0, resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):  # where memory runs out, this process is to go before the daemon does
+        Path("/proc/self/oom_score_adj").write_text("500")
+
+
+def _read(source: BinaryIO) -> Frame | None:
+    """What comes next; None at the end."""
+    head = source.read(HEAD.size)
+    if len(head) < HEAD.size:
+        return None
+    one, two, three = (source.read(length) for length in lengths(head))
+    return one, two, three
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,51 @@
+"""Work on what others send, whose cost nobody knows beforehand: bounded in time and memory, it holds up nobody."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from reportd.core.job import Job, StoredJob
+from reportd.core.submission import FieldProblem, Submission
+from reportd.core.triage import Letter, Reading
+
+INLINE_BYTES = 8192
+"""JSON up to here is parsed where it is needed: at the worst 1 ms for its parser, and 4 ms to walk through it."""
+
+
+class TooCostlyError(Exception):
+    """The work was given up. The text is a predicate that says what it needs: ``takes longer than 3 s``."""
+
+
+class Checker(Protocol):
+    """Does not look at the size of what it is given: what is small may be done without it.
+
+    Each call may raise TooCostlyError, and UnavailableError when too many wait for their turn.
+    """
+
+    async def submission(self, body: bytes) -> Submission:
+        """As ``core.submission.parse``, with its errors."""
+        ...
+
+    async def message(self, body: str) -> Job | StoredJob:
+        """As ``core.job.from_message``, with its error."""
+        ...
+
+    async def problems(
+        self, schema: bytes, parameters: Mapping[str, Any], *, at_the_door: bool = False
+    ) -> list[FieldProblem]:
+        """What is wrong with the parameters of a job by a JSON Schema: the first 20, which point into the job.
+
+        ``at_the_door``: of one that is being submitted. Those have their own line, as ``submission`` has.
+        """
+        ...
+
+    async def letter(self, letter: Letter, names: Mapping[str, str], schemas: bytes) -> Reading:
+        """As ``core.triage.read``. ``schemas``: of each name of a report type its schema, or null, as JSON."""
+        ...
+
+    async def job(self, job: Job, names: Mapping[str, str], schemas: bytes) -> Reading:
+        """As ``core.triage.read_job``."""
+        ...
+
+    async def html(self, template: str, parameters: Mapping[str, Any], seconds: float) -> str:
+        """The page that a template makes. Raises FaultError."""
+        ...

@@ -1,0 +1,49 @@
+"""The checker without a process of its own: the same tasks, done where they are asked for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import trio
+
+from reportd.adapters.bounded import tasks
+from reportd.adapters.bounded.checker import BoundedChecker
+from reportd.adapters.bounded.frames import Frame
+from reportd.adapters.bounded.processes import Processes
+from reportd.core.job import Job
+from reportd.core.repair import Known
+from reportd.core.triage import Letter, Reading, read, read_job
+
+
+class InlineProcesses(Processes):
+    """``asked`` counts the questions; ``fault``: what they raise instead of an answer."""
+
+    def __init__(self) -> None:
+        super().__init__("nothing")
+        self.asked = 0
+        self.fault: Exception | None = None
+
+    async def ask(self, parts: Sequence[bytes], seconds: float) -> Frame:
+        del seconds
+        await trio.lowlevel.checkpoint()
+        self.asked += 1
+        if self.fault is not None:
+            raise self.fault
+        one, two, three = (*parts, b"", b"")[:3]
+        return tasks.answer((one, two, three))
+
+
+def inline_checker(folders: Sequence[Path] = ()) -> BoundedChecker:
+    return BoundedChecker(InlineProcesses(), InlineProcesses(), folders)
+
+
+class InlineReader:
+    """Reads letters for the triage."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+
+    async def letter(self, letter: Letter) -> Reading:
+        return read(letter, self._known)
+
+    async def job(self, job: Job) -> Reading:
+        return read_job(job, self._known)
