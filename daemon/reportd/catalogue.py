@@ -18,6 +18,7 @@ from reportd.core.faults import FaultError, FaultKind
 from reportd.core.job import Job
 from reportd.core.network import NetworkRule, url_target
 from reportd.ports import RenderOptions, RenderRequest
+from reportd.regular import read_regular
 from reportd.service import FieldProblem
 
 MAX_PROBLEMS = 20
@@ -126,7 +127,7 @@ class Catalogue:
         key = f"reports.{name}.parameters_schema"
         path = self._find(key, report.parameters_schema)
         try:
-            schema = orjson.loads(path.read_bytes())
+            schema = orjson.loads(read_regular(path)[0])
             jsonschema_rs.validator_for(schema, validate_formats=True)
         except OSError as error:
             raise CatalogueError(f"{key}: {path} can't be read: {error.strerror}") from error
@@ -138,8 +139,12 @@ class Catalogue:
 
     def _find(self, key: str, name: str) -> Path:
         for folder in self._folders:
-            if (folder / name).is_file():
-                return folder / name
+            path = folder / name
+            try:
+                if path.is_file():
+                    return path
+            except OSError as error:
+                raise CatalogueError(f"{key}: {path} can't be looked at: {error.strerror}") from error
         looked = ", ".join(map(str, self._folders))
         raise CatalogueError(f"{key}: there is no file {name} in {looked}")
 

@@ -108,6 +108,7 @@ def serve(options: argparse.Namespace) -> int:
     from reportd.config import find_file, load
     from reportd.ports import BrowserError, UnavailableError
     from reportd.reload import Orders
+    from reportd.stopping import Stopping
 
     set_level = logs.set_up(config.log.level, config.log.format)
     # systemd ends a daemon that stands still with SIGABRT: the log then says where it stood.
@@ -116,13 +117,13 @@ def serve(options: argparse.Namespace) -> int:
     folders = [file.resolve().parent] if file else []
 
     async def until_signal() -> None:
-        stop = trio.Event()
         order, given = trio.open_memory_channel[None](1)
         reloads = Orders(given, lambda: load(options.config, os.environ), set_level)
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_on_signal, signals, stop, order, nursery.cancel_scope)
-                await app.run(config, folders, stop, reloads)
+                stopping = Stopping(config.shutdown.drain_seconds, nursery.cancel_scope)
+                nursery.start_soon(_on_signal, signals, stopping, order)
+                await app.run(config, folders, stopping, reloads)
                 nursery.cancel_scope.cancel()
 
     expected = (app.StartError, CatalogueError, BrowserError, UnavailableError, NewerSchemaError, OSError)
@@ -137,8 +138,8 @@ def serve(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _on_signal(signals: Any, stop: Any, order: Any, everything: Any) -> None:
-    """SIGHUP reloads. Of the others, the first one drains; the second one does not wait for jobs any more."""
+async def _on_signal(signals: Any, stopping: Any, order: Any) -> None:
+    """SIGHUP reloads, the others stop."""
     import trio
 
     async for number in signals:
@@ -146,9 +147,7 @@ async def _on_signal(signals: Any, stop: Any, order: Any, everything: Any) -> No
             with suppress(trio.WouldBlock):  # one waits already, and will find all that is new
                 order.send_nowait(None)
             continue
-        if stop.is_set():
-            everything.cancel()
-        stop.set()
+        stopping.signalled()
 
 
 def check_config(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 import trio
@@ -14,6 +15,7 @@ import trio
 from reportd.core.retry import RetryPolicy, backoff
 from reportd.patience import patiently
 from reportd.ports import SILENT, Callback, DeliveryError, Messenger, Meter, Outbox, Outcome, UnavailableError
+from reportd.supervised import Supervisor
 
 AT_ONCE = 32
 """Callbacks that this node sends at a time."""
@@ -51,6 +53,7 @@ class Notifier:
         *,
         retry_seconds: float,
         meter: Meter = SILENT,
+        supervisor: Supervisor | None = None,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -58,6 +61,7 @@ class Notifier:
         self._messenger = messenger
         self._retry_seconds = retry_seconds
         self._meter = meter
+        self._supervisor = supervisor or Supervisor()
         self._clock = clock
         self._chance = chance
         self._under_way: Counter[str] = Counter()
@@ -65,20 +69,20 @@ class Notifier:
         outbox.watch(self._wake)
 
     async def run(self) -> None:
+        # What is being sent goes on, whatever becomes of the next look.
         async with trio.open_nursery() as nursery:
-            while True:
-                self._news = trio.Event()
-                try:
-                    seconds = await self._take(nursery)
-                except UnavailableError as error:
-                    log.warning("notifier.waits", part=error.part, error=str(error))
-                    seconds = TROUBLE_SECONDS
-                except Exception:
-                    # One entry that nobody foresaw must not end the daemon.
-                    log.exception("notifier.failed")
-                    seconds = TROUBLE_SECONDS
-                with trio.move_on_after(seconds):
-                    await self._news.wait()
+            await self._supervisor.keep("notifier", partial(self._take_all, nursery))
+
+    async def _take_all(self, nursery: trio.Nursery) -> None:
+        while True:
+            self._news = trio.Event()
+            try:
+                seconds = await self._take(nursery)
+            except UnavailableError as error:
+                log.warning("notifier.waits", part=error.part, error=str(error))
+                seconds = TROUBLE_SECONDS
+            with trio.move_on_after(seconds):
+                await self._news.wait()
 
     async def _take(self, nursery: trio.Nursery) -> float:
         """Begin to send what is due and has a place; for how long there is nothing more to do."""
@@ -104,11 +108,18 @@ class Notifier:
         finally:
             # If this fails it is sent again when the lease is over, with the same id.
             with trio.move_on_after(SETTLE_SECONDS, shield=True):
-                await patiently(lambda: self._outbox.settle(callback, outcome, error, delay))
-                self._tell(callback, outcome, error, delay)
+                await self._settle(callback, outcome, error, delay)
             self._under_way[callback.host] -= 1
             self._under_way += Counter()  # drops those at 0
             self._wake()
+
+    async def _settle(self, callback: Callback, outcome: Outcome | None, error: str, delay: float) -> None:
+        try:
+            await patiently(lambda: self._outbox.settle(callback, outcome, error, delay))
+            self._tell(callback, outcome, error, delay)
+        except Exception:
+            # One entry that nobody foresaw is no matter of the others'.
+            log.exception("callback.not_settled", taskId=callback.task_id)
 
     async def _attempt(self, callback: Callback) -> tuple[Outcome | None, str, float]:
         """The outcome, the error and, where it is tried again, in how many seconds."""

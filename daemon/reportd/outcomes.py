@@ -35,7 +35,7 @@ from reportd.ports import (
 
 log = structlog.get_logger()
 
-SETTLE_SECONDS = 5.0
+SETTLE_SECONDS = 3.0
 """How long giving a message back may take when its work was called off; then its visibility ends by itself."""
 
 UNDER_WAY = frozenset({State.QUEUED, State.RUNNING})
