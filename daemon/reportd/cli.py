@@ -116,7 +116,7 @@ def serve(options: argparse.Namespace) -> int:
     file = find_file(options.config, os.environ)
     folders = [file.resolve().parent] if file else []
 
-    async def until_signal() -> None:
+    async def until_signal() -> int:
         order, given = trio.open_memory_channel[None](1)
         reloads = Orders(given, lambda: load(options.config, os.environ), set_level)
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
@@ -125,17 +125,17 @@ def serve(options: argparse.Namespace) -> int:
                 nursery.start_soon(_on_signal, signals, stopping, order)
                 await app.run(config, folders, stopping, reloads)
                 nursery.cancel_scope.cancel()
+        return int(stopping.cut)
 
     expected = (app.StartError, CatalogueError, BrowserError, UnavailableError, NewerSchemaError, OSError)
     try:
-        trio.run(until_signal)
+        return trio.run(until_signal)
     except BaseExceptionGroup as group:
         error = alone(group)
         if not isinstance(error, expected):
             raise
         say(f"reportd: {error}")
         return 1
-    return 0
 
 
 async def _on_signal(signals: Any, stopping: Any, order: Any) -> None:

@@ -13,6 +13,7 @@ import structlog
 import trio
 
 from reportd.core.retry import RetryPolicy, backoff
+from reportd.grace import with_grace
 from reportd.patience import patiently
 from reportd.ports import SILENT, Callback, DeliveryError, Messenger, Meter, Outbox, Outcome, UnavailableError
 from reportd.supervised import Supervisor
@@ -35,8 +36,8 @@ LOOK_AGAIN_SECONDS = 10.0
 TROUBLE_SECONDS = 2.0
 """The pause when the outbox can't be reached."""
 
-SETTLE_SECONDS = 5.0
-"""How long recording the outcome may take, also while the daemon stops."""
+SETTLE_SECONDS = 2.0
+"""How long claiming a callback and recording its outcome may take while the daemon stops."""
 
 RETRIES = RetryPolicy(backoff_seconds=2.0, max_backoff_seconds=900.0)
 
@@ -91,11 +92,10 @@ class Notifier:
         if not places:
             return LOOK_AGAIN_SECONDS
         # What is claimed must reach us, or it would wait for the end of its lease.
-        with trio.CancelScope(shield=True):
-            callbacks, seconds = await self._outbox.claim(places, LEASE_SECONDS, full)
-            for callback in callbacks:
-                self._under_way[callback.host] += 1
-                nursery.start_soon(self._send, callback)
+        callbacks, seconds = await with_grace(lambda: self._outbox.claim(places, LEASE_SECONDS, full), SETTLE_SECONDS)
+        for callback in callbacks:
+            self._under_way[callback.host] += 1
+            nursery.start_soon(self._send, callback)
         if callbacks:
             return 0.0
         # What is due and can't be had is in another node's hands.

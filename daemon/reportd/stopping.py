@@ -6,15 +6,12 @@ from collections.abc import Iterator
 import structlog
 import trio
 
-CUT_SECONDS = 6.0
-"""After the time for jobs, the daemon has so long to give them back and to close what it has opened; then whatever it
-still waits for is cancelled."""
+CUT_SECONDS = 7.0
+"""After the time for jobs, the daemon has so long to give them back and to close what it has opened. Whatever it still
+waits for then is logged and cancelled."""
 
 LAST_SECONDS = 10.0
 """After so long its process is ended, by a thread that nothing in the interpreter can hold up."""
-
-TOLD_SECONDS = 1.0
-"""What it waits for is logged so long before that."""
 
 log = structlog.get_logger()
 
@@ -22,13 +19,15 @@ log = structlog.get_logger()
 class Stopping:
     """``asked``: to take no more work. ``hurried``: to wait for jobs no longer.
 
-    Until ``begun`` is set there is nothing to drain, and the start is called off.
+    Until ``begun`` is set there is nothing to drain, and the start is called off. ``cut``: it was not done in time, so
+    what it held may not have been given back and comes again when its visibility ends.
     """
 
     def __init__(self, drain_seconds: float, everything: trio.CancelScope) -> None:
         self.asked = trio.Event()
         self.hurried = trio.Event()
         self.begun = trio.Event()
+        self.cut = False
         self._drain_seconds = drain_seconds
         self._everything = everything
 
@@ -47,16 +46,17 @@ class Stopping:
             self._everything.cancel()
 
     def _end_within(self, drain_seconds: float) -> None:
-        self._everything.deadline = trio.current_time() + drain_seconds + CUT_SECONDS
         # Says where each thread stands, and ends the process with status 1, even if it can run no Python any more.
         faulthandler.dump_traceback_later(drain_seconds + LAST_SECONDS, exit=True)
-        trio.lowlevel.spawn_system_task(_tell_what_hangs, drain_seconds + LAST_SECONDS - TOLD_SECONDS)
+        trio.lowlevel.spawn_system_task(self._cut, drain_seconds + CUT_SECONDS)
 
-
-async def _tell_what_hangs(seconds: float) -> None:
-    await trio.sleep(seconds)
-    root = trio.lowlevel.current_root_task()
-    log.error("daemon.cut_off", waitsFor=sorted(set(_waits(root))) if root else [])
+    async def _cut(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+        root = trio.lowlevel.current_root_task()
+        if not self.cut and root is not None:
+            self.cut = True
+            log.error("daemon.cut_off", waitsFor=sorted(set(_waits(root))))
+        self._everything.cancel()
 
 
 def _waits(task: trio.lowlevel.Task) -> Iterator[str]:

@@ -11,8 +11,8 @@ from typing import BinaryIO, TypeVar
 import trio
 
 from reportd.core.job import Job
+from reportd.grace import in_thread
 from reportd.ports import Pdf, PdfInfo, UnavailableError
-from reportd.threads import in_thread
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ from sqlalchemy.engine import URL, make_url
 
 from reportd.adapters.sql.engines import DURABLY, MAX_READERS, open_engines, unhurried
 from reportd.batch import Batcher, open_batcher
+from reportd.grace import in_thread
 from reportd.ports import UnavailableError
-from reportd.threads import in_thread
 
 T = TypeVar("T")
 Change = Callable[[Connection], Any]

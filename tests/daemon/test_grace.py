@@ -7,7 +7,7 @@ import pytest
 import trio
 import trio.testing
 
-from reportd.threads import in_thread
+from reportd.grace import in_thread
 
 
 class Blocking:
