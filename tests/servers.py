@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -74,6 +74,22 @@ class Postgres:
             self._server.send_signal(how)
             self._server.wait(START_SECONDS)
             self._server = None
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """It takes connections and answers nothing."""
+        assert self._server is not None
+        server = self._server.pid
+        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+        each = [server, *map(int, children)]
+        for pid in each:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in each:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def run(self, *statements: str | sql.Composed, database: str = "postgres") -> None:
         """Statements as the server's owner, each for itself."""

@@ -31,6 +31,7 @@ from reportd.core.breaker import State, Transition
 from reportd.core.retry import RetryPolicy, backoff
 from reportd.patience import patiently
 from reportd.ports import SILENT, AlertStore, Channel, DeadLetter, DeliveryError, Meter, UnavailableError
+from reportd.supervised import Supervisor
 
 MAX_CAUSES = 1000
 """How many causes may wait to be written down; what comes beyond that is only counted."""
@@ -84,6 +85,7 @@ class Alerts:
         *,
         window_seconds: float,
         meter: Meter = SILENT,
+        supervisor: Supervisor | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.dropped = 0
@@ -91,6 +93,7 @@ class Alerts:
         self._channels = channels
         self._window = window_seconds
         self._meter = meter
+        self._supervisor = supervisor or Supervisor()
         self._chance = chance
         self._unwritten: dict[str, _Unwritten] = {}
         self._alarmed = trio.Event()
@@ -121,9 +124,9 @@ class Alerts:
     async def run(self) -> None:
         """Until it is cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._write_down)
+            nursery.start_soon(self._supervisor.keep, "alerts", self._write_down)
             for channel in self._channels:
-                nursery.start_soon(self._serve, channel)
+                nursery.start_soon(self._supervisor.keep, f"alerts.{channel.name}", partial(self._serve, channel))
 
     async def _write_down(self) -> None:
         reported = 0
@@ -160,9 +163,6 @@ class Alerts:
                     continue
             except UnavailableError as error:
                 log.warning("alerts.wait", part=error.part, error=str(error))
-                seconds = TROUBLE_SECONDS
-            except Exception:
-                log.exception("alerts.failed")
                 seconds = TROUBLE_SECONDS
             with trio.move_on_after(LOOK_AGAIN_SECONDS if seconds is None else min(seconds, LOOK_AGAIN_SECONDS)):
                 await news.wait()

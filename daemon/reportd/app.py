@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from fcntl import LOCK_EX, LOCK_NB, flock
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -32,6 +33,8 @@ from reportd.recorder import open_recorder
 from reportd.reload import Orders
 from reportd.service import Intake
 from reportd.standing import keep_told
+from reportd.stopping import Stopping
+from reportd.supervised import Supervisor
 from reportd.tokens import Tokens, TokensFileError
 from reportd.watchdog import open_watchdog
 from reportd_web import wire
@@ -50,38 +53,38 @@ class StartError(Exception):
 async def run(
     config: Config,
     folders: list[Path],
-    stop: trio.Event,
+    stopping: Stopping,
     reloads: Orders,
-    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until ``stop`` is set, then drain. ``task_status`` gets the URL once a warm page exists.
+    """Serve until it is asked to stop, then drain.
 
     ``reloads``: orders to read the configuration again. Raises StartError, CatalogueError, BrowserError or
     UnavailableError when it can't start.
     """
-    tokens = _tokens(config)
+    stop, tokens = stopping.asked, _tokens(config)
     listener, config = _inherited(config)
     folders = [*folders, Path(reportd_web.__file__).parent / "reports"]
     checker = new_checker(folders)
     types = Catalogue(config, folders, Templates(folders), checker)
     metrics, history = Metrics(labels(config)), History(labels(config))
+    supervisor = Supervisor()
     node = f"{socket.gethostname()}-{os.getpid()}"
     with _own(config):
         async with (
-            open_watchdog(metrics) as watchdog,
+            open_watchdog(metrics, supervisor) as watchdog,
             aclosing(checker),
             _doing("opening database, queue and store"),
             engines.open_sql(config) as database,
             open_recorder(SqlAudit(database)) as recorder,
             engines.open_queues(config, database) as (queue, dead),
             engines.open_callbacks(config, database, wire.callback_body) as (outbox, messenger),
-            engines.open_alerts(config, database, metrics) as alerts,
+            engines.open_alerts(config, database, metrics, supervisor) as alerts,
             engines.open_artifacts(config) as artifacts,
             engines.open_breaker_store(config) as breaker_store,
             engines.open_board(config) as board,
             _doing("starting browsers"),
             open_launcher(engines.chromium_settings(config), config.data_dir, engines.own_ports(config)) as launcher,
-            open_pool(launcher, engines.pool_settings(config), metrics) as pool,
+            open_pool(launcher, engines.pool_settings(config), metrics, supervisor) as pool,
             open_background() as background,
             open_batcher(
                 Intake(jobs := SqlJobs(database, outbox), queue, background).accept, SUBMISSIONS_PER_FLUSH
@@ -110,6 +113,7 @@ async def run(
                 board=board,
                 pool=pool,
                 background=background,
+                supervisor=supervisor,
                 intake=intake,
             )
             work = Work(on)
@@ -127,17 +131,17 @@ async def run(
                 standing = watch.standing(url, reload)
                 log.info("daemon.ready", url=url, slots=pool.slots, connections=connections, node=node)
                 systemd.notify("READY=1", f"STATUS={standing.line()}")
-                background.start_soon(keep_told, standing.line, systemd.notify)
-                background.start_soon(reload.run)
+                background.start_soon(supervisor.keep, "standing", partial(keep_told, standing.line, systemd.notify))
+                background.start_soon(supervisor.keep, "reload", reload.run)
                 # Ends when everything that was received is settled, also what came in at the last moment.
                 async with trio.open_nursery() as taking:
                     taking.start_soon(work.poller.run)
-                    task_status.started(url)
+                    stopping.begun.set()
                     await stop.wait()
                     log.info("daemon.stopping", held=len(on.held))
                     systemd.notify("STOPPING=1", f"STATUS={standing.line()}")
                     work.poller.stop()
-                    await drain(on.held, config.shutdown.drain_seconds)
+                    await drain(on.held, config.shutdown.drain_seconds, stopping.hurried)
                 http_stop.set()
     log.info("daemon.stopped")
 

@@ -41,7 +41,7 @@ from reportd.letters import LetterReader
 from reportd.metrics import Metrics
 from reportd.notifier import Notifier
 from reportd.outcomes import Outcomes
-from reportd.poller import Poller, keep_invisible
+from reportd.poller import TROUBLE_SECONDS, Poller, keep_invisible
 from reportd.pool import Pool
 from reportd.ports import ANY, Artifacts, BreakerStore, Checker, Messenger, Queue, Record, Several
 from reportd.presence import Presence
@@ -53,6 +53,7 @@ from reportd.service import Service
 from reportd.sizing import keep_sized
 from reportd.standing import Standing
 from reportd.status import Status
+from reportd.supervised import Supervisor
 from reportd.tokens import Tokens
 from reportd.triage import Triage
 from reportd.watchdog import Watchdog
@@ -94,6 +95,7 @@ class Grounds:
     board: Board | None
     pool: Pool
     background: trio.Nursery
+    supervisor: Supervisor
     intake: Batcher[Job, Record]
     held: Held = field(default_factory=Held)
     changes: Changes = field(default_factory=Changes)
@@ -145,7 +147,13 @@ class Work:
         capacity = on.pool.slots + config.queue.prefetch
         at_most = self.bulkheads.at_most if engines.tells_types(config) else lambda: ANY
         self.poller = Poller(
-            on.queue, self.worker.handle, capacity, engines.least_places(config), at_most, self.bulkheads.unsettled
+            on.queue,
+            self.worker.handle,
+            capacity,
+            engines.least_places(config),
+            at_most,
+            self.bulkheads.unsettled,
+            on.supervisor,
         )
         self.bulkheads.on_change = self.poller.look_again
         on.pool.on_stall = self._stalled
@@ -153,11 +161,15 @@ class Work:
 
     async def begin(self) -> None:
         """Everything but taking messages."""
-        background = self._on.background
-        background.start_soon(self._descriptors.run)
-        await background.start(self.breakers.run)
-        background.start_soon(keep_invisible, self._on.queue, self._on.held)
-        background.start_soon(keep_sized, self._on.pool, self._on.queue.depth, engines.size_policy(self._on.config))
+        on = self._on
+        keep, background = on.supervisor.keep, on.background
+        background.start_soon(keep, "descriptors", self._descriptors.run)
+        await background.start(on.supervisor.keep_started, "breakers", self.breakers.run)
+        heartbeat = partial(keep_invisible, on.queue, on.held)
+        # What is held would be visible to others before a longer pause is over.
+        background.start_soon(partial(keep, longest_seconds=TROUBLE_SECONDS), "heartbeat", heartbeat)
+        size = partial(keep_sized, on.pool, on.queue.depth, engines.size_policy(on.config))
+        background.start_soon(keep, "sizing", size)
 
     def learn(self, config: Config) -> None:
         """Whoever knows the report types by name learns those of another configuration."""
@@ -208,13 +220,21 @@ class Care:
             interval_seconds=config.triage.interval_seconds,
             node=on.node,
             meter=on.metrics,
+            supervisor=on.supervisor,
         )
         retention_seconds = config.artifacts.retention_days * 86400
         janitor = Janitor(
-            jobs=on.jobs, queue=on.queue, artifacts=on.artifacts, retention_seconds=retention_seconds, node=on.node
+            jobs=on.jobs,
+            queue=on.queue,
+            artifacts=on.artifacts,
+            retention_seconds=retention_seconds,
+            node=on.node,
+            supervisor=on.supervisor,
         )
         retry_seconds = config.callbacks.retry_hours * 3600
-        notifier = Notifier(on.outbox, on.messenger, retry_seconds=retry_seconds, meter=on.metrics)
+        notifier = Notifier(
+            on.outbox, on.messenger, retry_seconds=retry_seconds, meter=on.metrics, supervisor=on.supervisor
+        )
         self._tasks = (triage.run, janitor.run, notifier.run, on.alerts.run)
         self._background = on.background
 
@@ -254,6 +274,7 @@ class Watch:
             stop=on.stop,
             node=on.node,
             looks=on.background,
+            troubles=on.supervisor,
             letters=care.letters,
             demand=self._scaling.demand,
             depth_seconds=engines.depth_seconds(config),
@@ -274,10 +295,11 @@ class Watch:
         )
 
     def begin(self) -> None:
-        background = self._on.background
-        background.start_soon(self.status.run)
-        background.start_soon(Presence(self._fleet, self.status.here, alone=self._on.database.is_sqlite).run)
-        background.start_soon(self._scaling.publish, self._on.queue.depth, self._on.board, self._on.node)
+        on = self._on
+        presence = Presence(self._fleet, self.status.here, alone=on.database.is_sqlite)
+        publish = partial(self._scaling.publish, on.queue.depth, on.board, on.node)
+        for part, work in (("history", self.status.run), ("presence", presence.run), ("scaling", publish)):
+            on.background.start_soon(on.supervisor.keep, part, work)
 
     def standing(self, url: str, reload: Reload) -> Standing:
         """For systemd's status line."""
@@ -308,7 +330,8 @@ async def answering(on: Grounds, work: Work, care: Care, watch: Watch, max_conne
         meter=on.metrics,
         outbox=on.outbox,
     )
-    on.background.start_soon(service.watch_backlog, engines.depth_seconds(config))
+    watch_backlog = partial(service.watch_backlog, engines.depth_seconds(config))
+    on.background.start_soon(on.supervisor.keep, "backlog", watch_backlog)
     office = DeadLetterOffice(service=service, jobs=on.jobs, queue=on.queue, letters=care.letters, audit=audit)
     return Face(
         service=service,
@@ -336,7 +359,7 @@ async def answering(on: Grounds, work: Work, care: Care, watch: Watch, max_conne
 
 def reloading(on: Grounds, work: Work, orders: Orders) -> Reload:
     """Who reads the configuration again."""
-    return Reload(orders, on.config, on.types, on.tokens, partial(Work.learn, work))
+    return Reload(orders, on.config, on.types, on.tokens, partial(Work.learn, work), on.supervisor)
 
 
 def labels(config: Config) -> Mapping[str, str]:

@@ -72,6 +72,8 @@ class Batcher(Generic[Item, Result]):
                 results: Sequence[Result | Exception]
                 try:
                     results = await self._flush([entry.item for entry in batch])
+                    if len(results) != len(batch):
+                        raise ValueError(f"{len(results)} results for {len(batch)} items")  # noqa: TRY301
                 except Exception as error:  # noqa: BLE001 - handed to every caller of the batch, who can judge it
                     results = [error] * len(batch)
                 for entry, result in zip(batch, results, strict=True):

@@ -20,6 +20,7 @@ from reportd.core.network import NetworkRule, url_target
 from reportd.core.parameters import text_of, value_of
 from reportd.core.submission import FieldProblem, Submission, parse
 from reportd.ports import INLINE_BYTES, Checker, RenderOptions, RenderRequest, TooCostlyError
+from reportd.regular import read_regular
 from reportd.schemas import compiled, is_cheap
 
 
@@ -131,7 +132,7 @@ class Catalogue:
         key = f"reports.{name}.parameters_schema"
         path = self._find(key, report.parameters_schema)
         try:
-            schema = orjson.loads(path.read_bytes())
+            schema = orjson.loads(read_regular(path)[0])
             if isinstance(schema, dict):
                 compiled(schema)
         except OSError as error:
@@ -144,8 +145,12 @@ class Catalogue:
 
     def _find(self, key: str, name: str) -> Path:
         for folder in self._folders:
-            if (folder / name).is_file():
-                return folder / name
+            path = folder / name
+            try:
+                if path.is_file():
+                    return path
+            except OSError as error:
+                raise CatalogueError(f"{key}: {path} can't be looked at: {error.strerror}") from error
         looked = ", ".join(map(str, self._folders))
         raise CatalogueError(f"{key}: there is no file {name} in {looked}")
 

@@ -109,6 +109,7 @@ def serve(options: argparse.Namespace) -> int:
     from reportd.ports import BrowserError, UnavailableError
     from reportd.private import keep_new_files_private
     from reportd.reload import Orders
+    from reportd.stopping import Stopping
 
     keep_new_files_private()
     set_level = logs.set_up(config.log.level, config.log.format)
@@ -118,30 +119,30 @@ def serve(options: argparse.Namespace) -> int:
     file = find_file(options.config, os.environ)
     folders = [file.resolve().parent] if file else []
 
-    async def until_signal() -> None:
-        stop = trio.Event()
+    async def until_signal() -> int:
         order, given = trio.open_memory_channel[None](1)
         reloads = Orders(given, lambda: load(options.config, os.environ), set_level)
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_on_signal, signals, stop, order, nursery.cancel_scope)
-                await app.run(config, folders, stop, reloads)
+                stopping = Stopping(config.shutdown.drain_seconds, nursery.cancel_scope)
+                nursery.start_soon(_on_signal, signals, stopping, order)
+                await app.run(config, folders, stopping, reloads)
                 nursery.cancel_scope.cancel()
+        return int(stopping.cut)
 
     expected = (app.StartError, CatalogueError, BrowserError, UnavailableError, NewerSchemaError, OSError)
     try:
-        trio.run(until_signal)
+        return trio.run(until_signal)
     except BaseExceptionGroup as group:
         error = alone(group)
         if not isinstance(error, expected):
             raise
         say(f"reportd: {error}")
         return 1
-    return 0
 
 
-async def _on_signal(signals: Any, stop: Any, order: Any, everything: Any) -> None:
-    """SIGHUP reloads. Of the others, the first one drains; the second one does not wait for jobs any more."""
+async def _on_signal(signals: Any, stopping: Any, order: Any) -> None:
+    """SIGHUP reloads, the others stop."""
     import trio
 
     async for number in signals:
@@ -149,9 +150,7 @@ async def _on_signal(signals: Any, stop: Any, order: Any, everything: Any) -> No
             with suppress(trio.WouldBlock):  # one waits already, and will find all that is new
                 order.send_nowait(None)
             continue
-        if stop.is_set():
-            everything.cancel()
-        stop.set()
+        stopping.signalled()
 
 
 def check_config(options: argparse.Namespace) -> int:

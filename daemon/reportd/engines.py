@@ -36,6 +36,7 @@ from reportd.pool import PoolSettings
 from reportd.ports import Artifacts, BreakerStore, Messenger, Meter, Queue, Record
 from reportd.private import make_private
 from reportd.scaling import Board
+from reportd.supervised import Supervisor
 
 SQS_LINGER_SECONDS = 1.0
 """How long a delete waits for others to share its request, as many as are asked for at once. It keeps its place
@@ -237,12 +238,16 @@ def callback_urls(config: Config) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def open_alerts(config: Config, database: Database, meter: Meter) -> AsyncIterator[Alerts]:
+async def open_alerts(
+    config: Config, database: Database, meter: Meter, supervisor: Supervisor
+) -> AsyncIterator[Alerts]:
     """Who is told of trouble, on the channels that are configured."""
     options = config.alerts
     urls = options.webhook_url, options.slack_url, options.sns_topic_arn, config.http.public_url
     async with open_alert_channels(*urls) as channels:
-        yield Alerts(SqlAlerts(database), channels, window_seconds=options.window_seconds, meter=meter)
+        yield Alerts(
+            SqlAlerts(database), channels, window_seconds=options.window_seconds, meter=meter, supervisor=supervisor
+        )
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from reportd.core.breaker import Breaker, State
 from reportd.core.scaling import Demand
+from reportd.core.snapshot import ready
 from reportd.metrics import Metrics
 from reportd.pool import PoolState
 from reportd.ports import Depth, Queue, UnavailableError
@@ -97,8 +98,7 @@ def _of_parts(parts: Parts) -> list[Metric]:
     each = GaugeMetricFamily("reportd_part_ready", "Whether a part works, as on /readyz.", labels=["part"])
     for name, (ok, _) in parts.items():
         each.add_metric([name], ok)
-    ready = all(ok for ok, _ in parts.values())
-    return [each, GaugeMetricFamily("reportd_ready", "Whether all parts work, as on /readyz.", ready)]
+    return [each, GaugeMetricFamily("reportd_ready", "Whether it shall be sent requests, as on /readyz.", ready(parts))]
 
 
 def _of_queues(depths: Mapping[str, Depth], now: float) -> list[Metric]:

@@ -13,6 +13,7 @@ import trio
 from reportd.ports import Artifacts, Jobs, Queue
 from reportd.rounds import LEASE_ROUNDS, every
 from reportd.service import send_jobs
+from reportd.supervised import Supervisor
 
 log = structlog.get_logger()
 
@@ -33,6 +34,7 @@ class Janitor:
         artifacts: Artifacts,
         retention_seconds: float,
         node: str,
+        supervisor: Supervisor | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._jobs = jobs
@@ -40,12 +42,14 @@ class Janitor:
         self._artifacts = artifacts
         self._retention_seconds = retention_seconds
         self._node = node
+        self._supervisor = supervisor or Supervisor()
         self._clock = clock
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             for seconds, work in ((UNCONFIRMED_SECONDS, self.send_unconfirmed), (SWEEP_SECONDS, self.remove_expired)):
-                nursery.start_soon(every, seconds, partial(self._lead, seconds, work))
+                rounds = partial(every, seconds, partial(self._lead, seconds, work))
+                nursery.start_soon(self._supervisor.keep, f"janitor.{work.__name__}", rounds)
 
     async def _lead(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         """What one node does for all of them."""

@@ -7,13 +7,16 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 import trio
 
 from reportd.core.retry import RetryPolicy, backoff
+from reportd.grace import with_grace
 from reportd.patience import patiently
 from reportd.ports import SILENT, Callback, DeliveryError, Messenger, Meter, Outbox, Outcome, UnavailableError
+from reportd.supervised import Supervisor
 
 AT_ONCE = 32
 """Callbacks that this node sends at a time."""
@@ -33,8 +36,8 @@ LOOK_AGAIN_SECONDS = 10.0
 TROUBLE_SECONDS = 2.0
 """The pause when the outbox can't be reached."""
 
-SETTLE_SECONDS = 5.0
-"""How long recording the outcome may take, also while the daemon stops."""
+SETTLE_SECONDS = 2.0
+"""How long claiming a callback and recording its outcome may take while the daemon stops."""
 
 RETRIES = RetryPolicy(backoff_seconds=2.0, max_backoff_seconds=900.0)
 
@@ -51,6 +54,7 @@ class Notifier:
         *,
         retry_seconds: float,
         meter: Meter = SILENT,
+        supervisor: Supervisor | None = None,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -58,6 +62,7 @@ class Notifier:
         self._messenger = messenger
         self._retry_seconds = retry_seconds
         self._meter = meter
+        self._supervisor = supervisor or Supervisor()
         self._clock = clock
         self._chance = chance
         self._under_way: Counter[str] = Counter()
@@ -65,20 +70,20 @@ class Notifier:
         outbox.watch(self._wake)
 
     async def run(self) -> None:
+        # What is being sent goes on, whatever becomes of the next look.
         async with trio.open_nursery() as nursery:
-            while True:
-                self._news = trio.Event()
-                try:
-                    seconds = await self._take(nursery)
-                except UnavailableError as error:
-                    log.warning("notifier.waits", part=error.part, error=str(error))
-                    seconds = TROUBLE_SECONDS
-                except Exception:
-                    # One entry that nobody foresaw must not end the daemon.
-                    log.exception("notifier.failed")
-                    seconds = TROUBLE_SECONDS
-                with trio.move_on_after(seconds):
-                    await self._news.wait()
+            await self._supervisor.keep("notifier", partial(self._take_all, nursery))
+
+    async def _take_all(self, nursery: trio.Nursery) -> None:
+        while True:
+            self._news = trio.Event()
+            try:
+                seconds = await self._take(nursery)
+            except UnavailableError as error:
+                log.warning("notifier.waits", part=error.part, error=str(error))
+                seconds = TROUBLE_SECONDS
+            with trio.move_on_after(seconds):
+                await self._news.wait()
 
     async def _take(self, nursery: trio.Nursery) -> float:
         """Begin to send what is due and has a place; for how long there is nothing more to do."""
@@ -87,11 +92,10 @@ class Notifier:
         if not places:
             return LOOK_AGAIN_SECONDS
         # What is claimed must reach us, or it would wait for the end of its lease.
-        with trio.CancelScope(shield=True):
-            callbacks, seconds = await self._outbox.claim(places, LEASE_SECONDS, full)
-            for callback in callbacks:
-                self._under_way[callback.host] += 1
-                nursery.start_soon(self._send, callback)
+        callbacks, seconds = await with_grace(lambda: self._outbox.claim(places, LEASE_SECONDS, full), SETTLE_SECONDS)
+        for callback in callbacks:
+            self._under_way[callback.host] += 1
+            nursery.start_soon(self._send, callback)
         if callbacks:
             return 0.0
         # What is due and can't be had is in another node's hands.
@@ -104,11 +108,18 @@ class Notifier:
         finally:
             # If this fails it is sent again when the lease is over, with the same id.
             with trio.move_on_after(SETTLE_SECONDS, shield=True):
-                await patiently(lambda: self._outbox.settle(callback, outcome, error, delay))
-                self._tell(callback, outcome, error, delay)
+                await self._settle(callback, outcome, error, delay)
             self._under_way[callback.host] -= 1
             self._under_way += Counter()  # drops those at 0
             self._wake()
+
+    async def _settle(self, callback: Callback, outcome: Outcome | None, error: str, delay: float) -> None:
+        try:
+            await patiently(lambda: self._outbox.settle(callback, outcome, error, delay))
+            self._tell(callback, outcome, error, delay)
+        except Exception:
+            # One entry that nobody foresaw is no matter of the others'.
+            log.exception("callback.not_settled", taskId=callback.task_id)
 
     async def _attempt(self, callback: Callback) -> tuple[Outcome | None, str, float]:
         """The outcome, the error and, where it is tried again, in how many seconds."""

@@ -35,7 +35,7 @@ from reportd.ports import (
 
 log = structlog.get_logger()
 
-SETTLE_SECONDS = 5.0
+SETTLE_SECONDS = 3.0
 """How long giving a message back may take when its work was called off; then its visibility ends by itself."""
 
 UNDER_WAY = frozenset({State.QUEUED, State.RUNNING})
@@ -187,8 +187,10 @@ class Outcomes:
                 with trio.move_on_after(SETTLE_SECONDS):
                     await patiently(lambda: self._jobs.settle(settlement))
             # Also when that could not be recorded: then the next start finds this one without an outcome.
-            with trio.move_on_after(SETTLE_SECONDS):
+            with trio.move_on_after(SETTLE_SECONDS) as giving_back:
                 await release(self._queue, hold, 0.0)
+            if giving_back.cancelled_caught:
+                log.warning("message.not_given_back", detail="it comes again when its visibility ends")
 
     async def _overtaken(self, job: Job, hold: Hold) -> None:
         """Somebody else has moved the job: its user, or a node that was given its message while we had lost it."""

@@ -1,6 +1,7 @@
 """Takes messages off the queue, never more than can be placed, and keeps the held ones invisible to others."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import structlog
 import trio
@@ -8,6 +9,7 @@ import trio
 from reportd.held import Held, Hold, Recall
 from reportd.places import Places
 from reportd.ports import ANY, Queue, ReceiptLostError, Received, UnavailableError
+from reportd.supervised import Supervisor
 
 log = structlog.get_logger()
 
@@ -18,6 +20,9 @@ MAX_BATCH = 10
 """The most messages SQS hands out at once."""
 
 TROUBLE_SECONDS = 1.0
+
+LONGEST_SECONDS = 5.0
+"""Between two tries, whatever is wrong: jobs wait meanwhile."""
 
 LIMITED_SECONDS = 0.5
 """How long a poll that leaves some types out goes on before it looks whether it still must, while nobody would say."""
@@ -39,6 +44,7 @@ class Poller:
         least: int = 1,
         at_most: Callable[[], Mapping[str, int]] = lambda: ANY,
         unsettled: Callable[[], bool] = lambda: True,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self.trouble = ""
         self._queue = queue
@@ -46,6 +52,7 @@ class Poller:
         self._least = min(least, capacity)
         self._at_most = at_most
         self._unsettled = unsettled
+        self._supervisor = supervisor or Supervisor()
         self._places = Places(capacity)
         self._taking = trio.CancelScope()
         self._asking: trio.CancelScope | None = None
@@ -67,20 +74,20 @@ class Poller:
         """Until stopped and everything taken is handled, or until cancelled."""
         # A job outlives the receive that brought it.
         async with trio.open_nursery() as nursery:
-            await self._take(nursery)
+            with self._taking:
+                await self._supervisor.keep("poller", partial(self._take, nursery), longest_seconds=LONGEST_SECONDS)
 
     async def _take(self, nursery: trio.Nursery) -> None:
-        with self._taking:
-            while True:
-                taken = await self._take_places()
-                messages: list[Received] = []
-                try:
-                    messages = await self._receive(taken)
-                finally:
-                    for _ in range(taken - len(messages)):
-                        self._places.release()
-                for message in messages:
-                    nursery.start_soon(self._handled, message)
+        while True:
+            taken = await self._take_places()
+            messages: list[Received] = []
+            try:
+                messages = await self._receive(taken)
+            finally:
+                for _ in range(taken - len(messages)):
+                    self._places.release()
+            for message in messages:
+                nursery.start_soon(self._handled, message)
 
     async def _take_places(self) -> int:
         taken = 0
@@ -156,11 +163,22 @@ async def _renew(queue: Queue, renewals: list[tuple[Hold, str]]) -> bool:
     return all(outcome is None or isinstance(outcome, ReceiptLostError) for outcome in outcomes)
 
 
-async def drain(held: Held, drain_seconds: float) -> None:
-    """Give back at once what has not begun, let running jobs finish within ``drain_seconds``, call off the rest."""
+async def drain(held: Held, drain_seconds: float, hurried: trio.Event | None = None) -> None:
+    """Give back at once what has not begun, let running jobs finish within ``drain_seconds``, call off the rest.
+
+    ``hurried``: set when that time is over at once.
+    """
     held.stop()
-    with trio.move_on_after(drain_seconds):
-        await held.wait_empty()
+    async with trio.open_nursery() as nursery:
+
+        async def until_empty() -> None:
+            with trio.move_on_after(drain_seconds):
+                await held.wait_empty()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(until_empty)
+        await (trio.Event() if hurried is None else hurried).wait()
+        nursery.cancel_scope.cancel()
     for hold in held.all():
         hold.recall(Recall.DRAINED)
     await held.wait_empty()

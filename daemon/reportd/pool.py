@@ -8,6 +8,7 @@ import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 import trio
@@ -17,6 +18,7 @@ from reportd.browsers import Browsers, BrowserSettings, BrowserState, Lease, die
 from reportd.core.faults import FaultError, FaultKind
 from reportd.places import Places
 from reportd.ports import SILENT, Browser, BrowserError, Launcher, Meter, Page, Pdf, RenderRequest, Slot
+from reportd.supervised import Supervisor
 
 log = structlog.get_logger()
 
@@ -58,11 +60,14 @@ class Pool:
     """Made by ``open_pool``. ``on_stall`` is told the report type and 1 when a job of it gives up its slot to wait,
     and -1 when it does so no longer; ``on_resize``, how many slots more there are."""
 
-    def __init__(self, launcher: Launcher, settings: PoolSettings, meter: Meter = SILENT) -> None:
+    def __init__(
+        self, launcher: Launcher, settings: PoolSettings, meter: Meter = SILENT, supervisor: Supervisor | None = None
+    ) -> None:
         self.on_stall: Callable[[str, int], None] = lambda _type, _change: None
         self.on_resize: Callable[[int], None] = lambda _change: None
         self._launcher = launcher
         self._settings = settings
+        self._supervisor = supervisor or Supervisor()
         self._browsers = Browsers(launcher, settings, meter)
         self._size = settings.browsers
         self._places = Places(settings.slots)
@@ -109,8 +114,8 @@ class Pool:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the browsers, and look for renders that wait. Started, and raises, as ``Browsers.run``."""
         async with open_background() as nursery:
-            nursery.start_soon(self._watch_stalls, nursery)
-            await self._browsers.run(task_status)
+            nursery.start_soon(self._supervisor.keep, "stalls", partial(self._watch_stalls, nursery))
+            await self._supervisor.keep_started("pool", self._browsers.run, task_status=task_status)
 
     # --- slots ----------------------------------------------------------------------------------------------
 
@@ -199,7 +204,12 @@ class Pool:
 
     async def _judge(self, render: "_Render") -> None:
         assert render.page is not None  # noqa: S101 - it is being rendered
-        waits = self._may_stall and await render.page.waits()
+        try:
+            waits = self._may_stall and await render.page.waits()
+        except Exception:
+            # One page that can't be judged keeps its slot.
+            log.exception("job.not_judged", taskId=render.request.task_id)
+            return
         # Meanwhile it may have ended, and others may have stalled.
         if waits and self._may_stall and render in self._rendering and not render.printing:
             log.info("job.stalled", taskId=render.request.task_id, doing=render.page.doing)
@@ -249,9 +259,11 @@ class _Render:
 
 
 @asynccontextmanager
-async def open_pool(launcher: Launcher, settings: PoolSettings, meter: Meter = SILENT) -> AsyncIterator[Pool]:
+async def open_pool(
+    launcher: Launcher, settings: PoolSettings, meter: Meter = SILENT, supervisor: Supervisor | None = None
+) -> AsyncIterator[Pool]:
     """A pool with warm pages. Raises BrowserError when the first browser can't be started."""
-    pool = Pool(launcher, settings, meter)
+    pool = Pool(launcher, settings, meter, supervisor)
     async with open_background() as nursery:
         await nursery.start(pool.run)
         yield pool

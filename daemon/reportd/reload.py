@@ -8,6 +8,8 @@ alive that was taken out of the other.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import structlog
 import trio
@@ -16,9 +18,19 @@ from reportd import systemd
 from reportd.catalogue import Catalogue, CatalogueError
 from reportd.config import Config, ConfigError
 from reportd.config.section import Section
-from reportd.tokens import Tokens
+from reportd.supervised import Supervisor, in_words
+from reportd.tokens import Tokens, TokensFileError
+
+READ_SECONDS = 20.0
+"""How long a file system may take to give the files."""
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
+
+
+class SlowError(Exception):
+    """A file system does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +53,13 @@ class Reload:
     """
 
     def __init__(
-        self, orders: Orders, config: Config, types: Catalogue, tokens: Tokens, learn: Callable[[Config], None]
+        self,
+        orders: Orders,
+        config: Config,
+        types: Catalogue,
+        tokens: Tokens,
+        learn: Callable[[Config], None],
+        supervisor: Supervisor,
     ) -> None:
         self.trouble = ""
         self._orders = orders
@@ -49,42 +67,91 @@ class Reload:
         self._types = types
         self._tokens = tokens
         self._learn = learn
+        self._supervisor = supervisor
+        self._later: list[str] = []
+        self._tokens_reader, self._config_reader = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
 
     async def run(self) -> None:
         """For as long as the daemon runs."""
         async for _ in self._orders.given:
             # systemd waits until it hears READY again; the time tells it that this is later than its order.
-            systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            _notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
             await self.again()
-            systemd.notify("READY=1")
+            _notify("READY=1")
 
     async def again(self) -> None:
-        troubles = [] if await trio.to_thread.run_sync(self._tokens.reload) else ["the tokens are those of before"]
-        try:
-            later = await self._read()
-        except (ConfigError, CatalogueError) as error:
-            log.error("config.kept", error=str(error))  # noqa: TRY400 - what is wrong is in the file, not here
-            troubles.append(f"the configuration is that of before: {str(error).splitlines()[0]}")
+        troubles = [text for text in (await self._again_tokens(), await self._again_config()) if text]
+        if troubles:
+            self._supervisor.failed("reload", "; ".join(troubles))
         else:
-            log.info("config.read", reportTypes=list(self._types.names), level=self._config.log.level)
-            if later:
-                log.warning("config.needs_restart", keys=later)
-                troubles.append(f"waits for a restart: {', '.join(later)}")
+            self._supervisor.recovered("reload")
+        if self._later:
+            troubles.append(f"waits for a restart: {', '.join(self._later)}")
         self.trouble = "; ".join(troubles)
 
+    async def _again_tokens(self) -> str:
+        """Why those of before stay; empty when they don't."""
+        try:
+            tokens = await self._in_thread(self._tokens.read, self._tokens_reader)
+        except (TokensFileError, SlowError) as error:
+            log.error("tokens.kept", error=str(error))  # noqa: TRY400 - what is wrong is in the file, not here
+        except Exception:
+            log.exception("tokens.kept")
+        else:
+            self._tokens.exchange(tokens)
+            log.info("tokens.read", count=len(tokens))
+            return ""
+        return "the tokens are those of before"
+
+    async def _again_config(self) -> str:
+        """The same of the configuration."""
+        try:
+            self._later = await self._read()
+        except (ConfigError, CatalogueError, SlowError) as error:
+            why = str(error)
+            log.error("config.kept", error=why)  # noqa: TRY400 - what is wrong is in the file, not here
+        except Exception as error:
+            why = in_words(error)
+            log.exception("config.kept")
+        else:
+            log.info("config.read", reportTypes=list(self._types.names), level=self._config.log.level)
+            if self._later:
+                log.warning("config.needs_restart", keys=self._later)
+            return ""
+        return f"the configuration is that of before: {why.splitlines()[0]}"
+
+    async def _in_thread(self, read: Callable[[], T], reader: trio.CapacityLimiter) -> T:
+        """What ``read`` returns. A file system that does not answer must hold up neither the daemon's end nor, for
+        longer than READ_SECONDS, the next reload; and of each file no more than one thread waits for it.
+
+        Raises SlowError, and what ``read`` raises.
+        """
+        with trio.move_on_after(READ_SECONDS):
+            return await trio.to_thread.run_sync(read, limiter=reader, abandon_on_cancel=True)
+        raise SlowError(f"the files could not be read within {READ_SECONDS:g} s")
+
     async def _read(self) -> list[str]:
-        """Put in force what the file says; the keys that only a restart can. Raises ConfigError or CatalogueError."""
-        config = await trio.to_thread.run_sync(self._orders.read)
+        """Put in force what the file says; the keys that only a restart can. Raises ConfigError, CatalogueError or
+        SlowError.
+        """
+        config = await self._in_thread(self._orders.read, self._config_reader)
         # The rest is as it was when the parts that use it were made.
         now = self._config.model_copy(update={"reports": config.reports, "log": config.log})
         if keys := _fixed(self._config, now):
             raise CatalogueError(f"{', '.join(keys)}: can only change so with a restart")
-        edition = await trio.to_thread.run_sync(self._types.edition, now)
+        edition = await self._in_thread(partial(self._types.edition, now), self._config_reader)
         self._types.exchange(edition)
         self._orders.set_level(now.log.level)
         self._learn(now)
         self._config = now
         return list(_changed(now, config))
+
+
+def _notify(*lines: str) -> None:
+    try:
+        systemd.notify(*lines)
+    except OSError as error:
+        log.warning("systemd.unreachable", error=str(error))
 
 
 def _fixed(before: Config, after: Config) -> list[str]:

@@ -4,14 +4,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+import structlog
 import trio
 
 from reportd.ports import UnavailableError
+from reportd.supervised import in_words
 
 RESTS = 50.0
 """What has to be counted takes longer the more there is. So it is counted for a fiftieth of the time at most."""
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 
 class Remembered(Generic[T]):
@@ -41,7 +45,7 @@ class Remembered(Generic[T]):
         self._last: _Look[T] | None = None
 
     async def get(self) -> T:
-        """The answer. Raises UnavailableError when there is none in time, and what the look raised."""
+        """The answer. Raises UnavailableError when there is none in time, or the look failed, for whatever reason."""
         now = trio.current_time()
         last = self._last
         if last is None or (last.ended.is_set() and last.fresh_until <= now):
@@ -62,8 +66,12 @@ class Remembered(Generic[T]):
     async def _ask(self, look: "_Look[T]") -> None:
         try:
             look.answer.append(await self._look())
-        except Exception as error:  # noqa: BLE001 - raised to whoever wants to know
+        except UnavailableError as error:
             look.error = error
+        except Exception as error:
+            # Whoever wants to know leaves out what can't be had, and says why.
+            log.exception("look.failed", part=self._part)
+            look.error = UnavailableError(self._part, in_words(error))
         took_seconds = trio.current_time() - look.asked_at
         look.fresh_until = look.asked_at + max(self._fresh_seconds, took_seconds * (1 + self._rests))
         look.ended.set()
@@ -74,5 +82,5 @@ class _Look(Generic[T]):
     asked_at: float
     fresh_until: float = 0.0
     answer: list[T] = field(default_factory=list)
-    error: Exception | None = None
+    error: UnavailableError | None = None
     ended: trio.Event = field(default_factory=trio.Event)

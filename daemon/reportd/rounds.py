@@ -1,4 +1,4 @@
-"""Work that is done again and again, whatever befalls it."""
+"""Work that is done again and again. ``supervised`` takes care of what it raises."""
 
 from collections.abc import Awaitable, Callable
 
@@ -14,13 +14,10 @@ log = structlog.get_logger()
 
 
 async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Do ``work``, rest, and so on."""
+    """Do ``work``, rest, and so on, also while something that it needs is away."""
     while True:
         try:
             await work()
         except UnavailableError as error:
             log.warning("janitor.waits", part=error.part, error=str(error))
-        except Exception:
-            # One letter or one row that nobody foresaw must not end the daemon, nor the work on the others.
-            log.exception("janitor.failed")
         await trio.sleep(seconds)

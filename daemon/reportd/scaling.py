@@ -92,7 +92,4 @@ class Scaling:
                 log.warning("figures.not_published", part=error.part, error=str(error))
             except trio.TooSlowError:
                 log.warning("figures.not_published", error=f"no answer within {PATIENCE_SECONDS:g} s")
-            except Exception:
-                # Figures are nothing that a job may suffer for.
-                log.exception("figures.not_published")
             await trio.sleep(PUBLISH_SECONDS)

@@ -45,6 +45,9 @@ CONFIRM_SECONDS = 0.25
 LARGE_BYTES = 65536
 """Others have their turn after a message of this size: it takes milliseconds, and there may be a hundred of them."""
 
+ACCEPT_SECONDS = 9.0
+"""How long a client waits for its answer at most. Without one, `503` says that the same call may work later."""
+
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 IDEMPOTENCY_NAMESPACE = uuid.UUID("6d0c3f4e-4f0e-5c5b-9a44-1f6f5c0d2b7a")
@@ -137,6 +140,8 @@ class Intake:
             await self._jobs.confirm(sorted(task_ids))
         except UnavailableError as error:
             log.warning("jobs.not_confirmed", count=len(task_ids), error=str(error))
+        except Exception:
+            log.exception("jobs.not_confirmed", count=len(task_ids))
 
 
 async def send_jobs(
@@ -227,7 +232,7 @@ class Service:
             submitted_at=self._clock(),
             callback_url=submission.callback_url,
         )
-        record = await self._intake.submit(job)
+        record = await self._accepted_in_time(job)
         if not await _same_request(record.job, job):
             raise KeyReusedError
         self._backlog += 1
@@ -235,6 +240,12 @@ class Service:
         self._meter.accepted(job.report_type)
         log.info("job.accepted", taskId=job.task_id, reportType=job.report_type, userId=job.user_id)
         return record
+
+    async def _accepted_in_time(self, job: Job) -> Record:
+        with trio.move_on_after(ACCEPT_SECONDS):
+            return await self._intake.submit(job)
+        # The row may be there, with a message sent late: whoever repeats the call with its key gets the same job.
+        raise UnavailableError("intake", f"database and queue have not confirmed it within {ACCEPT_SECONDS:g} s")
 
     async def watch_backlog(self, interval_seconds: float) -> None:
         """Keep the backlog figure fresh while jobs come in. Between two looks, every acceptance counts."""

@@ -12,6 +12,7 @@ from reportd.breakers import Breakers
 from reportd.bulkheads import Bulkheads
 from reportd.core.scaling import Demand
 from reportd.core.snapshot import (
+    BACKGROUND,
     RECENT,
     BrowserView,
     Figures,
@@ -31,6 +32,7 @@ from reportd.pool import Pool
 from reportd.ports import DeadLetters, Depth, Fleet, JobFilter, Jobs, Queue, Record, Sign, UnavailableError
 from reportd.presence import all_nodes
 from reportd.remembered import RESTS, Remembered
+from reportd.supervised import Supervisor
 from reportd.worker import Worker
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -81,6 +83,7 @@ class Status:
         stop: trio.Event,
         node: str,
         looks: trio.Nursery,
+        troubles: Supervisor,
         letters: DeadLetters,
         demand: Callable[[Depth], Awaitable[Demand]],
         depth_seconds: float = 0.0,
@@ -97,6 +100,7 @@ class Status:
         self._history = history
         self._stop = stop
         self._node = node
+        self._troubles = troubles
         self._demand = demand
         self._sample_seconds = sample_seconds
         self._idle_seconds = idle_seconds
@@ -127,12 +131,15 @@ class Status:
         """
         pool = self._pool.state()
         stopping = self._stop.is_set()
+        taking = self._poller.trouble or self._troubles.trouble("poller")
+        failing = "; ".join(f"{one.part}: {one.error}" for one in self._troubles.troubles())
         parts = {
             "browsers": (bool(pool.browsers), pool.trouble or f"{len(pool.browsers)} running"),
             "accepting": (not stopping, "draining" if stopping else "yes"),
-            "queue": (not self._poller.trouble, self._poller.trouble or "answers"),
+            "queue": (not taking, taking or "answers"),
             # A node that has lost the others' breakers goes on alone, so this is told and no reason to be taken out.
             "breakers": (True, self._breakers.trouble or "shared, if there is a store to share"),
+            BACKGROUND: (not failing, failing or "no trouble"),
             "artifacts": (not self._worker.store_trouble, self._worker.store_trouble or "no trouble"),
         }
         try:
@@ -217,6 +224,7 @@ class Status:
             recent=None if recent is None else tuple(record.view() for record in recent),
             nodes=nodes,
             alone=self._breakers.trouble,
+            troubles=self._troubles.troubles(),
         )
 
     def _types(self, loads: dict[str, Load] | None, nodes: tuple[Node, ...]) -> tuple[TypeView, ...]:

@@ -1,6 +1,5 @@
 """The tokens that are accepted now: read from a file when the daemon starts, and again when it is told to."""
 
-import os
 import secrets
 import stat
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import structlog
 
 from reportd.core.access import Token, TokensError, digest_of, matching, parse, parse_line
+from reportd.regular import read_regular
 
 log = structlog.get_logger()
 
@@ -36,19 +36,15 @@ class Tokens:
     def named(self, name: str) -> Token | None:
         return next((token for token in self._tokens if token.name == name), None)
 
-    def reload(self) -> bool:
-        """Read the file again. One that can't be used changes nothing, which is logged: a typing mistake must
-        neither lock everybody out nor let anybody in.
+    def read(self) -> tuple[Token, ...]:
+        """What the file says now, which is not in force yet. Raises TokensFileError: a typing mistake must neither lock
+        everybody out nor let anybody in.
         """
-        if self._path is None:
-            return True
-        try:
-            self._tokens = _read(self._path)
-        except TokensFileError as error:
-            log.error("tokens.kept", error=str(error))  # noqa: TRY400 - what is wrong is in the file, not here
-            return False
-        log.info("tokens.read", count=len(self._tokens))
-        return True
+        return () if self._path is None else _read(self._path)
+
+    def exchange(self, tokens: tuple[Token, ...]) -> None:
+        """From now on these are accepted."""
+        self._tokens = tokens
 
 
 def new_token(name: str, roles: str, user_id: str | None = None) -> tuple[str, str]:
@@ -64,15 +60,14 @@ def new_token(name: str, roles: str, user_id: str | None = None) -> tuple[str, s
 
 def _read(path: Path) -> tuple[Token, ...]:
     try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            tokens = parse(file.read().decode())
+        data, found = read_regular(path)
+        tokens = parse(data.decode())
     except OSError as error:
         raise TokensFileError(f"{path} can't be read: {error.strerror}; accepted: a file of tokens") from None
     except UnicodeDecodeError:
         raise TokensFileError(f"{path} is not UTF-8; accepted: a file of tokens") from None
     except TokensError as error:
         raise TokensFileError("\n".join(f"{path}: {problem}" for problem in error.problems)) from None
-    if mode & _EXPOSED:
+    if found.st_mode & _EXPOSED:
         log.warning("tokens.exposed", file=str(path), detail="others can read or change it; chmod 600 mends that")
     return tokens

@@ -50,6 +50,7 @@ from reportd.ports import (
 from reportd.quarantine import Quarantine, copy_of
 from reportd.rounds import every
 from reportd.service import resend_job
+from reportd.supervised import Supervisor
 
 WAIT_SECONDS = 20.0
 BATCH = 10
@@ -99,6 +100,7 @@ class Triage:
         interval_seconds: float,
         node: str,
         meter: Meter = SILENT,
+        supervisor: Supervisor | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.canaries = Canaries(
@@ -125,12 +127,13 @@ class Triage:
         self._interval_seconds = interval_seconds
         self._node = node
         self._meter = meter
+        self._supervisor = supervisor or Supervisor()
         self._clock = clock
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(every, self._interval_seconds, partial(self.sort, WAIT_SECONDS))
-            nursery.start_soon(every, self._interval_seconds, self.canaries.go)
+            for part, work in (("triage", partial(self.sort, WAIT_SECONDS)), ("canaries", self.canaries.go)):
+                nursery.start_soon(self._supervisor.keep, part, partial(every, self._interval_seconds, work))
 
     async def sort(self, wait_seconds: float = 0.0) -> None:
         """Go through the letters that are visible now, or are the first to come within ``wait_seconds``."""

@@ -13,6 +13,7 @@ import trio
 from reportd import systemd
 from reportd.background import open_background
 from reportd.ports import Meter
+from reportd.supervised import Supervisor
 
 log = structlog.get_logger()
 
@@ -71,11 +72,11 @@ class Watchdog:
 
 
 @asynccontextmanager
-async def open_watchdog(meter: Meter) -> AsyncIterator[Watchdog]:
+async def open_watchdog(meter: Meter, supervisor: Supervisor) -> AsyncIterator[Watchdog]:
     """Watches for as long as the block. To be opened first: systemd wants to hear until the very end."""
     limit_seconds = systemd.watchdog_seconds()
     # At half of the time it waits, as sd_watchdog_enabled(3) recommends.
     watchdog = Watchdog(meter, systemd.notify, None if limit_seconds is None else limit_seconds / 2)
     async with open_background() as nursery:
-        nursery.start_soon(watchdog.run)
+        nursery.start_soon(supervisor.keep, "watchdog", watchdog.run)
         yield watchdog

@@ -4,11 +4,13 @@ import errno
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import trio
 
+from reportd.adapters import files
 from reportd.ports import UnavailableError
 from tests.contract.artifacts_lab import ArtifactsLab, folder_lab
 from tests.contract.jobs_lab import a_job
@@ -28,6 +30,32 @@ def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", refuse)
+
+
+async def test_a_folder_that_does_not_answer_holds_up_nobody_for_ever(
+    kept: ArtifactsLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one on the network. Others still get threads, for something else."""
+    answers = threading.Event()
+    monkeypatch.setattr(files, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(files, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(files, "_store", lambda *_: answers.wait(20))
+    told: list[str] = []
+
+    async def put() -> None:
+        with pytest.raises(UnavailableError) as caught:
+            await kept.store.put(a_job(), in_memory(b"%PDF"))
+        told.append(str(caught.value))
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(put)
+        assert await trio.to_thread.run_sync(lambda: "a thread") == "a thread"
+    finally:
+        answers.set()
+    assert len(told) == 50
+    assert all("no answer within 0.1 s" in text for text in told)
 
 
 @pytest.mark.usefixtures("no_links")

@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 
 import psycopg
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, exc, text
 
 from reportd.adapters.sql import engines
 from reportd.adapters.sql.database import TRIES, Database, open_database
+from reportd.adapters.sql.postgresql import BoundedConnection
 from reportd.ports import UnavailableError
 from tests.servers import Postgres
 
@@ -168,6 +170,40 @@ async def test_a_locked_table_is_unavailable_in_time(url: str, impatient: Databa
         assert 0.3 <= trio.current_time() - begun < 2.0
     assert all(isinstance(outcome, UnavailableError) for outcome in outcomes)
     assert await values(impatient, *range(1, 10)) == [0] * 9
+
+
+async def test_a_statement_without_an_answer_is_given_up_and_the_next_one_gets_another_connection(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that stands still says nothing of its own limits, nor does its kernel."""
+    monkeypatch.setattr(BoundedConnection, "answer_seconds", 0.3)
+    async with open_database(url) as database:
+        begun = trio.current_time()
+        for call in (database.read, database.write):
+            with pytest.raises(UnavailableError, match=r"no answer within 0\.3 s"):
+                await call(lambda connection: connection.execute(text("SELECT pg_sleep(20)")).rowcount)
+        assert trio.current_time() - begun < 5.0
+        await database.write(adding(1))
+        assert await values(database, 1) == [1]
+        # A migration may take as long as it takes.
+        slow = text("SELECT pg_sleep(0.6)")
+        await trio.to_thread.run_sync(database.with_writer, lambda connection: connection.execute(slow).rowcount)
+
+
+@pytest.mark.parametrize("spoil", ["REVOKE ALL ON counters FROM weak", "ALTER TABLE counters RENAME TO others"])
+async def test_a_right_or_a_table_that_is_taken_away_is_a_database_in_trouble(
+    url: str, postgres: Postgres, spoil: str
+) -> None:
+    with suppress(psycopg.errors.DuplicateObject):
+        postgres.run("CREATE ROLE weak LOGIN")
+    postgres.run("GRANT ALL ON counters TO weak", database="counting")
+    async with open_database(url.replace("reportd@", "weak@")) as database:
+        await database.write(adding(1))
+        postgres.run(spoil, database="counting")
+        with pytest.raises(UnavailableError, match=r"permission denied|does not exist"):
+            await database.write(adding(1))
+        with pytest.raises(UnavailableError, match=r"permission denied|does not exist"):
+            await values(database, 1)
 
 
 async def test_connections_that_were_cut_while_idle_are_not_noticed(database: Database, postgres: Postgres) -> None:

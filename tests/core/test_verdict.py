@@ -7,7 +7,7 @@ import pytest
 
 from reportd.core.breaker import Breaker, State
 from reportd.core.faults import FaultKind
-from reportd.core.snapshot import Figures, Load, Node, Part, Snapshot, TypeView
+from reportd.core.snapshot import Figures, Load, Node, Part, Snapshot, Trouble, TypeView, ready
 from reportd.core.verdict import SLOW_SECONDS, Level, as_text, fault_of, verdict
 from tests.web.busy import TIMEOUT, busy
 
@@ -112,6 +112,20 @@ def test_a_node_that_drains_is_as_it_should_be() -> None:
 
 def test_a_node_whose_breakers_are_its_own() -> None:
     assert said(replace(CALM, alone="redis: no answer")) == [("watch", "breakers: redis: no answer")]
+
+
+def test_background_work_that_fails_for_a_reason_that_nobody_foresaw() -> None:
+    """Once, and not as a part that does not work: jobs are accepted and rendered."""
+    failing = Part("background", ok=False, detail="presence: no right to it")
+    snapshot = replace(
+        CALM, parts=(*CALM.parts, failing), troubles=(Trouble("presence", "no right to it", NOW - 14, 3),)
+    )
+    judged = verdict(snapshot)
+    assert judged.level is Level.WATCH
+    assert said(snapshot) == [("watch", "presence fails in the background for 14 s, tried 3 times")]
+    assert judged.findings[0].because == "no right to it"
+    assert ready({"database": (True, ""), "background": (False, "")})
+    assert not ready({"database": (False, ""), "background": (True, "")})
 
 
 def test_a_type_that_fails_though_its_breaker_is_closed() -> None:

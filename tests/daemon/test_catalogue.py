@@ -90,10 +90,10 @@ def test_what_is_no_schema_is_named_with_its_key(tmp_path: Path, schema: Any) ->
 
 
 def test_a_schema_that_cannot_be_read_is_named_with_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(path: Path) -> bytes:
+    def refused(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refused)
+    monkeypatch.setattr("reportd.catalogue.read_regular", refused)
     with pytest.raises(CatalogueError, match=r"^reports\.report\.parameters_schema: .* can't be read: Permission den"):
         catalogue(tmp_path)
 

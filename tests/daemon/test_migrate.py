@@ -1,7 +1,9 @@
 """The schema: made on an empty database, left alone when it is current, refused when it is newer."""
 
+import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -124,6 +126,51 @@ async def test_a_node_waits_for_anothers_migration_however_long(
                 assert await tables(database) == set()
         async with open_database(url) as database:
             assert "jobs" in await tables(database)
+
+
+async def test_a_daemon_waits_for_anothers_migration_of_a_file_longer_than_for_a_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "LOCK_WAIT_SECONDS", 0.05)
+    path = tmp_path / "reportd.db"
+    async with open_database(f"sqlite:///{path}") as database, trio.open_nursery() as nursery:
+        assert await tables(database) == set()
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            nursery.start_soon(migrate, database)
+            await trio.sleep(0.5)
+            other.rollback()
+    async with open_database(f"sqlite:///{path}") as database:
+        assert "jobs" in await tables(database)
+
+
+class Refused:
+    """What SQLite does where two connections wait for each other: it refuses one of them at once."""
+
+    def __init__(self, code: int, times: int) -> None:
+        self.times = times
+        self.error = sqlite3.OperationalError("refused")
+        self.error.sqlite_errorcode = code
+
+    def execute(self, _: str) -> None:
+        self.times -= 1
+        if self.times >= 0:
+            raise self.error
+
+
+def test_who_is_refused_the_journal_because_another_one_makes_it_tries_again() -> None:
+    connection = Refused(sqlite3.SQLITE_BUSY, 3)
+    engines._use_wal(connection)  # type: ignore[arg-type]
+    assert connection.times == -1
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY])
+def test_what_does_not_end_is_told(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    monkeypatch.setattr(engines, "LOCK_WAIT_SECONDS", 0.05)
+    connection = Refused(code, 10**9)
+    with pytest.raises(sqlite3.OperationalError):
+        engines._use_wal(connection)  # type: ignore[arg-type]
+    assert (connection.times == 10**9 - 1) is (code == sqlite3.SQLITE_READONLY)
 
 
 async def test_migrations_and_models_agree(url: str) -> None:

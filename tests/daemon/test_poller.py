@@ -14,6 +14,7 @@ from reportd.core.faults import FaultKind
 from reportd.core.transitions import State
 from reportd.poller import MAX_BATCH, WAIT_SECONDS, Poller
 from reportd.ports import ANY, Outgoing, Received, UnavailableError
+from reportd.supervised import Supervisor
 from tests.daemon.node import World, job, message_of, open_node
 from tests.fakes import MemoryQueue, Weather
 
@@ -220,14 +221,23 @@ async def test_stopped_it_takes_no_more_and_ends_with_what_it_has(
     assert len(queue.in_flight) == 2
 
 
-async def test_an_error_of_the_queue_that_is_no_outage_ends_it(autojump_clock: MockClock) -> None:
-    """A bug must not look like an empty queue."""
-    weather = Weather()
-    queue = await filled(1, weather)
-    weather.fail("queue.receive", UnavailableError("queue", "once"), RuntimeError("a bug"))
-    with pytest.raises(ExceptionGroup) as caught:
-        await Poller(queue, Handler(), 1).run()
-    assert caught.group_contains(RuntimeError, match="a bug")
+async def test_an_error_of_the_queue_that_is_no_outage_is_told_and_survived(autojump_clock: MockClock) -> None:
+    """A bug must not look like an empty queue; nor may it end the jobs in hand, or take their places."""
+    weather, supervisor = Weather(), Supervisor()
+    queue, handler = await filled(3, weather), Handler()
+    handler.seconds = 5.0
+    poller = Poller(queue, handler, 1, supervisor=supervisor)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(poller.run)
+        await trio.sleep(1.0)
+        weather.fail("queue.receive", UnavailableError("queue", "once"), RuntimeError("a bug"))
+        await trio.sleep(5.1)
+        assert supervisor.trouble("poller") == "RuntimeError: a bug"
+        assert len(handler.handled) == 1
+        await trio.sleep(20.0)
+        assert len(handler.handled) == 3
+        assert supervisor.troubles() == ()
+        poller.stop()
 
 
 async def test_jobs_that_wait_in_pages_leave_their_places_to_others(autojump_clock: MockClock) -> None:

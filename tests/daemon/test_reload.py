@@ -1,5 +1,8 @@
 """Reading the configuration again: what counts from then on, and what stays when a file is wrong."""
 
+import errno
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +14,9 @@ import reportd_web
 from reportd.adapters.templates import Templates
 from reportd.catalogue import Catalogue
 from reportd.config import Config, load
+from reportd.regular import MAX_BYTES
 from reportd.reload import Orders, Reload
+from reportd.supervised import Supervisor
 from reportd.tokens import Tokens, new_token
 from tests.fakes.checking import inline_checker
 
@@ -40,9 +45,10 @@ class Files:
         self.tokens = Tokens(config.auth.path(config.data_dir))
         self.level = config.log.level
         self.learnt: list[Config] = []
+        self.supervisor = Supervisor()
         self.order, given = trio.open_memory_channel[None](1)
         orders = Orders(given, self.read, self._set_level)
-        self.reload = Reload(orders, config, self.types, self.tokens, self.learnt.append)
+        self.reload = Reload(orders, config, self.types, self.tokens, self.learnt.append, self.supervisor)
 
     def admit(self, name: str) -> str:
         secret, line = new_token(name, "read")
@@ -79,10 +85,56 @@ async def test_new_report_types_a_level_and_tokens(files: Files) -> None:
     assert [set(config.reports) for config in files.learnt] == [set(files.types.names)]
 
 
+def replaced(path: Path) -> Path:
+    """Room for something else of this name."""
+    if path.is_dir():
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)
+    return path
+
+
+def with_fifo_as_schema(files: "Files") -> None:
+    os.mkfifo(files.folder / "schema.json")
+    files.configure(TYPES + 'parameters_schema = "schema.json"\n')
+
+
+@pytest.fixture(autouse=True)
+def shut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who runs the tests may look into any folder, but not into one of this name."""
+    is_file = Path.is_file
+
+    def look(path: Path) -> bool:
+        if path.parent.name == "shut":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", look)
+
+
 BROKEN: dict[str, tuple[Callable[[Files], object], str]] = {
     "no TOML": (lambda files: files.file.write_text("[reports"), "is not TOML"),
     "an unknown key": (lambda files: files.configure(TYPES + "tmeout_seconds = 3"), "is unknown; did you mean"),
     "gone": (lambda files: files.file.unlink(), "can't be read"),
+    "a folder": (lambda files: replaced(files.file).mkdir(), "can't be read (Is a directory)"),
+    "a FIFO": (lambda files: os.mkfifo(replaced(files.file)), "can't be read (it is not a regular file)"),
+    "without an end": (lambda files: replaced(files.file).symlink_to("/dev/zero"), "it is not a regular file"),
+    "huge": (lambda files: files.file.write_bytes(b"#" * (MAX_BYTES + 1)), "it has more than 8 MiB"),
+    "no UTF-8": (lambda files: files.file.write_bytes(b"\xff"), "is not UTF-8"),
+    "a link to itself": (lambda files: replaced(files.file).symlink_to(files.file), "can't be read"),
+    "a long name": (
+        lambda files: files.configure(TYPES.replace("two.html", "x" * 300)),
+        "can't be looked at: File name too long",
+    ),
+    "a closed folder": (
+        lambda files: files.configure(TYPES.replace("two.html", "shut/two.html")),
+        "can't be looked at: Permission denied",
+    ),
+    "a schema that is a FIFO": (with_fifo_as_schema, "reports.two.parameters_schema: there is no file"),
+    "a template that is a folder": (
+        lambda files: replaced(files.folder / "two.html").mkdir(),
+        "reports.two.template: there is no file",
+    ),
     "no template": (lambda files: (files.folder / "two.html").unlink(), "reports.two.template: there is no file"),
     "a bad template": (lambda files: (files.folder / "two.html").write_text("{% if %}"), "reports.two.template: two"),
     "a queue": (
@@ -113,15 +165,28 @@ async def test_a_bad_file_changes_nothing_and_is_told(files: Files, how: str) ->
     assert files.types.names == names
     assert files.types.schemas() is entry
     assert files.learnt == []
+    (trouble,) = files.supervisor.troubles()
+    assert (trouble.part, trouble.error) == ("reload", files.reload.trouble)
     # And when it is mended, all is well.
+    for path in (files.file, files.folder / "two.html"):
+        replaced(path)
     files.configure(TYPES)
     (files.folder / "two.html").write_text("<p>two")
     await files.reload.again()
     assert files.reload.trouble == ""
+    assert files.supervisor.troubles() == ()
 
 
-async def test_bad_tokens_stay_but_report_types_change(files: Files) -> None:
-    files.tokens_file.write_text("nonsense\n")
+@pytest.mark.parametrize("kind", ["nonsense", "folder", "fifo", "gone"])
+async def test_bad_tokens_stay_but_report_types_change(files: Files, kind: str) -> None:
+    if kind == "nonsense":
+        files.tokens_file.write_text("nonsense\n")
+    else:
+        replaced(files.tokens_file)
+    if kind == "folder":
+        files.tokens_file.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(files.tokens_file)
     files.configure(TYPES.replace("reports.one", "reports.three"))
     await files.reload.again()
     assert files.reload.trouble == "the tokens are those of before"
@@ -147,6 +212,48 @@ async def test_what_needs_a_restart_is_named_for_as_long_as_it_does(files: Files
     files.configure(TYPES)
     await files.reload.again()
     assert files.reload.trouble == ""
+
+
+async def test_a_fault_that_nobody_foresaw_changes_nothing_and_is_told(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr(files.types, "edition", fail)
+    monkeypatch.setattr(files.tokens, "read", fail)
+    await files.reload.again()
+    assert files.reload.trouble == (
+        "the tokens are those of before; the configuration is that of before: ZeroDivisionError: by nothing"
+    )
+    assert files.knows(files.secret)
+
+
+async def test_a_file_system_that_does_not_answer_holds_up_nobody(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the end of the daemon, nor the tokens, nor more threads than one."""
+    answers, waiting = threading.Event(), []
+
+    def hang(*_: object) -> None:
+        waiting.append(threading.current_thread())
+        answers.wait()
+
+    monkeypatch.setattr(files.types, "edition", hang)
+    try:
+        with trio.move_on_after(0.5) as scope:
+            await files.reload.again()
+        assert scope.cancelled_caught, "it hangs"
+        monkeypatch.setattr("reportd.reload.READ_SECONDS", 0.2)
+        second = files.admit("second")
+        for _ in range(3):
+            await files.reload.again()
+            assert files.reload.trouble.endswith("the files could not be read within 0.2 s")
+        assert files.knows(second)
+        assert len(waiting) == 1
+    finally:
+        answers.set()
+        waiting[0].join(0)
 
 
 async def test_systemd_is_told_when_it_begins_and_when_it_is_done(

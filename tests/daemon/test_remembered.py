@@ -91,12 +91,12 @@ async def test_an_error_is_remembered_like_an_answer_and_so_is_its_end(autojump_
         assert await remembered.get() == 2
 
 
-async def test_a_bug_in_a_look_is_the_askers_and_ends_nothing_else(autojump_clock: MockClock) -> None:
+async def test_a_look_that_fails_for_an_unforeseen_reason_is_one_without_an_answer(autojump_clock: MockClock) -> None:
     async with open_background() as nursery:
         part = Part()
-        part.error = ZeroDivisionError()
+        part.error = ZeroDivisionError("by nothing")
         remembered = part.remembered(nursery)
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(UnavailableError, match="part: ZeroDivisionError: by nothing"):
             await remembered.get()
         assert not nursery.cancel_scope.cancel_called
 

@@ -5,6 +5,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +22,7 @@ from reportd.config.models import Scaling as ScalingKeys
 from reportd.core.scaling import Demand, ScalingPolicy
 from reportd.ports import Depth, UnavailableError
 from reportd.scaling import LOOK_PATIENCE_SECONDS, PUBLISH_SECONDS, Scaling
+from reportd.supervised import Supervisor
 from tests.cloud import REGION, pretend_credentials
 from tests.daemon.node import World, job
 from tests.fakes import MemoryJobs, now
@@ -140,7 +142,7 @@ async def test_a_publication_that_fails_is_followed_by_the_next(autojump_clock: 
     board = Board()
     board.trouble = trouble
     async with opened(MemoryJobs()) as scaling, trio.open_nursery() as nursery:
-        nursery.start_soon(scaling.publish, deep(), board, "node")
+        nursery.start_soon(Supervisor().keep, "scaling", partial(scaling.publish, deep(), board, "node"))
         await trio.sleep(3.5 * PUBLISH_SECONDS)
         board.trouble = None
         await trio.sleep(PUBLISH_SECONDS)

@@ -21,17 +21,22 @@ from reportd.pool import PoolSettings, open_pool
 from reportd.presence import GONE_SECONDS, told
 from reportd.scaling import Scaling
 from reportd.status import FRESH_SECONDS, PATIENCE_SECONDS, SAMPLE_SECONDS, SNAPSHOT_SECONDS, Status
+from reportd.supervised import Supervisor
 from tests.daemon.node import NEVER_OPENS, World, job
 from tests.daemon.node import Node as Shell
 from tests.fakes import EPOCH, FakeLauncher, now
 from tests.fakes.fleet import MemoryFleet
 
-PARTS = {"browsers", "accepting", "queue", "breakers", "artifacts", "database"}
+PARTS = {"browsers", "accepting", "queue", "breakers", "artifacts", "database", "background"}
 
 
 @asynccontextmanager
 async def open_status(
-    world: World, stop: trio.Event, fleet: MemoryFleet | None = None, idle_seconds: float = SAMPLE_SECONDS
+    world: World,
+    stop: trio.Event,
+    fleet: MemoryFleet | None = None,
+    idle_seconds: float = SAMPLE_SECONDS,
+    supervisor: Supervisor | None = None,
 ) -> AsyncIterator[tuple[Status, Shell]]:
     node = Shell(world)
     async with open_background() as background, open_pool(FakeLauncher(), PoolSettings()) as pool:
@@ -52,6 +57,7 @@ async def open_status(
                 node="node",
                 looks=background,
                 letters=world.letters,
+                troubles=supervisor or Supervisor(now),
                 demand=Scaling(
                     jobs=world.jobs,
                     slots=lambda: pool.slots,

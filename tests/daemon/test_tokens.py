@@ -1,11 +1,13 @@
 """The file of tokens: read at the start and again on demand; a bad one locks nobody out and lets nobody in."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reportd.core.access import Role, TokensError, parse
+from reportd.regular import MAX_BYTES
 from reportd.tokens import Tokens, TokensFileError, log, new_token
 
 
@@ -61,7 +63,7 @@ def test_without_a_file_none_is_asked_for() -> None:
     assert not tokens.required
     assert tokens.find(b"") is None
     assert tokens.named("") is None
-    assert tokens.reload()
+    assert tokens.read() == ()
 
 
 def test_every_fault_is_told_with_file_and_line(tmp_path: Path) -> None:
@@ -78,6 +80,12 @@ def test_a_file_that_is_away_or_no_text_is_told(tmp_path: Path) -> None:
         Tokens(tmp_path / "none")
     with pytest.raises(TokensFileError, match="can't be read: Is a directory"):
         Tokens(tmp_path)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(TokensFileError, match="can't be read: it is not a regular file"):
+        Tokens(tmp_path / "fifo")
+    write(tmp_path / "large", "#" * (MAX_BYTES + 1))
+    with pytest.raises(TokensFileError, match="can't be read: it has more than 8 MiB"):
+        Tokens(tmp_path / "large")
     (tmp_path / "tokens").write_bytes(b"web read sha256:\xff")
     with pytest.raises(TokensFileError, match="is not UTF-8"):
         Tokens(tmp_path / "tokens")
@@ -98,27 +106,25 @@ def test_read_again_new_tokens_count_and_old_ones_do_not(tmp_path: Path, logged:
     tokens = Tokens(write(tmp_path / "tokens", old_line))
     write(tmp_path / "tokens", new_line)
     assert tokens.find(new.encode()) is None, "not before it is told"
-    assert tokens.reload()
+    read = tokens.read()
+    assert tokens.find(new.encode()) is None, "not before it is in force"
+    tokens.exchange(read)
     assert tokens.find(old.encode()) is None
     assert tokens.find(new.encode()) is not None
-    assert logged == [{"event": "tokens.read", "count": 1}]
+    assert logged == []
 
 
 @pytest.mark.parametrize("text", ["", "web read sha256:0", None])
-def test_a_bad_file_changes_nothing_and_that_is_said(
-    tmp_path: Path, logged: list[dict[str, Any]], text: str | None
-) -> None:
+def test_a_bad_file_changes_nothing_and_that_is_said(tmp_path: Path, text: str | None) -> None:
     secret, line = new_token("a", "read")
     path = write(tmp_path / "tokens", line)
     tokens = Tokens(path)
     path.unlink()
     if text is not None:
         write(path, text)
-    assert not tokens.reload()
+    with pytest.raises(TokensFileError, match=str(path)):
+        tokens.read()
     assert tokens.find(secret.encode()) is not None
-    (entry,) = logged
-    assert entry["event"] == "tokens.kept"
-    assert str(path) in entry["error"]
 
 
 def test_a_faulty_text_is_a_value_error() -> None:

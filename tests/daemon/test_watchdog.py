@@ -13,6 +13,7 @@ from trio.testing import MockClock
 from reportd import systemd
 from reportd.background import open_background
 from reportd.ports import Meter
+from reportd.supervised import Supervisor
 from reportd.watchdog import LIMIT_SECONDS, MEMORY_SECONDS, TICK_SECONDS, Watchdog, open_watchdog
 
 
@@ -142,7 +143,7 @@ async def test_what_systemd_wants_is_taken_from_the_environment(
     autojump_clock: MockClock, notified: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "4000000")
-    async with open_watchdog(Lags()):
+    async with open_watchdog(Lags(), Supervisor()):
         await trio.sleep(8.0)
     heard = [notified.recv(100) for _ in range(4)]
     assert heard == [b"WATCHDOG=1"] * 4
@@ -151,7 +152,7 @@ async def test_what_systemd_wants_is_taken_from_the_environment(
 
 
 async def test_without_being_asked_nobody_is_told(autojump_clock: MockClock, notified: socket.socket) -> None:
-    async with open_watchdog(Lags()):
+    async with open_watchdog(Lags(), Supervisor()):
         await trio.sleep(60.0)
     with pytest.raises(BlockingIOError):
         notified.recv(100)

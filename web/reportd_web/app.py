@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from reportd.controls import Controls
-from reportd.core.snapshot import Snapshot
+from reportd.core.snapshot import Snapshot, ready
 from reportd.dead_letters import DeadLetterOffice
 from reportd.ports import Audit, Entry
 from reportd.service import Service
@@ -111,11 +111,11 @@ def _add_health(app: FastAPI, face: Face) -> None:
 
     async def readyz(request: Request) -> Response:
         parts = await face.ready()
-        ready = all(ok for ok, _ in parts.values())
+        goes = ready(parts)
         # Anybody may ask, and reasons name hosts: those are for whoever may see the page.
         told = await face.access.sees_all(request.scope)
-        answer = {"ready": ready, "parts": {n: {"ok": ok, "detail": told * why} for n, (ok, why) in parts.items()}}
-        return api.json(answer) if ready else api.json(answer, HTTPStatus.SERVICE_UNAVAILABLE, LATER)
+        answer = {"ready": goes, "parts": {n: {"ok": ok, "detail": told * why} for n, (ok, why) in parts.items()}}
+        return api.json(answer) if goes else api.json(answer, HTTPStatus.SERVICE_UNAVAILABLE, LATER)
 
     async def openapi_json(_: Request) -> Response:
         return api.json(document(face.schemas(), secured=face.access.required))

@@ -296,8 +296,11 @@ def _health() -> Json:
 def _ready() -> Json:
     part = object_of({"ok": {"type": "boolean"}, "detail": TEXT})
     parts = object_of({"ready": {"type": "boolean"}, "parts": {"type": "object", "additionalProperties": part}})
-    answers = {200: _json(parts, "every part works"), 503: _json(parts, "some part does not")}
-    return _call("getReadiness", "Whether every part works", answers)
+    answers = {
+        200: _json(parts, "every part works, except perhaps background"),
+        503: _json(parts, "some part does not"),
+    }
+    return _call("getReadiness", "Whether it shall be sent requests, with a reason for each part", answers)
 
 
 def _metrics() -> Json:

@@ -11,9 +11,19 @@ from typing import BinaryIO, TypeVar
 import trio
 
 from reportd.core.job import Job
+from reportd.grace import in_thread
 from reportd.ports import Pdf, PdfInfo, UnavailableError
 
 T = TypeVar("T")
+
+ANSWER_SECONDS = 30.0
+"""For one PDF to be written and synced, or to be looked for. A folder on the network may stand still for ever."""
+
+GRACE_SECONDS = 2.0
+"""How long who is cancelled still waits, so that a PDF that is removed next is there already."""
+
+MAX_THREADS = 8
+"""What waits for the folder takes no thread that others need."""
 
 
 class FileArtifacts:
@@ -21,6 +31,7 @@ class FileArtifacts:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._limiter = trio.CapacityLimiter(MAX_THREADS)
 
     async def put(self, job: Job, pdf: Pdf) -> PdfInfo:
         return await self._in_thread(lambda: _store(self._path(job.task_id), pdf))
@@ -37,9 +48,11 @@ class FileArtifacts:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
-            return await trio.to_thread.run_sync(work)
+            with trio.move_on_after(ANSWER_SECONDS):
+                return await in_thread(work, grace_seconds=GRACE_SECONDS, limiter=self._limiter)
         except OSError as error:
             raise UnavailableError("artifacts", f"{error.strerror or error}: {self._folder}") from error
+        raise UnavailableError("artifacts", f"no answer within {ANSWER_SECONDS:g} s: {self._folder}")
 
 
 def _store(path: Path, pdf: Pdf) -> PdfInfo:

@@ -16,6 +16,9 @@ from reportd.ports import ANY, Depth, Outgoing, Queue, Received, UnavailableErro
 Entry = TypeVar("Entry")
 Outcomes = list[Exception | None]
 
+GIVE_BACK_SECONDS = 3.0
+"""How long one message too many may hold up the others; what is not given back comes again later."""
+
 
 class RoutedQueue:
     """Implements ``ports.Queue``. ``own``: the queues of single report types; types may share one.
@@ -57,7 +60,7 @@ class RoutedQueue:
             raise failed[0]
         # Two queues may answer at the same instant.
         if too_many := found[limit:]:
-            with trio.CancelScope(shield=True):
+            with trio.move_on_after(GIVE_BACK_SECONDS, shield=True):
                 await self.set_visibility([(message.receipt, 0.0) for message in too_many])
         return found[:limit]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reportd.config.problems import Problem
+from reportd.regular import read_regular
 
 DEFAULT_PATH = Path("/etc/reportd/reportd.toml")
 
@@ -26,7 +27,7 @@ def find_file(config_path: Path | None, environ: Mapping[str, str]) -> Path | No
 def read_file(path: Path) -> tuple[dict[str, Any], list[Problem]]:
     """The keys in that file, or why there are none."""
     try:
-        return tomllib.loads(path.read_bytes().decode()), []
+        return tomllib.loads(read_regular(path)[0].decode()), []
     except OSError as error:
         message = f"can't be read ({error.strerror}); accepted: a TOML file, given by --config or $REPORTD_CONFIG"
     except UnicodeDecodeError as error:

@@ -25,6 +25,25 @@ class Part:
     detail: str
 
 
+BACKGROUND = "background"
+"""The part that stands for all background work."""
+
+
+def ready(parts: Mapping[str, tuple[bool, str]]) -> bool:
+    """Whether a node shall be sent requests. One that fails at its background work still accepts and renders."""
+    return all(ok for name, (ok, _) in parts.items() if name != BACKGROUND)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Background work that fails for a reason that nobody foresaw, and is tried again. ``tries``: how often it was."""
+
+    part: str
+    error: str
+    since: float
+    tries: int
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """The jobs of a report type that are not finished. ``untried``: those waiting that have used no attempt."""
@@ -174,7 +193,7 @@ class Node:
 class Snapshot:
     """``here`` is the node that was asked, ``nodes`` all of them. ``jobs``: how many there are by state.
 
-    ``alone``: why this node's breakers are its own.
+    ``alone``: why this node's breakers are its own. ``troubles``: background work of this node that fails.
     """
 
     at: float
@@ -188,6 +207,7 @@ class Snapshot:
     recent: tuple[JobView, ...] | None
     nodes: tuple[Node, ...]
     alone: str = ""
+    troubles: tuple[Trouble, ...] = ()
 
     def shows_the_same(self, other: "Snapshot") -> bool:
         return replace(self, at=other.at) == other

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from reportd.core.breaker import State
 from reportd.core.faults import NATURE, Blame, FaultKind
-from reportd.core.snapshot import Load, Snapshot, TypeView
+from reportd.core.snapshot import BACKGROUND, Load, Snapshot, TypeView
 from reportd.core.words import lasting
 
 SLOW_SECONDS = 300.0
@@ -130,9 +130,16 @@ def _brief(snapshot: Snapshot, level: Level) -> str:
 
 def _parts(snapshot: Snapshot) -> Iterator[Finding]:
     for part in snapshot.parts:
-        if not part.ok:
+        if not part.ok and part.name != BACKGROUND:
             stopping = snapshot.here.draining and part.name == "accepting"
             yield Finding(Level.WATCH if stopping else Level.BAD, (f"{part.name}: {part.detail}",))
+    for trouble in snapshot.troubles:
+        tried = f", tried {_some(trouble.tries, 'time')}"
+        yield Finding(
+            Level.WATCH,
+            (f"{trouble.part} fails in the background for ", Since(trouble.since), tried),
+            because=trouble.error,
+        )
     if snapshot.alone:
         yield Finding(Level.WATCH, (f"breakers: {snapshot.alone}",))
 

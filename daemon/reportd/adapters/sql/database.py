@@ -8,14 +8,16 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import trio
 from sqlalchemy import Connection, Engine, exc
 from sqlalchemy.engine import URL, make_url
 
-from reportd.adapters.sql.engines import DURABLY, MAX_READERS, open_engines
+from reportd.adapters.sql.engines import DURABLY, MAX_READERS, open_engines, unhurried
 from reportd.batch import Batcher, open_batcher
+from reportd.grace import in_thread
 from reportd.ports import UnavailableError
 
 T = TypeVar("T")
@@ -24,11 +26,26 @@ Entry = tuple[Change, bool]
 """A change, and whether it must be durable."""
 
 MAX_WRITES_PER_COMMIT = 200
+READ_SECONDS = 8.0
+"""How long a reader waits at most, also for others to be answered first."""
+
+WRITE_SECONDS = 20.0
+"""The same for a writer. It may wait for the end of one commit, and for a connection for its own."""
+
+GRACE_SECONDS = 1.0
+"""How long who is cancelled still waits for what the database does."""
+
+CLOSE_SECONDS = 3.0
+
 TRIES = 5
 """How often a change is tried that meets other nodes on the same rows."""
 
 _LOST_RACE = frozenset({"40001", "40P01", "55P03"})
 """Serialization failure, deadlock, lock not available: postgresql.org/docs/current/errcodes-appendix.html."""
+
+_NOT_AS_IT_WAS_MADE = frozenset({"42501", "42P01", "42703", "42883", "3F000"})
+"""No right to it, or no such table, column, function or schema (the same source). ``migrate`` made them all, and every
+statement is tested, so somebody has changed the database."""
 
 
 class Database:
@@ -50,26 +67,33 @@ class Database:
 
         What need not be ``durably`` done outlives this process, but it may be undone by a power cut.
         ``change`` runs again, after a rollback, when another one of its transaction failed or another node was
-        in its way. Cancelled, it may or may not have taken effect.
+        in its way. Cancelled or without an answer in time, it may or may not have taken effect.
         """
         if self._commits is None:
             raise _closed()
         try:
-            result: T = await self._commits.submit((change, durably))
+            with trio.move_on_after(WRITE_SECONDS):
+                result: T = await self._commits.submit((change, durably))
+                return result
         except trio.ClosedResourceError:
             raise _closed() from None
-        return result
+        raise UnavailableError("database", f"no answer within {WRITE_SECONDS:g} s")
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """What ``query`` answers. Raises UnavailableError if the database can't be read now."""
         if self._commits is None:
             raise _closed()
-        return await trio.to_thread.run_sync(self._query, query, limiter=self._read_limiter)
+        with trio.move_on_after(READ_SECONDS):
+            return await in_thread(partial(self._query, query), grace_seconds=GRACE_SECONDS, limiter=self._read_limiter)
+        raise UnavailableError("database", f"no answer within {READ_SECONDS:g} s")
 
     def with_writer(self, change: Callable[[Connection], T]) -> T:
-        """``change`` in a transaction of its own, on the calling thread: for migrations, before all else."""
+        """``change`` in a transaction of its own, on the calling thread: for migrations, before all else.
+
+        It may take long, and waits for as long as another node's takes.
+        """
         try:
-            with self._writer.begin() as connection:
+            with self._writer.connect() as connection, unhurried(connection), connection.begin():
                 return change(connection)
         except (exc.DBAPIError, OSError) as error:
             raise _judged(error) from error
@@ -91,7 +115,8 @@ class Database:
     async def _flush(self, entries: Sequence[Entry]) -> list[Any]:
         durably = any(entry[1] for entry in entries)
         changes = [change for change, _ in entries]
-        return await trio.to_thread.run_sync(self._commit, changes, durably, limiter=self._write_limiter)
+        commit = partial(self._commit, changes, durably)
+        return await in_thread(commit, grace_seconds=GRACE_SECONDS, limiter=self._write_limiter)
 
     def _commit(self, changes: Sequence[Change], durably: bool) -> list[Any]:
         if len(changes) == 1:
@@ -147,6 +172,8 @@ def _judged(error: Exception) -> Exception:
     sqlstate = getattr(error.orig, "sqlstate", None)
     if sqlstate in _LOST_RACE:
         return _LostRaceError(detail, waited=sqlstate == "55P03")
+    if sqlstate in _NOT_AS_IT_WAS_MADE:
+        return UnavailableError("database", detail)
     # A server that is read-only after a fail-over answers with an InternalError, and a file that is no database
     # with the bare DatabaseError.
     condition = isinstance(error, exc.OperationalError | exc.InterfaceError | exc.InternalError)
@@ -172,6 +199,6 @@ async def open_database(url: str | URL) -> AsyncIterator[Database]:
             finally:
                 database._commits = None  # noqa: SLF001
     finally:
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(writer.dispose)
-            await trio.to_thread.run_sync(reader.dispose)
+        with trio.move_on_after(CLOSE_SECONDS, shield=True):
+            for engine in (writer, reader):
+                await trio.to_thread.run_sync(engine.dispose, abandon_on_cancel=True)

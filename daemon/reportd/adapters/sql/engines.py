@@ -1,6 +1,10 @@
 """Connections to SQLite and PostgreSQL, set up so that nothing waits for ever."""
 
+import random
 import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -8,6 +12,13 @@ from sqlalchemy.engine import URL
 
 LOCK_WAIT_SECONDS = 2.0
 """How long a write waits for a lock. One that comes while another waits may wait as long again."""
+
+MIGRATION_WAIT_SECONDS = 60.0
+"""The same on SQLite for whoever starts while another daemon makes the schema."""
+
+ANSWER_SECONDS = 6.0
+"""How long a statement may take on PostgreSQL. The server's own limits say nothing while it stands still itself, and
+TCP's say nothing either: its kernel goes on acknowledging. So the client ends the connection."""
 
 MAX_READERS = 4
 
@@ -47,6 +58,12 @@ def _postgresql(url: URL) -> tuple[Engine, Engine]:
         isolation_level="READ COMMITTED",
         connect_args={name: value for name, value in _POSTGRESQL_OPTIONS.items() if name not in url.query},
     )
+    from reportd.adapters.sql.postgresql import BoundedConnection  # its library is not needed for SQLite
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, _record: object, _arguments: object, options: dict[str, Any]) -> BoundedConnection:
+        return BoundedConnection.connect(**options)
+
     return engine, engine
 
 
@@ -64,8 +81,24 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
     # The driver would begin transactions by itself, and as readers; ours begin as writers at once, because a
     # reader that turns into a writer can be refused without waiting (sqlite.org/lang_transaction.html).
     connection.isolation_level = None
-    connection.execute("PRAGMA journal_mode=WAL")
+    _use_wal(connection)
     connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Where two do so for a new file at the same instant, each may hold what the other waits for. SQLite then refuses
+    one of them at once, whatever ``timeout`` says (sqlite.org/c3ref/busy_handler.html).
+    """
+    until = time.monotonic() + LOCK_WAIT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(random.uniform(0.005, 0.02))  # noqa: S311 - nothing secret
+        else:
+            return
 
 
 def _begin_writing(connection: Connection) -> None:
@@ -80,3 +113,20 @@ def _begin_writing(connection: Connection) -> None:
 
 def _begin_reading(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN")
+
+
+@contextmanager
+def unhurried(connection: Connection) -> Iterator[None]:
+    """What is done in the block may take as long as it takes, and may wait for another node that does the same."""
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name == "sqlite":
+        driver.execute(f"PRAGMA busy_timeout={MIGRATION_WAIT_SECONDS * 1000:.0f}")
+    else:
+        driver.answer_seconds = None
+    try:
+        yield
+    finally:
+        if connection.dialect.name == "sqlite":
+            driver.execute(f"PRAGMA busy_timeout={LOCK_WAIT_SECONDS * 1000:.0f}")
+        else:
+            driver.answer_seconds = ANSWER_SECONDS

@@ -20,7 +20,7 @@ class NewerSchemaError(Exception):
 
 async def migrate(database: Database) -> None:
     """Raises NewerSchemaError, or UnavailableError when the database can't be reached."""
-    await trio.to_thread.run_sync(database.with_writer, _upgrade)
+    await trio.to_thread.run_sync(database.with_writer, _upgrade, abandon_on_cancel=True)
 
 
 def _upgrade(connection: Connection) -> None:

@@ -8,6 +8,7 @@ import math
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -18,7 +19,11 @@ from reportd.adapters.sql import messages as sql
 from reportd.adapters.sql.database import Database
 from reportd.adapters.sql.text import storable
 from reportd.adapters.sql.turns import Turns
+from reportd.grace import with_grace
 from reportd.ports import ANY, Depth, Outgoing, ReceiptLostError, Received, UnavailableError
+
+CLAIM_SECONDS = 2.0
+"""How long who is cancelled still waits for what the database hands out."""
 
 _LOOK_AGAIN_SECONDS = 1.0
 """How often a waiting receiver looks for what other nodes have sent, and for what a clock that was set brings."""
@@ -115,9 +120,8 @@ class EmbeddedQueue:
         deadline = trio.current_time() + wait_seconds
         while True:
             news = self._news
-            # What is claimed must reach the caller, or nobody would know that it is held.
-            with trio.CancelScope(shield=True):
-                received, due_seconds = await self._claim(limit, at_most)
+            # What is claimed must reach the caller, or nobody would know that it is held until its visibility ends.
+            received, due_seconds = await with_grace(partial(self._claim, limit, at_most), CLAIM_SECONDS)
             remaining = deadline - trio.current_time()
             if received or remaining <= 0:
                 return received

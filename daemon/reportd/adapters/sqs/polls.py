@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from reportd.ports import Received, UnavailableError
+from reportd.ports import Received
 
 GRACE_SECONDS = 1.0
 """An answer that is on its way arrives within it; longer would only make every stop slow."""
@@ -29,7 +29,7 @@ spares the message a receive."""
 class _Poll:
     answered: trio.Event = field(default_factory=trio.Event)
     messages: list[Received] = field(default_factory=list)
-    error: UnavailableError | None = None
+    error: Exception | None = None
     left_at: float = 0.0
 
 
@@ -83,7 +83,7 @@ class Polls:
     async def _run(self, poll: _Poll, limit: int, wait_seconds: float) -> None:
         try:
             poll.messages = await self._ask(limit, wait_seconds)
-        except UnavailableError as error:
+        except Exception as error:  # noqa: BLE001 - raised to whoever waits for the answer
             poll.error = error
         poll.answered.set()
         if poll in self._left:

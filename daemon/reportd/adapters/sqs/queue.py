@@ -213,6 +213,8 @@ class SqsQueue:
                 await self.set_visibility([(message.receipt, 0.0) for message in messages])
             except UnavailableError as error:
                 log.warning("messages.not_given_back", error=str(error), count=len(messages))
+            except Exception:
+                log.exception("messages.not_given_back", count=len(messages))
 
     async def delete(self, receipts: Sequence[str]) -> list[Exception | None]:
         told = await self._deletes.submit([{"ReceiptHandle": receipt} for receipt in receipts])

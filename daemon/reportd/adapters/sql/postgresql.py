@@ -1,0 +1,28 @@
+"""A connection to PostgreSQL that gives up on a server that has accepted a statement and does not answer."""
+
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+
+from reportd.adapters.sql.engines import ANSWER_SECONDS
+
+T = TypeVar("T")
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """``answer_seconds``: for one round trip to the server; None for as long as it takes."""
+
+    answer_seconds: float | None = ANSWER_SECONDS
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        """As psycopg's own, through which every statement goes. After a timeout the connection is closed, because its
+        state is unknown. Raises psycopg.OperationalError.
+        """
+        if timeout is not None or self.answer_seconds is None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval, self.answer_seconds)
+        except psycopg.errors._WaitTimeout:  # noqa: SLF001 - named in the documentation of `wait`
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"no answer within {self.answer_seconds:g} s") from None
