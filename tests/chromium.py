@@ -20,6 +20,7 @@ from pypdf import PdfReader
 from reportd.adapters.chromium import ChromiumSettings, open_launcher
 from reportd.background import open_background
 from reportd.core.faults import Fault, FaultError
+from reportd.core.inert import is_inert
 from reportd.core.network import NetworkRule
 from reportd.ports import Browser, Launcher, Page, Pdf, RenderOptions, RenderRequest, ToPrint, at_once
 
@@ -127,6 +128,7 @@ def request(*, url: str = "", html: str | None = None, hosts: tuple[str, ...] = 
         options=RenderOptions(**options),
         timeout_seconds=TEST_SECONDS,
         html=html,
+        inert=html is not None and is_inert(html),
         url=url or None,
     )
 

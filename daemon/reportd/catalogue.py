@@ -223,9 +223,9 @@ class Catalogue:
         if entry is None:  # it was there when the job was checked
             raise FaultError(FaultKind.UNKNOWN_REPORT_TYPE, f"there is no report type {job.report_type} any more")
         report = entry.report
-        html = url = None
+        page = url = None
         if report.template:
-            html = await self._checker.html(report.template, job.parameters, report.timeout_seconds)
+            page = await self._checker.html(report.template, job.parameters, report.timeout_seconds)
         else:
             # A large one is escaped sign by sign, and too long for any browser.
             large = len(text_of(job.parameters)) > INLINE_BYTES
@@ -236,7 +236,8 @@ class Catalogue:
             rule=entry.rule,
             options=entry.options,
             timeout_seconds=report.timeout_seconds,
-            html=html,
+            html=None if page is None else page.text,
+            inert=page is not None and page.inert,
             url=url,
             isolation=entry.isolation,
         )

@@ -22,6 +22,7 @@ from reportd.adapters.templates import Templates
 from reportd.catalogue import Catalogue
 from reportd.config import Config, ReportType
 from reportd.core.faults import FaultError
+from reportd.core.inert import Html
 from reportd.core.job import BadMessageError, StoredJob, to_message
 from reportd.core.submission import InvalidSubmissionError, NotJsonError
 from reportd.core.triage import Letter
@@ -121,13 +122,13 @@ async def test_answers_as_the_same_work_does_here(checking: BoundedChecker, tmp_
         found = await outcome(call(checking))
         assert found == await outcome(call(here))
         kinds.add(found[0] if isinstance(found, tuple) else type(found))
-    assert kinds >= {NotJsonError, InvalidSubmissionError, BadMessageError, StoredJob, FaultError, str, list}
+    assert kinds >= {NotJsonError, InvalidSubmissionError, BadMessageError, StoredJob, FaultError, Html, list}
 
 
 async def test_one_process_answers_all(checking: BoundedChecker) -> None:
     before = set(children())
     for number in range(5):
-        assert "<html" in await checking.html("sales_summary.html", GOOD["parameters"], 5.0)
+        assert "<html" in (await checking.html("sales_summary.html", GOOD["parameters"], 5.0)).text
         assert await checking.message(to_message(job(number))) == job(number)
     assert len(set(children()) - before) == 1
 
@@ -139,7 +140,7 @@ async def test_a_template_without_end_is_ended(checking: BoundedChecker, tmp_pat
     with pytest.raises(FaultError, match=r"own.html.*(takes longer than 1 s|MemoryError)"):
         await checking.html("own.html", {}, 1.0)
     (tmp_path / "own.html").write_text("{{ a }}")
-    assert await checking.html("own.html", {"a": 1}, 5.0) == "1"
+    assert (await checking.html("own.html", {"a": 1}, 5.0)).text == "1"
     assert len(set(children()) - before) == 1
 
 
@@ -210,7 +211,7 @@ async def test_what_takes_long_holds_up_nobody(checking: BoundedChecker, tmp_pat
             nursery.start_soon(checking.html, "slow.html", {}, 60.0)
         await trio.sleep(0.1)
         with trio.fail_after(30.0):
-            assert await checking.html("quick.html", {}, 20.0) == "quick"
+            assert (await checking.html("quick.html", {}, 20.0)).text == "quick"
         nursery.cancel_scope.cancel()
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from reportd.core.inert import Html
 from reportd.core.job import Job, StoredJob
 from reportd.core.submission import FieldProblem, Submission
 from reportd.core.triage import Letter, Reading
@@ -46,6 +47,6 @@ class Checker(Protocol):
         """As ``core.triage.read_job``."""
         ...
 
-    async def html(self, template: str, parameters: Mapping[str, Any], seconds: float) -> str:
+    async def html(self, template: str, parameters: Mapping[str, Any], seconds: float) -> Html:
         """The page that a template makes. Raises FaultError."""
         ...

@@ -41,7 +41,7 @@ class RenderOptions:
 
 @dataclass(frozen=True, slots=True)
 class RenderRequest:
-    """One page to print: ``html`` or ``url``."""
+    """One page to print: ``html`` or ``url``. ``inert``: the HTML can leave nothing behind (``core.inert``)."""
 
     task_id: str
     report_type: str
@@ -50,6 +50,7 @@ class RenderRequest:
     timeout_seconds: float
     html: str | None = field(default=None, repr=False)
     url: str | None = field(default=None, repr=False)
+    inert: bool = False
     isolation: str = "page"
 
 

@@ -10,6 +10,7 @@ from reportd.adapters.bounded.processes import Processes
 from reportd.adapters.bounded.tasks import job_of
 from reportd.core.envelopes import Change
 from reportd.core.faults import FaultError, FaultKind
+from reportd.core.inert import Html
 from reportd.core.job import BadMessageError, Job, StoredJob
 from reportd.core.parameters import Parameters, text_of
 from reportd.core.submission import FieldProblem, InvalidSubmissionError, NotJsonError, Submission
@@ -75,7 +76,7 @@ class BoundedChecker:
         asked = {"task": "job", "names": names, "job": fields}
         return _reading(*await _ask(self._at_work, asked, text_of(job.parameters).encode(), schemas))
 
-    async def html(self, template: str, parameters: Mapping[str, Any], seconds: float) -> str:
+    async def html(self, template: str, parameters: Mapping[str, Any], seconds: float) -> Html:
         asked = {"task": "render", "folders": self._folders, "template": template}
         limit = min(seconds, RENDER_SECONDS)
         try:
@@ -84,7 +85,7 @@ class BoundedChecker:
             raise FaultError(FaultKind.TEMPLATE_ERROR, f"{template}: {error}") from error
         if "fault" in told:
             raise FaultError(FaultKind.TEMPLATE_ERROR, told["fault"])
-        return page.decode()
+        return Html(page.decode(), told["inert"])
 
     async def aclose(self) -> None:
         await self._at_the_door.aclose()

@@ -15,6 +15,7 @@ from reportd.adapters.bounded.frames import Frame
 from reportd.adapters.templates import Templates
 from reportd.core import submission, triage
 from reportd.core.faults import FaultError
+from reportd.core.inert import is_inert
 from reportd.core.job import BadMessageError, Job, StoredJob, from_message
 from reportd.core.parameters import text_of, value_of
 from reportd.core.repair import Known
@@ -73,7 +74,7 @@ def _render(asked: Mapping[str, Any], parameters: bytes, _: bytes) -> Frame:
     page = html.encode(errors="replace")
     if len(page) > MAX_PAGE_BYTES:
         return _frame({"fault": f"{asked['template']}: makes a page of more than {MAX_PAGE_BYTES >> 20} MiB"})
-    return _frame({}, page)
+    return _frame({"inert": is_inert(html)}, page)
 
 
 TASKS: Mapping[str, Callable[[Mapping[str, Any], bytes, bytes], Frame]] = {

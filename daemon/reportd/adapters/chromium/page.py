@@ -14,7 +14,6 @@ import trio
 from reportd.adapters.chromium import ready
 from reportd.adapters.chromium.cdp import Answer, Cdp, CdpError, ClosedError
 from reportd.adapters.chromium.headers import OwnHeaders
-from reportd.adapters.chromium.inert import is_inert
 from reportd.adapters.chromium.pdf import pdf_of, receive_pdf
 from reportd.adapters.chromium.watch import Listener, Watch, shown
 from reportd.adapters.egress import Egress
@@ -93,7 +92,7 @@ class ChromiumPage:
     async def _render(self, request: RenderRequest, watch: Watch, to_print: ToPrint) -> Pdf:
         self.doing = "preparing the page"
         wanted = request.options.ready
-        inert = wanted.kind == "load" and request.html is not None and is_inert(request.html)
+        inert = wanted.kind == "load" and request.html is not None and request.inert
         self._allow_scripts(not inert)
         answers = self._prepare(request)
         self._inert = inert and not answers
