@@ -6,7 +6,7 @@ import errno
 import os
 import resource
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
@@ -41,7 +41,7 @@ from tests.cloud import new_bucket, new_queue, pretend_credentials
 from tests.daemon.node import Node, World, job
 from tests.descriptors import none_left, some_left
 from tests.fakes import FakeLauncher
-from tests.redis_server import running_redis
+from tests.redis_server import RedisServer, running_redis
 from tests.servers import Postgres
 
 SPENT = [OSError(errno.EMFILE, "Too many open files"), OSError(errno.ENFILE, "Too many open files in system")]
@@ -183,48 +183,64 @@ async def survives(call: Callable[[], Awaitable[object]]) -> None:
     await call()
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/reportd.db"
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    with server.new_database("files") as url:
+        yield url
+
+
 @pytest.mark.parametrize("way", ["read", "write"])
-async def test_a_database(request: pytest.FixtureRequest, tmp_path: Path, kind: str, way: str) -> None:
-    with ExitStack() as stack:
-        url = f"sqlite:///{tmp_path}/reportd.db"
-        if kind == "postgresql":
-            server: Postgres = request.getfixturevalue("postgres")
-            url = stack.enter_context(server.new_database("files"))
+async def test_a_database(database_url: str, way: str) -> None:
+    async def call() -> None:
+        async with open_database(database_url) as database:
+            use = database.read if way == "read" else database.write
+            assert await use(lambda connection: connection.execute(text("SELECT 1")).scalar_one()) == 1
 
-        async def call() -> None:
-            async with open_database(url) as database:
-                use = database.read if way == "read" else database.write
-                assert await use(lambda connection: connection.execute(text("SELECT 1")).scalar_one()) == 1
-
-        await call()  # what it imports late
-        await survives(call)
+    await call()  # what it imports late
+    await survives(call)
 
 
-async def test_redis() -> None:
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
     with running_redis() as server:
-
-        async def call() -> None:
-            async with open_redis(server.url) as redis:
-                assert await redis.run("return 1", []) == 1
-
-        await call()
-        await survives(call)
+        yield server
 
 
-async def test_sqs(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_redis(redis: RedisServer) -> None:
+    async def call() -> None:
+        async with open_redis(redis.url) as connected:
+            assert await connected.run("return 1", []) == 1
+
+    await call()
+    await survives(call)
+
+
+@pytest.fixture
+def queue_url(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
     pretend_credentials(monkeypatch)
-    url = new_queue(moto, fifo=False)
-    async with open_sqs_queue(url, visibility_seconds=30, depth_seconds=0.0) as queue:
+    return new_queue(moto, fifo=False)
+
+
+async def test_sqs(queue_url: str) -> None:
+    async with open_sqs_queue(queue_url, visibility_seconds=30, depth_seconds=0.0) as queue:
         await queue.depth()  # what it imports late
-    async with open_sqs_queue(url, visibility_seconds=30, depth_seconds=0.0) as queue:
+    async with open_sqs_queue(queue_url, visibility_seconds=30, depth_seconds=0.0) as queue:
         await survives(queue.depth)
 
 
-async def test_s3(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def bucket(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
     pretend_credentials(monkeypatch)
+    return new_bucket(moto)
+
+
+async def test_s3(moto: str, bucket: str, tmp_path: Path) -> None:
     (tmp_path / "pdf").write_bytes(b"%PDF")
-    pdf, bucket, numbers = Pdf(4, "", path=tmp_path / "pdf"), new_bucket(moto), count()
+    pdf, numbers = Pdf(4, "", path=tmp_path / "pdf"), count()
     async with open_s3_artifacts(bucket, presign_seconds=60, endpoint_url=moto) as store:
         await store.put(job(next(numbers)), pdf)  # what it imports late
         with none_left(), pytest.raises(UnavailableError, match="the PDF can't be read"):
