@@ -212,7 +212,7 @@ class Browsers:
         """Keep the browsers. Started when each has a warm page; raises BrowserError if the first can't be had."""
         async with trio.open_nursery() as nursery:
             for _ in range(self._settings.browsers):
-                await nursery.start(self._keep_browser)
+                await nursery.start(self._keep_apart)
             task_status.started()
             await self._replenish(nursery)
 
@@ -225,12 +225,13 @@ class Browsers:
                 await changed.wait()
                 continue
             try:
-                await nursery.start(self._keep_browser)
+                await nursery.start(self._keep_apart)
                 self.trouble, delay = "", 0.0
-            except (BrowserError, OSError) as error:  # there may be no file descriptor left
+            except Exception as error:
                 self.trouble = str(error)
                 delay = min(MAX_RESTART_DELAY_SECONDS, max(FIRST_RESTART_DELAY_SECONDS, delay * 2))
-                log.warning("browser.start_failed", error=str(error), retryInSeconds=delay)
+                unforeseen = None if isinstance(error, BrowserError | OSError) else error
+                log.warning("browser.start_failed", error=str(error), retryInSeconds=delay, exc_info=unforeseen)
                 await trio.sleep(delay)
 
     def _replaced(self) -> bool:
@@ -243,7 +244,17 @@ class Browsers:
         self._changed = trio.Event()
         self._match()
 
-    async def _keep_browser(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def _keep_apart(self, task_status: trio.TaskStatus[None]) -> None:
+        """A browser that has started costs nothing but itself, whatever becomes of it (I12)."""
+        keepers: list[_Keeper] = []
+        try:
+            await self._keep_browser(keepers, task_status)
+        except Exception:
+            if not keepers:
+                raise
+            log.exception("browser.given_up", browser=keepers[0].browser.pid)
+
+    async def _keep_browser(self, started: list[_Keeper], task_status: trio.TaskStatus[None]) -> None:
         async with self._launcher.launch() as browser, open_background() as pages:
             keeper = _Keeper(browser, pages)
             await pages.start(self._keep_page, keeper)
@@ -252,6 +263,7 @@ class Browsers:
             log.info("browser.started", browser=browser.pid)
             self._meter.browser_started()
             task_status.started()
+            started.append(keeper)
             for _ in range(self._settings.pages_per_browser - 1):
                 pages.start_soon(self._keep_page, keeper)
             try:

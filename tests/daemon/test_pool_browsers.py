@@ -4,6 +4,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import trio
@@ -15,7 +16,7 @@ from reportd.core.faults import FaultError, FaultKind
 from reportd.pool import Pool, PoolSettings, open_pool
 from reportd.ports import BrowserError, Pdf
 from tests.fakes import FakeBrowser, FakeLauncher, Turn
-from tests.fakes.browsers import DEATH_SECONDS, FOREVER
+from tests.fakes.browsers import DEATH_SECONDS, FOREVER, FakePage
 from tests.fakes.rendering import pdf_of, request_for
 
 
@@ -148,6 +149,33 @@ async def test_a_browser_that_gives_no_more_pages_retires(autojump_clock: MockCl
         assert pool.state().lost == 0
         await trio.sleep(60.0)
         assert [browser.pid for browser in launcher.running] == [2]
+
+
+async def test_a_browser_that_says_what_nobody_foresaw_costs_itself_only(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = FakeLauncher()
+
+    async def nonsense(_: FakePage) -> bool:
+        monkeypatch.undo()
+        raise KeyError("targetId")
+
+    async with open_pool(launcher, PoolSettings()) as pool:
+        monkeypatch.setattr(FakePage, "scrub", nonsense)
+        assert await render(pool, "a") == pdf_of("a")
+        await trio.sleep(1.0)
+        assert await render(pool, "b") == pdf_of("b")
+        assert [browser.pid for browser in launcher.running] == [2]
+
+        def no_start(**_: bool) -> Any:
+            monkeypatch.undo()
+            raise KeyError("sessionId")
+
+        monkeypatch.setattr(launcher, "launch", no_start)
+        launcher.browsers[1].died.set()
+        await trio.sleep(2.0)
+        assert [browser.pid for browser in launcher.running] == [3]
+        assert await render(pool, "c") == pdf_of("c")
 
 
 async def test_a_page_that_never_comes_is_given_up_with_its_browser(autojump_clock: MockClock) -> None:

@@ -170,6 +170,7 @@ async def open_process(
             env={**_environment(), **dict.fromkeys(("HOME", "TMPDIR", "XDG_CONFIG_HOME"), str(profile))},
         )
     except OSError as error:
+        await trio.to_thread.run_sync(_forget, profile, group)
         raise BrowserError(f"no browser can be started: {error}") from error
     said, told = child.stdout.fileno(), child.stdin.fileno()  # type: ignore[union-attr]  # they are pipes
     process = BrowserProcess(child.pid, profile, container, said, told)
@@ -197,6 +198,12 @@ async def open_process(
             await _end(child, process)
             if group is not None and cgroup.end(group):
                 log.warning("browser.out_of_memory", browser=process.pid)
+
+
+def _forget(profile: Path, group: Path | None) -> None:
+    shutil.rmtree(profile, ignore_errors=True)
+    if group is not None:
+        cgroup.end(group)
 
 
 def _note_group(profile: Path, pid: int) -> None:
