@@ -53,8 +53,10 @@ class Phase(Enum):
 
     LEAVING = auto()
     """The client has closed his side, and may wait for an answer still."""
-    WAITING = auto()
-    """For the head of a request: it is new, or kept alive."""
+    NEW = auto()
+    """It waits for the head of its first request."""
+    KEPT = auto()
+    """It waits for another."""
     RECEIVING = auto()
     """The head is there, and the body comes."""
     ANSWERING = auto()
@@ -151,7 +153,7 @@ class Connection:
         elif isinstance(event, Updated) and event.idle:
             self._begun = bool(self._protocol.connection.trailing_data[0])
             self._patience.deadline = trio.current_time() + (HEAD_SECONDS if self._begun else KEEP_ALIVE_SECONDS)
-            self._enter(Phase.WAITING)
+            self._enter(Phase.KEPT)
 
     def heard(self) -> None:
         """Something has come."""
