@@ -104,6 +104,8 @@ class Connection:
         """Around reading. Its deadline is in force while a head is waited for."""
         self._begun = False
         self._over = False
+        self.forsaken = False
+        """Nothing more will come from the client."""
 
     async def run(self) -> None:
         """Until it has ended. Raises whatever went wrong, which concerns nobody else."""
@@ -117,6 +119,7 @@ class Connection:
                 await self._read()
             if self._patience.cancelled_caught and not self._over:
                 await self._give_up()
+            self.forsaken = True
             self._enter(Phase.LEAVING)
             await self._protocol.handle(Closed())
         await self._close()
@@ -173,7 +176,7 @@ class Connection:
             self.server.crowd.entered(self, phase)
 
     def _end(self) -> None:
-        self._over = True
+        self._over = self.forsaken = True
         self._patience.cancel()
         self.server.crowd.left(self)
 
@@ -226,6 +229,15 @@ class _Http1(H11Protocol):
     async def refuse(self, status: int) -> None:
         """Answer without asking the application."""
         await self._send_error_response(status)
+
+    async def _send_h11_event(self, event: Any) -> None:
+        try:
+            await super()._send_h11_event(event)
+        except h11.LocalProtocolError:
+            # What was broken off because the client has gone is incomplete, which is nobody's fault.
+            if not self._owner.forsaken:
+                raise
+            self._owner.kill()
 
     async def _check_protocol(self, event: h11.Request) -> None:
         pass
