@@ -30,7 +30,7 @@ SAMPLE = Path(reportd_web.__file__).parent / "reports" / "user_activity.sample.j
 
 HALF = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 STREAM = b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"
-AGAIN_SECONDS = 0.2
+AGAIN_SECONDS = 2.0
 
 
 @pytest.fixture(autouse=True)

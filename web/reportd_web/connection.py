@@ -5,6 +5,7 @@ here needs, and waits for ever in a few places for who has gone. So its classes 
 file that knows them; the lock file holds their version.
 """
 
+import random
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -28,7 +29,9 @@ from starlette.types import ASGIApp, Message
 from reportd.log_throttle import ThrottledLog
 
 HEAD_SECONDS = 10.0
-"""From the first byte of a request, and on a new connection from its beginning, to the end of its head."""
+"""From the first byte of a request, and on a new connection from its beginning, to the end of its head. For each up to
+a quarter less: those that came together must not all have to be told at the same instant.
+"""
 
 KEEP_ALIVE_SECONDS = 75.0
 """Longer than the 60 s of common load balancers: who closes first must not be the one that is sent requests."""
@@ -100,7 +103,7 @@ class Connection:
         self._stream = stream
         self._sends = trio.Lock()
         self._protocol: _Http1
-        self._patience = trio.CancelScope(deadline=trio.current_time() + HEAD_SECONDS)
+        self._patience = trio.CancelScope(deadline=_head_deadline())
         """Around reading. Its deadline is in force while a head is waited for."""
         self._begun = False
         self._over = False
@@ -155,14 +158,14 @@ class Connection:
             await self._protocol.handle(Closed())
         elif isinstance(event, Updated) and event.idle:
             self._begun = bool(self._protocol.connection.trailing_data[0])
-            self._patience.deadline = trio.current_time() + (HEAD_SECONDS if self._begun else KEEP_ALIVE_SECONDS)
+            self._patience.deadline = _head_deadline() if self._begun else trio.current_time() + KEEP_ALIVE_SECONDS
             self._enter(Phase.KEPT)
 
     def heard(self) -> None:
         """Something has come."""
         if not self._begun:
             self._begun = True
-            self._patience.deadline = min(self._patience.deadline, trio.current_time() + HEAD_SECONDS)
+            self._patience.deadline = min(self._patience.deadline, _head_deadline())
 
     def head_came(self) -> None:
         self._patience.deadline = inf
@@ -204,6 +207,10 @@ class Connection:
         if self._protocol.connection.trailing_data[0].strip():
             await self._protocol.refuse(REQUEST_TIMEOUT)
         await self.protocol_send(Closed())
+
+
+def _head_deadline() -> float:
+    return trio.current_time() + HEAD_SECONDS * random.uniform(0.75, 1.0)  # noqa: S311 - nothing secret
 
 
 class _Http1(H11Protocol):
