@@ -8,6 +8,11 @@ class Changes:
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[trio.Event]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return self._count
 
     def notify(self, task_id: str) -> None:
         for event in self._waiting.get(task_id, ()):
@@ -18,11 +23,13 @@ class Changes:
         changed = trio.Event()
         waiting = self._waiting.setdefault(task_id, set())
         waiting.add(changed)
+        self._count += 1
         try:
             with trio.move_on_after(timeout_seconds):
                 await changed.wait()
         finally:
             waiting.discard(changed)
+            self._count -= 1
             if not waiting and self._waiting.get(task_id) is waiting:
                 del self._waiting[task_id]
         return changed.is_set()

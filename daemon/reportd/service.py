@@ -37,7 +37,12 @@ from reportd.ports import (
 
 MAX_WAIT_SECONDS = 30.0
 LOOK_AGAIN_SECONDS = 1.0
-"""How often a waiter looks for changes made by another node."""
+"""How often it is looked whether another node has finished the job that somebody waits for."""
+
+LOOK_SECONDS_EACH = 0.02
+"""All who wait look 50 times a second together: beyond 50 of them each looks less often. What this node does itself
+they hear at once.
+"""
 
 CONFIRM_SECONDS = 0.25
 """How long the rows of accepted jobs may go without a note that the queue has their messages."""
@@ -271,7 +276,8 @@ class Service:
             remaining = deadline - trio.current_time()
             if record.state in TERMINAL or remaining <= 0:
                 return record
-            await self._changes.wait(task_id, min(remaining, LOOK_AGAIN_SECONDS))
+            again_seconds = max(LOOK_AGAIN_SECONDS, LOOK_SECONDS_EACH * len(self._changes))
+            await self._changes.wait(task_id, min(remaining, again_seconds))
 
     async def attempts(self, task_id: str) -> list[Attempt]:
         return await self._jobs.attempts(task_id)

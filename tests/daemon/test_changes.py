@@ -3,7 +3,7 @@
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from reportd.changes import Changes
 
@@ -46,3 +46,17 @@ async def test_one_who_leaves_takes_nobody_along(autojump_clock: MockClock) -> N
         await trio.sleep(1.5)
         changes.notify("a")
     assert trio.current_time() == 2.0
+
+
+async def test_it_is_known_how_many_wait(autojump_clock: MockClock) -> None:
+    changes = Changes()
+    assert len(changes) == 0
+    async with trio.open_nursery() as nursery:
+        for task_id in ("a", "a", "b"):
+            nursery.start_soon(changes.wait, task_id, 10)
+        await wait_all_tasks_blocked()
+        assert len(changes) == 3
+        changes.notify("a")
+        await wait_all_tasks_blocked()
+        assert len(changes) == 1
+    assert len(changes) == 0

@@ -9,9 +9,10 @@ from trio.testing import MockClock
 from reportd.core.faults import FaultKind
 from reportd.core.job import Job
 from reportd.core.transitions import IllegalTransitionError, State
-from reportd.ports import JobFilter, PdfInfo, UnavailableError
+from reportd.ports import JobFilter, PdfInfo, Record, UnavailableError
 from reportd.service import (
     LOOK_AGAIN_SECONDS,
+    LOOK_SECONDS_EACH,
     MAX_WAIT_SECONDS,
     GoneError,
     NotFinishedError,
@@ -44,6 +45,25 @@ async def test_a_wait_notices_what_another_node_did(autojump_clock: MockClock) -
         record = await service.submit(submission())
         assert (await service.get(record.job.task_id, 20.0)).state is State.SUCCEEDED
         assert trio.current_time() <= 3.3 + LOOK_AGAIN_SECONDS
+
+
+async def test_many_who_wait_look_less_often_each(autojump_clock: MockClock) -> None:
+    world, looks = World(), 0
+    get = world.jobs.get
+
+    async def counting(task_id: str) -> Record | None:
+        nonlocal looks
+        looks += 1
+        return await get(task_id)
+
+    world.jobs.get = counting  # type: ignore[method-assign]
+    await world.jobs.add([job(1)])
+    async with open_service(world) as service, trio.open_nursery() as nursery:
+        for _ in range(500):
+            nursery.start_soon(service.get, job(1).task_id, 20.0)
+        await trio.sleep(15.0)
+        assert 500 < looks < 500 + 1.5 * 15 / LOOK_SECONDS_EACH
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(("wanted", "waited"), [(0.0, 0.0), (5.0, 5.0), (1000.0, MAX_WAIT_SECONDS)])

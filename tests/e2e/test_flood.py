@@ -1,6 +1,7 @@
 """The daemon under connections that nobody means well with: it lives, renders, and says that it is healthy."""
 
 import json
+import math
 import os
 import resource
 import shutil
@@ -29,7 +30,7 @@ SAMPLE = Path(reportd_web.__file__).parent / "reports" / "user_activity.sample.j
 
 HALF = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 STREAM = b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"
-AGAIN_SECONDS = 0.2
+AGAIN_SECONDS = 2.0
 
 
 @pytest.fixture(autouse=True)
@@ -49,9 +50,9 @@ async def healthy(daemon: Daemon, within_seconds: float = 1.0) -> float:
     """How long it took to say so, on a connection of its own."""
     began = trio.current_time()
     with trio.fail_after(within_seconds):
-        async with daemon.client() as client:
-            answer = await client.get("/healthz")
-            assert answer.status_code == httpx.codes.OK, answer.text
+        async with await trio.open_tcp_stream("127.0.0.1", daemon.port) as stream:
+            await stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
     return trio.current_time() - began
 
 
@@ -129,8 +130,9 @@ async def test_two_thousand_half_open_and_a_thousand_that_wait(tmp_path: Path) -
                     nursery.start_soon(keep_asking, daemon, waits)
                     during.append(await pace(daemon, 100))
                 print(f"\n{open_} descriptors; pace {before[-1]:.1f}/s, {during[-1]:.1f}/s in the flood", end="")
-                print(f"; /healthz within {max(waits):.2f} s of {len(waits)} times")
-        print(f"ratio {sum(during) / sum(before):.2f}")
+                print(f"; /healthz within {max(waits):.2f} s of {len(waits)} times", end="")
+        print(f"\nratio {sum(during) / sum(before):.2f}")
+        assert max(waits) < 1.0
         assert sum(during) / sum(before) > 0.5, "0.9 is the aim, on a machine that does nothing else"
         await alive(daemon, pid)
 
@@ -164,7 +166,7 @@ async def pace(daemon: Daemon, count: int) -> float:
 
 async def keep_asking(daemon: Daemon, waits: list[float]) -> None:
     while True:
-        waits.append(await healthy(daemon))
+        waits.append(await healthy(daemon, math.inf))
         await trio.sleep(0.1)
 
 

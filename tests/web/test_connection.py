@@ -99,3 +99,24 @@ async def test_a_reader_of_events_who_has_asked_for_more_and_goes_leaves_nothing
         await connection.stream.aclose()
         await trio.sleep(0.3)
         assert await served.end() < 1
+
+
+@pytest.mark.parametrize("behind", ["", get("/healthz")], ids=["", "with another request behind"])
+@pytest.mark.parametrize("abruptly", [True, False])
+async def test_a_download_that_is_broken_off_leaves_nothing_and_is_no_fault(
+    running: Running, behind: str, *, abruptly: bool
+) -> None:
+    task_id = await running.submit()
+    await running.succeed(task_id, bytes(32 * 1024 * 1024))
+    with capture_logs() as logged:
+        async with serving(running) as served:
+            connection = await served.connect()
+            await connection.send(get(f"/reports/{task_id}/pdf"), behind)
+            await connection.stream.receive_some(1)
+            if not abruptly:
+                await connection.stream.send_eof()
+                await trio.sleep(0.1)
+            await connection.stream.aclose()
+            await trio.sleep(0.2)
+            assert await served.end() < 1
+    assert [entry for entry in logged if entry["log_level"] == "error"] == []

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import trio
+import trio.lowlevel
 from structlog.testing import capture_logs
 
 from reportd_web import crowd
@@ -65,6 +66,28 @@ async def test_the_one_that_waits_longest_goes_first(served: Served) -> None:
     assert await gone(kept[1])
     await kept[0].send(get("/healthz"))
     assert (await kept[0].answer()).status == 200
+
+
+async def test_a_flood_of_new_ones_leaves_the_kept_ones_alone(served: Served) -> None:
+    """A load balancer sends its next request on one that it has kept."""
+    kept = [await healthy(served) for _ in range(2)]
+    for _ in range(10 * MOST):
+        await (await served.connect()).send(HALF)
+        await trio.lowlevel.checkpoint()
+    for connection in kept:
+        await connection.send(get("/healthz"))
+        assert (await connection.answer()).status == 200
+
+
+async def test_a_flood_of_kept_ones_leaves_new_ones_alone(served: Served) -> None:
+    kept = [await healthy(served) for _ in range(MOST - 1)]
+    new = await served.connect()
+    await new.send(HALF)
+    for _ in range(10):
+        await healthy(served)
+    await new.send("\r\n")
+    assert (await new.answer()).status == 200
+    assert await gone(kept[0])
 
 
 async def test_who_is_being_answered_stays_and_who_comes_is_told(served: Served) -> None:

@@ -1,6 +1,7 @@
 """The login of a browser: form, cookie, its end, and how often one may try."""
 
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from http.cookies import SimpleCookie
@@ -10,6 +11,7 @@ import httpx
 import pytest
 import trio
 import trio.testing
+from trio.testing import wait_all_tasks_blocked
 
 from reportd.adapters.sql.database import open_database
 from reportd.adapters.sql.sessions import SqlEndedSessions
@@ -21,7 +23,8 @@ from reportd_web.attempts import IN_ALL, PER_ADDRESS, WINDOW_SECONDS, Attempts
 from reportd_web.ended import EndedLogins
 from reportd_web.forms import MAX_FORM_BYTES
 from reportd_web.login import log
-from reportd_web.sessions import COOKIE, SESSION_SECONDS, SKEW_SECONDS, Sessions
+from reportd_web.sessions import COOKIE, SESSION_SECONDS, SKEW_SECONDS, Session, Sessions
+from tests.fakes.sessions import MemoryEndedSessions
 from tests.web.running import open_running
 from tests.web.secured import Secured
 from tests.web.serving import get, serving
@@ -151,13 +154,37 @@ async def test_a_copied_cookie_is_over_with_its_session_on_every_node(secured: S
         assert (await secured.client.post("/logout", headers={**OWN, **mine})).status_code == 303
         assert (await secured.client.get("/status", headers=mine)).status_code == 401
         with trio.fail_after(5):
-            while (await node.get("/status", headers=mine)).status_code == 200:
+            while any(part["detail"] for part in (await node.get("/readyz", headers=mine)).json()["parts"].values()):
                 await trio.sleep(0.1)
-        parts = (await node.get("/readyz", headers=mine)).json()["parts"]
-        assert not any(part["detail"] for part in parts.values())
+        assert (await node.get("/status", headers=mine)).status_code == 401
         for client in (secured.client, node):
             assert (await client.get("/status", headers=other)).status_code == 200, "another login of the same token"
             assert (await client.get("/status", headers=secured.bearer("read"))).status_code == 200
+
+
+@pytest.mark.usefixtures("autojump_clock")
+async def test_what_this_node_has_ended_is_over_though_an_older_look_comes_late() -> None:
+    record = MemoryEndedSessions()
+    await record.end("another", "s3", time.time(), time.time() + 1000)
+    ended_then = record.ended
+
+    async def slow(at: float) -> list[Ended]:
+        found = await ended_then(at)
+        await trio.sleep(0.5)
+        return found
+
+    record.ended = slow  # type: ignore[method-assign]
+    async with open_background() as nursery:
+        ended, session = EndedLogins(record, nursery), Session(TOKEN, "s1", time.time())
+        async with trio.open_nursery() as asking:
+            asking.start_soon(ended.refresh)
+            await wait_all_tasks_blocked()
+            await ended.end(session)
+            assert ended.includes(session)
+        assert ended.includes(session)
+        await ended.refresh()
+        assert ended.includes(session)
+        assert not ended.includes(Session(TOKEN, "s2", time.time()))
 
 
 async def test_a_stream_ends_with_its_session(secured: Secured, monkeypatch: pytest.MonkeyPatch) -> None:

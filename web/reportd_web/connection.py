@@ -5,6 +5,7 @@ here needs, and waits for ever in a few places for who has gone. So its classes 
 file that knows them; the lock file holds their version.
 """
 
+import random
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -28,7 +29,9 @@ from starlette.types import ASGIApp, Message
 from reportd.log_throttle import ThrottledLog
 
 HEAD_SECONDS = 10.0
-"""From the first byte of a request, and on a new connection from its beginning, to the end of its head."""
+"""From the first byte of a request, and on a new connection from its beginning, to the end of its head. For each up to
+a quarter less: those that came together must not all have to be told at the same instant.
+"""
 
 KEEP_ALIVE_SECONDS = 75.0
 """Longer than the 60 s of common load balancers: who closes first must not be the one that is sent requests."""
@@ -53,8 +56,10 @@ class Phase(Enum):
 
     LEAVING = auto()
     """The client has closed his side, and may wait for an answer still."""
-    WAITING = auto()
-    """For the head of a request: it is new, or kept alive."""
+    NEW = auto()
+    """It waits for the head of its first request."""
+    KEPT = auto()
+    """It waits for another."""
     RECEIVING = auto()
     """The head is there, and the body comes."""
     ANSWERING = auto()
@@ -98,10 +103,12 @@ class Connection:
         self._stream = stream
         self._sends = trio.Lock()
         self._protocol: _Http1
-        self._patience = trio.CancelScope(deadline=trio.current_time() + HEAD_SECONDS)
+        self._patience = trio.CancelScope(deadline=_head_deadline())
         """Around reading. Its deadline is in force while a head is waited for."""
         self._begun = False
         self._over = False
+        self.forsaken = False
+        """Nothing more will come from the client."""
 
     async def run(self) -> None:
         """Until it has ended. Raises whatever went wrong, which concerns nobody else."""
@@ -115,6 +122,7 @@ class Connection:
                 await self._read()
             if self._patience.cancelled_caught and not self._over:
                 await self._give_up()
+            self.forsaken = True
             self._enter(Phase.LEAVING)
             await self._protocol.handle(Closed())
         await self._close()
@@ -150,14 +158,14 @@ class Connection:
             await self._protocol.handle(Closed())
         elif isinstance(event, Updated) and event.idle:
             self._begun = bool(self._protocol.connection.trailing_data[0])
-            self._patience.deadline = trio.current_time() + (HEAD_SECONDS if self._begun else KEEP_ALIVE_SECONDS)
-            self._enter(Phase.WAITING)
+            self._patience.deadline = _head_deadline() if self._begun else trio.current_time() + KEEP_ALIVE_SECONDS
+            self._enter(Phase.KEPT)
 
     def heard(self) -> None:
         """Something has come."""
         if not self._begun:
             self._begun = True
-            self._patience.deadline = min(self._patience.deadline, trio.current_time() + HEAD_SECONDS)
+            self._patience.deadline = min(self._patience.deadline, _head_deadline())
 
     def head_came(self) -> None:
         self._patience.deadline = inf
@@ -171,7 +179,7 @@ class Connection:
             self.server.crowd.entered(self, phase)
 
     def _end(self) -> None:
-        self._over = True
+        self._over = self.forsaken = True
         self._patience.cancel()
         self.server.crowd.left(self)
 
@@ -201,6 +209,10 @@ class Connection:
         await self.protocol_send(Closed())
 
 
+def _head_deadline() -> float:
+    return trio.current_time() + HEAD_SECONDS * random.uniform(0.75, 1.0)  # noqa: S311 - nothing secret
+
+
 class _Http1(H11Protocol):
     """HTTP/1.1 alone. A request to speak another protocol is answered as if it had not been made (RFC 9110, 7.8)."""
 
@@ -224,6 +236,15 @@ class _Http1(H11Protocol):
     async def refuse(self, status: int) -> None:
         """Answer without asking the application."""
         await self._send_error_response(status)
+
+    async def _send_h11_event(self, event: Any) -> None:
+        try:
+            await super()._send_h11_event(event)
+        except h11.LocalProtocolError:
+            # What was broken off because the client has gone is incomplete, which is nobody's fault.
+            if not self._owner.forsaken:
+                raise
+            self._owner.kill()
 
     async def _check_protocol(self, event: h11.Request) -> None:
         pass

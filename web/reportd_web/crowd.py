@@ -17,6 +17,8 @@ MAX_REFUSALS = 32
 REFUSE_SECONDS = 1.0
 RETRY_SECONDS = 5
 
+_WAITING = (Phase.NEW, Phase.KEPT)
+
 _BODY = orjson.dumps(
     {
         "type": "about:blank",
@@ -76,8 +78,11 @@ class Crowd:
     def shed(self) -> bool:
         """Close one whose client leaves, else the one that waits longest for a request, else for a body; else one whose
         client takes nothing. False when there is none.
+
+        Of new ones and of kept ones, whichever are more: so a flood of either kind leaves the other alone.
         """
-        for phase in (Phase.LEAVING, Phase.WAITING, Phase.RECEIVING):
+        waiting = sorted(_WAITING, key=lambda phase: len(self._in[phase]), reverse=True)
+        for phase in (Phase.LEAVING, *waiting, Phase.RECEIVING):
             for connection in self._in[phase]:
                 connection.kill()
                 return True
@@ -89,8 +94,9 @@ class Crowd:
 
     def dismiss(self) -> None:
         """Close all that are not inside a request."""
-        for connection in list(self._in[Phase.WAITING]):
-            connection.kill()
+        for phase in _WAITING:
+            for connection in list(self._in[phase]):
+                connection.kill()
 
     async def refuse(self, stream: trio.SocketStream) -> None:
         """Say that there is no room."""

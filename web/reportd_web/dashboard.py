@@ -1,5 +1,6 @@
 """``GET /``, the status page, and the same for programs: ``/status`` as JSON, ``/events`` as server-sent events."""
 
+import random
 from collections.abc import Awaitable, Callable, Sequence
 
 import trio
@@ -113,6 +114,7 @@ class _Events(Response):
                 message = _ALIVE
                 with trio.move_on_after(ALIVE_SECONDS):
                     number, message = await self._feed.after(number, self._form)
+                await trio.sleep(random.uniform(0, self._feed.spread_seconds))  # noqa: S311 - nothing secret
                 await send({"type": "http.response.body", "body": message, "more_body": True})
 
 

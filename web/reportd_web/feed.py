@@ -24,6 +24,9 @@ READER_SECONDS = 0.005
 and beyond 150 of them it is looked less often.
 """
 
+SPREAD_SECONDS = 0.001
+"""For each reader. In between, others have their turn."""
+
 log = structlog.get_logger()
 
 
@@ -51,6 +54,11 @@ class Feed:
         self._seen: tuple[Snapshot, Verdict] | None = None
         self._sections: dict[str, tuple[int, str]] = {}
         self._messages: dict[tuple[Form, int], bytes] = {}
+
+    @property
+    def spread_seconds(self) -> float:
+        """Within which time the readers are told, so that they are not all told at the same instant."""
+        return self._readers * SPREAD_SECONDS
 
     @contextmanager
     def reading(self) -> Iterator[None]:

@@ -64,7 +64,7 @@ async def _converse(server: Server, crowd: Crowd, stream: trio.SocketStream) -> 
         await crowd.refuse(stream)
         return
     connection = Connection(server, stream)
-    crowd.entered(connection, Phase.WAITING)
+    crowd.entered(connection, Phase.NEW)
     try:
         await connection.run()
     except* Exception as errors:
