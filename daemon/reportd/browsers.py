@@ -322,7 +322,7 @@ class Browsers:
                         await self._lend(page, keeper)
                 if making.cancelled_caught:
                     raise BrowserError(f"the browser gave no page within {PAGE_SECONDS:g} s")  # noqa: TRY301
-        except (BrowserError, OSError) as error:
+        except Exception as error:  # no page, no descriptor, or an answer that nobody foresaw
             if first:
                 raise
             if not await dies(keeper.browser):

@@ -27,9 +27,9 @@ EXECUTABLES = (
 )
 
 FEATURES_OFF = (
-    # A new frame for every navigation: half of what it costs to clean a page between two jobs.
+    # A new frame for every navigation.
     "RenderDocument",
-    # The page of the last job would be kept, to go back to.
+    # A page that is left would be kept, to go back to.
     "BackForwardCache",
     # An iframe of another site stays in its page's process, as the headless shell has it anyway: its errors and
     # crashes are seen on the page's connection, and its requests get the page's headers. Jobs share no process.

@@ -11,6 +11,7 @@ Protocol: https://chromedevtools.github.io/devtools-protocol/
 
 import asyncio
 import json
+import re
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -29,8 +30,14 @@ with warnings.catch_warnings():
     from pyppeteer.connection import Connection
     from pyppeteer.errors import NetworkError
 
-MAX_MESSAGE_BYTES = 256 * 1024 * 1024
-"""A message that is longer is no answer to anything that is asked here. The browser that sends it is given up."""
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""A piece of a PDF takes 1.4 MiB, and nothing else that is asked for is as long. What is longer is what a page says,
+in an exception for instance: it is read past, so that it holds up nobody, and the session that it is of ends.
+"""
+
+_TAIL_BYTES = 128
+_SESSION = re.compile(rb'"sessionId":"([0-9A-F]+)"\}$')
+"""The end of a message, as Chromium writes it."""
 
 _END = b"\0"
 """Of each message, in both directions."""
@@ -59,9 +66,7 @@ class Answer:
         else:
             future.add_done_callback(self._done)
 
-    def _done(self, future: "asyncio.Future[dict[str, Any]]") -> None:
-        # asyncio complains of an error that nobody has asked for.
-        future.exception()
+    def _done(self, _: "asyncio.Future[dict[str, Any]]") -> None:
         self._come.set()
 
     async def get(self) -> dict[str, Any]:
@@ -157,29 +162,45 @@ class _Pipe:
         self._said = said
         self._told = told
         self._unsent: list[memoryview] = []
+        self._calls = 0
         self._wanted = trio.Event()
 
     async def read(self) -> None:
         """Until the browser is gone."""
-        unread = bytearray()
+        unread, passed = bytearray(), 0
         try:
-            while len(unread) <= MAX_MESSAGE_BYTES and (data := await pipes.receive(self._said)):
+            while data := await pipes.receive(self._said):
                 begins, searched = 0, len(unread)
                 unread += data
                 while (ends := unread.find(_END, searched)) >= 0:
-                    with memoryview(unread) as view, view[begins:ends] as text:
-                        # Not orjson: it takes 13 times the size of a piece of a PDF, and refuses the half of a
-                        # surrogate pair, which any page can say.
-                        message = json.loads(bytes(text))
-                    self._dispatch(message)
+                    if passed + ends - begins > MAX_MESSAGE_BYTES:
+                        self._too_long(bytes(unread[max(begins, ends - _TAIL_BYTES) : ends]))
+                    else:
+                        self._take(bytes(unread[begins:ends]))
                     begins = searched = ends + 1
+                    passed = 0
                 del unread[:begins]
-            if len(unread) > MAX_MESSAGE_BYTES:
-                log.error("cdp.message_too_long", bytes=len(unread))
+                if len(unread) > MAX_MESSAGE_BYTES:
+                    passed += len(unread) - _TAIL_BYTES
+                    del unread[:-_TAIL_BYTES]
         except Exception:
             # Whatever a browser says, it costs that browser only.
             log.exception("cdp.not_understood")
-        self.end()
+        finally:
+            # Also where it is cancelled: who waits for an answer would wait for one that nobody reads.
+            self.end()
+
+    def _too_long(self, tail: bytes) -> None:
+        found = _SESSION.search(tail)
+        session = self.sessions.get(found[1].decode() if found else "")
+        log.warning("cdp.message_too_long", session=found is not None)
+        if session is not None:
+            session.end()
+
+    def _take(self, text: bytes) -> None:
+        # Not orjson: it takes 13 times the size of a piece of a PDF, and refuses the half of a surrogate pair, which
+        # any page can say.
+        self._dispatch(json.loads(text))
 
     def _dispatch(self, message: dict[str, Any]) -> None:
         if message.get("method") == "Target.detachedFromTarget":
@@ -187,6 +208,11 @@ class _Pipe:
                 session.end()
         elif session := self.sessions.get(message.get("sessionId", "")):
             session.take(message)
+
+    def next_id(self) -> int:
+        """Of a call. Unique for all sessions: what is said to a session that has gone is answered without its name."""
+        self._calls += 1
+        return self._calls
 
     def send(self, text: bytes) -> None:
         """In order, and without waiting: what the pipe does not take at once is sent by ``write``."""
@@ -223,8 +249,10 @@ class _Session:
         self._pipe = pipe
         self._mark = {"sessionId": session} if session else {}
 
-    def send(self, **call: Any) -> None:
-        self._pipe.send(orjson.dumps(call | self._mark))
+    def send(self, method: str, params: dict[str, Any]) -> int:
+        number = self._pipe.next_id()
+        self._pipe.send(orjson.dumps({"id": number, "method": method, "params": params, **self._mark}))
+        return number
 
     async def close(self) -> None:
         """The pipe is not this session's to close."""
@@ -249,8 +277,8 @@ class _Inline:
             work.close()
             raise RuntimeError("pyppeteer waits for something that only asyncio could bring")
 
-    def call_exception_handler(self, context: dict[str, Any]) -> None:
-        log.error("cdp.unheard", message=context.get("message"), exc_info=context.get("exception"))
+    def call_exception_handler(self, _: dict[str, Any]) -> None:
+        """A refusal that nobody has asked for: who wants to know it calls ``Answer.get``."""
 
 
 _INLINE = _Inline()
@@ -262,7 +290,6 @@ class _Connection(Connection):  # type: ignore[misc]  # it has no types
     def __init__(self, session: _Session) -> None:
         # Its own would make a WebSocket, and a task that reads it.
         super(Connection, self).__init__()
-        self._lastId = 0
         self._callbacks: dict[int, asyncio.Future[Any]] = {}
         self._delay = 0
         self._loop = _INLINE
@@ -275,11 +302,9 @@ class _Connection(Connection):  # type: ignore[misc]  # it has no types
 
     def send(self, method: str, params: dict[str, Any]) -> "asyncio.Future[dict[str, Any]]":
         # pyppeteer's own takes four times as long for a large document, and has a task send it.
-        self._lastId += 1
         answer: asyncio.Future[dict[str, Any]] = _INLINE.create_future()
         answer.error, answer.method = NetworkError(), method  # type: ignore[attr-defined]  # for what it raises
-        self._callbacks[self._lastId] = answer
-        self.connection.send(id=self._lastId, method=method, params=params)
+        self._callbacks[self.connection.send(method, params)] = answer
         return answer
 
     def take(self, message: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ import trio
 from reportd.adapters.chromium import ready
 from reportd.adapters.chromium.cdp import Answer, Cdp, CdpError, ClosedError
 from reportd.adapters.chromium.headers import OwnHeaders
-from reportd.adapters.chromium.pdf import pdf_of, receive_pdf
+from reportd.adapters.chromium.pdf import receive_pdf
 from reportd.adapters.chromium.watch import Listener, Watch, shown
 from reportd.adapters.egress import Egress
 from reportd.core.faults import FaultError, FaultKind, status_fault
@@ -35,13 +35,11 @@ fraction."""
 NOTICE_SECONDS = 0.25
 """What made the browser refuse a call, a crash say, may be told a moment later."""
 
-SMALL_CHARACTERS = 262144
-"""A document of that size prints a few megabytes at most, unless it has pictures from elsewhere."""
-
 # Latin and Chinese: the first print of a font by a renderer costs extra, so it is done before the first job.
 WARM_UP_HTML = "<p style=\"font-family:Inter,'Noto Sans CJK SC'\">Warm 热身 <b>0123</b></p>"
 
-_STATUS = "performance.getEntriesByType('navigation')[0]?.responseStatus ?? 0"
+# A number, whatever the page makes of these functions: what it says otherwise may be of any size.
+_STATUS = "performance.getEntriesByType('navigation')[0]?.responseStatus | 0"
 
 
 async def attach(page: Cdp) -> dict[str, Any]:
@@ -101,9 +99,7 @@ class ChromiumPage:
         if inert:
             self.doing = LOADING
             await self._replace_content(request.html)
-            # With nothing from outside, it prints no more than it has.
-            small = not self._egress.connected and len(request.html or "") <= SMALL_CHARACTERS
-            return await self._finish(request, watch, to_print, whole=small)
+            return await self._finish(request, watch, to_print)
         if request.url is not None:
             if wanted.kind == "event":
                 await ready.listen(self._page, wanted)
@@ -114,12 +110,12 @@ class ChromiumPage:
         await self._until_ready(request, watch)
         return await self._finish(request, watch, to_print)
 
-    async def _finish(self, request: RenderRequest, watch: Watch, to_print: ToPrint, *, whole: bool = False) -> Pdf:
+    async def _finish(self, request: RenderRequest, watch: Watch, to_print: ToPrint) -> Pdf:
         await trio.sleep(request.options.delay_seconds)
         self._report_refusals(request)
         self.doing = "waiting for a slot to be printed in"
         await to_print()
-        return await self._print(request, watch, whole=whole)
+        return await self._print(request, watch)
 
     def _prepare(self, request: RenderRequest) -> list[Answer]:
         options = request.options
@@ -228,11 +224,9 @@ class ChromiumPage:
                 refused=len(refusals),
             )
 
-    async def _print(self, request: RenderRequest, watch: Watch, *, whole: bool) -> Pdf:
-        """``whole``: in the answer itself, which is quicker, and fit for what is small."""
+    async def _print(self, request: RenderRequest, watch: Watch) -> Pdf:
         self.doing = "printing"
-        mode = "ReturnAsBase64" if whole else "ReturnAsStream"
-        parameters = {**request.options.print_parameters, "transferMode": mode}
+        parameters = {**request.options.print_parameters, "transferMode": "ReturnAsStream"}
         try:
             printed = await self._page.call("Page.printToPDF", **parameters)
         except CdpError as error:
@@ -241,10 +235,7 @@ class ChromiumPage:
         watch.printed = True
         self.doing = "reading the PDF"
         try:
-            if whole:
-                pdf = pdf_of(printed["data"], self._spool_folder)
-            else:
-                pdf = await receive_pdf(self._page, printed["stream"], self._spool_folder)
+            pdf = await receive_pdf(self._page, printed["stream"], self._spool_folder)
         except OSError as error:  # the disk is full, say
             detail = f"{error.strerror}: {self._spool_folder}"
             raise FaultError(FaultKind.STORE_UNAVAILABLE, detail) from error

@@ -37,13 +37,6 @@ async def receive_pdf(page: Cdp, stream: str, folder: Path) -> Pdf:
         return writer.finish()
 
 
-def pdf_of(data: str, folder: Path) -> Pdf:
-    """A PDF that came in one piece, in Base64."""
-    with PdfWriter(folder) as writer:
-        writer.write(base64.b64decode(data))
-        return writer.finish()
-
-
 class PdfWriter:
     """``write`` pieces, then ``finish``, in a ``with`` block; an exception in it removes what was written."""
 
