@@ -23,6 +23,7 @@ from reportd.core.faults import Fault, FaultError
 from reportd.core.inert import is_inert
 from reportd.core.network import NetworkRule
 from reportd.ports import Browser, Launcher, Page, Pdf, RenderOptions, RenderRequest, ToPrint, at_once
+from tests.standstill import Standstill
 
 TEST_SECONDS = 30.0
 """For a whole test: what hangs has failed."""
@@ -38,6 +39,7 @@ class Stage:
     data_dir: Path
     own_ports: set[int]
     container: bool
+    guard: Standstill
 
     def page(self) -> AbstractAsyncContextManager[Page]:
         """As the pool keeps one: whatever can't be scrubbed gives way to a new page."""
@@ -98,11 +100,11 @@ def open_stage(data_dir: Path, settings: ChromiumSettings | None = None, *, cont
     own_ports: set[int] = set()
     opened = open_launcher(settings or ChromiumSettings(), data_dir, lambda _address, port: port in own_ports)
     with (
-        start_blocking_portal("trio") as portal,
+        start_blocking_portal("trio", backend_options={"instruments": [guard := Standstill()]}) as portal,
         portal.wrap_async_context_manager(opened) as launcher,
         portal.wrap_async_context_manager(launcher.launch(container=container)) as browser,
     ):
-        yield Stage(portal, launcher, browser, data_dir, own_ports, container)
+        yield Stage(portal, launcher, browser, data_dir, own_ports, container, guard)
 
 
 def on_stage(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
@@ -114,7 +116,10 @@ def on_stage(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
             with trio.fail_after(TEST_SECONDS):
                 await test(**fixtures)
 
-        fixtures["stage"].portal.call(limited)
+        stage: Stage = fixtures["stage"]
+        stage.guard.forget()
+        stage.portal.call(limited)
+        stage.guard.check()
 
     return run
 

@@ -24,6 +24,14 @@ class Standstill(trio.abc.Instrument):
         self._begun = self._waited = 0.0
         self._schedstat = -1
 
+    def forget(self) -> None:
+        """What was seen so far."""
+        self.longest_seconds, self.where = 0.0, ""
+
+    def check(self) -> None:
+        """Raises AssertionError when the loop stood still."""
+        assert not self.where, f"the event loop stood still for {self.longest_seconds:.2f} s in {self.where}"
+
     def before_run(self) -> None:
         self._schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
 
@@ -71,5 +79,5 @@ def guarded_run(
     """As ``trio.run``; raises AssertionError when the loop stood still."""
     guard = Standstill()
     result = trio.run(main, clock=clock, instruments=[*instruments, guard])
-    assert not guard.where, f"the event loop stood still for {guard.longest_seconds:.2f} s in {guard.where}"
+    guard.check()
     return result

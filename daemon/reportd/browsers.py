@@ -326,7 +326,8 @@ class Browsers:
             if first:
                 raise
             if not await dies(keeper.browser):
-                log.warning("browser.no_page", browser=keeper.browser.pid, error=str(error))
+                unforeseen = None if isinstance(error, BrowserError | OSError) else error
+                log.warning("browser.no_page", browser=keeper.browser.pid, error=str(error), exc_info=unforeseen)
                 keeper.retiring = True
                 self._change()
         finally:

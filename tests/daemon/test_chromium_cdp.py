@@ -211,7 +211,6 @@ async def test_sessions_share_the_pipe_and_nothing_else() -> None:
         one, two = await browser.attach("one"), await browser.attach("two")
         for name, session in (("browser", browser), ("of one", one), ("of two", two)):
             session.on("Page.happened", lambda event, name=name: heard[name].append(event["to"]))  # type: ignore[misc]
-        # The numbers of their calls are the same.
         answers = [session.send("Page.ask") for session in (one, two, browser)]
         assert [(await answer.get())["by"] for answer in answers] == ["of one", "of two", "browser"]
         assert heard == {"browser": ["browser"], "of one": ["of one"], "of two": ["of two"]}
@@ -249,16 +248,71 @@ async def test_a_browser_that_talks_nonsense_is_given_up(answer: bytes, caplog: 
     caplog.clear()
 
 
-async def test_a_browser_that_never_ends_a_message_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_to_a_session_that_has_gone_is_nobody_elses() -> None:
+    """Chromium leaves the session's name out of it, so it could pass for one of the browser's own."""
+
+    async def answer(target: Target, message: dict[str, Any]) -> None:
+        if message["method"] == "Target.attachToTarget":
+            await target.say(id=message["id"], result={"sessionId": "AB"})
+        elif message["method"] == "Page.gone":
+            await target.say(id=message["id"], error={"code": -32001, "message": "Session with given id not found."})
+        elif message["method"] == "Page.ask":
+            await target.say(id=message["id"], result={})
+
+    async with connected(answer) as browser:
+        page = await browser.attach("one")
+        waiting = [browser.send("Page.slow") for _ in range(10)]
+        for _ in range(20):
+            page.send("Page.gone")
+        await browser.call("Page.ask")
+        with trio.move_on_after(0.05) as deadline:
+            for one in waiting:
+                await one.get()
+        assert deadline.cancelled_caught
+
+
+@pytest.mark.parametrize("more", [0, 1, 300_000, 5_000_000])
+async def test_what_a_page_says_at_too_great_a_length_ends_its_session_only(
+    more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cdp, "MAX_MESSAGE_BYTES", 1_000_000)
 
-    async def babble(target: Target, _: dict[str, Any]) -> None:
-        while True:
-            await target.write(b"x" * 65536)
+    async def answer(target: Target, message: dict[str, Any]) -> None:
+        session = message.get("sessionId", "")
+        if message["method"] == "Target.attachToTarget":
+            await target.say(
+                id=message["id"], result={"sessionId": "AB" if message["params"]["targetId"] == "1" else "CD"}
+            )
+            return
+        size = 1_000_000 + more if message["method"] == "Page.long" else 10
+        await target.write(
+            b'{"id":%d,"result":{"text":"%s"},"sessionId":"%s"}\0' % (message["id"], b"x" * size, session.encode())
+        )
 
-    async with connected(babble) as page:
+    async with connected(answer) as browser:
+        one, two = await browser.attach("1"), await browser.attach("2")
+        waiting = [one.send("Page.ask"), one.send("Page.long"), two.send("Page.ask")]
+        assert len((await waiting[0].get())["text"]) == 10
         with pytest.raises(ClosedError):
-            await page.call("Page.ask")
+            await waiting[1].get()
+        assert len((await waiting[2].get())["text"]) == 10
+        assert one.closed.is_set()
+        assert not two.closed.is_set()
+        assert len((await two.call("Page.ask"))["text"]) == 10
+
+
+async def test_a_connection_that_is_called_off_leaves_nobody_waiting() -> None:
+    """Whoever takes a page away while all ends must not wait for an answer that nobody reads any more."""
+
+    (hears, told), (said, says) = os.pipe(), os.pipe()
+    pipes.prepare(said, told)
+    with trio.fail_after(2), trio.CancelScope() as end:
+        async with open_cdp(said, told) as page:
+            end.cancel()
+            with trio.CancelScope(shield=True), pytest.raises(ClosedError):
+                await page.call("Target.disposeBrowserContext")
+    for pipe in (hears, told, said, says):
+        os.close(pipe)
 
 
 async def test_a_browser_that_reads_nothing_holds_nobody_up() -> None:

@@ -426,3 +426,25 @@ async def test_misbehaving_pages_do_not_touch_their_neighbours(stage: Stage) -> 
             assert text_of(pdf) == "good"
             assert await page.scrub()
     assert not stage.browser.died.is_set()
+
+
+# --- what a page says ---------------------------------------------------------------------------------------
+
+LONG_WORDS = {
+    "status": "performance.getEntriesByType = () => [{responseStatus: 'x'.repeat(2e8)}]",
+    "many": "performance.getEntriesByType = () => [{responseStatus: Array(1e6).fill([])}]",
+    "exception": "throw new Error('x'.repeat(1e8))",
+    "half": "throw new Error('\\ud800')",
+}
+
+
+@pytest.mark.parametrize("what", LONG_WORDS)
+@on_stage
+async def test_what_a_page_says_holds_up_nobody(stage: Stage, what: str) -> None:
+    """However long it is, the event loop goes on, and so do the other pages of the browser."""
+    pages = {"/report": f"<p>report<script>{LONG_WORDS[what]}</script>"}
+    async with open_site(pages) as site, stage.page() as page, stage.page() as other:
+        await fault_of(page, request(url=site.url("/report"), fail_on_script_errors=True))
+        assert await fault_of(other, request(html="<p>other")) is None
+        assert await page.scrub()
+        assert await fault_of(page, request(html="<p>next")) is None

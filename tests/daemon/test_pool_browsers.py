@@ -151,19 +151,46 @@ async def test_a_browser_that_gives_no_more_pages_retires(autojump_clock: MockCl
         assert [browser.pid for browser in launcher.running] == [2]
 
 
-async def test_a_browser_that_says_what_nobody_foresaw_costs_itself_only(
+async def test_a_page_that_says_what_nobody_foresaw_costs_no_other_job(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launcher = FakeLauncher()
+    launcher.turns["long"] = [Turn(20.0)]
 
     async def nonsense(_: FakePage) -> bool:
         monkeypatch.undo()
         raise KeyError("targetId")
 
-    async with open_pool(launcher, PoolSettings()) as pool:
+    async with open_pool(launcher, PoolSettings()) as pool, trio.open_nursery() as nursery:
+        done: list[object] = []
+
+        async def long() -> None:
+            done.append(await render(pool, "long"))
+
+        nursery.start_soon(long)
+        await trio.sleep(1.0)
         monkeypatch.setattr(FakePage, "scrub", nonsense)
         assert await render(pool, "a") == pdf_of("a")
-        await trio.sleep(1.0)
+        await trio.sleep(5.0)
+        assert [state.pid for state in pool.state().browsers if not state.retiring] == [2]
+        assert await render(pool, "b") == pdf_of("b")
+        await trio.sleep(30.0)
+        assert done == [pdf_of("long")]
+
+
+async def test_a_browser_that_says_what_nobody_foresaw_costs_itself_only(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = FakeLauncher()
+
+    def nonsense(_: FakeBrowser) -> float:
+        monkeypatch.undo()
+        raise KeyError("processInfo")
+
+    async with open_pool(launcher, PoolSettings()) as pool:
+        assert await render(pool, "a") == pdf_of("a")
+        monkeypatch.setattr(FakeBrowser, "memory_mib", nonsense)
+        await trio.sleep(5.0)
         assert await render(pool, "b") == pdf_of("b")
         assert [browser.pid for browser in launcher.running] == [2]
 

@@ -100,11 +100,6 @@ class Egress:
         return connected
 
     @property
-    def connected(self) -> bool:
-        """Whether there was any connection since the last job left."""
-        return self._connected
-
-    @property
     def refusals(self) -> tuple[Refusal, ...]:
         """Of this job, each once, the oldest first, at most MAX_NOTES."""
         return tuple(self._job.refusals)

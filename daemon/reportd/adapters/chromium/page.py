@@ -107,6 +107,8 @@ class ChromiumPage:
         else:
             await self._set_content(request)
         self.doing = LOADING
+        if watch.loading_ended.is_set():  # before the answer to the navigation was heard
+            self._waits_for_readiness(request)
         await self._until_ready(request, watch)
         return await self._finish(request, watch, to_print)
 
