@@ -98,8 +98,8 @@ def _container(config: Config) -> Iterator[Check]:
         try:
             with TemporaryDirectory() as folder:
                 trio.run(open_one, Path(folder))
-        except BaseExceptionGroup as group:
-            error = alone(group)
+        except (BrowserError, BaseExceptionGroup) as failure:
+            error = alone(failure)
             if not isinstance(error, BrowserError):
                 raise
             yield "container", False, str(error)

@@ -102,7 +102,7 @@ class Daemon:
 
     def browsers(self) -> list[int]:
         """The main processes of its browsers."""
-        return [pid for pid in self.processes() if "--remote-debugging-port" in _command(pid) and _leads(pid)]
+        return [pid for pid in self.processes() if "--remote-debugging-pipe" in _command(pid) and _leads(pid)]
 
     def profiles(self) -> list[Path]:
         return list((self.data_dir / "browsers").glob("run-*"))
