@@ -28,6 +28,8 @@ from tests.faulty import (
     respond,
 )
 
+pytestmark = pytest.mark.stands_still("making a client of AWS takes a quarter of a second of parsing")
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
