@@ -17,7 +17,7 @@ import trio
 import reportd_web
 from reportd.adapters.bounded import checker, processes
 from reportd.adapters.bounded.checker import BoundedChecker, new_checker
-from reportd.adapters.bounded.processes import Processes
+from reportd.adapters.bounded.processes import BrokenWorkError, Processes
 from reportd.adapters.templates import Templates
 from reportd.catalogue import Catalogue
 from reportd.config import Config, ReportType
@@ -26,6 +26,7 @@ from reportd.core.inert import Html
 from reportd.core.job import BadMessageError, StoredJob, to_message
 from reportd.core.submission import InvalidSubmissionError, NotJsonError
 from reportd.core.triage import Letter
+from reportd.patience import patiently
 from reportd.ports import TooCostlyError, UnavailableError
 from tests.broken_messages import GOOD, MESSAGES, text
 from tests.daemon.node import USER, job
@@ -191,6 +192,61 @@ async def test_a_process_that_is_ended_from_outside_is_replaced(checking: Bounde
     (pid,) = set(children()) - before
     os.kill(pid, signal.SIGKILL)
     assert await checking.message(to_message(job())) == job()
+
+
+async def test_a_process_that_gets_no_time_says_nothing_about_the_job(
+    checking: BoundedChecker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checker, "CHECK_SECONDS", 0.2)
+    before = set(children())
+    assert await checking.problems(b"{}", {}) == []
+    (pid,) = set(children()) - before
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(UnavailableError, match=r"work on jobs: got 0\.\d s of a processor within 0\.6 s"):
+        await checking.problems(b"{}", {"a": "b" * 2**20})  # more than fits into a pipe
+    (pid,) = (await started(checking)) - before
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(UnavailableError, match=r"work on jobs: got 0\.\d s of a processor within 0\.6 s"):
+        await checking.problems(b"{}", {})
+    assert await checking.problems(b'{"required": ["a"]}', {})
+
+
+async def started(checking: BoundedChecker) -> set[int]:
+    """The children, once the checker has one again."""
+    await checking.message(to_message(job()))
+    return set(children())
+
+
+async def test_a_job_whose_processes_others_end_is_done_later(checking: BoundedChecker, tmp_path: Path) -> None:
+    """Where memory runs out, the kernel may end any number of them, and the job may be as good as any."""
+    (tmp_path / "own.html").write_text(ENDLESS)
+    before = set(children())
+    refused: list[str] = []
+
+    async def ask() -> None:
+        with pytest.raises(UnavailableError) as caught:
+            await checking.html("own.html", {}, 60.0)
+        refused.append(str(caught.value))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        for _ in range(2):
+            while not (busy := set(children()) - before):
+                await trio.sleep(0.02)
+            (pid,) = busy
+            while float(told(pid, "schedstat").split()[0]) < 1e9:  # it has begun: that takes half a second
+                await trio.sleep(0.02)
+            os.kill(pid, signal.SIGKILL)
+            before.add(pid)
+    assert refused == ["work on jobs: the process has been ended twice (status -9)"]
+    (tmp_path / "own.html").write_text("{{ a }}")
+    assert (await patiently(lambda: checking.html("own.html", {"a": 1}, 5.0))).text == "1"
+
+
+async def test_what_ends_its_process_by_a_bug_is_no_fault_of_the_job(checking: BoundedChecker) -> None:
+    with pytest.raises(BrokenWorkError, match=r"work on jobs: the process has ended twice \(status 1\)"):
+        await checking.problems(b"no schema", {})
+    assert await checking.problems(b"{}", {}) == []
 
 
 async def test_what_is_called_off_is_ended(checking: BoundedChecker, tmp_path: Path) -> None:

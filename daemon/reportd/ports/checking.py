@@ -19,7 +19,8 @@ class TooCostlyError(Exception):
 class Checker(Protocol):
     """Does not look at the size of what it is given: what is small may be done without it.
 
-    Each call may raise TooCostlyError, and UnavailableError when too many wait for their turn.
+    Each call may raise TooCostlyError, which is the fault of what was asked; UnavailableError when too many wait for
+    their turn or the node has no time for it; and any other exception, which is a bug.
     """
 
     async def submission(self, body: bytes) -> Submission:

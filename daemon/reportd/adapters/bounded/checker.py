@@ -58,12 +58,12 @@ class BoundedChecker:
         self, schema: bytes, parameters: Mapping[str, Any], *, at_the_door: bool = False
     ) -> list[FieldProblem]:
         who = self._at_the_door if at_the_door else self._at_work
-        told, _ = await _ask(who, {"task": "check"}, schema, text_of(parameters).encode())
+        told, _ = await _ask(who, {"task": "check"}, schema, text_of(parameters).encode(), seconds=CHECK_SECONDS)
         return _problems(told)
 
     async def letter(self, letter: Letter, names: Mapping[str, str], schemas: bytes) -> Reading:
         asked = {"task": "letter", "names": names, "sentAt": letter.sent_at, "attributes": letter.attributes}
-        return _reading(*await _ask(self._at_work, asked, _encoded(letter.body), schemas))
+        return _reading(*await _ask(self._at_work, asked, _encoded(letter.body), schemas, seconds=CHECK_SECONDS))
 
     async def job(self, job: Job, names: Mapping[str, str], schemas: bytes) -> Reading:
         fields = {
@@ -74,7 +74,9 @@ class BoundedChecker:
             "callbackUrl": job.callback_url,
         }
         asked = {"task": "job", "names": names, "job": fields}
-        return _reading(*await _ask(self._at_work, asked, text_of(job.parameters).encode(), schemas))
+        return _reading(
+            *await _ask(self._at_work, asked, text_of(job.parameters).encode(), schemas, seconds=CHECK_SECONDS)
+        )
 
     async def html(self, template: str, parameters: Mapping[str, Any], seconds: float) -> Html:
         asked = {"task": "render", "folders": self._folders, "template": template}
@@ -97,9 +99,7 @@ def new_checker(folders: Sequence[Path]) -> BoundedChecker:
     return BoundedChecker(Processes("checks of requests"), Processes("work on jobs"), folders)
 
 
-async def _ask(
-    who: Processes, asked: Mapping[str, Any], *blobs: bytes, seconds: float = CHECK_SECONDS
-) -> tuple[dict[str, Any], bytes]:
+async def _ask(who: Processes, asked: Mapping[str, Any], *blobs: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
     head, blob, _ = await who.ask([orjson.dumps(asked), *blobs], seconds)
     return orjson.loads(head), blob
 

@@ -2,12 +2,16 @@
 
 A thread could not be ended, and while it is inside a library the event loop may have to wait for it. One process does
 all there is to do; what takes long lends its place to another one, so that it holds up nobody.
+
+Whose fault it is that there is no answer is told by the processor's time that went into it: on a machine that is busy
+anything takes long, and a process that somebody else has ended says nothing about what it was asked.
 """
 
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 
 import structlog
@@ -27,6 +31,15 @@ MAX_LENT = 3
 MAX_WAITING = 32
 """How many may wait for their turn. Each holds a body, which may be as large as ``http.max_body_bytes``."""
 
+PATIENCE = 3
+"""How many times longer than the processor's time for it an answer may take, on a machine that is busy."""
+
+FAIR_SHARE = 0.5
+"""What has used this much of its time when patience ends would not have come to an end either."""
+
+LOOK_SECONDS = 0.05
+"""How often it is looked at least what a process has spent that is about to have spent all it may."""
+
 START_SECONDS = 20.0
 KILL_SECONDS = 5.0
 
@@ -36,11 +49,22 @@ _PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 _OUT_OF_MEMORY = frozenset({-signal.SIGABRT, -signal.SIGSEGV})
 """How a library ends that is given no memory, and one whose stack is full."""
 
+_ENDED_BY_OTHERS = frozenset({-signal.SIGKILL, -signal.SIGTERM, None})
+"""By the kernel where the machine's memory runs out, or by an operator."""
+
 log = structlog.get_logger()
 
 
+class BrokenWorkError(Exception):
+    """The work ends its process, each time: a bug of the daemon's own, whatever the job is."""
+
+
 class _DiedError(Exception):
-    """The process has ended, and the daemon has not ended it; the text says how."""
+    """The process has ended, and the daemon has not ended it."""
+
+    def __init__(self, status: int | None) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
 
 
 class Processes:
@@ -56,35 +80,42 @@ class Processes:
         self._idle: list[_Process] = []
 
     async def ask(self, parts: Sequence[bytes], seconds: float) -> Frame:
-        """The answer to a question. ``seconds``: how long it may take once it is its turn.
+        """The answer to a question. ``seconds``: how much of a processor's time it may take.
 
-        Raises TooCostlyError when it takes longer, or more memory than there is for it; UnavailableError when too many
-        wait for their turn, or a process can't be started. A cancellation ends the process.
+        Raises TooCostlyError when it takes more, or more memory than there is for it; UnavailableError when too many
+        wait for their turn, or a process can't be started, gets no time, or is ended by somebody else; BrokenWorkError.
+        A cancellation ends the process.
         """
         if self._places.statistics().tasks_waiting >= MAX_WAITING:
             raise UnavailableError(self._what, "too many wait for their turn")
         async with self._places:
             try:
                 return await self._asked(parts, seconds)
-            except _DiedError as death:  # somebody else may have ended it, who knows why
+            except _DiedError as death:
                 log.warning("worker.died", work=self._what, how=str(death))
             try:
                 return await self._asked(parts, seconds)
             except _DiedError as death:
-                raise TooCostlyError(f"the process that did it has ended twice ({death})") from None
+                if death.status in _ENDED_BY_OTHERS:
+                    raise UnavailableError(self._what, f"the process has been ended twice ({death})") from None
+                raise BrokenWorkError(f"{self._what}: the process has ended twice ({death})") from None
 
     async def _asked(self, parts: Sequence[bytes], seconds: float) -> Frame:
         process = self._idle.pop() if self._idle else await _started(self._memory_mib)
         kept = False
         try:
-            with trio.move_on_after(seconds):
-                frame = await self._exchange(process, packed(parts))
-                if b"outOfMemory" in frame[0][:16]:
-                    raise TooCostlyError(f"needs more than {self._memory_mib} MiB of memory")
-                kept = not frame[2]
-                return frame
-            log.warning("worker.killed", work=self._what, after_seconds=seconds)
-            raise TooCostlyError(f"takes longer than {seconds:g} s")
+            with trio.move_on_after(seconds * PATIENCE):
+                frame = await self._exchange(process, packed(parts), seconds)
+                if frame is not None:
+                    if b"outOfMemory" in frame[0][:16]:
+                        raise TooCostlyError(f"needs more than {self._memory_mib} MiB of memory")
+                    kept = not frame[2]
+                    return frame
+            spent = process.spent_seconds()
+            log.warning("worker.killed", work=self._what, limit_seconds=seconds, spent_seconds=round(spent, 3))
+            if spent >= seconds * FAIR_SHARE:
+                raise TooCostlyError(f"takes longer than {seconds:g} s")
+            raise UnavailableError(self._what, f"got {spent:.1f} s of a processor within {seconds * PATIENCE:g} s")
         finally:
             if kept and not self._idle:
                 self._idle.append(process)
@@ -92,19 +123,18 @@ class Processes:
                 with trio.CancelScope(shield=True):
                     await process.kill()
 
-    async def _exchange(self, process: "_Process", question: bytes) -> Frame:
-        await process.write(question)
+    async def _exchange(self, process: "_Process", question: bytes, seconds: float) -> Frame | None:
+        """The answer; None once the process has spent its seconds on it."""
+        await process.ask(question)
         with trio.move_on_after(SLOW_SECONDS):
-            await process.wait_for_answer()
-            return await process.read()
+            return await process.answer(seconds)
         if self._places.total_tokens > MAX_LENT:
-            return await process.read()
+            return await process.answer(seconds)
         self._places.total_tokens += 1
         try:
-            await process.wait_for_answer()
+            return await process.answer(seconds)
         finally:
             self._places.total_tokens -= 1
-        return await process.read()
 
     async def aclose(self) -> None:
         """Nobody may ask any more."""
@@ -121,17 +151,32 @@ class _Process:
         self._sink = sink
         self._source = source
         self._read = bytearray()
+        self._spent_before = 0.0
 
-    async def write(self, data: bytes) -> None:
+    async def ask(self, question: bytes) -> None:
+        self._spent_before = self._cpu_seconds()
         try:
-            await self._sink.send_all(data)
+            await self._sink.send_all(question)
         except trio.BrokenResourceError:
             raise await self._death() from None
 
-    async def wait_for_answer(self) -> None:
-        """Until some of it is there."""
-        if not self._read:
-            await self._more()
+    async def answer(self, seconds: float) -> Frame | None:
+        """None once it has spent so much of a processor's time on what it was asked, and nothing is there yet."""
+        while not self._read:
+            left = seconds - self.spent_seconds()
+            if left <= 0:
+                return None
+            with trio.move_on_after(max(left, LOOK_SECONDS)):
+                await self._more()
+        return await self.read()
+
+    def spent_seconds(self) -> float:
+        """How much of a processor's time it has spent on what it was asked."""
+        return self._cpu_seconds() - self._spent_before
+
+    def _cpu_seconds(self) -> float:
+        # As clock_getcpuclockid(3) names the clock of a process; it goes on until the process is waited for.
+        return time.clock_gettime(~self._child.pid << 3 | 2)
 
     async def read(self) -> Frame:
         while len(self._read) < HEAD.size:
@@ -150,10 +195,12 @@ class _Process:
         self._read += piece
 
     async def _death(self) -> Exception:
+        with trio.move_on_after(KILL_SECONDS):  # it may have closed its end before it has ended
+            await self._ended()
         status = await self.kill()
         if status in _OUT_OF_MEMORY:
             return TooCostlyError("needs more memory than there is for it")
-        return _DiedError(f"status {status}")
+        return _DiedError(status)
 
     async def kill(self) -> int | None:
         """Its exit status; None where the kernel has not ended it yet."""
@@ -162,8 +209,11 @@ class _Process:
         await self._sink.aclose()
         await self._source.aclose()
         with trio.move_on_after(KILL_SECONDS):
-            return await trio.to_thread.run_sync(self._child.wait, abandon_on_cancel=True)
+            return await self._ended()
         return status
+
+    async def _ended(self) -> int:
+        return await trio.to_thread.run_sync(self._child.wait, abandon_on_cancel=True)
 
 
 async def _started(memory_mib: int) -> _Process:
