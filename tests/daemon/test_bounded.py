@@ -1,6 +1,8 @@
 """Worker processes: they answer as the same work does in this process, and end when it takes too much."""
 
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from reportd.adapters.bounded.processes import BrokenWorkError, Processes
 from reportd.adapters.templates import Templates
 from reportd.catalogue import Catalogue
 from reportd.config import Config, ReportType
-from reportd.core.faults import FaultError
+from reportd.core.faults import FaultError, FaultKind
 from reportd.core.inert import Html
 from reportd.core.job import BadMessageError, StoredJob, to_message
 from reportd.core.submission import InvalidSubmissionError, NotJsonError
@@ -328,6 +330,42 @@ async def test_a_program_that_is_not_there_is_the_nodes_trouble(
     monkeypatch.setattr(sys, "executable", "/bin/true")
     with pytest.raises(UnavailableError, match="has ended before it began"):
         await checking.message(to_message(job()))
+
+
+async def test_a_pipe_too_many_leaves_none_open(checking: BoundedChecker, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = os.pipe
+    made: list[tuple[int, int]] = []
+
+    def scarce() -> tuple[int, int]:
+        if made:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        made.append(pipe())
+        return made[0]
+
+    await checking.message(to_message(job()))
+    await checking.aclose()
+    before = set(Path("/proc/self/fd").iterdir())
+    monkeypatch.setattr(os, "pipe", scarce)
+    with pytest.raises(UnavailableError, match="can't be started: Too many open files"):
+        await checking.message(to_message(job()))
+    assert made
+    assert set(Path("/proc/self/fd").iterdir()) == before
+
+
+async def test_without_a_descriptor_it_answers_what_needs_none(checking: BoundedChecker, tmp_path: Path) -> None:
+    (tmp_path / "own.html").write_text("{{ a }}")
+    before = set(children())
+    await checking.message(to_message(job()))
+    (pid,) = set(children()) - before
+    _, most = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, most))
+    assert await checking.message(to_message(job())) == job()
+    with pytest.raises(FaultError) as caught:
+        await checking.html("own.html", {"a": 1}, 5.0)
+    assert caught.value.fault.kind is FaultKind.OUT_OF_FILES
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
+    assert (await checking.html("own.html", {"a": 1}, 5.0)).text == "1"
+    assert set(children()) - before == {pid}
 
 
 async def test_a_small_one_is_checked_at_once_and_a_large_one_is_not(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ class BoundedChecker:
         except TooCostlyError as error:
             raise FaultError(FaultKind.TEMPLATE_ERROR, f"{template}: {error}") from error
         if "fault" in told:
-            raise FaultError(FaultKind.TEMPLATE_ERROR, told["fault"])
+            raise FaultError(FaultKind(told["kind"]), told["fault"])
         return Html(page.decode(), told["inert"])
 
     async def aclose(self) -> None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import structlog
 import trio
@@ -242,9 +243,9 @@ def _spawned(memory_mib: int) -> _Process:
     # Of the built program, which is no Python, its own beginning knows what is meant.
     program = ["--bounded"] if getattr(sys, "frozen", False) else ["-m", "reportd.adapters.bounded.child"]
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    theirs_in, ours_out = os.pipe()
-    ours_in, theirs_out = os.pipe()
-    try:
+    with ExitStack() as theirs, ExitStack() as ours:
+        theirs_in, ours_out = _pipe(theirs, ours)
+        ours_in, theirs_out = _pipe(ours, theirs)
         child = subprocess.Popen(
             [sys.executable, *program, str(memory_mib)],
             stdin=theirs_in,
@@ -253,11 +254,13 @@ def _spawned(memory_mib: int) -> _Process:
             cwd="/",
             start_new_session=True,  # Ctrl-C at a terminal is for the daemon alone
         )
-    except OSError:
-        os.close(ours_out)
-        os.close(ours_in)
-        raise
-    finally:
-        os.close(theirs_in)
-        os.close(theirs_out)
+        ours.pop_all()
     return _Process(child, trio.lowlevel.FdStream(ours_out), trio.lowlevel.FdStream(ours_in))
+
+
+def _pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
+    """Each end is closed with its stack."""
+    ends = os.pipe()
+    for stack, end in zip((reader, writer), ends, strict=True):
+        stack.callback(os.close, end)
+    return ends

@@ -14,7 +14,7 @@ import orjson
 from reportd.adapters.bounded.frames import Frame
 from reportd.adapters.templates import Templates
 from reportd.core import submission, triage
-from reportd.core.faults import FaultError
+from reportd.core.faults import FaultError, FaultKind
 from reportd.core.inert import is_inert
 from reportd.core.job import BadMessageError, Job, StoredJob, from_message
 from reportd.core.parameters import text_of, value_of
@@ -70,10 +70,11 @@ def _render(asked: Mapping[str, Any], parameters: bytes, _: bytes) -> Frame:
     try:
         html = _templates(tuple(asked["folders"])).render(asked["template"], orjson.loads(parameters))
     except FaultError as error:
-        return _frame({"fault": error.fault.detail})
+        return _frame({"fault": error.fault.detail, "kind": error.fault.kind})
     page = html.encode(errors="replace")
     if len(page) > MAX_PAGE_BYTES:
-        return _frame({"fault": f"{asked['template']}: makes a page of more than {MAX_PAGE_BYTES >> 20} MiB"})
+        detail = f"{asked['template']}: makes a page of more than {MAX_PAGE_BYTES >> 20} MiB"
+        return _frame({"fault": detail, "kind": FaultKind.TEMPLATE_ERROR})
     return _frame({"inert": is_inert(html)}, page)
 
 
