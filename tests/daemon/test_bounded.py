@@ -86,6 +86,10 @@ def children(pid: int | None = None) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def open_files() -> set[Path]:
+    return set(Path("/proc/self/fd").iterdir())
+
+
 def told(pid: int, what: str) -> str:
     return Path(f"/proc/{pid}/{what}").read_text()
 
@@ -273,6 +277,52 @@ async def test_what_takes_long_holds_up_nobody(checking: BoundedChecker, tmp_pat
         nursery.cancel_scope.cancel()
 
 
+async def test_one_type_holds_up_no_other(checking: BoundedChecker, tmp_path: Path) -> None:
+    """However many of its templates are without end: one of them lends its place, the others wait for that one."""
+    (tmp_path / "endless.html").write_text(ENDLESS)
+    (tmp_path / "other.html").write_text(ENDLESS)
+    before = set(children())
+    async with trio.open_nursery() as nursery:
+        for name in ["endless.html"] * 6 + ["other.html"]:
+            nursery.start_soon(checking.html, name, {}, 60.0)
+        await trio.sleep(processes.SLOW_SECONDS * 1.5)
+        with trio.fail_after(10.0):  # three starts of a process at the worst, on a machine that is busy
+            assert "<html" in (await checking.html("sales_summary.html", GOOD["parameters"], 60.0)).text
+        assert len(set(children()) - before) == 3
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_waits_for_one_of_its_own_is_next(checking: BoundedChecker, tmp_path: Path) -> None:
+    (tmp_path / "own.html").write_text(ENDLESS)
+    ends: list[object] = []
+
+    async def ask() -> None:
+        ends.append(await outcome(checking.html("own.html", {}, 1.0)))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(ask)
+    assert len(ends) == 3
+    assert (await checking.message(to_message(job()))) == job()
+
+
+async def test_too_many_of_one_type_do_not_wait(
+    checking: BoundedChecker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "MAX_WAITING", 2)
+    (tmp_path / "own.html").write_text(ENDLESS)
+    work: Any = checking._at_work
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(checking.html, "own.html", {}, 60.0)
+        while (slow := work._slow.get("own.html")) is None or slow.statistics().tasks_waiting < 2:
+            await trio.sleep(0.02)
+        with pytest.raises(UnavailableError, match="too many wait for their turn"):
+            await checking.html("own.html", {}, 60.0)
+        assert await checking.message(to_message(job())) == job()
+        nursery.cancel_scope.cancel()
+
+
 async def test_too_many_do_not_wait(monkeypatch: pytest.MonkeyPatch, checking: BoundedChecker) -> None:
     monkeypatch.setattr(processes, "MAX_WAITING", 2)
     refused = []
@@ -344,12 +394,12 @@ async def test_a_pipe_too_many_leaves_none_open(checking: BoundedChecker, monkey
 
     await checking.message(to_message(job()))
     await checking.aclose()
-    before = set(Path("/proc/self/fd").iterdir())
+    before = open_files()
     monkeypatch.setattr(os, "pipe", scarce)
     with pytest.raises(UnavailableError, match="can't be started: Too many open files"):
         await checking.message(to_message(job()))
     assert made
-    assert set(Path("/proc/self/fd").iterdir()) == before
+    assert open_files() == before
 
 
 async def test_without_a_descriptor_it_answers_what_needs_none(checking: BoundedChecker, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The port ``Checker``, by worker processes of its own kind for those who ask and for what comes off the queue."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +58,16 @@ class BoundedChecker:
         self, schema: bytes, parameters: Mapping[str, Any], *, at_the_door: bool = False
     ) -> list[FieldProblem]:
         who = self._at_the_door if at_the_door else self._at_work
-        told, _ = await _ask(who, {"task": "check"}, schema, text_of(parameters).encode(), seconds=CHECK_SECONDS)
+        told, _ = await _ask(
+            who, {"task": "check"}, schema, text_of(parameters).encode(), seconds=CHECK_SECONDS, kind=schema
+        )
         return _problems(told)
 
     async def letter(self, letter: Letter, names: Mapping[str, str], schemas: bytes) -> Reading:
         asked = {"task": "letter", "names": names, "sentAt": letter.sent_at, "attributes": letter.attributes}
-        return _reading(*await _ask(self._at_work, asked, _encoded(letter.body), schemas, seconds=CHECK_SECONDS))
+        return _reading(
+            *await _ask(self._at_work, asked, _encoded(letter.body), schemas, seconds=CHECK_SECONDS, kind="letters")
+        )
 
     async def job(self, job: Job, names: Mapping[str, str], schemas: bytes) -> Reading:
         fields = {
@@ -75,14 +79,16 @@ class BoundedChecker:
         }
         asked = {"task": "job", "names": names, "job": fields}
         return _reading(
-            *await _ask(self._at_work, asked, text_of(job.parameters).encode(), schemas, seconds=CHECK_SECONDS)
+            *await _ask(
+                self._at_work, asked, text_of(job.parameters).encode(), schemas, seconds=CHECK_SECONDS, kind="letters"
+            )
         )
 
     async def html(self, template: str, parameters: Mapping[str, Any], seconds: float) -> Html:
         asked = {"task": "render", "folders": self._folders, "template": template}
         limit = min(seconds, RENDER_SECONDS)
         try:
-            told, page = await _ask(self._at_work, asked, text_of(parameters).encode(), seconds=limit)
+            told, page = await _ask(self._at_work, asked, text_of(parameters).encode(), seconds=limit, kind=template)
         except TooCostlyError as error:
             raise FaultError(FaultKind.TEMPLATE_ERROR, f"{template}: {error}") from error
         if "fault" in told:
@@ -99,8 +105,10 @@ def new_checker(folders: Sequence[Path]) -> BoundedChecker:
     return BoundedChecker(Processes("checks of requests"), Processes("work on jobs"), folders)
 
 
-async def _ask(who: Processes, asked: Mapping[str, Any], *blobs: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
-    head, blob, _ = await who.ask([orjson.dumps(asked), *blobs], seconds)
+async def _ask(
+    who: Processes, asked: Mapping[str, Any], *blobs: bytes, seconds: float, kind: Hashable = None
+) -> tuple[dict[str, Any], bytes]:
+    head, blob, _ = await who.ask([orjson.dumps(asked), *blobs], seconds, kind)
     return orjson.loads(head), blob
 
 

@@ -1,7 +1,8 @@
 """Worker processes: one at a time does what it is asked, and is killed when that takes too long.
 
 A thread could not be ended, and while it is inside a library the event loop may have to wait for it. One process does
-all there is to do; what takes long lends its place to another one, so that it holds up nobody.
+all there is to do; what takes long lends its place to another one, so that it holds up nobody but its own kind: while
+a template takes long, other pages of it wait.
 
 Whose fault it is that there is no answer is told by the processor's time that went into it: on a machine that is busy
 anything takes long, and a process that somebody else has ended says nothing about what it was asked.
@@ -12,8 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 import structlog
 import trio
@@ -79,34 +80,54 @@ class Processes:
         self._memory_mib = memory_mib
         self._places = trio.CapacityLimiter(1)
         self._idle: list[_Process] = []
+        self._taking_long = 0
+        self._slow: dict[Hashable, trio.Event] = {}
+        """Of each kind of which one takes long now, what is set at its end."""
 
-    async def ask(self, parts: Sequence[bytes], seconds: float) -> Frame:
-        """The answer to a question. ``seconds``: how much of a processor's time it may take.
+    async def ask(self, parts: Sequence[bytes], seconds: float, kind: Hashable = None) -> Frame:
+        """The answer to a question.
+
+        ``seconds``: how much of a processor's time it may take. ``kind``: of what is likely to take as long as others
+        of it, None for what is not known.
 
         Raises TooCostlyError when it takes more, or more memory than there is for it; UnavailableError when too many
         wait for their turn, or a process can't be started, gets no time, or is ended by somebody else; BrokenWorkError.
         A cancellation ends the process.
         """
-        if self._places.statistics().tasks_waiting >= MAX_WAITING:
-            raise UnavailableError(self._what, "too many wait for their turn")
-        async with self._places:
+        async with self._turn(kind):
             try:
-                return await self._asked(parts, seconds)
+                return await self._asked(parts, seconds, kind)
             except _DiedError as death:
                 log.warning("worker.died", work=self._what, how=str(death))
             try:
-                return await self._asked(parts, seconds)
+                return await self._asked(parts, seconds, kind)
             except _DiedError as death:
                 if death.status in _ENDED_BY_OTHERS:
                     raise UnavailableError(self._what, f"the process has been ended twice ({death})") from None
                 raise BrokenWorkError(f"{self._what}: the process has ended twice ({death})") from None
 
-    async def _asked(self, parts: Sequence[bytes], seconds: float) -> Frame:
+    @asynccontextmanager
+    async def _turn(self, kind: Hashable) -> AsyncIterator[None]:
+        while True:
+            if (ended := self._slow.get(kind)) is not None:
+                self._check_waiting(ended.statistics().tasks_waiting)
+                await ended.wait()
+            self._check_waiting(self._places.statistics().tasks_waiting)
+            async with self._places:
+                if kind not in self._slow:
+                    yield
+                    return
+
+    def _check_waiting(self, number: int) -> None:
+        if number >= MAX_WAITING:
+            raise UnavailableError(self._what, "too many wait for their turn")
+
+    async def _asked(self, parts: Sequence[bytes], seconds: float, kind: Hashable) -> Frame:
         process = self._idle.pop() if self._idle else await _started(self._memory_mib)
         kept = False
         try:
             with trio.move_on_after(seconds * PATIENCE):
-                frame = await self._exchange(process, packed(parts), seconds)
+                frame = await self._exchange(process, packed(parts), seconds, kind)
                 if frame is not None:
                     if b"outOfMemory" in frame[0][:16]:
                         raise TooCostlyError(f"needs more than {self._memory_mib} MiB of memory")
@@ -124,18 +145,31 @@ class Processes:
                 with trio.CancelScope(shield=True):
                     await process.kill()
 
-    async def _exchange(self, process: "_Process", question: bytes, seconds: float) -> Frame | None:
+    async def _exchange(self, process: "_Process", question: bytes, seconds: float, kind: Hashable) -> Frame | None:
         """The answer; None once the process has spent its seconds on it."""
         await process.ask(question)
         with trio.move_on_after(SLOW_SECONDS):
             return await process.answer(seconds)
-        if self._places.total_tokens > MAX_LENT:
+        with self._lent(kind):
             return await process.answer(seconds)
-        self._places.total_tokens += 1
+
+    @contextmanager
+    def _lent(self, kind: Hashable) -> Iterator[None]:
+        """Meanwhile another one may begin, if it is not of this kind."""
+        ended = trio.Event()
+        if kind is not None:
+            self._slow[kind] = ended
+        self._lend(1)
         try:
-            return await process.answer(seconds)
+            yield
         finally:
-            self._places.total_tokens -= 1
+            self._lend(-1)
+            self._slow.pop(kind, None)
+            ended.set()
+
+    def _lend(self, more: int) -> None:
+        self._taking_long += more
+        self._places.total_tokens = 1 + min(self._taking_long, MAX_LENT)
 
     async def aclose(self) -> None:
         """Nobody may ask any more."""
