@@ -140,6 +140,32 @@ async def test_one_process_answers_all(checking: BoundedChecker) -> None:
     assert len(set(children()) - before) == 1
 
 
+async def test_the_first_one_is_there_before_a_job_and_the_next_one_after_a_kill(
+    checking: BoundedChecker, tmp_path: Path
+) -> None:
+    before = set(children())
+    checking.start()
+    checking.start()
+    (first,) = set(children()) - before
+    assert await checking.message(to_message(job())) == job()
+    assert set(children()) - before == {first}
+    (tmp_path / "own.html").write_text(ENDLESS)
+    with pytest.raises(FaultError, match="takes longer"):
+        await checking.html("own.html", {}, 0.2)
+    (second,) = set(children()) - before
+    assert await checking.message(to_message(job())) == job()
+    assert set(children()) - before == {second} != {first}
+
+
+async def test_a_start_that_fails_is_told_when_it_is_needed(
+    checking: BoundedChecker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    checking.start()
+    monkeypatch.undo()
+    assert await checking.message(to_message(job())) == job()
+
+
 @pytest.mark.parametrize("body", [ENDLESS, "{{ 'x' * 10 ** 9 }}"])
 async def test_a_template_without_end_is_ended(checking: BoundedChecker, tmp_path: Path, body: str) -> None:
     (tmp_path / "own.html").write_text(body)

@@ -38,6 +38,10 @@ class BoundedChecker:
         self._at_work = at_work
         self._folders = [str(folder) for folder in folders]
 
+    def start(self) -> None:
+        """The first job is not to wait for the start of a process."""
+        self._at_work.start()
+
     async def submission(self, body: bytes) -> Submission:
         told, parameters = await _ask(self._at_the_door, {"task": "submission"}, body, seconds=READ_SECONDS)
         if "notJson" in told:

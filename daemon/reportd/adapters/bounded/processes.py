@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 
 import structlog
 import trio
@@ -70,7 +70,7 @@ class _DiedError(Exception):
 
 
 class Processes:
-    """None is started before it is needed. ``what``: for the log, and for whoever is told that it is busy.
+    """One is started when it is needed, or told to. ``what``: for the log, and for whoever is told that it is busy.
 
     Must be closed when nobody asks any more.
     """
@@ -83,6 +83,12 @@ class Processes:
         self._taking_long = 0
         self._slow: dict[Hashable, trio.Event] = {}
         """Of each kind of which one takes long now, what is set at its end."""
+
+    def start(self) -> None:
+        """Have one for the next question: it takes half a second to begin. Where that fails, the question says so."""
+        if not self._idle:
+            with suppress(UnavailableError):
+                self._idle.append(_spawned(self._memory_mib))
 
     async def ask(self, parts: Sequence[bytes], seconds: float, kind: Hashable = None) -> Frame:
         """The answer to a question.
@@ -123,16 +129,19 @@ class Processes:
             raise UnavailableError(self._what, "too many wait for their turn")
 
     async def _asked(self, parts: Sequence[bytes], seconds: float, kind: Hashable) -> Frame:
-        process = self._idle.pop() if self._idle else await _started(self._memory_mib)
-        kept = False
+        process = self._idle.pop() if self._idle else _spawned(self._memory_mib)
+        kept = used_up = False
         try:
+            await process.begin()
             with trio.move_on_after(seconds * PATIENCE):
                 frame = await self._exchange(process, packed(parts), seconds, kind)
                 if frame is not None:
                     if b"outOfMemory" in frame[0][:16]:
                         raise TooCostlyError(f"needs more than {self._memory_mib} MiB of memory")
-                    kept = not frame[2]
+                    used_up = frame[2] != b""
+                    kept = not used_up
                     return frame
+            used_up = True
             spent = process.spent_seconds()
             log.warning("worker.killed", work=self._what, limit_seconds=seconds, spent_seconds=round(spent, 3))
             if spent >= seconds * FAIR_SHARE:
@@ -144,6 +153,8 @@ class Processes:
             else:
                 with trio.CancelScope(shield=True):
                     await process.kill()
+                if used_up:
+                    self.start()
 
     async def _exchange(self, process: "_Process", question: bytes, seconds: float, kind: Hashable) -> Frame | None:
         """The answer; None once the process has spent its seconds on it."""
@@ -187,6 +198,20 @@ class _Process:
         self._source = source
         self._read = bytearray()
         self._spent_before = 0.0
+        self._ready = False
+
+    async def begin(self) -> None:
+        """Until it is ready. Raises UnavailableError."""
+        if self._ready:
+            return
+        try:
+            with trio.move_on_after(START_SECONDS):
+                await self.read()
+                self._ready = True
+                return
+        except _DiedError as death:
+            raise UnavailableError("worker process", f"has ended before it began ({death})") from None
+        raise UnavailableError("worker process", f"has not begun within {START_SECONDS:g} s")
 
     async def ask(self, question: bytes) -> None:
         self._spent_before = self._cpu_seconds()
@@ -251,44 +276,29 @@ class _Process:
         return await trio.to_thread.run_sync(self._child.wait, abandon_on_cancel=True)
 
 
-async def _started(memory_mib: int) -> _Process:
-    """A process that is ready. Raises UnavailableError."""
-    try:
-        process = _spawned(memory_mib)
-    except OSError as error:
-        raise UnavailableError("worker process", f"can't be started: {error.strerror}") from error
-    ready = False
-    try:
-        with trio.move_on_after(START_SECONDS):
-            await process.read()
-            ready = True
-            return process
-        raise UnavailableError("worker process", f"has not begun within {START_SECONDS:g} s")
-    except _DiedError as death:
-        raise UnavailableError("worker process", f"has ended before it began ({death})") from None
-    finally:
-        if not ready:
-            with trio.CancelScope(shield=True):
-                await process.kill()
-
-
 def _spawned(memory_mib: int) -> _Process:
-    """Started by this very thread: the kernel ends the process with the thread that has started it."""
+    """Started by this very thread: the kernel ends the process with the thread that has started it.
+
+    Raises UnavailableError.
+    """
     # Of the built program, which is no Python, its own beginning knows what is meant.
     program = ["--bounded"] if getattr(sys, "frozen", False) else ["-m", "reportd.adapters.bounded.child"]
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    with ExitStack() as theirs, ExitStack() as ours:
-        theirs_in, ours_out = _pipe(theirs, ours)
-        ours_in, theirs_out = _pipe(ours, theirs)
-        child = subprocess.Popen(
-            [sys.executable, *program, str(memory_mib)],
-            stdin=theirs_in,
-            stdout=theirs_out,
-            env=environment,
-            cwd="/",
-            start_new_session=True,  # Ctrl-C at a terminal is for the daemon alone
-        )
-        ours.pop_all()
+    try:
+        with ExitStack() as theirs, ExitStack() as ours:
+            theirs_in, ours_out = _pipe(theirs, ours)
+            ours_in, theirs_out = _pipe(ours, theirs)
+            child = subprocess.Popen(
+                [sys.executable, *program, str(memory_mib)],
+                stdin=theirs_in,
+                stdout=theirs_out,
+                env=environment,
+                cwd="/",
+                start_new_session=True,  # Ctrl-C at a terminal is for the daemon alone
+            )
+            ours.pop_all()
+    except OSError as error:
+        raise UnavailableError("worker process", f"can't be started: {error.strerror}") from error
     return _Process(child, trio.lowlevel.FdStream(ours_out), trio.lowlevel.FdStream(ours_in))
 
 
