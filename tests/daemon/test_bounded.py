@@ -374,7 +374,7 @@ async def test_it_is_told_no_secret_and_ends_with_the_daemon(
     (pid,) = set(children()) - before
     assert "secret" not in told(pid, "environ")
     assert os.getsid(pid) == pid  # Ctrl-C at the daemon's terminal does not reach it
-    assert f"Max data size             {512 * 2**20}" in told(pid, "limits")
+    assert f"Max data size             {256 * 2**20}" in told(pid, "limits")
 
 
 async def test_it_ends_with_a_daemon_that_is_killed_whatever_it_does(tmp_path: Path) -> None:
