@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from reportd.adapters.bounded.processes import Processes
-from reportd.adapters.bounded.tasks import job_of
+from reportd.adapters.bounded.tasks import job_fields, job_of
 from reportd.core.envelopes import Change
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.inert import Html
@@ -74,14 +74,7 @@ class BoundedChecker:
         )
 
     async def job(self, job: Job, names: Mapping[str, str], schemas: bytes) -> Reading:
-        fields = {
-            "taskId": job.task_id,
-            "reportType": job.report_type,
-            "userId": job.user_id,
-            "submittedAt": job.submitted_at,
-            "callbackUrl": job.callback_url,
-        }
-        asked = {"task": "job", "names": names, "job": fields}
+        asked = {"task": "job", "names": names, "job": job_fields(job)}
         return _reading(
             *await _ask(
                 self._at_work, asked, text_of(job.parameters).encode(), schemas, seconds=CHECK_SECONDS, kind="letters"

@@ -92,14 +92,18 @@ TASKS: Mapping[str, Callable[[Mapping[str, Any], bytes, bytes], Frame]] = {
 
 def job_frame(head: Mapping[str, Any], job: Job) -> Frame:
     """A job, beside what ``head`` says."""
-    fields = {
+    return _frame({**head, "job": job_fields(job)}, text_of(job.parameters).encode())
+
+
+def job_fields(job: Job) -> dict[str, Any]:
+    """A job but for its parameters, as ``job_of`` takes it."""
+    return {
         "taskId": job.task_id,
         "reportType": job.report_type,
         "userId": job.user_id,
         "submittedAt": job.submitted_at,
         "callbackUrl": job.callback_url,
     }
-    return _frame({**head, "job": fields}, text_of(job.parameters).encode())
 
 
 def job_of(fields: Mapping[str, Any], parameters: Mapping[str, Any]) -> Job:
