@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 import reportd_web
 from reportd import engines, systemd
-from reportd.adapters.bounded.checker import new_checker
+from reportd.adapters.bounded.checker import BoundedChecker, new_checker
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.sql.audit import SqlAudit
 from reportd.adapters.sql.jobs import SqlJobs
@@ -72,7 +72,7 @@ async def run(
     with _own(config):
         async with (
             open_watchdog(metrics, supervisor) as watchdog,
-            aclosing(checker),
+            _started(checker),
             _doing("opening database, queue and store"),
             engines.open_sql(config) as database,
             open_recorder(SqlAudit(database)) as recorder,
@@ -144,6 +144,14 @@ async def run(
                     await drain(on.held, config.shutdown.drain_seconds, stopping.hurried)
                 http_stop.set()
     log.info("daemon.stopped")
+
+
+@asynccontextmanager
+async def _started(checker: BoundedChecker) -> AsyncIterator[None]:
+    """It begins while the browsers do."""
+    async with aclosing(checker):
+        checker.start()
+        yield
 
 
 def _tokens(config: Config) -> Tokens:

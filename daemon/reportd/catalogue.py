@@ -203,7 +203,7 @@ class Catalogue:
         try:
             return await self._checker.problems(entry.schema_text, parameters, at_the_door=at_the_door)
         except TooCostlyError as error:
-            return [FieldProblem("/parameters", f"are too costly to check: that {error}")]
+            return [error.of_parameters()]
 
     def check_callback(self, url: str) -> list[FieldProblem]:
         try:

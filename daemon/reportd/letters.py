@@ -30,7 +30,8 @@ class LetterReader:
         try:
             return await self._checker.job(job, self._names, self._schemas())
         except TooCostlyError as error:
-            return Reading(job, job.task_id, f"/parameters: are too costly to check: that {error}")
+            problem = error.of_parameters()
+            return Reading(job, job.task_id, f"{problem.pointer}: {problem.detail}")
 
     async def _unrepaired(self, letter: Letter, problem: str) -> Reading:
         """The job it is about is given up with it, where it names one."""

@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema_rs
 import orjson
 
-from reportd.core.submission import MAX_PROBLEMS, FieldProblem
+from reportd.core.submission import MAX_PROBLEMS, FieldProblem, escaped
 
 MAX_DETAIL = 300
 
@@ -80,15 +80,11 @@ def _sizes(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _told(error: Any) -> FieldProblem:
-    pointer = "".join("/" + _escaped(step) for step in ("parameters", *error.instance_path))
+    pointer = "".join("/" + escaped(str(step)) for step in ("parameters", *error.instance_path))
     detail = str(error.message)
     if len(detail) > MAX_DETAIL:  # it begins with the value, and ends with what is wrong with it
         detail = f"{detail[: MAX_DETAIL - 150]} … {detail[-147:]}"
     return FieldProblem(pointer, detail)
-
-
-def _escaped(step: object) -> str:
-    return str(step).replace("~", "~0").replace("/", "~1")
 
 
 def _nodes(value: Any, root: Mapping[str, Any], under: tuple[str, ...]) -> Iterator[None]:

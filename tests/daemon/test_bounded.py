@@ -1,6 +1,8 @@
 """Worker processes: they answer as the same work does in this process, and end when it takes too much."""
 
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -17,15 +19,16 @@ import trio
 import reportd_web
 from reportd.adapters.bounded import checker, processes
 from reportd.adapters.bounded.checker import BoundedChecker, new_checker
-from reportd.adapters.bounded.processes import Processes
+from reportd.adapters.bounded.processes import BrokenWorkError, Processes
 from reportd.adapters.templates import Templates
 from reportd.catalogue import Catalogue
 from reportd.config import Config, ReportType
-from reportd.core.faults import FaultError
+from reportd.core.faults import FaultError, FaultKind
 from reportd.core.inert import Html
 from reportd.core.job import BadMessageError, StoredJob, to_message
 from reportd.core.submission import InvalidSubmissionError, NotJsonError
 from reportd.core.triage import Letter
+from reportd.patience import patiently
 from reportd.ports import TooCostlyError, UnavailableError
 from tests.broken_messages import GOOD, MESSAGES, text
 from tests.daemon.node import USER, job
@@ -83,6 +86,10 @@ def children(pid: int | None = None) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def open_files() -> set[Path]:
+    return set(Path("/proc/self/fd").iterdir())
+
+
 def told(pid: int, what: str) -> str:
     return Path(f"/proc/{pid}/{what}").read_text()
 
@@ -131,6 +138,32 @@ async def test_one_process_answers_all(checking: BoundedChecker) -> None:
         assert "<html" in (await checking.html("sales_summary.html", GOOD["parameters"], 5.0)).text
         assert await checking.message(to_message(job(number))) == job(number)
     assert len(set(children()) - before) == 1
+
+
+async def test_the_first_one_is_there_before_a_job_and_the_next_one_after_a_kill(
+    checking: BoundedChecker, tmp_path: Path
+) -> None:
+    before = set(children())
+    checking.start()
+    checking.start()
+    (first,) = set(children()) - before
+    assert await checking.message(to_message(job())) == job()
+    assert set(children()) - before == {first}
+    (tmp_path / "own.html").write_text(ENDLESS)
+    with pytest.raises(FaultError, match="takes longer"):
+        await checking.html("own.html", {}, 0.2)
+    (second,) = set(children()) - before
+    assert await checking.message(to_message(job())) == job()
+    assert set(children()) - before == {second} != {first}
+
+
+async def test_a_start_that_fails_is_told_when_it_is_needed(
+    checking: BoundedChecker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    checking.start()
+    monkeypatch.undo()
+    assert await checking.message(to_message(job())) == job()
 
 
 @pytest.mark.parametrize("body", [ENDLESS, "{{ 'x' * 10 ** 9 }}"])
@@ -193,6 +226,61 @@ async def test_a_process_that_is_ended_from_outside_is_replaced(checking: Bounde
     assert await checking.message(to_message(job())) == job()
 
 
+async def test_a_process_that_gets_no_time_says_nothing_about_the_job(
+    checking: BoundedChecker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checker, "CHECK_SECONDS", 0.2)
+    before = set(children())
+    assert await checking.problems(b"{}", {}) == []
+    (pid,) = set(children()) - before
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(UnavailableError, match=r"work on jobs: got 0\.\d s of a processor within 0\.6 s"):
+        await checking.problems(b"{}", {"a": "b" * 2**20})  # more than fits into a pipe
+    (pid,) = (await started(checking)) - before
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(UnavailableError, match=r"work on jobs: got 0\.\d s of a processor within 0\.6 s"):
+        await checking.problems(b"{}", {})
+    assert await checking.problems(b'{"required": ["a"]}', {})
+
+
+async def started(checking: BoundedChecker) -> set[int]:
+    """The children, once the checker has one again."""
+    await checking.message(to_message(job()))
+    return set(children())
+
+
+async def test_a_job_whose_processes_others_end_is_done_later(checking: BoundedChecker, tmp_path: Path) -> None:
+    """Where memory runs out, the kernel may end any number of them, and the job may be as good as any."""
+    (tmp_path / "own.html").write_text(ENDLESS)
+    before = set(children())
+    refused: list[str] = []
+
+    async def ask() -> None:
+        with pytest.raises(UnavailableError) as caught:
+            await checking.html("own.html", {}, 60.0)
+        refused.append(str(caught.value))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        for _ in range(2):
+            while not (busy := set(children()) - before):
+                await trio.sleep(0.02)
+            (pid,) = busy
+            while float(told(pid, "schedstat").split()[0]) < 1e9:  # it has begun: that takes half a second
+                await trio.sleep(0.02)
+            os.kill(pid, signal.SIGKILL)
+            before.add(pid)
+    assert refused == ["work on jobs: the process has been ended twice (status -9)"]
+    (tmp_path / "own.html").write_text("{{ a }}")
+    assert (await patiently(lambda: checking.html("own.html", {"a": 1}, 5.0))).text == "1"
+
+
+async def test_what_ends_its_process_by_a_bug_is_no_fault_of_the_job(checking: BoundedChecker) -> None:
+    with pytest.raises(BrokenWorkError, match=r"work on jobs: the process has ended twice \(status 1\)"):
+        await checking.problems(b"no schema", {})
+    assert await checking.problems(b"{}", {}) == []
+
+
 async def test_what_is_called_off_is_ended(checking: BoundedChecker, tmp_path: Path) -> None:
     (tmp_path / "own.html").write_text(ENDLESS)
     before = set(children())
@@ -212,6 +300,52 @@ async def test_what_takes_long_holds_up_nobody(checking: BoundedChecker, tmp_pat
         await trio.sleep(0.1)
         with trio.fail_after(30.0):
             assert (await checking.html("quick.html", {}, 20.0)).text == "quick"
+        nursery.cancel_scope.cancel()
+
+
+async def test_one_type_holds_up_no_other(checking: BoundedChecker, tmp_path: Path) -> None:
+    """However many of its templates are without end: one of them lends its place, the others wait for that one."""
+    (tmp_path / "endless.html").write_text(ENDLESS)
+    (tmp_path / "other.html").write_text(ENDLESS)
+    before = set(children())
+    async with trio.open_nursery() as nursery:
+        for name in ["endless.html"] * 6 + ["other.html"]:
+            nursery.start_soon(checking.html, name, {}, 60.0)
+        await trio.sleep(processes.SLOW_SECONDS * 1.5)
+        with trio.fail_after(10.0):  # three starts of a process at the worst, on a machine that is busy
+            assert "<html" in (await checking.html("sales_summary.html", GOOD["parameters"], 60.0)).text
+        assert len(set(children()) - before) == 3
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_waits_for_one_of_its_own_is_next(checking: BoundedChecker, tmp_path: Path) -> None:
+    (tmp_path / "own.html").write_text(ENDLESS)
+    ends: list[object] = []
+
+    async def ask() -> None:
+        ends.append(await outcome(checking.html("own.html", {}, 1.0)))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(ask)
+    assert len(ends) == 3
+    assert (await checking.message(to_message(job()))) == job()
+
+
+async def test_too_many_of_one_type_do_not_wait(
+    checking: BoundedChecker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "MAX_WAITING", 2)
+    (tmp_path / "own.html").write_text(ENDLESS)
+    work: Any = checking._at_work
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(checking.html, "own.html", {}, 60.0)
+        while (slow := work._slow.get("own.html")) is None or slow.statistics().tasks_waiting < 2:
+            await trio.sleep(0.02)
+        with pytest.raises(UnavailableError, match="too many wait for their turn"):
+            await checking.html("own.html", {}, 60.0)
+        assert await checking.message(to_message(job())) == job()
         nursery.cancel_scope.cancel()
 
 
@@ -240,7 +374,7 @@ async def test_it_is_told_no_secret_and_ends_with_the_daemon(
     (pid,) = set(children()) - before
     assert "secret" not in told(pid, "environ")
     assert os.getsid(pid) == pid  # Ctrl-C at the daemon's terminal does not reach it
-    assert f"Max data size             {512 * 2**20}" in told(pid, "limits")
+    assert f"Max data size             {256 * 2**20}" in told(pid, "limits")
 
 
 async def test_it_ends_with_a_daemon_that_is_killed_whatever_it_does(tmp_path: Path) -> None:
@@ -272,6 +406,42 @@ async def test_a_program_that_is_not_there_is_the_nodes_trouble(
     monkeypatch.setattr(sys, "executable", "/bin/true")
     with pytest.raises(UnavailableError, match="has ended before it began"):
         await checking.message(to_message(job()))
+
+
+async def test_a_pipe_too_many_leaves_none_open(checking: BoundedChecker, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = os.pipe
+    made: list[tuple[int, int]] = []
+
+    def scarce() -> tuple[int, int]:
+        if made:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        made.append(pipe())
+        return made[0]
+
+    await checking.message(to_message(job()))
+    await checking.aclose()
+    before = open_files()
+    monkeypatch.setattr(os, "pipe", scarce)
+    with pytest.raises(UnavailableError, match="can't be started: Too many open files"):
+        await checking.message(to_message(job()))
+    assert made
+    assert open_files() == before
+
+
+async def test_without_a_descriptor_it_answers_what_needs_none(checking: BoundedChecker, tmp_path: Path) -> None:
+    (tmp_path / "own.html").write_text("{{ a }}")
+    before = set(children())
+    await checking.message(to_message(job()))
+    (pid,) = set(children()) - before
+    _, most = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, most))
+    assert await checking.message(to_message(job())) == job()
+    with pytest.raises(FaultError) as caught:
+        await checking.html("own.html", {"a": 1}, 5.0)
+    assert caught.value.fault.kind is FaultKind.OUT_OF_FILES
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
+    assert (await checking.html("own.html", {"a": 1}, 5.0)).text == "1"
+    assert set(children()) - before == {pid}
 
 
 async def test_a_small_one_is_checked_at_once_and_a_large_one_is_not(tmp_path: Path) -> None:

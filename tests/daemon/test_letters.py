@@ -1,6 +1,6 @@
 """Dead letters that can't be repaired within bounds: nobody tries for ever, and the job ends with its letter."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import orjson
 import pytest
@@ -21,10 +21,10 @@ class Costly(InlineProcesses):
         super().__init__()
         self._tasks = tasks
 
-    async def ask(self, parts: Sequence[bytes], seconds: float) -> Frame:
+    async def ask(self, parts: Sequence[bytes], seconds: float, kind: Hashable = None) -> Frame:
         if orjson.loads(parts[0])["task"] in self._tasks:
             raise TooCostlyError("takes longer than 4 s")
-        return await super().ask(parts, seconds)
+        return await super().ask(parts, seconds, kind)
 
 
 def costly_reader(*tasks: str) -> LetterReader:

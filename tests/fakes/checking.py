@@ -1,6 +1,6 @@
 """The checker without a process of its own: the same tasks, done where they are asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 import trio
@@ -22,8 +22,8 @@ class InlineProcesses(Processes):
         self.asked = 0
         self.fault: Exception | None = None
 
-    async def ask(self, parts: Sequence[bytes], seconds: float) -> Frame:
-        del seconds
+    async def ask(self, parts: Sequence[bytes], seconds: float, kind: Hashable = None) -> Frame:
+        del seconds, kind
         await trio.lowlevel.checkpoint()
         self.asked += 1
         if self.fault is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from reportd_web.problems import MAX_ERRORS
+from reportd.core.submission import MAX_PROBLEMS
 from tests.web.running import MAX_BODY_BYTES, PARAMETERS, USER, Running, submission
 
 URL = "/reports/generate-async"
@@ -204,7 +204,7 @@ async def test_a_thousand_mistakes_do_not_make_a_long_answer(running: Running) -
     for body in (fields, submission(parameters={**PARAMETERS, "rows": rows})):
         answer = await running.client.post(URL, json=body)
         assert answer.status_code == 422
-        assert 1 < len(is_problem(answer)["errors"]) <= MAX_ERRORS
+        assert 1 < len(is_problem(answer)["errors"]) <= MAX_PROBLEMS
         assert len(answer.content) < 10_000
 
 

@@ -8,11 +8,9 @@ from urllib.parse import quote
 import orjson
 from starlette.responses import Response
 
-from reportd.core.submission import FieldProblem
+from reportd.core.submission import MAX_PROBLEMS, FieldProblem
 
 MEDIA_TYPE = "application/problem+json"
-MAX_ERRORS = 20
-"""A body can hold more mistakes than anybody wants to read."""
 
 Place = Literal["body", "query", "header"]
 
@@ -32,7 +30,7 @@ class ProblemError(Exception):
         super().__init__(detail)
         self.status = status
         self.detail = detail
-        self.errors = tuple(errors[:MAX_ERRORS])
+        self.errors = tuple(errors[:MAX_PROBLEMS])
         self.place = place
         self.headers = dict(headers or {})
 
@@ -52,7 +50,7 @@ class ProblemError(Exception):
 
 def invalid(*errors: FieldProblem, place: Place = "body") -> ProblemError:
     """422: well-formed, but not acceptable."""
-    names = [error.pointer.removeprefix("/") or f"the {place}" for error in errors[:MAX_ERRORS]]
+    names = [error.pointer.removeprefix("/") or f"the {place}" for error in errors[:MAX_PROBLEMS]]
     return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, f"not acceptable: {', '.join(names)}", errors, place=place)
 
 

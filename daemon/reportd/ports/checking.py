@@ -15,11 +15,16 @@ INLINE_BYTES = 8192
 class TooCostlyError(Exception):
     """The work was given up. The text is a predicate that says what it needs: ``takes longer than 3 s``."""
 
+    def of_parameters(self) -> FieldProblem:
+        """What is wrong with parameters that were to be checked."""
+        return FieldProblem("/parameters", f"are too costly to check: that {self}")
+
 
 class Checker(Protocol):
     """Does not look at the size of what it is given: what is small may be done without it.
 
-    Each call may raise TooCostlyError, and UnavailableError when too many wait for their turn.
+    Each call may raise TooCostlyError, which is the fault of what was asked; UnavailableError when too many wait for
+    their turn or the node has no time for it; and any other exception, which is a bug.
     """
 
     async def submission(self, body: bytes) -> Submission:

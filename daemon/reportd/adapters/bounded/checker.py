@@ -1,13 +1,13 @@
 """The port ``Checker``, by worker processes of its own kind for those who ask and for what comes off the queue."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from reportd.adapters.bounded.processes import Processes
-from reportd.adapters.bounded.tasks import job_of
+from reportd.adapters.bounded.tasks import job_fields, job_of
 from reportd.core.envelopes import Change
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.inert import Html
@@ -38,6 +38,10 @@ class BoundedChecker:
         self._at_work = at_work
         self._folders = [str(folder) for folder in folders]
 
+    def start(self) -> None:
+        """The first job is not to wait for the start of a process."""
+        self._at_work.start()
+
     async def submission(self, body: bytes) -> Submission:
         told, parameters = await _ask(self._at_the_door, {"task": "submission"}, body, seconds=READ_SECONDS)
         if "notJson" in told:
@@ -58,33 +62,34 @@ class BoundedChecker:
         self, schema: bytes, parameters: Mapping[str, Any], *, at_the_door: bool = False
     ) -> list[FieldProblem]:
         who = self._at_the_door if at_the_door else self._at_work
-        told, _ = await _ask(who, {"task": "check"}, schema, text_of(parameters).encode())
+        told, _ = await _ask(
+            who, {"task": "check"}, schema, text_of(parameters).encode(), seconds=CHECK_SECONDS, kind=schema
+        )
         return _problems(told)
 
     async def letter(self, letter: Letter, names: Mapping[str, str], schemas: bytes) -> Reading:
         asked = {"task": "letter", "names": names, "sentAt": letter.sent_at, "attributes": letter.attributes}
-        return _reading(*await _ask(self._at_work, asked, _encoded(letter.body), schemas))
+        return _reading(
+            *await _ask(self._at_work, asked, _encoded(letter.body), schemas, seconds=CHECK_SECONDS, kind="letters")
+        )
 
     async def job(self, job: Job, names: Mapping[str, str], schemas: bytes) -> Reading:
-        fields = {
-            "taskId": job.task_id,
-            "reportType": job.report_type,
-            "userId": job.user_id,
-            "submittedAt": job.submitted_at,
-            "callbackUrl": job.callback_url,
-        }
-        asked = {"task": "job", "names": names, "job": fields}
-        return _reading(*await _ask(self._at_work, asked, text_of(job.parameters).encode(), schemas))
+        asked = {"task": "job", "names": names, "job": job_fields(job)}
+        return _reading(
+            *await _ask(
+                self._at_work, asked, text_of(job.parameters).encode(), schemas, seconds=CHECK_SECONDS, kind="letters"
+            )
+        )
 
     async def html(self, template: str, parameters: Mapping[str, Any], seconds: float) -> Html:
         asked = {"task": "render", "folders": self._folders, "template": template}
         limit = min(seconds, RENDER_SECONDS)
         try:
-            told, page = await _ask(self._at_work, asked, text_of(parameters).encode(), seconds=limit)
+            told, page = await _ask(self._at_work, asked, text_of(parameters).encode(), seconds=limit, kind=template)
         except TooCostlyError as error:
             raise FaultError(FaultKind.TEMPLATE_ERROR, f"{template}: {error}") from error
         if "fault" in told:
-            raise FaultError(FaultKind.TEMPLATE_ERROR, told["fault"])
+            raise FaultError(FaultKind(told["kind"]), told["fault"])
         return Html(page.decode(), told["inert"])
 
     async def aclose(self) -> None:
@@ -98,9 +103,9 @@ def new_checker(folders: Sequence[Path]) -> BoundedChecker:
 
 
 async def _ask(
-    who: Processes, asked: Mapping[str, Any], *blobs: bytes, seconds: float = CHECK_SECONDS
+    who: Processes, asked: Mapping[str, Any], *blobs: bytes, seconds: float, kind: Hashable = None
 ) -> tuple[dict[str, Any], bytes]:
-    head, blob, _ = await who.ask([orjson.dumps(asked), *blobs], seconds)
+    head, blob, _ = await who.ask([orjson.dumps(asked), *blobs], seconds, kind)
     return orjson.loads(head), blob
 
 

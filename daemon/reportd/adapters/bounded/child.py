@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that nothing a library prints is taken for an answer
     _confine(memory_bytes)
+    memory = os.open("/proc/self/statm", os.O_RDONLY)  # kept: when an answer is there, no descriptor may be left
     sink.write(packed([b'{"ready":true}']))
     sink.flush()
     while frame := _read(source):
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> int:
         except MemoryError:
             reply = b'{"outOfMemory":true}', b"", b""
         del frame
-        last = b"last" if _resident_bytes() > memory_bytes // _LARGE_SHARE else b""
+        last = b"last" if _resident_bytes(memory) > memory_bytes // _LARGE_SHARE else b""
         sink.write(packed([*reply[:2], last]))
         sink.flush()
         del reply
@@ -65,8 +66,8 @@ def _read(source: BinaryIO) -> Frame | None:
     return one, two, three
 
 
-def _resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+def _resident_bytes(memory: int) -> int:
+    return int(os.pread(memory, 100, 0).split()[1]) * resource.getpagesize()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import orjson
 from reportd.adapters.bounded.frames import Frame
 from reportd.adapters.templates import Templates
 from reportd.core import submission, triage
-from reportd.core.faults import FaultError
+from reportd.core.faults import FaultError, FaultKind
 from reportd.core.inert import is_inert
 from reportd.core.job import BadMessageError, Job, StoredJob, from_message
 from reportd.core.parameters import text_of, value_of
@@ -70,10 +70,11 @@ def _render(asked: Mapping[str, Any], parameters: bytes, _: bytes) -> Frame:
     try:
         html = _templates(tuple(asked["folders"])).render(asked["template"], orjson.loads(parameters))
     except FaultError as error:
-        return _frame({"fault": error.fault.detail})
+        return _frame({"fault": error.fault.detail, "kind": error.fault.kind})
     page = html.encode(errors="replace")
     if len(page) > MAX_PAGE_BYTES:
-        return _frame({"fault": f"{asked['template']}: makes a page of more than {MAX_PAGE_BYTES >> 20} MiB"})
+        detail = f"{asked['template']}: makes a page of more than {MAX_PAGE_BYTES >> 20} MiB"
+        return _frame({"fault": detail, "kind": FaultKind.TEMPLATE_ERROR})
     return _frame({"inert": is_inert(html)}, page)
 
 
@@ -91,14 +92,18 @@ TASKS: Mapping[str, Callable[[Mapping[str, Any], bytes, bytes], Frame]] = {
 
 def job_frame(head: Mapping[str, Any], job: Job) -> Frame:
     """A job, beside what ``head`` says."""
-    fields = {
+    return _frame({**head, "job": job_fields(job)}, text_of(job.parameters).encode())
+
+
+def job_fields(job: Job) -> dict[str, Any]:
+    """A job but for its parameters, as ``job_of`` takes it."""
+    return {
         "taskId": job.task_id,
         "reportType": job.report_type,
         "userId": job.user_id,
         "submittedAt": job.submitted_at,
         "callbackUrl": job.callback_url,
     }
-    return _frame({**head, "job": fields}, text_of(job.parameters).encode())
 
 
 def job_of(fields: Mapping[str, Any], parameters: Mapping[str, Any]) -> Job:

@@ -22,7 +22,11 @@ log = structlog.get_logger()
 MIB = 1024 * 1024
 
 DAEMON_MIB = 512
-"""What of the service's memory the browsers leave to the daemon, a fourth of it at most."""
+"""What of the service's memory the browsers leave to the daemon, a fourth of it at most.
+
+Its worker processes are in it, of some 50 MiB each. When they take more than there is, they are the first to be ended
+(``bounded.child``), and what they were at is tried again.
+"""
 
 CONTROLLERS = "+memory +pids"
 
