@@ -4,7 +4,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -26,6 +25,7 @@ from reportd.ports import (
     CallbackStatus,
     JobFilter,
     Jobs,
+    LocalPdf,
     Meter,
     Outbox,
     Outgoing,
@@ -291,7 +291,7 @@ class Service:
             wanted = replace(wanted, report_type=self._canonical(wanted.report_type))
         return await self._jobs.search(wanted, limit, before)
 
-    async def pdf(self, task_id: str) -> tuple[Record, Path | str]:
+    async def pdf(self, task_id: str) -> tuple[Record, LocalPdf | str]:
         """The record and where its PDF is. Raises NotFoundError, NotFinishedError or GoneError."""
         record = await self.get(task_id)
         if record.state is not State.SUCCEEDED or record.pdf is None:
