@@ -54,9 +54,11 @@ def add_calls(app: FastAPI, path: str, calls: Mapping[str, Handler]) -> None:
 def submit_to(service: Service, max_body_bytes: int, bodies: Bodies) -> Handler:
     async def submit(request: Request) -> Response:
         with bodies.one(request.scope) as grown:
-            wanted = await submission.read(request.scope, request.receive, max_body_bytes, grown, service.parsed)
-            _own_user(request, wanted.user_id, "body")
-            record = await service.submit(wanted)
+            body, key = await submission.read(request.scope, request.receive, max_body_bytes, grown)
+            with service.in_time():
+                wanted = await submission.understood(body, key, service.parsed)
+                _own_user(request, wanted.user_id, "body")
+                record = await service.submit(wanted)
         task_id = record.job.task_id
         answer = {"message": "report queued", "taskId": task_id}
         return json(answer, HTTPStatus.ACCEPTED, {"Location": f"/reports/{task_id}"})

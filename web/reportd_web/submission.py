@@ -27,11 +27,12 @@ _CLOSE = {"Connection": "close"}
 
 
 async def read(
-    scope: Scope, receive: Receive, max_body_bytes: int, grown: Callable[[int], None], parsed: Parser
-) -> Submission:
-    """``grown`` hears how much of the body there is by now, and raises when that is too much.
+    scope: Scope, receive: Receive, max_body_bytes: int, grown: Callable[[int], None]
+) -> tuple[bytes, str | None]:
+    """The body, and the Idempotency-Key if there is one.
 
-    Raises ProblemError (400, 408, 413, 415 or 422) or ClientDisconnect, or as ``grown`` and ``parsed`` do.
+    ``grown`` hears how much of the body there is by now, and raises when that is too much.
+    Raises ProblemError (400, 408, 413 or 415) or ClientDisconnect, or as ``grown`` does.
     """
     headers = dict(scope["headers"])
     key = headers.get(b"idempotency-key")
@@ -41,15 +42,21 @@ async def read(
     announced = headers.get(b"content-length", b"0")
     if announced.isdigit() and (len(announced) > _LONGEST_LENGTH or int(announced) > max_body_bytes):
         raise _too_large(max_body_bytes)
+    body = await read_body(receive, max_body_bytes, grown)
+    return body, None if key is None else key.decode()
+
+
+async def understood(body: bytes, key: str | None, parsed: Parser) -> Submission:
+    """Raises ProblemError (400 or 422), or UnavailableError as ``parsed`` does."""
     try:
-        found = await parsed(await read_body(receive, max_body_bytes, grown))
+        found = await parsed(body)
     except NotJsonError as error:
         raise _not_json(error) from None
     except InvalidSubmissionError as error:
         raise invalid(*error.problems) from None
     except TooCostlyError as error:
         raise invalid(FieldProblem("", f"can't be read: that {error}")) from None
-    return found if key is None else replace(found, idempotency_key=key.decode())
+    return found if key is None else replace(found, idempotency_key=key)
 
 
 async def read_optional(scope: Scope, receive: Receive, max_body_bytes: int) -> Any:
