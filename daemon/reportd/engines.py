@@ -160,6 +160,7 @@ def chromium_settings(config: Config) -> ChromiumSettings:
         start_seconds=pool.start_timeout_seconds,
         renderer_limit_mib=float(pool.renderer_limit_mib),
         container="container" in {pool.isolation, *(report.isolation for report in config.reports.values())},
+        page_connections=_shares(config).page_connections,
     )
 
 
@@ -179,10 +180,13 @@ def pool_settings(config: Config) -> PoolSettings:
 
 def max_connections(config: Config) -> int:
     """Of HTTP clients: as configured, but no more than leaves files enough to those who render."""
-    sizes, pool = size_policy(config), config.pool
-    pages = sizes.most * (pool.pages_per_browser + pool.max_stalled)
-    most = file_limit.shares(file_limit.limit(), pages).connections
+    most = _shares(config).connections
     return min(config.http.max_connections or most, most)
+
+
+def _shares(config: Config) -> file_limit.Shares:
+    sizes, pool = size_policy(config), config.pool
+    return file_limit.shares(file_limit.limit(), sizes.most * (pool.pages_per_browser + pool.max_stalled))
 
 
 def triage_policy(config: Config) -> TriagePolicy:

@@ -75,9 +75,9 @@ class Reload:
         """For as long as the daemon runs."""
         async for _ in self._orders.given:
             # systemd waits until it hears READY again; the time tells it that this is later than its order.
-            _notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
             await self.again()
-            _notify("READY=1")
+            systemd.notify("READY=1")
 
     async def again(self) -> None:
         troubles = [text for text in (await self._again_tokens(), await self._again_config()) if text]
@@ -145,13 +145,6 @@ class Reload:
         self._learn(now)
         self._config = now
         return list(_changed(now, config))
-
-
-def _notify(*lines: str) -> None:
-    try:
-        systemd.notify(*lines)
-    except OSError as error:
-        log.warning("systemd.unreachable", error=str(error))
 
 
 def _fixed(before: Config, after: Config) -> list[str]:

@@ -2,9 +2,9 @@
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ from reportd.ports import (
     CallbackStatus,
     JobFilter,
     Jobs,
+    LocalPdf,
     Meter,
     Outbox,
     Outgoing,
@@ -51,7 +52,8 @@ LARGE_BYTES = 65536
 """Others have their turn after a message of this size: it takes milliseconds, and there may be a hundred of them."""
 
 ACCEPT_SECONDS = 9.0
-"""How long a client waits for its answer at most. Without one, `503` says that the same call may work later."""
+"""How long a client whose body is there waits for its answer at most. Then `503` says that it may work later.
+"""
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -210,6 +212,15 @@ class Service:
         self._backlog = 0
         self._accepted = 0
 
+    @contextmanager
+    def in_time(self) -> Iterator[None]:
+        """Around ``parsed`` and ``submit`` together. Raises UnavailableError when they take too long."""
+        with trio.move_on_after(ACCEPT_SECONDS):
+            yield
+            return
+        # The row may be there, with a message sent late: whoever repeats the call with its key gets the same job.
+        raise UnavailableError("intake", f"it was not checked, recorded and queued within {ACCEPT_SECONDS:g} s")
+
     async def parsed(self, body: bytes) -> Submission:
         """What a request's body submits.
 
@@ -237,7 +248,7 @@ class Service:
             submitted_at=self._clock(),
             callback_url=submission.callback_url,
         )
-        record = await self._accepted_in_time(job)
+        record = await self._intake.submit(job)
         if not await _same_request(record.job, job):
             raise KeyReusedError
         self._backlog += 1
@@ -245,12 +256,6 @@ class Service:
         self._meter.accepted(job.report_type)
         log.info("job.accepted", taskId=job.task_id, reportType=job.report_type, userId=job.user_id)
         return record
-
-    async def _accepted_in_time(self, job: Job) -> Record:
-        with trio.move_on_after(ACCEPT_SECONDS):
-            return await self._intake.submit(job)
-        # The row may be there, with a message sent late: whoever repeats the call with its key gets the same job.
-        raise UnavailableError("intake", f"database and queue have not confirmed it within {ACCEPT_SECONDS:g} s")
 
     async def watch_backlog(self, interval_seconds: float) -> None:
         """Keep the backlog figure fresh while jobs come in. Between two looks, every acceptance counts."""
@@ -291,7 +296,7 @@ class Service:
             wanted = replace(wanted, report_type=self._canonical(wanted.report_type))
         return await self._jobs.search(wanted, limit, before)
 
-    async def pdf(self, task_id: str) -> tuple[Record, Path | str]:
+    async def pdf(self, task_id: str) -> tuple[Record, LocalPdf | str]:
         """The record and where its PDF is. Raises NotFoundError, NotFinishedError or GoneError."""
         record = await self.get(task_id)
         if record.state is not State.SUCCEEDED or record.pdf is None:

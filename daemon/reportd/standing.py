@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import structlog
 import trio
 
 from reportd.breakers import Breakers
@@ -10,8 +9,6 @@ from reportd.held import Held
 from reportd.poller import Poller
 from reportd.pool import Pool
 from reportd.worker import Worker
-
-log = structlog.get_logger()
 
 LOOK_SECONDS = 1.0
 
@@ -61,17 +58,13 @@ class Standing:
         return "; ".join([", ".join(doing), *(trouble for trouble in troubles if trouble)])
 
 
-async def keep_told(line: Callable[[], str], notify: Callable[[str], None]) -> None:
-    """Tell the line whenever it is another one, once a second at most."""
+async def keep_told(line: Callable[[], str], notify: Callable[[str], bool]) -> None:
+    """Tell the line whenever it is another one, once a second at most; again while ``notify`` says that it failed."""
     told = ""
     while True:
         now = " ".join(line().split())  # in sd_notify(3) a line break ends the field
-        if now != told:
-            try:
-                notify(f"STATUS={now}")
-                told = now
-            except OSError as error:
-                log.warning("systemd.unreachable", error=str(error))
+        if now != told and notify(f"STATUS={now}"):
+            told = now
         await trio.sleep(LOOK_SECONDS)
 
 

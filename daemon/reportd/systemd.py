@@ -8,6 +8,10 @@ import os
 import socket
 from functools import cache
 
+import structlog
+
+from reportd.log_throttle import ThrottledLog
+
 FIRST_DESCRIPTOR = 3
 """Where the sockets begin that systemd hands over."""
 
@@ -15,14 +19,21 @@ SEND_SECONDS = 1.0
 """When systemd itself hangs, the daemon does not wait for it."""
 
 
-def notify(*lines: str) -> None:
-    """E.g. ``notify("READY=1", "STATUS=serving")``. Raises OSError when systemd's socket can't be reached."""
+def notify(*lines: str) -> bool:
+    """E.g. ``notify("READY=1", "STATUS=serving")``. False when systemd could not be told, which is logged: what the
+    daemon is about to do must not depend on who hears of it.
+    """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
-        return
+        return True
     if address.startswith("@"):  # in the abstract namespace
         address = "\0" + address[1:]
-    _client().sendto("\n".join(lines).encode(), address)
+    try:
+        _client().sendto("\n".join(lines).encode(), address)
+    except OSError as error:
+        _log().warning("systemd.unreachable", error=str(error))
+        return False
+    return True
 
 
 @cache
@@ -32,6 +43,11 @@ def _client() -> socket.socket:
     client.settimeout(SEND_SECONDS)
     atexit.register(client.close)
     return client
+
+
+@cache
+def _log() -> ThrottledLog:
+    return ThrottledLog(structlog.get_logger())
 
 
 def watchdog_seconds() -> float | None:

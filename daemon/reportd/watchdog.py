@@ -29,7 +29,7 @@ MEMORY_SECONDS = 5.0
 class Watchdog:
     """Made by ``open_watchdog``. ``feed_seconds``: how often systemd wants to hear; None for never."""
 
-    def __init__(self, meter: Meter, notify: Callable[[str], None], feed_seconds: float | None) -> None:
+    def __init__(self, meter: Meter, notify: Callable[[str], object], feed_seconds: float | None) -> None:
         self._meter = meter
         self._notify = notify
         self._feed_seconds = feed_seconds
@@ -62,13 +62,7 @@ class Watchdog:
                 log.error("event_loop.stood_still", seconds=round(now - due, 3))
             elif self._feed_seconds is not None and now >= feed_at:
                 feed_at = now + self._feed_seconds
-                self._feed()
-
-    def _feed(self) -> None:
-        try:
-            self._notify("WATCHDOG=1")
-        except OSError as error:
-            log.warning("systemd.unreachable", error=str(error))
+                self._notify("WATCHDOG=1")
 
 
 @asynccontextmanager

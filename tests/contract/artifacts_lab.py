@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reportd.adapters.files import FileArtifacts
-from reportd.ports import Artifacts
+from reportd.ports import Artifacts, LocalPdf
 
 SMALL_BYTES = 64 * 1024
 """What fits where ``full`` leaves room."""
@@ -22,15 +22,15 @@ class ArtifactsLab:
     """
 
     store: Artifacts
-    read: Callable[[Path | str], bytes]
+    read: Callable[[LocalPdf | str], bytes]
     names: Callable[[], list[str]]
     full: Callable[[], AbstractContextManager[None]]
 
 
 def folder_lab(folder: Path) -> ArtifactsLab:
-    def read(where: Path | str) -> bytes:
-        assert isinstance(where, Path)
-        return where.read_bytes()
+    def read(where: LocalPdf | str) -> bytes:
+        assert isinstance(where, LocalPdf)
+        return where.path.read_bytes()
 
     def names() -> list[str]:
         return sorted(path.name for path in folder.rglob("*") if path.is_file())

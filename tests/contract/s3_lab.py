@@ -3,11 +3,11 @@
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 
 import httpx
 
 from reportd.adapters.s3 import open_s3_artifacts
+from reportd.ports import LocalPdf
 from tests.cloud import ask_s3, new_bucket
 from tests.contract.artifacts_lab import SMALL_BYTES, ArtifactsLab
 from tests.faulty import Forward, Request, Response, answer, open_proxy
@@ -32,7 +32,7 @@ async def open_s3_lab(server: str) -> AsyncIterator[ArtifactsLab]:
         finally:
             refusing = False
 
-    def read(where: Path | str) -> bytes:
+    def read(where: LocalPdf | str) -> bytes:
         return httpx.get(str(where), trust_env=False).raise_for_status().content
 
     def names() -> list[str]:

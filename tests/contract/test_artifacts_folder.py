@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from reportd.adapters import files
-from reportd.ports import UnavailableError
+from reportd.ports import LocalPdf, UnavailableError
 from tests.contract.artifacts_lab import ArtifactsLab, folder_lab
 from tests.contract.jobs_lab import a_job
 from tests.contract.test_artifacts import LARGE, in_file, in_memory, stored
@@ -84,8 +84,8 @@ async def test_nobody_else_can_read_a_report(kept: ArtifactsLab, tmp_path: Path,
     rendered.touch(0o600)
     await kept.store.put(job, in_memory(LARGE) if source == "memory" else in_file(LARGE, rendered))
     where = await kept.store.locate(job)
-    assert isinstance(where, Path)
-    assert where.stat().st_mode & 0o777 == 0o600
+    assert isinstance(where, LocalPdf)
+    assert where.path.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("use", ["put", "remove"])

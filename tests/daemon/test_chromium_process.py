@@ -136,6 +136,17 @@ async def test_a_helper_process_killed_in_the_middle_of_a_render(tmp_path: Path)
 
 
 @needs_browser
+@in_both
+async def test_a_page_may_have_its_share_of_connections(tmp_path: Path, *, container: bool) -> None:
+    async with (
+        launching(tmp_path, page_connections=17, container=container) as launcher,
+        launcher.launch(container=container) as running,
+        running.page() as page,
+    ):
+        assert page._egress._max_connections == 17  # type: ignore[attr-defined]
+
+
+@needs_browser
 async def test_the_egress_is_not_forgotten_with_the_network_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,8 +14,7 @@ import trio.testing
 
 from reportd.adapters import egress as module
 from reportd.adapters.egress import (
-    MAX_CONNECTIONS,
-    MAX_HANDSHAKES,
+    CONNECTIONS_PER_HANDSHAKE,
     MAX_NOTES,
     Egress,
     Failure,
@@ -26,6 +25,7 @@ from reportd.adapters.egress import (
 )
 from reportd.background import open_background
 from reportd.core.network import NetworkRule
+from reportd.file_limit import MOST_PAGE_CONNECTIONS
 from tests.descriptors import none_left
 
 SUCCEEDED, NOT_ALLOWED, UNREACHABLE, REFUSED, NO_COMMAND, NO_ADDRESS_TYPE = 0, 2, 4, 5, 7, 8
@@ -62,8 +62,10 @@ async def echo(stream: trio.SocketStream) -> None:
 
 
 @asynccontextmanager
-async def opened(*hosts: str, max_bytes: int = UNLIMITED, forbidden: Any = None) -> AsyncIterator[Egress]:
-    async with open_egress(forbidden or (lambda _address, _port: False)) as egress:
+async def opened(
+    *hosts: str, max_bytes: int = UNLIMITED, forbidden: Any = None, most: int = MOST_PAGE_CONNECTIONS
+) -> AsyncIterator[Egress]:
+    async with open_egress(forbidden or (lambda _address, _port: False), max_connections=most) as egress:
         egress.use(NetworkRule.of(hosts), max_bytes, ignore)
         yield egress
 
@@ -586,12 +588,13 @@ async def test_a_fault_of_ours_costs_one_connection(monkeypatch: pytest.MonkeyPa
 # --- how much of it one page may have -----------------------------------------------------------------------
 
 
-async def test_a_page_that_opens_400_connections_gets_256() -> None:
-    async with upstream(echo) as port, opened("127.0.0.1") as egress, AsyncExitStack() as stack:
+@pytest.mark.parametrize("most", [MOST_PAGE_CONNECTIONS, 16])
+async def test_a_page_that_opens_400_connections_gets_its_share(most: int) -> None:
+    async with upstream(echo) as port, opened("127.0.0.1", most=most) as egress, AsyncExitStack() as stack:
         replies = [await stack.enter_async_context(ask(egress, "127.0.0.1", port)) for _ in range(400)]
         codes = [code for _, code in replies]
-        assert codes == [SUCCEEDED] * MAX_CONNECTIONS + [NOT_ALLOWED] * (400 - MAX_CONNECTIONS)
-        assert egress.refusals == (Refusal("127.0.0.1", port, "the page has 256 connections already"),)
+        assert codes == [SUCCEEDED] * most + [NOT_ALLOWED] * (400 - most)
+        assert egress.refusals == (Refusal("127.0.0.1", port, f"the page has {most} connections already"),)
         # One that ends leaves its place to another.
         first, _ = replies[0]
         await first.send_eof()
@@ -606,15 +609,17 @@ async def test_a_page_that_opens_400_connections_gets_256() -> None:
             assert code == SUCCEEDED
 
 
+@pytest.mark.parametrize("most", [MOST_PAGE_CONNECTIONS, 16])
 async def test_those_that_say_nothing_hold_few_descriptors_and_keep_nobody_out(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
+    handshakes = most // CONNECTIONS_PER_HANDSHAKE
     monkeypatch.setattr(module, "HANDSHAKE_SECONDS", 0.5)
-    async with upstream(echo) as port, opened("127.0.0.1") as egress, AsyncExitStack() as stack:
-        for _ in range(3 * MAX_HANDSHAKES):
+    async with upstream(echo) as port, opened("127.0.0.1", most=most) as egress, AsyncExitStack() as stack:
+        for _ in range(3 * handshakes):
             await stack.enter_async_context(await trio.open_tcp_stream("127.0.0.1", egress.port))
         await trio.testing.wait_all_tasks_blocked(0.05)
-        assert len(egress._connections) == MAX_HANDSHAKES
+        assert len(egress._connections) == handshakes
         async with ask(egress, "127.0.0.1", port) as (_, code):
             assert code == SUCCEEDED
 
@@ -643,7 +648,9 @@ async def test_a_host_is_not_unreachable_because_no_descriptor_is_left(host: str
 
 
 async def test_a_connection_waits_to_be_accepted_while_no_descriptor_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_HANDSHAKES", 1)  # a place that was lost would be missed
+    monkeypatch.setattr(
+        module, "CONNECTIONS_PER_HANDSHAKE", MOST_PAGE_CONNECTIONS
+    )  # a place that was lost would be missed
     async with upstream(echo) as port, opened("127.0.0.1") as egress:
         with trio.socket.socket() as client:
             with none_left():

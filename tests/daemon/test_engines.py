@@ -1,8 +1,10 @@
 """What the configuration's keys become, where that is more than opening a URL."""
 
-from reportd import engines
+import pytest
+
+from reportd import engines, file_limit
 from reportd.adapters.redis import RedisBreakers
-from reportd.config import Breaker, Config, QueueOptions
+from reportd.config import Breaker, Config, Pool, QueueOptions
 from reportd.config.report_types import ReportType
 from reportd.core.breaker import Policy
 from reportd.core.window import Rates
@@ -42,3 +44,13 @@ def test_a_single_queue_of_sqs_tells_no_types_apart() -> None:
     assert engines.tells_types(Config())
     assert not engines.tells_types(Config(queue=queue))
     assert engines.tells_types(Config(queue=queue, reports={"own": own}))
+
+
+def test_pages_and_clients_share_the_files_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(pool=Pool(browsers=1, pages_per_browser=2, max_stalled=2))
+    monkeypatch.setattr(file_limit, "limit", lambda: 1024)
+    assert engines.max_connections(config) == 224
+    assert engines.chromium_settings(config).page_connections == 49
+    monkeypatch.setattr(file_limit, "limit", lambda: 524288)
+    assert engines.max_connections(config) == 4096
+    assert engines.chromium_settings(config).page_connections == 256

@@ -1,5 +1,6 @@
 """How the daemon stops (I9), how it is found again after it was killed (I1), and what it refuses at the start."""
 
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -74,6 +75,23 @@ async def test_sigterm_lets_running_jobs_finish_and_gives_the_rest_back(tmp_path
         async with daemon.client() as client:
             reports = [await finished(client, task_id) for task_id in task_ids]
         assert [(report["state"], report["attempts"]) for report in reports] == [("succeeded", 1)] * 5
+
+
+async def test_a_systemd_that_has_gone_is_no_reason_not_to_drain(tmp_path: Path) -> None:
+    address = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(str(address))
+        environ = {"NOTIFY_SOCKET": str(address)}
+        async with open_slow_page() as page, open_daemon(tmp_path, config(page, 30), environ) as daemon:
+            async with daemon.client() as client:
+                await submit(client, "slow", {})
+            await until_asked(page, 1)
+            address.unlink()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_let_go_once_it_drains, page, daemon)
+                assert await daemon.stop() == 0
+            assert len(daemon.events("job.succeeded")) == 1
+            assert len(daemon.events("systemd.unreachable")) == 1
 
 
 async def _let_go_once_it_drains(page: SlowPage, daemon: Daemon) -> None:

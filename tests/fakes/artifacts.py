@@ -1,7 +1,6 @@
 """Artifacts in memory."""
 
 import hashlib
-from pathlib import Path
 
 from reportd.core.job import Job
 from reportd.ports import Pdf, PdfInfo, UnavailableError
@@ -30,7 +29,7 @@ class MemoryArtifacts:
             stored = self.stored[job.task_id]
             return PdfInfo(len(stored), hashlib.sha256(stored).hexdigest())
 
-    async def locate(self, job: Job) -> Path | str | None:
+    async def locate(self, job: Job) -> str | None:
         async with self._weather.call("artifacts", "locate"):
             return f"memory:{job.task_id}" if job.task_id in self.stored else None
 

@@ -1,12 +1,18 @@
 """The PDF: whole, in ranges, unchanged, elsewhere, not there yet, and no more."""
 
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import trio
 
-from reportd_web.pdf import CHUNK_BYTES
+from reportd.adapters import files
+from reportd.ports import LocalPdf
+from reportd_web.pdf import CHUNK_BYTES, _File
+from reportd_web.server import GRACE_SECONDS
 from tests.web.running import Running
+from tests.web.serving import get, serving
 
 PDF = b"%PDF-1.7 " + bytes(range(256)) * 4
 SIZE = len(PDF)
@@ -164,8 +170,8 @@ async def test_pdf_that_is_removed_while_it_is_asked_for_is_410(
 ) -> None:
     url = await finished(running)
 
-    async def located(_: object) -> Path:
-        return running.folder / "just removed.pdf"
+    async def located(_: object) -> LocalPdf:
+        return LocalPdf(running.folder / "just removed.pdf", running.artifacts._reading)
 
     monkeypatch.setattr(running.artifacts, "locate", located)
     assert (await running.client.get(url)).status_code == 410
@@ -174,14 +180,73 @@ async def test_pdf_that_is_removed_while_it_is_asked_for_is_410(
 async def test_pdf_that_can_not_be_read_is_503(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     url = await finished(running)
 
-    async def located(_: object) -> Path:
-        return running.folder
+    async def located(_: object) -> LocalPdf:
+        return LocalPdf(running.folder, running.artifacts._reading)
 
     monkeypatch.setattr(running.artifacts, "locate", located)
     answer = await running.client.get(url)
     assert answer.status_code == 503
     assert answer.headers["retry-after"]
     assert answer.json()["detail"].startswith("artifacts: ")
+
+
+@pytest.fixture
+async def hanging(running: Running, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """The URL of a PDF that never opens, as on a network that is away."""
+    url = await finished(running)
+    located = await running.artifacts.locate((await running.record(url.split("/")[2])).job)
+    assert located is not None
+    located.path.unlink()
+    os.mkfifo(located.path)
+    monkeypatch.setattr(Path, "is_file", Path.exists)
+    yield url
+    # What waits for it is let go.
+    os.close(os.open(located.path, os.O_RDWR))
+
+
+async def test_a_pdf_that_never_opens_takes_no_thread_that_others_need_and_is_503(
+    running: Running, monkeypatch: pytest.MonkeyPatch, hanging: str
+) -> None:
+    monkeypatch.setattr(files, "ANSWER_SECONDS", 1.0)
+    answers = []
+
+    async def ask() -> None:
+        answers.append(await running.client.get(hanging))
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            for _ in range(40):
+                nursery.start_soon(ask)
+            while running.artifacts._limiter.borrowed_tokens < files.MAX_THREADS:
+                await trio.sleep(0.01)
+            await trio.to_thread.run_sync(int)
+            assert not answers
+    assert [answer.status_code for answer in answers] == [503] * 40
+    assert (await running.client.get("/healthz")).status_code == 200
+
+
+async def test_a_pdf_that_never_opens_does_not_hold_up_the_end(running: Running, hanging: str) -> None:
+    async with serving(running) as served:
+        connection = await served.connect()
+        await connection.send(get(hanging))
+        while not running.artifacts._limiter.borrowed_tokens:
+            await trio.sleep(0.01)
+        assert await served.end() < GRACE_SECONDS + 1
+
+
+def test_a_file_is_closed_by_who_has_it_last(tmp_path: Path) -> None:
+    """No other may be opened in its place while a thread that was left behind still reads."""
+    path = tmp_path / "a.pdf"
+    path.write_bytes(PDF)
+    file = _File(path)
+    assert file.part(1, 3) == PDF[1:4]
+    with file._busy:
+        file.end()
+        assert not file.closed
+    number = file.fileno()
+    del file
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
 
 
 async def test_pdf_in_another_store_is_a_redirect(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

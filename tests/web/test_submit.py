@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,12 @@ import httpx
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from reportd.adapters.sql import engines
+from reportd.core.submission import FieldProblem, Submission
 from reportd.ports import Outgoing, UnavailableError
+from reportd.service import ACCEPT_SECONDS
 from tests.web.running import USER, Running, open_running, submission
 
 OTHER_USER = "11111111-2222-4333-8444-555555555555"
@@ -50,6 +53,33 @@ async def test_row_and_message_hold_what_was_asked_for(running: Running) -> None
 
 async def test_each_submission_without_a_key_is_another_job(running: Running) -> None:
     assert await running.submit() != await running.submit()
+
+
+@pytest.mark.parametrize("slow", ["parsed", "checked", "each"])
+async def test_an_answer_comes_in_time_whatever_takes_long(
+    running: Running, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    """The body is understood, checked and recorded within one time."""
+    service, each_seconds = running.service, 0.7 * ACCEPT_SECONDS if slow == "each" else 3 * ACCEPT_SECONDS
+    parsed, check = service.parsed, service._validator.check_submission
+
+    async def slowly_parsed(body: bytes) -> Submission:
+        await trio.sleep(each_seconds)
+        return await parsed(body)
+
+    async def slowly_checked(report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
+        await trio.sleep(each_seconds)
+        return await check(report_type, parameters)
+
+    if slow in ("parsed", "each"):
+        monkeypatch.setattr(service, "parsed", slowly_parsed)
+    if slow in ("checked", "each"):
+        monkeypatch.setattr(service._validator, "check_submission", slowly_checked)
+    begun = autojump_clock.current_time()
+    answer = await running.client.post(URL, json=submission())
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"]
+    assert autojump_clock.current_time() - begun == pytest.approx(ACCEPT_SECONDS)
 
 
 # Idempotency-Key

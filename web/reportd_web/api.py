@@ -21,6 +21,7 @@ from reportd.service import NotFoundError, Service
 from reportd_web import submission, wire
 from reportd_web.access import Access
 from reportd_web.actor import actor, tenant
+from reportd_web.bodies import Bodies
 from reportd_web.guard import Handler
 from reportd_web.pdf import PdfFile, cancel_when_gone, is_fresh
 from reportd_web.problems import Place, ProblemError
@@ -50,11 +51,14 @@ def add_calls(app: FastAPI, path: str, calls: Mapping[str, Handler]) -> None:
     app.add_route(path, call, methods=list(calls))
 
 
-def submit_to(service: Service, max_body_bytes: int) -> Handler:
+def submit_to(service: Service, max_body_bytes: int, bodies: Bodies) -> Handler:
     async def submit(request: Request) -> Response:
-        wanted = await submission.read(request.scope, request.receive, max_body_bytes, service.parsed)
-        _own_user(request, wanted.user_id, "body")
-        record = await service.submit(wanted)
+        with bodies.one(request.scope) as grown:
+            body, key = await submission.read(request.scope, request.receive, max_body_bytes, grown)
+            with service.in_time():
+                wanted = await submission.understood(body, key, service.parsed)
+                _own_user(request, wanted.user_id, "body")
+                record = await service.submit(wanted)
         task_id = record.job.task_id
         answer = {"message": "report queued", "taskId": task_id}
         return json(answer, HTTPStatus.ACCEPTED, {"Location": f"/reports/{task_id}"})

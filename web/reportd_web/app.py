@@ -20,6 +20,7 @@ from reportd.ports import Audit, Entry
 from reportd.service import Service
 from reportd_web import api, breakers, dashboard, jobs, login
 from reportd_web.access import Access
+from reportd_web.bodies import Bodies
 from reportd_web.dead_letters import add_dead_letters
 from reportd_web.guard import LATER, Guard, routing_problem
 from reportd_web.openapi import document
@@ -74,7 +75,7 @@ def create_app(face: Face) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.access = face.access
-    submit = api.submit_to(face.service, face.max_body_bytes)
+    submit = api.submit_to(face.service, face.max_body_bytes, Bodies(face.max_body_bytes))
     waits = Waits(face.max_waits)
     api.add_reports(app, face.service, submit, face.note, waits)
     breakers.add_breakers(app, face.controls, face.max_body_bytes)

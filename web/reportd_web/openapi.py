@@ -68,8 +68,8 @@ _PROBLEMS = {
     416: "no such range",
     422: "a field is not acceptable; `errors` names each",
     421: "`Host` is neither an address nor a name of this daemon's",
-    429: "the backlog is full, or too many requests of this caller are waiting",
-    503: "a part that is needed is away, such as the queue or the database; or too many requests are waiting",
+    429: "the backlog is full, or too many or too large requests of this caller are in hand",
+    503: "a part that is needed is away, such as the queue or the database; or too much is in hand",
 }
 _LATER = (429, 503)
 

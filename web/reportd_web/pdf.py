@@ -3,8 +3,11 @@
 import os
 import re
 from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
+from io import FileIO
 from pathlib import Path
+from threading import Lock
 
 import trio
 from starlette.datastructures import Headers
@@ -13,11 +16,13 @@ from starlette.types import Receive, Scope, Send
 
 from reportd.background import open_background
 from reportd.core.submission import FieldProblem
-from reportd.ports import UnavailableError
+from reportd.ports import LocalPdf
 from reportd.service import GoneError
 from reportd_web.problems import ProblemError
 
 CHUNK_BYTES = 256 * 1024
+
+CLOSE_SECONDS = 1.0
 
 # One range. What asks for several, or for no range of bytes, gets the whole, as section 14.2 allows.
 _RANGE = re.compile(r"bytes\s*=\s*(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))\s*", re.IGNORECASE)
@@ -34,33 +39,38 @@ class PdfFile(Response):
 
     media_type = "application/pdf"
 
-    def __init__(self, path: Path, etag: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, pdf: LocalPdf, etag: str, headers: Mapping[str, str]) -> None:
         super().__init__(headers={"ETag": etag, "Accept-Ranges": "bytes", **headers})
-        self._path = path
+        self._pdf = pdf
         self._etag = etag
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises GoneError, UnavailableError or ProblemError (416) before anything is sent."""
+        reading = self._pdf.reading
+        file, size = await reading(self._open)
         try:
-            file = await trio.open_file(self._path, "rb")
-        except FileNotFoundError:
-            raise GoneError from None
-        except OSError as error:
-            raise UnavailableError("artifacts", f"{error.strerror}: {self._path}") from error
-        async with file:
-            start, end = self._slice(scope, os.fstat(file.fileno()).st_size)
+            start, end = self._slice(scope, size)
             self.headers["content-length"] = str(end - start)
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             async with open_background() as nursery:
                 nursery.start_soon(cancel_when_gone, receive, nursery.cancel_scope)
-                await file.seek(start)
                 while start < end and scope["method"] != "HEAD":
-                    piece = await file.read(min(end - start, CHUNK_BYTES))
+                    piece = await reading(partial(file.part, start, min(end - start, CHUNK_BYTES)))
                     if not piece:
-                        raise EOFError(f"{self._path} has become shorter")
+                        raise EOFError(f"{self._pdf.path} has become shorter")
                     start += len(piece)
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
+        finally:
+            with trio.move_on_after(CLOSE_SECONDS, shield=True):
+                await reading(file.end)
+
+    def _open(self) -> tuple["_File", int]:
+        try:
+            file = _File(self._pdf.path)
+        except FileNotFoundError:
+            raise GoneError from None
+        return file, os.fstat(file.fileno()).st_size
 
     def _slice(self, scope: Scope, size: int) -> tuple[int, int]:
         headers = Headers(scope=scope)
@@ -87,6 +97,25 @@ class PdfFile(Response):
         self.status_code = HTTPStatus.PARTIAL_CONTENT
         self.headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
         return start, end
+
+
+class _File(FileIO):
+    """Closed by whoever lets go of it last: a thread that was left behind may still read it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._busy = Lock()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def part(self, start: int, size: int) -> bytes:
+        with self._busy:
+            return os.pread(self.fileno(), size, start)
+
+    def end(self) -> None:
+        if self._busy.acquire(blocking=False):
+            self.close()
 
 
 async def cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:

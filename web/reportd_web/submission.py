@@ -26,8 +26,14 @@ _KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 _CLOSE = {"Connection": "close"}
 
 
-async def read(scope: Scope, receive: Receive, max_body_bytes: int, parsed: Parser) -> Submission:
-    """Raises ProblemError (400, 408, 413, 415 or 422) or ClientDisconnect, or UnavailableError as ``parsed`` does."""
+async def read(
+    scope: Scope, receive: Receive, max_body_bytes: int, grown: Callable[[int], None]
+) -> tuple[bytes, str | None]:
+    """The body, and the Idempotency-Key if there is one.
+
+    ``grown`` hears how much of the body there is by now, and raises when that is too much.
+    Raises ProblemError (400, 408, 413 or 415) or ClientDisconnect, or as ``grown`` does.
+    """
     headers = dict(scope["headers"])
     key = headers.get(b"idempotency-key")
     if key is not None and not _KEY.fullmatch(key):
@@ -36,15 +42,21 @@ async def read(scope: Scope, receive: Receive, max_body_bytes: int, parsed: Pars
     announced = headers.get(b"content-length", b"0")
     if announced.isdigit() and (len(announced) > _LONGEST_LENGTH or int(announced) > max_body_bytes):
         raise _too_large(max_body_bytes)
+    body = await read_body(receive, max_body_bytes, grown)
+    return body, None if key is None else key.decode()
+
+
+async def understood(body: bytes, key: str | None, parsed: Parser) -> Submission:
+    """Raises ProblemError (400 or 422), or UnavailableError as ``parsed`` does."""
     try:
-        found = await parsed(await read_body(receive, max_body_bytes))
+        found = await parsed(body)
     except NotJsonError as error:
         raise _not_json(error) from None
     except InvalidSubmissionError as error:
         raise invalid(*error.problems) from None
     except TooCostlyError as error:
         raise invalid(FieldProblem("", f"can't be read: that {error}")) from None
-    return found if key is None else replace(found, idempotency_key=key.decode())
+    return found if key is None else replace(found, idempotency_key=key)
 
 
 async def read_optional(scope: Scope, receive: Receive, max_body_bytes: int) -> Any:
@@ -89,8 +101,8 @@ def _is_json(content_type: bytes) -> bool:
     return media_type == b"application/json" and all(charset == b"utf-8" for charset in charsets)
 
 
-async def read_body(receive: Receive, max_body_bytes: int) -> bytes:
-    """Raises ProblemError (408 or 413) or ClientDisconnect."""
+async def read_body(receive: Receive, max_body_bytes: int, grown: Callable[[int], None] | None = None) -> bytes:
+    """Raises ProblemError (408 or 413) or ClientDisconnect, or as ``grown`` does."""
     pieces, size, more = [], 0, True
     with trio.move_on_after(BODY_SECONDS) as patience:
         deadline = patience.deadline
@@ -102,6 +114,8 @@ async def read_body(receive: Receive, max_body_bytes: int) -> bytes:
             size += len(piece)
             if size > max_body_bytes:
                 raise _too_large(max_body_bytes)
+            if grown is not None:
+                grown(size)
             pieces.append(piece)
             if size > BODY_BYTES_PER_SECOND:
                 patience.deadline = deadline + size / BODY_BYTES_PER_SECOND

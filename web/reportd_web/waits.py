@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from starlette.types import Scope
 
+from reportd_web.actor import caller
 from reportd_web.guard import LATER
 from reportd_web.problems import ProblemError
 
@@ -22,23 +23,17 @@ class Waits:
     @contextmanager
     def one(self, scope: Scope) -> Iterator[None]:
         """Around the wait. Raises ProblemError (429 or 503) when there are too many already."""
-        caller = _caller(scope)
-        if self._callers[caller] >= self._most_of_one:
+        who = caller(scope)
+        if self._callers[who] >= self._most_of_one:
             detail = f"{self._most_of_one} requests of yours are waiting already (half of what waits in all)"
             raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail, headers=LATER)
         if self._callers.total() >= self._most:
             detail = f"{self._most} requests are waiting already (half of http.max_connections)"
             raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=LATER)
-        self._callers[caller] += 1
+        self._callers[who] += 1
         try:
             yield
         finally:
-            self._callers[caller] -= 1
-            if not self._callers[caller]:
-                del self._callers[caller]
-
-
-def _caller(scope: Scope) -> str:
-    if (name := scope.get("reportd.actor")) is not None:
-        return f"token {name}"
-    return scope["client"][0] if scope.get("client") else ""
+            self._callers[who] -= 1
+            if not self._callers[who]:
+                del self._callers[who]

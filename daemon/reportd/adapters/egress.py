@@ -24,6 +24,7 @@ from reportd.adapters.socks import Reply, read_request, reply
 from reportd.background import open_background
 from reportd.core.network import Address, NetworkRule
 from reportd.descriptors import none_left, once_available
+from reportd.file_limit import MOST_PAGE_CONNECTIONS
 
 HANDSHAKE_SECONDS = 10.0
 CONNECT_SECONDS = 10.0
@@ -33,12 +34,10 @@ OPEN_SECONDS = 30.0
 LINGER_SECONDS = 30.0
 """How long the answer may pause once the browser has closed its side: nobody may be left to read it."""
 
-MAX_CONNECTIONS = 256
-"""Of one page, at once. Chromium 156 itself keeps no more than 128 WebSockets open through a proxy and lets the others
-wait, so no honest page misses any. Each connection takes two of the file descriptors that all pages share."""
-
-MAX_HANDSHAKES = 64
-"""Accepted and not yet asking for a host. Others wait to be accepted, which takes no descriptor of ours."""
+CONNECTIONS_PER_HANDSHAKE = 4
+"""For each so many that a page may have, one may be accepted and not yet be asking for a host. Others wait to be
+accepted, which takes no descriptor of ours.
+"""
 
 MAX_NOTES = 100
 """Refusals kept of one job, and failures: a page can ask for any number of hosts."""
@@ -71,14 +70,15 @@ class Failure:
 class Egress:
     """Made by ``open_egress``. Nothing is allowed before the first ``use``."""
 
-    def __init__(self, port: int, forbidden: Callable[[str, int], bool]) -> None:
+    def __init__(self, port: int, forbidden: Callable[[str, int], bool], max_connections: int) -> None:
         self.port = port
+        self._max_connections = max_connections
         self._forbidden = forbidden
         self._lookups = trio.CapacityLimiter(_MAX_LOOKUPS)
         self._connections: set[trio.CancelScope] = set()
         self._open_connections = 0
         """Those that have asked for a host."""
-        self._handshakes = trio.Semaphore(MAX_HANDSHAKES)
+        self._handshakes = trio.Semaphore(max(1, max_connections // CONNECTIONS_PER_HANDSHAKE))
         self._rule: NetworkRule | None = None
         self._job = _Job(0, lambda: None)
         self._connected = False
@@ -167,8 +167,8 @@ class Egress:
             raise _NotMadeError(Reply.NOT_ALLOWED, "no job is running")
         if self.over_limit:
             raise _NotMadeError(Reply.NOT_ALLOWED, f"more than {self._job.max_bytes} bytes came already")
-        if self._open_connections > MAX_CONNECTIONS:
-            raise _NotMadeError(Reply.NOT_ALLOWED, f"the page has {MAX_CONNECTIONS} connections already")
+        if self._open_connections > self._max_connections:
+            raise _NotMadeError(Reply.NOT_ALLOWED, f"the page has {self._max_connections} connections already")
         with trio.move_on_after(OPEN_SECONDS):
             # That there is no descriptor left is no fault of the host's, so the page waits for one.
             return await once_available(partial(self._judge_and_connect, self._rule, host, port))
@@ -255,17 +255,20 @@ def is_own_address(address: str) -> bool:
 
 @asynccontextmanager
 async def open_egress(
-    forbidden: Callable[[str, int], bool], listener: trio.SocketListener | None = None
+    forbidden: Callable[[str, int], bool],
+    listener: trio.SocketListener | None = None,
+    max_connections: int = MOST_PAGE_CONNECTIONS,
 ) -> AsyncIterator[Egress]:
     """An egress proxy on 127.0.0.1 that lives as long as the block; its connections end with it.
 
     ``listener``: where the browser has a 127.0.0.1 of its own.
 
     ``forbidden(address, port)`` names what no page may reach though its rule allows the address: the daemon's
-    HTTP port, and the ports of the other slots' egress.
+    HTTP port, and the ports of the other slots' egress. ``max_connections``: of the page, at once; each takes two
+    of the file descriptors that all pages share.
     """
     listeners = [listener] if listener is not None else await once_available(_listen)
-    egress = Egress(listeners[0].socket.getsockname()[1], forbidden)
+    egress = Egress(listeners[0].socket.getsockname()[1], forbidden, max_connections)
     async with open_background() as nursery:
         nursery.start_soon(egress.accept, listeners)
         yield egress

@@ -12,12 +12,13 @@ import trio
 
 from reportd.core.job import Job
 from reportd.grace import in_thread
-from reportd.ports import Pdf, PdfInfo, UnavailableError
+from reportd.ports import LocalPdf, Pdf, PdfInfo, UnavailableError
 
 T = TypeVar("T")
 
 ANSWER_SECONDS = 30.0
-"""For one PDF to be written and synced, or to be looked for. A folder on the network may stand still for ever."""
+"""For one PDF to be written and synced, to be looked for, or for a piece of it to be read. A folder on the network may
+stand still for ever."""
 
 GRACE_SECONDS = 2.0
 """How long who is cancelled still waits, so that a PDF that is removed next is there already."""
@@ -36,9 +37,9 @@ class FileArtifacts:
     async def put(self, job: Job, pdf: Pdf) -> PdfInfo:
         return await self._in_thread(lambda: _store(self._path(job.task_id), pdf))
 
-    async def locate(self, job: Job) -> Path | str | None:
+    async def locate(self, job: Job) -> LocalPdf | None:
         path = self._path(job.task_id)
-        return path if await self._in_thread(path.is_file) else None
+        return LocalPdf(path, self._reading) if await self._in_thread(path.is_file) else None
 
     async def remove(self, task_id: str) -> None:
         await self._in_thread(lambda: _remove(self._path(task_id)))
@@ -46,10 +47,13 @@ class FileArtifacts:
     def _path(self, task_id: str) -> Path:
         return self._folder / task_id[:2] / f"{task_id}.pdf"
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
+    async def _reading(self, work: Callable[[], T]) -> T:
+        return await self._in_thread(work, 0.0)
+
+    async def _in_thread(self, work: Callable[[], T], grace_seconds: float = GRACE_SECONDS) -> T:
         try:
             with trio.move_on_after(ANSWER_SECONDS):
-                return await in_thread(work, grace_seconds=GRACE_SECONDS, limiter=self._limiter)
+                return await in_thread(work, grace_seconds=grace_seconds, limiter=self._limiter)
         except OSError as error:
             raise UnavailableError("artifacts", f"{error.strerror or error}: {self._folder}") from error
         raise UnavailableError("artifacts", f"no answer within {ANSWER_SECONDS:g} s: {self._folder}")

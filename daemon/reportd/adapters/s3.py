@@ -10,7 +10,6 @@ import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -131,7 +130,7 @@ class S3Artifacts:
         except UnavailableError as error:
             log.warning("upload.not_aborted", key=upload["Key"], error=str(error))
 
-    async def locate(self, job: Job) -> Path | str | None:
+    async def locate(self, job: Job) -> str | None:
         """A presigned URL. It ends with its life, or with the credentials it was made with, whichever is first."""
         key = self._key(job.task_id)
         if not await self._exists(key):

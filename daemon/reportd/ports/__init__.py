@@ -1,7 +1,7 @@
 """What the daemon needs from the outside world. Adapters fulfil it; tests hold them all to the same suites."""
 
 from reportd.ports.alerts import AlertStore, Channel, Decide
-from reportd.ports.artifacts import Artifacts, Pdf
+from reportd.ports.artifacts import Artifacts, LocalPdf, Pdf
 from reportd.ports.audit import Audit, Entry
 from reportd.ports.breakers import BreakerStore, Kept
 from reportd.ports.checking import INLINE_BYTES, Checker, TooCostlyError
@@ -57,6 +57,7 @@ __all__ = [
     "Jobs",
     "Kept",
     "Launcher",
+    "LocalPdf",
     "Messenger",
     "Meter",
     "OnQuarantined",

@@ -1,11 +1,14 @@
 """The store of the PDFs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from reportd.core.job import Job
 from reportd.ports.jobs import PdfInfo
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,22 @@ class Pdf:
             self.path.unlink(missing_ok=True)
 
 
+class Reading(Protocol):
+    async def __call__(self, work: Callable[[], T], /) -> T:
+        """What ``work``, which blocks, returns. Raises UnavailableError when it fails, or takes too long."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPdf:
+    """A file. Whatever touches it is done by ``reading``: its folder may stand still, which is then nobody else's
+    trouble.
+    """
+
+    path: Path
+    reading: Reading
+
+
 class Artifacts(Protocol):
     """Where PDFs are kept. The key is a function of the task id, so a redelivery can't make a second one (I6)."""
 
@@ -40,7 +59,7 @@ class Artifacts(Protocol):
         """
         ...
 
-    async def locate(self, job: Job) -> Path | str | None:
+    async def locate(self, job: Job) -> LocalPdf | str | None:
         """A local file, or a URL to send the client to; None if there is none."""
         ...
 

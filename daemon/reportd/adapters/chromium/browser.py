@@ -108,13 +108,14 @@ def find_executable(configured: str) -> str:
 class ChromiumBrowser:
     """A running browser with its DevTools connection."""
 
-    def __init__(self, process: BrowserProcess, cdp: Cdp, spool: Path, ports: OwnPorts) -> None:
+    def __init__(self, process: BrowserProcess, cdp: Cdp, spool: Path, ports: OwnPorts, page_connections: int) -> None:
         self.pid = process.pid
         self.died = process.died
         self._process = process
         self._cdp = cdp
         self._spool = spool
         self._ports = ports
+        self._page_connections = page_connections
         self._memory_mib = 0.0
         self._targets: dict[str, str] = {}
         self._warmed = 0
@@ -183,7 +184,7 @@ class ChromiumBrowser:
     async def _egress(self) -> AsyncIterator[Egress]:
         container = self._process.container
         if container is None:
-            async with open_egress(self._ports.forbid) as egress:
+            async with open_egress(self._ports.forbid, max_connections=self._page_connections) as egress:
                 with self._ports.using(egress.port):
                     yield egress
             return
@@ -192,7 +193,7 @@ class ChromiumBrowser:
         except OSError as error:
             raise BrowserError(f"the browser gave no page: {error}") from error
         # Its port is none of this machine's, so there is nothing to forbid.
-        async with open_egress(self._ports.forbid, listener) as egress:
+        async with open_egress(self._ports.forbid, listener, self._page_connections) as egress:
             yield egress
 
     async def _new_context(self, egress_port: int) -> str:

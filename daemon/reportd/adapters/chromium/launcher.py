@@ -14,6 +14,7 @@ from reportd.adapters.chromium.limits import Limits
 from reportd.adapters.chromium.process import BrowserProcess, open_process, open_run_folder
 from reportd.adapters.egress import OwnPorts
 from reportd.background import open_background
+from reportd.file_limit import MOST_PAGE_CONNECTIONS
 from reportd.ports import Browser, BrowserError, Launcher
 
 BROWSER_MIB = 512
@@ -25,6 +26,7 @@ class ChromiumSettings:
     """``executable``: empty to look for one. ``heap_mib``: V8's limit a page; ``renderer_limit_mib``: all of it.
 
     ``container``: browsers in namespaces of their own will be asked for, so the machine must be able to make them.
+    ``page_connections``: how many a page may have to its hosts, at once.
     """
 
     executable: str = ""
@@ -32,6 +34,7 @@ class ChromiumSettings:
     renderer_limit_mib: float = 2048.0
     heap_mib: int = 1024
     container: bool = False
+    page_connections: int = MOST_PAGE_CONNECTIONS
 
 
 @asynccontextmanager
@@ -107,7 +110,7 @@ class _Launcher:
     @asynccontextmanager
     async def _connected(self, process: BrowserProcess) -> "AsyncIterator[ChromiumBrowser]":
         async with open_cdp(process.said, process.told) as cdp:
-            browser = ChromiumBrowser(process, cdp, self._spool, self._ports)
+            browser = ChromiumBrowser(process, cdp, self._spool, self._ports, self._settings.page_connections)
             async with open_background() as nursery:
                 nursery.start_soon(browser.watch, self._settings.renderer_limit_mib)
                 yield browser
