@@ -1,5 +1,6 @@
 """The daemon: what it opens, in which order, and how it stops. Read this first."""
 
+import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +17,7 @@ import reportd_web
 from reportd import engines, systemd
 from reportd.adapters.bounded.checker import BoundedChecker, new_checker
 from reportd.adapters.chromium import open_launcher
+from reportd.adapters.resolving import LookupThreads
 from reportd.adapters.sql.audit import SqlAudit
 from reportd.adapters.sql.jobs import SqlJobs
 from reportd.adapters.templates import Templates
@@ -61,6 +63,7 @@ async def run(
     ``reloads``: orders to read the configuration again. Raises StartError, CatalogueError, BrowserError or
     UnavailableError when it can't start.
     """
+    trio.socket.set_custom_hostname_resolver(LookupThreads())
     stop, tokens = stopping.asked, _tokens(config)
     listener, config = _inherited(config)
     folders = [*folders, Path(reportd_web.__file__).parent / "reports"]
@@ -129,6 +132,9 @@ async def run(
                 http_stop = trio.Event()
                 url = await _serve(serving, create_app(face), listener or config.http.bind, http_stop, connections)
                 standing = watch.standing(url, reload)
+                # What is there now stays for good. A full collection would walk through it and hold the loop for 0.1 s.
+                gc.collect()
+                gc.freeze()
                 log.info("daemon.ready", url=url, slots=pool.slots, connections=connections, node=node)
                 systemd.notify("READY=1", f"STATUS={standing.line()}")
                 background.start_soon(supervisor.keep, "standing", partial(keep_told, standing.line, systemd.notify))

@@ -30,9 +30,18 @@ _SIZES = frozenset({"$schema", "maxItems", "maxLength", "maxProperties"})
 def compiled(schema: Mapping[str, Any]) -> Any:
     """A validator. Patterns are matched in linear time, unless they look around or refer back. Raises ValueError."""
     try:
-        return jsonschema_rs.validator_for(dict(schema), validate_formats=True, pattern_options=_LINEAR)
+        return _validator(schema, pattern_options=_LINEAR)
     except ValueError:
-        return jsonschema_rs.validator_for(dict(schema), validate_formats=True)
+        return _validator(schema)
+
+
+def _validator(schema: Mapping[str, Any], **options: Any) -> Any:
+    return jsonschema_rs.validator_for(dict(schema), validate_formats=True, retriever=_refuse, **options)
+
+
+def _refuse(uri: str) -> Any:
+    """The library would fetch it, and wait for as long as that takes."""
+    raise ValueError(f"{uri} is not in the file itself; accepted: references that begin with #")
 
 
 def is_cheap(schema: Mapping[str, Any]) -> bool:
@@ -42,7 +51,7 @@ def is_cheap(schema: Mapping[str, Any]) -> bool:
     backtrack.
     """
     try:
-        jsonschema_rs.validator_for(dict(schema), validate_formats=True, pattern_options=_LINEAR)
+        _validator(schema, pattern_options=_LINEAR)
     except ValueError:
         return False
     return sum(1 for _ in islice(_nodes(schema, schema, ()), MAX_CHEAP_NODES + 1)) <= MAX_CHEAP_NODES

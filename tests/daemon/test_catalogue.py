@@ -77,6 +77,8 @@ def test_a_missing_file_is_named_with_its_key_and_where_it_was_looked_for(
         "true",
         {"type": "nothing"},
         {"$ref": "#/nowhere"},
+        {"$ref": "http://127.0.0.1:9/schema.json"},
+        {"$ref": "file:///etc/hostname"},
         {"$schema": "https://example.com/unknown"},
         {"properties": {"a": {"pattern": "("}}},
     ],

@@ -354,3 +354,17 @@ async def test_header_and_footer_are_printed(stage: Stage) -> None:
         text = text_of(await page.render(wanted))
         assert "The title" in text
         assert "page 1" in text
+
+
+@on_stage
+async def test_a_redirect_to_elsewhere_names_no_more_of_the_page_than_its_origin(stage: Stage) -> None:
+    """The page's address holds the job's parameters."""
+    async with open_site({"/": "<p>there"}, host="127.0.0.2") as other, open_site() as site, stage.page() as page:
+        site.pages["/report"] = "<p>report<img src=/moved><iframe src=/moved></iframe><script src=/moved></script>"
+        site.pages["/moved"] = redirect(other.url("/image"))
+        for headers in ({}, {"X-Key": "secret"}):
+            wanted = request(url=site.url("/report?p=secret"), hosts=("127.0.0.2",), headers=headers)
+            assert await fault_of(page, wanted) is None
+            assert await page.scrub()
+        assert len(other.requests) >= 4
+        assert {asked.headers.get("referer") for asked in other.requests} == {f"http://127.0.0.1:{site.port}/"}

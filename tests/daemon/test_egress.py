@@ -6,6 +6,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from ipaddress import ip_address
+from threading import Event
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from reportd.adapters.egress import (
     is_own_address,
     open_egress,
 )
+from reportd.adapters.resolving import LookupThreads
 from reportd.background import open_background
 from reportd.core.network import NetworkRule
 from reportd.file_limit import MOST_PAGE_CONNECTIONS
@@ -677,3 +679,25 @@ async def test_an_egress_waits_for_a_descriptor_to_listen_with() -> None:
         with trio.fail_after(PATIENCE_SECONDS):
             while not opened_at:
                 await trio.sleep(0.01)
+
+
+async def test_lookups_that_nobody_wants_any_more_take_no_thread_that_others_need(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A name server that does not answer keeps a thread until the system's resolver gives up."""
+    given_up = Event()
+
+    def never(*_: object) -> list[Any]:
+        given_up.wait(20)
+        return []
+
+    monkeypatch.setattr(std_socket, "getaddrinfo", never)
+    before = trio.to_thread.current_default_thread_limiter().borrowed_tokens
+    resolver = LookupThreads()
+    try:
+        for _ in range(10):
+            with trio.move_on_after(0.02):
+                await resolver.getaddrinfo(b"slow.test", 80)
+        assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == before
+    finally:
+        given_up.set()

@@ -32,6 +32,21 @@ async def test_body_without_length_is_counted_as_it_comes(running: Running, size
         assert answer.headers["connection"] == "close"
 
 
+async def test_a_body_in_single_bytes_is_refused(running: Running) -> None:
+    """Each piece costs as much as a good one."""
+    taken = 0
+
+    async def crumbs() -> AsyncIterator[bytes]:
+        nonlocal taken
+        for taken in range(MAX_BODY_BYTES):  # noqa: B007
+            yield b" "
+
+    answer = await running.client.post(URL, content=crumbs(), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert "in pieces of at least 64 bytes" in answer.text
+    assert taken < 5000
+
+
 @pytest.mark.parametrize(
     "length", [MAX_BODY_BYTES + 1, 10**18, 10**4000], ids=["one more", "an exabyte", "4001 digits"]
 )

@@ -5,12 +5,43 @@ Whoever connects must use these very addresses: asked again, the name may resolv
 
 import socket
 from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_address
+from typing import Any
 
 import trio
 
 from reportd import descriptors
 from reportd.core.network import Address, NetworkRule, normal_host, plain_address
+
+LOOKUP_THREADS = 64
+"""A lookup that nobody wants any more keeps its thread until the system's resolver gives up, for half a minute say."""
+
+
+class LookupThreads(trio.abc.HostnameResolver):
+    """Looks names up in threads of its own: a name server that does not answer takes none that others need.
+
+    To be set once a daemon, with ``trio.socket.set_custom_hostname_resolver``.
+    """
+
+    def __init__(self) -> None:
+        self._limiter = trio.CapacityLimiter(LOOKUP_THREADS)
+
+    async def getaddrinfo(
+        self,
+        host: bytes | None,
+        port: bytes | str | int | None,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 - the name is trio's
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[Any]:
+        look = partial(socket.getaddrinfo, host, port, family, type, proto, flags)
+        return await trio.to_thread.run_sync(look, limiter=self._limiter, abandon_on_cancel=True)
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
+        look = partial(socket.getnameinfo, sockaddr, flags)
+        return await trio.to_thread.run_sync(look, limiter=self._limiter, abandon_on_cancel=True)
 
 
 class NotAllowedError(Exception):

@@ -257,9 +257,11 @@ class _Process:
         self._read += piece
 
     async def _death(self) -> Exception:
-        with trio.move_on_after(KILL_SECONDS):  # it may have closed its end before it has ended
-            await self._ended()
-        status = await self.kill()
+        # Whoever asks for an answer within a time is not to ask again one that has died.
+        with trio.CancelScope(shield=True):
+            with trio.move_on_after(KILL_SECONDS):  # it may have closed its end before it has ended
+                await self._ended()
+            status = await self.kill()
         if status in _OUT_OF_MEMORY:
             return TooCostlyError("needs more memory than there is for it")
         return _DiedError(status)

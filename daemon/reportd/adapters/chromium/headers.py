@@ -43,7 +43,9 @@ class OwnHeaders:
         return not plain and self._hosts.may_name(host, port).allowed
 
     def _merged(self, request: Mapping[str, Any]) -> list[dict[str, str]]:
-        own = {name.lower() for name in self._headers}
+        # A Referer that is given here goes along as it is, through redirects to other origins as well, with the job's
+        # parameters in it; one that is not given is as Chromium would have it.
+        own = {name.lower() for name in self._headers} | {"referer"}
         kept = {name: value for name, value in request["headers"].items() if name.lower() not in own}
         return [{"name": name, "value": value} for name, value in (kept | dict(self._headers)).items()]
 

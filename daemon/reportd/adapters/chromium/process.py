@@ -68,6 +68,7 @@ async def open_run_folder(parent: Path) -> AsyncIterator[Path]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         cwd="/",
+        env=_environment(),
     )
     try:
         yield folder

@@ -45,6 +45,8 @@ class Templates:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            # What is constant would be computed when the template is read, in the daemon, whatever it takes.
+            optimized=False,
         )
         self._environment.filters |= {
             "amount": filters.amount,
