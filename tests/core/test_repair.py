@@ -147,6 +147,11 @@ def test_a_good_job_needs_no_repair() -> None:
     assert repair(text(GOOD), SENT_AT, KNOWN) is None
 
 
+def test_what_is_nested_too_deep_is_not_repaired() -> None:
+    body = text(GOOD | {"parameters": "deep"}).replace('"deep"', '{"a": ' + "[" * 1000 + "]" * 1000 + "}")
+    assert repair(body, SENT_AT, KNOWN) is None
+
+
 def test_a_claim_check_is_no_message_to_repair() -> None:
     stored = without("parameters")[:-1] + ', "parametersStored": true}'
     assert repair(in_base64(stored), SENT_AT, KNOWN) is None

@@ -462,3 +462,12 @@ async def test_a_small_one_is_checked_at_once_and_a_large_one_is_not(tmp_path: P
     types.exchange(types.edition(Config(reports={"report": report})))
     assert await types.check_submission("report", {"root": {}}) == []
     assert door.asked == 3
+
+
+async def test_a_question_there_is_no_memory_for_is_too_costly() -> None:
+    small = Processes("tests", memory_mib=128)
+    try:
+        with pytest.raises(TooCostlyError, match="needs more memory"):
+            await small.ask([b"{}", bytes(128 * 2**20)], 5.0)
+    finally:
+        await small.aclose()

@@ -72,7 +72,7 @@ def repair(body: str, sent_at: float, known: Known) -> Repaired | None:
     _fill(message, changes, uuid5(NAMESPACE, f"{sent_at:.3f}\n{_encodable(body)}"), sent_at)
     try:
         job = from_message(orjson.dumps(message).decode())
-    except BadMessageError:
+    except (BadMessageError, orjson.JSONEncodeError):  # it may be nested deeper than can be written
         return None
     if not isinstance(job, Job):
         return None

@@ -32,6 +32,14 @@ def main(arguments: list[str]) -> int:
     memory = os.open("/proc/self/statm", os.O_RDONLY)  # kept: when an answer is there, no descriptor may be left
     sink.write(packed([b'{"ready":true}']))
     sink.flush()
+    try:
+        _answer_all(source, sink, memory, memory_bytes)
+    except MemoryError:
+        os.abort()  # as a library does that is given no memory: that is no bug
+    return 0
+
+
+def _answer_all(source: BinaryIO, sink: BinaryIO, memory: int, memory_bytes: int) -> None:
     while frame := _read(source):
         try:
             reply = tasks.answer(frame)
@@ -42,7 +50,6 @@ def main(arguments: list[str]) -> int:
         sink.write(packed([*reply[:2], last]))
         sink.flush()
         del reply
-    return 0
 
 
 def _confine(memory_bytes: int) -> None:
