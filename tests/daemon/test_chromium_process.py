@@ -1,9 +1,11 @@
 """Browsers and what becomes of them: killed in part or whole, stuck, left over, or outliving nobody."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ import trio
 
 from reportd.adapters.chromium import ChromiumSettings, browser, open_launcher
 from reportd.adapters.chromium import launcher as launcher_module
+from reportd.adapters.chromium import process as process_module
 from reportd.adapters.chromium.browser import ChromiumBrowser
 from reportd.adapters.chromium.process import group_members, open_process, open_run_folder
 from reportd.core.faults import FaultKind
@@ -308,6 +311,33 @@ async def test_a_group_that_does_not_want_to_end(tmp_path: Path) -> None:
             assert process.died.is_set()
             assert group_members(process.pid) == []
             assert not process.profile.exists()
+
+
+async def test_a_disk_that_hangs_holds_up_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the browser's nor, for ever, the daemon's; and it takes no thread that others need."""
+    goes_on, others = threading.Event(), trio.to_thread.current_default_thread_limiter()
+    monkeypatch.setattr(process_module, "DISK_SECONDS", 0.2)
+    monkeypatch.setattr(process_module, "GUARD_SECONDS", 0.2)
+    monkeypatch.setattr(process_module, "_GUARD", "while read -r _; do :; done; sleep 1")
+    remove = shutil.rmtree
+
+    def hang(folder: Path, *, ignore_errors: bool) -> None:
+        goes_on.wait(10)
+        remove(folder, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr("shutil.rmtree", hang)
+    fake = "echo '{}' >&4; sleep 63; :"
+    try:
+        with trio.fail_after(5), trio.CancelScope() as ended:
+            async with (
+                open_run_folder(tmp_path) as folder,
+                open_process(["/bin/sh", "-c", fake], folder, 5) as process,
+            ):
+                ended.cancel()
+        assert process.died.is_set()
+        assert others.borrowed_tokens == 0
+    finally:
+        goes_on.set()
 
 
 # --- the daemon's own end -----------------------------------------------------------------------------------

@@ -7,9 +7,11 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
+from reportd.adapters.chromium import browser
 from reportd.held import Held, Hold
 from reportd.poller import drain
 from reportd.stopping import CUT_SECONDS, LAST_SECONDS, Stopping
+from reportd_web import server
 
 DRAIN_SECONDS = 30.0
 
@@ -87,3 +89,9 @@ async def test_a_hurried_drain_waits_for_no_job(autojump_clock: MockClock, nurse
     hurried.set()
     await ended.wait()
     assert trio.current_time() == pytest.approx(5.0)
+
+
+def test_what_ends_as_it_should_is_not_cut_off() -> None:
+    """A request that is never sent to its end, and then a browser that has to be killed."""
+    assert server.GRACE_SECONDS + browser.CLOSE_SECONDS + 1.0 <= CUT_SECONDS
+    assert CUT_SECONDS + browser.CLOSE_SECONDS <= LAST_SECONDS

@@ -1,5 +1,7 @@
 """How the daemon stops (I9), how it is found again after it was killed (I1), and what it refuses at the start."""
 
+import os
+import signal
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -10,6 +12,7 @@ import httpx
 import pytest
 import trio
 
+from reportd.stopping import LAST_SECONDS
 from tests.e2e.process import Daemon, finished, open_daemon, submit
 
 pytestmark = pytest.mark.browser
@@ -112,6 +115,19 @@ async def test_what_is_not_finished_in_time_goes_back_at_once_and_has_used_no_at
             # Long before the visibility timeout of a minute: they were given back, not left.
             reports = [await finished(client, task_id, within_seconds=20) for task_id in task_ids]
         assert [(report["state"], report["attempts"]) for report in reports] == [("succeeded", 1)] * 3
+
+
+async def test_who_never_sends_his_request_to_its_end_does_not_cut_the_daemon_off(tmp_path: Path) -> None:
+    async with open_daemon(tmp_path) as daemon, await trio.open_tcp_stream("127.0.0.1", daemon.port) as client:
+        head = "POST /reports/generate-async HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        await client.send_all(f"{head}Content-Length: 1000\r\n\r\n{{".encode())
+        async with daemon.client() as other:
+            await other.get("/healthz")
+        os.kill(daemon.pid, signal.SIGTERM)
+        while not daemon.events("daemon.stopping"):
+            await trio.sleep(0.02)
+        assert await daemon.stop(within_seconds=LAST_SECONDS) == 0
+        assert daemon.events("daemon.cut_off") == []
 
 
 async def test_a_job_that_was_running_when_the_daemon_was_killed_is_done_once_more(tmp_path: Path) -> None:

@@ -15,7 +15,11 @@ from reportd.log_throttle import ThrottledLog
 from reportd_web.connection import SEND_SECONDS, Connection, Phase, Server
 from reportd_web.crowd import Crowd
 
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 3.0
+"""How long what is being answered may take once the daemon stops. It closes the rest of itself only then, and both must
+be done long before ``stopping.CUT_SECONDS`` are over.
+"""
+
 BACKLOG = 1024
 
 LINGER_SECONDS = 2.0

@@ -15,10 +15,12 @@ import sys
 import tempfile
 import termios
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 import trio
@@ -31,8 +33,18 @@ from reportd.ports import BrowserError
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 KILL_SECONDS = 5.0
 """How long a killed group may take to disappear; then it is reported and left to the kernel."""
+
+DISK_SECONDS = 2.0
+"""How long what is left of a browser on disk may take to be removed, or the system to tell of its processes. Then the
+thread is left to itself, and what it did not remove is removed at the next start.
+"""
+
+GUARD_SECONDS = 2.5
+"""How long the guard may take to end, which tries for two seconds to remove what is left."""
 
 LOOK_CLOSER_SECONDS = 0.1
 """A killed group that takes longer to disappear is looked at process by process."""
@@ -60,7 +72,7 @@ exit 1
 @asynccontextmanager
 async def open_run_folder(parent: Path) -> AsyncIterator[Path]:
     """A folder for this daemon's browser profiles, watched by a guard that outlives the daemon for a moment."""
-    folder = await trio.to_thread.run_sync(_make_run_folder, parent)
+    folder = await trio.to_thread.run_sync(_make_run_folder, parent, abandon_on_cancel=True)
     guard = subprocess.Popen(  # noqa: ASYNC220 - must be this thread's child, and starts within a millisecond
         ["/bin/sh", "-c", _GUARD, "reportd-guard", str(folder)],
         stdin=subprocess.PIPE,
@@ -73,9 +85,18 @@ async def open_run_folder(parent: Path) -> AsyncIterator[Path]:
     try:
         yield folder
     finally:
-        with trio.CancelScope(shield=True):
-            guard.stdin.close()  # type: ignore[union-attr]  # it is a pipe
-            await trio.to_thread.run_sync(guard.wait)
+        guard.stdin.close()  # type: ignore[union-attr]  # it is a pipe
+        if await _in_thread(guard.wait, GUARD_SECONDS) is None:
+            log.warning("browser.guard_late", folder=str(folder))
+
+
+async def _in_thread(work: Callable[[], T], seconds: float) -> T | None:
+    """What ``work`` returns, also to who is cancelled; None if it takes too long. A disk that hangs keeps a thread that
+    nobody else needs.
+    """
+    with trio.move_on_after(seconds, shield=True):
+        return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
+    return None
 
 
 def _make_run_folder(parent: Path) -> Path:
@@ -171,7 +192,7 @@ async def open_process(
             env={**_environment(), **dict.fromkeys(("HOME", "TMPDIR", "XDG_CONFIG_HOME"), str(profile))},
         )
     except OSError as error:
-        await trio.to_thread.run_sync(_forget, profile, group)
+        await _in_thread(partial(_forget, profile, group), DISK_SECONDS)
         raise BrowserError(f"no browser can be started: {error}") from error
     said, told = child.stdout.fileno(), child.stdin.fileno()  # type: ignore[union-attr]  # they are pipes
     process = BrowserProcess(child.pid, profile, container, said, told)
@@ -269,7 +290,7 @@ async def _listen(child: "subprocess.Popen[bytes]", process: BrowserProcess) -> 
 async def _end(child: "subprocess.Popen[bytes]", process: BrowserProcess) -> None:
     process.kill()
     with trio.move_on_after(KILL_SECONDS):
-        await trio.to_thread.run_sync(child.wait, abandon_on_cancel=True)
+        await trio.to_thread.run_sync(child.wait, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
         pause = 0.005
         while _signal_group(process.pid, signal.SIGKILL):
             _collect(process.pid)
@@ -283,13 +304,15 @@ async def _end(child: "subprocess.Popen[bytes]", process: BrowserProcess) -> Non
             pipe.close()  # type: ignore[union-attr]
     if alive := await _alive(process.pid):
         log.error("browser.unkillable", pids=alive)
-    await trio.to_thread.run_sync(lambda: shutil.rmtree(process.profile, ignore_errors=True))
+    await _in_thread(partial(shutil.rmtree, process.profile, ignore_errors=True), DISK_SECONDS)
 
 
 async def _alive(group: int) -> list[int] | None:
-    """The living processes of a group, looked for in a thread; None where there is no descriptor left to look with."""
+    """The living processes of a group, looked for in a thread; None where there is no descriptor left to look with, or
+    it takes too long.
+    """
     try:
-        return await trio.to_thread.run_sync(group_members, group)
+        return await _in_thread(partial(group_members, group), DISK_SECONDS)
     except OSError as error:
         if not none_left(error):
             raise
