@@ -1,10 +1,12 @@
 """Fails a test in which one step of a task held the event loop for longer than that.
 
 What the machine takes away from the thread, because others want its processors, is not counted: the time that it had to
-wait for one, and how much slower than usual one is. A test that has a good
-reason for such a step says it: ``@pytest.mark.stands_still("the reason")``.
+wait for one, and how much slower than usual one is. Nor are garbage collections: those of a test run walk through all
+that its tests have made so far. A test that has a good reason for such a step says it:
+``@pytest.mark.stands_still("the reason")``.
 """
 
+import gc
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterable
@@ -23,6 +25,7 @@ class Standstill(trio.abc.Instrument):
         self.where = ""
         self._begun = self._waited = 0.0
         self._schedstat = -1
+        self._collecting = self._collected = self._collected_before = 0.0
 
     def forget(self) -> None:
         """What was seen so far."""
@@ -32,19 +35,27 @@ class Standstill(trio.abc.Instrument):
         """Raises AssertionError when the loop stood still."""
         assert not self.where, f"the event loop stood still for {self.longest_seconds:.2f} s in {self.where}"
 
+    def _on_collection(self, phase: str, _: dict[str, int]) -> None:
+        if phase == "start":
+            self._collecting = time.perf_counter()
+        else:
+            self._collected += time.perf_counter() - self._collecting
+
     def before_run(self) -> None:
+        gc.callbacks.append(self._on_collection)
         self._schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
 
     def after_run(self) -> None:
+        gc.callbacks.remove(self._on_collection)
         os.close(self._schedstat)
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         del task
-        self._waited = self._waited_seconds()
+        self._waited, self._collected_before = self._waited_seconds(), self._collected
         self._begun = time.perf_counter()
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        seconds = time.perf_counter() - self._begun
+        seconds = time.perf_counter() - self._begun - (self._collected - self._collected_before)
         if seconds > LIMIT_SECONDS:
             seconds = (seconds - self._waited_seconds() + self._waited) / slowness()
             # A fixture makes what the test needs, which takes what it takes.

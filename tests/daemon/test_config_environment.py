@@ -17,6 +17,7 @@ EVERY: dict[str, tuple[str, Any]] = {
     "data_dir": ("/srv/reportd", "/srv/reportd"),
     "http.bind": ("0.0.0.0:80", "0.0.0.0:80"),
     "http.max_body_bytes": ("2048", 2048),
+    "http.max_connections": ("512", 512),
     "http.public_url": ("https://reports.test/", "https://reports.test/"),
     "database.url": ("postgresql://db/reportd", "postgresql://db/reportd"),
     "queue.url": ("https://sqs.test/1/reports.fifo", "https://sqs.test/1/reports.fifo"),
