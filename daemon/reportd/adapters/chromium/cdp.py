@@ -61,13 +61,20 @@ class Answer:
         self._method = method
         self._future = future
         self._come = trio.Event()
+        self._when_granted: Callable[[], None] | None = None
         if future is None:
             self._come.set()
         else:
             future.add_done_callback(self._done)
 
-    def _done(self, _: "asyncio.Future[dict[str, Any]]") -> None:
+    def _done(self, future: "asyncio.Future[dict[str, Any]]") -> None:
         self._come.set()
+        if self._when_granted is not None and future.exception() is None:
+            self._when_granted()
+
+    def when_granted(self, call: Callable[[], None]) -> None:
+        """Call it when the answer comes, unless it is a refusal: before anything that the target says after it."""
+        self._when_granted = call
 
     async def get(self) -> dict[str, Any]:
         """Raises CdpError when the browser refuses, ClosedError when the target goes away."""

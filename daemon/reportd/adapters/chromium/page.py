@@ -229,12 +229,13 @@ class ChromiumPage:
     async def _print(self, request: RenderRequest, watch: Watch) -> Pdf:
         self.doing = "printing"
         parameters = {**request.options.print_parameters, "transferMode": "ReturnAsStream"}
+        answer = self._page.send("Page.printToPDF", **parameters)
+        answer.when_granted(watch.print_ended)
         try:
-            printed = await self._page.call("Page.printToPDF", **parameters)
+            printed = await answer.get()
         except CdpError as error:
             await trio.sleep(NOTICE_SECONDS)
             raise FaultError(FaultKind.PRINT_REJECTED, str(error)) from error
-        watch.printed = True
         self.doing = "reading the PDF"
         try:
             pdf = await receive_pdf(self._page, printed["stream"], self._spool_folder)

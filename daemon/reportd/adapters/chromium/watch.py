@@ -41,6 +41,10 @@ class Watch:
             self.fault = Fault(kind, detail)
             self.scope.cancel()
 
+    def print_ended(self) -> None:
+        """What the page does from now on is no longer in the PDF."""
+        self.printed = True
+
     def resource_failed(self, detail: str) -> None:
         if self.request is not None and self.request.options.fail_on_resource_errors:
             self.fail(FaultKind.RESOURCE_FAILED, detail)
