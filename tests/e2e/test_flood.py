@@ -133,8 +133,8 @@ async def test_two_thousand_half_open_and_a_thousand_that_wait(tmp_path: Path) -
                 print(f"; /healthz within {max(waits):.2f} s of {len(waits)} times", end="")
         print(f"\nratio {sum(during) / sum(before):.2f}")
         # The clients take one of the machine's cores: what is measured is theirs as well.
-        assert sorted(waits)[int(0.95 * len(waits))] < 1.0
-        assert sum(during) / sum(before) > 0.4, "0.9 is the aim, on a machine that does nothing else"
+        assert max(waits) < 1.0
+        assert sum(during) / sum(before) >= 0.9
         await alive(daemon, pid)
 
 
