@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from reportd.adapters.chromium import cgroup
 from reportd.adapters.chromium.cgroup import MIB, end, placed, take_over
 from tests.descriptors import none_left
 
@@ -43,6 +44,23 @@ def test_the_daemon_and_the_browsers_are_kept_apart(tmp_path: Path) -> None:
     assert kernel.read("cgroup.subtree_control") == "+memory +pids"
     assert kernel.read("browsers/cgroup.subtree_control") == "+memory +pids"
     assert int(kernel.read("browsers/memory.max")) == (4096 - 512) * MIB
+
+
+def test_every_process_of_the_service_moves_with_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that stays keeps the kernel from dividing the group: a worker process that was started before."""
+    kernel = Kernel(tmp_path)
+    (kernel.base / "cgroup.procs").write_text(f"{os.getpid()}\n4194300\n")
+    moved = []
+
+    def write(file: Path, text: str) -> None:
+        if file == kernel.base / "daemon" / "cgroup.procs":
+            moved.append(text)
+            if text == "4194300":
+                raise ProcessLookupError
+
+    monkeypatch.setattr(cgroup, "_write", write)
+    assert take_over(kernel.root, kernel.own) is not None
+    assert sorted(moved) == sorted([str(os.getpid()), "4194300"])
 
 
 def test_a_small_service_leaves_the_daemon_a_fourth(tmp_path: Path) -> None:

@@ -92,8 +92,10 @@ def take_over(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/
     browsers = base / "browsers"
     try:
         # A group that hands controllers down may hold no process itself (cgroups(7), "no internal processes").
+        # So all of the service's processes move: workers may have been started before.
         (base / "daemon").mkdir(exist_ok=True)
-        _write(base / "daemon" / "cgroup.procs", str(os.getpid()))
+        for process in {*(base / "cgroup.procs").read_text().split(), str(os.getpid())}:
+            _move(process, base / "daemon")
         _write(base / "cgroup.subtree_control", CONTROLLERS)
         browsers.mkdir(exist_ok=True)
         _write(browsers / "cgroup.subtree_control", CONTROLLERS)
@@ -128,6 +130,11 @@ def _delegated(root: Path, own: Path) -> Path | None:
 def _limit(base: Path) -> int | None:
     text = (base / "memory.max").read_text().strip()
     return int(text) if text.isdecimal() else None
+
+
+def _move(process: str, group: Path) -> None:
+    with suppress(ProcessLookupError):  # it has ended since
+        _write(group / "cgroup.procs", process)
 
 
 def _write(file: Path, text: str) -> None:
