@@ -76,9 +76,9 @@ class BadLine:
         await trio.sleep(self.answer_seconds)
         return kept
 
-    async def replace(self, version: int, breaker: Breaker) -> bool:
+    async def replace(self, version: int, breaker: Breaker, *, durable: bool = False) -> bool:
         await self._travel("replace")
-        return await self.inner.replace(version, breaker)
+        return await self.inner.replace(version, breaker, durable=durable)
 
     async def _travel(self, call: str) -> None:
         await trio.sleep(self.seconds)

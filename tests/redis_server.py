@@ -34,9 +34,21 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def runs(self) -> bool:
+        return self._server is not None
+
     def start(self, *options: str) -> None:
-        command = ["setpriv", "--pdeathsig=KILL", "redis-server", "--bind", "127.0.0.1", "--port", str(self.port)]
-        command += ["--save", "", "--appendonly", "no", "--dir", str(self.folder), "--loglevel", "warning", *options]
+        nothing_kept = ("--save", "", "--appendonly", "no")
+        self._start("--bind", "127.0.0.1", "--port", str(self.port), *nothing_kept, *options)
+
+    def start_sentinel(self, file: Path) -> None:
+        """It writes to its file what it learns."""
+        self._start(str(file), "--sentinel", "--bind", "127.0.0.1", "--port", str(self.port))
+
+    def _start(self, *options: str) -> None:
+        command = ["setpriv", "--pdeathsig=KILL", "redis-server", *options]
+        command += ["--dir", str(self.folder), "--loglevel", "warning"]
         self._server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
         until = time.monotonic() + START_SECONDS
         while True:

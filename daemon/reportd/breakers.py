@@ -216,7 +216,10 @@ class Breakers:
             # What the store has lost is put back with the news.
             breaker = kept.breakers.get(name) or replace(view.breaker, version=0)
             decision = self._decide(breaker, news, kept.at)
-            if decision.breaker is breaker or await self._store.replace(breaker.version, decision.breaker):
+            durable = isinstance(news, Command)
+            if decision.breaker is breaker or await self._store.replace(
+                breaker.version, decision.breaker, durable=durable
+            ):
                 if isinstance(decision.answer, Go) and decision.answer.probe:
                     view.lease = decision.answer.epoch
                 return self._taken(view, decision, known=known)

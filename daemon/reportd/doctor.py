@@ -33,7 +33,7 @@ def examine(config: Config) -> Iterator[Check]:
     yield from _fonts()
     yield _folder(config.data_dir)
     yield from _tokens(config)
-    for name, look in (("database", _database), ("queue", _queue), ("artifacts", _artifacts)):
+    for name, look in (("database", _database), ("queue", _queue), ("artifacts", _artifacts), ("breakers", _breakers)):
         yield trio.run(_looked, name, look, config)
 
 
@@ -73,6 +73,13 @@ async def _queue(config: Config) -> list[str]:
 async def _artifacts(config: Config) -> list[str]:
     async with open_artifacts(config) as artifacts:
         return await artifacts.check() if isinstance(artifacts, S3Artifacts) else []
+
+
+async def _breakers(config: Config) -> list[str]:
+    from reportd.adapters.redis import check
+
+    options = config.breaker
+    return [] if options.store == "memory:" else await check(options.store, options.namespace)
 
 
 def _browser(config: Config) -> Check:

@@ -1,8 +1,10 @@
-"""The stores of breakers, and what four nodes that share one do together: in memory and in a real Redis."""
+"""The stores of breakers, and what four nodes that share one do together: in memory, and in a real Redis, be it a
+single one, one with TLS, one behind Sentinel, or a cluster.
+"""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
 from itertools import pairwise
 
@@ -19,6 +21,7 @@ from reportd.core.window import Verdict
 from reportd.ports import BreakerStore
 from tests.fleet import Node, all_see, fail, open_it, render, start_nodes
 from tests.redis_server import running_redis
+from tests.redis_several import RedisCluster, Sentinel, running_cluster, running_sentinel, running_tls
 
 REST_SECONDS = 0.1
 POLICY = Policy(recovery_seconds=REST_SECONDS, max_recovery_seconds=REST_SECONDS)
@@ -29,16 +32,49 @@ def quick_refresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reportd.breakers.REFRESH_SECONDS", 0.05)
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RedisCluster]:
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def sentinel() -> Iterator[Sentinel]:
+    with running_sentinel() as sentinel:
+        yield sentinel
+
+
+@contextmanager
+def _urls(kind: str, request: pytest.FixtureRequest) -> Iterator[list[str]]:
+    """Of one empty Redis of that kind; the nodes of a cluster each name another one of its nodes."""
+    if kind == "cluster":
+        cluster: RedisCluster = request.getfixturevalue("cluster")
+        for server in cluster.servers:
+            server.ask("FLUSHALL")
+        yield (2 * cluster.urls)[:4]
+    elif kind == "sentinel":
+        sentinel: Sentinel = request.getfixturevalue("sentinel")
+        sentinel.first.ask("FLUSHALL")
+        yield 4 * [sentinel.url]
+    elif kind == "tls":
+        with running_tls() as (url, certificate), pytest.MonkeyPatch.context() as environment:
+            environment.setenv("SSL_CERT_FILE", certificate)
+            yield 4 * [url]
+    else:
+        with running_redis() as server:
+            yield 4 * [server.url]
+
+
+@pytest.fixture(params=["memory", "redis", "tls", "sentinel", "cluster"])
 async def stores(request: pytest.FixtureRequest) -> AsyncIterator[list[BreakerStore]]:
     """Four ways to one store."""
     if request.param == "memory":
         store = MemoryBreakers()
         yield [store, store, store, store]
         return
-    with running_redis() as server:
+    with _urls(request.param, request) as urls:
         async with AsyncExitStack() as stack:
-            yield [await stack.enter_async_context(open_breakers(server.url)) for _ in range(4)]
+            yield [await stack.enter_async_context(open_breakers(url)) for url in urls]
 
 
 async def kept(store: BreakerStore) -> Breaker:

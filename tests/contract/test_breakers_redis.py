@@ -182,10 +182,10 @@ async def test_no_secret_is_told(redis: RedisServer, capfd: pytest.CaptureFixtur
     assert out + err == ""
 
 
-async def test_a_full_redis_is_said_to_answer_with_an_error(redis: RedisServer) -> None:
+async def test_a_full_redis_is_said_to_be_full(redis: RedisServer) -> None:
     redis.ask("CONFIG", "SET", "maxmemory", "1")
     async with open_breakers(redis.url) as store:
-        with pytest.raises(UnavailableError, match="answers with an error"):
+        with pytest.raises(UnavailableError, match="out of memory"):
             await store.replace(0, Breaker("sales", version=1))
 
 

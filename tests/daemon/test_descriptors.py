@@ -213,7 +213,7 @@ def redis() -> Iterator[RedisServer]:
 async def test_redis(redis: RedisServer) -> None:
     async def call() -> None:
         async with open_redis(redis.url) as connected:
-            assert await connected.run("return 1", []) == 1
+            assert await connected.run("return 1", "any", []) == 1
 
     await call()
     await survives(call)

@@ -35,7 +35,7 @@ async def test_fleets_of_one_redis_are_kept_apart() -> None:
     config = Config(breaker=Breaker(store="redis://127.0.0.1:1/0", namespace="fleet:a"))
     async with engines.open_breaker_store(config) as store:
         assert isinstance(store, RedisBreakers)
-        assert store._key("sales") == "fleet:a:breaker:sales"
+        assert store._group == "fleet:a:breaker"
 
 
 def test_a_single_queue_of_sqs_tells_no_types_apart() -> None:

@@ -22,7 +22,7 @@ class MemoryBreakers:
         found = {name: self._breakers[name] for name in report_types if name in self._breakers}
         return Kept(self._clock(), found)
 
-    async def replace(self, version: int, breaker: Breaker) -> bool:
+    async def replace(self, version: int, breaker: Breaker, *, durable: bool = False) -> bool:  # noqa: ARG002
         await trio.lowlevel.checkpoint()
         kept = self._breakers.get(breaker.report_type)
         if version != (kept.version if kept else 0):

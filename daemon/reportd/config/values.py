@@ -26,6 +26,7 @@ _SECRET_BYTES = range(24, 65)
 _HOST_NAME = re.compile(
     r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE
 )
+_REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -129,10 +130,23 @@ def _artifacts(text: str) -> str:
 
 
 def _breaker_store(text: str) -> str:
-    if text != "memory:":
-        parts = split_url(text, ("redis", "rediss"))
-        if not re.fullmatch(r"/?[0-9]*", parts.path) or parts.query or parts.fragment:
-            raise ValueError("has more behind the host than the number of a database")
+    if text == "memory:":
+        return text
+    before, at, after = text.rpartition("@")
+    if not at:
+        scheme, separator, after = text.partition("://")
+        before = scheme + separator
+    hosts, slash, path = after.partition("/")
+    # Each of the hosts must make a sound URL with what is around them.
+    for host in hosts.split(","):
+        parts = split_url(f"{before}{at}{host}{slash}{path}", _REDIS_SCHEMES)
+    if parts.query or parts.fragment:
+        raise ValueError("has a ? or # (encode / ? # @ in a password)")
+    if parts.scheme.endswith("+sentinel"):
+        if not re.fullmatch(r"/[A-Za-z0-9._-]+(/[0-9]*)?", parts.path):
+            raise ValueError("does not name the primary that Sentinel watches, behind the hosts")
+    elif not re.fullmatch(r"/?[0-9]*", parts.path):
+        raise ValueError("has more behind the host than the number of a database")
     return text
 
 
@@ -204,7 +218,9 @@ SqsUrl = Annotated[
 ]
 ArtifactsUrl = Annotated[str, Accepts("file:FOLDER or s3://BUCKET/PREFIX"), AfterValidator(_artifacts)]
 BreakerStore = Annotated[
-    str, Accepts("memory:, redis://HOST:PORT/NUMBER or rediss://…"), AfterValidator(_breaker_store)
+    str,
+    Accepts("memory:, redis://HOST:PORT[,HOST:PORT…]/NUMBER, redis+sentinel://HOST:PORT[,…]/NAME, or rediss… for TLS"),
+    AfterValidator(_breaker_store),
 ]
 Namespace = Annotated[
     str,

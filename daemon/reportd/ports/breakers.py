@@ -22,6 +22,9 @@ class BreakerStore(Protocol):
         """Those of them that are kept."""
         ...
 
-    async def replace(self, version: int, breaker: Breaker) -> bool:
-        """Keep it if that version is still the one that is kept; 0 is the version of what is not kept."""
+    async def replace(self, version: int, breaker: Breaker, *, durable: bool = False) -> bool:
+        """Keep it if that version is still the one that is kept; 0 is the version of what is not kept.
+
+        ``durable``: it outlives the server that took it, where others stand by; UnavailableError if that is not sure.
+        """
         ...

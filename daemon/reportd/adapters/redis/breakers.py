@@ -1,7 +1,8 @@
 """The breakers of all nodes that share one Redis. Times are the server's, so the nodes' clocks don't matter.
 
 A key a report type: its version, a space, and the breaker as JSON. Redis need not persist anything: what it has
-lost, the nodes put back.
+lost, the nodes put back. The keys of a namespace are one group, so that a cluster keeps them in one slot, where one
+script can read them all.
 """
 
 import re
@@ -15,6 +16,11 @@ from reportd.ports import Kept
 
 KEEP_SECONDS = 86400
 """What no node writes or puts back is forgotten after its wait and this."""
+
+_CHECK_NAME = ".doctor"
+"""No report type is called so."""
+
+_CHECK_SECONDS = 2
 
 _LOAD = """
 return {redis.call('TIME'), #KEYS > 0 and redis.call('MGET', unpack(KEYS)) or {}}
@@ -35,21 +41,25 @@ class RedisBreakers:
 
     def __init__(self, redis: Redis, namespace: str = "reportd") -> None:
         self._redis = redis
-        self._namespace = namespace
+        self._group = f"{namespace}:breaker"
 
     async def load(self, report_types: Collection[str]) -> Kept:
-        (seconds, microseconds), texts = await self._redis.run(_LOAD, [self._key(name) for name in report_types])
+        (seconds, microseconds), texts = await self._redis.run(_LOAD, self._group, list(report_types))
         at = int(seconds) + int(microseconds) / 1e6
         found = zip(report_types, texts, strict=True)
         return Kept(at, {name: _read(name, text) for name, text in found if text is not None})
 
-    async def replace(self, version: int, breaker: Breaker) -> bool:
+    async def replace(self, version: int, breaker: Breaker, *, durable: bool = False) -> bool:
         keep_seconds = KEEP_SECONDS + max(0, int(max(breaker.until, breaker.lease_until) - breaker.since))
         text = f"{breaker.version} {to_json(breaker)}"
-        return bool(await self._redis.run(_REPLACE, [self._key(breaker.report_type)], version, text, keep_seconds))
+        names = [breaker.report_type]
+        return bool(await self._redis.run(_REPLACE, self._group, names, version, text, keep_seconds, confirmed=durable))
 
-    def _key(self, report_type: str) -> str:
-        return f"{self._namespace}:breaker:{report_type}"
+    async def check(self) -> None:
+        """Ask all that is asked of Redis. Raises UnavailableError with what is to be done."""
+        _, (text,) = await self._redis.run(_LOAD, self._group, [_CHECK_NAME])
+        version = 0 if text is None else 1
+        await self._redis.run(_REPLACE, self._group, [_CHECK_NAME], version, "1", _CHECK_SECONDS, confirmed=True)
 
 
 def _read(report_type: str, text: bytes) -> Breaker:
