@@ -281,6 +281,7 @@ class Watch:
             troubles=on.supervisor,
             letters=care.letters,
             demand=self._scaling.demand,
+            rescuer=care.rescuer,
             depth_seconds=engines.depth_seconds(config),
             sample_seconds=engines.sampled_depth_seconds(config),
             idle_seconds=engines.idle_sampled_depth_seconds(config),

@@ -286,7 +286,7 @@ def breaker_policy(config: Config) -> Policy:
 
 def silent_seconds(config: Config) -> float:
     """How long nothing may be heard of a message: its holder may die at once, and what follows takes a moment."""
-    return config.queue.visibility_seconds + 30.0
+    return 1.5 * config.queue.visibility_seconds
 
 
 def max_receive_count(config: Config, queue: Queue) -> int:

@@ -22,7 +22,7 @@ from reportd.service import (
     Service,
     StillQueuedError,
 )
-from tests.daemon.node import USER, World, job, open_node, open_service, submission
+from tests.daemon.node import USER, Node, World, job, open_node, open_service, submission
 from tests.fakes.jobs import SILENT_SECONDS
 
 OTHER_USER = "7c9e6679-7425-40de-944b-e07fc1f90ae8"
@@ -245,22 +245,24 @@ async def test_a_slow_removal_never_takes_the_new_pdf(autojump_clock: MockClock,
 
 
 async def test_a_second_message_of_a_quarantined_job_takes_no_pdf_away(autojump_clock: MockClock) -> None:
-    """It may be revived while that is under way."""
-    world = World()
-    async with open_node(world) as node, open_service(world, node) as service:
-        one = await quarantined(world, service)
+    """It may be revived while that is under way on another node."""
+    world, one = World(), job()
+    await world.jobs.add([one])
+    world.jobs._change(one.task_id, state=State.QUARANTINED)
 
-        async def slow(call: str, phase: str) -> None:
-            if (call, phase) == ("artifacts.remove", "before"):
-                await trio.sleep(30.0)
+    async def slow(call: str, phase: str) -> None:
+        if (call, phase) == ("artifacts.remove", "before"):
+            await trio.sleep(30.0)
 
-        world.weather.hook = slow
-        await world.send(one)
+    world.weather.hook = slow
+    second = await world.received(one)
+    async with trio.open_nursery() as nursery, open_service(world) as service:
+        nursery.start_soon(Node(world, name="other").handle, *second)
         await trio.sleep(1.0)
         world.weather.hook = None
         await service.retry(one.task_id)
-        assert (await world.terminal(one)).state is State.SUCCEEDED
-        await trio.sleep(60.0)
+        await Node(world).handle(*await world.queue.receive(1, 0.0))
+    assert world.record(one).state is State.SUCCEEDED
     assert one.task_id in world.artifacts.stored
 
 
