@@ -90,7 +90,8 @@ async def run(
             open_pool(launcher, engines.pool_settings(config), metrics, supervisor) as pool,
             open_background() as background,
             open_batcher(
-                Intake(jobs := SqlJobs(database, outbox), queue, background).accept, SUBMISSIONS_PER_FLUSH
+                Intake(jobs := SqlJobs(database, outbox, engines.silent_seconds(config)), queue, background).accept,
+                SUBMISSIONS_PER_FLUSH,
             ) as intake,
         ):
             on = Grounds(

@@ -48,6 +48,7 @@ from reportd.presence import Presence
 from reportd.quarantine import Quarantine
 from reportd.recorder import Recorder
 from reportd.reload import Orders, Reload
+from reportd.rescuer import Rescuer, keep_renewed
 from reportd.scaling import Board, Scaling
 from reportd.service import Service
 from reportd.sizing import keep_sized
@@ -168,6 +169,7 @@ class Work:
         heartbeat = partial(keep_invisible, on.queue, on.held)
         # What is held would be visible to others before a longer pause is over.
         background.start_soon(partial(keep, longest_seconds=TROUBLE_SECONDS), "heartbeat", heartbeat)
+        background.start_soon(keep, "renewal", partial(keep_renewed, on.jobs, on.held))
         size = partial(keep_sized, on.pool, on.queue.depth, engines.size_policy(on.config))
         background.start_soon(keep, "sizing", size)
 
@@ -223,10 +225,12 @@ class Care:
             supervisor=on.supervisor,
         )
         retention_seconds = config.artifacts.retention_days * 86400
+        self.rescuer = Rescuer(jobs=on.jobs, letters=self.letters, queue=on.queue, dead=on.dead, meter=on.metrics)
         janitor = Janitor(
             jobs=on.jobs,
             queue=on.queue,
             artifacts=on.artifacts,
+            rescuer=self.rescuer,
             retention_seconds=retention_seconds,
             node=on.node,
             supervisor=on.supervisor,
@@ -277,6 +281,7 @@ class Watch:
             troubles=on.supervisor,
             letters=care.letters,
             demand=self._scaling.demand,
+            rescuer=care.rescuer,
             depth_seconds=engines.depth_seconds(config),
             sample_seconds=engines.sampled_depth_seconds(config),
             idle_seconds=engines.idle_sampled_depth_seconds(config),

@@ -23,7 +23,7 @@ from reportd.ports import (
     Standing,
     UnavailableError,
 )
-from reportd.service import NotFoundError, Service, resend_job
+from reportd.service import NotFoundError, Service, StillQueuedError, resend_job
 
 MAX_AT_ONCE = 500
 """Of a group. The answer says how many remain, and the same call goes on with them."""
@@ -125,7 +125,7 @@ class DeadLetterOffice:
         else:
             try:
                 await self._service.retry(letter.task_id)
-            except (IllegalTransitionError, NotFoundError):
+            except (IllegalTransitionError, NotFoundError, StillQueuedError):
                 log.info("dead_letter.moved_already", letter=letter.id)
         await self._letters.remove([letter.id])
 

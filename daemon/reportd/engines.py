@@ -284,6 +284,11 @@ def breaker_policy(config: Config) -> Policy:
     )
 
 
+def silent_seconds(config: Config) -> float:
+    """How long nothing may be heard of a message: its holder may die at once, and what follows takes a moment."""
+    return 1.5 * config.queue.visibility_seconds
+
+
 def max_receive_count(config: Config, queue: Queue) -> int:
     """As configured, or less where the queue's own redrive policy says less: it does not ask the daemon."""
     return min(filter(None, (config.queue.max_receive_count, queue.max_receive_count)))

@@ -1,4 +1,4 @@
-"""Settles what nobody else settles: jobs whose message was never confirmed, PDFs past retention.
+"""Settles what nobody else settles: jobs whose message was never confirmed or is lost, PDFs past retention.
 
 Every step may be cut off and done again, and may be done by several nodes at once.
 """
@@ -10,21 +10,19 @@ from functools import partial
 import structlog
 import trio
 
-from reportd.ports import Artifacts, Jobs, Queue
+from reportd.ports import UNCONFIRMED_SECONDS, Artifacts, Jobs, Queue
+from reportd.rescuer import Rescuer
 from reportd.rounds import LEASE_ROUNDS, every
-from reportd.service import send_jobs
+from reportd.service import LATE, send_jobs
 from reportd.supervised import Supervisor
 
 log = structlog.get_logger()
-
-UNCONFIRMED_SECONDS = 15.0
-"""A submission takes milliseconds; one unconfirmed for so long was cut off."""
 
 SWEEP_SECONDS = 60.0
 
 
 class Janitor:
-    """``run`` keeps both loops going."""
+    """``run`` keeps its loops going."""
 
     def __init__(
         self,
@@ -32,6 +30,7 @@ class Janitor:
         jobs: Jobs,
         queue: Queue,
         artifacts: Artifacts,
+        rescuer: Rescuer,
         retention_seconds: float,
         node: str,
         supervisor: Supervisor | None = None,
@@ -40,6 +39,7 @@ class Janitor:
         self._jobs = jobs
         self._queue = queue
         self._artifacts = artifacts
+        self._rescuer = rescuer
         self._retention_seconds = retention_seconds
         self._node = node
         self._supervisor = supervisor or Supervisor()
@@ -47,7 +47,11 @@ class Janitor:
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
-            for seconds, work in ((UNCONFIRMED_SECONDS, self.send_unconfirmed), (SWEEP_SECONDS, self.remove_expired)):
+            for seconds, work in (
+                (UNCONFIRMED_SECONDS, self.send_unconfirmed),
+                (UNCONFIRMED_SECONDS, self._rescuer.resend_lost),
+                (SWEEP_SECONDS, self.remove_expired),
+            ):
                 rounds = partial(every, seconds, partial(self._lead, seconds, work))
                 nursery.start_soon(self._supervisor.keep, f"janitor.{work.__name__}", rounds)
 
@@ -58,9 +62,8 @@ class Janitor:
 
     async def send_unconfirmed(self) -> None:
         """Jobs that were written, but whose message may never have been sent."""
-        records = await self._jobs.unconfirmed(self._clock() - UNCONFIRMED_SECONDS, limit=100)
-        # With an attribute, a FIFO queue does not take it for the first one, which it may have had long ago.
-        outcomes = await send_jobs(self._queue, [record.job for record in records], {"late": "yes"})
+        records = await self._jobs.overdue(100, confirmed=False)
+        outcomes = await send_jobs(self._queue, [record.job for record in records], LATE)
         sent = [job.task_id for job, problem in outcomes if problem is None]
         if sent:
             log.warning("jobs.sent_late", count=len(sent))

@@ -45,6 +45,12 @@ class Metrics(Meter):
             ["report_type", "outcome"],
             registry=registry,
         )
+        self._resent = Counter(
+            "reportd_messages_resent",
+            "Messages that were lost and that this node has sent again, by the type of the job.",
+            by_type,
+            registry=registry,
+        )
         self._failures = Counter(
             "reportd_job_failures",
             "Attempts that came to nothing, by the kind of fault.",
@@ -109,6 +115,7 @@ class Metrics(Meter):
         """A rate can't see the first event of a series that begins with it."""
         for label in dict.fromkeys(self._labels.values()):
             self._accepted.labels(label)
+            self._resent.labels(label)
             self._bytes.labels(label)
             for histogram in (self._waits, self._durations, self._renders):
                 histogram.labels(label)
@@ -151,6 +158,9 @@ class Metrics(Meter):
 
     def put_off(self, report_type: str) -> None:
         self._jobs.labels(self.label(report_type), str(Event.DEFERRED)).inc()
+
+    def resent(self, report_type: str) -> None:
+        self._resent.labels(self.label(report_type)).inc()
 
     # --- what else the daemon does --------------------------------------------------------------------------
 

@@ -96,6 +96,7 @@ class Outcomes:
             fault=fault,
             counted=fault.nature.counts,
             loss=fault.nature.loss,
+            away_seconds=verdict.delay_seconds,
         )
         if await patiently(lambda: self._jobs.settle(settlement)) is None:
             await self._overtaken(job, hold)
@@ -111,7 +112,14 @@ class Outcomes:
         if record.state not in UNDER_WAY:
             await self._finish(job, hold, record)
             return
-        settlement = Settlement(job.task_id, Event.DEFERRED, self._clock(), attempt_id=_attempt_id(hold), counted=False)
+        settlement = Settlement(
+            job.task_id,
+            Event.DEFERRED,
+            self._clock(),
+            attempt_id=_attempt_id(hold),
+            counted=False,
+            away_seconds=rest.seconds,
+        )
         await patiently(lambda: self._jobs.settle(settlement))
         self._changes.notify(job.task_id)
         log.info("job.put_off", why=str(rest), seconds=round(rest.seconds, 3))
@@ -204,21 +212,13 @@ class Outcomes:
         log.info("job.already_settled", state=record.state)
         if record.state is State.DEAD_LETTERED:
             await self._send_dead_letter(job, record.error)
-        elif record.state is not State.SUCCEEDED:
-            # A PDF that was being stored at that moment.
+        elif record.state is State.CANCELLED:
+            # A PDF that was being stored at that moment. Only where nothing can follow: what is revived has a new one.
             await patiently(lambda: self._artifacts.remove(job.task_id))
         await delete(self._queue, hold)
 
     async def _send_dead_letter(self, job: Job, fault: Fault | None) -> None:
-        attributes = {"kind": str(fault.kind), "reason": fault.detail[:1000]} if fault else {"kind": "unknown"}
-        letter = Outgoing(
-            to_message(job, self._dead.max_message_bytes),
-            job.task_id,
-            job.report_type,
-            job.user_id,
-            attributes=attributes,
-        )
-        await self._send(self._dead, letter)
+        await self._send(self._dead, dead_letter(job, fault, self._dead.max_message_bytes))
 
     async def _send(self, queue: Queue, letter: Outgoing) -> None:
         async def send() -> None:
@@ -230,6 +230,12 @@ class Outcomes:
 
     def _ended(self, job: Job, outcome: Event) -> None:
         self._meter.ended(job.report_type, outcome, self._clock() - job.submitted_at)
+
+
+def dead_letter(job: Job, fault: Fault | None, max_bytes: int) -> Outgoing:
+    """The message that tells triage of a job that was given up."""
+    attributes = {"kind": str(fault.kind), "reason": fault.detail[:1000]} if fault else {"kind": "unknown"}
+    return Outgoing(to_message(job, max_bytes), job.task_id, job.report_type, job.user_id, attributes=attributes)
 
 
 def _attempt_id(hold: Hold) -> int | None:

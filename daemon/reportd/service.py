@@ -19,6 +19,7 @@ from reportd.core.parameters import text_of, value_of
 from reportd.core.submission import FieldProblem, InvalidSubmissionError, Submission
 from reportd.core.transitions import TERMINAL, Event, IllegalTransitionError, State
 from reportd.held import Held
+from reportd.one_at_a_time import OneAtATime
 from reportd.ports import (
     SILENT,
     Artifacts,
@@ -55,6 +56,9 @@ ACCEPT_SECONDS = 9.0
 """How long a client whose body is there waits for its answer at most. Then `503` says that it may work later.
 """
 
+LATE: Mapping[str, str] = MappingProxyType({"late": "yes"})
+"""With an attribute, a FIFO queue does not take a message for the first one, which it may have had long ago."""
+
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 IDEMPOTENCY_NAMESPACE = uuid.UUID("6d0c3f4e-4f0e-5c5b-9a44-1f6f5c0d2b7a")
@@ -74,6 +78,13 @@ class KeyReusedError(Exception):
 
     def __init__(self) -> None:
         super().__init__("this Idempotency-Key was used by the same user for a different request")
+
+
+class StillQueuedError(Exception):
+    """The job waits, and its message is not lost as far as can be told."""
+
+    def __init__(self) -> None:
+        super().__init__("the job waits in the queue; if its message is lost, it is sent again by itself")
 
 
 class NotFoundError(Exception):
@@ -209,6 +220,7 @@ class Service:
         self._meter = meter
         self._outbox = outbox
         self._clock = clock
+        self._retries = OneAtATime()
         self._backlog = 0
         self._accepted = 0
 
@@ -229,7 +241,7 @@ class Service:
         return await self._validator.submission(body)
 
     async def submit(self, submission: Submission) -> Record:
-        """Accept a job durably.
+        """Accept a job durably. One that was accepted before is answered as it stands, and sent again if it is lost.
 
         Raises InvalidSubmissionError, BusyError, KeyReusedError, or UnavailableError when it can't be queued.
         """
@@ -251,6 +263,10 @@ class Service:
         record = await self._intake.submit(job)
         if not await _same_request(record.job, job):
             raise KeyReusedError
+        if record.state in TERMINAL:
+            return record
+        if record.confirmed:
+            await self._send_if_lost(record)
         self._backlog += 1
         self._accepted += 1
         self._meter.accepted(job.report_type)
@@ -319,22 +335,51 @@ class Service:
         return record
 
     async def retry(self, task_id: str) -> Record:
-        """Put a quarantined job back with a fresh set of attempts.
+        """Put a quarantined job back with a fresh set of attempts, or send the lost message of one that waits.
 
-        Raises NotFoundError, IllegalTransitionError, or UnavailableError; in the last case the sweep of
-        unconfirmed jobs sends the message when the queue is back.
+        Raises NotFoundError, StillQueuedError, IllegalTransitionError, or UnavailableError; in the last case the sweep
+        of unconfirmed jobs sends the message when the queue is back.
         """
+        async with self._retries.one(task_id):
+            return await self._retry(task_id)
+
+    async def _retry(self, task_id: str) -> Record:
+        current = await self.get(task_id)
+        if current.state is State.QUEUED:
+            if not await self._send_if_lost(current):
+                raise StillQueuedError
+            return current
+        if current.state is not State.QUARANTINED:
+            raise IllegalTransitionError(current.state, Event.REVIVED)
+        # What an attempt that was cut off may have stored: nobody wants that one again. From when it is revived, what
+        # is stored is the new one, as anybody may send its message.
+        await self._artifacts.remove(task_id)
         record = await self._jobs.revive(task_id)
         if record is None:
             current = await self.get(task_id)
             raise IllegalTransitionError(current.state, Event.REVIVED)
-        # What an attempt that was cut off may have stored: nobody wants that one again.
-        await self._artifacts.remove(task_id)
         await resend_job(self._queue, record.job)
         await self._jobs.confirm([task_id])
         self._changes.notify(task_id)
         log.info("job.revived", taskId=task_id, reportType=record.job.report_type)
         return record
+
+    async def _send_if_lost(self, record: Record) -> bool:
+        """Send the message of a job under way if it is overdue, or if there is none in the queue; whether it was.
+
+        By this node's clock: at worst it is sent in vain (I6), or by the sweep of lost messages.
+        """
+        if record.due_at >= self._clock():
+            if record.state is not State.QUEUED or self._held.get(record.job.task_id):
+                return False
+            depth = await self._queue.depth()
+            if depth.visible or depth.in_flight or depth.delayed:
+                return False
+        await resend_job(self._queue, record.job)
+        await self._jobs.confirm([record.job.task_id])
+        self._meter.resent(record.job.report_type)
+        log.warning("messages.resent", what="job", count=1, reportTypes={record.job.report_type: 1})
+        return True
 
     def _canonical(self, report_type: str) -> str:
         """So that a type has one breaker, one queue and one place in every list, whatever it is called by."""

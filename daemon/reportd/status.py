@@ -32,6 +32,7 @@ from reportd.pool import Pool
 from reportd.ports import DeadLetters, Depth, Fleet, JobFilter, Jobs, Queue, Record, Sign, UnavailableError
 from reportd.presence import all_nodes
 from reportd.remembered import RESTS, Remembered
+from reportd.rescuer import Rescuer
 from reportd.supervised import Supervisor
 from reportd.worker import Worker
 
@@ -86,6 +87,7 @@ class Status:
         troubles: Supervisor,
         letters: DeadLetters,
         demand: Callable[[Depth], Awaitable[Demand]],
+        rescuer: Rescuer,
         depth_seconds: float = 0.0,
         sample_seconds: float = SAMPLE_SECONDS,
         idle_seconds: float = SAMPLE_SECONDS,
@@ -102,6 +104,7 @@ class Status:
         self._node = node
         self._troubles = troubles
         self._demand = demand
+        self._rescuer = rescuer
         self._sample_seconds = sample_seconds
         self._idle_seconds = idle_seconds
         self._clock = clock
@@ -166,6 +169,8 @@ class Status:
             held=len(self._held),
             lost=pool.lost,
             trouble=pool.trouble,
+            resent=self._rescuer.resent,
+            resent_at=self._rescuer.resent_at,
             browsers=browsers,
             figures=self._history.figures(),
         )

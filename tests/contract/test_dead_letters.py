@@ -325,3 +325,25 @@ async def test_letters_go_when_their_jobs_are_settled_or_revived(
     assert await letters_lab.letters.tidy() == (not stays)
     assert (await letters_lab.letters.get(letter.id) is not None) is stays
     assert await letters_lab.letters.get(no_job.id) == no_job
+
+
+async def test_a_letter_is_missing_when_it_is_overdue_and_not_kept(letters_lab: LettersLab) -> None:
+    """Its message in the DLQ was lost; what waits for its turn, or for people, was not."""
+    lost, again = a_job(), a_job()
+    for job in (lost, again):
+        await bring(letters_lab.jobs, job, State.DEAD_LETTERED)
+    waiting = await letters_lab.waiting()
+    await letters_lab.letters.keep(a_letter(again, standing=Standing.UNDERWAY))
+    assert await letters_lab.letters.missing(10) == []
+    # Due in the past.
+    for job in (lost, again):
+        await letters_lab.jobs.settle(Settlement(job.task_id, Event.REDRIVEN, NOON))
+        await letters_lab.jobs.settle(
+            Settlement(job.task_id, Event.DEAD_LETTERED, NOON, fault=TIMEOUT, away_seconds=-1000.0)
+        )
+    found = [record.job for record in await letters_lab.letters.missing(10)]
+    assert sorted(found, key=str) == sorted([lost, again], key=str)
+    assert len(await letters_lab.letters.missing(1)) == 1
+    await letters_lab.letters.keep(a_letter(lost))
+    assert [record.job for record in await letters_lab.letters.missing(10)] == [again]
+    assert waiting.id not in {record.job.task_id for record in await letters_lab.letters.missing(10)}

@@ -214,7 +214,7 @@ async def test_a_quarantined_job_keeps_its_error_until_it_is_revived(jobs: Jobs)
     assert revived == await recorded(jobs, job)
     assert (revived.state, revived.tally, revived.confirmed) == (State.QUEUED, Tally(), False)
     assert (revived.error, revived.finished_at) == (None, None)
-    assert await jobs.unconfirmed(NOON + 9, 10) == [revived]
+    assert await jobs.overdue(10, confirmed=False, by_seconds=-60) == [revived]
     assert (await started(jobs, job)).record.tally == Tally(attempts=1)
     assert [attempt.number for attempt in await jobs.attempts(job.task_id)] == [1, 2]
 

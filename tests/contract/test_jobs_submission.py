@@ -52,19 +52,6 @@ async def test_what_is_not_there_is_none(jobs: Jobs) -> None:
     assert await jobs.get(job.task_id) is None
 
 
-async def test_unconfirmed_jobs_are_found_oldest_first(jobs: Jobs) -> None:
-    old, older, oldest, confirmed, young = (a_job(submitted_at=NOON + at) for at in (3, 2, 1, 0, 10))
-    running = a_job(submitted_at=NOON)
-    await jobs.add([old, older, oldest, confirmed, young, running])
-    await jobs.confirm([confirmed.task_id])
-    await started(jobs, running)
-    assert [record.job for record in await jobs.unconfirmed(NOON + 10, 10)] == [oldest, older, old]
-    assert [record.job for record in await jobs.unconfirmed(NOON + 10, 2)] == [oldest, older]
-    await jobs.confirm([oldest.task_id, older.task_id])
-    assert [record.job for record in await jobs.unconfirmed(NOON + 10, 10)] == [old]
-    assert (await recorded(jobs, oldest)).confirmed
-
-
 async def test_a_start_confirms(jobs: Jobs) -> None:
     """The message was received, so the queue has had it."""
     job = a_job()
@@ -72,7 +59,7 @@ async def test_a_start_confirms(jobs: Jobs) -> None:
     start = await started(jobs, job)
     await settled(jobs, job, Event.RELEASED, attempt_id=start.attempt_id, counted=False)
     assert (await recorded(jobs, job)).confirmed
-    assert await jobs.unconfirmed(NOON + 100, 10) == []
+    assert await jobs.overdue(10, confirmed=False, by_seconds=-1000) == []
 
 
 async def test_only_what_the_queue_never_took_is_discarded(jobs: Jobs) -> None:

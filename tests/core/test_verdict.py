@@ -154,6 +154,13 @@ def test_nodes() -> None:
     ]
 
 
+def test_messages_that_were_lost() -> None:
+    other = Node("n2", resent=12, resent_at=NOW - 180)
+    long_ago = Node("n3", resent=7, resent_at=NOW - 3601)
+    said_so = "12 messages were lost and sent again, the last one 3 min ago"
+    assert said(replace(CALM, nodes=(Node("n1"), other, long_ago))) == [("watch", said_so)]
+
+
 def test_the_worst_comes_first() -> None:
     levels = [finding.level for finding in verdict(busy(NOW)).findings]
     assert levels == sorted(levels, key=[Level.BAD, Level.WATCH, Level.GOOD].index)

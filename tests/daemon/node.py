@@ -31,6 +31,7 @@ from reportd.outcomes import Outcomes
 from reportd.poller import Poller, drain, keep_invisible
 from reportd.ports import DeadLetter, Outgoing, Received, Record
 from reportd.quarantine import Quarantine
+from reportd.rescuer import Rescuer, keep_renewed
 from reportd.service import Intake, Service
 from reportd.triage import Triage
 from reportd.worker import Worker
@@ -180,10 +181,12 @@ class Node:
             unsettled=self.bulkheads.unsettled,
         )
         self.bulkheads.on_change = self.poller.look_again
+        self.rescuer = Rescuer(jobs=world.jobs, letters=world.letters, queue=world.queue, dead=world.dead, clock=now)
         self.janitor = Janitor(
             jobs=world.jobs,
             queue=world.queue,
             artifacts=world.artifacts,
+            rescuer=self.rescuer,
             retention_seconds=86400.0,
             node=self.name,
             clock=now,
@@ -228,6 +231,7 @@ class Node:
         with self.world.without_threads():
             async with open_background() as background, trio.open_nursery() as taking:
                 background.start_soon(keep_invisible, self.world.queue, self.held)
+                background.start_soon(keep_renewed, self.world.jobs, self.held)
                 background.start_soon(self.janitor.run)
                 background.start_soon(self.triage.run)
                 taking.start_soon(self.poller.run)

@@ -8,8 +8,8 @@ from trio.testing import MockClock
 
 from reportd.background import open_background
 from reportd.core.transitions import State
-from reportd.janitor import SWEEP_SECONDS, UNCONFIRMED_SECONDS
-from reportd.ports import Outgoing, PdfInfo, UnavailableError
+from reportd.janitor import SWEEP_SECONDS
+from reportd.ports import UNCONFIRMED_SECONDS, Outgoing, PdfInfo, UnavailableError
 from tests.daemon.node import Node, World, job, message_of
 from tests.fakes import EPOCH
 

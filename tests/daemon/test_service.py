@@ -2,6 +2,8 @@
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
+from contextlib import suppress
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -18,8 +20,10 @@ from reportd.service import (
     NotFinishedError,
     NotFoundError,
     Service,
+    StillQueuedError,
 )
-from tests.daemon.node import USER, World, job, open_node, open_service, submission
+from tests.daemon.node import USER, Node, World, job, open_node, open_service, submission
+from tests.fakes.jobs import SILENT_SECONDS
 
 OTHER_USER = "7c9e6679-7425-40de-944b-e07fc1f90ae8"
 
@@ -214,7 +218,77 @@ async def quarantined(world: World, service: Service) -> Job:
     return one
 
 
-@pytest.mark.parametrize("state", [state for state in State if state is not State.QUARANTINED])
+@pytest.mark.parametrize("seconds", [0.0, 20.0, 100.0])
+async def test_a_slow_removal_never_takes_the_new_pdf(autojump_clock: MockClock, seconds: float) -> None:
+    """Whoever else sends the message meanwhile, and however often it is asked for."""
+    world = World()
+    async with open_node(world) as node, open_service(world, node) as service:
+        one = await quarantined(world, service)
+        world.artifacts.stored[one.task_id] = b"%PDF of an attempt that was cut off"
+
+        async def slow(call: str, phase: str) -> None:
+            if (call, phase) == ("artifacts.remove", "before"):
+                await trio.sleep(seconds)
+
+        async def retry() -> None:
+            with suppress(IllegalTransitionError, StillQueuedError):
+                await service.retry(one.task_id)
+
+        world.weather.hook = slow
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(retry)
+                await trio.sleep(seconds / 2)
+        assert (await world.terminal(one)).state is State.SUCCEEDED
+        await trio.sleep(2 * seconds + 1.0)
+    assert b"cut off" not in world.artifacts.stored[one.task_id]
+
+
+async def test_a_second_message_of_a_quarantined_job_takes_no_pdf_away(autojump_clock: MockClock) -> None:
+    """It may be revived while that is under way on another node."""
+    world, one = World(), job()
+    await world.jobs.add([one])
+    world.jobs._change(one.task_id, state=State.QUARANTINED)
+
+    async def slow(call: str, phase: str) -> None:
+        if (call, phase) == ("artifacts.remove", "before"):
+            await trio.sleep(30.0)
+
+    world.weather.hook = slow
+    second = await world.received(one)
+    async with trio.open_nursery() as nursery, open_service(world) as service:
+        nursery.start_soon(Node(world, name="other").handle, *second)
+        await trio.sleep(1.0)
+        world.weather.hook = None
+        await service.retry(one.task_id)
+        await Node(world).handle(*await world.queue.receive(1, 0.0))
+    assert world.record(one).state is State.SUCCEEDED
+    assert one.task_id in world.artifacts.stored
+
+
+async def test_a_queued_job_whose_message_is_lost_can_be_sent_again(autojump_clock: MockClock) -> None:
+    world, one = World(), job()
+    async with open_service(world) as service:
+        for _ in range(2):
+            waiting = (await service.submit(submission())).job
+        await trio.sleep(1.0)
+        with pytest.raises(StillQueuedError):
+            await service.retry(waiting.task_id)
+        del world.queue.messages[-1]
+        with pytest.raises(StillQueuedError):
+            await service.retry(waiting.task_id)
+        await trio.sleep(SILENT_SECONDS)
+        assert (await service.retry(waiting.task_id)).state is State.QUEUED
+        assert [message.sent.task_id for message in world.queue.messages][1:] == [waiting.task_id]
+        with pytest.raises(StillQueuedError):
+            await service.retry(waiting.task_id)
+        world.queue.messages.clear()
+        await world.jobs.add([one])
+        await service.retry(one.task_id)
+        assert [message.sent.task_id for message in world.queue.messages] == [one.task_id]
+
+
+@pytest.mark.parametrize("state", [state for state in State if state not in (State.QUARANTINED, State.QUEUED)])
 async def test_only_a_quarantined_job_can_be_tried_again(autojump_clock: MockClock, state: State) -> None:
     world, one = World(), job()
     await world.jobs.add([one])

@@ -18,6 +18,7 @@ from reportd.ports import JobFilter, Outgoing, Record, UnavailableError
 from reportd.service import BusyError, KeyReusedError
 from tests.daemon.node import USER, World, open_node, open_service, submission
 from tests.fakes import now
+from tests.fakes.jobs import SILENT_SECONDS
 
 OTHER_USER = "7c9e6679-7425-40de-944b-e07fc1f90ae8"
 
@@ -267,3 +268,33 @@ async def test_a_backlog_that_is_unknown_is_as_it_was(autojump_clock: MockClock)
         world.queue.messages.clear()
         await trio.sleep(60.0)
         await service.submit(submission())
+
+
+async def test_a_repeated_submission_whose_message_is_lost_is_sent_again_once(autojump_clock: MockClock) -> None:
+    world = World()
+    async with open_service(world) as service:
+        first = await service.submit(submission("key"))
+        await service.submit(submission("other"))
+        await trio.sleep(1.0)
+        await service.submit(submission("key"))
+        assert len(world.queue.messages) == 2
+        world.queue.messages.clear()
+        for _ in range(3):
+            again = await service.submit(submission("key"))
+        assert [message.sent.task_id for message in world.queue.messages] == [first.job.task_id]
+        # A FIFO queue would swallow a second message that is the same as the first.
+        assert world.queue.messages[0].sent.attributes
+        assert (again.state, again.job.task_id) == (State.QUEUED, first.job.task_id)
+
+
+async def test_a_repeated_submission_of_what_has_ended_sends_nothing(autojump_clock: MockClock) -> None:
+    world = World()
+    async with open_service(world) as service:
+        first = await service.submit(submission("key"))
+        await trio.sleep(1.0)
+        world.queue.messages.clear()
+        await service.cancel(first.job.task_id)
+        await trio.sleep(SILENT_SECONDS)
+        again = await service.submit(submission("key"))
+        assert (again.state, again.job.task_id) == (State.CANCELLED, first.job.task_id)
+        assert not world.queue.messages

@@ -19,6 +19,7 @@ from reportd.held import Hold
 from reportd.history import History
 from reportd.pool import PoolSettings, open_pool
 from reportd.presence import GONE_SECONDS, told
+from reportd.rescuer import Rescuer
 from reportd.scaling import Scaling
 from reportd.status import FRESH_SECONDS, PATIENCE_SECONDS, SAMPLE_SECONDS, SNAPSHOT_SECONDS, Status
 from reportd.supervised import Supervisor
@@ -66,6 +67,7 @@ async def open_status(
                     looks=background,
                     fresh_seconds=60.0,
                 ).demand,
+                rescuer=Rescuer(jobs=world.jobs, letters=world.letters, queue=world.queue, dead=world.dead),
                 idle_seconds=idle_seconds,
                 clock=now,
             ),

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from reportd.core.redrive import Cause, Outcome
 from reportd.core.transitions import Event, State
-from reportd.ports import CauseView, DeadLetter, Group, Record, Redrive, Standing
+from reportd.ports import UNCONFIRMED_SECONDS, CauseView, DeadLetter, Group, Record, Redrive, Standing
+from tests.fakes.clock import now
 from tests.fakes.jobs import MemoryJobs
 from tests.fakes.weather import Weather
 
@@ -100,7 +101,8 @@ class MemoryDeadLetters:
         job = record.job
         if redrive.job is not None:
             job = replace(job, report_type=redrive.job.report_type, parameters=redrive.job.parameters)
-        return self._jobs._change(redrive.task_id, confirmed=False, error=None, tally=tally, job=job)
+        due_at = now() + UNCONFIRMED_SECONDS
+        return self._jobs._change(redrive.task_id, confirmed=False, error=None, tally=tally, job=job, due_at=due_at)
 
     async def replace(self, cause: Cause) -> bool:
         async with self._weather.call("letters", "replace"):
@@ -120,6 +122,13 @@ class MemoryDeadLetters:
             known = self.known_causes.get(key)
             if known is not None and known.version == cause.version:
                 del self.known_causes[key]
+
+    async def missing(self, limit: int) -> list[Record]:
+        async with self._weather.call("letters", "missing"):
+            kept = {letter.id for letter in self._shown()}
+            dead = [r for r in self._jobs.records.values() if r.state is State.DEAD_LETTERED]
+            found = [r for r in dead if r.due_at < now() and r.job.task_id not in kept]
+            return sorted(found, key=lambda record: record.due_at)[:limit]
 
     async def tidy(self) -> int:
         async with self._weather.call("letters", "tidy"):

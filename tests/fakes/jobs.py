@@ -12,14 +12,17 @@ from reportd.core.job import Job
 from reportd.core.retry import Tally, may_start
 from reportd.core.snapshot import Load
 from reportd.core.transitions import TERMINAL, Event, State, after, sources
-from reportd.ports import Attempt, JobFilter, Record, Refused, Settlement, Started
+from reportd.ports import UNCONFIRMED_SECONDS, Attempt, JobFilter, Record, Refused, Settlement, Started
+from tests.fakes.clock import now
 from tests.fakes.outbox import MemoryOutbox
 from tests.fakes.weather import Weather
 
 OWNERS_ONLY = frozenset({Event.RETRIED, Event.RELEASED, Event.DEFERRED, Event.DEAD_LETTERED})
 """What only the node whose attempt it is may say of a job."""
 
+UNDER_WAY = frozenset({State.QUEUED, State.RUNNING})
 MAX_DETAIL = 2000
+SILENT_SECONDS = 90.0
 
 
 class MemoryJobs:
@@ -39,17 +42,27 @@ class MemoryJobs:
 
     async def add(self, jobs: Sequence[Job]) -> list[Record]:
         async with self._weather.call("jobs", "add"):
-            return [self.records.setdefault(job.task_id, Record(job, State.QUEUED, Tally())) for job in jobs]
+            return [self.records.setdefault(job.task_id, _new(job, UNCONFIRMED_SECONDS)) for job in jobs]
 
     async def confirm(self, task_ids: Sequence[str]) -> None:
         async with self._weather.call("jobs", "confirm"):
             for task_id in self.records.keys() & task_ids:
-                self._change(task_id, confirmed=True)
+                record = self.records[task_id]
+                if not record.confirmed or record.due_at < now():
+                    self._change(task_id, confirmed=True, due_at=max(record.due_at, now() + SILENT_SECONDS))
 
-    async def unconfirmed(self, before: float, limit: int) -> list[Record]:
-        async with self._weather.call("jobs", "unconfirmed"):
-            queued = [r for r in self.records.values() if r.state is State.QUEUED and not r.confirmed]
-            return sorted((r for r in queued if r.job.submitted_at < before), key=_age)[:limit]
+    async def renew(self, task_ids: Sequence[str]) -> None:
+        async with self._weather.call("jobs", "renew"):
+            for task_id in self.records.keys() & task_ids:
+                if self.records[task_id].state in UNDER_WAY:
+                    self._change(task_id, due_at=now() + SILENT_SECONDS)
+
+    async def overdue(self, limit: int, *, confirmed: bool, by_seconds: float = 0.0) -> list[Record]:
+        async with self._weather.call("jobs", "overdue"):
+            states = UNDER_WAY if confirmed else {State.QUEUED}
+            wanted = [r for r in self.records.values() if r.state in states and r.confirmed is confirmed]
+            silent = [r for r in wanted if r.due_at < now() - by_seconds]
+            return sorted(silent, key=lambda record: record.due_at)[:limit]
 
     async def discard(self, task_ids: Sequence[str]) -> None:
         async with self._weather.call("jobs", "discard"):
@@ -74,10 +87,11 @@ class MemoryJobs:
 
     async def start(self, job: Job, node: str, at: float) -> Started | Refused:
         async with self._weather.call("jobs", "start"):
-            record = self.records.setdefault(job.task_id, Record(job, State.QUEUED, Tally()))
+            record = self.records.setdefault(job.task_id, _new(job, SILENT_SECONDS))
             if record.state not in sources(Event.STARTED):
                 return Refused(record)
             tally = self._without_lost_nodes(record, at)
+            self._change(job.task_id, due_at=now() + SILENT_SECONDS)
             if fault := may_start(tally):
                 return Refused(self._change(job.task_id, tally=tally, confirmed=True), fault)
             attempt_id = 1 + len(self._attempts)
@@ -97,7 +111,8 @@ class MemoryJobs:
             if record is None or record.state is not State.QUARANTINED:
                 return None
             self._move(task_id, Event.REVIVED)
-            return self._change(task_id, tally=Tally(), error=None, finished_at=None, confirmed=False)
+            due_at = now() + UNCONFIRMED_SECONDS
+            return self._change(task_id, tally=Tally(), error=None, finished_at=None, confirmed=False, due_at=due_at)
 
     async def expired(self, before: float, limit: int) -> list[str]:
         async with self._weather.call("jobs", "expired"):
@@ -173,7 +188,8 @@ class MemoryJobs:
             outcome = (fault.kind if fault else done.event) if attempt_id == done.attempt_id else Event.CANCELLED
             self._close(attempt_id, done.at, str(outcome), fault.detail[:MAX_DETAIL] if fault else "")
         state = self._move(done.task_id, done.event)
-        changes: dict[str, Any] = {"tally": _settled_tally(record.tally, done)}
+        due_at = now() + done.away_seconds + SILENT_SECONDS
+        changes: dict[str, Any] = {"tally": _settled_tally(record.tally, done), "due_at": due_at}
         if state in TERMINAL:
             changes["finished_at"] = done.at
         if done.event in (Event.SUCCEEDED, Event.REDRIVEN):
@@ -186,6 +202,10 @@ class MemoryJobs:
         if self._outbox and state in TERMINAL:
             self._outbox.enter(ended, done.at)
         return state
+
+
+def _new(job: Job, due_seconds: float) -> Record:
+    return Record(job, State.QUEUED, Tally(), due_at=now() + due_seconds)
 
 
 def _settled_tally(tally: Tally, done: Settlement) -> Tally:

@@ -1,6 +1,5 @@
 """Looking at reports and changing them: one, waiting for one, many, cancel, retry."""
 
-import math
 from typing import Any
 
 import httpx
@@ -234,4 +233,6 @@ async def test_retry_with_the_queue_down_is_503_and_is_sent_later(
     answer: httpx.Response = await running.client.post(f"/reports/{task_id}/retry")
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
-    assert [record.job.task_id for record in await running.jobs.unconfirmed(math.inf, 10)] == [task_id]
+    assert [record.job.task_id for record in await running.jobs.overdue(10, confirmed=False, by_seconds=-60)] == [
+        task_id
+    ]

@@ -106,6 +106,20 @@ async def test_same_key_sent_by_many_at_once_gives_one_task(running: Running) ->
     assert (await running.rows(), await running.messages()) == (1, 1)
 
 
+async def test_same_key_of_what_has_ended_says_how(running: Running) -> None:
+    key = {"Idempotency-Key": "order-17"}
+    task_id = await running.submit(key)
+    await running.quarantine(task_id, "the page has no chart")
+    answer = await running.client.post(URL, json=submission(), headers=key)
+    assert answer.status_code == 200
+    assert answer.headers["location"] == f"/reports/{task_id}"
+    told = answer.json()
+    assert (told["taskId"], told["state"], told["message"]) == (task_id, "quarantined", "report quarantined")
+    assert told["error"]["detail"] == "the page has no chart"
+    again = await running.client.post(URL, json=submission(), headers={"Idempotency-Key": "order-18"})
+    assert again.status_code == 202
+
+
 async def test_key_of_another_user_is_another_task(running: Running) -> None:
     key = {"Idempotency-Key": "order-17"}
     assert await running.submit(key) != await running.submit(key, userId=OTHER_USER)
@@ -254,7 +268,7 @@ async def test_database_that_fails_after_the_queue_has_the_message_takes_nothing
 
     monkeypatch.setattr(running.jobs, "confirm", failing)
     task_id = await running.submit()
-    (record,) = await running.jobs.unconfirmed(float("inf"), 10)
+    (record,) = await running.jobs.overdue(10, confirmed=False, by_seconds=-60)
     assert record.job.task_id == task_id
     (message,) = await running.queue.receive(10, 0)
     assert json.loads(message.body)["taskId"] == task_id

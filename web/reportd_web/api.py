@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from reportd.background import open_background
 from reportd.core.job import timestamp
 from reportd.core.submission import FieldProblem
+from reportd.core.transitions import TERMINAL
 from reportd.ports import Entry, Record
 from reportd.service import NotFoundError, Service
 from reportd_web import submission, wire
@@ -60,8 +61,12 @@ def submit_to(service: Service, max_body_bytes: int, bodies: Bodies) -> Handler:
                 _own_user(request, wanted.user_id, "body")
                 record = await service.submit(wanted)
         task_id = record.job.task_id
-        answer = {"message": "report queued", "taskId": task_id}
-        return json(answer, HTTPStatus.ACCEPTED, {"Location": f"/reports/{task_id}"})
+        location = {"Location": f"/reports/{task_id}"}
+        if record.state in TERMINAL:
+            # The same key was used before, and there is nothing left to accept.
+            ended = {"message": f"report {record.state}", "taskId": task_id}
+            return json(wire.report(record) | ended, headers=location)
+        return json({"message": "report queued", "taskId": task_id}, HTTPStatus.ACCEPTED, location)
 
     return submit
 

@@ -13,7 +13,7 @@ from reportd.controls import NoSenseError, UnknownReportTypeError
 from reportd.core.submission import FieldProblem, InvalidSubmissionError
 from reportd.core.transitions import IllegalTransitionError
 from reportd.ports import UnavailableError
-from reportd.service import BusyError, GoneError, KeyReusedError, NotFinishedError, NotFoundError
+from reportd.service import BusyError, GoneError, KeyReusedError, NotFinishedError, NotFoundError, StillQueuedError
 from reportd_web.origin import SAFE_METHODS, Hosts, from_elsewhere
 from reportd_web.problems import ProblemError, bad_header, invalid
 
@@ -31,6 +31,7 @@ _REFUSALS: dict[type[Exception], HTTPStatus] = {
     NoSenseError: HTTPStatus.CONFLICT,
     NotFinishedError: HTTPStatus.CONFLICT,
     NotFoundError: HTTPStatus.NOT_FOUND,
+    StillQueuedError: HTTPStatus.CONFLICT,
     UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     UnknownReportTypeError: HTTPStatus.NOT_FOUND,
 }

@@ -152,6 +152,8 @@ def _submit(schemas: Mapping[str, Any]) -> Json:
     accepted = object_of({"message": TEXT, "taskId": UUID})
     answer = _json(accepted, "Accepted: the job is durable, and the queue has it")
     answer["headers"] = {"Location": {"schema": {"type": "string"}, "description": "where the report is"}}
+    ended = _json({"allOf": [REPORT, accepted]}, "The same key was used before, and the report has ended as it says")
+    ended["headers"] = answer["headers"]
     key = {
         "name": "Idempotency-Key",
         "in": "header",
@@ -159,7 +161,7 @@ def _submit(schemas: Mapping[str, Any]) -> Json:
         "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
     }
     problems = (400, 403, 408, 413, 415, 422, 429, 503)
-    call = _call("submitReport", "Submit a report", {202: answer}, problems, [key])
+    call = _call("submitReport", "Submit a report", {200: ended, 202: answer}, problems, [key])
     call["requestBody"] = {
         "required": True,
         "content": {"application/json": {"schema": {"oneOf": [_submission(name) for name in schemas]}}},
@@ -210,7 +212,7 @@ def _cancel() -> Json:
 
 
 def _retry() -> Json:
-    summary = "Put a quarantined report back"
+    summary = "Put a quarantined report back, or send the lost message of a queued one again"
     return _call("retryReport", summary, {202: _json(REPORT)}, (403, 404, 409, 503), [_TASK])
 
 

@@ -170,6 +170,7 @@ class BrowserView:
 class Node:
     """A daemon of the fleet, as it told of itself. ``seen_at``: when that was, unless it was a moment ago.
 
+    ``resent``: lost messages that it has sent again, the last one at ``resent_at``.
     ``figures`` by report type. ``gone``: it has not been heard of for so long that it must be dead.
     """
 
@@ -185,6 +186,8 @@ class Node:
     held: int = 0
     lost: int = 0
     trouble: str = ""
+    resent: int = 0
+    resent_at: float | None = None
     browsers: tuple[BrowserView, ...] = ()
     figures: Mapping[str, Figures] | None = None
 

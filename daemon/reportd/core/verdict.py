@@ -12,6 +12,9 @@ from reportd.core.words import lasting
 SLOW_SECONDS = 300.0
 """A job of a healthy report type that has waited for longer is worth a word."""
 
+RESENT_SECONDS = 3600.0
+"""So long after messages were lost it is worth a word."""
+
 BAD_RATE, ENOUGH = 0.5, 5
 """A report type of which this share of at least so many renders failed is worth a word."""
 
@@ -69,7 +72,7 @@ class Verdict:
 
 def verdict(snapshot: Snapshot) -> Verdict:
     """Judge by the snapshot alone."""
-    found = [*_parts(snapshot), *_breakers(snapshot), *_backlog(snapshot), *_nodes(snapshot)]
+    found = [*_parts(snapshot), *_breakers(snapshot), *_backlog(snapshot), *_nodes(snapshot), *_lost(snapshot)]
     letters = sum(group.quarantined for group in snapshot.letters or ())
     if letters:
         # What has been lying there for days is no reason to be alarmed every day.
@@ -186,6 +189,14 @@ def _backlog(snapshot: Snapshot) -> Iterator[Finding]:
             waits = f": the oldest of {load.waiting} waits for "
             slots = f", {snapshot.busy} of {_some(snapshot.slots, 'slot')} busy"
             yield Finding(Level.WATCH, (Name(view.name), waits, Since(load.oldest_at), slots))
+
+
+def _lost(snapshot: Snapshot) -> Iterator[Finding]:
+    for node in snapshot.nodes:
+        if node.resent_at is not None and snapshot.at - node.resent_at < RESENT_SECONDS:
+            lost = f"{_some(node.resent, 'message')} were lost and sent again, the last one "
+            why = "the queue was purged, a message outlived its retention, or a backup of the database came back"
+            yield Finding(Level.WATCH, (lost, Since(node.resent_at), " ago"), because=why)
 
 
 def _nodes(snapshot: Snapshot) -> Iterator[Finding]:

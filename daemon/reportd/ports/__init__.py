@@ -8,7 +8,17 @@ from reportd.ports.checking import INLINE_BYTES, Checker, TooCostlyError
 from reportd.ports.dead_letters import CauseView, DeadLetter, DeadLetters, Group, OnQuarantined, Redrive, Standing
 from reportd.ports.errors import UnavailableError
 from reportd.ports.fleet import Fleet, Sign
-from reportd.ports.jobs import Attempt, JobFilter, Jobs, PdfInfo, Record, Refused, Settlement, Started
+from reportd.ports.jobs import (
+    UNCONFIRMED_SECONDS,
+    Attempt,
+    JobFilter,
+    Jobs,
+    PdfInfo,
+    Record,
+    Refused,
+    Settlement,
+    Started,
+)
 from reportd.ports.meter import SILENT, Meter, Several
 from reportd.ports.outbox import Callback, CallbackStatus, DeliveryError, Messenger, Outbox, Outcome
 from reportd.ports.queue import ANY, Depth, Outgoing, Queue, ReceiptLostError, Received
@@ -31,6 +41,7 @@ __all__ = [
     "ANY",
     "INLINE_BYTES",
     "SILENT",
+    "UNCONFIRMED_SECONDS",
     "AlertStore",
     "Artifacts",
     "Attempt",

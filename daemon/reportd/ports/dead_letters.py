@@ -165,6 +165,10 @@ class DeadLetters(Protocol):
         """It is over, if its version is the one that is kept."""
         ...
 
+    async def missing(self, limit: int) -> list[Record]:
+        """Dead-lettered jobs of whose letters something was due, and nothing is kept; the longest due first."""
+        ...
+
     async def tidy(self) -> int:
         """Forget the letters whose jobs somebody has settled or revived in the meantime; how many."""
         ...

@@ -1,7 +1,7 @@
 """The job store."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from reportd.core.faults import Fault
@@ -9,6 +9,9 @@ from reportd.core.job import Job
 from reportd.core.retry import Tally
 from reportd.core.snapshot import JobView, Load
 from reportd.core.transitions import Event, State
+
+UNCONFIRMED_SECONDS = 15.0
+"""A submission takes milliseconds; one unconfirmed for so long was cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class Record:
     pdf: PdfInfo | None = None
     confirmed: bool = False
     """The queue has confirmed the message."""
+    due_at: float = field(default=0.0, compare=False)
+    """When something of its message must have been heard, by the store's clock. Known to who reads the record."""
 
     def view(self) -> JobView:
         """As a list of jobs shows it."""
@@ -84,6 +89,7 @@ class Settlement:
 
     ``event`` moves the job; ``fault`` is recorded as its error; ``pdf`` as its result. With ``attempt_id`` the
     attempt gets its outcome. ``counted`` says whether the attempt stays counted; ``loss``, that a browser died.
+    ``away_seconds``: for how long its message is put off.
     """
 
     task_id: str
@@ -94,6 +100,7 @@ class Settlement:
     counted: bool = True
     loss: bool = False
     pdf: PdfInfo | None = None
+    away_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +113,10 @@ class JobFilter:
 
 
 class Jobs(Protocol):
-    """The job store. Every change is a compare-and-set along ``core.transitions``."""
+    """The job store. Every change is a compare-and-set along ``core.transitions``.
+
+    Each says by itself until when something must be heard of the job's message, by the store's clock.
+    """
 
     async def add(self, jobs: Sequence[Job]) -> list[Record]:
         """Insert what is not there; the answer holds, per job, the record that is there now."""
@@ -116,8 +126,16 @@ class Jobs(Protocol):
         """The queue has these jobs' messages."""
         ...
 
-    async def unconfirmed(self, before: float, limit: int) -> list[Record]:
-        """Jobs submitted before that time whose message was never confirmed: the daemon died in between."""
+    async def renew(self, task_ids: Sequence[str]) -> None:
+        """This node has the messages of these jobs."""
+        ...
+
+    async def overdue(self, limit: int, *, confirmed: bool, by_seconds: float = 0.0) -> list[Record]:
+        """Jobs under way of which something was due for so long, and nothing was heard; the longest due first.
+
+        ``confirmed``: those whose message the queue had, be they queued or running; else those queued of which that is
+        not known, since whoever sent it was cut off.
+        """
         ...
 
     async def discard(self, task_ids: Sequence[str]) -> None:

@@ -35,6 +35,9 @@ class Meter:
     def put_off(self, report_type: str) -> None:
         """Its breaker is open, so the job comes again."""
 
+    def resent(self, report_type: str) -> None:
+        """The message of a job was lost, and is sent again."""
+
     # --- what else the daemon does --------------------------------------------------------------------------
 
     def breaker_moved(self, change: Transition) -> None:

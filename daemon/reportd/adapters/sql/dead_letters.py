@@ -27,13 +27,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from reportd.adapters.sql import records
 from reportd.adapters.sql.database import Database
+from reportd.adapters.sql.messages import CLOCK
 from reportd.adapters.sql.schema import causes, dead_letters, jobs
 from reportd.adapters.sql.text import storable
 from reportd.core.job import Job
 from reportd.core.parameters import text_of
 from reportd.core.redrive import Cause, Outcome
 from reportd.core.transitions import Event, State, after, sources
-from reportd.ports import CauseView, DeadLetter, Group, Record, Redrive, Standing
+from reportd.ports import UNCONFIRMED_SECONDS, CauseView, DeadLetter, Group, Record, Redrive, Standing
 
 EXAMPLES = 3
 MAX_REPORT_TYPES = 20
@@ -93,8 +94,10 @@ _DUE = (
     .limit(bindparam("count"))
 )
 
-_REDRIVE = update(jobs).where(
-    jobs.c.task_id == bindparam("task"), jobs.c.state.in_([str(state) for state in sources(Event.REDRIVEN)])
+_REDRIVE = (
+    update(jobs)
+    .where(jobs.c.task_id == bindparam("task"), jobs.c.state.in_([str(state) for state in sources(Event.REDRIVEN)]))
+    .values(due_at=CLOCK + UNCONFIRMED_SECONDS)
 )
 _UNDERWAY = (
     update(dead_letters)
@@ -112,6 +115,17 @@ def _of_a_job(*states: State) -> ColumnElement[bool]:
 _TIDY = delete(dead_letters).where(
     _c.task_id.is_not(None),
     or_(_SHOWN & ~_of_a_job(*_DEAD), (_c.standing == Standing.UNDERWAY) & ~_of_a_job(*_UNDER_WAY)),
+)
+
+_MISSING = (
+    select(jobs)
+    .where(
+        jobs.c.state == State.DEAD_LETTERED,
+        jobs.c.due_at < CLOCK,
+        ~exists().where(_c.id == jobs.c.task_id, _SHOWN),
+    )
+    .order_by(jobs.c.due_at)
+    .limit(bindparam("count"))
 )
 
 
@@ -225,6 +239,11 @@ class SqlDeadLetters:
         statement = delete(causes).where(_this_cause, _same_version)
         values = {**_key(cause), "seen": cause.version}
         await self._database.write(lambda connection: connection.execute(statement, values).rowcount)
+
+    async def missing(self, limit: int) -> list[Record]:
+        return await self._database.read(
+            lambda connection: [records.record(row) for row in connection.execute(_MISSING, {"count": limit})]
+        )
 
     async def tidy(self) -> int:
         return await self._database.write(lambda connection: connection.execute(_TIDY).rowcount)

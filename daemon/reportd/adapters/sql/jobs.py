@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from reportd.adapters.sql import records
 from reportd.adapters.sql.database import Database
-from reportd.adapters.sql.messages import now
+from reportd.adapters.sql.messages import CLOCK, now
 from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.schema import STORED, attempts, jobs, leases
 from reportd.core.faults import FaultKind
@@ -20,7 +20,7 @@ from reportd.core.job import Job
 from reportd.core.retry import Tally, may_start
 from reportd.core.snapshot import Load
 from reportd.core.transitions import TERMINAL, Event, State, after, sources
-from reportd.ports import Attempt, JobFilter, Record, Refused, Settlement, Started
+from reportd.ports import UNCONFIRMED_SECONDS, Attempt, JobFilter, Record, Refused, Settlement, Started
 
 # After an attempt that somebody else has closed, only a success is still worth recording.
 _OWNERS_ONLY = frozenset({Event.RETRIED, Event.RELEASED, Event.DEFERRED, Event.DEAD_LETTERED})
@@ -35,12 +35,19 @@ _ONE_LOCKED = _ONE.with_for_update()
 _LISTED = select(jobs).where(_listed)
 # Those that are listed may have a megabyte of parameters each.
 _SEARCHED = select(*(column for column in jobs.c if column is not jobs.c.parameters), literal("{}").label("parameters"))
-_CHANGE = update(jobs).where(_this)
-# A row that somebody has locked is being started or settled: that waits for nobody, and needs no confirmation.
-_UNCONFIRMED = (
-    select(jobs.c.task_id).where(_listed, jobs.c.confirmed.is_(other=False)).with_for_update(skip_locked=True)
+_later = CLOCK + bindparam("away")
+_CHANGE = update(jobs).where(_this).values(due_at=_later)
+# A row that somebody has locked is being started or settled: that waits for nobody, and says by itself when it is due.
+_FREE = select(jobs.c.task_id).where(_listed).with_for_update(skip_locked=True)
+_UNCONFIRMED = _FREE.where(jobs.c.confirmed.is_(other=False) | (jobs.c.due_at < CLOCK))
+# What has been put off in the meantime stays due when that is over.
+_CONFIRM = (
+    update(jobs)
+    .where(jobs.c.task_id.in_(_UNCONFIRMED))
+    .values(confirmed=True, due_at=case((jobs.c.due_at < _later, _later), else_=jobs.c.due_at))
 )
-_CONFIRM = update(jobs).where(jobs.c.task_id.in_(_UNCONFIRMED)).values(confirmed=True)
+_under_way = jobs.c.state.in_((State.QUEUED, State.RUNNING))
+_RENEW = update(jobs).where(jobs.c.task_id.in_(_FREE.where(_under_way))).values(due_at=_later)
 _DISCARD = delete(jobs).where(
     _listed, jobs.c.state == State.QUEUED, jobs.c.confirmed.is_(other=False), jobs.c.started_at.is_(None)
 )
@@ -83,21 +90,27 @@ _CLOSE_OWN = _CLOSE_ALL.where(_is_settled)
 
 
 class SqlJobs:
-    """Implements ``ports.Jobs``. What ends and is to be told goes into ``outbox``."""
+    """Implements ``ports.Jobs``. What ends and is to be told goes into ``outbox``.
 
-    def __init__(self, database: Database, outbox: SqlOutbox | None = None) -> None:
+    ``silent_seconds``: how long nothing may be heard of a message that is not put off.
+    """
+
+    def __init__(self, database: Database, outbox: SqlOutbox | None = None, silent_seconds: float = 90.0) -> None:
         self._database = database
         self._outbox = outbox
+        self._silent_seconds = silent_seconds
         dialect: Any = sqlite if database.is_sqlite else postgresql
         # Of many rows, too, the driver's count of those inserted is wanted.
-        self._insert = dialect.insert(jobs).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+        inserted = dialect.insert(jobs).values(due_at=_later)
+        self._insert = inserted.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
         self._insert_lease = dialect.insert(leases).on_conflict_do_nothing()
 
     async def add(self, new: Sequence[Job]) -> list[Record]:
         if not new:
             return []
         # In one order everywhere, so that two nodes that add the same jobs don't block each other.
-        rows = sorted((records.new_row(job, confirmed=False) for job in new), key=lambda row: str(row["task_id"]))
+        unsent = {"confirmed": False, "away": UNCONFIRMED_SECONDS}
+        rows = sorted((records.new_row(job) | unsent for job in new), key=lambda row: str(row["task_id"]))
 
         def change(connection: Connection) -> dict[str, Record]:
             if connection.execute(self._insert, rows).rowcount == len(rows):
@@ -114,16 +127,20 @@ class SqlJobs:
         return [there[job.task_id] for job in new]
 
     async def confirm(self, task_ids: Sequence[str]) -> None:
-        await self._write(_CONFIRM, {"ids": list(task_ids)}, durably=False)
+        await self._write(_CONFIRM, {"ids": list(task_ids), "away": self._silent_seconds}, durably=False)
 
-    async def unconfirmed(self, before: float, limit: int) -> list[Record]:
-        statement = (
-            select(jobs)
-            .where(jobs.c.state == State.QUEUED, jobs.c.submitted_at < before, jobs.c.confirmed.is_(other=False))
-            .order_by(jobs.c.submitted_at)
-            .limit(limit)
+    async def renew(self, task_ids: Sequence[str]) -> None:
+        await self._write(_RENEW, {"ids": list(task_ids), "away": self._silent_seconds}, durably=False)
+
+    async def overdue(self, limit: int, *, confirmed: bool, by_seconds: float = 0.0) -> list[Record]:
+        silent = (
+            (_under_way if confirmed else jobs.c.state == State.QUEUED)
+            & jobs.c.confirmed.is_(confirmed)
+            & (jobs.c.due_at < CLOCK - by_seconds)
         )
-        return await self._records(statement)
+        # Without the parameters, which are wide, while there may be many to choose from.
+        first = select(jobs.c.task_id).where(silent).order_by(jobs.c.due_at).limit(limit)
+        return await self._records(select(jobs).where(jobs.c.task_id.in_(first)).order_by(jobs.c.due_at))
 
     async def discard(self, task_ids: Sequence[str]) -> None:
         await self._write(_DISCARD, {"ids": list(task_ids)})
@@ -157,21 +174,76 @@ class SqlJobs:
         def change(connection: Connection) -> Started | Refused:
             row = _locked(connection, job.task_id)
             if row is None:
-                connection.execute(self._insert, [records.new_row(job, confirmed=True)])
+                sent = {"confirmed": True, "away": self._silent_seconds}
+                connection.execute(self._insert, [records.new_row(job) | sent])
                 row = connection.execute(_ONE_LOCKED, {"task": job.task_id}).one()
-            return _start(connection, records.record(row), node, at)
+            return self._start(connection, records.record(row), node, at)
 
         return await self._database.write(change)
 
     async def settle(self, settlement: Settlement) -> State | None:
         def change(connection: Connection) -> tuple[State | None, bool]:
             row = _locked(connection, settlement.task_id)
-            state = None if row is None else _settle(connection, row, settlement)
+            state = None if row is None else self._settle(connection, row, settlement)
             return state, row is not None and state in TERMINAL and self._enter(connection, row, settlement.at)
 
         state, entered = await self._database.write(change)
         if self._outbox is not None and entered:
             self._outbox.entered()
+        return state
+
+    def _start(self, connection: Connection, record: Record, node: str, at: float) -> Started | Refused:
+        if record.state not in sources(Event.STARTED):
+            return Refused(record)
+        task_id = record.job.task_id
+        # Most have never been started.
+        earlier = [] if record.started_at is None else connection.execute(_ATTEMPTS, {"task": task_id}).all()
+        # A start without an outcome: its node died, or lost the message to us. Neither uses an attempt.
+        lost = sum(attempt.outcome is None for attempt in earlier)
+        if lost:
+            close = {"task": task_id, "attempt": None, "at": at, "what": "", "other": FaultKind.NODE_LOST, "text": ""}
+            connection.execute(_CLOSE_ALL, close)
+        tally = replace(
+            record.tally,
+            attempts=max(0, record.tally.attempts - lost),
+            node_losses=record.tally.node_losses + lost,
+        )
+        record = replace(record, tally=tally, confirmed=True)
+        fault = may_start(tally)
+        if fault is None:
+            state = after(record.state, Event.STARTED)
+            record = replace(record, state=state, tally=replace(tally, attempts=tally.attempts + 1), started_at=at)
+        values = records.tally_columns(record.tally)
+        values |= {"state": record.state, "started_at": record.started_at, "confirmed": True}
+        connection.execute(_CHANGE, {"task": task_id, "away": self._silent_seconds, **values})
+        if fault is not None:
+            return Refused(record, fault)
+        attempt = {"task_id": task_id, "number": len(earlier) + 1, "node": node, "started_at": at}
+        return Started(connection.execute(_NEW_ATTEMPT, attempt).scalar_one(), record)
+
+    def _settle(self, connection: Connection, row: Row[Any], done: Settlement) -> State | None:
+        if State(row.state) not in sources(done.event):
+            return None
+        owners_only = done.attempt_id is not None and done.event in _OWNERS_ONLY
+        # Put off before it starts, it finds a start: as for one that starts, that one's node died.
+        finds_lost = done.attempt_id is None and done.event is Event.DEFERRED
+        closed = connection.execute(
+            _CLOSE_OWN if owners_only else _CLOSE_ALL,
+            {
+                "task": done.task_id,
+                "attempt": done.attempt_id,
+                "at": done.at,
+                "what": done.fault.kind if done.fault else done.event,
+                "text": records.detail(done.fault) if done.fault else "",
+                "other": FaultKind.NODE_LOST if finds_lost else Event.CANCELLED,
+            },
+        ).rowcount
+        if owners_only and not closed:
+            return None
+        state = after(State(row.state), done.event)
+        values = _settled(row, done, state, lost=closed if finds_lost else 0)
+        away = done.away_seconds + self._silent_seconds
+        connection.execute(_CHANGE, {"task": done.task_id, "away": away, **values})
         return state
 
     def _enter(self, connection: Connection, row: Row[Any], at: float) -> bool:
@@ -191,7 +263,7 @@ class SqlJobs:
                 return None
             afresh = {"state": after(State(row.state), Event.REVIVED), "finished_at": None, "confirmed": False}
             values = afresh | records.tally_columns(Tally()) | records.error_columns(None)
-            connection.execute(_CHANGE, {"task": task_id, **values})
+            connection.execute(_CHANGE, {"task": task_id, "away": UNCONFIRMED_SECONDS, **values})
             return records.record(connection.execute(_ONE, {"task": task_id}).one())
 
         return await self._database.write(change)
@@ -230,8 +302,8 @@ class SqlJobs:
 
         return await self._database.read(query)
 
-    async def _write(self, statement: Any, values: dict[str, list[str]], *, durably: bool = True) -> None:
-        if any(values.values()):
+    async def _write(self, statement: Any, values: dict[str, Any], *, durably: bool = True) -> None:
+        if values["ids"]:
             await self._database.write(
                 lambda connection: connection.execute(statement, values).rowcount, durably=durably
             )
@@ -244,61 +316,6 @@ class SqlJobs:
 
 def _locked(connection: Connection, task_id: str) -> Row[Any] | None:
     return connection.execute(_ONE_LOCKED, {"task": task_id}).one_or_none()
-
-
-def _start(connection: Connection, record: Record, node: str, at: float) -> Started | Refused:
-    if record.state not in sources(Event.STARTED):
-        return Refused(record)
-    task_id = record.job.task_id
-    # Most have never been started.
-    earlier = [] if record.started_at is None else connection.execute(_ATTEMPTS, {"task": task_id}).all()
-    # A start without an outcome: its node died, or lost the message to us. Neither uses an attempt.
-    lost = sum(attempt.outcome is None for attempt in earlier)
-    if lost:
-        close = {"task": task_id, "attempt": None, "at": at, "what": "", "other": FaultKind.NODE_LOST, "text": ""}
-        connection.execute(_CLOSE_ALL, close)
-    tally = replace(
-        record.tally,
-        attempts=max(0, record.tally.attempts - lost),
-        node_losses=record.tally.node_losses + lost,
-    )
-    record = replace(record, tally=tally, confirmed=True)
-    fault = may_start(tally)
-    if fault is None:
-        state = after(record.state, Event.STARTED)
-        record = replace(record, state=state, tally=replace(tally, attempts=tally.attempts + 1), started_at=at)
-    values = records.tally_columns(record.tally)
-    values |= {"state": record.state, "started_at": record.started_at, "confirmed": True}
-    connection.execute(_CHANGE, {"task": task_id, **values})
-    if fault is not None:
-        return Refused(record, fault)
-    attempt = {"task_id": task_id, "number": len(earlier) + 1, "node": node, "started_at": at}
-    return Started(connection.execute(_NEW_ATTEMPT, attempt).scalar_one(), record)
-
-
-def _settle(connection: Connection, row: Row[Any], done: Settlement) -> State | None:
-    if State(row.state) not in sources(done.event):
-        return None
-    owners_only = done.attempt_id is not None and done.event in _OWNERS_ONLY
-    # Put off before it starts, it finds a start: as for one that starts, that one's node died.
-    finds_lost = done.attempt_id is None and done.event is Event.DEFERRED
-    closed = connection.execute(
-        _CLOSE_OWN if owners_only else _CLOSE_ALL,
-        {
-            "task": done.task_id,
-            "attempt": done.attempt_id,
-            "at": done.at,
-            "what": done.fault.kind if done.fault else done.event,
-            "text": records.detail(done.fault) if done.fault else "",
-            "other": FaultKind.NODE_LOST if finds_lost else Event.CANCELLED,
-        },
-    ).rowcount
-    if owners_only and not closed:
-        return None
-    state = after(State(row.state), done.event)
-    values = _settled(row, done, state, lost=closed if finds_lost else 0)
-    connection.execute(_CHANGE, {"task": done.task_id, **values})
-    return state
 
 
 def _settled(row: Row[Any], done: Settlement, state: State, lost: int) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """The embedded queue's statements, built once: what a message's life is made of."""
 
 import time
+from typing import Any
 
 from sqlalchemy import Connection, Double, bindparam, case, cast, delete, extract, func, insert, select, update
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from reportd.adapters.sql.schema import messages
 
@@ -64,6 +67,26 @@ TURNS = (
     .where(_mine)
     .group_by(_columns.grouping)
 )
+
+
+class _Clock(FunctionElement[float]):
+    """The time within a statement, by the clock of ``now``."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(_Clock)
+def _on_server(_element: _Clock, _compiler: Any, **_options: Any) -> str:
+    return "CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)"
+
+
+@compiles(_Clock, "sqlite")
+def _on_sqlite(_element: _Clock, _compiler: Any, **_options: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+CLOCK = _Clock()
 
 _SERVER_TIME = select(cast(extract("epoch", func.clock_timestamp()), Double))
 

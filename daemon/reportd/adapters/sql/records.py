@@ -16,8 +16,8 @@ from reportd.ports import Attempt, PdfInfo, Record
 MAX_DETAIL = 2000
 
 
-def new_row(job: Job, *, confirmed: bool) -> dict[str, Any]:
-    """The row of a job that nothing has happened to."""
+def new_row(job: Job) -> dict[str, Any]:
+    """The row of a job that nothing has happened to, but for its message."""
     return {
         "task_id": job.task_id,
         "report_type": job.report_type,
@@ -26,7 +26,6 @@ def new_row(job: Job, *, confirmed: bool) -> dict[str, Any]:
         "callback_url": job.callback_url,
         "state": State.QUEUED,
         "submitted_at": job.submitted_at,
-        "confirmed": confirmed,
     }
 
 
@@ -49,6 +48,7 @@ def record(row: Row[Any]) -> Record:
         error=error,
         pdf=pdf,
         confirmed=row.confirmed,
+        due_at=row.due_at,
     )
 
 

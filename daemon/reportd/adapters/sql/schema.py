@@ -60,6 +60,8 @@ jobs = Table(
     Column("started_at", Double),
     Column("finished_at", Double),
     Column("confirmed", Boolean, nullable=False),
+    # Without an index, so that a node that renews what it holds leaves the others alone.
+    Column("due_at", Double, nullable=False, server_default="0"),
     Column("error_kind", String(32)),
     Column("pdf_bytes", BigInteger),
     Column("pdf_sha256", String(64)),
