@@ -8,7 +8,7 @@ back what it had.
 from dataclasses import dataclass, field
 
 import trio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -92,10 +92,12 @@ class Schedule:
         assert sum(job.running for job in self.jobs if job.offender) <= 1
 
 
-STEPS = st.tuples(st.sampled_from(["come", "offender", "end", "cancel", "limit", "doubt"]), st.integers(0, 11))
+ARRIVES = st.tuples(st.sampled_from(["come", "offender"]), st.integers(0, len(TYPES) - 1))
+STEPS = ARRIVES | ARRIVES | st.tuples(st.sampled_from(["end", "cancel", "limit", "doubt"]), st.integers(0, 11))
 
 
-@given(st.lists(st.lists(STEPS, min_size=1, max_size=3), max_size=25))
+@settings(max_examples=300)
+@given(st.lists(st.lists(STEPS, min_size=1, max_size=2), min_size=10, max_size=30))
 def test_whatever_happens_no_job_waits_while_everything_that_it_needs_is_free(
     moments: list[list[tuple[str, int]]],
 ) -> None:
