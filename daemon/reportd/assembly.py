@@ -120,7 +120,14 @@ class Work:
             returns_per_second=lambda: RETURNS_PER_SLOT * on.pool.slots,
             listeners=[_log_move, on.metrics.breaker_moved, on.alerts.breaker_moved, on.recorder.transition],
         )
-        self.bulkheads = Bulkheads(self._limits, lambda: on.pool.slots, config.pool.stall_seconds, self.breakers)
+        self.bulkheads = Bulkheads(
+            self._limits,
+            lambda: on.pool.slots,
+            config.pool.stall_seconds,
+            self.breakers,
+            # The poller must still find the places that it asks for, with one slot free.
+            spare=max(0, config.queue.prefetch + 1 - engines.least_places(config)),
+        )
         outcomes = Outcomes(
             jobs=on.jobs,
             queue=on.queue,
@@ -156,6 +163,7 @@ class Work:
             self.bulkheads.unsettled,
             on.supervisor,
         )
+        self.breakers.on_change = self.bulkheads.look_again
         self.bulkheads.on_change = self.poller.look_again
         on.pool.on_stall = self._stalled
         on.pool.on_resize = self._resized
@@ -184,11 +192,11 @@ class Work:
         self.names.update(engines.report_names(config))
         self._limits.clear()
         self._limits.update(_limits(config))
-        self.bulkheads.resized()
+        self.bulkheads.look_again()
 
     def _resized(self, change: int) -> None:
         self.poller.widen(change)
-        self.bulkheads.resized()
+        self.bulkheads.look_again()
 
     def _stalled(self, report_type: str, change: int) -> None:
         self.poller.widen(change)

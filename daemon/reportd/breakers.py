@@ -80,6 +80,7 @@ class Breakers:
 
     Of the messages that were put off, ``returns_per_second`` come again for each type, so that they don't all come
     at once. ``listeners`` hear of every transition that this node made, so of all nodes' listeners one does.
+    ``on_change`` is called when ``suspect`` or ``unproved`` may be otherwise, whichever node has made them so.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Breakers:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.trouble = ""
+        self.on_change: Callable[[], None] = lambda: None
         self._store = store
         self._policy = policy
         self._node = node
@@ -228,7 +230,7 @@ class Breakers:
         return decide(breaker, news, now, self._policy, chance=self._chance(), token=next(self._tokens))
 
     def _taken(self, view: "_View", decision: Decision, *, known: bool = False) -> Decision:
-        view.breaker = decision.breaker
+        self._remember(view, decision.breaker)
         if decision.transition and not known:
             for listener in self._listeners:
                 try:
@@ -257,9 +259,14 @@ class Breakers:
         for name, breaker in kept.breakers.items():
             # What has been told in the meantime is newer.
             if name in self._views and self._views[name].breaker is before[name]:
-                self._views[name].breaker = breaker
+                self._remember(self._views[name], breaker)
         for view in [view for view in self._views.values() if view.owed]:
             await self._reach(partial(self._pay, view))
+
+    def _remember(self, view: "_View", breaker: Breaker) -> None:
+        before, view.breaker = view.breaker, breaker
+        if (before.state, before.failures > 0) != (breaker.state, breaker.failures > 0):
+            self.on_change()
 
     async def _pay(self, view: "_View") -> None:
         async with view.lock:

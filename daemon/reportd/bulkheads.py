@@ -5,13 +5,16 @@ a page of it waits for something and none that took so long has succeeded yet. A
 which this node has rendered nothing yet gets half of the slots where others have proved to work. Jobs that timed out
 before get one place for all of them together.
 
+A job takes all its places together: one that is held while its holder waits for another keeps out others who need no
+more than that one.
+
 What is too much stays in the queue where it can tell types apart (``at_most``); where it can't, it is put off, to come
 again at about the pace at which it can be rendered.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -24,6 +27,9 @@ USUAL_SECONDS = 1.0
 """What a render is taken to last before there has been one."""
 
 MAX_PUT_OFF_SECONDS = 60.0
+
+MAX_OVERTAKEN = 3
+"""So many jobs that timed out before may overtake another whose type has no place free; then theirs is kept for it."""
 
 
 class Doubts(Protocol):
@@ -45,18 +51,28 @@ class Doubts(Protocol):
 class Bulkheads:
     """One a node. ``limits``: of each report type, 0 for none; ``slots``: how many there are just now. ``on_change`` is
     called when more may be received.
+
+    ``spare``: how many of the jobs in hand may wait for others of their type, of whatever types they are. What is in
+    hand has one of the poller's places, and with more of them there would be too few for the slots that are free.
     """
 
     def __init__(
-        self, limits: Mapping[str, int], slots: Callable[[], int], stall_seconds: float, doubts: Doubts
+        self,
+        limits: Mapping[str, int],
+        slots: Callable[[], int],
+        stall_seconds: float,
+        doubts: Doubts,
+        spare: int,
     ) -> None:
         self.on_change: Callable[[], None] = lambda: None
         self._limits = limits
         self._slots = slots
         self._stall_seconds = stall_seconds
         self._doubts = doubts
+        self._spare = spare
         self._types: dict[str, _Type] = defaultdict(_Type, {name: _Type() for name in limits})
         self._offenders = _Type()
+        self._line: list[Turn] = []
 
     @asynccontextmanager
     async def enter(self, report_type: str, *, offender: bool = False) -> AsyncIterator["Turn"]:
@@ -68,17 +84,17 @@ class Bulkheads:
         if offender:
             passes.append(_Pass(self._offenders, lambda: 1))
         for one in passes:
-            one.check()
+            one.check(may_wait=self._left() > 0)
+        turn = Turn(passes, self._come, offender=offender)
         for one in passes:
             one.group.held += 1
         try:
-            yield Turn(passes)
+            yield turn
         finally:
             for one in passes:
                 one.group.held -= 1
-                one.group.running -= one.running
-                one.group.change()
-            self.on_change()
+                one.group.running -= turn.came
+            self.look_again()
 
     def limit(self, report_type: str) -> float:
         """How many may be rendered at once just now; infinite where only the slots count."""
@@ -95,13 +111,16 @@ class Bulkheads:
 
         One may wait in hand for each that is rendered, so that there is always a next one.
         """
-        unproved = self._doubts.unproved()
+        unproved, left = self._doubts.unproved(), self._left()
         allowed: dict[str, int] = {}
         for name, group in self._types.items():
             limit = self.limit(name)
             if limit < math.inf:
-                most = 1 if name in unproved else 2 * int(limit)
-                allowed[name] = max(0, most - group.held)
+                most = 1 if name in unproved else int(limit)
+                at_once = max(0, most - group.held)
+                more = max(0, min(left, (most if name in unproved else 2 * most) - group.held - at_once))
+                left -= more
+                allowed[name] = at_once + more
         return allowed | dict.fromkeys(self._doubts.resting(), 0)
 
     def unsettled(self) -> bool:
@@ -112,28 +131,51 @@ class Bulkheads:
     def stalled(self, report_type: str, change: int) -> None:
         """So many more of its pages wait in a browser for something, without a slot."""
         self._types[report_type].stalled += change
-        self._changed(report_type)
+        self.look_again()
 
     def succeeded(self, report_type: str, seconds: float) -> None:
         """One was rendered, and took so long."""
         group = self._types[report_type]
         group.seconds = (7 * group.seconds + seconds) / 8
-        if not group.rendered:
-            group.rendered = True
-            self._changed(report_type)
-        if seconds >= self._stall_seconds and not group.waits_well:
-            group.waits_well = True
-            self._changed(report_type)
+        waits_well = group.waits_well or seconds >= self._stall_seconds
+        if not group.rendered or waits_well != group.waits_well:
+            group.rendered, group.waits_well = True, waits_well
+            self.look_again()
 
-    def resized(self) -> None:
-        """The limits, or the slots, are others now."""
-        for name in (*self._types, *self._limits):
-            self._types[name].change()
+    def look_again(self) -> None:
+        """The limits may be others now: by a reload, by the number of slots, by what the breakers say."""
+        for name in self._limits:
+            self._types.setdefault(name, _Type())
+        self._admit()
         self.on_change()
 
-    def _changed(self, report_type: str) -> None:
-        self._types[report_type].change()
-        self.on_change()
+    def _left(self) -> int:
+        """How many more may wait for others of their type."""
+        return self._spare - sum(group.blocked(self.limit(name)) for name, group in self._types.items())
+
+    async def _come(self, turn: "Turn") -> None:
+        self._line.append(turn)
+        try:
+            self._admit()
+            while not turn.came:
+                await turn.event.wait()
+        finally:
+            if not turn.came:
+                self._line.remove(turn)
+
+    def _admit(self) -> None:
+        """Let in whoever finds everything free that he needs, who has waited longest first."""
+        kept = False
+        overtaken: list[Turn] = []
+        for turn in tuple(self._line):
+            if not (turn.offender and kept) and all(one.free for one in turn.passes):
+                turn.let_in()
+                self._line.remove(turn)
+                for other in overtaken if turn.offender else ():
+                    other.overtaken += 1
+            elif turn.offender:
+                overtaken.append(turn)
+                kept = kept or turn.overtaken >= MAX_OVERTAKEN
 
 
 @dataclass(eq=False, slots=True)
@@ -147,39 +189,48 @@ class _Type:
     waits_well: bool = False
     seconds: float = USUAL_SECONDS
     last_return: float = 0.0
-    changed: trio.Event = field(default_factory=trio.Event)
 
-    def change(self) -> None:
-        self.changed.set()
-        self.changed = trio.Event()
+    def blocked(self, limit: float) -> int:
+        """How many of those in hand wait until others have ended."""
+        return int(min(self.held - self.running, max(0, self.held - limit)))
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True, slots=True)
 class _Pass:
     group: _Type
     limit: Callable[[], float]
-    running: bool = False
 
-    def check(self) -> None:
-        """One may wait for each that runs."""
+    @property
+    def free(self) -> bool:
+        return self.group.running < self.limit()
+
+    def check(self, *, may_wait: bool) -> None:
+        """One may wait for each that runs, if it ``may_wait`` at all."""
         limit = self.limit()
-        if self.group.held >= 2 * limit:
+        if self.group.held >= (2 * limit if may_wait else limit):
             now = trio.current_time()
             at = max(self.group.last_return, now) + self.group.seconds / limit
             self.group.last_return = at = min(at, now + MAX_PUT_OFF_SECONDS)
             raise PutOffError(at - now, f"{limit} of its kind may be rendered at once")
 
 
+@dataclass(eq=False, slots=True)
 class Turn:
-    """A job's place among those of its kind."""
+    """A job's turn to be rendered: it has all its places, or none. ``overtaken``: by how many others that timed out."""
 
-    def __init__(self, passes: list[_Pass]) -> None:
-        self._passes = passes
+    passes: list[_Pass]
+    _come: Callable[["Turn"], Awaitable[None]]
+    offender: bool
+    overtaken: int = 0
+    came: bool = False
+    event: trio.Event = field(default_factory=trio.Event)
 
     async def come(self) -> None:
         """Wait until it may be rendered."""
-        for one in self._passes:
-            while one.group.running >= one.limit():
-                await one.group.changed.wait()
+        await self._come(self)
+
+    def let_in(self) -> None:
+        for one in self.passes:
             one.group.running += 1
-            one.running = True
+        self.came = True
+        self.event.set()

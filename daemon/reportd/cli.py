@@ -283,10 +283,12 @@ def breakers(options: argparse.Namespace) -> int:
 
 def _show_breakers(found: list[dict[str, Any]]) -> None:
     """A line each, and below one that is not closed, or may not stay so, its last faults."""
-    rows = [("TYPE", "STATE", "SINCE", "UNTIL", "FAILURES", "BY", "REASON")]
+    rows = [("TYPE", "STATE", "SINCE", "UNTIL", "FAILURES", "PROBES FAILED", "BY", "REASON")]
     for one in found:
         until = one["until"] or one["probeUntil"] or "-"
-        rest = (one["since"] or "-", until, str(one["failures"]), one["by"] or "-", one["reason"] or "-")
+        since = one.get("openSince") or one["since"] or "-"
+        counts = (str(one["failures"]), str(one.get("failedProbes", 0)))
+        rest = (since, until, *counts, one["by"] or "-", one["reason"] or "-")
         rows.append((one["reportType"], one["state"], *map(plain, rest)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     faults: list[list[str]] = [[], *(one["faults"] for one in found)]

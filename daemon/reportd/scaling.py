@@ -79,6 +79,7 @@ class Scaling:
             render_seconds=load.render_seconds,
             running=running,
             nodes_wanted=None if needed is None else self._needs[0][1],
+            target_seconds=self._policy.target_seconds,
         )
 
     async def publish(self, depth: Callable[[], Awaitable[Depth]], board: Board | None, node: str) -> None:

@@ -1,5 +1,7 @@
 """The breaker step by step: the counts, the rests, the lease, the operator, the clock."""
 
+from dataclasses import replace
+
 import pytest
 
 from reportd.core.breaker import (
@@ -240,8 +242,45 @@ def test_hurried_lets_a_probe_start_at_once_and_keeps_the_length_of_the_rest() -
     breaker = after(breaker, failure(breaker))
     hurried = after(breaker, Command("ann", Event.HURRIED))
     assert (hurried.state, hurried.openings) == (OPEN, 2)
+    assert (hurried.open_since, hurried.failed_probes) == (breaker.open_since, 1)
     probe = after(hurried, Ask("n1", 70))
     assert after(probe, failure(probe)).until == NOW + 40
+
+
+def test_a_breaker_is_open_since_it_first_opened_however_many_probes_failed() -> None:
+    breaker = opened()
+    assert (breaker.open_since, breaker.failed_probes) == (NOW, 0)
+    for count in range(1, 15):
+        now = breaker.until
+        breaker = after(breaker, Ask("n1", 70), now=now)
+        assert (breaker.state, breaker.open_since, breaker.failed_probes) == (HALF_OPEN, NOW, count - 1)
+        breaker = after(breaker, failure(breaker), now=now + 1)
+        assert (breaker.since, breaker.open_since, breaker.failed_probes) == (now + 1, NOW, count)
+    hurried = after(breaker, Command("ann", Event.HURRIED), now=breaker.until)
+    assert (hurried.open_since, hurried.failed_probes) == (NOW, 14)
+    closed = after(breaker, Command("ann", Event.RESET), now=breaker.until)
+    assert (closed.open_since, closed.opened_at, closed.failed_probes) == (0, 0, 0)
+
+
+def test_one_that_was_held_open_is_open_since_somebody_let_it_probe() -> None:
+    held = after(Breaker("sales"), Command("ann", Event.FORCED_OPEN))
+    assert (held.open_since, held.failed_probes) == (NOW, 0)
+    breaker = after(held, Command("ann", Event.HURRIED), now=NOW + 60)
+    assert (breaker.open_since, breaker.failed_probes) == (NOW + 60, 0)
+    breaker = after(breaker, Ask("n1", 70), now=NOW + 60)
+    breaker = after(breaker, failure(breaker), now=NOW + 61)
+    assert (breaker.open_since, breaker.failed_probes) == (NOW + 60, 1)
+
+
+def test_what_an_older_daemon_has_written_is_open_since_it_was_moved_last() -> None:
+    """It drops ``opened_at`` when it writes; what it counts is the same."""
+    breaker = opened()
+    breaker = after(breaker, Ask("n1", 70), now=NOW + 10)
+    breaker = after(breaker, failure(breaker), now=NOW + 20)
+    old = replace(breaker, opened_at=0.0)
+    assert (old.open_since, old.failed_probes) == (NOW + 20, 1)
+    probe = after(old, Ask("n2", 70), now=old.until)
+    assert (probe.open_since, probe.failed_probes) == (NOW + 20, 1)
 
 
 def test_reset_forgets_what_was_counted() -> None:

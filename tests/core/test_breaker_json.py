@@ -25,6 +25,7 @@ breakers = st.builds(
     failures=counts,
     successes=counts,
     openings=counts,
+    opened_at=numbers,
     window=st.lists(st.tuples(numbers, st.sampled_from(Verdict)), max_size=5).map(tuple),
     faults=st.lists(texts, max_size=5).map(tuple),
     reason=texts,

@@ -7,12 +7,15 @@ import pytest
 
 from reportd.core.breaker import Breaker, State
 from reportd.core.faults import FaultKind
+from reportd.core.scaling import Demand
 from reportd.core.snapshot import Figures, Load, Node, Part, Snapshot, Trouble, TypeView, ready
 from reportd.core.verdict import SLOW_SECONDS, Level, as_text, fault_of, verdict
 from tests.web.busy import TIMEOUT, busy
 
 NOW = 1.8e9
-CALM = replace(busy(NOW), types=(), letters=(), nodes=(Node("n1", slots=2),), here=Node("n1", slots=2))
+HERE = Node("n1", slots=2)
+IDLE = Demand(0, 0.0, 0.0, 1.0, 0, 1)
+CALM = replace(busy(NOW), types=(), letters=(), nodes=(HERE,), here=HERE, demand=IDLE)
 
 
 def view(state: State = State.CLOSED, load: Load | None = None, *, resting: bool = False, **breaker: Any) -> TypeView:
@@ -141,6 +144,40 @@ def test_jobs_that_wait_for_long_though_nothing_rests() -> None:
     assert said(with_type(replace(waits, load=Load(8, 8, 2, NOW - SLOW_SECONDS)))) == [("good", "All clear")]
     resting = replace(waits, resting=True)
     assert said(with_type(resting)) == [("good", "All clear")]
+
+
+@pytest.mark.parametrize("state", [State.OPEN, State.HALF_OPEN])
+def test_a_breaker_is_open_since_it_first_opened_however_many_probes_failed(state: State) -> None:
+    opened = {"opened_at": NOW - 840, "openings": 15}
+    sentence = first(with_type(view(state, Load(3, 3), resting=True, until=NOW + 28, **opened)))
+    assert "open since 07:46 UTC, 14 probes failed" in sentence
+    assert state is State.HALF_OPEN or sentence.startswith("sales is OPEN for 14 min, open since")
+    # An older daemon that shares the store knows when it was moved last.
+    assert first(with_type(view(State.OPEN, openings=2))).startswith("sales is OPEN for 14 s, open since 07:59 UTC, 1 ")
+
+
+def backlog(jobs: int, wanted: int | None, *, seconds: float = 0.14) -> Snapshot:
+    demand = Demand(jobs, jobs / 2, jobs * seconds / 2, seconds, 2, wanted)
+    return replace(CALM, demand=demand)
+
+
+def test_a_backlog_that_takes_longer_than_a_job_may_wait_is_not_all_clear() -> None:
+    """Nothing has waited for five minutes yet, and everything will."""
+    snapshot = backlog(19000, 8)
+    judged = verdict(snapshot)
+    assert (judged.level, judged.brief) == (Level.WATCH, "◐ backlog")
+    text = "19000 jobs in the queue would be worked off in 22 min, scaling.target_seconds is 10 min"
+    assert first(snapshot) == f"{text}; 8 nodes wanted, 1 there"
+    assert judged.findings[0].because.startswith("start 7 more nodes")
+    gone = replace(backlog(19000, 8), nodes=(Node("n1", gone=True),))
+    assert "backlog" not in verdict(gone).brief
+    assert verdict(backlog(19000, None)).findings[0].because.startswith("look whether renders have become slow")
+
+
+def test_many_fewer_nodes_than_are_wanted_are_not_all_clear() -> None:
+    assert first(backlog(10, 3)).endswith("; 3 nodes wanted, 1 there")
+    assert said(backlog(4000, 2)) == [("good", "All clear")]
+    assert said(replace(CALM, demand=None)) == [("good", "All clear")]
 
 
 def test_nodes() -> None:

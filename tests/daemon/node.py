@@ -143,12 +143,13 @@ class Node:
     chance: Callable[[], float] = lambda: 0.5
     timeout_factor: float = 0.0
     breaker_policy: BreakerPolicy = NEVER_OPENS
+    limits: dict[str, int] = field(default_factory=lambda: {"report": 0})
 
     def __post_init__(self) -> None:
         world = self.world
         self.breakers = Breakers(MemoryBreakers(now), self.breaker_policy, node=self.name)
         self.breakers._ahead = EPOCH  # as the store would have told it
-        self.bulkheads = Bulkheads({"report": 0}, lambda: world.slots, 2.0, self.breakers)
+        self.bulkheads = Bulkheads(self.limits, lambda: world.slots, 2.0, self.breakers, self.prefetch)
         outcomes = Outcomes(
             jobs=world.jobs,
             queue=world.queue,
@@ -167,7 +168,7 @@ class Node:
             types=world.types,
             breakers=self.breakers,
             bulkheads=self.bulkheads,
-            deadlines=Deadlines({"report": self.timeout_factor}),
+            deadlines=Deadlines(dict.fromkeys(self.limits, self.timeout_factor)),
             held=self.held,
             outcomes=outcomes,
             node=self.name,
@@ -180,6 +181,7 @@ class Node:
             at_most=self.bulkheads.at_most,
             unsettled=self.bulkheads.unsettled,
         )
+        self.breakers.on_change = self.bulkheads.look_again
         self.bulkheads.on_change = self.poller.look_again
         self.rescuer = Rescuer(jobs=world.jobs, letters=world.letters, queue=world.queue, dead=world.dead, clock=now)
         self.janitor = Janitor(

@@ -334,6 +334,21 @@ async def test_all_nodes_see_a_change_within_a_second(
     assert other.sales().state is State.CLOSED
 
 
+async def test_whoever_goes_by_its_doubts_hears_of_them_whichever_node_has_them(
+    autojump_clock: MockClock, store: BadLine, other: Node
+) -> None:
+    """Else jobs of a type that is well again would wait for the one that was in doubt."""
+    node, heard = Node(store), list[bool]()
+    other.on_change = lambda: heard.append(other.suspect("sales"))
+    await render(node, FaultKind.TIMEOUT)
+    await render(node, FaultKind.TIMEOUT)
+    await trio.sleep(1)
+    await render(node)
+    await render(node)
+    await trio.sleep(1)
+    assert heard == [True, False]
+
+
 async def test_what_is_told_while_a_refresh_is_under_way_is_not_undone(
     autojump_clock: MockClock, store: BadLine, nursery: trio.Nursery
 ) -> None:

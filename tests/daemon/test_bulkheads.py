@@ -12,7 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from reportd.background import open_background
 from reportd.breakers import PutOffError
-from reportd.bulkheads import MAX_PUT_OFF_SECONDS, Bulkheads
+from reportd.bulkheads import MAX_OVERTAKEN, MAX_PUT_OFF_SECONDS, Bulkheads
 
 
 class FakeDoubts:
@@ -67,8 +67,10 @@ class Crowd:
             self.put_off.append(round(rest.seconds, 1))
 
 
-def bulkheads_of(doubts: FakeDoubts, slots: int = 4, *, proved: bool = True, **limits: int) -> Bulkheads:
-    bulkheads = Bulkheads(limits, lambda: slots, 2.0, doubts)
+def bulkheads_of(
+    doubts: FakeDoubts, slots: int = 4, *, proved: bool = True, spare: int = 10, **limits: int
+) -> Bulkheads:
+    bulkheads = Bulkheads(limits, lambda: slots, 2.0, doubts, spare)
     if proved:
         for name in limits:
             bulkheads.succeeded(name, 1.0)
@@ -106,7 +108,7 @@ async def test_more_slots_are_more_places_for_a_type_that_has_to_prove_itself(au
         nonlocal changes
         changes += 1
 
-    bulkheads = Bulkheads({"good": 0, "new": 0}, lambda: slots, 2.0, FakeDoubts())
+    bulkheads = Bulkheads({"good": 0, "new": 0}, lambda: slots, 2.0, FakeDoubts(), 10)
     bulkheads.succeeded("good", 1.0)
     bulkheads.on_change = changed
     async with open_background() as nursery:
@@ -114,16 +116,16 @@ async def test_more_slots_are_more_places_for_a_type_that_has_to_prove_itself(au
         await crowd.come("new", 4)
         assert (len(crowd.running), bulkheads.at_most()) == (2, {"new": 0})
         slots = 8
-        bulkheads.resized()
+        bulkheads.look_again()
         await wait_all_tasks_blocked()
         assert (len(crowd.running), bulkheads.at_most(), changes) == (4, {"new": 4}, 1)
 
 
 def test_a_type_that_is_new_in_the_configuration_is_received_within_its_limit() -> None:
     limits = {"good": 0}
-    bulkheads = Bulkheads(limits, lambda: 8, 2.0, FakeDoubts())
+    bulkheads = Bulkheads(limits, lambda: 8, 2.0, FakeDoubts(), 10)
     limits["new"] = 1
-    bulkheads.resized()
+    bulkheads.look_again()
     assert bulkheads.at_most() == {"new": 2}
 
 
@@ -210,6 +212,65 @@ async def test_jobs_that_timed_out_have_one_place_together_whatever_their_type(a
         assert crowd.running == ["one"] * 4
         await crowd.end("one")
         assert crowd.running.count("other") == 1
+
+
+async def test_who_waits_for_the_place_of_those_that_timed_out_leaves_its_types_place_to_others(
+    autojump_clock: MockClock,
+) -> None:
+    """It took its type's only place with it, and the healthy of its type waited for a type that hangs."""
+    bulkheads = bulkheads_of(FakeDoubts(), hanging=0, healthy=1)
+    async with open_background() as nursery:
+        crowd = Crowd(bulkheads, nursery)
+        await crowd.come("hanging", offender=True)
+        await crowd.come("healthy", offender=True)
+        for _ in range(8):
+            await crowd.come("healthy")
+            assert crowd.running == ["hanging", "healthy"]
+            await crowd.end("healthy")
+        await crowd.end("hanging")
+        assert (crowd.running, crowd.put_off) == (["healthy"], [])
+
+
+async def test_no_more_wait_for_their_types_than_there_are_places_to_spare(autojump_clock: MockClock) -> None:
+    bulkheads = bulkheads_of(FakeDoubts(), one=1, other=2, spare=2)
+    assert bulkheads.at_most() == {"one": 2, "other": 3}
+    async with open_background() as nursery:
+        crowd = Crowd(bulkheads, nursery)
+        await crowd.come("one", 2)
+        assert bulkheads.at_most() == {"one": 0, "other": 3}
+        await crowd.come("other", 4)
+        assert (len(crowd.running), crowd.put_off, bulkheads.at_most()) == (3, [0.5], {"one": 0, "other": 0})
+        await crowd.end("one")
+        assert bulkheads.at_most() == {"one": 1, "other": 0}
+
+
+async def test_a_job_that_timed_out_waits_for_no_other_where_there_is_no_place_to_spare(
+    autojump_clock: MockClock,
+) -> None:
+    bulkheads = bulkheads_of(FakeDoubts(), one=0, other=0, spare=0)
+    async with open_background() as nursery:
+        crowd = Crowd(bulkheads, nursery)
+        await crowd.come("one", offender=True)
+        await crowd.come("other", offender=True)
+        assert (crowd.running, crowd.put_off) == (["one"], [1.0])
+
+
+async def test_of_those_that_timed_out_none_is_overtaken_for_ever(autojump_clock: MockClock) -> None:
+    """What it needs is never free at one moment, so after some time the others' place waits for its type's."""
+    bulkheads = bulkheads_of(FakeDoubts(), busy=1, other=0)
+    async with open_background() as nursery:
+        crowd = Crowd(bulkheads, nursery)
+        await crowd.come("busy")
+        await crowd.come("busy", offender=True)
+        for _ in range(MAX_OVERTAKEN):
+            await crowd.come("other", offender=True)
+            await crowd.end("other")
+        await crowd.come("other", offender=True)
+        assert crowd.running == ["busy"]
+        await crowd.end("busy")
+        assert crowd.running == ["busy"]
+        await crowd.end("busy")
+        assert (crowd.running, crowd.put_off) == (["other"], [])
 
 
 async def test_who_is_cancelled_while_he_waits_leaves_no_trace(autojump_clock: MockClock) -> None:

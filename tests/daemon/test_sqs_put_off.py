@@ -48,7 +48,7 @@ def worker_of(lab: QueueLab, jobs: Jobs, renderer: FakeRenderer, breakers: Break
         renderer=renderer,
         types=FakeTypes(),
         breakers=breakers,
-        bulkheads=Bulkheads({}, lambda: 2, 2.0, breakers),
+        bulkheads=Bulkheads({}, lambda: 2, 2.0, breakers, 2),
         deadlines=Deadlines({}),
         held=Held(),
         outcomes=outcomes,

@@ -80,8 +80,8 @@ async def test_an_operator_holds_jobs_back_and_lets_them_flow(tmp_path: Path) ->
         opened = await reportd("breakers", "open", "small", "--reason", "the \x1b[31mdatabase", url=daemon.url)
         assert opened.returncode == 0, opened.stderr
         heading, line = opened.stdout.splitlines()
-        assert heading.split() == ["TYPE", "STATE", "SINCE", "UNTIL", "FAILURES", "BY", "REASON"]
-        assert re.fullmatch(r"tiny +forced_open +20\S+Z +- +0 +local +the \ufffd\[31mdatabase", line)
+        assert heading.split() == ["TYPE", "STATE", "SINCE", "UNTIL", "FAILURES", "PROBES", "FAILED", "BY", "REASON"]
+        assert re.fullmatch(r"tiny +forced_open +20\S+Z +- +0 +0 +local +the \ufffd\[31mdatabase", line)
 
         submitted = await reportd("submit", "small", "--params", '{"word": "hello"}', url=daemon.url)
         task_id = submitted.stdout.strip()

@@ -29,10 +29,14 @@ def pdf_of(task_id: str, spool: Path | None = None) -> Pdf:
 
 
 class FakeRenderer:
-    """Implements ``ports.Renderer``: each render takes ``seconds``, then fails with the task's next fault, if any."""
+    """Implements ``ports.Renderer``: each render takes ``seconds``, then fails with the task's next fault, if any.
+
+    ``hanging``: how long those of a task take instead.
+    """
 
     def __init__(self, slots: int = 2, weather: Weather | None = None, spool: Path | None = None) -> None:
         self.seconds = 1.0
+        self.hanging: dict[str, float] = {}
         self.faults: dict[str, list[FaultKind | Exception]] = defaultdict(list)
         self.rendered: list[tuple[str, bool]] = []
         self.busy = 0
@@ -56,7 +60,7 @@ class FakeRenderer:
         self.most_busy = max(self.most_busy, self.busy)
         try:
             async with self._weather.call("renderer", "render"):
-                await trio.sleep(self.seconds)
+                await trio.sleep(self.hanging.get(request.task_id, self.seconds))
                 if faults := self.faults[request.task_id]:
                     fault = faults.pop(0)
                     raise FaultError(fault, "scripted") if isinstance(fault, FaultKind) else fault
@@ -66,13 +70,14 @@ class FakeRenderer:
 
 
 class FakeTypes:
-    """Knows the type ``report``, also as ``old_report``; its parameters must not hold ``wrong``.
+    """Knows the type ``report``, also as ``old_report``, and those of ``names``; parameters must not hold ``wrong``.
 
     ``broken``: what making a page raises.
     """
 
     def __init__(self) -> None:
         self.broken: Exception | None = None
+        self.names = {"report"}
 
     async def submission(self, body: bytes) -> Submission:
         return parse(body)
@@ -92,7 +97,8 @@ class FakeTypes:
         return [FieldProblem("/parameters/wrong", "must not be there")] if "wrong" in parameters else []
 
     def canonical(self, report_type: str) -> str | None:
-        return "report" if report_type in ("report", "old_report") else None
+        name = "report" if report_type == "old_report" else report_type
+        return name if name in self.names else None
 
     def check_callback(self, url: str) -> list[FieldProblem]:
         return [] if url.startswith("https://") else [FieldProblem("/callbackUrl", "must be https")]
@@ -100,14 +106,16 @@ class FakeTypes:
     async def request(self, job: Job) -> RenderRequest:
         if self.broken is not None:
             raise self.broken
-        return request_for(job.task_id)
+        return request_for(job.task_id, job.report_type)
 
 
-def request_for(task_id: str, *, timeout_seconds: float = 60.0, isolation: str = "page") -> RenderRequest:
+def request_for(
+    task_id: str, report_type: str = "report", *, timeout_seconds: float = 60.0, isolation: str = "page"
+) -> RenderRequest:
     """A page without content."""
     return RenderRequest(
         task_id=task_id,
-        report_type="report",
+        report_type=report_type,
         rule=NetworkRule.of([]),
         options=RenderOptions(),
         timeout_seconds=timeout_seconds,

@@ -130,7 +130,7 @@ class Node:
             returns_per_second=lambda: 10.0 * SLOTS,
             chance=shared.rng.random,
         )
-        bulkheads = Bulkheads(dict.fromkeys(types, 0), lambda: SLOTS, 2.0, self._breakers)
+        bulkheads = Bulkheads(dict.fromkeys(types, 0), lambda: SLOTS, 2.0, self._breakers, PREFETCH)
         outcomes = Outcomes(
             jobs=shared.jobs,
             queue=shared.queue,
@@ -156,6 +156,7 @@ class Node:
             clock=now,
         )
         self._poller = Poller(shared.queue, worker.handle, SLOTS + PREFETCH, at_most=bulkheads.at_most)
+        self._breakers.on_change = bulkheads.look_again
         bulkheads.on_change = self._poller.look_again
 
     async def run(self) -> None:

@@ -51,6 +51,8 @@ async def test_a_breaker_that_nothing_happened_to(running: Running) -> None:
         "state": "closed",
         "resting": False,
         "since": None,
+        "openSince": None,
+        "failedProbes": 0,
         "until": None,
         "probeUntil": None,
         "failures": 0,

@@ -238,6 +238,7 @@ async def test_status_is_the_same_as_json(running: Running) -> None:
         "renderSeconds": 1.0,
         "running": 0,
         "nodesWanted": 1,
+        "targetSeconds": 600.0,
     }
 
 

@@ -45,6 +45,8 @@ def wire(breaker: Breaker, *, resting: bool) -> dict[str, Any]:
         "state": breaker.state,
         "resting": resting,
         "since": _time(breaker.since),
+        "openSince": _time(breaker.open_since),
+        "failedProbes": breaker.failed_probes,
         "until": _time(breaker.until),
         "probeUntil": _time(breaker.lease_until),
         "failures": breaker.failures,

@@ -18,7 +18,7 @@ from reportd.core import breaker
 from reportd.core.job import timestamp
 from reportd.core.snapshot import RECENT, JobView, Series, Snapshot
 from reportd.core.transitions import State
-from reportd.core.verdict import Name, Sentence, Since, Until, Verdict, fault_of, verdict
+from reportd.core.verdict import At, Name, Sentence, Since, Until, Verdict, clock_time, fault_of, verdict
 from reportd.core.words import lasting
 from reportd_web import wire
 
@@ -178,8 +178,10 @@ def _sentence(now: float | None, parts: Sentence) -> Markup:
     return Markup("").join(_part(now, part) for part in parts)
 
 
-def _part(now: float | None, part: str | Name | Since | Until) -> Markup:
+def _part(now: float | None, part: str | Name | At | Since | Until) -> Markup:
     match part:
+        case At(at):
+            return Markup('<time datetime="{}">{}</time>').format(timestamp(at), clock_time(at))
         case Since(at):
             return _since(now, at)
         case Until(at):

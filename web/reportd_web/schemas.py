@@ -53,6 +53,8 @@ def breaker_schema() -> Json:
             "state": {"type": "string", "enum": [str(state) for state in breaker_core.State]},
             "resting": {"type": "boolean", "description": "whether its jobs have to wait"},
             "since": {**maybe(TIME), "description": "when it was moved last"},
+            "openSince": {**maybe(TIME), "description": "when it first opened, however many probes have failed since"},
+            "failedProbes": {**COUNT, "description": "since it opened"},
             "until": {**maybe(TIME), "description": "the end of its rest"},
             "probeUntil": {**maybe(TIME), "description": "when the probe that is under way is given up"},
             "failures": {**COUNT, "description": "in a row"},

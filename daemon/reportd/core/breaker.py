@@ -76,6 +76,7 @@ class Breaker:
 
     ``until`` is the end of the rest, ``lease_until`` that of the probe's time; both keep everybody else from probing.
     ``failures`` in a row; ``successes`` of probes so far; ``openings`` without a recovery in between.
+    ``opened_at``: when the first of these was; 0 where an older daemon has written it, which does not know it.
     ``by``: the node or the operator that moved it last.
     """
 
@@ -90,6 +91,7 @@ class Breaker:
     failures: int = 0
     successes: int = 0
     openings: int = 0
+    opened_at: float = 0.0
     window: Window = ()
     faults: tuple[str, ...] = ()
     reason: str = ""
@@ -98,6 +100,18 @@ class Breaker:
     def rests(self, now: float) -> bool:
         """Whether a job that asks now has to wait."""
         return self.state is State.FORCED_OPEN or (self.state in _PROBED and now < max(self.until, self.lease_until))
+
+    @property
+    def open_since(self) -> float:
+        """Since when it has let nothing through but probes, however many failed; 0 where it does let jobs through."""
+        if self.state in _PROBED:
+            return self.opened_at or self.since
+        return self.since if self.state is State.FORCED_OPEN else 0.0
+
+    @property
+    def failed_probes(self) -> int:
+        """How many since then."""
+        return max(0, self.openings - 1) if self.state in _PROBED else 0
 
 
 _PROBED = (State.OPEN, State.HALF_OPEN)
@@ -199,7 +213,9 @@ def decide(breaker: Breaker, news: News, now: float, policy: Policy, *, chance: 
     if now < breaker.since:
         # The keeper's clock was set back; what is left to wait must not grow by that.
         back = breaker.since - now
-        breaker = _kept(breaker, since=now, until=breaker.until - back, lease_until=breaker.lease_until - back)
+        opened_at = breaker.opened_at and breaker.opened_at - back
+        until, lease_until = breaker.until - back, breaker.lease_until - back
+        breaker = _kept(breaker, since=now, opened_at=opened_at, until=until, lease_until=lease_until)
     if isinstance(news, Ask):
         return _asked(breaker, news, case)
     if isinstance(news, Command):
@@ -273,7 +289,8 @@ def _commanded(breaker: Breaker, command: Command, case: _Case) -> Decision:
         return Decision(breaker)
     kept: dict[str, Any] = {}
     if event is Event.HURRIED:
-        kept = {"until": case.now, "openings": breaker.openings}
+        # One that was held open is opened by this.
+        kept = {"until": case.now, "openings": max(1, breaker.openings)}
     elif event is Event.RESET:
         kept = {"faults": ()}
     return _moved(breaker, event, command.reason, command.by, case, **kept)
@@ -297,6 +314,7 @@ def _moved(
     """Along TRANSITIONS, into a new epoch, with every count at its beginning but for what is ``kept``."""
     target = TRANSITIONS[breaker.state, event]
     fresh: dict[str, Any] = {"failures": 0, "successes": 0, "openings": 0, "window": (), "until": 0.0}
+    fresh["opened_at"] = (breaker.open_since if breaker.state in _PROBED else case.now) if target in _PROBED else 0.0
     moved = _kept(breaker, state=target, epoch=case.token, since=case.now, reason=reason, by=by, **(fresh | kept))
     transition = Transition(breaker.report_type, breaker.state, event, target, case.now, reason, breaker.faults, by)
     return Decision(moved, answer, transition)

@@ -41,6 +41,7 @@ _FIELDS: dict[str, Any] = {
     "failures": int,
     "successes": int,
     "openings": int,
+    "opened_at": float,
     "window": _window,
     "faults": lambda texts: tuple(map(str, texts)),
     "reason": str,

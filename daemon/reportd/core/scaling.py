@@ -74,7 +74,7 @@ class Load:
 @dataclass(frozen=True, slots=True)
 class Demand:
     """How much there is to do. ``backlog_seconds``: how long this node alone takes for what waits. ``running``,
-    ``nodes_wanted``: of the whole fleet; None while the database is away.
+    ``nodes_wanted``: of the whole fleet; None while the database is away. ``target_seconds``: how long a job may wait.
     """
 
     backlog: int
@@ -83,6 +83,7 @@ class Demand:
     render_seconds: float
     running: int | None
     nodes_wanted: int | None
+    target_seconds: float = ScalingPolicy().target_seconds
 
 
 def nodes_needed(load: Load, policy: ScalingPolicy) -> int | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from reportd.core.breaker import State
@@ -14,6 +15,9 @@ SLOW_SECONDS = 300.0
 
 RESENT_SECONDS = 3600.0
 """So long after messages were lost it is worth a word."""
+
+_FEW = 2
+"""With fewer nodes than one of so many that are wanted, it is worth a word; one more is wanted in every burst."""
 
 BAD_RATE, ENOUGH = 0.5, 5
 """A report type of which this share of at least so many renders failed is worth a word."""
@@ -35,6 +39,13 @@ class Name:
 
 
 @dataclass(frozen=True, slots=True)
+class At:
+    """That time."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Since:
     """The time that has passed since then."""
 
@@ -48,7 +59,7 @@ class Until:
     at: float
 
 
-Sentence = tuple[str | Name | Since | Until, ...]
+Sentence = tuple[str | Name | At | Since | Until, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +83,8 @@ class Verdict:
 
 def verdict(snapshot: Snapshot) -> Verdict:
     """Judge by the snapshot alone."""
-    found = [*_parts(snapshot), *_breakers(snapshot), *_backlog(snapshot), *_nodes(snapshot), *_lost(snapshot)]
+    found = [*_parts(snapshot), *_breakers(snapshot), *_backlog(snapshot), *_scale(snapshot)]
+    found += [*_nodes(snapshot), *_lost(snapshot)]
     letters = sum(group.quarantined for group in snapshot.letters or ())
     if letters:
         # What has been lying there for days is no reason to be alarmed every day.
@@ -87,6 +99,10 @@ def verdict(snapshot: Snapshot) -> Verdict:
 def as_text(sentence: Sentence, now: float) -> str:
     """The sentence as it reads at that time."""
     return "".join(_word(part, now) for part in sentence)
+
+
+def clock_time(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%H:%M} UTC"
 
 
 def fault_of(fault: str) -> str:
@@ -107,8 +123,10 @@ _WHOSE = {
 }
 
 
-def _word(part: str | Name | Since | Until, now: float) -> str:
+def _word(part: str | Name | At | Since | Until, now: float) -> str:
     match part:
+        case At(at):
+            return clock_time(at)
         case Since(at):
             return lasting(now - at)
         case Until(at):
@@ -128,6 +146,7 @@ def _brief(snapshot: Snapshot, level: Level) -> str:
     said = [part.name for part in snapshot.parts if not part.ok]
     said += [f"{opened} open"] if opened else []
     said += [f"{tries} half-open"] if tries and not said else []
+    said += ["backlog"] if not said and next(_scale(snapshot), None) else []
     return ", ".join(said) or "Look here"
 
 
@@ -150,22 +169,30 @@ def _parts(snapshot: Snapshot) -> Iterator[Finding]:
 def _breakers(snapshot: Snapshot) -> Iterator[Finding]:
     for view in snapshot.types:
         breaker = view.breaker
-        name, since, waits = Name(view.name), Since(breaker.since), _waits(view)
+        name, since, waits = Name(view.name), Since(breaker.open_since or breaker.since), _waits(view)
         by_hand = f"{breaker.by}: {breaker.reason}"
         if breaker.state is State.OPEN:
             is_next = breaker.until > snapshot.at
             probe = (", next probe in ", Until(breaker.until)) if is_next else (", its next job is the probe",)
-            yield Finding(Level.BAD, (name, " is OPEN for ", since, *probe, waits), *_because(view))
+            yield Finding(Level.BAD, (name, " is OPEN for ", since, *_opened(view), *probe, waits), *_because(view))
         elif breaker.state is State.FORCED_OPEN:
             yield Finding(Level.BAD, (name, " is held OPEN for ", since, waits), because=by_hand)
         elif breaker.state is State.HALF_OPEN:
             probe = ("its probe is under way" if view.resting else "its next job is the probe",)
-            yield Finding(Level.WATCH, (name, " is half-open: ", *probe, waits), *_because(view))
+            yield Finding(Level.WATCH, (name, " is half-open: ", *probe, *_opened(view), waits), *_because(view))
         elif breaker.state is State.FORCED_CLOSED:
             yield Finding(Level.WATCH, (name, " is held closed for ", since, ", whatever fails"), because=by_hand)
         elif view.figures.tried >= ENOUGH and view.figures.failed >= BAD_RATE * view.figures.tried:
             share = f" fails: {view.figures.failed} of the last {view.figures.tried} renders"
             yield Finding(Level.WATCH, (name, share), *_because(view))
+
+
+def _opened(view: TypeView) -> Sentence:
+    """When it opened, where that is not the same as when it was moved last."""
+    breaker = view.breaker
+    if not breaker.failed_probes:
+        return ()
+    return (", open since ", At(breaker.open_since), f", {_some(breaker.failed_probes, 'probe')} failed")
 
 
 def _waits(view: TypeView) -> str:
@@ -197,6 +224,25 @@ def _lost(snapshot: Snapshot) -> Iterator[Finding]:
             lost = f"{_some(node.resent, 'message')} were lost and sent again, the last one "
             why = "the queue was purged, a message outlived its retention, or a backup of the database came back"
             yield Finding(Level.WATCH, (lost, Since(node.resent_at), " ago"), because=why)
+
+
+def _scale(snapshot: Snapshot) -> Iterator[Finding]:
+    demand, seconds, there = snapshot.demand, snapshot.backlog_seconds, snapshot.there
+    if demand is None or seconds is None:
+        return
+    wanted = demand.nodes_wanted or there
+    if seconds <= demand.target_seconds and wanted <= _FEW * there:
+        return
+    jobs = f"{_some(demand.backlog, 'job')} in the queue would be worked off in {lasting(seconds)}"
+    target = f", scaling.target_seconds is {lasting(demand.target_seconds)}"
+    nodes = f"; {_some(wanted, 'node')} wanted, {there} there"
+    more = (
+        f"start {_some(wanted - there, 'more node')}, or give this one more slots" if wanted > there else "look whether"
+    )
+    slow = "renders have become slow"
+    todo = f"{more}, unless {slow}" if wanted > there else f"{more} {slow}"
+    told = f"{todo}: one takes {demand.render_seconds:.1f} s; nothing is lost meanwhile"
+    yield Finding(Level.WATCH, (jobs + target + nodes,), because=told)
 
 
 def _nodes(snapshot: Snapshot) -> Iterator[Finding]:
