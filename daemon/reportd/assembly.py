@@ -21,6 +21,7 @@ from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.secrets import shared_secret
 from reportd.adapters.sql.sessions import SqlEndedSessions
 from reportd.alerts import Alerts
+from reportd.backlog import Backlog
 from reportd.batch import Batcher
 from reportd.breakers import Breakers
 from reportd.bulkheads import Bulkheads
@@ -106,7 +107,7 @@ class Work:
 
     def __init__(self, on: Grounds) -> None:
         config, told = on.config, Several(on.metrics, on.history)
-        self._on = on
+        self._on, self.told = on, told
         self.names = engines.report_names(config)
         self._limits = _limits(config)
         self._deadlines = Deadlines(_deadline_factors(config))
@@ -318,6 +319,10 @@ class Watch:
 async def answering(on: Grounds, work: Work, care: Care, watch: Watch, max_connections: int) -> Face:
     """What the HTTP face calls."""
     config, audit = on.config, SqlAudit(on.database)
+    backlog = Backlog(
+        engines.backlog_policy(config), jobs=on.jobs, queue=on.queue, held=work.breakers.holding, meter=work.told
+    )
+    on.background.start_soon(on.supervisor.keep, "backlog", partial(backlog.watch, engines.depth_seconds(config)))
     service = Service(
         jobs=on.jobs,
         queue=on.queue,
@@ -326,12 +331,10 @@ async def answering(on: Grounds, work: Work, care: Care, watch: Watch, max_conne
         validator=on.types,
         changes=on.changes,
         held=on.held,
-        max_backlog=config.queue.max_backlog,
+        backlog=backlog,
         meter=on.metrics,
         outbox=on.outbox,
     )
-    watch_backlog = partial(service.watch_backlog, engines.depth_seconds(config))
-    on.background.start_soon(on.supervisor.keep, "backlog", watch_backlog)
     office = DeadLetterOffice(service=service, jobs=on.jobs, queue=on.queue, letters=care.letters, audit=audit)
     return Face(
         service=service,

@@ -72,6 +72,7 @@ class FakeTypes:
     """
 
     def __init__(self) -> None:
+        self.names = {"report": "report", "old_report": "report"}
         self.broken: Exception | None = None
 
     async def submission(self, body: bytes) -> Submission:
@@ -92,7 +93,7 @@ class FakeTypes:
         return [FieldProblem("/parameters/wrong", "must not be there")] if "wrong" in parameters else []
 
     def canonical(self, report_type: str) -> str | None:
-        return "report" if report_type in ("report", "old_report") else None
+        return self.names.get(report_type)
 
     def check_callback(self, url: str) -> list[FieldProblem]:
         return [] if url.startswith("https://") else [FieldProblem("/callbackUrl", "must be https")]

@@ -99,6 +99,11 @@ class Breaker:
         """Whether a job that asks now has to wait."""
         return self.state is State.FORCED_OPEN or (self.state in _PROBED and now < max(self.until, self.lease_until))
 
+    @property
+    def holds(self) -> bool:
+        """Whether what waits can't be worked off, all but a probe: it has to close first."""
+        return self.state is State.FORCED_OPEN or self.state in _PROBED
+
 
 _PROBED = (State.OPEN, State.HALF_OPEN)
 
