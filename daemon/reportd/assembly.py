@@ -58,6 +58,7 @@ from reportd.supervised import Supervisor
 from reportd.tokens import Tokens
 from reportd.triage import Triage
 from reportd.watchdog import Watchdog
+from reportd.workable import WorkableQueue
 from reportd.worker import Worker
 from reportd_web.access import Access
 from reportd_web.app import Face
@@ -120,6 +121,7 @@ class Work:
             returns_per_second=lambda: RETURNS_PER_SLOT * on.pool.slots,
             listeners=[_log_move, on.metrics.breaker_moved, on.alerts.breaker_moved, on.recorder.transition],
         )
+        self.workable = WorkableQueue(on.queue, on.jobs, self.breakers.holding, on.background)
         self.bulkheads = Bulkheads(self._limits, lambda: on.pool.slots, config.pool.stall_seconds, self.breakers)
         outcomes = Outcomes(
             jobs=on.jobs,
@@ -169,7 +171,7 @@ class Work:
         heartbeat = partial(keep_invisible, on.queue, on.held)
         # What is held would be visible to others before a longer pause is over.
         background.start_soon(partial(keep, longest_seconds=TROUBLE_SECONDS), "heartbeat", heartbeat)
-        size = partial(keep_sized, on.pool, on.queue.depth, engines.size_policy(on.config))
+        size = partial(keep_sized, on.pool, self.workable.depth, engines.size_policy(on.config))
         background.start_soon(keep, "sizing", size)
 
     def learn(self, config: Config) -> None:
@@ -262,7 +264,7 @@ class Watch:
         )
         self.status = Status(
             jobs=on.jobs,
-            queue=on.queue,
+            depth=work.workable.depth,
             dead=on.dead,
             pool=on.pool,
             poller=work.poller,
@@ -284,7 +286,7 @@ class Watch:
         )
         self.exposition = Exposition(
             on.metrics,
-            queues={"main": on.queue, "dead": on.dead},
+            queues={"main": work.workable, "dead": on.dead},
             depth_seconds=engines.scraped_depth_seconds(config),
             requests=engines.sqs_requests(on.queue, on.dead),
             pool=on.pool.state,
@@ -298,7 +300,7 @@ class Watch:
     def begin(self) -> None:
         on = self._on
         presence = Presence(self._fleet, self.status.here, alone=on.database.is_sqlite)
-        publish = partial(self._scaling.publish, on.queue.depth, on.board, on.node)
+        publish = partial(self._scaling.publish, self._work.workable.depth, on.board, on.node)
         for part, work in (("history", self.status.run), ("presence", presence.run), ("scaling", publish)):
             on.background.start_soon(on.supervisor.keep, part, work)
 

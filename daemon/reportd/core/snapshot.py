@@ -93,7 +93,9 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """Messages, of both queues. ``stored_p95_seconds``: from the submission of a job to its stored PDF."""
+    """Messages, of both queues, each counted once. ``held``: they wait for the breaker of their report type.
+    ``stored_p95_seconds``: from the submission of a job to its stored PDF.
+    """
 
     visible: Series
     in_flight: Series
@@ -101,6 +103,7 @@ class QueueView:
     dead: Series | None
     oldest_at: float | None
     stored_p95_seconds: float | None
+    held: Series = Series(0)
 
 
 @dataclass(frozen=True, slots=True)
