@@ -58,7 +58,8 @@ class Load:
 class Figures:
     """What was rendered of a report type of late: on one node, or on all of them.
 
-    ``failed`` of the ``tried`` renders of the last minutes. The times are those of the node whose page it is.
+    ``failed`` of the ``tried`` renders of the last minutes, and in the same time ``refused`` submissions. The times are
+    those of the node whose page it is.
     """
 
     per_minute: float = 0.0
@@ -66,6 +67,7 @@ class Figures:
     tried: int = 0
     p50_seconds: float | None = None
     p95_seconds: float | None = None
+    refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,4 +247,5 @@ def in_all(nodes: tuple[Node, ...], name: str, here: Figures) -> Figures:
         per_minute=sum(one.per_minute for one in each),
         failed=sum(one.failed for one in each),
         tried=sum(one.tried for one in each),
+        refused=sum(one.refused for one in each),
     )

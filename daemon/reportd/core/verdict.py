@@ -69,7 +69,7 @@ class Verdict:
 
 def verdict(snapshot: Snapshot) -> Verdict:
     """Judge by the snapshot alone."""
-    found = [*_parts(snapshot), *_breakers(snapshot), *_backlog(snapshot), *_nodes(snapshot)]
+    found = [*_parts(snapshot), *_breakers(snapshot), *_backlog(snapshot), *_refused(snapshot), *_nodes(snapshot)]
     letters = sum(group.quarantined for group in snapshot.letters or ())
     if letters:
         # What has been lying there for days is no reason to be alarmed every day.
@@ -93,6 +93,7 @@ def fault_of(fault: str) -> str:
 
 
 _ORDER = {Level.BAD: 0, Level.WATCH: 1, Level.GOOD: 2}
+_REFUSED = "its share of queue.max_backlog is full, or that of its users, or a part is away; the log names the limit"
 _MARK = {Level.BAD: "● ", Level.WATCH: "◐ ", Level.GOOD: ""}
 _WHOSE = {
     Blame.MESSAGE: "who submitted it",
@@ -186,6 +187,14 @@ def _backlog(snapshot: Snapshot) -> Iterator[Finding]:
             waits = f": the oldest of {load.waiting} waits for "
             slots = f", {snapshot.busy} of {_some(snapshot.slots, 'slot')} busy"
             yield Finding(Level.WATCH, (Name(view.name), waits, Since(load.oldest_at), slots))
+
+
+def _refused(snapshot: Snapshot) -> Iterator[Finding]:
+    for view in snapshot.types:
+        if view.figures.refused:
+            refused = f": {_some(view.figures.refused, 'submission')} refused within 10 min"
+            waits = f", {view.load.waiting} waiting" if view.load else ""
+            yield Finding(Level.WATCH, (Name(view.name), refused, waits), because=_REFUSED)
 
 
 def _nodes(snapshot: Snapshot) -> Iterator[Finding]:
