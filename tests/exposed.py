@@ -42,6 +42,7 @@ def names(text: bytes) -> set[str]:
 def everything(metrics: Metrics, report_type: str) -> None:
     """Each call once."""
     metrics.accepted(report_type)
+    metrics.refused(report_type, "backlog")
     metrics.started(report_type, 1.0)
     metrics.rendered(report_type, 1.0, 1000)
     metrics.failed(report_type, FaultKind.TIMEOUT)

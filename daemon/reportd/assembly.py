@@ -21,6 +21,7 @@ from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.secrets import shared_secret
 from reportd.adapters.sql.sessions import SqlEndedSessions
 from reportd.alerts import Alerts
+from reportd.backlog import Backlog
 from reportd.batch import Batcher
 from reportd.breakers import Breakers
 from reportd.bulkheads import Bulkheads
@@ -58,6 +59,7 @@ from reportd.supervised import Supervisor
 from reportd.tokens import Tokens
 from reportd.triage import Triage
 from reportd.watchdog import Watchdog
+from reportd.workable import WorkableQueue
 from reportd.worker import Worker
 from reportd_web.access import Access
 from reportd_web.app import Face
@@ -107,7 +109,7 @@ class Work:
 
     def __init__(self, on: Grounds) -> None:
         config, told = on.config, Several(on.metrics, on.history)
-        self._on = on
+        self._on, self.told = on, told
         self.names = engines.report_names(config)
         self._limits = _limits(config)
         self._deadlines = Deadlines(_deadline_factors(config))
@@ -120,6 +122,7 @@ class Work:
             returns_per_second=lambda: RETURNS_PER_SLOT * on.pool.slots,
             listeners=[_log_move, on.metrics.breaker_moved, on.alerts.breaker_moved, on.recorder.transition],
         )
+        self.workable = WorkableQueue(on.queue, on.jobs, self.breakers.holding, on.background)
         self.bulkheads = Bulkheads(
             self._limits,
             lambda: on.pool.slots,
@@ -179,6 +182,7 @@ class Work:
         background.start_soon(partial(keep, longest_seconds=TROUBLE_SECONDS), "heartbeat", heartbeat)
         background.start_soon(keep, "renewal", partial(keep_renewed, on.jobs, on.held))
         size = partial(keep_sized, on.pool, on.queue.depth, engines.size_policy(on.config))
+        size = partial(keep_sized, on.pool, self.workable.depth, engines.size_policy(on.config))
         background.start_soon(keep, "sizing", size)
 
     def learn(self, config: Config) -> None:
@@ -273,7 +277,7 @@ class Watch:
         )
         self.status = Status(
             jobs=on.jobs,
-            queue=on.queue,
+            depth=work.workable.depth,
             dead=on.dead,
             pool=on.pool,
             poller=work.poller,
@@ -296,7 +300,7 @@ class Watch:
         )
         self.exposition = Exposition(
             on.metrics,
-            queues={"main": on.queue, "dead": on.dead},
+            queues={"main": work.workable, "dead": on.dead},
             depth_seconds=engines.scraped_depth_seconds(config),
             requests=engines.sqs_requests(on.queue, on.dead),
             pool=on.pool.state,
@@ -310,7 +314,7 @@ class Watch:
     def begin(self) -> None:
         on = self._on
         presence = Presence(self._fleet, self.status.here, alone=on.database.is_sqlite)
-        publish = partial(self._scaling.publish, on.queue.depth, on.board, on.node)
+        publish = partial(self._scaling.publish, self._work.workable.depth, on.board, on.node)
         for part, work in (("history", self.status.run), ("presence", presence.run), ("scaling", publish)):
             on.background.start_soon(on.supervisor.keep, part, work)
 
@@ -331,6 +335,10 @@ class Watch:
 async def answering(on: Grounds, work: Work, care: Care, watch: Watch, max_connections: int) -> Face:
     """What the HTTP face calls."""
     config, audit = on.config, SqlAudit(on.database)
+    backlog = Backlog(
+        engines.backlog_policy(config), jobs=on.jobs, queue=on.queue, held=work.breakers.holding, meter=work.told
+    )
+    on.background.start_soon(on.supervisor.keep, "backlog", partial(backlog.watch, engines.depth_seconds(config)))
     service = Service(
         jobs=on.jobs,
         queue=on.queue,
@@ -339,12 +347,10 @@ async def answering(on: Grounds, work: Work, care: Care, watch: Watch, max_conne
         validator=on.types,
         changes=on.changes,
         held=on.held,
-        max_backlog=config.queue.max_backlog,
+        backlog=backlog,
         meter=on.metrics,
         outbox=on.outbox,
     )
-    watch_backlog = partial(service.watch_backlog, engines.depth_seconds(config))
-    on.background.start_soon(on.supervisor.keep, "backlog", watch_backlog)
     office = DeadLetterOffice(service=service, jobs=on.jobs, queue=on.queue, letters=care.letters, audit=audit)
     return Face(
         service=service,

@@ -161,6 +161,10 @@ class Breakers:
         now = self._now()
         return frozenset(name for name, view in self._views.items() if view.breaker.rests(now))
 
+    def holding(self) -> frozenset[str]:
+        """The types whose jobs wait for their breaker to close, all but a probe."""
+        return frozenset(name for name, view in self._views.items() if view.breaker.holds)
+
     def unproved(self) -> frozenset[str]:
         """The types of which the next job is to tell whether they work."""
         return frozenset(name for name, view in self._views.items() if view.breaker.state in _UNPROVED)

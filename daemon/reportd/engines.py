@@ -25,6 +25,7 @@ from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.queue import EmbeddedQueue
 from reportd.alerts import Alerts
 from reportd.config import Config
+from reportd.core.backlog import BacklogPolicy
 from reportd.core.breaker import Policy
 from reportd.core.repair import normal_name
 from reportd.core.retry import RetryPolicy
@@ -315,6 +316,11 @@ async def open_board(config: Config) -> AsyncIterator[Board | None]:
         endpoint_url=options.endpoint_url,
     ) as board:
         yield board
+
+
+def backlog_policy(config: Config) -> BacklogPolicy:
+    options = config.queue
+    return BacklogPolicy(options.max_backlog, options.max_type_share, options.max_user_share)
 
 
 def tells_types(config: Config) -> bool:

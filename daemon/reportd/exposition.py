@@ -7,6 +7,7 @@ matters. So what costs is remembered, what is unknown is left out, and the text 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 import trio
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -16,10 +17,17 @@ from reportd.core.scaling import Demand
 from reportd.core.snapshot import ready
 from reportd.metrics import Metrics
 from reportd.pool import PoolState
-from reportd.ports import Depth, Queue, UnavailableError
+from reportd.ports import Depth, UnavailableError
 from reportd.remembered import Remembered
 
 PATIENCE_SECONDS = 1.0
+
+
+class HasDepth(Protocol):
+    """A queue, as far as it is looked at here."""
+
+    async def depth(self) -> Depth: ...
+
 
 Parts = Mapping[str, tuple[bool, str]]
 Requests = Mapping[str, Mapping[str, int]]
@@ -38,7 +46,7 @@ class Exposition:
         self,
         metrics: Metrics,
         *,
-        queues: Mapping[str, Queue],
+        queues: Mapping[str, HasDepth],
         depth_seconds: float,
         requests: Callable[[], Requests],
         pool: Callable[[], PoolState],
@@ -102,14 +110,21 @@ def _of_parts(parts: Parts) -> list[Metric]:
 
 
 def _of_queues(depths: Mapping[str, Depth], now: float) -> list[Metric]:
-    messages = GaugeMetricFamily("reportd_queue_messages", "Messages of a queue.", labels=["queue", "state"])
+    messages = GaugeMetricFamily(
+        "reportd_queue_messages",
+        "Messages of a queue, each counted once; held ones wait for a breaker.",
+        labels=["queue", "state"],
+    )
     oldest = GaugeMetricFamily(
         "reportd_queue_oldest_message_age_seconds",
         "Since when the oldest visible message waits; SQS does not tell.",
         labels=["queue"],
     )
     for name, depth in depths.items():
-        for state, count in (("visible", depth.visible), ("in_flight", depth.in_flight), ("delayed", depth.delayed)):
+        counts = {"visible": depth.visible, "in_flight": depth.in_flight, "delayed": depth.delayed}
+        if name == "main":
+            counts["held"] = depth.held
+        for state, count in counts.items():
             messages.add_metric([name, state], count)
         if depth.oldest_at is not None or not depth.visible:
             oldest.add_metric([name], max(0.0, now - (depth.oldest_at or now)))

@@ -36,6 +36,7 @@ class History(Meter):
         self._clock = clock
         self._rendered: dict[str, _Counts] = {}
         self._failed: dict[str, _Counts] = {}
+        self._refused: dict[str, _Counts] = {}
         self._seconds: dict[str, _Times] = {}
         self._stored = _Times()
         self._depths: dict[str, deque[tuple[int, int]]] = {}
@@ -52,6 +53,9 @@ class History(Meter):
     def failed(self, report_type: str, kind: FaultKind) -> None:  # noqa: ARG002 - of the port
         self._failed.setdefault(self._name(report_type), _Counts()).add(self._clock())
 
+    def refused(self, report_type: str, reason: str) -> None:  # noqa: ARG002 - of the port
+        self._refused.setdefault(self._name(report_type), _Counts()).add(self._clock())
+
     def ended(self, report_type: str, outcome: Event, seconds: float) -> None:  # noqa: ARG002 - of the port
         if outcome is Event.SUCCEEDED:
             # The producer's clock says when it was submitted, and may be ahead of ours.
@@ -60,7 +64,8 @@ class History(Meter):
     def figures(self) -> dict[str, Figures]:
         """Of each report type that there was something of."""
         now = self._clock()
-        return {name: self._figures(name, now) for name in sorted(self._rendered.keys() | self._failed.keys())}
+        names = self._rendered.keys() | self._failed.keys() | self._refused.keys()
+        return {name: self._figures(name, now) for name in sorted(names)}
 
     def stored_p95_seconds(self) -> float | None:
         return self._stored.quantile(0.95, self._clock())
@@ -96,6 +101,7 @@ class History(Meter):
             tried=failures + rendered.within(FAILURE_SECONDS, now),
             p50_seconds=times.quantile(0.5, now),
             p95_seconds=times.quantile(0.95, now),
+            refused=self._refused.get(name, _Counts()).within(FAILURE_SECONDS, now),
         )
 
     def _name(self, report_type: str) -> str:

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from reportd import __version__
 from reportd.core import breaker
+from reportd.core.backlog import UNAVAILABLE, Limit
 from reportd.core.faults import FaultKind
 from reportd.core.scaling import Mean
 from reportd.core.transitions import Event
@@ -38,6 +39,12 @@ class Metrics(Meter):
         by_type = ["report_type"]
         self._accepted = Counter(
             "reportd_jobs_accepted", "Submissions answered with 202 by this node.", by_type, registry=registry
+        )
+        self._refused = Counter(
+            "reportd_submissions_refused",
+            "Submissions answered with 429 or 503 by this node, by what they were refused for.",
+            ["report_type", "reason"],
+            registry=registry,
         )
         self._jobs = Counter(
             "reportd_jobs",
@@ -117,6 +124,8 @@ class Metrics(Meter):
             self._accepted.labels(label)
             self._resent.labels(label)
             self._bytes.labels(label)
+            for reason in (*Limit, UNAVAILABLE):
+                self._refused.labels(label, str(reason))
             for histogram in (self._waits, self._durations, self._renders):
                 histogram.labels(label)
             for outcome in OUTCOMES:
@@ -136,6 +145,9 @@ class Metrics(Meter):
 
     def accepted(self, report_type: str) -> None:
         self._accepted.labels(self.label(report_type)).inc()
+
+    def refused(self, report_type: str, reason: str) -> None:
+        self._refused.labels(self.label(report_type), str(reason)).inc()
 
     def started(self, report_type: str, waited_seconds: float) -> None:
         self._waits.labels(self.label(report_type)).observe(max(0.0, waited_seconds))

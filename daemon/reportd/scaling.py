@@ -67,7 +67,7 @@ class Scaling:
             running: int | None = (await self._counts.get()).get(State.RUNNING, 0)
         except UnavailableError:
             running = None
-        # What is delayed waits for its breaker or its next attempt: more nodes would not make it come sooner.
+        # What is held waits for its breaker, what is delayed for its next attempt: no node would make it come sooner.
         load = Load(depth.visible, running, max(1, self._slots()), self._render_seconds())
         needed = nodes_needed(load, self._policy)
         if needed is not None:
@@ -80,6 +80,7 @@ class Scaling:
             running=running,
             nodes_wanted=None if needed is None else self._needs[0][1],
             target_seconds=self._policy.target_seconds,
+            held=depth.held,
         )
 
     async def publish(self, depth: Callable[[], Awaitable[Depth]], board: Board | None, node: str) -> None:

@@ -12,13 +12,16 @@ import orjson
 import structlog
 import trio
 
+from reportd.backlog import Backlog
 from reportd.batch import Batcher
 from reportd.changes import Changes
+from reportd.core.backlog import UNAVAILABLE
 from reportd.core.job import Job, to_message
 from reportd.core.parameters import text_of, value_of
 from reportd.core.submission import FieldProblem, InvalidSubmissionError, Submission
 from reportd.core.transitions import TERMINAL, Event, IllegalTransitionError, State
 from reportd.held import Held
+from reportd.log_throttle import ThrottledLog
 from reportd.one_at_a_time import OneAtATime
 from reportd.ports import (
     SILENT,
@@ -58,19 +61,13 @@ ACCEPT_SECONDS = 9.0
 
 LATE: Mapping[str, str] = MappingProxyType({"late": "yes"})
 """With an attribute, a FIFO queue does not take a message for the first one, which it may have had long ago."""
+UNKNOWN_TYPE = ""
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 IDEMPOTENCY_NAMESPACE = uuid.UUID("6d0c3f4e-4f0e-5c5b-9a44-1f6f5c0d2b7a")
 
 log = structlog.get_logger()
-
-
-class BusyError(Exception):
-    """The backlog is full; the same call will work later."""
-
-    def __init__(self) -> None:
-        super().__init__("the backlog is full")
 
 
 class KeyReusedError(Exception):
@@ -204,7 +201,7 @@ class Service:
         validator: Validator,
         changes: Changes,
         held: Held,
-        max_backlog: int,
+        backlog: Backlog,
         meter: Meter = SILENT,
         outbox: Outbox | None = None,
         clock: Callable[[], float] = time.time,
@@ -216,13 +213,12 @@ class Service:
         self._validator = validator
         self._changes = changes
         self._held = held
-        self._max_backlog = max_backlog
+        self._backlog = backlog
         self._meter = meter
         self._outbox = outbox
         self._clock = clock
         self._retries = OneAtATime()
-        self._backlog = 0
-        self._accepted = 0
+        self._log = ThrottledLog(log)
 
     @contextmanager
     def in_time(self) -> Iterator[None]:
@@ -231,7 +227,15 @@ class Service:
             yield
             return
         # The row may be there, with a message sent late: whoever repeats the call with its key gets the same job.
-        raise UnavailableError("intake", f"it was not checked, recorded and queued within {ACCEPT_SECONDS:g} s")
+        error = UnavailableError("intake", f"it was not checked, recorded and queued within {ACCEPT_SECONDS:g} s")
+        self._unavailable(UNKNOWN_TYPE, error)
+        raise error
+
+    def _unavailable(self, report_type: str, error: UnavailableError) -> None:
+        self._meter.refused(report_type, UNAVAILABLE)
+        self._log.warning(
+            "submission.refused", reason=UNAVAILABLE, reportType=report_type, part=error.part, error=str(error)
+        )
 
     async def parsed(self, body: bytes) -> Submission:
         """What a request's body submits.
@@ -250,8 +254,6 @@ class Service:
             problems += self._validator.check_callback(submission.callback_url)
         if problems:
             raise InvalidSubmissionError(problems)
-        if self._backlog >= self._max_backlog:
-            raise BusyError
         job = Job(
             task_id=_task_id(submission),
             report_type=self._canonical(submission.report_type),
@@ -260,32 +262,23 @@ class Service:
             submitted_at=self._clock(),
             callback_url=submission.callback_url,
         )
-        record = await self._intake.submit(job)
+        with self._backlog.place(job.report_type, job.user_id) as give_back:
+            try:
+                record = await self._intake.submit(job)
+            except UnavailableError as error:
+                self._unavailable(job.report_type, error)
+                raise
+            if record.job.submitted_at != job.submitted_at:
+                give_back()  # it is there already
         if not await _same_request(record.job, job):
             raise KeyReusedError
         if record.state in TERMINAL:
             return record
         if record.confirmed:
             await self._send_if_lost(record)
-        self._backlog += 1
-        self._accepted += 1
         self._meter.accepted(job.report_type)
         log.info("job.accepted", taskId=job.task_id, reportType=job.report_type, userId=job.user_id)
         return record
-
-    async def watch_backlog(self, interval_seconds: float) -> None:
-        """Keep the backlog figure fresh while jobs come in. Between two looks, every acceptance counts."""
-        known = False  # jobs may wait from before
-        while True:
-            if self._backlog or not known:
-                self._accepted = 0
-                try:
-                    depth = await self._queue.depth()
-                except UnavailableError as error:
-                    log.warning("queue.depth_unknown", error=str(error))
-                else:
-                    known, self._backlog = True, depth.backlog + self._accepted
-            await trio.sleep(interval_seconds)
 
     async def get(self, task_id: str, wait_seconds: float = 0.0) -> Record:
         """The job as it is now, or as it is when it reaches a terminal state within ``wait_seconds``."""

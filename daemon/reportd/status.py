@@ -71,7 +71,7 @@ class Status:
         self,
         *,
         jobs: Jobs,
-        queue: Queue,
+        depth: Callable[[], Awaitable[Depth]],
         dead: Queue,
         pool: Pool,
         poller: Poller,
@@ -115,7 +115,7 @@ class Status:
 
         self._row = remembered("database", partial(jobs.get, NOBODY), FRESH_SECONDS)
         self._depths = {
-            "main": remembered("queue", queue.depth, depth_seconds),
+            "main": remembered("queue", depth, depth_seconds),
             "dead": remembered("queue", dead.depth, depth_seconds),
         }
         self._counts = remembered("database", jobs.counts, 0.0, RESTS)
@@ -260,6 +260,7 @@ class Status:
             visible=Series(main.visible, depths("visible")),
             in_flight=Series(main.in_flight, depths("in_flight")),
             delayed=Series(main.delayed, depths("delayed")),
+            held=Series(main.held, depths("held")),
             dead=None if dead is None else Series(_in_all(dead), depths("dead")),
             oldest_at=main.oldest_at,
             stored_p95_seconds=self._history.stored_p95_seconds(),
@@ -277,6 +278,7 @@ class Status:
             self._history.saw_depth("visible", depth.visible)
             self._history.saw_depth("in_flight", depth.in_flight)
             self._history.saw_depth("delayed", depth.delayed)
+            self._history.saw_depth("held", depth.held)
         return depth
 
 
@@ -292,4 +294,4 @@ def _in_steps(mib: float) -> int:
 
 
 def _in_all(depth: Depth) -> int:
-    return depth.visible + depth.in_flight + depth.delayed
+    return depth.visible + depth.in_flight + depth.delayed + depth.held

@@ -194,3 +194,17 @@ async def test_loads_are_what_waits_and_runs_by_type(jobs: Jobs) -> None:
         "other": Load(waiting=2, untried=1, running=0, oldest_at=NOON + 5),
         "third": Load(running=1),
     }
+
+
+async def test_waiting_is_what_is_queued_by_type_and_user(jobs: Jobs) -> None:
+    assert await jobs.waiting() == {}
+    for number, state in enumerate(State, 1):
+        for _ in range(number):
+            await bring(jobs, a_job(report_type="sales", submitted_at=NOON + number), state)
+    ann, ben = a_job(report_type="sales"), a_job(report_type="other")
+    await jobs.add([ann, ben, replace(a_job(report_type="sales"), user_id=ben.user_id)])
+    await jobs.add([replace(a_job(report_type="sales"), user_id=ben.user_id)])
+    found = await jobs.waiting()
+    assert found.pop(("sales", ann.user_id)) == 1
+    assert (found.pop(("sales", ben.user_id)), found.pop(("other", ben.user_id))) == (2, 1)
+    assert list(found.values()) == [1], "what was brought there"

@@ -210,3 +210,11 @@ def test_every_fault_is_somebodys() -> None:
     assert len(whose) == 6
     assert fault_of("timeout") == "fault of its page"
     assert fault_of("") == ""
+
+
+def test_refused_submissions_are_told_by_type() -> None:
+    refusing = replace(view(load=Load(5000, 5000)), figures=Figures(refused=28))
+    assert said(with_type(refusing)) == [("watch", "sales: 28 submissions refused within 10 min, 5000 waiting")]
+    assert "queue.max_backlog" in verdict(with_type(refusing)).findings[0].because
+    unknown = replace(view(), figures=Figures(refused=1))
+    assert said(with_type(unknown)) == [("watch", "sales: 1 submission refused within 10 min")]

@@ -13,10 +13,12 @@ from trio.testing import MockClock
 
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.background import open_background
+from reportd.backlog import Backlog
 from reportd.batch import open_batcher
 from reportd.breakers import Breakers
 from reportd.bulkheads import Bulkheads
 from reportd.changes import Changes
+from reportd.core.backlog import BacklogPolicy
 from reportd.core.breaker import Policy as BreakerPolicy
 from reportd.core.job import Job, to_message
 from reportd.core.repair import Known
@@ -29,7 +31,7 @@ from reportd.held import Held
 from reportd.janitor import Janitor
 from reportd.outcomes import Outcomes
 from reportd.poller import Poller, drain, keep_invisible
-from reportd.ports import DeadLetter, Outgoing, Received, Record
+from reportd.ports import SILENT, DeadLetter, Meter, Outgoing, Received, Record
 from reportd.quarantine import Quarantine
 from reportd.rescuer import Rescuer, keep_renewed
 from reportd.service import Intake, Service
@@ -252,7 +254,9 @@ async def open_node(world: World, **options: Any) -> AsyncIterator[Node]:
 
 
 @asynccontextmanager
-async def open_service(world: World, node: Node | None = None, *, max_backlog: int = 100) -> AsyncIterator[Service]:
+async def open_service(
+    world: World, node: Node | None = None, *, backlog: Backlog | None = None, meter: Meter = SILENT
+) -> AsyncIterator[Service]:
     """A service by itself, or that of a running node."""
     async with (
         open_background() as background,
@@ -266,7 +270,8 @@ async def open_service(world: World, node: Node | None = None, *, max_backlog: i
             validator=world.types,
             changes=node.changes if node else Changes(),
             held=node.held if node else Held(),
-            max_backlog=max_backlog,
+            backlog=backlog or Backlog(BacklogPolicy(100), jobs=world.jobs, queue=world.queue),
+            meter=meter,
             clock=now,
         )
 

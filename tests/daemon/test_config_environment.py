@@ -30,6 +30,8 @@ EVERY: dict[str, tuple[str, Any]] = {
     "queue.max_backoff_seconds": ("1.2e2", 120.0),
     "queue.prefetch": ("0", 0),
     "queue.max_backlog": ("7", 7),
+    "queue.max_type_share": ("0.4", 0.4),
+    "queue.max_user_share": ("0.1", 0.1),
     "queue.max_receive_count": ("30", 30),
     "queue.group_by": ("reportType", "reportType"),
     "artifacts.url": ("s3://bucket/pdf", "s3://bucket/pdf"),

@@ -80,6 +80,14 @@ def test_failures_of_ten_minutes(history: History, clock: Clock) -> None:
     assert (history.figures()["sales"].failed, history.figures()["sales"].tried) == (0, 0)
 
 
+def test_refusals_of_ten_minutes(history: History, clock: Clock) -> None:
+    for _ in range(28):
+        history.refused("s", "report_type")
+    assert history.figures() == {"sales": Figures(refused=28)}
+    clock.now += 610.0
+    assert history.figures()["sales"].refused == 0
+
+
 def test_types_that_nobody_knows_take_no_memory(history: History) -> None:
     for number in range(1000):
         history.failed(f"type_{number}", FaultKind.UNKNOWN_REPORT_TYPE)

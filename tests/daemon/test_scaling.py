@@ -197,10 +197,19 @@ async def test_figures_arrive_in_cloudwatch(server: str) -> None:
         await board.publish(DEMAND)
     told = {
         name: [(point["Maximum"], point["Unit"]) for point in seen(server, name, "jobs")]
-        for name in ("Backlog", "BacklogPerSlot", "BacklogSeconds", "RenderSeconds", "JobsRunning", "NodesWanted")
+        for name in (
+            "Backlog",
+            "BacklogHeld",
+            "BacklogPerSlot",
+            "BacklogSeconds",
+            "RenderSeconds",
+            "JobsRunning",
+            "NodesWanted",
+        )
     }
     assert told == {
         "Backlog": [(30.0, "Count")],
+        "BacklogHeld": [(0.0, "Count")],
         "BacklogPerSlot": [(7.5, "Count")],
         "BacklogSeconds": [(75.0, "Seconds")],
         "RenderSeconds": [(10.0, "Seconds")],

@@ -10,12 +10,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from reportd.background import open_background
 from reportd.core.job import StoredJob, from_message
 from reportd.core.submission import InvalidSubmissionError, Submission
 from reportd.core.transitions import State
 from reportd.ports import JobFilter, Outgoing, Record, UnavailableError
-from reportd.service import BusyError, KeyReusedError
+from reportd.service import KeyReusedError
 from tests.daemon.node import USER, World, open_node, open_service, submission
 from tests.fakes import now
 from tests.fakes.jobs import SILENT_SECONDS
@@ -209,65 +208,6 @@ async def test_every_problem_of_a_submission_is_named(autojump_clock: MockClock)
             await service.submit(Submission("report", {"wrong": 1}, USER, callback_url="http://insecure"))
     assert [problem.pointer for problem in caught.value.problems] == ["/parameters/wrong", "/callbackUrl"]
     assert not world.weather.calls
-
-
-async def test_a_full_backlog_refuses_until_it_has_shrunk(autojump_clock: MockClock) -> None:
-    world = World()
-    async with open_service(world, max_backlog=3) as service, open_background() as nursery:
-        nursery.start_soon(service.watch_backlog, 1.0)
-        for _ in range(3):
-            await service.submit(submission())
-        with pytest.raises(BusyError):
-            await service.submit(submission())
-        await trio.sleep(1.5)
-        with pytest.raises(BusyError):
-            await service.submit(submission())
-        world.queue.messages.pop()
-        await trio.sleep(1.5)
-        await service.submit(submission())
-
-
-async def test_an_idle_service_does_not_ask_for_the_depth_over_and_over(autojump_clock: MockClock) -> None:
-    world = World()
-    async with open_service(world) as service, open_background() as nursery:
-        nursery.start_soon(service.watch_backlog, 1.0)
-        await trio.sleep(100.5)
-        assert world.weather.calls.count("queue.depth") == 1
-        await service.submit(submission())
-        await trio.sleep(10.0)
-        assert world.weather.calls.count("queue.depth") == 11
-
-
-async def test_what_comes_in_while_the_depth_is_asked_for_counts(autojump_clock: MockClock) -> None:
-    world = World()
-    async with open_service(world, max_backlog=2) as service, open_background() as nursery:
-
-        async def slow(call: str, when: str) -> None:
-            if (call, when) == ("queue.depth", "after"):
-                await trio.sleep(5.0)
-
-        world.weather.hook = slow
-        nursery.start_soon(service.watch_backlog, 60.0)
-        await trio.sleep(1.0)
-        await service.submit(submission())
-        await service.submit(submission())
-        await trio.sleep(10.0)
-        with pytest.raises(BusyError):
-            await service.submit(submission())
-
-
-async def test_a_backlog_that_is_unknown_is_as_it_was(autojump_clock: MockClock) -> None:
-    world = World()
-    async with open_service(world, max_backlog=1) as service, open_background() as nursery:
-        await service.submit(submission())
-        world.weather.away("queue", 100.0)
-        nursery.start_soon(service.watch_backlog, 1.0)
-        await trio.sleep(50.0)
-        with pytest.raises(BusyError):
-            await service.submit(submission())
-        world.queue.messages.clear()
-        await trio.sleep(60.0)
-        await service.submit(submission())
 
 
 async def test_a_repeated_submission_whose_message_is_lost_is_sent_again_once(autojump_clock: MockClock) -> None:

@@ -44,7 +44,7 @@ async def open_status(
         yield (
             Status(
                 jobs=world.jobs,
-                queue=world.queue,
+                depth=world.queue.depth,
                 dead=world.dead,
                 pool=pool,
                 poller=node.poller,

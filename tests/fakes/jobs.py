@@ -148,6 +148,11 @@ class MemoryJobs:
                     found.setdefault(record.job.report_type, []).append(record)
             return {name: _load(records) for name, records in found.items()}
 
+    async def waiting(self) -> dict[tuple[str, str], int]:
+        async with self._weather.call("jobs", "waiting"):
+            queued = [record.job for record in self.records.values() if record.state is State.QUEUED]
+            return dict(Counter((job.report_type, job.user_id) for job in queued))
+
     def _change(self, task_id: str, **changes: Any) -> Record:
         self.records[task_id] = replace(self.records[task_id], **changes)
         return self.records[task_id]

@@ -24,12 +24,14 @@ from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.queue import EmbeddedQueue
 from reportd.adapters.templates import Templates
 from reportd.background import open_background
+from reportd.backlog import Backlog
 from reportd.batch import open_batcher
 from reportd.breakers import Breakers
 from reportd.catalogue import Catalogue
 from reportd.changes import Changes
 from reportd.config import Callbacks, Config
 from reportd.controls import Controls
+from reportd.core.backlog import BacklogPolicy
 from reportd.core.breaker import Policy
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.scaling import Demand
@@ -100,6 +102,7 @@ class Running:
     app: FastAPI
     client: httpx.AsyncClient
     service: Service
+    backlog: Backlog
     database: Database
     jobs: SqlJobs
     queue: EmbeddedQueue
@@ -216,6 +219,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
             breakers = Breakers(
                 MemoryBreakers(), Policy(), node="n1", report_types=config.reports, listeners=[recorder.transition]
             )
+            backlog = Backlog(BacklogPolicy(MAX_BACKLOG), jobs=jobs, queue=queue, held=breakers.holding)
             service = Service(
                 jobs=jobs,
                 queue=queue,
@@ -224,7 +228,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                 validator=types,
                 changes=changes,
                 held=Held(),
-                max_backlog=MAX_BACKLOG,
+                backlog=backlog,
                 outbox=outbox,
             )
 
@@ -264,6 +268,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                     app,
                     client,
                     service,
+                    backlog,
                     database,
                     jobs,
                     queue,

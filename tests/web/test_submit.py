@@ -15,6 +15,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from reportd.adapters.sql import engines
+from reportd.core.backlog import BacklogPolicy
 from reportd.core.submission import FieldProblem, Submission
 from reportd.ports import Outgoing, UnavailableError
 from reportd.service import ACCEPT_SECONDS
@@ -168,22 +169,24 @@ async def test_longest_key_is_accepted(running: Running) -> None:
 async def test_full_backlog_is_429_and_leaves_nothing(
     running: Running, monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
 ) -> None:
-    monkeypatch.setattr(running.service, "_max_backlog", 2)
+    monkeypatch.setattr(running.backlog, "_policy", BacklogPolicy(2))
     await running.queue.send([Outgoing("{}", str(n), "sales_summary", USER) for n in range(2)])
-    nursery.start_soon(running.service.watch_backlog, 0.01)
+    nursery.start_soon(running.backlog.watch, 0.01)
     with trio.fail_after(5):
         while (answer := await running.client.post(URL, json=submission())).status_code == 202:
             await trio.sleep(0.01)
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) > 0
-    assert answer.json()["detail"] == "the backlog is full"
+    assert answer.json()["detail"].endswith(" jobs wait already, and 2 may (queue.max_backlog)")
+    assert (answer.json()["limit"], answer.json()["accepted"]) == ("backlog", 2)
+    assert answer.json()["waiting"] >= 2
     before = await running.rows()
     assert (await running.client.post(URL, json=submission())).status_code == 429
     assert await running.rows() == before
 
 
 async def test_every_acceptance_counts_until_the_next_look(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running.service, "_max_backlog", 2)
+    monkeypatch.setattr(running.backlog, "_policy", BacklogPolicy(2))
     statuses = [(await running.client.post(URL, json=submission())).status_code for _ in range(4)]
     assert statuses == [202, 202, 429, 429]
 

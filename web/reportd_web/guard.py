@@ -9,11 +9,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from reportd.backlog import BusyError
 from reportd.controls import NoSenseError, UnknownReportTypeError
+from reportd.core.backlog import Limit
 from reportd.core.submission import FieldProblem, InvalidSubmissionError
 from reportd.core.transitions import IllegalTransitionError
 from reportd.ports import UnavailableError
-from reportd.service import BusyError, GoneError, KeyReusedError, NotFinishedError, NotFoundError, StillQueuedError
+from reportd.service import GoneError, KeyReusedError, NotFinishedError, NotFoundError, StillQueuedError
 from reportd_web.origin import SAFE_METHODS, Hosts, from_elsewhere
 from reportd_web.problems import ProblemError, bad_header, invalid
 
@@ -24,8 +26,12 @@ Handler = Callable[[Request], Awaitable[Response]]
 RETRY_SECONDS = 5
 LATER = {"Retry-After": str(RETRY_SECONDS)}
 
+HELD_RETRY_SECONDS = 60
+"""Nothing of what a breaker holds is worked off before it closes, which a few seconds will hardly bring."""
+
+_FIELDS = {Limit.REPORT_TYPE: "/reportType", Limit.USER: "/userId"}
+
 _REFUSALS: dict[type[Exception], HTTPStatus] = {
-    BusyError: HTTPStatus.TOO_MANY_REQUESTS,
     GoneError: HTTPStatus.GONE,
     IllegalTransitionError: HTTPStatus.CONFLICT,
     NoSenseError: HTTPStatus.CONFLICT,
@@ -117,11 +123,27 @@ def problem_for(error: Exception) -> ProblemError | None:
     if isinstance(error, KeyReusedError):
         problem = FieldProblem("/Idempotency-Key", "must be a new one for a new request")
         return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), [problem], place="header")
+    if isinstance(error, BusyError):
+        return _busy(error)
     for kind, status in _REFUSALS.items():
         if isinstance(error, kind):
-            later = status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+            later = status is HTTPStatus.SERVICE_UNAVAILABLE
             return ProblemError(status, str(error), headers=LATER if later else None)
     return None
+
+
+def _busy(error: BusyError) -> ProblemError:
+    """Which limit was hit, and what is accepted."""
+    found = error.refused
+    pointer = _FIELDS.get(found.limit)
+    detail = f"must be another one while {found.accepted} or more of its jobs wait"
+    return ProblemError(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        str(error),
+        [FieldProblem(pointer, detail)] if pointer else (),
+        headers={"Retry-After": str(HELD_RETRY_SECONDS)} if found.held else LATER,
+        members={"limit": found.limit, "waiting": found.waiting, "accepted": found.accepted},
+    )
 
 
 async def routing_problem(request: Request, error: Exception) -> Response:

@@ -68,7 +68,7 @@ _PROBLEMS = {
     416: "no such range",
     422: "a field is not acceptable; `errors` names each",
     421: "`Host` is neither an address nor a name of this daemon's",
-    429: "the backlog is full, or too many or too large requests of this caller are in hand",
+    429: "the backlog or a share of it is full (see `limit`), or too many or too large requests are in hand",
     503: "a part that is needed is away, such as the queue or the database; or too much is in hand",
 }
 _LATER = (429, 503)

@@ -16,7 +16,9 @@ Place = Literal["body", "query", "header"]
 
 
 class ProblemError(Exception):
-    """Ends a request with this answer. ``errors`` are JSON pointers into ``place``."""
+    """Ends a request with this answer. ``errors`` are JSON pointers into ``place``, ``members`` further ones of the
+    document (RFC 9457, section 3.2).
+    """
 
     def __init__(
         self,
@@ -26,6 +28,7 @@ class ProblemError(Exception):
         *,
         place: Place = "body",
         headers: Mapping[str, str] | None = None,
+        members: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -33,6 +36,7 @@ class ProblemError(Exception):
         self.errors = tuple(errors[:MAX_PROBLEMS])
         self.place = place
         self.headers = dict(headers or {})
+        self.members = dict(members or {})
 
     def response(self, path: str) -> Response:
         body: dict[str, object] = {
@@ -44,6 +48,7 @@ class ProblemError(Exception):
         }
         if self.errors:
             body["errors"] = [{"in": self.place, "pointer": e.pointer, "detail": e.detail} for e in self.errors]
+        body |= self.members
         headers = {"Cache-Control": "no-store", **self.headers}
         return Response(orjson.dumps(body), int(self.status), headers, media_type=MEDIA_TYPE)
 

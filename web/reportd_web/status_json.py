@@ -63,6 +63,7 @@ def _queue(queue: QueueView) -> dict[str, Any]:
         "visible": queue.visible,
         "inFlight": queue.in_flight,
         "delayed": queue.delayed,
+        "held": queue.held,
         "dead": queue.dead,
     }
     return {

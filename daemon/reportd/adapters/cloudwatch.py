@@ -24,6 +24,7 @@ class CloudWatch:
             "Backlog": (demand.backlog, "Count"),
             "BacklogPerSlot": (demand.backlog_per_slot, "Count"),
             "BacklogSeconds": (demand.backlog_seconds, "Seconds"),
+            "BacklogHeld": (demand.held, "Count"),
             "RenderSeconds": (demand.render_seconds, "Seconds"),
             "JobsRunning": (demand.running, "Count"),
             "NodesWanted": (demand.nodes_wanted, "Count"),

@@ -80,6 +80,8 @@ class QueueOptions(Section):
     max_backoff_seconds: Number = Field(60.0, ge=0, le=43200)
     prefetch: Count = Field(2, ge=0, le=1000)
     max_backlog: Count = Field(10000, ge=1, le=100000000)
+    max_type_share: Number = Field(0.5, ge=0.01, le=1)
+    max_user_share: Number = Field(0.25, ge=0.01, le=1)
     # The bounds of maxReceiveCount in an SQS redrive policy.
     max_receive_count: Count = Field(20, ge=1, le=1000)
     group_by: Literal["task", "user", "reportType"] = "task"

@@ -113,6 +113,11 @@ class Breaker:
         """How many since then."""
         return max(0, self.openings - 1) if self.state in _PROBED else 0
 
+    @property
+    def holds(self) -> bool:
+        """Whether what waits can't be worked off, all but a probe: it has to close first."""
+        return self.state is State.FORCED_OPEN or self.state in _PROBED
+
 
 _PROBED = (State.OPEN, State.HALF_OPEN)
 

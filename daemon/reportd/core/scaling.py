@@ -74,7 +74,8 @@ class Load:
 @dataclass(frozen=True, slots=True)
 class Demand:
     """How much there is to do. ``backlog_seconds``: how long this node alone takes for what waits. ``running``,
-    ``nodes_wanted``: of the whole fleet; None while the database is away. ``target_seconds``: how long a job may wait.
+    ``nodes_wanted``: of the whole fleet; None while the database is away. ``held``: jobs that wait for a breaker, which
+    are in none of the other figures. ``target_seconds``: how long a job may wait.
     """
 
     backlog: int
@@ -84,6 +85,7 @@ class Demand:
     running: int | None
     nodes_wanted: int | None
     target_seconds: float = ScalingPolicy().target_seconds
+    held: int = 0
 
 
 def nodes_needed(load: Load, policy: ScalingPolicy) -> int | None:

@@ -58,7 +58,8 @@ class Load:
 class Figures:
     """What was rendered of a report type of late: on one node, or on all of them.
 
-    ``failed`` of the ``tried`` renders of the last minutes. The times are those of the node whose page it is.
+    ``failed`` of the ``tried`` renders of the last minutes, and in the same time ``refused`` submissions. The times are
+    those of the node whose page it is.
     """
 
     per_minute: float = 0.0
@@ -66,6 +67,7 @@ class Figures:
     tried: int = 0
     p50_seconds: float | None = None
     p95_seconds: float | None = None
+    refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,9 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """Messages, of both queues. ``stored_p95_seconds``: from the submission of a job to its stored PDF."""
+    """Messages, of both queues, each counted once. ``held``: they wait for the breaker of their report type.
+    ``stored_p95_seconds``: from the submission of a job to its stored PDF.
+    """
 
     visible: Series
     in_flight: Series
@@ -101,6 +105,7 @@ class QueueView:
     dead: Series | None
     oldest_at: float | None
     stored_p95_seconds: float | None
+    held: Series = Series(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,4 +250,5 @@ def in_all(nodes: tuple[Node, ...], name: str, here: Figures) -> Figures:
         per_minute=sum(one.per_minute for one in each),
         failed=sum(one.failed for one in each),
         tried=sum(one.tried for one in each),
+        refused=sum(one.refused for one in each),
     )

@@ -83,7 +83,7 @@ class Verdict:
 
 def verdict(snapshot: Snapshot) -> Verdict:
     """Judge by the snapshot alone."""
-    found = [*_parts(snapshot), *_breakers(snapshot), *_backlog(snapshot), *_scale(snapshot)]
+    found = [*_parts(snapshot), *_breakers(snapshot), *_backlog(snapshot), *_refused(snapshot), *_scale(snapshot)]
     found += [*_nodes(snapshot), *_lost(snapshot)]
     letters = sum(group.quarantined for group in snapshot.letters or ())
     if letters:
@@ -112,6 +112,7 @@ def fault_of(fault: str) -> str:
 
 
 _ORDER = {Level.BAD: 0, Level.WATCH: 1, Level.GOOD: 2}
+_REFUSED = "its share of queue.max_backlog is full, or that of its users, or a part is away; the log names the limit"
 _MARK = {Level.BAD: "● ", Level.WATCH: "◐ ", Level.GOOD: ""}
 _WHOSE = {
     Blame.MESSAGE: "who submitted it",
@@ -243,6 +244,14 @@ def _scale(snapshot: Snapshot) -> Iterator[Finding]:
     todo = f"{more}, unless {slow}" if wanted > there else f"{more} {slow}"
     told = f"{todo}: one takes {demand.render_seconds:.1f} s; nothing is lost meanwhile"
     yield Finding(Level.WATCH, (jobs + target + nodes,), because=told)
+
+
+def _refused(snapshot: Snapshot) -> Iterator[Finding]:
+    for view in snapshot.types:
+        if view.figures.refused:
+            refused = f": {_some(view.figures.refused, 'submission')} refused within 10 min"
+            waits = f", {view.load.waiting} waiting" if view.load else ""
+            yield Finding(Level.WATCH, (Name(view.name), refused, waits), because=_REFUSED)
 
 
 def _nodes(snapshot: Snapshot) -> Iterator[Finding]:

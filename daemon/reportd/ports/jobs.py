@@ -179,6 +179,10 @@ class Jobs(Protocol):
         """What is queued or running, by report type; those of which nothing is, are left out."""
         ...
 
+    async def waiting(self) -> dict[tuple[str, str], int]:
+        """How many are queued, by report type and user; only those of which there are."""
+        ...
+
     async def lead(self, work: str, node: str, seconds: float) -> bool:
         """Whether this node is the one that does ``work``, and goes on to be for so many seconds.
 

@@ -20,6 +20,9 @@ class Meter:
     def accepted(self, report_type: str) -> None:
         """A submission was answered with 202."""
 
+    def refused(self, report_type: str, reason: str) -> None:
+        """A submission was answered with 429 or 503, for which there is a ``core.backlog.Limit``, or another reason."""
+
     def started(self, report_type: str, waited_seconds: float) -> None:
         """An attempt begins, so long after the job was submitted."""
 

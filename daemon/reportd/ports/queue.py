@@ -34,12 +34,16 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """Message counts. ``oldest_at``: epoch seconds of the oldest visible message, None when there is none."""
+    """Message counts. ``oldest_at``: epoch seconds of the oldest visible message, None when there is none.
+
+    ``held``: those that wait for a breaker and are in no other count. No queue tells; ``workable`` sets them apart.
+    """
 
     visible: int
     in_flight: int
     delayed: int
     oldest_at: float | None = None
+    held: int = 0
 
     @property
     def backlog(self) -> int:

@@ -66,6 +66,10 @@ _LOADS = (
     .group_by(jobs.c.report_type)
 )
 
+_WAITING = (
+    select(jobs.c.report_type, jobs.c.user_id, func.count()).where(_waits).group_by(jobs.c.report_type, jobs.c.user_id)
+)
+
 _LEAD = (
     update(leases)
     .where(
@@ -299,6 +303,12 @@ class SqlJobs:
         def query(connection: Connection) -> dict[str, Load]:
             rows = connection.execute(_LOADS)
             return {row.report_type: Load(row.waiting, row.untried, row.running, row.oldest_at) for row in rows}
+
+        return await self._database.read(query)
+
+    async def waiting(self) -> dict[tuple[str, str], int]:
+        def query(connection: Connection) -> dict[tuple[str, str], int]:
+            return {(report_type, user_id): count for report_type, user_id, count in connection.execute(_WAITING)}
 
         return await self._database.read(query)
 
