@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -13,6 +14,7 @@ from structlog.testing import capture_logs
 import reportd_web
 from reportd.checks import Checks
 from reportd.config import Config, Loaded, load_from
+from reportd.ports import TooCostlyError, UnavailableError
 from reportd.regular import MAX_BYTES
 from reportd.reload import Orders, Reload
 from reportd.supervised import Supervisor
@@ -278,3 +280,25 @@ async def test_systemd_is_told_when_it_begins_and_when_it_is_done(
     assert 0 < stamps[0] < stamps[1]
     assert len(files.learnt) == 2
     nursery.cancel_scope.cancel()
+
+
+async def test_what_is_large_is_judged_by_another_process(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A template of 200,000 lines takes seconds and gigabytes to be compiled."""
+
+    def never(*_: object) -> None:
+        raise AssertionError("it is compiled here")
+
+    monkeypatch.setattr("reportd.editions.faults", never)
+    processes: Any = files.checker._at_work
+    files.configure(TYPES + 'parameters_schema = "two.json"\n')
+    (files.folder / "two.json").write_text("{}")
+    await files.reload.again()
+    assert files.reload.trouble == ""
+    # Two shipped templates, two shipped schemas, and those here.
+    assert processes.asked == 6
+    processes.fault = TooCostlyError("needs more memory than there is for it")
+    await files.reload.again()
+    assert "(and 5 more, which the log has)" in files.reload.trouble
+    processes.fault = UnavailableError("work on jobs", "too many wait for their turn")
+    await files.reload.again()
+    assert "too many wait for their turn" in files.reload.trouble

@@ -89,8 +89,10 @@ async def test_a_file_with_faults_keeps_the_daemon_from_starting(tmp_path: Path)
     async with open_daemon(tmp_path, f'[auth]\ntokens_file = "{tmp_path}/tokens"\n', start=False) as daemon:
         daemon.launch()
         with trio.fail_after(30):
-            assert await daemon.ended() == 1
-        assert f"reportd: {tmp_path}/tokens: line 1: has 2 parts; accepted: NAME ROLE" in daemon.log.read_text()
+            assert await daemon.ended() == 2
+        assert (
+            f"auth.tokens_file: {tmp_path}/tokens: line 1: has 2 parts; accepted: NAME ROLE" in daemon.log.read_text()
+        )
 
 
 @pytest.mark.parametrize("arguments", [("a b", "read"), ("ada", "admin"), ("ada", "read", "--user", "ada")])
