@@ -7,25 +7,23 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import partial
-from pathlib import Path
 
 import structlog
 import trio
 from starlette.types import ASGIApp
 
-import reportd_web
 from reportd import engines, systemd
 from reportd.adapters.bounded.checker import BoundedChecker, new_checker
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.resolving import LookupThreads
 from reportd.adapters.sql.audit import SqlAudit
 from reportd.adapters.sql.jobs import SqlJobs
-from reportd.adapters.templates import Templates
 from reportd.assembly import Care, Grounds, Watch, Work, answering, labels, reloading
 from reportd.background import alone, open_background
 from reportd.batch import open_batcher
 from reportd.catalogue import Catalogue
-from reportd.config import Config
+from reportd.checks import Checks, folders_of
+from reportd.config import Config, ConfigError, Loaded, Problem
 from reportd.history import History
 from reportd.metrics import Metrics
 from reportd.poller import drain
@@ -53,22 +51,23 @@ class StartError(Exception):
 
 
 async def run(
-    config: Config,
-    folders: list[Path],
+    loaded: Loaded,
     stopping: Stopping,
     reloads: Orders,
 ) -> None:
     """Serve until it is asked to stop, then drain.
 
-    ``reloads``: orders to read the configuration again. Raises StartError, CatalogueError, BrowserError or
-    UnavailableError when it can't start.
+    ``reloads``: orders to read the configuration again. Raises ConfigError when what the configuration names can't be
+    used; StartError, BrowserError or UnavailableError when it can't start.
     """
     trio.socket.set_custom_hostname_resolver(LookupThreads())
-    stop, tokens = stopping.asked, _tokens(config)
-    listener, config = _inherited(config)
-    folders = [*folders, Path(reportd_web.__file__).parent / "reports"]
+    stop = stopping.asked
+    listener, config = _inherited(loaded.config)
+    folders = folders_of(loaded)
     checker = new_checker(folders)
-    types = Catalogue(config, folders, Templates(folders), checker)
+    checks = Checks(folders, checker)
+    types = await _report_types(loaded, checks, checker)
+    tokens = _tokens(config)
     metrics, history = Metrics(labels(config)), History(labels(config))
     supervisor = Supervisor()
     node = f"{socket.gethostname()}-{os.getpid()}"
@@ -125,7 +124,7 @@ async def run(
             watch = Watch(on, work, care)
             connections = engines.max_connections(config)
             face = await answering(on, work, care, watch, connections)
-            reload = reloading(on, work, reloads)
+            reload = reloading(on, work, reloads, checks)
             await work.begin()
             care.begin()
             watch.begin()
@@ -161,6 +160,15 @@ async def _started(checker: BoundedChecker) -> AsyncIterator[None]:
         yield
 
 
+async def _report_types(loaded: Loaded, checks: Checks, checker: BoundedChecker) -> Catalogue:
+    try:
+        checked = await checks.check(loaded)
+    except BaseException:
+        await checker.aclose()
+        raise
+    return Catalogue(checked.edition, checker, loaded.config.callbacks.allowed_hosts)
+
+
 def _tokens(config: Config) -> Tokens:
     try:
         return Tokens(config.auth.path(config.data_dir))
@@ -187,7 +195,7 @@ def _inherited(config: Config) -> tuple[socket.socket | None, Config]:
     bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     config = config.model_copy(update={"http": config.http.model_copy(update={"bind": bind})})
     for conflict in config.conflicts():  # an address that others reach asks for tokens, wherever it is from
-        raise StartError(f"the socket of systemd, {bind}: {conflict.message}")
+        raise ConfigError([Problem(f"the socket of systemd, {bind}", conflict.keys[0], conflict.message)])
     return listener, config
 
 

@@ -27,6 +27,7 @@ from reportd.breakers import Breakers
 from reportd.bulkheads import Bulkheads
 from reportd.catalogue import Catalogue
 from reportd.changes import Changes
+from reportd.checks import Checks
 from reportd.config import Config
 from reportd.controls import Controls
 from reportd.core.breaker import Transition
@@ -376,9 +377,9 @@ async def answering(on: Grounds, work: Work, care: Care, watch: Watch, max_conne
     )
 
 
-def reloading(on: Grounds, work: Work, orders: Orders) -> Reload:
+def reloading(on: Grounds, work: Work, orders: Orders, checks: Checks) -> Reload:
     """Who reads the configuration again."""
-    return Reload(orders, on.config, on.types, on.tokens, partial(Work.learn, work), on.supervisor)
+    return Reload(orders, on.config, on.types, checks, on.tokens, partial(Work.learn, work), on.supervisor)
 
 
 def labels(config: Config) -> Mapping[str, str]:

@@ -16,6 +16,7 @@ from reportd import __version__, cli_dead_letters, revision
 from reportd.cli_client import add_client_options, open_client, plain, refused, say, unanswered
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
+_FAULTS = "reportd: the configuration has faults:\n"
 TERMINAL = ("succeeded", "quarantined", "cancelled")
 
 
@@ -81,22 +82,48 @@ class _Version(argparse.Action):
 
 
 def _load(options: argparse.Namespace) -> Any:
-    from reportd.config import ConfigError, load
+    """A ``Loaded``; None when it has faults, which are told."""
+    from reportd.config import ConfigError, load_from
 
     try:
-        return load(options.config, os.environ)
+        return load_from(options.config, os.environ)
     except ConfigError as error:
-        say(f"reportd: the configuration has faults:\n{error}")
+        say(f"{_FAULTS}{error}")
         return None
+
+
+def _checked(loaded: Any) -> tuple[int, str]:
+    """Tell what is wrong with the files that a configuration names: the exit status, and what could not be checked."""
+    import trio
+
+    from reportd import logs
+    from reportd.background import alone
+    from reportd.checks import check
+    from reportd.config import ConfigError
+    from reportd.ports import UnavailableError
+
+    logs.set_up("error", "console")  # what its browser and processes have to say is not asked for
+    try:
+        return 0, trio.run(check, loaded).unchecked
+    except (ConfigError, UnavailableError, BaseExceptionGroup) as failure:
+        error = alone(failure)
+        if isinstance(error, ConfigError):
+            say(f"{_FAULTS}{error}")
+            return 2, ""
+        if isinstance(error, UnavailableError):
+            say(f"reportd: the configuration can't be checked: {error}")
+            return 1, ""
+        raise
 
 
 # --- the daemon -----------------------------------------------------------------------------------------------
 
 
 def serve(options: argparse.Namespace) -> int:
-    config = _load(options)
-    if config is None:
+    loaded = _load(options)
+    if loaded is None:
         return 2
+    config = loaded.config
     import faulthandler
 
     import trio
@@ -104,8 +131,7 @@ def serve(options: argparse.Namespace) -> int:
     from reportd import app, file_limit, logs
     from reportd.adapters.sql.migrate import NewerSchemaError
     from reportd.background import alone
-    from reportd.catalogue import CatalogueError
-    from reportd.config import find_file, load
+    from reportd.config import ConfigError, load_from
     from reportd.ports import BrowserError, UnavailableError
     from reportd.private import keep_new_files_private
     from reportd.reload import Orders
@@ -116,25 +142,26 @@ def serve(options: argparse.Namespace) -> int:
     file_limit.raise_limit()
     # systemd ends a daemon that stands still with SIGABRT: the log then says where it stood.
     faulthandler.enable()
-    file = find_file(options.config, os.environ)
-    folders = [file.resolve().parent] if file else []
 
     async def until_signal() -> int:
         order, given = trio.open_memory_channel[None](1)
-        reloads = Orders(given, lambda: load(options.config, os.environ), set_level)
+        reloads = Orders(given, lambda: load_from(options.config, os.environ), set_level)
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async with trio.open_nursery() as nursery:
                 stopping = Stopping(config.shutdown.drain_seconds, nursery.cancel_scope)
                 nursery.start_soon(_on_signal, signals, stopping, order)
-                await app.run(config, folders, stopping, reloads)
+                await app.run(loaded, stopping, reloads)
                 nursery.cancel_scope.cancel()
         return int(stopping.cut)
 
-    expected = (app.StartError, CatalogueError, BrowserError, UnavailableError, NewerSchemaError, OSError)
+    expected = (app.StartError, BrowserError, UnavailableError, NewerSchemaError, OSError)
     try:
         return trio.run(until_signal)
     except BaseExceptionGroup as group:
         error = alone(group)
+        if isinstance(error, ConfigError):
+            say(f"{_FAULTS}{error}")
+            return 2
         if not isinstance(error, expected):
             raise
         say(f"reportd: {error}")
@@ -154,33 +181,37 @@ async def _on_signal(signals: Any, stopping: Any, order: Any) -> None:
 
 
 def check_config(options: argparse.Namespace) -> int:
-    config = _load(options)
-    if config is None:
+    loaded = _load(options)
+    if loaded is None:
         return 2
-    print(json.dumps(config.redacted(), indent=2))
-    return 0
+    status, unchecked = _checked(loaded)
+    if unchecked:
+        say(f"reportd: no conditions of ready were checked, which takes a browser: {unchecked}")
+    if status == 0:
+        print(json.dumps(loaded.config.redacted(), indent=2))
+    return status
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Each check prints a line; a failed one says what to do."""
-    config = _load(options)
-    if config is None:
+    """Each check prints a line; a failed one says what to do. A faulty file of a report type does not end them."""
+    loaded = _load(options)
+    if loaded is None:
         return 2
     from reportd.doctor import examine
     from reportd.private import keep_new_files_private
 
     keep_new_files_private()
-    healthy = True
-    for name, ok, text in examine(config):
-        healthy = healthy and ok
-        print(f"{'ok  ' if ok else 'FAIL'}  {name}: {text}")
-    return 0 if healthy else 1
+    status, _ = _checked(loaded)
+    for name, ok, text in examine(loaded.config):
+        status = status or (0 if ok else 1)
+        print(f"{'ok  ' if ok else 'FAIL'}  {name}: {text}", flush=True)
+    return status
 
 
 def provision(options: argparse.Namespace) -> int:
     """Idempotent; what exists is not loosened."""
-    config = _load(options)
-    if config is None:
+    loaded = _load(options)
+    if loaded is None:
         return 2
     import trio
 
@@ -190,7 +221,7 @@ def provision(options: argparse.Namespace) -> int:
     from reportd.provision import provision as make
 
     try:
-        trio.run(lambda: make(config, print, dry_run=options.dry_run))
+        trio.run(lambda: make(loaded.config, print, dry_run=options.dry_run))
     except (UnavailableError, RejectedError, BaseExceptionGroup) as error:
         cause = alone(error)
         if not isinstance(cause, UnavailableError | RejectedError):

@@ -2,25 +2,29 @@
 
 import shutil
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import httpx
 import trio
 from sqlalchemy import select
 
+from reportd.adapters.aws import RejectedError, in_words, open_client
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.chromium.browser import find_executable
 from reportd.adapters.s3 import S3Artifacts
 from reportd.adapters.sql.database import open_database
 from reportd.adapters.sqs import check as check_sqs
+from reportd.adapters.web_client import open_web_client
 from reportd.background import alone
 from reportd.config import Config
 from reportd.engines import chromium_settings, open_artifacts
 from reportd.ports import BrowserError, UnavailableError
-from reportd.tokens import Tokens, TokensFileError
+from reportd.tokens import file_problems
 
 Check = tuple[str, bool, str]
+Look = Callable[[Config], Awaitable[list[str]]]
 
 LOOK_SECONDS = 15.0
 
@@ -33,17 +37,36 @@ def examine(config: Config) -> Iterator[Check]:
     yield from _fonts()
     yield _folder(config.data_dir)
     yield from _tokens(config)
-    for name, look in (("database", _database), ("queue", _queue), ("artifacts", _artifacts), ("breakers", _breakers)):
+    for name, look in _parts(config).items():
         yield trio.run(_looked, name, look, config)
 
 
-async def _looked(name: str, look: Callable[[Config], Awaitable[list[str]]], config: Config) -> Check:
+def _parts(config: Config) -> dict[str, Look]:
+    """What the configuration names that is somewhere else."""
+    parts: dict[str, Look] = {"database": _database, "queue": _queue, "artifacts": _artifacts}
+    if config.breaker.store != "memory:":
+        parts["breakers"] = _breakers
+    if config.alerts.webhook_url or config.alerts.slack_url:
+        parts["alerts"] = _alert_receivers
+    if config.alerts.sns_topic_arn:
+        parts["sns"] = _sns
+    if config.scaling.cloudwatch_namespace:
+        parts["cloudwatch"] = _cloudwatch
+    if any(report.callback_url for report in config.reports.values()):
+        parts["callbacks"] = _callback_receivers
+    return parts
+
+
+async def _looked(name: str, look: Look, config: Config) -> Check:
     try:
         with trio.fail_after(LOOK_SECONDS):
             problems = await look(config)
     except trio.TooSlowError:
         problems = [f"{name}: no answer in {LOOK_SECONDS:g} s: check its URL and the network"]
-    except UnavailableError as error:
+    except (UnavailableError, RejectedError, BaseExceptionGroup) as failure:
+        error = alone(failure)
+        if not isinstance(error, UnavailableError | RejectedError):
+            raise
         problems = [str(error)]
     return name, not problems, "; ".join(problems) or "well"
 
@@ -78,8 +101,61 @@ async def _artifacts(config: Config) -> list[str]:
 async def _breakers(config: Config) -> list[str]:
     from reportd.adapters.redis import check
 
-    options = config.breaker
-    return [] if options.store == "memory:" else await check(options.store, options.namespace)
+    return await check(config.breaker.store, config.breaker.namespace)
+
+
+async def _alert_receivers(config: Config) -> list[str]:
+    urls = {"alerts.webhook_url": config.alerts.webhook_url, "alerts.slack_url": config.alerts.slack_url}
+    return await _silent({key: url for key, url in urls.items() if url})
+
+
+async def _callback_receivers(config: Config) -> list[str]:
+    """Of report types that name one."""
+    urls = {f"reports.{name}.callback_url": report.callback_url for name, report in config.reports.items()}
+    return await _silent({key: url for key, url in urls.items() if url})
+
+
+async def _silent(urls: Mapping[str, str]) -> list[str]:
+    """Who does not answer. Any answer will do: nothing is delivered. The URLs may be secret, and are not told."""
+    problems = []
+    async with open_web_client() as client:
+        for key, url in urls.items():
+            try:
+                await client.head(url)
+            except httpx.HTTPError as error:
+                text = f"{key}: no answer from its host ({type(error).__name__}): check host, port, TLS and firewall"
+                problems.append(text)
+    return problems
+
+
+async def _sns(config: Config) -> list[str]:
+    """Nothing is published. Who may do only that is refused here, which is well."""
+    arn = config.alerts.sns_topic_arn
+    async with open_client("sns", "alerts", region=arn.split(":")[3], subject=arn) as client:
+        try:
+            with in_words("alerts", arn):
+                await client.get_topic_attributes(TopicArn=arn)
+        except UnavailableError as error:
+            return [] if "may not do this" in str(error) else [str(error)]
+    return []
+
+
+async def _cloudwatch(config: Config) -> list[str]:
+    """A figure of its own in the namespace of the others: nobody scales by it."""
+    options = config.scaling
+    opened = open_client(
+        "cloudwatch",
+        "cloudwatch",
+        region=options.region,
+        endpoint_url=options.endpoint_url,
+        subject=options.cloudwatch_namespace,
+    )
+    async with opened as client:
+        with in_words("cloudwatch", options.cloudwatch_namespace):
+            await client.put_metric_data(
+                Namespace=options.cloudwatch_namespace, MetricData=[{"MetricName": "DoctorLooked", "Value": 1.0}]
+            )
+    return []
 
 
 def _browser(config: Config) -> Check:
@@ -133,14 +209,10 @@ def _fonts() -> Iterator[Check]:
 
 
 def _tokens(config: Config) -> Iterator[Check]:
+    """What is wrong with the file is a fault of the configuration."""
     path = config.auth.path(config.data_dir)
-    if path is not None:
-        try:
-            Tokens(path)
-        except TokensFileError as error:
-            yield "tokens", False, str(error)
-        else:
-            yield "tokens", True, str(path)
+    if path is not None and not file_problems(path):
+        yield "tokens", True, str(path)
 
 
 def _folder(data_dir: Path) -> Check:

@@ -15,9 +15,11 @@ import structlog
 import trio
 
 from reportd import systemd
-from reportd.catalogue import Catalogue, CatalogueError
-from reportd.config import Config, ConfigError
+from reportd.catalogue import Catalogue
+from reportd.checks import Checks
+from reportd.config import Config, ConfigError, Loaded
 from reportd.config.section import Section
+from reportd.ports import BrowserError, UnavailableError
 from reportd.supervised import Supervisor, in_words
 from reportd.tokens import Tokens, TokensFileError
 
@@ -42,7 +44,7 @@ class Orders:
     """
 
     given: trio.MemoryReceiveChannel[None]
-    read: Callable[[], Config]
+    read: Callable[[], Loaded]
     set_level: Callable[[str], None]
 
 
@@ -57,6 +59,7 @@ class Reload:
         orders: Orders,
         config: Config,
         types: Catalogue,
+        checks: Checks,
         tokens: Tokens,
         learn: Callable[[Config], None],
         supervisor: Supervisor,
@@ -65,6 +68,7 @@ class Reload:
         self._orders = orders
         self._config = config
         self._types = types
+        self._checks = checks
         self._tokens = tokens
         self._learn = learn
         self._supervisor = supervisor
@@ -107,7 +111,7 @@ class Reload:
         """The same of the configuration."""
         try:
             self._later = await self._read()
-        except (ConfigError, CatalogueError, SlowError) as error:
+        except (ConfigError, BrowserError, UnavailableError, SlowError) as error:
             why = str(error)
             log.error("config.kept", error=why)  # noqa: TRY400 - what is wrong is in the file, not here
         except Exception as error:
@@ -118,7 +122,9 @@ class Reload:
             if self._later:
                 log.warning("config.needs_restart", keys=self._later)
             return ""
-        return f"the configuration is that of before: {why.splitlines()[0]}"
+        first, *others = why.splitlines()
+        more = f" (and {len(others)} more, which the log has)" if others else ""
+        return f"the configuration is that of before: {first}{more}"
 
     async def _in_thread(self, read: Callable[[], T], reader: trio.CapacityLimiter) -> T:
         """What ``read`` returns. A file system that does not answer must hold up neither the daemon's end nor, for
@@ -131,16 +137,25 @@ class Reload:
         raise SlowError(f"the files could not be read within {READ_SECONDS:g} s")
 
     async def _read(self) -> list[str]:
-        """Put in force what the file says; the keys that only a restart can. Raises ConfigError, CatalogueError or
-        SlowError.
+        """Put in force what the file says; the keys that only a restart can. Raises ConfigError, BrowserError,
+        UnavailableError or SlowError.
         """
-        config = await self._in_thread(self._orders.read, self._config_reader)
+        loaded = await self._in_thread(self._orders.read, self._config_reader)
+        config = loaded.config
         # The rest is as it was when the parts that use it were made.
         now = self._config.model_copy(update={"reports": config.reports, "log": config.log})
-        if keys := _fixed(self._config, now):
-            raise CatalogueError(f"{', '.join(keys)}: can only change so with a restart")
-        edition = await self._in_thread(partial(self._types.edition, now), self._config_reader)
-        self._types.exchange(edition)
+        isolation = {"isolation": self._config.pool.isolation}
+        read = config.model_copy(update={"pool": config.pool.model_copy(update=isolation)})
+        draft = await self._in_thread(partial(self._checks.read, read), self._config_reader)
+        if config.auth.path(config.data_dir) == self._config.auth.path(self._config.data_dir):
+            # It has been judged by itself.
+            draft.problems = [problem for problem in draft.problems if problem.key != "auth.tokens_file"]
+        for key in _fixed(self._config, now):
+            draft.fault(key, "can only change so with a restart")
+        checked = await self._checks.judge(loaded, draft, known=self._config)
+        if checked.unchecked:
+            raise BrowserError(checked.unchecked)
+        self._types.exchange(checked.edition)
         self._orders.set_level(now.log.level)
         self._learn(now)
         self._config = now

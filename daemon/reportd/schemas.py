@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema_rs
 import orjson
 
+from reportd.core.keywords import misspelt
 from reportd.core.submission import MAX_PROBLEMS, FieldProblem, escaped
 
 MAX_DETAIL = 300
@@ -70,6 +71,23 @@ def problems(schema: bytes, parameters: bytes) -> list[FieldProblem]:
     return [_told(error) for error in islice(judge.iter_errors(value), MAX_PROBLEMS)]
 
 
+def faults(schema: bytes) -> list[str]:
+    """What keeps a schema from being one, or from doing what it seems to do; each with what is accepted.
+
+    May take any time and memory.
+    """
+    parsed = orjson.loads(schema)
+    try:
+        compiled(parsed)
+    except ValueError as error:
+        return [f"is not a JSON Schema: {_shortened(str(error))}; accepted: one that needs no other file"]
+    return [
+        f"has {word} at {pointer or 'its top'}, which checks nothing; did you mean {meant}? accepted: the keywords of "
+        "JSON Schema; an annotation of your own begins with x-"
+        for pointer, word, meant in misspelt(parsed)
+    ]
+
+
 _LINEAR = jsonschema_rs.RegexOptions()
 
 
@@ -90,10 +108,12 @@ def _sizes(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _told(error: Any) -> FieldProblem:
     pointer = "".join("/" + escaped(str(step)) for step in ("parameters", *error.instance_path))
-    detail = str(error.message)
-    if len(detail) > MAX_DETAIL:  # it begins with the value, and ends with what is wrong with it
-        detail = f"{detail[: MAX_DETAIL - 150]} … {detail[-147:]}"
-    return FieldProblem(pointer, detail)
+    return FieldProblem(pointer, _shortened(str(error.message)))
+
+
+def _shortened(detail: str) -> str:
+    """It begins with the value, and ends with what is wrong with it."""
+    return detail if len(detail) <= MAX_DETAIL else f"{detail[: MAX_DETAIL - 150]} … {detail[-147:]}"
 
 
 def _nodes(value: Any, root: Mapping[str, Any], under: tuple[str, ...]) -> Iterator[None]:

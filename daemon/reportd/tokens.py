@@ -1,7 +1,9 @@
 """The tokens that are accepted now: read from a file when the daemon starts, and again when it is told to."""
 
+import os
 import secrets
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -16,7 +18,20 @@ _EXPOSED = stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
 
 
 class TokensFileError(Exception):
-    """The file can't be used; the text names it, each faulty line, and what is accepted."""
+    """The file can't be used. Each of ``problems`` names it, a faulty line where it is one, and what is accepted."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+def file_problems(path: Path) -> tuple[str, ...]:
+    """What is wrong with such a file."""
+    try:
+        _parsed(path)
+    except TokensFileError as error:
+        return error.problems
+    return ()
 
 
 class Tokens:
@@ -59,15 +74,19 @@ def new_token(name: str, roles: str, user_id: str | None = None) -> tuple[str, s
 
 
 def _read(path: Path) -> tuple[Token, ...]:
-    try:
-        data, found = read_regular(path)
-        tokens = parse(data.decode())
-    except OSError as error:
-        raise TokensFileError(f"{path} can't be read: {error.strerror}; accepted: a file of tokens") from None
-    except UnicodeDecodeError:
-        raise TokensFileError(f"{path} is not UTF-8; accepted: a file of tokens") from None
-    except TokensError as error:
-        raise TokensFileError("\n".join(f"{path}: {problem}" for problem in error.problems)) from None
+    tokens, found = _parsed(path)
     if found.st_mode & _EXPOSED:
         log.warning("tokens.exposed", file=str(path), detail="others can read or change it; chmod 600 mends that")
     return tokens
+
+
+def _parsed(path: Path) -> tuple[tuple[Token, ...], os.stat_result]:
+    try:
+        data, found = read_regular(path)
+        return parse(data.decode()), found
+    except OSError as error:
+        raise TokensFileError([f"{path} can't be read: {error.strerror}; accepted: a file of tokens"]) from None
+    except UnicodeDecodeError:
+        raise TokensFileError([f"{path} is not UTF-8; accepted: a file of tokens"]) from None
+    except TokensError as error:
+        raise TokensFileError([f"{path}: {problem}" for problem in error.problems]) from None

@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 
 import reportd_web
 from reportd.adapters.bounded.tasks import known_of
-from reportd.adapters.templates import Templates
-from reportd.catalogue import Catalogue
 from reportd.config import Config, ReportType
 from reportd.core.breaker import Breaker
 from reportd.core.envelopes import Change
@@ -23,7 +21,7 @@ from reportd.core.transitions import State
 from reportd.core.triage import Action, Case, History, Letter, Policy, Verdict, read, triage
 from reportd.engines import report_names
 from tests.broken_messages import GOOD, MESSAGES, PARAMETERS, Broken, filled, in_base64, said, text, without
-from tests.fakes.checking import inline_checker
+from tests.fakes.checking import catalogue_of
 
 SENT_AT = 1_743_496_260.5
 BUILT_IN = Config().reports
@@ -35,7 +33,7 @@ def known_types() -> Known:
     aliases = ReportType(template=sales.template, parameters_schema=sales.parameters_schema, aliases=ALIASES)
     config = Config(reports={**BUILT_IN, "sales_summary": aliases})
     folders = [Path(reportd_web.__file__).parent / "reports"]
-    types = Catalogue(config, folders, Templates(folders), inline_checker(folders))
+    types = catalogue_of(config, folders)
     return known_of(report_names(config), types.schemas_text())
 
 

@@ -20,8 +20,6 @@ import reportd_web
 from reportd.adapters.bounded import checker, processes
 from reportd.adapters.bounded.checker import BoundedChecker, new_checker
 from reportd.adapters.bounded.processes import BrokenWorkError, Processes
-from reportd.adapters.templates import Templates
-from reportd.catalogue import Catalogue
 from reportd.config import Config, ReportType
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.inert import Html
@@ -32,7 +30,7 @@ from reportd.patience import patiently
 from reportd.ports import TooCostlyError, UnavailableError
 from tests.broken_messages import GOOD, MESSAGES, text
 from tests.daemon.node import USER, job
-from tests.fakes.checking import inline_checker
+from tests.fakes.checking import catalogue_of, edition_of, inline_checker
 
 REPORTS = Path(reportd_web.__file__).parent / "reports"
 ROWS: list[dict[str, Any]] = [{}] * 340_000
@@ -104,7 +102,7 @@ async def outcome(call: Coroutine[Any, Any, object]) -> object:
 
 async def test_answers_as_the_same_work_does_here(checking: BoundedChecker, tmp_path: Path) -> None:
     here = inline_checker([tmp_path, REPORTS])
-    known = Catalogue(Config(), [REPORTS], Templates([REPORTS]), here)
+    known = catalogue_of(Config(), [REPORTS], here)
     names, schemas = {"sales_summary": "sales_summary"}, known.schemas_text()
     schema = (REPORTS / "sales_summary.schema.json").read_bytes()
     parameters = GOOD["parameters"]
@@ -449,7 +447,7 @@ async def test_a_small_one_is_checked_at_once_and_a_large_one_is_not(tmp_path: P
     here = inline_checker([REPORTS])
     report = ReportType(url="https://x/", parameters_schema="s.json")
     (tmp_path / "s.json").write_bytes(orjson.dumps({"properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": {}}}))
-    types = Catalogue(Config(reports={"report": report}), [tmp_path], Templates([tmp_path]), here)
+    types = catalogue_of(Config(reports={"report": report}), [tmp_path], here)
     door: Any = here._at_the_door
     assert await types.check_submission("report", {"a": "x" * 1000}) == []
     assert (await types.submission(orjson.dumps({"reportType": "report", "parameters": {}, "userId": USER}))).user_id
@@ -459,7 +457,7 @@ async def test_a_small_one_is_checked_at_once_and_a_large_one_is_not(tmp_path: P
     assert (await types.submission(orjson.dumps(large))).parameters == large["parameters"]
     assert door.asked == 2
     (tmp_path / "s.json").write_bytes(orjson.dumps(EXPONENTIAL))
-    types.exchange(types.edition(Config(reports={"report": report})))
+    types.exchange(edition_of(Config(reports={"report": report}), [tmp_path]))
     assert await types.check_submission("report", {"root": {}}) == []
     assert door.asked == 3
 

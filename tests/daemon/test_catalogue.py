@@ -8,16 +8,15 @@ from urllib.parse import quote
 import pytest
 
 import reportd_web
-from reportd.adapters.templates import Templates
-from reportd.catalogue import Catalogue, CatalogueError
-from reportd.config import Config, ReportType
+from reportd.catalogue import Catalogue
+from reportd.config import Config, ConfigError, ReportType
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.job import Job
 from reportd.core.submission import MAX_PROBLEMS, FieldProblem
 from reportd.ports import Ready, TooCostlyError
 from reportd.schemas import is_cheap
 from tests.daemon.node import USER, job
-from tests.fakes.checking import inline_checker
+from tests.fakes.checking import catalogue_of, edition_of
 
 SCHEMA = {
     "type": "object",
@@ -30,13 +29,11 @@ def catalogue(folder: Path, config: Config | None = None, *, schema: Any = SCHEM
     (folder / "report.html").write_text(template)
     (folder / "schema.json").write_text(schema if isinstance(schema, str) else json.dumps(schema))
     report = ReportType(template="report.html", parameters_schema="schema.json")
-    return Catalogue(
-        config or Config(reports={"report": report}), [folder], Templates([folder]), inline_checker([folder])
-    )
+    return catalogue_of(config or Config(reports={"report": report}), [folder])
 
 
 def found_in(folders: list[Path], config: Config) -> Catalogue:
-    return Catalogue(config, folders, Templates(folders), inline_checker(folders))
+    return catalogue_of(config, folders)
 
 
 def with_url(url: str, **keys: Any) -> Config:
@@ -56,15 +53,10 @@ def with_url(url: str, **keys: Any) -> Config:
 def test_a_missing_file_is_named_with_its_key_and_where_it_was_looked_for(
     tmp_path: Path, key: str, keys: dict[str, Any]
 ) -> None:
-    with pytest.raises(CatalogueError) as caught:
-        Catalogue(
-            Config(reports={"report": ReportType(**keys)}),
-            [tmp_path / "a", tmp_path],
-            Templates([tmp_path / "a", tmp_path]),
-            inline_checker([tmp_path / "a", tmp_path]),
-        )
+    with pytest.raises(ConfigError) as caught:
+        found_in([tmp_path / "a", tmp_path], Config(reports={"report": ReportType(**keys)}))
     assert str(caught.value).startswith(f"{key}: there is no file missing.")
-    assert str(caught.value).endswith(f"{tmp_path / 'a'}, {tmp_path}")
+    assert f"{tmp_path / 'a'}, {tmp_path}; accepted: " in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +79,7 @@ def test_what_is_no_schema_is_named_with_its_key(tmp_path: Path, schema: Any) ->
     text = schema if isinstance(schema, str) else json.dumps(schema)
     (tmp_path / "bad.json").write_bytes(text.encode(errors="surrogateescape"))
     report = ReportType(url="https://x/", parameters_schema="bad.json")
-    with pytest.raises(CatalogueError, match=r"^reports\.report\.parameters_schema: .*bad\.json is not a JSON Schema"):
+    with pytest.raises(ConfigError, match=r"^reports\.report\.parameters_schema: .*bad\.json is not a JSON Schema"):
         found_in([tmp_path], Config(reports={"report": report}))
 
 
@@ -95,15 +87,13 @@ def test_a_schema_that_cannot_be_read_is_named_with_its_key(tmp_path: Path, monk
     def refused(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("reportd.catalogue.read_regular", refused)
-    with pytest.raises(CatalogueError, match=r"^reports\.report\.parameters_schema: .* can't be read: Permission den"):
+    monkeypatch.setattr("reportd.editions.read_regular", refused)
+    with pytest.raises(ConfigError, match=r"^reports\.report\.parameters_schema: .* can't be read: Permission den"):
         catalogue(tmp_path)
 
 
 def test_a_template_that_cannot_be_used_is_named_with_its_key(tmp_path: Path) -> None:
-    with pytest.raises(
-        CatalogueError, match=r"^reports\.report\.template: report\.html, line 3: Encountered unknown tag"
-    ):
+    with pytest.raises(ConfigError, match=r"^reports\.report\.template: report\.html, line 3: Encountered unknown tag"):
         catalogue(tmp_path, template="\n\n{% nothing %}")
 
 
@@ -116,9 +106,7 @@ def test_the_first_folder_that_has_the_file_counts(tmp_path: Path) -> None:
     (shipped / "schema.json").write_text('{"required": ["shipped"]}')
     (own / "schema.json").write_text('{"required": ["own"]}')
     report = ReportType(template="report.html", parameters_schema="schema.json")
-    types = Catalogue(
-        Config(reports={"report": report}), [own, shipped], Templates([own, shipped]), inline_checker([own, shipped])
-    )
+    types = found_in([own, shipped], Config(reports={"report": report}))
     assert types.schemas() == {"report": {"required": ["own"]}}
 
 
@@ -309,8 +297,8 @@ async def test_the_isolation_of_a_type_goes_before_that_of_the_pool(
 async def test_another_edition_answers_from_then_on(tmp_path: Path) -> None:
     types = catalogue(tmp_path, with_url("https://old/", aliases=("alias",)))
     before = await types.request(job())
-    later = types.edition(
-        Config(reports={"report": ReportType(url="https://new/"), "more": ReportType(url="https://m/")})
+    later = edition_of(
+        Config(reports={"report": ReportType(url="https://new/"), "more": ReportType(url="https://m/")}), [tmp_path]
     )
     assert (types.names, types.canonical("alias")) == (("report",), "report")
     types.exchange(later)
@@ -320,17 +308,9 @@ async def test_another_edition_answers_from_then_on(tmp_path: Path) -> None:
     assert (before.url, (await types.request(job())).url) == ("https://old/", "https://new/")
 
 
-async def test_an_edition_that_can_not_be_used_changes_nothing(tmp_path: Path) -> None:
-    types = catalogue(tmp_path)
-    with pytest.raises(CatalogueError, match=r"reports\.report\.template"):
-        types.edition(Config(reports={"report": ReportType(template="missing.html")}))
-    assert types.names == ("report",)
-    assert (await types.request(job())).html is not None
-
-
 async def test_a_job_whose_type_has_gone_is_told_so(tmp_path: Path) -> None:
     types = catalogue(tmp_path)
-    types.exchange(types.edition(Config(reports={"other": ReportType(url="https://other/")})))
+    types.exchange(edition_of(Config(reports={"other": ReportType(url="https://other/")}), [tmp_path]))
     with pytest.raises(FaultError, match="there is no report type report any more") as caught:
         (await types.request(job()))
     assert caught.value.fault.kind is FaultKind.UNKNOWN_REPORT_TYPE

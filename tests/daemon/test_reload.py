@@ -5,20 +5,21 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 from structlog.testing import capture_logs
 
 import reportd_web
-from reportd.adapters.templates import Templates
-from reportd.catalogue import Catalogue
-from reportd.config import Config, load
+from reportd.checks import Checks
+from reportd.config import Config, Loaded, load_from
+from reportd.ports import TooCostlyError, UnavailableError
 from reportd.regular import MAX_BYTES
 from reportd.reload import Orders, Reload
 from reportd.supervised import Supervisor
 from reportd.tokens import Tokens, new_token
-from tests.fakes.checking import inline_checker
+from tests.fakes.checking import catalogue_of, inline_checker
 
 TYPES = """
 [reports.one]
@@ -41,14 +42,16 @@ class Files:
         self.configure(TYPES)
         config = self.read()
         folders = [folder, Path(reportd_web.__file__).parent / "reports"]
-        self.types = Catalogue(config, folders, Templates(folders), inline_checker(folders))
+        self.checker = inline_checker(folders)
+        self.types = catalogue_of(config, folders, self.checker)
+        self.checks = Checks(folders, self.checker)
         self.tokens = Tokens(config.auth.path(config.data_dir))
         self.level = config.log.level
         self.learnt: list[Config] = []
         self.supervisor = Supervisor()
         self.order, given = trio.open_memory_channel[None](1)
-        orders = Orders(given, self.read, self._set_level)
-        self.reload = Reload(orders, config, self.types, self.tokens, self.learnt.append, self.supervisor)
+        orders = Orders(given, self.load, self._set_level)
+        self.reload = Reload(orders, config, self.types, self.checks, self.tokens, self.learnt.append, self.supervisor)
 
     def admit(self, name: str) -> str:
         secret, line = new_token(name, "read")
@@ -60,7 +63,10 @@ class Files:
         self.file.write_text(f'data_dir = "{self.folder}"\n{text}\n[auth]\ntokens_file = "{self.tokens_file}"\n')
 
     def read(self) -> Config:
-        return load(self.file, {"HOME": "/nowhere"})
+        return self.load().config
+
+    def load(self) -> Loaded:
+        return load_from(self.file, {"HOME": "/nowhere"})
 
     def _set_level(self, level: str) -> None:
         self.level = level  # type: ignore[assignment]  # what Config says it is
@@ -220,7 +226,7 @@ async def test_a_fault_that_nobody_foresaw_changes_nothing_and_is_told(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr(files.types, "edition", fail)
+    monkeypatch.setattr(files.checks, "read", fail)
     monkeypatch.setattr(files.tokens, "read", fail)
     await files.reload.again()
     assert files.reload.trouble == (
@@ -239,7 +245,7 @@ async def test_a_file_system_that_does_not_answer_holds_up_nobody(
         waiting.append(threading.current_thread())
         answers.wait()
 
-    monkeypatch.setattr(files.types, "edition", hang)
+    monkeypatch.setattr(files.checks, "read", hang)
     try:
         with trio.move_on_after(0.5) as scope:
             await files.reload.again()
@@ -274,3 +280,25 @@ async def test_systemd_is_told_when_it_begins_and_when_it_is_done(
     assert 0 < stamps[0] < stamps[1]
     assert len(files.learnt) == 2
     nursery.cancel_scope.cancel()
+
+
+async def test_what_is_large_is_judged_by_another_process(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A template of 200,000 lines takes seconds and gigabytes to be compiled."""
+
+    def never(*_: object) -> None:
+        raise AssertionError("it is compiled here")
+
+    monkeypatch.setattr("reportd.editions.faults", never)
+    processes: Any = files.checker._at_work
+    files.configure(TYPES + 'parameters_schema = "two.json"\n')
+    (files.folder / "two.json").write_text("{}")
+    await files.reload.again()
+    assert files.reload.trouble == ""
+    # Two shipped templates, two shipped schemas, and those here.
+    assert processes.asked == 6
+    processes.fault = TooCostlyError("needs more memory than there is for it")
+    await files.reload.again()
+    assert "(and 5 more, which the log has)" in files.reload.trouble
+    processes.fault = UnavailableError("work on jobs", "too many wait for their turn")
+    await files.reload.again()
+    assert "too many wait for their turn" in files.reload.trouble

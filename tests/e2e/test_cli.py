@@ -192,5 +192,6 @@ async def test_doctor_says_what_to_install() -> None:
             [sys.executable, "-m", "reportd.cli", "doctor"], capture_output=True, text=True, check=False, env=kept
         )
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
+    assert "pool.executable: /nonexistent/chromium can't be run; accepted: " in done.stderr
     assert "FAIL  browser: no Chromium at /nonexistent/chromium: install" in done.stdout

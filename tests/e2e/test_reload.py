@@ -137,5 +137,8 @@ async def test_a_socket_that_others_reach_asks_for_tokens(tmp_path: Path) -> Non
         daemon.command[2] = program
         daemon.launch()
         with trio.fail_after(30):
-            assert await daemon.ended() == 1
-        assert "the socket of systemd, 192.0.2.1:80: can be reached from other machines" in daemon.log.read_text()
+            assert await daemon.ended() == 2
+        assert (
+            "the socket of systemd, 192.0.2.1:80: http.bind: can be reached from other machines"
+            in daemon.log.read_text()
+        )

@@ -9,9 +9,13 @@ from reportd.adapters.bounded import tasks
 from reportd.adapters.bounded.checker import BoundedChecker
 from reportd.adapters.bounded.frames import Frame
 from reportd.adapters.bounded.processes import Processes
+from reportd.adapters.templates import Templates
+from reportd.catalogue import Catalogue
+from reportd.config import Config, ConfigError
 from reportd.core.job import Job
 from reportd.core.repair import Known
 from reportd.core.triage import Letter, Reading, read, read_job
+from reportd.editions import Edition, EditionReader
 
 
 class InlineProcesses(Processes):
@@ -47,3 +51,18 @@ class InlineReader:
 
     async def job(self, job: Job) -> Reading:
         return read_job(job, self._known)
+
+
+def catalogue_of(config: Config, folders: Sequence[Path], checker: BoundedChecker | None = None) -> Catalogue:
+    """The report types of a configuration. Raises ConfigError."""
+    checker = checker or inline_checker(folders)
+    return Catalogue(edition_of(config, folders, checker), checker, config.callbacks.allowed_hosts)
+
+
+def edition_of(config: Config, folders: Sequence[Path], checker: BoundedChecker | None = None) -> Edition:
+    """Every file is judged here, whatever its size."""
+    reader = EditionReader(folders, Templates(folders), checker or inline_checker(folders))
+    draft = reader.draft(config, inline_bytes=2**30)
+    if draft.problems:
+        raise ConfigError(draft.problems)
+    return draft.edition()

@@ -22,12 +22,10 @@ from reportd.adapters.sql.dead_letters import SqlDeadLetters
 from reportd.adapters.sql.jobs import SqlJobs
 from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.queue import EmbeddedQueue
-from reportd.adapters.templates import Templates
 from reportd.background import open_background
 from reportd.backlog import Backlog
 from reportd.batch import open_batcher
 from reportd.breakers import Breakers
-from reportd.catalogue import Catalogue
 from reportd.changes import Changes
 from reportd.config import Callbacks, Config
 from reportd.controls import Controls
@@ -57,7 +55,7 @@ from reportd.service import Intake, Service
 from reportd_web import wire
 from reportd_web.access import Access
 from reportd_web.app import Face, create_app
-from tests.fakes.checking import inline_checker
+from tests.fakes.checking import catalogue_of
 
 T = TypeVar("T")
 
@@ -205,7 +203,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
         callbacks=Callbacks(allowed_hosts=("hooks.example.com",)), reports={**built_in, "sales_summary": sales}
     )
     folders = [Path(reportd_web.__file__).parent / "reports"]
-    types = Catalogue(config, folders, Templates(folders), inline_checker(folders))
+    types = catalogue_of(config, folders)
     async with open_database(f"sqlite:///{folder / 'reportd.db'}") as database:
         outbox = SqlOutbox(database, wire.callback_body)
         jobs, changes, audit = SqlJobs(database, outbox), Changes(), SqlAudit(database)

@@ -5,7 +5,7 @@ only door: what comes out of it needs no further check.
 """
 
 from reportd.config.file import find_file
-from reportd.config.load import load
+from reportd.config.load import Loaded, load, load_from
 from reportd.config.models import (
     Alerts,
     ArtifactStore,
@@ -35,6 +35,7 @@ __all__ = [
     "ConfigError",
     "Database",
     "Http",
+    "Loaded",
     "Log",
     "PdfOptions",
     "Pool",
@@ -45,4 +46,5 @@ __all__ = [
     "Triage",
     "find_file",
     "load",
+    "load_from",
 ]

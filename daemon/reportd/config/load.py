@@ -5,7 +5,8 @@ Called by the command line, through ``load``.
 
 import os
 import pwd
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,22 @@ _DEEPEST = 5
 """The path of an entry of a report type's list or table; what is nested deeper is no value of any key."""
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration and where it is from. ``where``: the variable or file that sets a key, given dotted."""
+
+    config: Config
+    where: Callable[[str], str]
+    folders: tuple[Path, ...] = ()
+    """Where the files of report types are looked for, before those that ship with the daemon."""
+
+
 def load(config_path: Path | None, environ: Mapping[str, str]) -> Config:
+    """``load_from`` without where it is from."""
+    return load_from(config_path, environ).config
+
+
+def load_from(config_path: Path | None, environ: Mapping[str, str]) -> Loaded:
     """The configuration from the file that ``find_file`` finds, and the environment, which wins.
 
     Raises ConfigError.
@@ -32,7 +48,9 @@ def load(config_path: Path | None, environ: Mapping[str, str]) -> Config:
     loader = _Loader("" if path is None else str(path), tree, problems)
     for variable in environment.read(environ):
         loader.take(variable)
-    return loader.finish(environ)
+    config = loader.finish(environ)
+    folders = () if path is None else (path.resolve().parent,)
+    return Loaded(config, loader.where, folders)
 
 
 class _Loader:
@@ -81,6 +99,10 @@ class _Loader:
             raise ConfigError(self._problems)
         return config.model_copy(update={"data_dir": data_dir})
 
+    def where(self, key: str) -> str:
+        """What sets the dotted key, or another key of its section."""
+        return self._where(tuple(key.split(".")))
+
     def _check_texts(self) -> None:
         for path, value in list(_walk(self._tree)):
             if "\0" in path[-1] or (isinstance(value, str) and "\0" in value):
@@ -109,6 +131,7 @@ class _Loader:
             file = Path(folder) / "tokens"
             if exists(file):
                 auth["tokens_file"] = str(file)
+                self._variables["auth", "tokens_file"] = "CREDENTIALS_DIRECTORY"
 
     def _validate(self) -> Config:
         while True:

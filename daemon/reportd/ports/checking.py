@@ -55,3 +55,11 @@ class Checker(Protocol):
     async def html(self, template: str, parameters: Mapping[str, Any], seconds: float) -> Html:
         """The page that a template makes. Raises FaultError."""
         ...
+
+    async def template(self, template: str) -> None:
+        """Compile it, and all it refers to. Raises FaultError when it can't be used."""
+        ...
+
+    async def schema(self, schema: bytes) -> tuple[list[str], float]:
+        """What is wrong with a JSON Schema, and how much of a processor's time it takes to know."""
+        ...

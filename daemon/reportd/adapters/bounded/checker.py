@@ -92,6 +92,19 @@ class BoundedChecker:
             raise FaultError(FaultKind(told["kind"]), told["fault"])
         return Html(page.decode(), told["inert"])
 
+    async def template(self, template: str) -> None:
+        asked = {"task": "template", "folders": self._folders, "template": template}
+        try:
+            told, _ = await _ask(self._at_work, asked, seconds=RENDER_SECONDS, kind=template)
+        except TooCostlyError as error:
+            raise FaultError(FaultKind.TEMPLATE_ERROR, f"{template}: {error}") from error
+        if "fault" in told:
+            raise FaultError(FaultKind(told["kind"]), told["fault"])
+
+    async def schema(self, schema: bytes) -> tuple[list[str], float]:
+        told, _ = await _ask(self._at_work, {"task": "schema"}, schema, seconds=CHECK_SECONDS, kind=schema)
+        return told["faults"], told["seconds"]
+
     async def aclose(self) -> None:
         await self._at_the_door.aclose()
         await self._at_work.aclose()

@@ -3,6 +3,7 @@
 Each task is called with what a frame brings, and answers with one. Runs in a worker process; tests call it directly.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import lru_cache, partial
@@ -20,7 +21,7 @@ from reportd.core.job import BadMessageError, Job, StoredJob, from_message
 from reportd.core.parameters import text_of, value_of
 from reportd.core.repair import Known
 from reportd.core.submission import FieldProblem
-from reportd.schemas import problems
+from reportd.schemas import faults, problems
 
 MAX_PAGE_BYTES = 16 * 2**20
 """Of HTML. A report of 10,000 rows has 3 MiB; the daemon passes it on in one piece, and others wait meanwhile."""
@@ -78,6 +79,19 @@ def _render(asked: Mapping[str, Any], parameters: bytes, _: bytes) -> Frame:
     return _frame({"inert": is_inert(html)}, page)
 
 
+def _template(asked: Mapping[str, Any], _: bytes, __: bytes) -> Frame:
+    try:
+        _templates(tuple(asked["folders"])).check(asked["template"])
+    except FaultError as error:
+        return _frame({"fault": error.fault.detail, "kind": error.fault.kind})
+    return _frame({})
+
+
+def _schema(_: Mapping[str, Any], schema: bytes, __: bytes) -> Frame:
+    begun = time.thread_time()
+    return _frame({"faults": faults(schema), "seconds": time.thread_time() - begun})
+
+
 TASKS: Mapping[str, Callable[[Mapping[str, Any], bytes, bytes], Frame]] = {
     "submission": _parse_submission,
     "message": _parse_message,
@@ -85,6 +99,8 @@ TASKS: Mapping[str, Callable[[Mapping[str, Any], bytes, bytes], Frame]] = {
     "letter": _read_letter,
     "job": _read_job,
     "render": _render,
+    "template": _template,
+    "schema": _schema,
 }
 
 # --- in frames, and out of them -----------------------------------------------------------------------------------

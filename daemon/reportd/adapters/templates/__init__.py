@@ -12,7 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateNotFound, TemplateSyntaxError
+from jinja2 import (
+    FileSystemLoader,
+    StrictUndefined,
+    TemplateAssertionError,
+    TemplateNotFound,
+    TemplateSyntaxError,
+    nodes,
+)
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from reportd.adapters.templates import charts, filters
@@ -39,8 +46,9 @@ class Templates:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = [folder.resolve() for folder in folders]
+        self._loader = FileSystemLoader(self._folders)
         self._environment = ImmutableSandboxedEnvironment(
-            loader=FileSystemLoader(self._folders),
+            loader=self._loader,
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -70,10 +78,40 @@ class Templates:
             "weekday": filters.weekday,
         }
 
-    def check(self, name: str) -> None:
-        """Compile a template, so that one that can't be used is found before the first job. Raises TemplateFault."""
-        with self._faults(name):
-            self._environment.get_template(name)
+    def check(self, name: str, at_most_bytes: int | None = None) -> bool:
+        """Compile a template and all it refers to by name, so that what can't be used is found before the first job.
+
+        False when these have more bytes than that: then the rest has not been looked at. Raises TemplateFault.
+        """
+        left, seen, size = [name], {name}, 0
+        while left:
+            here = left.pop()
+            with self._faults(name):
+                size += self._size(here)
+                if at_most_bytes is not None and size > at_most_bytes:
+                    return False
+                source, file, _ = self._loader.get_source(self._environment, here)
+                tree = self._environment.parse(source, here, file)
+                self._environment.compile(tree, here, file)
+                self._check_names(tree, here)
+            others = _references(tree) - seen
+            left += others
+            seen |= others
+        return True
+
+    def _check_names(self, tree: nodes.Template, template: str) -> None:
+        """Within a condition Jinja leaves that to the first job that meets it."""
+        for node in tree.find_all((nodes.Filter, nodes.Test)):
+            filtering = isinstance(node, nodes.Filter)
+            name = str(getattr(node, "name", ""))
+            if name not in (self._environment.filters if filtering else self._environment.tests):
+                what = "filter" if filtering else "test"
+                raise TemplateAssertionError(f"No {what} named {name!r}.", node.lineno, template)
+
+    def _size(self, name: str) -> int:
+        """Before it is read: a file may have any."""
+        files = (folder / name for folder in self._folders)
+        return next((file.stat().st_size for file in files if file.is_file()), 0)
 
     def render(self, name: str, parameters: Mapping[str, Any]) -> str:
         """The HTML of template `name`. Pure CPU, and no more than a tenth of a second for 5,000 rows.
@@ -107,6 +145,13 @@ class Templates:
                 if path.suffix != ".py" and path.is_relative_to(folder):
                     return f"{path.relative_to(folder)}, line {frame.lineno}"
         return None
+
+
+def _references(tree: nodes.Template) -> set[str]:
+    """The templates that one can't do without, as far as it says so: not those of a list, or that may be missing."""
+    found = tree.find_all((nodes.Extends, nodes.FromImport, nodes.Import, nodes.Include))
+    needed = (getattr(node, "template", None) for node in found if not getattr(node, "ignore_missing", False))
+    return {part.value for part in needed if isinstance(part, nodes.Const) and isinstance(part.value, str)}
 
 
 def _reason(fault: Exception) -> str:
