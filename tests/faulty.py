@@ -18,7 +18,8 @@ import h11
 import httpx
 import trio
 
-_HOP_BY_HOP = frozenset({"connection", "content-length", "host", "transfer-encoding", "keep-alive"})
+# The host stays: it is signed.
+_HOP_BY_HOP = frozenset({"connection", "content-length", "transfer-encoding", "keep-alive"})
 
 
 @dataclass(frozen=True, slots=True)
