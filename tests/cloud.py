@@ -57,7 +57,6 @@ _SCOPE = {
     "Authorization": f"AWS4-HMAC-SHA256 Credential=AKIATESTING/20260101/{REGION}/sqs/aws4_request, "
     "SignedHeaders=host, Signature=0"
 }
-_EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 _numbers = itertools.count(1)
 
@@ -101,16 +100,20 @@ def new_queue(server: str, *, fifo: bool = False, **attributes: str) -> str:
     return str(ask_sqs(server, "CreateQueue", QueueName=name, Attributes=attributes)["QueueUrl"])
 
 
-def ask_s3(server: str, method: str, path: str) -> httpx.Response:
+def ask_s3(server: str, method: str, path: str, body: str = "") -> httpx.Response:
     """What S3 answers; ``path`` begins with the bucket. Signed, for servers that look at signatures."""
-    request = AWSRequest(method, f"{server}/{path}", headers={"x-amz-content-sha256": _EMPTY_SHA256})
+    content = body.encode()
+    headers = {"x-amz-content-sha256": hashlib.sha256(content).hexdigest()}
+    request = AWSRequest(method, f"{server}/{path}", headers=headers, data=content)
     keys = Credentials(ENVIRONMENT["AWS_ACCESS_KEY_ID"], ENVIRONMENT["AWS_SECRET_ACCESS_KEY"])
     S3SigV4Auth(keys, "s3", REGION).add_auth(request)
-    return httpx.request(method, request.url, headers=dict(request.headers.items()), trust_env=False)
+    return httpx.request(method, request.url, headers=dict(request.headers.items()), content=content, trust_env=False)
 
 
 def new_bucket(server: str) -> str:
     """A new bucket with a name of its own."""
     name = f"bucket{next(_numbers)}"
-    ask_s3(server, "PUT", name).raise_for_status()
+    place = f"<LocationConstraint>{REGION}</LocationConstraint>"
+    body = f"<CreateBucketConfiguration>{place}</CreateBucketConfiguration>"
+    ask_s3(server, "PUT", name, body).raise_for_status()
     return name

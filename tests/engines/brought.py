@@ -12,6 +12,9 @@ import pytest
 CACHE = Path(__file__).parents[2] / ".engines"
 
 ELASTICMQ = "1.7.1"
+OLD_ELASTICMQ = "1.5.7"
+"""It refuses a group on a standard queue, as SQS did until 2025, and does not know every attribute."""
+
 VERSITYGW = "1.8.0"
 
 BRING_SECONDS = 900.0

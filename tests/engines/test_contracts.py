@@ -20,9 +20,10 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_credentials(monkeypatch)
 
 
-@pytest.fixture(params=["standard", "fifo"])
-async def lab(elasticmq: str, request: pytest.FixtureRequest) -> AsyncIterator[QueueLab]:
-    async with open_sqs(elasticmq, fifo=request.param == "fifo") as lab:
+@pytest.fixture(params=["elasticmq-standard", "elasticmq-fifo", "old_elasticmq-standard", "old_elasticmq-fifo"])
+async def lab(request: pytest.FixtureRequest) -> AsyncIterator[QueueLab]:
+    engine, kind = request.param.split("-")
+    async with open_sqs(request.getfixturevalue(engine), fifo=kind == "fifo") as lab:
         yield lab
 
 
