@@ -179,7 +179,9 @@ _REMEDIES = {
 
 _SIGNATURE = frozenset({"SignatureDoesNotMatch", "InvalidSignatureException"})
 
-NOT_KNOWN = frozenset({"NotImplemented", "NotSupported", "InvalidArgument", "InvalidRequest", "MalformedXML", "501"})
+NOT_KNOWN = frozenset(
+    {"NotImplemented", "NotSupported", "MethodNotAllowed", "InvalidArgument", "InvalidRequest", "MalformedXML", "501"}
+)
 """What other servers say, with whatever status, of a request, header or body that they do not know."""
 
 _CONTENT = frozenset(
