@@ -3,8 +3,8 @@
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo run test coverage check format chaos soak binary test-binary deb test-systemd bench incident simulate lock \
-	audit clean machine-run machine-test machine-package
+.PHONY: help demo run test test-engines soak-engines coverage check format chaos soak binary test-binary deb test-systemd bench \
+	incident simulate lock audit clean machine-run machine-test machine-engines machine-package
 .DEFAULT_GOAL := help
 
 help: ## List what can be made
@@ -19,10 +19,16 @@ run: $(BIN)/.run machine-run ## Run the daemon in the foreground, without any co
 test: $(BIN)/.test machine-test ## Run the tests
 	@$(BIN)/coverage run --source reportd.core -m pytest tests/core
 	@$(BIN)/coverage report --skip-covered --fail-under 100
-	@$(BIN)/pytest -m "not soak and not packaged" --ignore tests/core
+	@$(BIN)/pytest -m "not soak and not packaged and not engines" --ignore tests/core
+
+test-engines: $(BIN)/.test machine-test machine-engines ## The tests on real engines, which come from their registries
+	@$(BIN)/pytest -m "engines and not soak" tests/engines
+
+soak-engines: $(BIN)/.test machine-test machine-engines ## 200 jobs on real engines while nodes are killed (SEED=n chooses which)
+	@REPORTD_TEST_SEED=$(SEED) $(BIN)/pytest -m "engines and soak" -s tests/engines
 
 coverage: $(BIN)/.test machine-test ## Run the tests, and see what of the code they leave out; takes twice as long
-	@$(BIN)/coverage run -m pytest -m "not soak and not packaged"
+	@$(BIN)/coverage run -m pytest -m "not soak and not packaged and not engines"
 	@$(BIN)/coverage report --skip-covered --fail-under 90
 
 check: $(BIN)/.test ## Lint, types, layers: all that is checked without running
@@ -39,7 +45,7 @@ chaos: $(BIN)/.test machine-test ## Kill the daemon and its browsers under 300 j
 	@REPORTD_TEST_SEED=$(SEED) $(BIN)/pytest -m soak -s tests/e2e/test_chaos.py
 
 soak: $(BIN)/.test machine-test ## The long tests: chaos, outages over four nodes, memory over 2,000 renders
-	@$(BIN)/pytest -m soak -s
+	@$(BIN)/pytest -m "soak and not engines" -s
 
 binary: $(BIN)/.test ## Build dist/reportd, the daemon in one file
 	@nice -n 10 packaging/binary/build.sh
@@ -80,6 +86,9 @@ machine-run:
 
 machine-test:
 	@packaging/machine.sh test
+
+machine-engines:
+	@packaging/machine.sh engines
 
 machine-package:
 	@packaging/machine.sh package

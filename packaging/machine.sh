@@ -1,15 +1,23 @@
 #!/bin/sh
 # Installs the Debian packages that reportd needs: `machine.sh run` to run it, `machine.sh test` to test it as well,
-# `machine.sh package` to test its package. Does nothing when all are there. Without root it says what to install, and
-# fails.
+# `machine.sh package` to test its package, `machine.sh engines` to test it on real engines. Does nothing when all are
+# there. Without root it says what to install, and fails.
 set -eu
 
 packages="bubblewrap chromium-headless-shell fonts-noto-cjk fonts-inter fontconfig curl util-linux"
 case "${1:-}" in
 run) ;;
 test) packages="$packages poppler-utils postgresql prometheus redis-server" ;;
+engines)
+    packages="$packages pgbouncer postgresql redis-server"
+    # Whatever else brought them will do.
+    command -v java >/dev/null || packages="$packages default-jre-headless"
+    command -v mvn >/dev/null || packages="$packages maven"
+    # Go 1.21 brings the newer one that a module asks for; Debian 12 has it in its backports.
+    command -v go >/dev/null || packages="$packages golang-go"
+    ;;
 package) packages="$packages busybox-static cpio debootstrap e2fsprogs lintian qemu-system-x86 systemd-container" ;;
-*) echo "usage: $0 run|test|package" >&2; exit 2 ;;
+*) echo "usage: $0 run|test|package|engines" >&2; exit 2 ;;
 esac
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3 python3-venv"
 

@@ -81,6 +81,30 @@ def in_sns(body: str, **more: Any) -> str:
     return text(envelope | more)
 
 
+def in_event_bridge(detail: Any, **more: Any) -> str:
+    named = {"version": "0", "id": USER, "detail-type": "report", "source": "shop", "account": "1"}
+    return text(
+        named | {"time": "2025-04-01T08:30:00Z", "region": "eu-central-1", "resources": [], "detail": detail} | more
+    )
+
+
+def in_celery(arguments: list[Any], keywords: dict[str, Any], *, encoded: bool = True) -> str:
+    """As kombu puts a task into SQS, message protocol 2."""
+    after = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+    body = text([arguments, keywords, after])
+    headers = {"lang": "py", "task": "shop.report", "id": USER, "retries": 0, "argsrepr": "", "kwargsrepr": ""}
+    properties = {"correlation_id": USER, "delivery_mode": 2, "body_encoding": "base64" if encoded else "utf-8"}
+    return text(
+        {
+            "body": in_base64(body) if encoded else body,
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": headers,
+            "properties": properties,
+        }
+    )
+
+
 def repaired(name: str, body: str, *differs: str) -> Broken:
     return Broken(name, body, "repair", differs=differs)
 
@@ -111,6 +135,17 @@ MESSAGES = [
     repaired("an SNS envelope with attributes", in_sns(G, MessageAttributes={}, Subject=None, Signature="x")),
     repaired("SNS of base64", in_sns(in_base64(G))),
     repaired("SNS of SNS", in_sns(in_sns(G))),
+    repaired("an EventBridge envelope", in_event_bridge(GOOD)),
+    repaired("an EventBridge envelope around a text", in_event_bridge(G)),
+    repaired("EventBridge in SNS", in_sns(in_event_bridge(GOOD))),
+    repaired("a Celery task with keywords", in_base64(in_celery([], GOOD))),
+    repaired("a Celery task with one argument", in_base64(in_celery([GOOD], {}))),
+    repaired("a Celery task with a text", in_celery([G], {}, encoded=False)),
+    repaired("a Celery task, protocol 1", text({"task": "shop.report", "id": USER, "args": [], "kwargs": GOOD})),
+    repaired(
+        "a Celery task, protocol 1, framed",
+        text({"headers": {}, "body": in_base64(text({"task": "t", "id": USER, "args": [GOOD], "kwargs": {}}))}),
+    ),
     repaired("blanks around base64", f"\n  {in_base64(G)}\n"),
     # Names
     repaired(
@@ -205,6 +240,16 @@ MESSAGES = [
     refused("an empty object", "{}", "taskId"),
     refused("encoded too often", text(text(text(text(text(text(text(G))))))), "JSON object"),
     refused("an SNS envelope around nothing", in_sns(""), "taskId"),
+    refused("an EventBridge envelope around a list", in_event_bridge([GOOD]), "taskId"),
+    refused(
+        "an EventBridge envelope around more than can be written",
+        '{"detail-type":"t","source":"s","detail":' + '{"a":' * 300 + "1" + "}" * 301,
+        "taskId",
+    ),
+    refused("a Celery task with two arguments", in_celery([GOOD, GOOD], {}), "taskId"),
+    refused("a Celery task with both", in_celery([GOOD], {"more": 1}), "taskId"),
+    refused("a Celery task with nothing", in_celery([], {}), "taskId"),
+    refused("a Celery task with a body that is no task", text({"headers": {}, "body": in_base64("[1, 2]")}), "taskId"),
     refused("an SNS subscription", text({"Type": "SubscriptionConfirmation", "Message": G}), "taskId"),
     refused("no user", without("userId"), "userId"),
     refused("a user that is a name", said(userId="ada"), "userId"),

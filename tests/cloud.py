@@ -1,6 +1,7 @@
 """A stand-in for AWS: moto's server in a process of its own, an environment that leads nowhere else, and direct
 questions to the server, past the code under test."""
 
+import hashlib
 import itertools
 import os
 import subprocess
@@ -11,6 +12,9 @@ from typing import Any
 
 import httpx
 import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 REGION = "eu-central-1"
 ENVIRONMENT = {
@@ -48,6 +52,12 @@ print(server.get_host_and_port()[1], flush=True)
 sys.stdin.read()
 """
 
+# Not a signature, but where the server reads the region.
+_SCOPE = {
+    "Authorization": f"AWS4-HMAC-SHA256 Credential=AKIATESTING/20260101/{REGION}/sqs/aws4_request, "
+    "SignedHeaders=host, Signature=0"
+}
+
 _numbers = itertools.count(1)
 
 
@@ -76,7 +86,7 @@ def running_moto() -> Iterator[str]:
 def ask_sqs(server: str, operation: str, **parameters: Any) -> dict[str, Any]:
     """What SQS answers to a request of its JSON protocol. Any URL of the server will do."""
     server = "/".join(server.split("/")[:3])
-    headers = {"X-Amz-Target": f"AmazonSQS.{operation}", "Content-Type": "application/x-amz-json-1.0", **_signed("sqs")}
+    headers = {"X-Amz-Target": f"AmazonSQS.{operation}", "Content-Type": "application/x-amz-json-1.0", **_SCOPE}
     answer = httpx.post(server, headers=headers, json=parameters, trust_env=False)
     answer.raise_for_status()
     return dict(answer.json()) if answer.content else {}
@@ -90,19 +100,20 @@ def new_queue(server: str, *, fifo: bool = False, **attributes: str) -> str:
     return str(ask_sqs(server, "CreateQueue", QueueName=name, Attributes=attributes)["QueueUrl"])
 
 
-def ask_s3(server: str, method: str, path: str) -> httpx.Response:
-    """What S3 answers; ``path`` begins with the bucket."""
-    return httpx.request(method, f"{server}/{path}", headers=_signed("s3"), trust_env=False)
+def ask_s3(server: str, method: str, path: str, body: str = "") -> httpx.Response:
+    """What S3 answers; ``path`` begins with the bucket. Signed, for servers that look at signatures."""
+    content = body.encode()
+    headers = {"x-amz-content-sha256": hashlib.sha256(content).hexdigest()}
+    request = AWSRequest(method, f"{server}/{path}", headers=headers, data=content)
+    keys = Credentials(ENVIRONMENT["AWS_ACCESS_KEY_ID"], ENVIRONMENT["AWS_SECRET_ACCESS_KEY"])
+    S3SigV4Auth(keys, "s3", REGION).add_auth(request)
+    return httpx.request(method, request.url, headers=dict(request.headers.items()), content=content, trust_env=False)
 
 
 def new_bucket(server: str) -> str:
     """A new bucket with a name of its own."""
     name = f"bucket{next(_numbers)}"
-    ask_s3(server, "PUT", name).raise_for_status()
+    place = f"<LocationConstraint>{REGION}</LocationConstraint>"
+    body = f"<CreateBucketConfiguration>{place}</CreateBucketConfiguration>"
+    ask_s3(server, "PUT", name, body).raise_for_status()
     return name
-
-
-def _signed(service: str) -> dict[str, str]:
-    """Not really, but it is where the server reads the region."""
-    scope = f"AKIATESTING/20260101/{REGION if service == 'sqs' else 'us-east-1'}/{service}/aws4_request"
-    return {"Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"}

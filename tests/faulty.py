@@ -18,7 +18,8 @@ import h11
 import httpx
 import trio
 
-_HOP_BY_HOP = frozenset({"connection", "content-length", "host", "transfer-encoding", "keep-alive"})
+# The host stays: it is signed.
+_HOP_BY_HOP = frozenset({"connection", "content-length", "transfer-encoding", "keep-alive"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,20 @@ def answer(status: int, code: str, message: str = "") -> Fault:
     return fault
 
 
+def without_conditions(code: str = "NotImplemented") -> Fault:
+    """A server that does not take ``If-None-Match``, such as Alibaba's OSS."""
+
+    async def fault(request: Request, forward: Forward) -> Response:
+        if "if-none-match" in request.headers:
+            await request.whole_body()
+            return await answer(501, code, "A header you provided implies functionality that is not implemented")(
+                request, forward
+            )
+        return await forward(request)
+
+    return fault
+
+
 def respond(body: bytes) -> Fault:
     """An answer of somebody else's."""
 
@@ -237,13 +252,13 @@ async def break_download(request: Request, forward: Forward) -> Response:
     return replace(await forward(request), broken=True)
 
 
-def fail_entry(number: int, code: str, *, sender_fault: bool) -> Fault:
+def fail_entry(number: int, code: str, message: str = "on purpose", *, sender_fault: bool) -> Fault:
     """One entry of a batch fails; the others reach the server."""
 
     async def fault(request: Request, forward: Forward) -> Response:
         response = await _without(number, request, forward)
         told = json.loads(response.body)
-        failed = {"Id": str(number), "Code": code, "Message": "on purpose", "SenderFault": sender_fault}
+        failed = {"Id": str(number), "Code": code, "Message": message, "SenderFault": sender_fault}
         told["Failed"] = [*told.get("Failed", []), failed]
         return replace(response, body=json.dumps(told).encode())
 

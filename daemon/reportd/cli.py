@@ -209,26 +209,22 @@ def doctor(options: argparse.Namespace) -> int:
 
 
 def provision(options: argparse.Namespace) -> int:
-    """Idempotent; what exists is not loosened."""
+    """Idempotent; what exists is not loosened. 1: the daemon lacks something it needs; 3: it lacks something else."""
     loaded = _load(options)
     if loaded is None:
         return 2
     import trio
 
-    from reportd.adapters.aws import RejectedError
-    from reportd.background import alone
-    from reportd.ports import UnavailableError
     from reportd.provision import provision as make
 
-    try:
-        trio.run(lambda: make(loaded.config, print, dry_run=options.dry_run))
-    except (UnavailableError, RejectedError, BaseExceptionGroup) as error:
-        cause = alone(error)
-        if not isinstance(cause, UnavailableError | RejectedError):
-            raise
-        say(f"reportd: {cause}")
+    undone = trio.run(lambda: make(loaded.config, print, dry_run=options.dry_run))
+    if undone:
+        say(f"reportd: {len(undone)} not done:")
+    for each in undone:
+        say(f"  {'needed' if each.needed else 'not needed'}: {each.text}")
+    if any(each.needed for each in undone):
         return 1
-    return 0
+    return 3 if undone else 0
 
 
 def token(options: argparse.Namespace) -> int:

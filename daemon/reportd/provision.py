@@ -1,7 +1,9 @@
 """Makes in AWS what the daemon needs: its queues, the bucket, and the policies of both. Safe to run again."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -9,6 +11,7 @@ import trio
 
 from reportd.adapters.aws import MissingError, RejectedError, in_words, open_client
 from reportd.adapters.sqs import name_of, open_queue_client
+from reportd.adapters.sqs.attributes import REQUIRED
 from reportd.config import Config
 from reportd.core.provisioning import (
     ByName,
@@ -20,6 +23,7 @@ from reportd.core.provisioning import (
     plan_bucket,
     plan_queues,
 )
+from reportd.ports import UnavailableError
 
 Say = Callable[[str], object]
 
@@ -27,12 +31,26 @@ SETTLE_SECONDS = 1.0
 """How long a new queue can't be used yet (CreateQueue)."""
 
 
-async def provision(config: Config, say: Say, *, dry_run: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """A request that the server did not grant. ``needed``: the daemon can't do without what it is for.
+
+    Other servers than AWS's know less: encryption, or who may redrive.
+    """
+
+    text: str
+    needed: bool
+
+
+_Trouble = (UnavailableError, RejectedError)
+
+
+async def provision(config: Config, say: Say, *, dry_run: bool) -> list[Undone]:
     """Make what the configuration names and AWS lacks; with ``dry_run`` only say what would be done.
 
-    Raises UnavailableError when AWS can't be asked or does not allow it, RejectedError when it refuses a value. What
-    was done until then stays.
+    What is refused is told with the name of its operation, and does not keep the rest from being done.
     """
+    undone: list[Undone] = []
     queue, artifacts, bucket = config.queue, config.artifacts, config.artifacts.bucket()
     if queue.url == "embedded:" and bucket is None:
         say("nothing to provision: queue and artifacts are local")
@@ -44,35 +62,44 @@ async def provision(config: Config, say: Say, *, dry_run: bool) -> None:
             visibility_seconds=round(queue.visibility_seconds),
             max_receive_count=queue.max_receive_count,
         )
-        async with open_queue_client(queue.url, queue.region, queue.endpoint_url) as client:
-            await provision_queues(client, wanted, say, dry_run=dry_run)
+        with _noted(undone, "the queues"):
+            async with open_queue_client(queue.url, queue.region, queue.endpoint_url) as client:
+                undone += await provision_queues(client, wanted, say, dry_run=dry_run)
     if bucket is not None:
         name, prefix = bucket
-        async with open_client(
-            "s3",
-            "artifacts",
-            region=artifacts.region,
-            endpoint_url=artifacts.endpoint_url,
-            subject=f"s3://{name}",
-        ) as client:
-            wanted_bucket = WantedBucket(name, prefix, artifacts.retention_days)
-            await provision_bucket(client, wanted_bucket, say, dry_run=dry_run)
+        subject = f"s3://{name}"
+        region, endpoint_url = artifacts.region, artifacts.endpoint_url
+        with _noted(undone, "the bucket"):
+            async with open_client(
+                "s3", "artifacts", region=region, endpoint_url=endpoint_url, subject=subject
+            ) as client:
+                wanted_bucket = WantedBucket(name, prefix, artifacts.retention_days)
+                undone += await provision_bucket(client, wanted_bucket, say, dry_run=dry_run)
+    return undone
 
 
-async def provision_queues(client: Any, wanted: WantedQueues, say: Say, *, dry_run: bool) -> None:
+@contextmanager
+def _noted(undone: list[Undone], what: str, *, needed: bool = True) -> Iterator[None]:
+    try:
+        yield
+    except _Trouble as error:
+        undone.append(Undone(f"{what}: {error}", needed))
+
+
+async def provision_queues(client: Any, wanted: WantedQueues, say: Say, *, dry_run: bool) -> list[Undone]:
     """``client``: of SQS, in the account and region of the queues."""
     found: dict[str, FoundQueue] = {}
     for name in (*wanted.names, wanted.dead_letter_name):
         queue = await _found_queue(client, name)
         if queue is not None:
             found[name] = queue
-    await _take(client, "queue", plan_queues(wanted, found), say, dry_run=dry_run)
+    return await _take(client, "queue", plan_queues(wanted, found), say, dry_run=dry_run)
 
 
-async def provision_bucket(client: Any, wanted: WantedBucket, say: Say, *, dry_run: bool) -> None:
+async def provision_bucket(client: Any, wanted: WantedBucket, say: Say, *, dry_run: bool) -> list[Undone]:
     """``client``: of S3, in the region where the bucket is or shall be."""
     found = await _found_bucket(client, wanted.name)
-    await _take(client, "artifacts", plan_bucket(wanted, found), say, dry_run=dry_run)
+    return await _take(client, "artifacts", plan_bucket(wanted, found), say, dry_run=dry_run)
 
 
 async def _found_queue(client: Any, name: str) -> FoundQueue | None:
@@ -80,8 +107,11 @@ async def _found_queue(client: Any, name: str) -> FoundQueue | None:
         url = await _url(client, name)
     except MissingError:
         return None
-    with in_words("queue", name):
+    with in_words("queue", f"{name}: GetQueueAttributes"):
         answer = await client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+        if "QueueArn" not in answer.get("Attributes", {}):  # some servers know the names only
+            answer = await client.get_queue_attributes(QueueUrl=url, AttributeNames=list(REQUIRED))
+    with in_words("queue", f"{name}: ListDeadLetterSourceQueues"):
         sources = await client.list_dead_letter_source_queues(QueueUrl=url)
     attributes = dict(answer["Attributes"])
     for policy in ("RedrivePolicy", "RedriveAllowPolicy"):
@@ -93,7 +123,7 @@ async def _found_queue(client: Any, name: str) -> FoundQueue | None:
 
 
 async def _url(client: Any, name: str) -> str:
-    with in_words("queue", name):
+    with in_words("queue", f"{name}: GetQueueUrl"):
         url: str = (await client.get_queue_url(QueueName=name))["QueueUrl"]
     return url
 
@@ -101,19 +131,19 @@ async def _url(client: Any, name: str) -> str:
 async def _found_bucket(client: Any, name: str) -> FoundBucket | None:
     async def told(operation: str) -> Mapping[str, Any]:
         try:
-            with in_words("artifacts", f"s3://{name}"):
-                answer: Mapping[str, Any] = await getattr(client, operation)(Bucket=name)
+            with in_words("artifacts", f"s3://{name}: {operation}"):
+                answer: Mapping[str, Any] = await getattr(client, _method(operation))(Bucket=name)
         except RejectedError:
-            return {}  # there is no such configuration
+            return {}  # there is no such configuration, or nothing of its kind; then the server will say so of a change
         return answer
 
     try:
-        await told("head_bucket")
+        await told("HeadBucket")
     except MissingError:
         return None
-    access = await told("get_public_access_block")
-    encryption = await told("get_bucket_encryption")
-    lifecycle = await told("get_bucket_lifecycle_configuration")
+    access = await told("GetPublicAccessBlock")
+    encryption = await told("GetBucketEncryption")
+    lifecycle = await told("GetBucketLifecycleConfiguration")
     return FoundBucket(
         encrypted=bool(encryption.get("ServerSideEncryptionConfiguration")),
         public_access=access.get("PublicAccessBlockConfiguration", {}),
@@ -121,15 +151,18 @@ async def _found_bucket(client: Any, name: str) -> FoundBucket | None:
     )
 
 
-async def _take(client: Any, part: str, steps: Iterable[Step], say: Say, *, dry_run: bool) -> None:
+async def _take(client: Any, part: str, steps: Iterable[Step], say: Say, *, dry_run: bool) -> list[Undone]:
     """Steps refer to queues by name; by the time one is taken, those it refers to are there."""
+    undone: list[Undone] = []
     for step in steps:
         if not step.operation:
             say(f"note: {step.text}")
             continue
         say(f"would {step.text}" if dry_run else step.text)
         if not dry_run:
-            await _request(client, part, step)
+            with _noted(undone, f"{step.text}: {step.operation}", needed=step.needed):
+                await _request(client, part, step)
+    return undone
 
 
 async def _request(client: Any, part: str, step: Step) -> None:
@@ -143,11 +176,15 @@ async def _request(client: Any, part: str, step: Step) -> None:
     if step.operation == "CreateBucket" and region not in ("us-east-1", "aws-global"):
         # us-east-1 is where buckets are made when nothing is said, and must not be said.
         parameters["CreateBucketConfiguration"] = {"LocationConstraint": region}
-    method = re.sub(r"(?<!^)(?=[A-Z])", "_", step.operation).lower()
     with in_words(part, step.queue or str(parameters.get("Bucket", ""))):
-        await getattr(client, method)(**parameters)
+        await getattr(client, _method(step.operation))(**parameters)
     if step.operation == "CreateQueue":
         await trio.sleep(SETTLE_SECONDS)
+
+
+def _method(operation: str) -> str:
+    """The client's method for an operation of AWS."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
 
 
 async def _text(client: Any, value: Any) -> str:

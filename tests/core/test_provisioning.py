@@ -166,3 +166,10 @@ class TestBucket:
         [step] = bucket_steps(found, WantedBucket("bucket", "", 30))
         assert step.operation == ""
         assert "s3://bucket/reports" in step.text
+
+
+def test_what_the_daemon_cannot_do_without_is_told_from_what_only_protects() -> None:
+    assert [step.operation for step in planned() if step.needed] == ["CreateQueue", "CreateQueue"]
+    assert Step("", "CreateBucket").needed
+    assert Step("", "SetQueueAttributes", {"Attributes": {"RedrivePolicy": {}}}).needed
+    assert not Step("", "SetQueueAttributes", {"Attributes": {"SqsManagedSseEnabled": True}}).needed

@@ -5,18 +5,19 @@ from pathlib import Path
 
 import orjson
 import pytest
+import trio
 
 from reportd import provision as provisioning
-from reportd.adapters.aws import RejectedError, open_client
+from reportd.adapters.aws import open_client
 from reportd.adapters.s3 import open_s3_artifacts
 from reportd.adapters.sqs import check
+from reportd.cli import main
 from reportd.config import ArtifactStore, Config, QueueOptions
 from reportd.config.report_types import ReportType
 from reportd.core.provisioning import WantedBucket
-from reportd.ports import UnavailableError
 from reportd.provision import provision
 from tests.cloud import ask_s3, ask_sqs, new_bucket, pretend_credentials, running_moto
-from tests.faulty import answer, open_proxy
+from tests.faulty import Forward, Request, Response, answer, open_proxy
 
 
 @pytest.fixture(scope="module")
@@ -103,18 +104,78 @@ async def test_there_is_nothing_to_do_for_what_is_local() -> None:
     assert said == ["nothing to provision: queue and artifacts are local"]
 
 
-async def test_what_is_denied_or_refused_is_told(server: str) -> None:
+async def test_what_is_denied_or_refused_is_told_and_the_rest_is_done(server: str) -> None:
+    """The operation is named. Without a queue the daemon can't run, without encryption it can."""
     async with open_proxy(server) as proxy:
         config = configured(proxy.url, "denied")
         proxy.plan("CreateQueue", answer(403, "AccessDenied", "not authorized to perform: sqs:createqueue"))
-        with pytest.raises(UnavailableError, match="sqs:createqueue"):
-            await provision(config, lambda _: None, dry_run=False)
-        proxy.plan("CreateQueue", answer(400, "InvalidAttributeValue", "no"))
-        with pytest.raises(RejectedError, match="InvalidAttributeValue"):
-            await provision(config, lambda _: None, dry_run=False)
+        undone = await provision(config, lambda _: None, dry_run=False)
+        assert [each.needed for each in undone] == [True, True, True, False]
+        assert "CreateQueue" in undone[0].text
+        assert "sqs:createqueue" in undone[0].text
+        assert ask_s3(server, "HEAD", "denied").status_code == 200
+        proxy.plan("SetQueueAttributes", answer(400, "InvalidAttributeName", "RedriveAllowPolicy is unknown"))
+        [refused] = await provision(config, lambda _: None, dry_run=False)
+        assert not refused.needed
+        assert "SetQueueAttributes: InvalidAttributeName" in refused.text
+
+
+@pytest.mark.parametrize("code", ["NotImplemented", "MalformedXML"])
+async def test_what_a_server_of_s3_does_not_know_is_named_and_the_rest_is_done(server: str, code: str) -> None:
+    name = f"other-server-{code.lower()}"
+    async with open_proxy(server) as proxy:
+        config = configured(proxy.url, name)
+        for operation in ("GetObject", "PutObject"):  # whatever is asked of a bucket, by the proxy's names
+
+            async def unknown(request: Request, forward: Forward) -> Response:
+                known = "encryption" not in request.target and "publicAccessBlock" not in request.target
+                return await (forward(request) if known else answer(501, code)(request, forward))
+
+            proxy.plan(operation, *[unknown] * 20)
+        undone = await provision(config, lambda _: None, dry_run=False)
+    assert [each.needed for each in undone] == [False, False]
+    assert [f"PutPublicAccessBlock: {code}" in undone[0].text, f"PutBucketEncryption: {code}" in undone[1].text] == [
+        True
+    ] * 2
+    assert "<Days>31</Days>" in ask_s3(server, "GET", f"{name}?lifecycle").text
+
+
+async def test_a_server_that_is_away_is_told_for_each_part() -> None:
+    undone = await provision(configured("http://127.0.0.1:9", "away"), lambda _: None, dry_run=False)
+    assert [each.needed for each in undone] == [True, True]
+    assert "GetQueueUrl" in undone[0].text
+    assert "HeadBucket" in undone[1].text
 
 
 async def test_a_bucket_in_the_first_region_is_made_without_naming_it(server: str) -> None:
     async with open_client("s3", "artifacts", region="us-east-1", endpoint_url=server) as client:
         await provisioning.provision_bucket(client, WantedBucket("first-region", "", 30), print, dry_run=False)
     assert ask_s3(server, "HEAD", "first-region").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("refused", "status", "words"), [("PutObject", 3, "PutPublicAccessBlock"), ("CreateQueue", 1, "CreateQueue")]
+)
+def test_the_exit_status_says_whether_the_daemon_lacks_what_it_needs(
+    server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: str, status: int, words: str
+) -> None:
+    name = f"status-{status}"
+    file = tmp_path / "reportd.toml"
+
+    async def run() -> int:
+        async with open_proxy(server) as proxy:
+
+            async def unknown(request: Request, forward: Forward) -> Response:
+                meant = refused == "CreateQueue" or "publicAccessBlock" in request.target
+                return await (answer(400, "NotImplemented")(request, forward) if meant else forward(request))
+
+            proxy.plan(refused, *[unknown] * 20)
+            queue = f"{proxy.url}/123456789012/{name}"
+            file.write_text(
+                f'[queue]\nurl = "{queue}"\ndead_letter_url = "{queue}-d"\n'
+                f'[artifacts]\nurl = "s3://{name}/reports"\nendpoint_url = "{proxy.url}"\n'
+            )
+            return await trio.to_thread.run_sync(main, ["provision", "--config", str(file)])
+
+    assert trio.run(run) == status
+    assert words in capsys.readouterr().err

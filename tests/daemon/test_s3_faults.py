@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+import structlog
 
 from reportd.adapters import aws
 from reportd.adapters.s3 import PART_BYTES, S3Artifacts, open_s3_artifacts
@@ -21,6 +22,7 @@ from tests.faulty import (
     hang,
     open_proxy,
     respond,
+    without_conditions,
 )
 
 JOB = Job("0a1b2c3d-0000-4000-8000-000000000001", "sales_summary", {}, "user", 1_780_000_000.0)
@@ -182,3 +184,50 @@ async def test_an_answer_of_something_else_is_trouble(proxy: Proxy, bucket: str,
         proxy.plan("CreateMultipartUpload", *[respond(greeting)] * 2)
         with pytest.raises(UnavailableError, match=words):
             await store.put(JOB, pdf(PART_BYTES + 1))
+
+
+@pytest.mark.parametrize("size_bytes", [3, PART_BYTES + 1])
+async def test_a_server_that_takes_no_condition_is_asked_before_what_it_has(
+    server: str, proxy: Proxy, bucket: str, size_bytes: int
+) -> None:
+    """The first PDF stays all the same; and it is said once."""
+    proxy.plan("PutObject", *[without_conditions()] * 20)
+    proxy.plan("CompleteMultipartUpload", *[without_conditions()] * 20)
+    first, second = (made(letter * size_bytes) for letter in (b"a", b"b"))
+    with structlog.testing.capture_logs() as logs:
+        async with opened(proxy, bucket) as store:
+            assert await store.put(JOB, first) == first.info
+            assert await store.put(JOB, second) == first.info
+            assert await store.check() == []
+    assert [entry["event"] for entry in logs] == ["artifacts.condition_refused"]
+    assert "<Upload>" not in ask_s3(server, "GET", f"{bucket}?uploads").text
+
+
+async def test_the_check_sends_what_the_daemon_sends(server: str, proxy: Proxy, bucket: str) -> None:
+    async with opened(proxy, bucket) as store:
+        assert await store.check() == []
+    used = {"PutObject", "HeadObject", "GetObject", "DeleteObject", "CreateMultipartUpload", "UploadPart"}
+    assert set(proxy.seen) == used | {"CompleteMultipartUpload"}
+    assert any("if-none-match" in request.headers for request in proxy.requests if request.operation == "PutObject")
+    assert any("range" in request.headers for request in proxy.requests if request.operation == "GetObject")
+    assert "<Key>" not in ask_s3(server, "GET", bucket).text
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("RequestTimeTooSkewed", "clock"),
+        ("SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"),
+        ("InvalidAccessKeyId", "AWS_ACCESS_KEY_ID"),
+    ],
+)
+async def test_the_check_tells_a_wrong_clock_from_a_wrong_key(proxy: Proxy, bucket: str, code: str, words: str) -> None:
+    for operation in ("PutObject", "HEAD", "HeadObject"):
+        proxy.plan(operation, *[answer(403, code)] * 9)
+    async with opened(proxy, bucket) as store:
+        [problem] = await store.check()
+    assert words in problem
+
+
+def made(data: bytes) -> Pdf:
+    return Pdf(len(data), hashlib.sha256(data).hexdigest(), data=data)

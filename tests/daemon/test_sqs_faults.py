@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+import structlog
 import trio
 
 from reportd.adapters import aws
+from reportd.adapters.aws import RejectedError
 from reportd.adapters.sqs import SqsQueue, open_sqs_queue
 from reportd.ports import Outgoing, ReceiptLostError, UnavailableError
 from tests.cloud import ask_sqs, new_queue, pretend_credentials, running_moto
@@ -61,6 +63,52 @@ async def opened(server: str, proxy: Proxy, *, fifo: bool = False) -> AsyncItera
 
 def jobs(count: int) -> list[Outgoing]:
     return [Outgoing(f'{{"number":{number}}}', f"task-{number}", "sales", "user") for number in range(count)]
+
+
+NO_GROUP = "Value user for parameter MessageGroupId is invalid. The parameter is not valid for this queue type"
+
+
+async def test_a_standard_queue_that_takes_no_group_is_sent_none(server: str, proxy: Proxy) -> None:
+    """As SQS before it was fair, LocalStack and ElasticMQ; nobody else's message is the worse for it."""
+    proxy.plan("SendMessageBatch", fail_entry(0, "InvalidParameterValue", NO_GROUP, sender_fault=True))
+    with structlog.testing.capture_logs() as logs:
+        async with opened(server, proxy) as queue:
+            for _ in range(2):
+                assert await queue.send(jobs(3)) == [None] * 3
+            assert (await queue.depth()).visible == 6
+    assert [entry["parameter"] for entry in logs if entry["event"] == "queue.parameter_left_out"] == ["MessageGroupId"]
+    sent = [json.loads(request.body or b"") for request in proxy.requests if request.operation == "SendMessageBatch"]
+    assert [["MessageGroupId" in entry for entry in each["Entries"]] for each in sent] == [
+        [True] * 3,
+        [False],
+        [False] * 3,
+    ]
+
+
+async def test_a_fifo_queue_is_not_sent_to_without_a_group(server: str, proxy: Proxy) -> None:
+    proxy.plan("SendMessageBatch", fail_entry(0, "InvalidParameterValue", NO_GROUP, sender_fault=True))
+    async with opened(server, proxy, fifo=True) as queue:
+        [refused] = await queue.send(jobs(1))
+        assert isinstance(refused, RejectedError)
+    assert proxy.seen["SendMessageBatch"] == 1
+
+
+async def test_a_queue_that_takes_no_attempt_id_is_asked_without(server: str, proxy: Proxy) -> None:
+    proxy.plan("ReceiveMessage", answer(400, "InvalidParameterValue", "ReceiveRequestAttemptId is unknown"))
+    with structlog.testing.capture_logs() as logs:
+        async with opened(server, proxy, fifo=True) as queue:
+            await queue.send(jobs(1))
+            assert len(await queue.receive(1, 1.0)) == 1
+    assert [entry["parameter"] for entry in logs if "parameter" in entry] == ["ReceiveRequestAttemptId"]
+    asked = [request.body or b"" for request in proxy.requests if request.operation == "ReceiveMessage"]
+    assert [b"ReceiveRequestAttemptId" in body for body in asked] == [True, False]
+
+
+async def test_a_server_that_knows_names_only_is_asked_for_attributes_by_name(server: str, proxy: Proxy) -> None:
+    proxy.plan("GetQueueAttributes", respond(b'{"Attributes":{}}'))
+    async with opened(server, proxy, fifo=True) as queue:
+        assert queue.attributes.fifo
+        assert queue.attributes.arn.endswith(queue.name)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from reportd.ports import UnavailableError
 from tests.cloud import new_queue, pretend_credentials, running_moto
 from tests.faulty import Proxy, answer, open_proxy, respond
 
+pytestmark = pytest.mark.stands_still("making a client of AWS takes a quarter of a second of parsing")
+
 SECRETS = ("s3cr3t-of-the-tests", "the-session-token", "Signature=", "AKIATESTING")
 
 

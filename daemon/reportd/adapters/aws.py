@@ -115,7 +115,7 @@ def explain(part: str, subject: str, code: str, message: str, status: int = 0) -
         words = "AWS is throttling the requests; they are tried again"
     elif words is None and code.lower().startswith("kms"):
         words = f"the KMS key that encrypts it can't be used ({code}): allow kms:Decrypt and kms:GenerateDataKey on it"
-    elif words is None and status < _SERVER_FAULT and code in _CONTENT:
+    elif code in NOT_KNOWN or (words is None and status < _SERVER_FAULT and code in _CONTENT):
         return RejectedError(code, message[:300])
     if words is _MISSING:
         return MissingError(part, f"{subject}: {words}")
@@ -179,6 +179,11 @@ _REMEDIES = {
 
 _SIGNATURE = frozenset({"SignatureDoesNotMatch", "InvalidSignatureException"})
 
+NOT_KNOWN = frozenset(
+    {"NotImplemented", "NotSupported", "MethodNotAllowed", "InvalidArgument", "InvalidRequest", "MalformedXML", "501"}
+)
+"""What other servers say, with whatever status, of a request, header or body that they do not know."""
+
 _CONTENT = frozenset(
     {
         "InvalidParameterValue",
@@ -205,6 +210,8 @@ _CONTENT = frozenset(
         "BucketAlreadyExists",
         "QueueNameExists",
         "QueueAlreadyExists",
+        # Older servers say whose fault it is where the code belongs.
+        "Sender",
     }
 )
 """Codes that speak of the request or of one thing in it, not of the state of the service."""

@@ -2,20 +2,28 @@
 
 An object's key is a function of the task id, and an object is there whole or not at all: S3 shows nothing of an
 upload before it is complete.
+
+That the first PDF stays (I6) is the server's own doing: an upload has the condition that there is none yet. Where the
+server refuses the condition, it is looked for one before. What is lost with it: two uploads of one job that overlap,
+which takes a node that stood still for longer than its lease, both see none, and the later one stays. It is one object
+at one key all the same; but the size and hash in the job's row may be those of the other rendering.
 """
 
 import base64
+import hashlib
 import io
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
+import httpx
 import structlog
 import trio
 
-from reportd.adapters.aws import MissingError, RejectedError, in_words, open_client
+from reportd.adapters.aws import NOT_KNOWN, MissingError, RejectedError, in_words, open_client
 from reportd.core.job import Job, timestamp
 from reportd.ports import Pdf, PdfInfo, UnavailableError
 
@@ -28,6 +36,13 @@ _CHUNK_BYTES = 262144
 
 ABORT_SECONDS = 5.0
 """How long giving an upload up may take; then the bucket's lifecycle rule takes its parts away."""
+
+
+CHECK_SECONDS = 10.0
+
+
+class ConditionRefusedError(Exception):
+    """The server does not take the condition of an upload."""
 
 
 @asynccontextmanager
@@ -57,6 +72,7 @@ class S3Artifacts:
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._presign_seconds = presign_seconds
         self._encryption = _encryption(encryption)
+        self._conditional = True
 
     def _key(self, task_id: str) -> str:
         return f"{self._prefix}{task_id[:2]}/{task_id}.pdf"
@@ -76,16 +92,30 @@ class S3Artifacts:
             },
             **self._encryption,
         }
+        if not await self._put_first(key, pdf, about):
+            return await self._stored(key)
+        return pdf.info
+
+    async def _put_first(self, key: str, pdf: Pdf, about: Mapping[str, Any]) -> bool:
+        """Whether it is the one that is stored now: another one may have been there."""
         try:
+            if not self._conditional and await self._exists(key):
+                return False
             if pdf.size_bytes > PART_BYTES:
                 await self._put_parts(key, pdf, about)
             else:
                 data = await self._read(pdf, 0)
-                await self._call("PutObject", Key=key, IfNoneMatch="*", **_body(data), **about)
+                await self._call("PutObject", Key=key, **self._if_none(), **_body(data), **about)
+        except ConditionRefusedError as error:
+            self._conditional = False
+            log.warning("artifacts.condition_refused", bucket=self._bucket, error=str(error), instead="HEAD, then PUT")
+            return await self._put_first(key, pdf, about)
         except RejectedError:
-            # There is one already.
-            return await self._stored(key)
-        return pdf.info
+            return False
+        return True
+
+    def _if_none(self) -> dict[str, str]:
+        return {"IfNoneMatch": "*"} if self._conditional else {}
 
     async def _stored(self, key: str) -> PdfInfo:
         try:
@@ -111,7 +141,7 @@ class S3Artifacts:
                 part = await self._call("UploadPart", **upload, PartNumber=number, **body)
                 checksum = body["ChecksumCRC32"]
                 parts.append({"PartNumber": number, "ETag": self._told(part, "ETag"), "ChecksumCRC32": checksum})
-            await self._call("CompleteMultipartUpload", **upload, IfNoneMatch="*", MultipartUpload={"Parts": parts})
+            await self._call("CompleteMultipartUpload", **upload, **self._if_none(), MultipartUpload={"Parts": parts})
             complete = True
         finally:
             if not complete:
@@ -156,16 +186,41 @@ class S3Artifacts:
     # --- requests -------------------------------------------------------------------------------------------
 
     async def check(self) -> list[str]:
-        """What is wrong, each with what to do; tries to store, read and remove an object."""
+        """What is wrong, each with what to do: a PDF is stored, small and in parts, read and removed as for a job.
+
+        It begins with an upload, since an answer to HEAD has no body and so no code that tells a wrong clock from a
+        wrong secret.
+        """
+        job = Job(f"check-{uuid4()}", "check", {}, "check", 0.0)
         try:
-            await self._call("HeadBucket")
-            key = self._key("check")
-            await self._call("PutObject", Key=key, **_body(b"check"), **self._encryption)
-            await self._call("GetObject", Key=key)
-            await self._call("DeleteObject", Key=key)
+            for size_bytes in (1, PART_BYTES + 1):
+                data = bytes(size_bytes)
+                pdf = Pdf(size_bytes, hashlib.sha256(data).hexdigest(), data=data)
+                await self.put(job, pdf)
+                await self._read_back(job, data)
+                if size_bytes == 1 and await self.put(job, pdf) != pdf.info:
+                    return [f"{self._subject}: a second upload took the place of the first"]
+                await self.remove(job.task_id)
         except UnavailableError as error:
             return [str(error)]
         return []
+
+    async def _read_back(self, job: Job, data: bytes) -> None:
+        """By the URL that a client would be sent to, and a piece of it."""
+        url = await self.locate(job)
+        if url is None:
+            raise UnavailableError("artifacts", f"{self._subject}: what has just been stored is not there")
+        async with httpx.AsyncClient(timeout=CHECK_SECONDS) as client:
+            try:
+                answer = await client.get(url, headers={"Range": "bytes=0-0"})
+            except httpx.HTTPError as error:
+                # Its text may hold the URL, which is as good as a key.
+                text = f"{self._subject}: a presigned URL can't be reached ({type(error).__name__}): check endpoint_url"
+                raise UnavailableError("artifacts", text) from None
+        whole = answer.status_code in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT)
+        if not whole or answer.content[:1] != data[:1]:
+            text = f"{self._subject}: a presigned URL is answered with {answer.status_code}: see the bucket's policy"
+            raise UnavailableError("artifacts", text)
 
     async def _call(self, operation: str, **parameters: Any) -> Mapping[str, Any]:
         self.requests[operation] += 1
@@ -176,6 +231,8 @@ class S3Artifacts:
         except RejectedError as error:
             if error.code in ("NoSuchKey", "PreconditionFailed"):
                 raise
+            if error.code in NOT_KNOWN and "IfNoneMatch" in parameters:
+                raise ConditionRefusedError(str(error)) from None
             raise UnavailableError("artifacts", f"{self._subject}: {error}") from None
         self.requests[operation] += answer["ResponseMetadata"].get("RetryAttempts", 0)
         return answer
@@ -189,7 +246,6 @@ class S3Artifacts:
 
 _METHODS = {
     "PutObject": "put_object",
-    "GetObject": "get_object",
     "HeadObject": "head_object",
     "DeleteObject": "delete_object",
     "HeadBucket": "head_bucket",

@@ -1,4 +1,6 @@
-"""The JSON object inside a body that was wrapped once too often: in blanks, in JSON, in base64, in an SNS envelope."""
+"""The JSON object inside a body that was wrapped once too often: in blanks, in JSON, in base64, or in the envelope of
+a service that carried it there.
+"""
 
 import base64
 import re
@@ -60,8 +62,10 @@ def _layer(text: str) -> tuple[dict[str, Any] | str, str] | None:
     """What the outermost layer holds: the message itself, or another text; None when it is neither."""
     value = _parsed(text)
     if isinstance(value, dict):
-        enveloped = value.get("Message") if value.get("Type") == "Notification" else None
-        return (enveloped, "taken out of its SNS envelope") if isinstance(enveloped, str) else (value, "")
+        for sender, inside_of in _ENVELOPES.items():
+            if (inside := inside_of(value)) is not None:
+                return inside, f"taken out of its {sender} envelope"
+        return value, ""
     if isinstance(value, str):
         return value, "decoded once more, being JSON in JSON"
     if value is _NO_JSON and (decoded := _from_base64(text)) is not None:
@@ -89,6 +93,53 @@ def _from_base64(text: str) -> str | None:
     try:
         return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True).decode()
     except ValueError:  # of both decoders
+        return None
+
+
+# --- envelopes ------------------------------------------------------------------------------------------------
+
+
+def _sns(value: Mapping[str, Any]) -> str | None:
+    """Amazon SNS, unless the subscription has raw message delivery."""
+    return _as_text(value.get("Message")) if value.get("Type") == "Notification" else None
+
+
+def _event_bridge(value: Mapping[str, Any]) -> str | None:
+    """Amazon EventBridge, unless the rule's target has an input path."""
+    return _as_text(value.get("detail")) if {"detail-type", "source", "detail"} <= value.keys() else None
+
+
+def _celery(value: Mapping[str, Any]) -> str | None:
+    """A task of Celery, message protocol 2 in kombu's frame, or protocol 1: its keywords or its one argument."""
+    if isinstance(value.get("headers"), dict) and isinstance(body := value.get("body"), str):
+        task = _parsed(_from_base64(body) or body)
+        if isinstance(task, list) and len(task) == _CELERY_PARTS:
+            return _argument(*task[:2])
+        value = task if isinstance(task, dict) else {}
+    return _argument(value.get("args"), value.get("kwargs")) if {"task", "id", "args"} <= value.keys() else None
+
+
+_CELERY_PARTS = 3
+"""Arguments, keywords, and what is to be called afterwards."""
+
+
+def _argument(arguments: Any, keywords: Any) -> str | None:
+    """With both, or several of one, there is no telling which of them is meant."""
+    if arguments and not keywords and isinstance(arguments, list) and len(arguments) == 1:
+        return _as_text(arguments[0])
+    return _as_text(keywords) if keywords and not arguments else None
+
+
+_ENVELOPES = {"SNS": _sns, "EventBridge": _event_bridge, "Celery": _celery}
+
+
+def _as_text(value: Any) -> str | None:
+    """The layer that a value is."""
+    if isinstance(value, str):
+        return value
+    try:
+        return _json(value) if isinstance(value, dict) else None
+    except orjson.JSONEncodeError:  # it may be nested deeper than can be written
         return None
 
 

@@ -78,6 +78,12 @@ class Step:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     queue: str = ""
 
+    @property
+    def needed(self) -> bool:
+        """Whether the daemon can't do without it. The rest protects, or is a net under its own doing."""
+        made = self.operation in ("CreateQueue", "CreateBucket")
+        return made or "RedrivePolicy" in self.parameters.get("Attributes", {})
+
 
 def plan_queues(wanted: WantedQueues, found: Mapping[str, FoundQueue]) -> Iterator[Step]:
     """Steps in the order in which they work: a queue can redrive only to one that is there."""

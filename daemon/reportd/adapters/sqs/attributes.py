@@ -32,12 +32,19 @@ class QueueAttributes:
         return min(MAX_BATCH_BYTES, max(OLD_MAX_BYTES, self.max_message_bytes))
 
 
-def parse(answer: Mapping[str, str]) -> QueueAttributes:
-    """From the answer for ``All`` attributes; what a server leaves out has the default of AWS."""
+REQUIRED = ("QueueArn", "RedrivePolicy", "VisibilityTimeout")
+"""What every server knows by name."""
+
+
+def parse(answer: Mapping[str, str], name: str = "") -> QueueAttributes:
+    """From the answer for ``All`` attributes; what a server leaves out has the default of AWS.
+
+    The ``name`` of a FIFO queue, and of no other, ends in .fifo (CreateQueue).
+    """
     policy: Mapping[str, Any] = orjson.loads(answer.get("RedrivePolicy") or "{}")
     return QueueAttributes(
         arn=answer.get("QueueArn", ""),
-        fifo=answer.get("FifoQueue") == "true",
+        fifo=answer.get("FifoQueue") == "true" or name.endswith(".fifo"),
         visibility_seconds=int(answer.get("VisibilityTimeout", 30)),
         max_message_bytes=int(answer.get("MaximumMessageSize", OLD_MAX_BYTES)),
         retention_seconds=int(answer.get("MessageRetentionPeriod", 345600)),

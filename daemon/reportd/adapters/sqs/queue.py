@@ -17,8 +17,8 @@ import structlog
 import trio
 
 from reportd.adapters.aws import LONG_POLL_SECONDS, RejectedError, in_words, open_client
-from reportd.adapters.sqs.attributes import QueueAttributes, misfits, parse
-from reportd.adapters.sqs.batches import BatchOperation, Entry
+from reportd.adapters.sqs.attributes import REQUIRED, QueueAttributes, misfits, parse
+from reportd.adapters.sqs.batches import BatchOperation, Entry, Outcome
 from reportd.adapters.sqs.messages import (
     MAX_ENTRIES,
     GroupBy,
@@ -27,6 +27,7 @@ from reportd.adapters.sqs.messages import (
     received,
     size_bytes,
 )
+from reportd.adapters.sqs.optional import OptionalParameter
 from reportd.adapters.sqs.polls import GRACE_SECONDS, Polls
 from reportd.adapters.sqs.receipts import Receipts
 from reportd.background import open_background
@@ -141,6 +142,9 @@ class SqsQueue:
         self.name = self._subject = name_of(url)
         self._fifo = attributes.fifo
         self._group_by: GroupBy = group_by
+        # A standard queue's group makes it fair, a FIFO one's is what the queue is about.
+        self._group = OptionalParameter("MessageGroupId", self.name)
+        self._attempt = OptionalParameter("ReceiveRequestAttemptId", self.name)
         self._receipts = Receipts()
         self._depth_seconds = depth_seconds
         self._depth: tuple[float, Depth] | None = None
@@ -168,10 +172,23 @@ class SqsQueue:
             outcomes[place] = self._refusal(entry)
             if outcomes[place] is None:
                 entries[place] = entry
-        told = await self._sends.submit(list(entries.values()))
+        told = await self._sent(list(entries.values()))
         for place, outcome in zip(entries, told, strict=True):
             outcomes[place] = outcome
         return _raised_if_all(outcomes)
+
+    async def _sent(self, entries: Sequence[Entry]) -> list[Outcome]:
+        if self._fifo:
+            return await self._sends.submit(entries)
+        given = [self._group.given(entry) for entry in entries]
+        outcomes = await self._sends.submit(given)
+        again = [place for place, entry in enumerate(given) if self._group.suspect(entry, outcomes[place])]
+        told = await self._sends.submit([self._group.without(given[place]) for place in again])
+        for place, outcome in zip(again, told, strict=True):
+            if outcome is None and (refusal := outcomes[place]) is not None:
+                self._group.refused(refusal)
+            outcomes[place] = outcome
+        return outcomes
 
     def _refusal(self, entry: Entry) -> RejectedError | None:
         """What SQS would say of it, and of the messages that came in the same request."""
@@ -187,16 +204,18 @@ class SqsQueue:
         return await self._polls.receive(min(limit, MAX_ENTRIES), wait_seconds)
 
     async def _ask(self, limit: int, wait_seconds: float) -> list[Received]:
-        answer = await self._call(
-            "ReceiveMessage",
-            self._client.receive_message,
-            MaxNumberOfMessages=limit,
-            WaitTimeSeconds=min(math.ceil(wait_seconds), LONG_POLL_SECONDS),
-            VisibilityTimeout=math.ceil(self.visibility_seconds),
-            MessageAttributeNames=["All"],
-            MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
-            # With it, a second attempt is given the messages that got lost with the answer to the first one.
-            **({"ReceiveRequestAttemptId": str(uuid.uuid4())} if self._fifo else {}),
+        answer = await self._received(
+            {
+                "MaxNumberOfMessages": limit,
+                "WaitTimeSeconds": min(math.ceil(wait_seconds), LONG_POLL_SECONDS),
+                "VisibilityTimeout": math.ceil(self.visibility_seconds),
+                "MessageAttributeNames": ["All"],
+                "MessageSystemAttributeNames": list(_SYSTEM),
+                # The parameter's former name, which is the only one that older servers know.
+                "AttributeNames": list(_SYSTEM),
+                # With it, a second attempt is given the messages that got lost with the answer to the first one.
+                **({"ReceiveRequestAttemptId": str(uuid.uuid4())} if self._fifo else {}),
+            }
         )
         try:
             messages = [received(message) for message in answer.get("Messages", ())]
@@ -206,6 +225,17 @@ class SqsQueue:
         for message in messages:
             self._receipts.add(message.receipt, trio.current_time(), self.visibility_seconds)
         return messages
+
+    async def _received(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        method, given = self._client.receive_message, self._attempt.given(asked)
+        try:
+            return await self._request("ReceiveMessage", method, **given)
+        except RejectedError as error:
+            if not self._attempt.suspect(given, error):
+                raise UnavailableError("queue", f"{self._subject}: {error}") from None
+            answer = await self._call("ReceiveMessage", method, **self._attempt.without(given))
+            self._attempt.refused(error)
+            return answer
 
     async def _give_back(self, messages: Sequence[Received]) -> None:
         with trio.move_on_after(GIVE_BACK_SECONDS):
@@ -286,6 +316,8 @@ class SqsQueue:
         return answer
 
 
+_SYSTEM = ("ApproximateReceiveCount", "SentTimestamp")
+
 _COUNTS = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -303,4 +335,6 @@ def _raised_if_all(outcomes: list[Exception | None]) -> list[Exception | None]:
 async def _attributes(client: Any, url: str) -> QueueAttributes:
     with in_words("queue", name_of(url)):
         answer = await client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
-    return parse(answer.get("Attributes", {}))
+        if "QueueArn" not in answer.get("Attributes", {}):  # some servers know the names only
+            answer = await client.get_queue_attributes(QueueUrl=url, AttributeNames=list(REQUIRED))
+    return parse(answer.get("Attributes", {}), name_of(url))

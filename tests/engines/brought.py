@@ -1,0 +1,70 @@
+"""Engines that are brought from their registries when a test first asks for them, and kept in `.engines/`."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+CACHE = Path(__file__).parents[2] / ".engines"
+
+ELASTICMQ = "1.7.1"
+OLD_ELASTICMQ = "1.5.7"
+"""It refuses a group on a standard queue, as SQS did until 2025, and does not know every attribute."""
+
+VERSITYGW = "1.8.0"
+
+BRING_SECONDS = 900.0
+"""Go compiles for minutes where the cores are busy."""
+
+
+def elasticmq(version: str = ELASTICMQ) -> Path:
+    """The folder of its jars, from Maven Central."""
+
+    def bring(folder: Path) -> None:
+        goal = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
+        pom = Path(__file__).with_name("pom.xml")
+        _run("mvn", "-B", "-q", "-f", pom, goal, f"-DoutputDirectory={folder}", f"-Delasticmq.version={version}")
+
+    return _kept(f"elasticmq-{version}", bring)
+
+
+def versitygw() -> Path:
+    """The program of the Versity S3 Gateway, an S3 server over a folder, built from its Go module."""
+
+    def bring(folder: Path) -> None:
+        module = f"github.com/versity/versitygw/cmd/versitygw@v{VERSITYGW}"
+        _run("go", "install", "-p", "2", module, GOBIN=str(folder))
+
+    return _kept(f"versitygw-{VERSITYGW}", bring) / "versitygw"
+
+
+def _kept(name: str, bring: Callable[[Path], None]) -> Path:
+    """The folder of that name. It is there whole or not at all, whoever else brings it at the same time."""
+    folder = CACHE / name
+    if not folder.exists():
+        CACHE.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=CACHE, prefix=f"{name}.") as made:
+            bring(Path(made) / "new")
+            if not folder.exists():
+                (Path(made) / "new").rename(folder)
+    return folder
+
+
+def _run(program: str, *words: str | Path, **environment: str) -> None:
+    if not shutil.which(program):
+        pytest.fail(f"{program} is not here: packaging/machine.sh engines", pytrace=False)
+    told = subprocess.run(
+        ["nice", program, *words],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=BRING_SECONDS,
+        env={**os.environ, **environment},
+    )
+    if told.returncode:
+        pytest.fail(f"{program} ended with {told.returncode}:\n{told.stdout[-2000:]}", pytrace=False)
