@@ -7,7 +7,7 @@ set -eu
 packages="bubblewrap chromium-headless-shell fonts-noto-cjk fonts-inter fontconfig curl util-linux"
 case "${1:-}" in
 run) ;;
-test) packages="$packages poppler-utils postgresql prometheus redis-server" ;;
+test) packages="$packages pgbouncer poppler-utils postgresql prometheus redis-server" ;;
 package) packages="$packages busybox-static cpio debootstrap e2fsprogs lintian qemu-system-x86 systemd-container" ;;
 *) echo "usage: $0 run|test|package" >&2; exit 2 ;;
 esac

@@ -25,10 +25,11 @@ async def migrate(database: Database) -> None:
 
 def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
-        # However long another node's migration takes.
+        # However long another node's migration takes. The lock is the transaction's: a session may be a pooler's.
+        usual = connection.execute(text("SHOW lock_timeout")).scalar_one()
         connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-        connection.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
+        connection.execute(text("SELECT set_config('lock_timeout', :usual, true)"), {"usual": usual})
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     scripts = ScriptDirectory.from_config(config)
