@@ -7,11 +7,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import trio
-from sqlalchemy import select
 
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.chromium.browser import find_executable
 from reportd.adapters.s3 import S3Artifacts
+from reportd.adapters.sql.check import check as check_database
 from reportd.adapters.sql.database import open_database
 from reportd.adapters.sqs import check as check_sqs
 from reportd.background import alone
@@ -49,11 +49,12 @@ async def _looked(name: str, look: Callable[[Config], Awaitable[list[str]]], con
 
 
 async def _database(config: Config) -> list[str]:
-    """SQLite is a file of the data folder, made when it is missing; another database must answer."""
-    if config.database.sqlite_path(config.data_dir) is None:
-        async with open_database(config.database.url) as database:
-            await database.read(lambda connection: connection.execute(select(1)).scalar_one())
-    return []
+    """SQLite is a file of the data folder, made when it is missing."""
+    path = config.database.sqlite_path(config.data_dir)
+    if path is not None and not path.exists():
+        return []
+    async with open_database(config.database.url if path is None else f"sqlite:///{path}") as database:
+        return await check_database(database)
 
 
 async def _queue(config: Config) -> list[str]:
