@@ -7,7 +7,7 @@ set -eu
 packages="bubblewrap chromium-headless-shell fonts-noto-cjk fonts-inter fontconfig curl util-linux"
 case "${1:-}" in
 run) ;;
-test) packages="$packages poppler-utils postgresql prometheus redis-server" ;;
+test) packages="$packages pgbouncer poppler-utils postgresql prometheus redis-server" ;;
 engines)
     packages="$packages pgbouncer postgresql redis-server"
     # Whatever else brought them will do.

@@ -24,8 +24,8 @@ class Postgres:
 
     def __init__(self, programs: Path, folder: Path) -> None:
         self._programs = programs
-        self._folder = folder
-        self._account = _unprivileged()
+        self.folder = folder
+        self._account = unprivileged()
         self._server: subprocess.Popen[bytes] | None = None
         if os.geteuid() == 0:
             shutil.chown(folder, self._account)
@@ -38,13 +38,13 @@ class Postgres:
         )
 
     def url(self, database: str) -> str:
-        return f"postgresql://reportd@/{database}?host={self._folder}"
+        return f"postgresql://reportd@/{database}?host={self.folder}"
 
     def start(self) -> None:
         """From the main thread: the server ends with the thread that started it."""
         settings = {
             "listen_addresses": "",
-            "unix_socket_directories": str(self._folder),
+            "unix_socket_directories": str(self.folder),
             "fsync": "off",
             "shared_buffers": "16MB",
             "deadlock_timeout": "100ms",
@@ -52,10 +52,10 @@ class Postgres:
         }
         arguments = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         self._server = subprocess.Popen(
-            [*self._as_account(), self._programs / "postgres", "-D", self._folder / "data", *arguments],
+            [*self._as_account(), self._programs / "postgres", "-D", self.folder / "data", *arguments],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            cwd=self._folder,
+            cwd=self.folder,
         )
         until = time.monotonic() + START_SECONDS
         while True:
@@ -140,7 +140,7 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
-def _unprivileged() -> str:
+def unprivileged() -> str:
     if os.geteuid() != 0:
         return getpass.getuser()
     names = {account.pw_name for account in pwd.getpwall()}

@@ -132,7 +132,7 @@ def serve(options: argparse.Namespace) -> int:
     from reportd.adapters.sql.migrate import NewerSchemaError
     from reportd.background import alone
     from reportd.config import ConfigError, load_from
-    from reportd.ports import BrowserError, UnavailableError
+    from reportd.ports import BrowserError, UnavailableError, WrongStoreError
     from reportd.private import keep_new_files_private
     from reportd.reload import Orders
     from reportd.stopping import Stopping
@@ -165,7 +165,7 @@ def serve(options: argparse.Namespace) -> int:
         if not isinstance(error, expected):
             raise
         say(f"reportd: {error}")
-        return 1
+        return 2 if isinstance(error, WrongStoreError) else 1
 
 
 async def _on_signal(signals: Any, stopping: Any, order: Any) -> None:

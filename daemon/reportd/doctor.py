@@ -8,12 +8,12 @@ from tempfile import TemporaryDirectory
 
 import httpx
 import trio
-from sqlalchemy import select
 
 from reportd.adapters.aws import RejectedError, in_words, open_client
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.chromium.browser import find_executable
 from reportd.adapters.s3 import S3Artifacts
+from reportd.adapters.sql.check import check as check_database
 from reportd.adapters.sql.database import open_database
 from reportd.adapters.sqs import check as check_sqs
 from reportd.adapters.web_client import open_web_client
@@ -72,11 +72,12 @@ async def _looked(name: str, look: Look, config: Config) -> Check:
 
 
 async def _database(config: Config) -> list[str]:
-    """SQLite is a file of the data folder, made when it is missing; another database must answer."""
-    if config.database.sqlite_path(config.data_dir) is None:
-        async with open_database(config.database.url) as database:
-            await database.read(lambda connection: connection.execute(select(1)).scalar_one())
-    return []
+    """SQLite is a file of the data folder, made when it is missing."""
+    path = config.database.sqlite_path(config.data_dir)
+    if path is not None and not path.exists():
+        return []
+    async with open_database(config.database.url if path is None else f"sqlite:///{path}") as database:
+        return await check_database(database)
 
 
 async def _queue(config: Config) -> list[str]:

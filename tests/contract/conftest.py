@@ -22,9 +22,10 @@ from tests.contract.s3_lab import open_s3_lab
 from tests.contract.sqs_lab import open_sqs
 from tests.fakes import MemoryDeadLetters, MemoryJobs
 from tests.fakes.labs import memory_artifacts_lab, open_fleet_lab, open_memory_lab
+from tests.pgbouncer import PgBouncer, running_pgbouncer
 from tests.servers import Postgres
 
-DATABASES = ("sqlite", "postgresql")
+DATABASES = ("sqlite", "postgresql", "pgbouncer")
 
 
 @pytest.fixture(scope="session")
@@ -38,12 +39,21 @@ def schema_url(postgres: Postgres) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def pgbouncer(postgres: Postgres) -> Iterator[PgBouncer]:
+    with running_pgbouncer(postgres) as pooler:
+        yield pooler
+
+
 def _database(kind: str, request: pytest.FixtureRequest) -> str:
     """The URL of an empty, migrated database of that kind."""
     if kind == "sqlite":
         return sqlite_copy(request.getfixturevalue("schema_file"), request.getfixturevalue("tmp_path"))
     url: str = request.getfixturevalue("schema_url")
     sweep(request.getfixturevalue("postgres"))
+    if kind == "pgbouncer":
+        pooler: PgBouncer = request.getfixturevalue("pgbouncer")
+        return pooler.url("contract")
     return url
 
 

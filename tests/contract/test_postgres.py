@@ -144,7 +144,7 @@ async def test_a_bad_change_fails_alone(database: Database) -> None:
 @pytest.fixture
 async def impatient(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
     """The database, for whom a lock is not worth a long wait."""
-    monkeypatch.setitem(engines._POSTGRESQL_OPTIONS, "options", "-c lock_timeout=300ms")
+    monkeypatch.setitem(engines._SETTINGS, "lock_timeout", "300ms")
     async with open_database(url) as database:
         yield database
 

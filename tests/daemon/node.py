@@ -271,6 +271,7 @@ async def open_service(
             changes=node.changes if node else Changes(),
             held=node.held if node else Held(),
             backlog=backlog or Backlog(BacklogPolicy(100), jobs=world.jobs, queue=world.queue),
+            retention_seconds=30 * 86400.0,
             meter=meter,
             clock=now,
         )

@@ -227,6 +227,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                 changes=changes,
                 held=Held(),
                 backlog=backlog,
+                retention_seconds=30 * 86400.0,
                 outbox=outbox,
             )
 

@@ -15,7 +15,14 @@ from reportd.core.backlog import Limit
 from reportd.core.submission import FieldProblem, InvalidSubmissionError
 from reportd.core.transitions import IllegalTransitionError
 from reportd.ports import UnavailableError
-from reportd.service import GoneError, KeyReusedError, NotFinishedError, NotFoundError, StillQueuedError
+from reportd.service import (
+    GoneError,
+    KeyReusedError,
+    MissingPdfError,
+    NotFinishedError,
+    NotFoundError,
+    StillQueuedError,
+)
 from reportd_web.origin import SAFE_METHODS, Hosts, from_elsewhere
 from reportd_web.problems import ProblemError, bad_header, invalid
 
@@ -34,6 +41,7 @@ _FIELDS = {Limit.REPORT_TYPE: "/reportType", Limit.USER: "/userId"}
 _REFUSALS: dict[type[Exception], HTTPStatus] = {
     GoneError: HTTPStatus.GONE,
     IllegalTransitionError: HTTPStatus.CONFLICT,
+    MissingPdfError: HTTPStatus.NOT_FOUND,
     NoSenseError: HTTPStatus.CONFLICT,
     NotFinishedError: HTTPStatus.CONFLICT,
     NotFoundError: HTTPStatus.NOT_FOUND,

@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from typing import Annotated
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import AfterValidator, Field
 
@@ -109,7 +109,10 @@ def _database(text: str) -> str:
             raise ValueError("is not sqlite:/// and the path of a file")
         return text
     # Without a host it is the local socket; SQLAlchemy takes either.
-    split_url(text, ("postgresql", "postgresql+psycopg", "sqlite"), host=False)
+    parts = split_url(text, ("postgresql", "postgresql+psycopg", "sqlite"), host=False)
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name == "prepare_threshold" and not re.fullmatch("[0-9]{1,9}", value):
+            raise ValueError("has a prepare_threshold that is no whole number")
     return text
 
 

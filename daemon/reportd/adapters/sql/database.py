@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, exc
 from sqlalchemy.engine import URL, make_url
 
 from reportd.adapters.sql.engines import DURABLY, MAX_READERS, open_engines, unhurried
+from reportd.adapters.sql.faults import LostRaceError, judged
 from reportd.batch import Batcher, open_batcher
 from reportd.grace import in_thread
 from reportd.ports import UnavailableError
@@ -40,13 +41,6 @@ CLOSE_SECONDS = 3.0
 TRIES = 5
 """How often a change is tried that meets other nodes on the same rows."""
 
-_LOST_RACE = frozenset({"40001", "40P01", "55P03"})
-"""Serialization failure, deadlock, lock not available: postgresql.org/docs/current/errcodes-appendix.html."""
-
-_NOT_AS_IT_WAS_MADE = frozenset({"42501", "42P01", "42703", "42883", "3F000"})
-"""No right to it, or no such table, column, function or schema (the same source). ``migrate`` made them all, and every
-statement is tested, so somebody has changed the database."""
-
 
 class Database:
     """Runs functions of a connection. Made by ``open_database``."""
@@ -57,6 +51,8 @@ class Database:
         self._write_limiter = trio.CapacityLimiter(1)
         self._read_limiter = trio.CapacityLimiter(MAX_READERS)
         self._commits: Batcher[Entry, Any] | None = None
+        self.on_failure: Callable[[str, str], None] = lambda _use, _why: None
+        """Is told which use failed, and why, when the database is away or can't do it."""
 
     @property
     def is_sqlite(self) -> bool:
@@ -71,20 +67,30 @@ class Database:
         """
         if self._commits is None:
             raise _closed()
-        try:
-            with trio.move_on_after(WRITE_SECONDS):
-                result: T = await self._commits.submit((change, durably))
-                return result
-        except trio.ClosedResourceError:
-            raise _closed() from None
-        raise UnavailableError("database", f"no answer within {WRITE_SECONDS:g} s")
+        with self._told("writes"):
+            try:
+                with trio.move_on_after(WRITE_SECONDS):
+                    result: T = await self._commits.submit((change, durably))
+                    return result
+            except trio.ClosedResourceError:
+                raise _closed() from None
+            raise UnavailableError("database", f"no answer within {WRITE_SECONDS:g} s")
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """What ``query`` answers. Raises UnavailableError if the database can't be read now."""
         if self._commits is None:
             raise _closed()
+        with self._told("reads"):
+            with trio.move_on_after(READ_SECONDS):
+                work = partial(self._query, query)
+                return await in_thread(work, grace_seconds=GRACE_SECONDS, limiter=self._read_limiter)
+            raise UnavailableError("database", f"no answer within {READ_SECONDS:g} s")
+
+    async def attempt(self, look: Callable[[Connection], T]) -> T:
+        """What ``look`` finds in a transaction of a writer, which is taken back. Raises UnavailableError."""
         with trio.move_on_after(READ_SECONDS):
-            return await in_thread(partial(self._query, query), grace_seconds=GRACE_SECONDS, limiter=self._read_limiter)
+            work = partial(self._attempt, look)
+            return await in_thread(work, grace_seconds=GRACE_SECONDS, limiter=self._write_limiter)
         raise UnavailableError("database", f"no answer within {READ_SECONDS:g} s")
 
     def with_writer(self, change: Callable[[Connection], T]) -> T:
@@ -96,14 +102,33 @@ class Database:
             with self._writer.connect() as connection, unhurried(connection), connection.begin():
                 return change(connection)
         except (exc.DBAPIError, OSError) as error:
-            raise _judged(error) from error
+            raise judged(error) from error
+
+    @contextmanager
+    def _told(self, use: str) -> Iterator[None]:
+        try:
+            yield
+        except LostRaceError:  # others were at the same rows, which says nothing of the rest
+            raise
+        except UnavailableError as error:
+            self.on_failure(use, str(error))
+            raise
 
     def _query(self, query: Callable[[Connection], T]) -> T:
         try:
             with self._reader.connect() as connection:
                 return query(connection)
         except (exc.DBAPIError, OSError) as error:
-            raise _judged(error) from error
+            raise judged(error) from error
+
+    def _attempt(self, look: Callable[[Connection], T]) -> T:
+        try:
+            with self._writer.connect() as connection, connection.begin() as transaction:
+                result = look(connection)
+                transaction.rollback()
+                return result
+        except (exc.DBAPIError, OSError) as error:
+            raise judged(error) from error
 
     @contextmanager
     def _transaction(self, durably: bool) -> Iterator[Connection]:
@@ -125,8 +150,8 @@ class Database:
             with self._transaction(durably) as connection:
                 return [change(connection) for change in changes]
         except Exception as error:  # noqa: BLE001 - handed to the callers, who can judge it
-            problem = _judged(error)
-        if isinstance(problem, UnavailableError) and not isinstance(problem, _LostRaceError):
+            problem = judged(error)
+        if isinstance(problem, UnavailableError) and not isinstance(problem, LostRaceError):
             return [problem] * len(changes)
         # One of them is at fault, or in another node's way: each for itself, so that it fails alone. When a second
         # one can't get through either, the rest need not wait to hear the same.
@@ -136,7 +161,7 @@ class Database:
             results.append(self._commit_alone(change, durably))
             if isinstance(results[-1], UnavailableError):
                 refused += 1
-                if refused > 1 or not isinstance(results[-1], _LostRaceError):
+                if refused > 1 or not isinstance(results[-1], LostRaceError):
                     break
         return results + [results[-1]] * (len(changes) - len(results))
 
@@ -147,39 +172,11 @@ class Database:
                 with self._transaction(durably) as connection:
                     return change(connection)
             except Exception as error:  # noqa: BLE001 - handed to the caller, who can judge it
-                problem = _judged(error)
-            if not isinstance(problem, _LostRaceError) or problem.waited:
+                problem = judged(error)
+            if not isinstance(problem, LostRaceError) or problem.waited:
                 break
             time.sleep(random.uniform(0, 0.01 * 2**number))  # noqa: S311 - nothing secret
         return problem
-
-
-class _LostRaceError(UnavailableError):
-    """Another node was in the way. ``waited``: for as long as a lock is waited for."""
-
-    def __init__(self, detail: str, *, waited: bool) -> None:
-        super().__init__("database", detail)
-        self.waited = waited
-
-
-def _judged(error: Exception) -> Exception:
-    """A fault of the statement stays what it is; anything about the database's condition is unavailability."""
-    if isinstance(error, OSError):  # the driver waits by means of the system: there is no descriptor left, say
-        return UnavailableError("database", str(error))
-    if not isinstance(error, exc.DBAPIError):
-        return error
-    detail = (str(error.orig).strip().splitlines() or ["no answer"])[0]
-    sqlstate = getattr(error.orig, "sqlstate", None)
-    if sqlstate in _LOST_RACE:
-        return _LostRaceError(detail, waited=sqlstate == "55P03")
-    if sqlstate in _NOT_AS_IT_WAS_MADE:
-        return UnavailableError("database", detail)
-    # A server that is read-only after a fail-over answers with an InternalError, and a file that is no database
-    # with the bare DatabaseError.
-    condition = isinstance(error, exc.OperationalError | exc.InterfaceError | exc.InternalError)
-    if condition or error.connection_invalidated or type(error) is exc.DatabaseError:
-        return UnavailableError("database", detail)
-    return error
 
 
 def _closed() -> UnavailableError:

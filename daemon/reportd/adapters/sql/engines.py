@@ -22,16 +22,18 @@ TCP's say nothing either: its kernel goes on acknowledging. So the client ends t
 
 MAX_READERS = 4
 
-# What a node that vanished held is let go after half a minute, and a dead peer is noticed in ten seconds
-# (postgresql.org/docs/current/runtime-config-client.html and libpq-connect.html).
+# A dead peer is noticed in ten seconds (postgresql.org/docs/current/libpq-connect.html).
 _POSTGRESQL_OPTIONS: dict[str, Any] = {
     "connect_timeout": 4,
     "keepalives_idle": 4,
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
-    "options": f"-c lock_timeout={LOCK_WAIT_SECONDS:g}s -c idle_in_transaction_session_timeout=30s",
 }
+
+# Nothing is kept in the session, because a pooler in transaction mode gives each transaction another one and refuses
+# `options` at the start (pgbouncer.org/features.html). What a node that vanished held is let go after half a minute.
+_SETTINGS = {"lock_timeout": f"{LOCK_WAIT_SECONDS:g}s", "idle_in_transaction_session_timeout": "30s"}
 
 
 DURABLY = "durably"
@@ -54,15 +56,30 @@ def _postgresql(url: URL) -> tuple[Engine, Engine]:
         pool_size=MAX_READERS + 1,
         max_overflow=0,
         pool_pre_ping=True,
-        # The statements are written for it: each sees what others have committed before it.
-        isolation_level="READ COMMITTED",
+        # The driver would send a BEGIN of its own before what begins a transaction here.
+        isolation_level="AUTOCOMMIT",
         connect_args={name: value for name, value in _POSTGRESQL_OPTIONS.items() if name not in url.query},
     )
     from reportd.adapters.sql.postgresql import BoundedConnection  # its library is not needed for SQLite
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, _arguments: object, options: dict[str, Any]) -> BoundedConnection:
-        return BoundedConnection.connect(**options)
+        # Prepared statements are of a session, too. Who wants them all the same says after how many uses.
+        threshold = options.pop("prepare_threshold", None)
+        return BoundedConnection.connect(**options, prepare_threshold=None if threshold is None else int(threshold))
+
+    # The statements are written for this level: each sees what others have committed before it.
+    statements = "BEGIN ISOLATION LEVEL READ COMMITTED"
+    if "options" not in url.query:  # else the URL has the last word
+        statements = "; ".join([statements, *(f"SET LOCAL {name} = '{value}'" for name, value in _SETTINGS.items())])
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # One message to the server; several statements at once can't be prepared.
+        driver: Any = connection.connection.driver_connection
+        threshold, driver.prepare_threshold = driver.prepare_threshold, None
+        connection.exec_driver_sql(statements)
+        driver.prepare_threshold = threshold
 
     return engine, engine
 

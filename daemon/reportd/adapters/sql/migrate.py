@@ -25,19 +25,30 @@ async def migrate(database: Database) -> None:
 
 def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
-        # However long another node's migration takes.
+        # However long another node's migration takes. The lock is the transaction's: a session may be a pooler's.
+        usual = connection.execute(text("SHOW lock_timeout")).scalar_one()
         connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-        connection.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    scripts = ScriptDirectory.from_config(config)
+        connection.execute(text("SELECT set_config('lock_timeout', :usual, true)"), {"usual": usual})
+    config = _config()
+    known_scripts = scripts()
     current = MigrationContext.configure(connection).get_current_revision()
-    known = {script.revision for script in scripts.walk_revisions()}
+    known = {script.revision for script in known_scripts.walk_revisions()}
     if current is not None and current not in known:
         raise NewerSchemaError(
             f"the database has schema {current}, which this version does not know: install a newer reportd"
         )
-    if current != scripts.get_current_head():
+    if current != known_scripts.get_current_head():
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def scripts() -> ScriptDirectory:
+    """This version's migrations."""
+    return ScriptDirectory.from_config(_config())
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config

@@ -119,6 +119,13 @@ secrets = Table(
     Column("value", String(64), nullable=False),
 )
 
+cluster = Table(
+    "cluster",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
 ended_sessions = Table(
     "ended_sessions",
     metadata,
