@@ -19,7 +19,7 @@ run: $(BIN)/.run machine-run ## Run the daemon in the foreground, without any co
 test: $(BIN)/.test machine-test ## Run the tests
 	@$(BIN)/coverage run --source reportd.core -m pytest tests/core
 	@$(BIN)/coverage report --skip-covered --fail-under 100
-	@$(BIN)/pytest -m "not soak and not packaged" --ignore tests/core
+	@$(BIN)/pytest -n 2 --dist loadfile -m "not soak and not packaged" --ignore tests/core
 
 coverage: $(BIN)/.test machine-test ## Run the tests, and see what of the code they leave out; takes twice as long
 	@$(BIN)/coverage run -m pytest -m "not soak and not packaged"
