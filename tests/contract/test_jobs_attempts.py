@@ -155,7 +155,7 @@ async def test_a_job_that_lost_two_browsers_is_given_no_third(jobs: Jobs) -> Non
     assert len(await jobs.attempts(job.task_id)) == MAX_LOSSES
 
 
-@pytest.mark.parametrize("state", [*TERMINAL, State.DEAD_LETTERED])
+@pytest.mark.parametrize("state", [*sorted(TERMINAL), State.DEAD_LETTERED])
 async def test_a_settled_job_is_not_started_again(jobs: Jobs, state: State) -> None:
     """I6: the message of a job that is done comes again and changes nothing."""
     job = a_job()
