@@ -14,7 +14,7 @@ from tests.cloud import ENVIRONMENT, ask_s3, new_bucket
 from tests.e2e.process import Daemon, finished, open_daemon, submit
 from tests.servers import Postgres
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.stands_still("makes and drops databases")]
 
 ROWS = [{"product": "Lamp", "quantity": 1, "revenue": 10.0}]
 PARAMETERS = {"period": {"from": "2025-01-01", "to": "2025-03-31"}, "rows": ROWS}
