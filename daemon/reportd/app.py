@@ -3,7 +3,7 @@
 import gc
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import partial
@@ -19,23 +19,27 @@ from reportd.adapters.bounded.checker import BoundedChecker, new_checker
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.resolving import LookupThreads
 from reportd.adapters.sql.audit import SqlAudit
+from reportd.adapters.sql.cluster import SqlCluster
 from reportd.adapters.sql.jobs import SqlJobs
 from reportd.adapters.templates import Templates
 from reportd.assembly import Care, Grounds, Watch, Work, answering, labels, reloading
 from reportd.background import alone, open_background
 from reportd.batch import open_batcher
 from reportd.catalogue import Catalogue
+from reportd.condition import PATIENCE_SECONDS, Condition
 from reportd.config import Config
 from reportd.history import History
 from reportd.metrics import Metrics
 from reportd.poller import drain
 from reportd.pool import open_pool
+from reportd.ports import UnavailableError, WrongStoreError
 from reportd.private import close_folder
 from reportd.recorder import open_recorder
 from reportd.reload import Orders
 from reportd.service import Intake
 from reportd.standing import keep_told
 from reportd.stopping import Stopping
+from reportd.store import ClusterStore
 from reportd.supervised import Supervisor
 from reportd.tokens import Tokens, TokensFileError
 from reportd.watchdog import open_watchdog
@@ -82,7 +86,7 @@ async def run(
             engines.open_queues(config, database) as (queue, dead),
             engines.open_callbacks(config, database, wire.callback_body) as (outbox, messenger),
             engines.open_alerts(config, database, metrics, supervisor) as alerts,
-            engines.open_artifacts(config) as artifacts,
+            engines.open_artifacts(config) as store,
             engines.open_breaker_store(config) as breaker_store,
             engines.open_board(config) as board,
             _doing("starting browsers"),
@@ -90,9 +94,13 @@ async def run(
             open_pool(launcher, engines.pool_settings(config), metrics, supervisor) as pool,
             open_background() as background,
             open_batcher(
-                Intake(jobs := SqlJobs(database, outbox), queue, background).accept, SUBMISSIONS_PER_FLUSH
+                (into := Intake(jobs := SqlJobs(database, outbox), queue, background)).accept, SUBMISSIONS_PER_FLUSH
             ) as intake,
         ):
+            artifacts = ClusterStore(store, SqlCluster(database))
+            conditions = engines.conditions(database, artifacts, queue)
+            into.on_failure = conditions["queue"].failed
+            await _first_looks(artifacts, conditions)
             on = Grounds(
                 config=config,
                 node=node,
@@ -108,6 +116,7 @@ async def run(
                 queue=queue,
                 dead=dead,
                 artifacts=artifacts,
+                conditions=conditions,
                 breaker_store=breaker_store,
                 outbox=outbox,
                 messenger=messenger,
@@ -150,6 +159,26 @@ async def run(
                     await drain(on.held, config.shutdown.drain_seconds, stopping.hurried)
                 http_stop.set()
     log.info("daemon.stopped")
+
+
+async def _first_looks(artifacts: ClusterStore, conditions: Mapping[str, Condition]) -> None:
+    """So that the first answer of /readyz is a true one. Raises WrongStoreError."""
+    with trio.move_on_after(PATIENCE_SECONDS), _unless_away():
+        await artifacts.verify()
+    async with trio.open_nursery() as nursery:
+        for condition in conditions.values():
+            nursery.start_soon(condition.look)
+
+
+@contextmanager
+def _unless_away() -> Iterator[None]:
+    """What is away is looked at again; what is wrong is not."""
+    try:
+        yield
+    except WrongStoreError:
+        raise
+    except UnavailableError as error:
+        log.warning("store.not_verified", error=str(error))
 
 
 @asynccontextmanager

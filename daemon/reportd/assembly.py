@@ -26,6 +26,7 @@ from reportd.breakers import Breakers
 from reportd.bulkheads import Bulkheads
 from reportd.catalogue import Catalogue
 from reportd.changes import Changes
+from reportd.condition import Condition
 from reportd.config import Config
 from reportd.controls import Controls
 from reportd.core.breaker import Transition
@@ -87,6 +88,7 @@ class Grounds:
     queue: Queue
     dead: Queue
     artifacts: Artifacts
+    conditions: Mapping[str, Condition]
     breaker_store: BreakerStore
     outbox: SqlOutbox
     messenger: Messenger
@@ -265,7 +267,6 @@ class Watch:
             dead=on.dead,
             pool=on.pool,
             poller=work.poller,
-            worker=work.worker,
             breakers=work.breakers,
             bulkheads=work.bulkheads,
             held=on.held,
@@ -275,6 +276,7 @@ class Watch:
             node=on.node,
             looks=on.background,
             troubles=on.supervisor,
+            ailing=lambda part: on.conditions[part].trouble,
             letters=care.letters,
             demand=self._scaling.demand,
             depth_seconds=engines.depth_seconds(config),
@@ -298,6 +300,8 @@ class Watch:
         on = self._on
         presence = Presence(self._fleet, self.status.here, alone=on.database.is_sqlite)
         publish = partial(self._scaling.publish, on.queue.depth, on.board, on.node)
+        for name, condition in on.conditions.items():
+            on.background.start_soon(on.supervisor.keep, f"condition.{name}", condition.run)
         for part, work in (("history", self.status.run), ("presence", presence.run), ("scaling", publish)):
             on.background.start_soon(on.supervisor.keep, part, work)
 
@@ -307,7 +311,7 @@ class Watch:
             url=url,
             pool=self._on.pool,
             poller=self._work.poller,
-            worker=self._work.worker,
+            ailing=lambda: [condition.trouble for condition in self._on.conditions.values()],
             breakers=self._work.breakers,
             held=self._on.held,
             stop=self._on.stop,
@@ -327,6 +331,7 @@ async def answering(on: Grounds, work: Work, care: Care, watch: Watch, max_conne
         changes=on.changes,
         held=on.held,
         max_backlog=config.queue.max_backlog,
+        retention_seconds=config.artifacts.retention_days * 86400,
         meter=on.metrics,
         outbox=on.outbox,
     )

@@ -106,7 +106,7 @@ def serve(options: argparse.Namespace) -> int:
     from reportd.background import alone
     from reportd.catalogue import CatalogueError
     from reportd.config import find_file, load
-    from reportd.ports import BrowserError, UnavailableError
+    from reportd.ports import BrowserError, UnavailableError, WrongStoreError
     from reportd.private import keep_new_files_private
     from reportd.reload import Orders
     from reportd.stopping import Stopping
@@ -138,7 +138,7 @@ def serve(options: argparse.Namespace) -> int:
         if not isinstance(error, expected):
             raise
         say(f"reportd: {error}")
-        return 1
+        return 2 if isinstance(error, WrongStoreError) else 1
 
 
 async def _on_signal(signals: Any, stopping: Any, order: Any) -> None:

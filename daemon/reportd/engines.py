@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from reportd import file_limit
@@ -19,11 +20,13 @@ from reportd.adapters.files import FileArtifacts
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.adapters.routed import RoutedQueue
 from reportd.adapters.sql.alerts import SqlAlerts
+from reportd.adapters.sql.check import probe
 from reportd.adapters.sql.database import Database, open_database
 from reportd.adapters.sql.migrate import migrate
 from reportd.adapters.sql.outbox import SqlOutbox
 from reportd.adapters.sql.queue import EmbeddedQueue
 from reportd.alerts import Alerts
+from reportd.condition import Condition
 from reportd.config import Config
 from reportd.core.breaker import Policy
 from reportd.core.repair import normal_name
@@ -33,9 +36,10 @@ from reportd.core.triage import Policy as TriagePolicy
 from reportd.core.window import Rates
 from reportd.poller import MAX_BATCH
 from reportd.pool import PoolSettings
-from reportd.ports import Artifacts, BreakerStore, Messenger, Meter, Queue, Record
+from reportd.ports import ArtifactStore, BreakerStore, Messenger, Meter, Queue, Record
 from reportd.private import make_private
 from reportd.scaling import Board
+from reportd.store import ClusterStore
 from reportd.supervised import Supervisor
 
 SQS_LINGER_SECONDS = 1.0
@@ -50,6 +54,10 @@ SCRAPED_SQS_DEPTH_SECONDS = 30.0
 
 IDLE_SQS_DEPTH_SECONDS = 300.0
 """The same for the history, while nobody looks and there is nothing to do."""
+
+
+QUEUE_CALM_SECONDS = 10.0
+"""How long a queue that refused messages counts as in trouble, though it answers."""
 
 
 @asynccontextmanager
@@ -127,7 +135,7 @@ async def _embedded(config: Config, database: Database) -> tuple[Queue, Queue]:
 
 
 @asynccontextmanager
-async def open_artifacts(config: Config) -> AsyncIterator[Artifacts]:
+async def open_artifacts(config: Config) -> AsyncIterator[ArtifactStore]:
     """Where PDFs are kept."""
     options = config.artifacts
     folder, bucket = options.folder(config.data_dir), options.bucket()
@@ -146,6 +154,19 @@ async def open_artifacts(config: Config) -> AsyncIterator[Artifacts]:
             encryption=options.encryption,
         ) as artifacts:
             yield artifacts
+
+
+def conditions(database: Database, artifacts: ClusterStore, queue: Queue) -> dict[str, Condition]:
+    """How the parts from outside are, by their names on /readyz; who uses them tells."""
+    found = {
+        "database": Condition("database", partial(probe, database)),
+        "artifacts": Condition("artifacts", artifacts.probe),
+        # Sending can't be tried without a message, so it gets some time to fail again.
+        "queue": Condition("queue", queue.depth, calm_seconds=QUEUE_CALM_SECONDS),
+    }
+    database.on_failure = found["database"].failed
+    artifacts.on_failure = found["artifacts"].failed
+    return found
 
 
 def own_ports(config: Config) -> Callable[[str, int], bool]:

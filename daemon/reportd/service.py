@@ -1,5 +1,6 @@
 """What can be asked of the daemon: submit, get, wait, list, cancel, retry. The HTTP face calls nothing else."""
 
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -98,6 +99,13 @@ class GoneError(Exception):
         super().__init__("the PDF is past its retention")
 
 
+class MissingPdfError(Exception):
+    """The PDF ought to be in the store, and is not."""
+
+    def __init__(self) -> None:
+        super().__init__("the PDF was stored and is not past its retention, but the artifact store does not have it")
+
+
 class Validator(Protocol):
     """Knows the report types: implemented by the catalogue."""
 
@@ -117,6 +125,8 @@ class Intake:
         self._jobs = jobs
         self._queue = queue
         self._nursery = nursery
+        self.on_failure: Callable[[str, str], None] = lambda _use, _why: None
+        """Is told when the queue takes no messages, and why."""
         self._confirmed: set[str] = set()
 
     async def accept(self, jobs: Sequence[Job]) -> list[Record | Exception]:
@@ -128,6 +138,8 @@ class Intake:
         unsent = {job.task_id: job for job in unconfirmed if job.task_id not in self._confirmed}
         outcomes = await send_jobs(self._queue, list(unsent.values()))
         failed = {job.task_id: error for job, error in outcomes if error is not None}
+        for why in {str(error) for error in failed.values() if isinstance(error, UnavailableError)}:
+            self.on_failure("writes", why)
         confirmed = {job.task_id for job, error in outcomes if error is None}
         if confirmed and not self._confirmed:
             self._nursery.start_soon(self._confirm)
@@ -194,6 +206,7 @@ class Service:
         changes: Changes,
         held: Held,
         max_backlog: int,
+        retention_seconds: float,
         meter: Meter = SILENT,
         outbox: Outbox | None = None,
         clock: Callable[[], float] = time.time,
@@ -206,6 +219,7 @@ class Service:
         self._changes = changes
         self._held = held
         self._max_backlog = max_backlog
+        self._retention_seconds = retention_seconds
         self._meter = meter
         self._outbox = outbox
         self._clock = clock
@@ -297,14 +311,21 @@ class Service:
         return await self._jobs.search(wanted, limit, before)
 
     async def pdf(self, task_id: str) -> tuple[Record, LocalPdf | str]:
-        """The record and where its PDF is. Raises NotFoundError, NotFinishedError or GoneError."""
+        """The record and where its PDF is. Raises NotFoundError, NotFinishedError, GoneError or MissingPdfError."""
         record = await self.get(task_id)
         if record.state is not State.SUCCEEDED or record.pdf is None:
             raise NotFinishedError(record.state)
         where = None if record.pdf.purged else await self._artifacts.locate(record.job)
         if where is None:
-            raise GoneError
+            raise self.pdf_not_there(record)
         return record, where
+
+    def pdf_not_there(self, record: Record) -> GoneError | MissingPdfError:
+        """A rule of the store's own may have been quicker than the janitor."""
+        purged = record.pdf is not None and record.pdf.purged
+        if purged or self._clock() >= (record.finished_at or math.inf) + self._retention_seconds:
+            return GoneError()
+        return MissingPdfError()
 
     async def cancel(self, task_id: str) -> Record:
         """Cancel a job that is not finished. Raises NotFoundError, or IllegalTransitionError when it is."""

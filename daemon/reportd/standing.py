@@ -8,13 +8,12 @@ from reportd.breakers import Breakers
 from reportd.held import Held
 from reportd.poller import Poller
 from reportd.pool import Pool
-from reportd.worker import Worker
 
 LOOK_SECONDS = 1.0
 
 
 class Standing:
-    """``reloaded``: what the last reload could not do, else empty."""
+    """``ailing``: what ails the parts from outside. ``reloaded``: what the last reload could not do, else empty."""
 
     def __init__(
         self,
@@ -22,7 +21,7 @@ class Standing:
         url: str,
         pool: Pool,
         poller: Poller,
-        worker: Worker,
+        ailing: Callable[[], list[str]],
         breakers: Breakers,
         held: Held,
         stop: trio.Event,
@@ -31,7 +30,7 @@ class Standing:
         self._url = url
         self._pool = pool
         self._poller = poller
-        self._worker = worker
+        self._ailing = ailing
         self._breakers = breakers
         self._held = held
         self._stop = stop
@@ -51,7 +50,7 @@ class Standing:
         troubles = (
             pool.trouble,
             self._poller.trouble,
-            self._worker.store_trouble,
+            *self._ailing(),
             self._breakers.trouble,
             self._reloaded(),
         )

@@ -33,7 +33,6 @@ from reportd.ports import DeadLetters, Depth, Fleet, JobFilter, Jobs, Queue, Rec
 from reportd.presence import all_nodes
 from reportd.remembered import RESTS, Remembered
 from reportd.supervised import Supervisor
-from reportd.worker import Worker
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
@@ -59,7 +58,8 @@ T = TypeVar("T")
 
 
 class Status:
-    """Made by ``app``; asked by the HTTP face. ``looks``: where a look goes on that hangs.
+    """Made by ``app``; asked by the HTTP face. ``looks``: where a look goes on that hangs. ``ailing``: what ails a part
+    from outside, as its last uses and its probes say.
 
     ``depth_seconds``: how old the depth of a queue may be while somebody looks; while nobody does, it is looked at
     every ``sample_seconds`` for the history, and every ``idle_seconds`` while the queues are empty and this node is
@@ -74,7 +74,6 @@ class Status:
         dead: Queue,
         pool: Pool,
         poller: Poller,
-        worker: Worker,
         breakers: Breakers,
         bulkheads: Bulkheads,
         held: Held,
@@ -84,6 +83,7 @@ class Status:
         node: str,
         looks: trio.Nursery,
         troubles: Supervisor,
+        ailing: Callable[[str], str] = lambda _part: "",
         letters: DeadLetters,
         demand: Callable[[Depth], Awaitable[Demand]],
         depth_seconds: float = 0.0,
@@ -92,7 +92,6 @@ class Status:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._poller = poller
-        self._worker = worker
         self._breakers = breakers
         self._bulkheads = bulkheads
         self._pool = pool
@@ -101,6 +100,7 @@ class Status:
         self._stop = stop
         self._node = node
         self._troubles = troubles
+        self._ailing = ailing
         self._demand = demand
         self._sample_seconds = sample_seconds
         self._idle_seconds = idle_seconds
@@ -131,7 +131,8 @@ class Status:
         """
         pool = self._pool.state()
         stopping = self._stop.is_set()
-        taking = self._poller.trouble or self._troubles.trouble("poller")
+        taking = self._poller.trouble or self._troubles.trouble("poller") or self._ailing("queue")
+        storing, recording = self._ailing("artifacts"), self._ailing("database")
         failing = "; ".join(f"{one.part}: {one.error}" for one in self._troubles.troubles())
         parts = {
             "browsers": (bool(pool.browsers), pool.trouble or f"{len(pool.browsers)} running"),
@@ -140,11 +141,11 @@ class Status:
             # A node that has lost the others' breakers goes on alone, so this is told and no reason to be taken out.
             "breakers": (True, self._breakers.trouble or "shared, if there is a store to share"),
             BACKGROUND: (not failing, failing or "no trouble"),
-            "artifacts": (not self._worker.store_trouble, self._worker.store_trouble or "no trouble"),
+            "artifacts": (not storing, storing or "no trouble"),
         }
         try:
             await self._row.get()
-            parts["database"] = (True, "answers")
+            parts["database"] = (not recording, recording or "answers")
         except UnavailableError as error:
             parts["database"] = (False, str(error))
         return parts

@@ -38,7 +38,6 @@ from reportd.ports import (
     Slot,
     Started,
     TooCostlyError,
-    UnavailableError,
 )
 
 log = structlog.get_logger()
@@ -60,7 +59,7 @@ class Types(Protocol):
 
 
 class Worker:
-    """Handles messages, any number at a time. ``store_trouble``: why the last PDF could not be stored, else empty.
+    """Handles messages, any number at a time.
 
     ``shortage_since``: whether the node had no file descriptor left at a moment since then, or just before.
     """
@@ -82,7 +81,6 @@ class Worker:
         shortage_since: Callable[[float], bool] = lambda _begun: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.store_trouble = ""
         self._jobs = jobs
         self._artifacts = artifacts
         self._renderer = renderer
@@ -257,17 +255,8 @@ class Worker:
     async def _store(self, job: Job, pdf: Pdf) -> PdfInfo:
         """About the PDF that is stored: this one, or the one that was when an earlier try of the job was cut off."""
         with trio.move_on_after(STORE_PATIENCE_SECONDS):
-            return await patiently(lambda: self._put(job, pdf))
+            return await patiently(lambda: self._artifacts.put(job, pdf))
         raise FaultError(FaultKind.STORE_UNAVAILABLE, f"no PDF could be stored for {STORE_PATIENCE_SECONDS:g} s")
-
-    async def _put(self, job: Job, pdf: Pdf) -> PdfInfo:
-        try:
-            stored = await self._artifacts.put(job, pdf)
-        except UnavailableError as error:
-            self.store_trouble = str(error)
-            raise
-        self.store_trouble = ""
-        return stored
 
 
 def _timeout_seconds(prepared: RenderRequest | FaultError) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reportd.adapters.files import FileArtifacts
-from reportd.ports import Artifacts, LocalPdf
+from reportd.ports import ArtifactStore, LocalPdf
 
 SMALL_BYTES = 64 * 1024
 """What fits where ``full`` leaves room."""
@@ -21,7 +21,7 @@ class ArtifactsLab:
     ``full`` it has no room for more than SMALL_BYTES.
     """
 
-    store: Artifacts
+    store: ArtifactStore
     read: Callable[[LocalPdf | str], bytes]
     names: Callable[[], list[str]]
     full: Callable[[], AbstractContextManager[None]]

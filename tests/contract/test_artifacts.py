@@ -133,3 +133,24 @@ async def test_a_full_store_keeps_the_pdf_it_had(kept: ArtifactsLab) -> None:
         await kept.store.put(job, in_memory(LARGE))
     assert await stored(kept, job.task_id) == b"%PDF-1.7 first"
     assert len(kept.names()) == 1
+
+
+async def test_a_store_is_marked_once(kept: ArtifactsLab) -> None:
+    """Of two nodes that start at the same time, both hear the same."""
+    assert await kept.store.identity() is None
+    heard: list[str] = []
+
+    async def mark(identity: str) -> None:
+        heard.append(await kept.store.mark(identity))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(3):
+            nursery.start_soon(mark, f"mark-{number}")
+    assert len(set(heard)) == 1
+    assert await kept.store.identity() == heard[0]
+    assert await kept.store.mark("another") == heard[0]
+
+
+async def test_a_probe_leaves_nothing_behind(kept: ArtifactsLab) -> None:
+    await kept.store.probe()
+    assert kept.names() == []

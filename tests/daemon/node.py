@@ -261,6 +261,7 @@ async def open_service(world: World, node: Node | None = None, *, max_backlog: i
             changes=node.changes if node else Changes(),
             held=node.held if node else Held(),
             max_backlog=max_backlog,
+            retention_seconds=30 * 86400.0,
             clock=now,
         )
 

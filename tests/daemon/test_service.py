@@ -15,11 +15,13 @@ from reportd.service import (
     LOOK_SECONDS_EACH,
     MAX_WAIT_SECONDS,
     GoneError,
+    MissingPdfError,
     NotFinishedError,
     NotFoundError,
     Service,
 )
 from tests.daemon.node import USER, World, job, open_node, open_service, submission
+from tests.fakes import now
 
 OTHER_USER = "7c9e6679-7425-40de-944b-e07fc1f90ae8"
 
@@ -118,8 +120,22 @@ async def test_a_pdf_is_there_until_it_is_purged(autojump_clock: MockClock, *, p
         if stored and not purged:
             assert await service.pdf(one.task_id) == (world.record(one), f"memory:{one.task_id}")
         else:
-            with pytest.raises(GoneError):
+            with pytest.raises(GoneError if purged else MissingPdfError):
                 await service.pdf(one.task_id)
+
+
+@pytest.mark.parametrize(("days", "refusal"), [(1, MissingPdfError), (29, MissingPdfError), (31, GoneError)])
+async def test_what_is_missing_is_past_its_retention_only_when_it_is(
+    autojump_clock: MockClock, days: int, refusal: type[Exception]
+) -> None:
+    """A lifecycle rule of the bucket may be quicker than the janitor."""
+    world, one = World(), job()
+    await world.jobs.add([one])
+    finished_at = now() - days * 86400.0
+    world.jobs._change(one.task_id, state=State.SUCCEEDED, pdf=PdfInfo(4, "sha", purged=False), finished_at=finished_at)
+    async with open_service(world) as service:
+        with pytest.raises(refusal):
+            await service.pdf(one.task_id)
 
 
 # --- changing -----------------------------------------------------------------------------------------------

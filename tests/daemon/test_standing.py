@@ -28,6 +28,7 @@ class Daemon:
         self.breakers = breakers
         self.stop = stop
         self.reloaded = ""
+        self.ailing: list[str] = []
 
 
 @asynccontextmanager
@@ -39,7 +40,7 @@ async def open_daemon() -> AsyncIterator[Daemon]:
             url="http://here",
             pool=pool,
             poller=node.poller,
-            worker=node.worker,
+            ailing=lambda: daemon.ailing,
             breakers=breakers,
             held=node.held,
             stop=stop,
@@ -61,7 +62,7 @@ async def test_what_it_does(autojump_clock: MockClock) -> None:
 async def test_what_troubles_it(autojump_clock: MockClock) -> None:
     async with open_daemon() as daemon:
         daemon.node.poller.trouble = "the queue does not answer"
-        daemon.node.worker.store_trouble = "the disk is full"
+        daemon.ailing = ["", "the disk is full"]
         daemon.reloaded = "the tokens are those of before"
         assert daemon.standing.line() == (
             f"{WELL}; the queue does not answer; the disk is full; the tokens are those of before"

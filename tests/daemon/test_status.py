@@ -3,7 +3,7 @@
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import trio
@@ -37,6 +37,7 @@ async def open_status(
     fleet: MemoryFleet | None = None,
     idle_seconds: float = SAMPLE_SECONDS,
     supervisor: Supervisor | None = None,
+    ailing: Callable[[str], str] = lambda _part: "",
 ) -> AsyncIterator[tuple[Status, Shell]]:
     node = Shell(world)
     async with open_background() as background, open_pool(FakeLauncher(), PoolSettings()) as pool:
@@ -47,7 +48,6 @@ async def open_status(
                 dead=world.dead,
                 pool=pool,
                 poller=node.poller,
-                worker=node.worker,
                 breakers=Breakers(MemoryBreakers(), NEVER_OPENS, node="node", report_types=["report"]),
                 bulkheads=node.bulkheads,
                 held=node.held,
@@ -58,6 +58,7 @@ async def open_status(
                 looks=background,
                 letters=world.letters,
                 troubles=supervisor or Supervisor(now),
+                ailing=ailing,
                 demand=Scaling(
                     jobs=world.jobs,
                     slots=lambda: pool.slots,
@@ -83,9 +84,8 @@ async def test_all_is_well(autojump_clock: MockClock) -> None:
 
 async def test_each_part_says_what_is_wrong_with_it(autojump_clock: MockClock) -> None:
     world, stop = World(), trio.Event()
-    async with open_status(world, stop) as (status, node):
+    async with open_status(world, stop, ailing=lambda part: f"{part}: the disk is full") as (status, node):
         node.poller.trouble = "the queue does not answer"
-        node.worker.store_trouble = "the disk is full"
         world.weather.away("jobs", 60.0)
         stop.set()
         parts = await status.parts()
@@ -93,8 +93,16 @@ async def test_each_part_says_what_is_wrong_with_it(autojump_clock: MockClock) -
     assert wrong == {
         "accepting": "draining",
         "queue": "the queue does not answer",
-        "artifacts": "the disk is full",
+        "artifacts": "artifacts: the disk is full",
         "database": "jobs: it is away",
+    }
+
+
+async def test_a_database_that_answers_and_takes_nothing_is_not_well(autojump_clock: MockClock) -> None:
+    async with open_status(World(), trio.Event(), ailing=lambda part: f"{part}: it is full") as (status, _):
+        parts = await status.parts()
+    assert {name: why for name, (ok, why) in parts.items() if not ok} == {
+        name: f"{name}: it is full" for name in ("queue", "artifacts", "database")
     }
 
 

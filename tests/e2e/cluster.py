@@ -42,7 +42,7 @@ class Cluster:
             listing = ask_s3(self.server, "GET", f"{self.bucket}?list-type=2{more}").text
             keys += [part.split("</Key>")[0] for part in listing.split("<Key>")[1:]]
             if "<NextContinuationToken>" not in listing:
-                return keys
+                return [key for key in keys if key.endswith(".pdf")]
             token = listing.split("<NextContinuationToken>")[1].split("</")[0]
             more = f"&continuation-token={token}"
 

@@ -8,7 +8,7 @@ from tests.fakes.weather import Weather
 
 
 class MemoryArtifacts:
-    """Implements ``ports.Artifacts``.
+    """Implements ``ports.ArtifactStore``.
 
     ``puts``: the tasks of every PDF that was stored; ``room_bytes``: what still fits, None for anything.
     """
@@ -17,6 +17,8 @@ class MemoryArtifacts:
         self.stored: dict[str, bytes] = {}
         self.puts: list[str] = []
         self.room_bytes: int | None = None
+        self.place = ""
+        self.marked: str | None = None
         self._weather = weather or Weather()
 
     async def put(self, job: Job, pdf: Pdf) -> PdfInfo:
@@ -36,6 +38,19 @@ class MemoryArtifacts:
     async def remove(self, task_id: str) -> None:
         async with self._weather.call("artifacts", "remove"):
             self.stored.pop(task_id, None)
+
+    async def identity(self) -> str | None:
+        async with self._weather.call("artifacts", "identity"):
+            return self.marked
+
+    async def mark(self, identity: str) -> str:
+        async with self._weather.call("artifacts", "mark"):
+            self.marked = self.marked or identity
+            return self.marked
+
+    async def probe(self) -> None:
+        async with self._weather.call("artifacts", "probe"):
+            pass
 
     def names(self) -> list[str]:
         return sorted(self.stored)

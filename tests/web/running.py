@@ -225,6 +225,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                 changes=changes,
                 held=Held(),
                 max_backlog=MAX_BACKLOG,
+                retention_seconds=30 * 86400.0,
                 outbox=outbox,
             )
 

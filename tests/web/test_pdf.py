@@ -165,16 +165,26 @@ async def test_pdf_past_retention_is_410(running: Running) -> None:
     assert (await running.client.get(f"/reports/{task_id}")).json()["state"] == "succeeded"
 
 
-async def test_pdf_that_is_removed_while_it_is_asked_for_is_410(
-    running: Running, monkeypatch: pytest.MonkeyPatch
+async def test_pdf_that_the_store_has_lost_is_404_and_not_past_its_retention(running: Running) -> None:
+    url = await finished(running)
+    await running.artifacts.remove(url.split("/")[2])
+    answer = await running.client.get(url)
+    assert answer.status_code == 404
+    assert "the artifact store does not have it" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(("retention_seconds", "status"), [(-1e10, 410), (86400.0, 404)])
+async def test_pdf_that_is_removed_while_it_is_asked_for(
+    running: Running, monkeypatch: pytest.MonkeyPatch, retention_seconds: float, status: int
 ) -> None:
     url = await finished(running)
+    monkeypatch.setattr(running.service, "_retention_seconds", retention_seconds)
 
     async def located(_: object) -> LocalPdf:
         return LocalPdf(running.folder / "just removed.pdf", running.artifacts._reading)
 
     monkeypatch.setattr(running.artifacts, "locate", located)
-    assert (await running.client.get(url)).status_code == 410
+    assert (await running.client.get(url)).status_code == status
 
 
 async def test_pdf_that_can_not_be_read_is_503(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,8 @@ def add_reports(app: FastAPI, service: Service, submit: Handler, note: Callable[
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag, **headers})
         job = record.job
         name = f"{job.report_type}-{timestamp(job.submitted_at)[:10]}-{job.task_id[:8]}.pdf"
-        return PdfFile(where, etag, {"Content-Disposition": f'inline; filename="{name}"', **headers})
+        shown = {"Content-Disposition": f'inline; filename="{name}"', **headers}
+        return PdfFile(where, etag, shown, service.pdf_not_there(record))
 
     async def cancel(request: Request) -> Response:
         return json(wire.report(await cancel_own(service, note, request)))

@@ -13,7 +13,7 @@ from reportd.controls import NoSenseError, UnknownReportTypeError
 from reportd.core.submission import FieldProblem, InvalidSubmissionError
 from reportd.core.transitions import IllegalTransitionError
 from reportd.ports import UnavailableError
-from reportd.service import BusyError, GoneError, KeyReusedError, NotFinishedError, NotFoundError
+from reportd.service import BusyError, GoneError, KeyReusedError, MissingPdfError, NotFinishedError, NotFoundError
 from reportd_web.origin import SAFE_METHODS, Hosts, from_elsewhere
 from reportd_web.problems import ProblemError, bad_header, invalid
 
@@ -28,6 +28,7 @@ _REFUSALS: dict[type[Exception], HTTPStatus] = {
     BusyError: HTTPStatus.TOO_MANY_REQUESTS,
     GoneError: HTTPStatus.GONE,
     IllegalTransitionError: HTTPStatus.CONFLICT,
+    MissingPdfError: HTTPStatus.NOT_FOUND,
     NoSenseError: HTTPStatus.CONFLICT,
     NotFinishedError: HTTPStatus.CONFLICT,
     NotFoundError: HTTPStatus.NOT_FOUND,

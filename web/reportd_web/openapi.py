@@ -59,7 +59,7 @@ _PROBLEMS = {
     400: "not JSON, or a bad Idempotency-Key",
     401: "without a token, or with one that is not accepted",
     403: "the token may not, or a browser asks on behalf of another site",
-    404: "no such report, report type or dead letter",
+    404: "no such report, report type or dead letter; or a PDF that the artifact store has lost",
     408: "the body came too slowly",
     409: "not possible in this state",
     410: "past its retention",

@@ -17,7 +17,6 @@ from starlette.types import Receive, Scope, Send
 from reportd.background import open_background
 from reportd.core.submission import FieldProblem
 from reportd.ports import LocalPdf
-from reportd.service import GoneError
 from reportd_web.problems import ProblemError
 
 CHUNK_BYTES = 256 * 1024
@@ -35,17 +34,18 @@ def is_fresh(headers: Headers, etag: str) -> bool:
 
 
 class PdfFile(Response):
-    """Made of a file and its ETag. Answers ranges, and HEAD."""
+    """Made of a file and its ETag. ``missing``: what it is when there is no such file. Answers ranges, and HEAD."""
 
     media_type = "application/pdf"
 
-    def __init__(self, pdf: LocalPdf, etag: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, pdf: LocalPdf, etag: str, headers: Mapping[str, str], missing: Exception) -> None:
         super().__init__(headers={"ETag": etag, "Accept-Ranges": "bytes", **headers})
         self._pdf = pdf
         self._etag = etag
+        self._missing = missing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises GoneError, UnavailableError or ProblemError (416) before anything is sent."""
+        """Raises ``missing``, UnavailableError or ProblemError (416) before anything is sent."""
         reading = self._pdf.reading
         file, size = await reading(self._open)
         try:
@@ -69,7 +69,7 @@ class PdfFile(Response):
         try:
             file = _File(self._pdf.path)
         except FileNotFoundError:
-            raise GoneError from None
+            raise self._missing from None
         return file, os.fstat(file.fileno()).st_size
 
     def _slice(self, scope: Scope, size: int) -> tuple[int, int]:

@@ -23,12 +23,19 @@ stand still for ever."""
 GRACE_SECONDS = 2.0
 """How long who is cancelled still waits, so that a PDF that is removed next is there already."""
 
+PROBE_BYTES = 65536
+
+IDENTITY = "store.id"
+"""The file that says which store the folder is."""
+
 MAX_THREADS = 8
 """What waits for the folder takes no thread that others need."""
 
 
 class FileArtifacts:
-    """``folder`` is made when the first PDF comes. Sub-folders keep directories small."""
+    """Implements ``ports.ArtifactStore``. Sub-folders keep directories small."""
+
+    place = ""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -44,6 +51,15 @@ class FileArtifacts:
     async def remove(self, task_id: str) -> None:
         await self._in_thread(lambda: _remove(self._path(task_id)))
 
+    async def identity(self) -> str | None:
+        return await self._in_thread(lambda: _identity(self._folder / IDENTITY))
+
+    async def mark(self, identity: str) -> str:
+        return await self._in_thread(lambda: _mark(self._folder / IDENTITY, identity))
+
+    async def probe(self) -> None:
+        await self._in_thread(lambda: _probe(self._folder))
+
     def _path(self, task_id: str) -> Path:
         return self._folder / task_id[:2] / f"{task_id}.pdf"
 
@@ -57,6 +73,38 @@ class FileArtifacts:
         except OSError as error:
             raise UnavailableError("artifacts", f"{error.strerror or error}: {self._folder}") from error
         raise UnavailableError("artifacts", f"no answer within {ANSWER_SECONDS:g} s: {self._folder}")
+
+
+def _identity(path: Path) -> str | None:
+    try:
+        return path.read_text().strip() or None
+    except FileNotFoundError:
+        return None
+
+
+def _mark(path: Path, identity: str) -> str:
+    _make_folder(path.parent)
+    beside = path.with_suffix(f".{secrets.token_hex(4)}.part")
+    try:
+        with _create(beside) as file:
+            file.write(f"{identity}\n".encode())
+        _sync(beside)
+        _place(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    _sync(path.parent)
+    return path.read_text().strip()
+
+
+def _probe(folder: Path) -> None:
+    _make_folder(folder)
+    probe = folder / f"probe.{secrets.token_hex(4)}.part"
+    try:
+        with _create(probe) as file:
+            file.write(bytes(PROBE_BYTES))
+        _sync(probe)
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _store(path: Path, pdf: Pdf) -> PdfInfo:

@@ -6,6 +6,7 @@ upload before it is complete.
 
 import base64
 import io
+import secrets
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -23,6 +24,9 @@ log = structlog.get_logger()
 
 PART_BYTES = 8388608
 """A larger PDF goes in parts of this size; S3 wants 5 MiB at least and 10,000 parts at most."""
+
+IDENTITY = "store.id"
+"""The object below the prefix that says which store it is."""
 
 _CHUNK_BYTES = 262144
 
@@ -43,13 +47,17 @@ async def open_s3_artifacts(
     """``encryption``: "AES256", a KMS key id, or nothing for the bucket's default. Makes no request yet."""
     subject = f"s3://{bucket}"
     async with open_client("s3", "artifacts", region=region, endpoint_url=endpoint_url, subject=subject) as client:
-        yield S3Artifacts(client, bucket, prefix, presign_seconds, encryption)
+        place = f"{endpoint_url}#s3://{bucket}/{prefix.strip('/')}"
+        yield S3Artifacts(client, bucket, prefix, presign_seconds, encryption, place)
 
 
 class S3Artifacts:
-    """Implements ``ports.Artifacts``. Made by ``open_s3_artifacts``. ``requests`` counts by operation."""
+    """Implements ``ports.ArtifactStore``. Made by ``open_s3_artifacts``. ``requests`` counts by operation."""
 
-    def __init__(self, client: Any, bucket: str, prefix: str, presign_seconds: float, encryption: str) -> None:
+    def __init__(
+        self, client: Any, bucket: str, prefix: str, presign_seconds: float, encryption: str, place: str
+    ) -> None:
+        self.place = place
         self.requests: Counter[str] = Counter()
         self._client = client
         self._bucket = bucket
@@ -152,6 +160,35 @@ class S3Artifacts:
 
     async def remove(self, task_id: str) -> None:
         await self._call("DeleteObject", Key=self._key(task_id))
+
+    # --- which store it is ----------------------------------------------------------------------------------
+
+    async def identity(self) -> str | None:
+        """A lifecycle rule that expires PDFs takes this away, too; then ``place`` says which store it is."""
+        try:
+            answer = await self._call("GetObject", Key=f"{self._prefix}{IDENTITY}")
+        except RejectedError:
+            return None
+        with in_words("artifacts", self._subject):
+            found: bytes = await answer["Body"].read()
+        return found.decode("utf-8", "replace").strip() or None
+
+    async def mark(self, identity: str) -> str:
+        try:
+            body = _body(f"{identity}\n".encode())
+            await self._call("PutObject", Key=f"{self._prefix}{IDENTITY}", IfNoneMatch="*", **body, **self._encryption)
+        except RejectedError:
+            return await self.identity() or identity
+        return identity
+
+    async def probe(self) -> None:
+        key = self._key(f"probe-{secrets.token_hex(4)}")
+        try:
+            await self._call("PutObject", Key=key, **_body(b"probe"), **self._encryption)
+            await self._call("HeadObject", Key=key)
+            await self._call("DeleteObject", Key=key)
+        except RejectedError as error:
+            raise UnavailableError("artifacts", f"{self._subject}: {error}") from None
 
     # --- requests -------------------------------------------------------------------------------------------
 

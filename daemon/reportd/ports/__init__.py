@@ -1,7 +1,7 @@
 """What the daemon needs from the outside world. Adapters fulfil it; tests hold them all to the same suites."""
 
 from reportd.ports.alerts import AlertStore, Channel, Decide
-from reportd.ports.artifacts import Artifacts, LocalPdf, Pdf
+from reportd.ports.artifacts import Artifacts, ArtifactStore, LocalPdf, Pdf, WrongStoreError
 from reportd.ports.audit import Audit, Entry
 from reportd.ports.breakers import BreakerStore, Kept
 from reportd.ports.checking import INLINE_BYTES, Checker, TooCostlyError
@@ -32,6 +32,7 @@ __all__ = [
     "INLINE_BYTES",
     "SILENT",
     "AlertStore",
+    "ArtifactStore",
     "Artifacts",
     "Attempt",
     "Audit",
@@ -86,5 +87,6 @@ __all__ = [
     "ToPrint",
     "TooCostlyError",
     "UnavailableError",
+    "WrongStoreError",
     "at_once",
 ]

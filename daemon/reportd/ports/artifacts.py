@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from reportd.core.job import Job
+from reportd.ports.errors import UnavailableError
 from reportd.ports.jobs import PdfInfo
 
 T = TypeVar("T")
@@ -64,3 +65,29 @@ class Artifacts(Protocol):
         ...
 
     async def remove(self, task_id: str) -> None: ...
+
+
+class ArtifactStore(Artifacts, Protocol):
+    """A place that PDFs are kept in, which may or may not be that of the cluster."""
+
+    place: str
+    """What it is called from every node alike; empty where each node may mean another one by its name."""
+
+    async def identity(self) -> str | None:
+        """What was marked on it; None if nothing was. Raises UnavailableError."""
+        ...
+
+    async def mark(self, identity: str) -> str:
+        """Mark that on it, unless something is; what is then. Raises UnavailableError."""
+        ...
+
+    async def probe(self) -> None:
+        """Store something, find it and remove it. Raises UnavailableError."""
+        ...
+
+
+class WrongStoreError(UnavailableError):
+    """The artifact store of this node is not that of the other nodes."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("artifacts", detail)

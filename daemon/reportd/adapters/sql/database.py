@@ -51,6 +51,8 @@ class Database:
         self._write_limiter = trio.CapacityLimiter(1)
         self._read_limiter = trio.CapacityLimiter(MAX_READERS)
         self._commits: Batcher[Entry, Any] | None = None
+        self.on_failure: Callable[[str, str], None] = lambda _use, _why: None
+        """Is told which use failed, and why, when the database is away or can't do it."""
 
     @property
     def is_sqlite(self) -> bool:
@@ -65,21 +67,24 @@ class Database:
         """
         if self._commits is None:
             raise _closed()
-        try:
-            with trio.move_on_after(WRITE_SECONDS):
-                result: T = await self._commits.submit((change, durably))
-                return result
-        except trio.ClosedResourceError:
-            raise _closed() from None
-        raise UnavailableError("database", f"no answer within {WRITE_SECONDS:g} s")
+        with self._told("writes"):
+            try:
+                with trio.move_on_after(WRITE_SECONDS):
+                    result: T = await self._commits.submit((change, durably))
+                    return result
+            except trio.ClosedResourceError:
+                raise _closed() from None
+            raise UnavailableError("database", f"no answer within {WRITE_SECONDS:g} s")
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """What ``query`` answers. Raises UnavailableError if the database can't be read now."""
         if self._commits is None:
             raise _closed()
-        with trio.move_on_after(READ_SECONDS):
-            return await in_thread(partial(self._query, query), grace_seconds=GRACE_SECONDS, limiter=self._read_limiter)
-        raise UnavailableError("database", f"no answer within {READ_SECONDS:g} s")
+        with self._told("reads"):
+            with trio.move_on_after(READ_SECONDS):
+                work = partial(self._query, query)
+                return await in_thread(work, grace_seconds=GRACE_SECONDS, limiter=self._read_limiter)
+            raise UnavailableError("database", f"no answer within {READ_SECONDS:g} s")
 
     async def attempt(self, look: Callable[[Connection], T]) -> T:
         """What ``look`` finds in a transaction of a writer, which is taken back. Raises UnavailableError."""
@@ -98,6 +103,16 @@ class Database:
                 return change(connection)
         except (exc.DBAPIError, OSError) as error:
             raise judged(error) from error
+
+    @contextmanager
+    def _told(self, use: str) -> Iterator[None]:
+        try:
+            yield
+        except LostRaceError:  # others were at the same rows, which says nothing of the rest
+            raise
+        except UnavailableError as error:
+            self.on_failure(use, str(error))
+            raise
 
     def _query(self, query: Callable[[Connection], T]) -> T:
         try:

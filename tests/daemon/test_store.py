@@ -1,0 +1,97 @@
+"""The store of the cluster: a node whose store is another one puts nothing into it and looks for nothing there."""
+
+# ruff: noqa: ARG001 - a clock is used by being asked for
+
+import pytest
+from trio.testing import MockClock
+
+from reportd.ports import Pdf, UnavailableError, WrongStoreError
+from reportd.store import ClusterStore
+from tests.daemon.node import job
+from tests.fakes import MemoryArtifacts, Weather
+
+PDF = Pdf(4, "sha", data=b"%PDF")
+
+
+class Agreements:
+    """In memory."""
+
+    def __init__(self, *, alone: bool = False) -> None:
+        self.alone = alone
+        self.kept: dict[str, str] = {}
+
+    async def known(self, name: str) -> str | None:
+        return self.kept.get(name)
+
+    async def agree(self, name: str, value: str) -> str:
+        return self.kept.setdefault(name, value)
+
+    async def change(self, name: str, value: str) -> None:
+        self.kept[name] = value
+
+
+async def test_nodes_on_one_store_agree(autojump_clock: MockClock) -> None:
+    shared, agreements = MemoryArtifacts(), Agreements()
+    one, other = ClusterStore(shared, agreements), ClusterStore(shared, agreements)
+    await one.put(job(), PDF)
+    assert await other.locate(job()) is not None
+
+
+@pytest.mark.parametrize("marked", [None, "another-one"])
+async def test_a_node_with_another_store_is_refused_with_what_to_do(
+    autojump_clock: MockClock, marked: str | None
+) -> None:
+    agreements, foreign = Agreements(), MemoryArtifacts()
+    await ClusterStore(MemoryArtifacts(), agreements).verify()
+    foreign.marked = marked
+    wrong = ClusterStore(foreign, agreements)
+    told: list[str] = []
+    wrong.on_failure = lambda use, _why: told.append(use)
+    for use in (wrong.verify, wrong.probe, lambda: wrong.put(job(), PDF), lambda: wrong.locate(job())):
+        with pytest.raises(WrongStoreError, match=f"{agreements.kept['artifacts']}.*store.id with"):
+            await use()
+    with pytest.raises(WrongStoreError):
+        await wrong.remove(job().task_id)
+    assert told == ["writes", "reads", "writes"]
+    assert foreign.marked == marked
+    assert not foreign.puts
+    foreign.marked = agreements.kept["artifacts"]  # moved on purpose
+    await wrong.put(job(), PDF)
+
+
+async def test_one_that_could_not_be_looked_at_is_looked_at_later(autojump_clock: MockClock) -> None:
+    weather = Weather()
+    store = ClusterStore(MemoryArtifacts(weather), Agreements())
+    weather.fail("artifacts.identity", UnavailableError("artifacts", "it is away"))
+    with pytest.raises(UnavailableError, match="away"):
+        await store.verify()
+    await store.put(job(), PDF)
+
+
+async def test_a_start_that_was_cut_off_is_completed(autojump_clock: MockClock) -> None:
+    agreements, store = Agreements(), MemoryArtifacts()
+    store.marked = "marked, and not yet on record"
+    await ClusterStore(store, agreements).verify()
+    assert agreements.kept["artifacts"] == store.marked
+
+
+async def test_a_node_alone_may_have_another_store(autojump_clock: MockClock) -> None:
+    agreements, second = Agreements(alone=True), MemoryArtifacts()
+    await ClusterStore(MemoryArtifacts(), agreements).verify()
+    await ClusterStore(second, agreements).verify()
+    assert second.marked == agreements.kept["artifacts"]
+    third = MemoryArtifacts()
+    third.marked = "third"
+    await ClusterStore(third, agreements).verify()
+    assert agreements.kept["artifacts"] == "third"
+
+
+async def test_a_bucket_is_known_by_its_name_when_its_mark_has_expired(autojump_clock: MockClock) -> None:
+    agreements, bucket, other = Agreements(), MemoryArtifacts(), MemoryArtifacts()
+    bucket.place, other.place = "s3://one", "s3://other"
+    await ClusterStore(bucket, agreements).verify()
+    mark, bucket.marked = bucket.marked, None
+    await ClusterStore(bucket, agreements).verify()
+    assert bucket.marked == mark
+    with pytest.raises(WrongStoreError):
+        await ClusterStore(other, agreements).verify()
