@@ -119,10 +119,11 @@ class Backlog:
 
     async def _look(self) -> bool:
         """Whether it could be seen."""
-        # The row of what is under way may be written after it has been counted, and nobody must be left out.
-        self._since = Counter(self._pending)
         try:
             depth = await self._queue.depth()
+            # The row of what is under way may be written after it has been counted, and nobody must be left out. So
+            # what is accepted during the count may be in it twice, until the next one.
+            self._since = Counter(self._pending)
             counted = Counter(await self._jobs.waiting())
         except UnavailableError as error:
             log.warning("queue.depth_unknown", error=str(error))

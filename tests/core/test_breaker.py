@@ -304,3 +304,8 @@ def test_a_clock_that_is_set_back_prolongs_neither_rest_nor_lease() -> None:
     assert waiting.answer == Wait(back + 10, "a probe is under way")
     assert told(waiting.breaker, Ask("n2", 70), back + 69).answer == Wait(back + 70, "a probe is under way")
     assert isinstance(told(waiting.breaker, Ask("n2", 70), back + 70).answer, Go)
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_what_waits_is_held_until_it_closes(state: State) -> None:
+    assert Breaker("sales", state).holds == (state in (OPEN, HALF_OPEN, FORCED_OPEN))
