@@ -115,12 +115,15 @@ class S3Artifacts:
                 data = await self._read(pdf, 0)
                 await self._call("PutObject", Key=key, **self._if_none(), **_body(data), **about)
         except ConditionRefusedError as error:
-            self._conditional = False
-            log.warning("artifacts.condition_refused", bucket=self._bucket, error=str(error), instead="HEAD, then PUT")
+            self._do_without_condition(error)
             return await self._put_first(key, pdf, about)
         except RejectedError:
             return False
         return True
+
+    def _do_without_condition(self, error: ConditionRefusedError) -> None:
+        self._conditional = False
+        log.warning("artifacts.condition_refused", bucket=self._bucket, error=str(error), instead="HEAD, then PUT")
 
     def _if_none(self) -> dict[str, str]:
         return {"IfNoneMatch": "*"} if self._conditional else {}
@@ -204,9 +207,14 @@ class S3Artifacts:
         return found.decode("utf-8", "replace").strip() or None
 
     async def mark(self, identity: str) -> str:
+        parameters = {"Key": f"{self._prefix}{IDENTITY}", **_body(f"{identity}\n".encode()), **self._encryption}
         try:
-            body = _body(f"{identity}\n".encode())
-            await self._call("PutObject", Key=f"{self._prefix}{IDENTITY}", IfNoneMatch="*", **body, **self._encryption)
+            if not self._conditional and (found := await self.identity()):
+                return found
+            await self._call("PutObject", **self._if_none(), **parameters)
+        except ConditionRefusedError as error:
+            self._do_without_condition(error)
+            return await self.mark(identity)
         except RejectedError:
             return await self.identity() or identity
         return identity
@@ -283,6 +291,7 @@ class S3Artifacts:
 
 _METHODS = {
     "PutObject": "put_object",
+    "GetObject": "get_object",
     "HeadObject": "head_object",
     "DeleteObject": "delete_object",
     "HeadBucket": "head_bucket",
