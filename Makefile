@@ -3,8 +3,8 @@
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo run test test-engines coverage check format chaos soak binary test-binary deb test-systemd bench incident \
-	simulate lock audit clean machine-run machine-test machine-engines machine-package
+.PHONY: help demo run test test-engines soak-engines coverage check format chaos soak binary test-binary deb test-systemd bench \
+	incident simulate lock audit clean machine-run machine-test machine-engines machine-package
 .DEFAULT_GOAL := help
 
 help: ## List what can be made
@@ -22,7 +22,10 @@ test: $(BIN)/.test machine-test ## Run the tests
 	@$(BIN)/pytest -m "not soak and not packaged and not engines" --ignore tests/core
 
 test-engines: $(BIN)/.test machine-test machine-engines ## The tests on real engines, which come from their registries
-	@$(BIN)/pytest -m engines tests/engines
+	@$(BIN)/pytest -m "engines and not soak" tests/engines
+
+soak-engines: $(BIN)/.test machine-test machine-engines ## 200 jobs on real engines while nodes are killed (SEED=n chooses which)
+	@REPORTD_TEST_SEED=$(SEED) $(BIN)/pytest -m "engines and soak" -s tests/engines
 
 coverage: $(BIN)/.test machine-test ## Run the tests, and see what of the code they leave out; takes twice as long
 	@$(BIN)/coverage run -m pytest -m "not soak and not packaged and not engines"

@@ -86,14 +86,16 @@ visibility_seconds = {visibility_seconds}
             yield Cluster(daemons, server, queue_url, dead_letter_url, bucket, redis, database_url)
 
 
-def new_engines(server: str, max_receive_count: int = 20) -> tuple[str, str, str]:
-    """The URLs of a new queue and its DLQ, and a new bucket."""
-    dead_letter_url = new_queue(server)
+def new_engines(
+    server: str, max_receive_count: int = 20, *, s3_server: str = "", fifo: bool = False
+) -> tuple[str, str, str]:
+    """The URLs of a new queue and its DLQ, and a new bucket, which may be another server's."""
+    dead_letter_url = new_queue(server, fifo=fifo)
     told = ask_sqs(server, "GetQueueAttributes", QueueUrl=dead_letter_url, AttributeNames=["QueueArn"])
     redrive = {"deadLetterTargetArn": told["Attributes"]["QueueArn"], "maxReceiveCount": max_receive_count}
     limit = str(QUEUE_LIMIT_BYTES)
-    queue_url = new_queue(server, RedrivePolicy=json.dumps(redrive), MaximumMessageSize=limit)
-    return queue_url, dead_letter_url, new_bucket(server)
+    queue_url = new_queue(server, fifo=fifo, RedrivePolicy=json.dumps(redrive), MaximumMessageSize=limit)
+    return queue_url, dead_letter_url, new_bucket(s3_server or server)
 
 
 def engines_config(server: str, queue_url: str, dead_letter_url: str, bucket: str) -> str:

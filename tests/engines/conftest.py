@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from tests.engines import brought
 from tests.engines.started import running_elasticmq, running_s3
+from tests.redis_server import running_redis
+from tests.servers import Postgres
 
 HERE = Path(__file__).parent
 
@@ -16,6 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker("engines")
+            item.add_marker(pytest.mark.stands_still("engines are started, and asked, in the way of the event loop"))
             # A real server may refuse a large upload before it has seen all of it; then httpx leaves the rest unsent.
             item.add_marker(pytest.mark.filterwarnings("ignore:Async generator 'httpx:ResourceWarning"))
 
@@ -39,3 +43,17 @@ def s3() -> Iterator[str]:
     """The URL of a server that speaks S3."""
     with running_s3() as url:
         yield url
+
+
+@pytest.fixture
+def database_url(postgres: Postgres) -> Iterator[str]:
+    """An empty database, as the daemons of a cluster reach it."""
+    with postgres.new_database(f"engines_{uuid4().hex[:12]}") as url:
+        yield url
+
+
+@pytest.fixture
+def breaker_store() -> Iterator[str]:
+    """Where the daemons of a cluster share their breakers."""
+    with running_redis() as server:
+        yield server.url
