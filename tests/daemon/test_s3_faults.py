@@ -231,3 +231,10 @@ async def test_the_check_tells_a_wrong_clock_from_a_wrong_key(proxy: Proxy, buck
 
 def made(data: bytes) -> Pdf:
     return Pdf(len(data), hashlib.sha256(data).hexdigest(), data=data)
+
+
+async def test_a_server_that_takes_no_condition_is_marked_once_all_the_same(proxy: Proxy, bucket: str) -> None:
+    proxy.plan("PutObject", *[without_conditions()] * 20)
+    async with opened(proxy, bucket) as store:
+        assert await store.mark("first") == "first"
+        assert await store.mark("second") == "first"

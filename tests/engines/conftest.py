@@ -19,6 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker("engines")
+            item.add_marker(pytest.mark.stands_still("engines are started, and asked, in the way of the event loop"))
             # A real server may refuse a large upload before it has seen all of it; then httpx leaves the rest unsent.
             item.add_marker(pytest.mark.filterwarnings("ignore:Async generator 'httpx:ResourceWarning"))
 

@@ -80,7 +80,7 @@ visibility_seconds = 10
             while any(_counts(elasticmq, queue_url)):
                 await trio.sleep(0.5)
         assert not any(_counts(elasticmq, dead_letter_url))
-        told = Counter(event["task_id"] for daemon in fleet.daemons for event in daemon.events("job.succeeded"))
+        told = Counter(event["taskId"] for daemon in fleet.daemons for event in daemon.events("job.succeeded"))
         assert set(told.values()) == {1}
         # One that is killed between recording a success and logging it leaves no line.
         assert JOBS - fleet.kills * 2 <= len(told) <= JOBS
@@ -94,14 +94,13 @@ class _Fleet:
         self._random = random.Random(SEED)
 
     async def kill_for_ever(self) -> None:
-        """One every so many seconds; it is started again at once."""
+        """One every so many seconds, be it that it has only just begun; it is started again at once."""
         while True:
             await trio.sleep(KILL_SECONDS)
             victim = self._random.choice(self.daemons)
             self.kills += 1
             await victim.kill()
-            with trio.CancelScope(shield=True):
-                await victim.start()
+            victim.launch()
 
     async def submit(self) -> str:
         """Whoever gets no answer asks another node, with the same key."""
