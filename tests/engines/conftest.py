@@ -8,7 +8,8 @@ import pytest
 
 from tests.engines import brought
 from tests.engines.started import running_elasticmq, running_s3
-from tests.redis_server import running_redis
+from tests.pgbouncer import running_pgbouncer
+from tests.redis_several import running_cluster
 from tests.servers import Postgres
 
 HERE = Path(__file__).parent
@@ -47,13 +48,14 @@ def s3() -> Iterator[str]:
 
 @pytest.fixture
 def database_url(postgres: Postgres) -> Iterator[str]:
-    """An empty database, as the daemons of a cluster reach it."""
-    with postgres.new_database(f"engines_{uuid4().hex[:12]}") as url:
-        yield url
+    """An empty database behind a pooler in transaction mode, as the daemons of a cluster reach it."""
+    name = f"engines_{uuid4().hex[:12]}"
+    with postgres.new_database(name), running_pgbouncer(postgres) as pooler:
+        yield pooler.url(name)
 
 
 @pytest.fixture
 def breaker_store() -> Iterator[str]:
-    """Where the daemons of a cluster share their breakers."""
-    with running_redis() as server:
-        yield server.url
+    """Redis Cluster, where the daemons share their breakers."""
+    with running_cluster() as cluster:
+        yield f"redis://{','.join(url.removeprefix('redis://').removesuffix('/0') for url in cluster.urls)}"
