@@ -62,7 +62,7 @@ async def _chaos(folder: Path, *, jobs: int, daemon_kills: int, browser_kills: i
                 assert len(pdf.content) == report["pdf"]["bytes"]
         stored = list((daemon.data_dir / "artifacts").rglob("*"))
         assert sum(path.suffix == ".pdf" for path in stored) == jobs
-        assert not [path for path in stored if path.is_file() and path.suffix != ".pdf"]
+        assert [path.name for path in stored if path.is_file() and path.suffix != ".pdf"] == ["store.id"]
         assert await daemon.stop() == 0
         assert daemon.processes() == []
         assert daemon.profiles() == []

@@ -17,7 +17,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 def named(part: str) -> Config:
     gone = f"127.0.0.1:{free_port()}"
     return {
-        "redis": Config(breaker=Breaker(store=f"redis://{gone}/0")),
+        "breakers": Config(breaker=Breaker(store=f"redis://{gone}/0")),
         "alerts": Config(alerts=Alerts(webhook_url=f"http://{gone}/secret", slack_url=f"http://{gone}/secret")),
         "callbacks": Config(
             callbacks=Callbacks(allowed_hosts=(gone,)),
@@ -32,7 +32,7 @@ def named(part: str) -> Config:
 @pytest.mark.parametrize(
     ("part", "words"),
     [
-        ("redis", "can't be reached"),
+        ("breakers", "can't be reached"),
         ("alerts", "alerts.slack_url: no answer from its host (ConnectError): check host"),
         ("callbacks", "reports.page.callback_url: no answer from its host"),
         ("cloudwatch", "can't be reached: check the network, endpoint_url and region"),
