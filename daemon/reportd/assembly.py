@@ -184,7 +184,6 @@ class Work:
         # What is held would be visible to others before a longer pause is over.
         background.start_soon(partial(keep, longest_seconds=TROUBLE_SECONDS), "heartbeat", heartbeat)
         background.start_soon(keep, "renewal", partial(keep_renewed, on.jobs, on.held))
-        size = partial(keep_sized, on.pool, on.queue.depth, engines.size_policy(on.config))
         size = partial(keep_sized, on.pool, self.workable.depth, engines.size_policy(on.config))
         background.start_soon(keep, "sizing", size)
 
