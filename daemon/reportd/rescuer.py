@@ -55,8 +55,11 @@ class Rescuer:
         """Every message that is lost, as far as it fits into a sweep."""
         await self._resend_jobs(MAX_BATCHES * BATCH, by_seconds=HIDDEN_SECONDS)
         if await self._jobs.overdue(1, confirmed=True):
-            jobs = sum(load.waiting + load.running for load in (await self._jobs.loads()).values())
-            await self._resend_jobs(min(MAX_BATCHES * BATCH, jobs - await _messages(self._queue)))
+            # On both sides, as jobs end and come meanwhile: neither is a loss.
+            before = await _messages(self._queue)
+            jobs = await self._jobs.sent()
+            after = await _messages(self._queue)
+            await self._resend_jobs(min(MAX_BATCHES * BATCH, jobs - max(before, after)))
         await self._resend_letters()
 
     async def _resend_jobs(self, count: int, by_seconds: float = 0.0) -> None:

@@ -61,7 +61,7 @@ class MemoryJobs:
         async with self._weather.call("jobs", "overdue"):
             states = UNDER_WAY if confirmed else {State.QUEUED}
             wanted = [r for r in self.records.values() if r.state in states and r.confirmed is confirmed]
-            silent = [r for r in wanted if r.due_at < now() - by_seconds]
+            silent = [r for r in wanted if r.due_at < now() - by_seconds and (r.due_at > 0 or by_seconds <= 0)]
             return sorted(silent, key=lambda record: record.due_at)[:limit]
 
     async def discard(self, task_ids: Sequence[str]) -> None:
@@ -147,6 +147,10 @@ class MemoryJobs:
                 if record.state in (State.QUEUED, State.RUNNING):
                     found.setdefault(record.job.report_type, []).append(record)
             return {name: _load(records) for name, records in found.items()}
+
+    async def sent(self) -> int:
+        async with self._weather.call("jobs", "sent"):
+            return sum(record.confirmed and record.state in UNDER_WAY for record in self.records.values())
 
     async def waiting(self) -> dict[tuple[str, str], int]:
         async with self._weather.call("jobs", "waiting"):

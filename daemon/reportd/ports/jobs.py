@@ -134,7 +134,7 @@ class Jobs(Protocol):
         """Jobs under way of which something was due for so long, and nothing was heard; the longest due first.
 
         ``confirmed``: those whose message the queue had, be they queued or running; else those queued of which that is
-        not known, since whoever sent it was cut off.
+        not known, since whoever sent it was cut off. A job whose due time is not known is due, but not for long.
         """
         ...
 
@@ -177,6 +177,10 @@ class Jobs(Protocol):
 
     async def loads(self) -> dict[str, Load]:
         """What is queued or running, by report type; those of which nothing is, are left out."""
+        ...
+
+    async def sent(self) -> int:
+        """How many are queued or running whose message the queue had."""
         ...
 
     async def waiting(self) -> dict[tuple[str, str], int]:

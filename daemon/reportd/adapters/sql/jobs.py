@@ -66,6 +66,7 @@ _LOADS = (
     .group_by(jobs.c.report_type)
 )
 
+_SENT = select(func.count()).where(_under_way, jobs.c.confirmed)
 _WAITING = (
     select(jobs.c.report_type, jobs.c.user_id, func.count()).where(_waits).group_by(jobs.c.report_type, jobs.c.user_id)
 )
@@ -142,6 +143,9 @@ class SqlJobs:
             & jobs.c.confirmed.is_(confirmed)
             & (jobs.c.due_at < CLOCK - by_seconds)
         )
+        if by_seconds > 0:
+            # Of what a node of an older version has written it is not known for how long it has been due.
+            silent &= jobs.c.due_at > 0
         # Without the parameters, which are wide, while there may be many to choose from.
         first = select(jobs.c.task_id).where(silent).order_by(jobs.c.due_at).limit(limit)
         return await self._records(select(jobs).where(jobs.c.task_id.in_(first)).order_by(jobs.c.due_at))
@@ -305,6 +309,9 @@ class SqlJobs:
             return {row.report_type: Load(row.waiting, row.untried, row.running, row.oldest_at) for row in rows}
 
         return await self._database.read(query)
+
+    async def sent(self) -> int:
+        return await self._database.read(lambda connection: int(connection.execute(_SENT).scalar_one()))
 
     async def waiting(self) -> dict[tuple[str, str], int]:
         def query(connection: Connection) -> dict[tuple[str, str], int]:
