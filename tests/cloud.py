@@ -113,7 +113,11 @@ def ask_s3(server: str, method: str, path: str, body: str = "") -> httpx.Respons
 def new_bucket(server: str) -> str:
     """A new bucket with a name of its own."""
     name = f"bucket{next(_numbers)}"
+    make_bucket(server, name)
+    return name
+
+
+def make_bucket(server: str, name: str) -> None:
     place = f"<LocationConstraint>{REGION}</LocationConstraint>"
     body = f"<CreateBucketConfiguration>{place}</CreateBucketConfiguration>"
     ask_s3(server, "PUT", name, body).raise_for_status()
-    return name

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 import trio
 
-from tests.cloud import ENVIRONMENT, ask_s3, new_bucket
+from tests.cloud import ENVIRONMENT, make_bucket, new_bucket
 from tests.e2e.process import Daemon, finished, open_daemon, submit
 from tests.servers import Postgres
 
@@ -98,7 +98,7 @@ async def test_a_bucket_that_is_missing_at_the_start_is_told_and_found_without_a
             status, wrong = await parts(client)
             assert status == 503
             assert "does not exist" in wrong["artifacts"]
-            await trio.to_thread.run_sync(ask_s3, moto, "PUT", "not-there-yet")
+            await trio.to_thread.run_sync(make_bucket, moto, "not-there-yet")
             await until(client, 200)
     finally:
         await daemon.end()
