@@ -239,7 +239,14 @@ class Care:
             supervisor=on.supervisor,
         )
         retention_seconds = config.artifacts.retention_days * 86400
-        self.rescuer = Rescuer(jobs=on.jobs, letters=self.letters, queue=on.queue, dead=on.dead, meter=on.metrics)
+        self.rescuer = Rescuer(
+            jobs=on.jobs,
+            letters=self.letters,
+            queue=on.queue,
+            dead=on.dead,
+            holding=work.breakers.holding,
+            meter=on.metrics,
+        )
         janitor = Janitor(
             jobs=on.jobs,
             queue=on.queue,

@@ -119,6 +119,14 @@ async def test_what_an_older_node_has_written_is_due_but_not_for_long(database_u
         assert not await jobs.overdue(10, confirmed=True, by_seconds=3600.0)
 
 
+async def test_report_types_are_left_out(jobs: Jobs) -> None:
+    one, other = a_job(), a_job(report_type="other")
+    await jobs.add([one, other])
+    await jobs.confirm([one.task_id, other.task_id])
+    found = await jobs.overdue(10, confirmed=True, by_seconds=-1e6, but=["other", "third"])
+    assert [record.job for record in found] == [one]
+
+
 async def test_those_whose_message_was_sent_are_counted(jobs: Jobs) -> None:
     made = {state: a_job() for state in State}
     for state, job in made.items():

@@ -145,6 +145,24 @@ async def test_a_loss_that_other_messages_hide_is_found_in_the_end(autojump_cloc
     assert sent(world) == [job(7).task_id, one.task_id]
 
 
+async def test_what_a_breaker_holds_for_long_is_not_taken_for_lost(autojump_clock: MockClock) -> None:
+    """The embedded queue keeps its messages, so nothing is heard of them; nor at once when it closes."""
+    world = World()
+    await accepted(world, 3)
+    node = Node(world)
+    await hold_open(node)
+    for _ in range(5):
+        await trio.sleep(HIDDEN_SECONDS / 2)
+        await node.rescuer.resend_lost()
+    await hold_open(node, BreakerEvent.RESET)
+    await trio.sleep(60.0)
+    await node.rescuer.resend_lost()
+    assert node.rescuer.resent == 0
+    purge(world)
+    await node.rescuer.resend_lost()
+    assert node.rescuer.resent == 3
+
+
 async def test_one_copy_for_each_time_that_it_is_due(autojump_clock: MockClock) -> None:
     """While its type rests it comes, is put off, and is lost again: no sweep sends it before its rest is over."""
     world = World()

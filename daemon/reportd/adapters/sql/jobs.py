@@ -3,7 +3,7 @@
 Whoever changes a job reads its row first, locked, so that of several nodes one acts and the others see what it did.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -137,7 +137,9 @@ class SqlJobs:
     async def renew(self, task_ids: Sequence[str]) -> None:
         await self._write(_RENEW, {"ids": list(task_ids), "away": self._silent_seconds}, durably=False)
 
-    async def overdue(self, limit: int, *, confirmed: bool, by_seconds: float = 0.0) -> list[Record]:
+    async def overdue(
+        self, limit: int, *, confirmed: bool, by_seconds: float = 0.0, but: Collection[str] = ()
+    ) -> list[Record]:
         silent = (
             (_under_way if confirmed else jobs.c.state == State.QUEUED)
             & jobs.c.confirmed.is_(confirmed)
@@ -146,6 +148,8 @@ class SqlJobs:
         if by_seconds > 0:
             # Of what a node of an older version has written it is not known for how long it has been due.
             silent &= jobs.c.due_at > 0
+        if but:
+            silent &= jobs.c.report_type.not_in(sorted(but))
         # Without the parameters, which are wide, while there may be many to choose from.
         first = select(jobs.c.task_id).where(silent).order_by(jobs.c.due_at).limit(limit)
         return await self._records(select(jobs).where(jobs.c.task_id.in_(first)).order_by(jobs.c.due_at))
