@@ -91,6 +91,9 @@ class Rescuer:
     async def _note(self, records: Sequence[Record], outcomes: Sequence[Exception | None], what: str) -> int:
         """How many were sent."""
         sent = [record.job for record, problem in zip(records, outcomes, strict=True) if problem is None]
+        problems = [str(problem) for problem in outcomes if problem is not None]
+        if problems:
+            log.warning("messages.not_resent", what=what, count=len(problems), error=problems[0])
         if sent:
             await self._jobs.confirm([job.task_id for job in sent])
             self.resent += len(sent)

@@ -14,7 +14,7 @@ from reportd.core.job import Job
 from reportd.core.transitions import Event, State
 from reportd.core.triage import Policy
 from reportd.held import Hold
-from reportd.ports import UNCONFIRMED_SECONDS, Depth, Settlement
+from reportd.ports import UNCONFIRMED_SECONDS, Depth, Settlement, UnavailableError
 from reportd.rescuer import BATCH, HIDDEN_SECONDS, MAX_BATCHES
 from tests.daemon.node import Node, World, job, open_node, open_service, submission
 from tests.fakes.jobs import SILENT_SECONDS
@@ -161,6 +161,18 @@ async def test_what_a_breaker_holds_for_long_is_not_taken_for_lost(autojump_cloc
     purge(world)
     await node.rescuer.resend_lost()
     assert node.rescuer.resent == 3
+
+
+async def test_what_can_not_be_sent_is_told(autojump_clock: MockClock) -> None:
+    world = World()
+    await accepted(world, 2)
+    purge(world)
+    await trio.sleep(SILENT_SECONDS + 1)
+    world.weather.fail("queue.send", UnavailableError("queue", "it is full"))
+    with capture_logs() as logs:
+        await Node(world).rescuer.resend_lost()
+    (line,) = [line for line in logs if line["event"] == "messages.not_resent"]
+    assert (line["count"], line["error"]) == (2, "queue: it is full")
 
 
 async def test_one_copy_for_each_time_that_it_is_due(autojump_clock: MockClock) -> None:
