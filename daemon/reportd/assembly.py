@@ -184,7 +184,6 @@ class Work:
         # What is held would be visible to others before a longer pause is over.
         background.start_soon(partial(keep, longest_seconds=TROUBLE_SECONDS), "heartbeat", heartbeat)
         background.start_soon(keep, "renewal", partial(keep_renewed, on.jobs, on.held))
-        size = partial(keep_sized, on.pool, on.queue.depth, engines.size_policy(on.config))
         size = partial(keep_sized, on.pool, self.workable.depth, engines.size_policy(on.config))
         background.start_soon(keep, "sizing", size)
 
@@ -240,7 +239,14 @@ class Care:
             supervisor=on.supervisor,
         )
         retention_seconds = config.artifacts.retention_days * 86400
-        self.rescuer = Rescuer(jobs=on.jobs, letters=self.letters, queue=on.queue, dead=on.dead, meter=on.metrics)
+        self.rescuer = Rescuer(
+            jobs=on.jobs,
+            letters=self.letters,
+            queue=on.queue,
+            dead=on.dead,
+            holding=work.breakers.holding,
+            meter=on.metrics,
+        )
         janitor = Janitor(
             jobs=on.jobs,
             queue=on.queue,

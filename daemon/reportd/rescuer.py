@@ -6,7 +6,7 @@ is lost only as far as there are more jobs than messages. A message sent in vain
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 import trio
@@ -30,7 +30,10 @@ log = structlog.get_logger()
 
 
 class Rescuer:
-    """``resend_lost`` is one sweep. ``resent``: how many messages it has sent, ``resent_at`` when the last one."""
+    """``resend_lost`` is one sweep. ``resent``: how many messages it has sent, ``resent_at`` when the last one.
+
+    ``holding``: the report types whose breaker is open. Nothing need be heard of what waits in the queue for that.
+    """
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class Rescuer:
         letters: DeadLetters,
         queue: Queue,
         dead: Queue,
+        holding: Callable[[], frozenset[str]] = frozenset,
         meter: Meter = SILENT,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -48,20 +52,28 @@ class Rescuer:
         self._letters = letters
         self._queue = queue
         self._dead = dead
+        self._holding = holding
+        self._held_at: dict[str, float] = {}
         self._meter = meter
         self._clock = clock
 
     async def resend_lost(self) -> None:
         """Every message that is lost, as far as it fits into a sweep."""
-        await self._resend_jobs(MAX_BATCHES * BATCH, by_seconds=HIDDEN_SECONDS)
+        now = self._clock()
+        self._held_at |= dict.fromkeys(self._holding(), now)
+        held = [name for name, at in self._held_at.items() if at > now - HIDDEN_SECONDS]
+        await self._resend_jobs(MAX_BATCHES * BATCH, by_seconds=HIDDEN_SECONDS, but=held)
         if await self._jobs.overdue(1, confirmed=True):
-            jobs = sum(load.waiting + load.running for load in (await self._jobs.loads()).values())
-            await self._resend_jobs(min(MAX_BATCHES * BATCH, jobs - await _messages(self._queue)))
+            # On both sides, as jobs end and come meanwhile: neither is a loss.
+            before = await _messages(self._queue)
+            jobs = await self._jobs.sent()
+            after = await _messages(self._queue)
+            await self._resend_jobs(min(MAX_BATCHES * BATCH, jobs - max(before, after)))
         await self._resend_letters()
 
-    async def _resend_jobs(self, count: int, by_seconds: float = 0.0) -> None:
+    async def _resend_jobs(self, count: int, by_seconds: float = 0.0, but: Collection[str] = ()) -> None:
         while count > 0:
-            records = await self._jobs.overdue(min(count, BATCH), confirmed=True, by_seconds=by_seconds)
+            records = await self._jobs.overdue(min(count, BATCH), confirmed=True, by_seconds=by_seconds, but=but)
             outcomes = await send_jobs(self._queue, [record.job for record in records], LATE)
             if not await self._note(records, [problem for _, problem in outcomes], "job"):
                 return
@@ -79,6 +91,9 @@ class Rescuer:
     async def _note(self, records: Sequence[Record], outcomes: Sequence[Exception | None], what: str) -> int:
         """How many were sent."""
         sent = [record.job for record, problem in zip(records, outcomes, strict=True) if problem is None]
+        problems = [str(problem) for problem in outcomes if problem is not None]
+        if problems:
+            log.warning("messages.not_resent", what=what, count=len(problems), error=problems[0])
         if sent:
             await self._jobs.confirm([job.task_id for job in sent])
             self.resent += len(sent)

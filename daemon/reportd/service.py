@@ -381,8 +381,11 @@ class Service:
     async def _send_if_lost(self, record: Record) -> bool:
         """Send the message of a job under way if it is overdue, or if there is none in the queue; whether it was.
 
-        By this node's clock: at worst it is sent in vain (I6), or by the sweep of lost messages.
+        By this node's clock: at worst it is sent in vain (I6), or by the sweep of lost messages. What waits for triage
+        has no message here, and is not waited for.
         """
+        if record.state is State.DEAD_LETTERED:
+            return False
         if record.due_at >= self._clock():
             if record.state is not State.QUEUED or self._held.get(record.job.task_id):
                 return False

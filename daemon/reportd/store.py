@@ -70,6 +70,11 @@ class ClusterStore:
         store, agreements = self._store, self._agreements
         known = await agreements.known(IDENTITY)
         own = await store.identity()
+        # Nodes that start together mark it alike, as the mark of one may take the place of another's: not every server
+        # of S3 knows conditions. Cut off after this, it is known by its name.
+        new = known is None and own is None and bool(store.place)
+        if new and await agreements.agree(PLACE, store.place) == store.place:
+            known = await agreements.agree(IDENTITY, secrets.token_hex(16))
         if own is None and (known is None or agreements.alone or await self._is_known_by_name()):
             own = await store.mark(known or secrets.token_hex(16))
         if known is None and own is not None:

@@ -114,6 +114,16 @@ async def test_what_else_is_wrong_is_told(url: str, postgres: Postgres, spoil: s
     assert told in problem
 
 
+async def test_newer_nodes_beside_it_are_no_trouble_for_one_that_runs(url: str, postgres: Postgres) -> None:
+    """Else one that had a moment's trouble during an upgrade would stay in trouble for as long as it runs."""
+    postgres.run("UPDATE alembic_version SET version_num = '9999'", database="checked")
+    async with open_database(url) as database:
+        await probe(database)
+        postgres.run("DROP TABLE nodes", database="checked")
+        with pytest.raises(UnavailableError, match=r"tables are missing \(nodes\)"):
+            await probe(database)
+
+
 async def test_an_empty_database_is_well_if_tables_may_be_made(postgres: Postgres) -> None:
     with suppress(psycopg.errors.DuplicateObject):
         postgres.run("CREATE ROLE weak LOGIN")

@@ -1,5 +1,10 @@
 """What is overdue: until when something must be heard of a job's message, and what puts that off."""
 
+from sqlalchemy import update
+
+from reportd.adapters.sql.database import open_database
+from reportd.adapters.sql.jobs import SqlJobs
+from reportd.adapters.sql.schema import jobs as table
 from reportd.core.transitions import Event, State
 from reportd.ports import UNCONFIRMED_SECONDS, Jobs
 from tests.contract.jobs_lab import CRASH, PDF, TIMEOUT, a_job, bring, recorded, settled, started
@@ -100,3 +105,32 @@ async def test_an_end_is_an_end(jobs: Jobs) -> None:
     start = await started(jobs, job)
     await settled(jobs, job, Event.SUCCEEDED, attempt_id=start.attempt_id, pdf=PDF)
     assert not await due_within(jobs, 1e9)
+
+
+async def test_what_an_older_node_has_written_is_due_but_not_for_long(database_url: str) -> None:
+    """It knows no due time."""
+    job = a_job()
+    async with open_database(database_url) as database:
+        jobs = SqlJobs(database)
+        await jobs.add([job])
+        await jobs.confirm([job.task_id])
+        await database.write(lambda connection: connection.execute(update(table).values(due_at=0.0)).rowcount)
+        assert [record.job for record in await jobs.overdue(10, confirmed=True)] == [job]
+        assert not await jobs.overdue(10, confirmed=True, by_seconds=3600.0)
+
+
+async def test_report_types_are_left_out(jobs: Jobs) -> None:
+    one, other = a_job(), a_job(report_type="other")
+    await jobs.add([one, other])
+    await jobs.confirm([one.task_id, other.task_id])
+    found = await jobs.overdue(10, confirmed=True, by_seconds=-1e6, but=["other", "third"])
+    assert [record.job for record in found] == [one]
+
+
+async def test_those_whose_message_was_sent_are_counted(jobs: Jobs) -> None:
+    made = {state: a_job() for state in State}
+    for state, job in made.items():
+        await bring(jobs, job, state)
+    assert await jobs.sent() == 1  # what runs has a message
+    await jobs.confirm([job.task_id for job in made.values()])
+    assert await jobs.sent() == 2

@@ -185,7 +185,14 @@ class Node:
         )
         self.breakers.on_change = self.bulkheads.look_again
         self.bulkheads.on_change = self.poller.look_again
-        self.rescuer = Rescuer(jobs=world.jobs, letters=world.letters, queue=world.queue, dead=world.dead, clock=now)
+        self.rescuer = Rescuer(
+            jobs=world.jobs,
+            letters=world.letters,
+            queue=world.queue,
+            dead=world.dead,
+            holding=self.breakers.holding,
+            clock=now,
+        )
         self.janitor = Janitor(
             jobs=world.jobs,
             queue=world.queue,

@@ -11,10 +11,10 @@ from reportd.core.breaker import Command
 from reportd.core.breaker import Event as BreakerEvent
 from reportd.core.faults import FaultKind
 from reportd.core.job import Job
-from reportd.core.transitions import State
+from reportd.core.transitions import Event, State
 from reportd.core.triage import Policy
 from reportd.held import Hold
-from reportd.ports import UNCONFIRMED_SECONDS, Depth
+from reportd.ports import UNCONFIRMED_SECONDS, Depth, Settlement, UnavailableError
 from reportd.rescuer import BATCH, HIDDEN_SECONDS, MAX_BATCHES
 from tests.daemon.node import Node, World, job, open_node, open_service, submission
 from tests.fakes.jobs import SILENT_SECONDS
@@ -72,6 +72,55 @@ async def test_what_only_waits_is_not_sent_again(autojump_clock: MockClock) -> N
     assert (rescuer.resent, rescuer.resent_at) == (0, None)
 
 
+@pytest.mark.parametrize("unsent", [0, 3])
+@pytest.mark.parametrize("part", ["queue.depth", "jobs.sent"])
+async def test_what_comes_and_ends_while_it_is_counted_is_not_lost(
+    autojump_clock: MockClock, part: str, unsent: int
+) -> None:
+    """Nor is the message of a submission that is under way."""
+    world = World()
+    await accepted(world, 5)
+    await trio.sleep(SILENT_SECONDS + 1)
+    rescuer = Node(world).rescuer
+    await world.jobs.add([job(10 + number) for number in range(unsent)])
+    depth = world.queue.depth
+
+    async def ending() -> Depth:
+        found = await depth()
+        if len(world.queue.messages) == 5:
+            gone = world.queue.messages.pop(0)
+            await world.jobs.settle(Settlement(gone.sent.task_id, Event.CANCELLED, 0.0))
+        return found
+
+    async def sent() -> int:
+        found = await count()
+        if len(world.queue.messages) == 5:
+            gone = world.queue.messages.pop(0)
+            await world.jobs.settle(Settlement(gone.sent.task_id, Event.CANCELLED, 0.0))
+        return found
+
+    count = world.jobs.sent
+    if part == "jobs.sent":
+        world.jobs.sent = sent  # type: ignore[method-assign]
+    else:
+        world.queue.depth = ending  # type: ignore[method-assign]
+    await rescuer.resend_lost()
+    assert rescuer.resent == 0
+
+
+async def test_what_an_older_node_has_written_is_not_lost_for_that(autojump_clock: MockClock) -> None:
+    """Such a node says of no job when something is due."""
+    world = World()
+    for one in await accepted(world, 3):
+        world.jobs._change(one.task_id, due_at=0.0)
+    rescuer = Node(world).rescuer
+    await rescuer.resend_lost()
+    assert rescuer.resent == 0
+    purge(world)
+    await rescuer.resend_lost()
+    assert rescuer.resent == 3
+
+
 async def test_a_loss_within_a_backlog_is_found(autojump_clock: MockClock) -> None:
     world = World()
     jobs = await accepted(world, 5)
@@ -94,6 +143,36 @@ async def test_a_loss_that_other_messages_hide_is_found_in_the_end(autojump_cloc
     await trio.sleep(SILENT_SECONDS + 1)
     await rescuer.resend_lost()
     assert sent(world) == [job(7).task_id, one.task_id]
+
+
+async def test_what_a_breaker_holds_for_long_is_not_taken_for_lost(autojump_clock: MockClock) -> None:
+    """The embedded queue keeps its messages, so nothing is heard of them; nor at once when it closes."""
+    world = World()
+    await accepted(world, 3)
+    node = Node(world)
+    await hold_open(node)
+    for _ in range(5):
+        await trio.sleep(HIDDEN_SECONDS / 2)
+        await node.rescuer.resend_lost()
+    await hold_open(node, BreakerEvent.RESET)
+    await trio.sleep(60.0)
+    await node.rescuer.resend_lost()
+    assert node.rescuer.resent == 0
+    purge(world)
+    await node.rescuer.resend_lost()
+    assert node.rescuer.resent == 3
+
+
+async def test_what_can_not_be_sent_is_told(autojump_clock: MockClock) -> None:
+    world = World()
+    await accepted(world, 2)
+    purge(world)
+    await trio.sleep(SILENT_SECONDS + 1)
+    world.weather.fail("queue.send", UnavailableError("queue", "it is full"))
+    with capture_logs() as logs:
+        await Node(world).rescuer.resend_lost()
+    (line,) = [line for line in logs if line["event"] == "messages.not_resent"]
+    assert (line["count"], line["error"]) == (2, "queue: it is full")
 
 
 async def test_one_copy_for_each_time_that_it_is_due(autojump_clock: MockClock) -> None:

@@ -203,6 +203,17 @@ async def test_a_server_that_takes_no_condition_is_asked_before_what_it_has(
     assert "<Upload>" not in ask_s3(server, "GET", f"{bucket}?uploads").text
 
 
+async def test_what_is_refused_for_something_else_leaves_the_condition(proxy: Proxy, bucket: str) -> None:
+    """The words may be the same."""
+    async with opened(proxy, bucket) as store:
+        proxy.plan("PutObject", *[answer(400, "InvalidRequest")] * 2)
+        with pytest.raises(UnavailableError, match="InvalidRequest"):
+            await store.put(JOB, pdf(5))
+        assert await store.put(JOB, pdf(5)) == pdf(5).info
+    last = [request for request in proxy.requests if request.operation == "PutObject"][-1]
+    assert "if-none-match" in last.headers
+
+
 async def test_the_check_sends_what_the_daemon_sends(server: str, proxy: Proxy, bucket: str) -> None:
     async with opened(proxy, bucket) as store:
         assert await store.check() == []

@@ -12,8 +12,8 @@ from trio.testing import MockClock
 
 from reportd.core.job import StoredJob, from_message
 from reportd.core.submission import InvalidSubmissionError, Submission
-from reportd.core.transitions import State
-from reportd.ports import JobFilter, Outgoing, Record, UnavailableError
+from reportd.core.transitions import Event, State
+from reportd.ports import JobFilter, Outgoing, Record, Settlement, UnavailableError
 from reportd.service import KeyReusedError
 from tests.daemon.node import USER, World, open_node, open_service, submission
 from tests.fakes import now
@@ -225,6 +225,20 @@ async def test_a_repeated_submission_whose_message_is_lost_is_sent_again_once(au
         # A FIFO queue would swallow a second message that is the same as the first.
         assert world.queue.messages[0].sent.attributes
         assert (again.state, again.job.task_id) == (State.QUEUED, first.job.task_id)
+
+
+async def test_a_repeated_submission_of_what_waits_for_triage_sends_nothing(autojump_clock: MockClock) -> None:
+    """However long that takes: its message is in the dead-letter queue, or triage has it."""
+    world = World()
+    async with open_service(world) as service:
+        first = await service.submit(submission("key"))
+        await trio.sleep(1.0)
+        world.queue.messages.clear()
+        await world.jobs.settle(Settlement(first.job.task_id, Event.DEAD_LETTERED, now()))
+        await trio.sleep(2 * SILENT_SECONDS)
+        again = await service.submit(submission("key"))
+        assert again.state is State.DEAD_LETTERED
+        assert not world.queue.messages
 
 
 async def test_a_repeated_submission_of_what_has_ended_sends_nothing(autojump_clock: MockClock) -> None:

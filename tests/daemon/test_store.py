@@ -3,6 +3,7 @@
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from reportd.ports import Pdf, UnavailableError, WrongStoreError
@@ -95,3 +96,42 @@ async def test_a_bucket_is_known_by_its_name_when_its_mark_has_expired(autojump_
     assert bucket.marked == mark
     with pytest.raises(WrongStoreError):
         await ClusterStore(other, agreements).verify()
+
+
+class Unconditional(MemoryArtifacts):
+    """A bucket whose server knows no conditions: the last mark stays. Nodes that start together see none yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place = "s3://one"
+
+    async def identity(self) -> str | None:
+        found = await super().identity()
+        await trio.sleep(1.0)
+        return found
+
+    async def mark(self, identity: str) -> str:
+        self.marked = identity
+        await trio.sleep(1.0)
+        return identity
+
+
+async def test_nodes_that_start_together_agree_where_the_last_mark_stays(autojump_clock: MockClock) -> None:
+    agreements, bucket = Agreements(), Unconditional()
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(ClusterStore(bucket, agreements).verify)
+    assert bucket.marked == agreements.kept["artifacts"]
+    await ClusterStore(bucket, agreements).verify()
+
+
+async def test_a_bucket_whose_first_mark_failed_is_marked_later(autojump_clock: MockClock) -> None:
+    weather, agreements = Weather(), Agreements()
+    bucket = MemoryArtifacts(weather)
+    bucket.place = "s3://one"
+    weather.fail("artifacts.mark", UnavailableError("artifacts", "it is away"))
+    store = ClusterStore(bucket, agreements)
+    with pytest.raises(UnavailableError, match="away"):
+        await store.verify()
+    await store.verify()
+    assert bucket.marked == agreements.kept["artifacts"]

@@ -1,7 +1,7 @@
 """A job store in memory, built on the same tables of ``core`` as the real ones."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,11 +57,14 @@ class MemoryJobs:
                 if self.records[task_id].state in UNDER_WAY:
                     self._change(task_id, due_at=now() + SILENT_SECONDS)
 
-    async def overdue(self, limit: int, *, confirmed: bool, by_seconds: float = 0.0) -> list[Record]:
+    async def overdue(
+        self, limit: int, *, confirmed: bool, by_seconds: float = 0.0, but: Collection[str] = ()
+    ) -> list[Record]:
         async with self._weather.call("jobs", "overdue"):
             states = UNDER_WAY if confirmed else {State.QUEUED}
             wanted = [r for r in self.records.values() if r.state in states and r.confirmed is confirmed]
-            silent = [r for r in wanted if r.due_at < now() - by_seconds]
+            silent = [r for r in wanted if r.due_at < now() - by_seconds and (r.due_at > 0 or by_seconds <= 0)]
+            silent = [r for r in silent if r.job.report_type not in but]
             return sorted(silent, key=lambda record: record.due_at)[:limit]
 
     async def discard(self, task_ids: Sequence[str]) -> None:
@@ -147,6 +150,10 @@ class MemoryJobs:
                 if record.state in (State.QUEUED, State.RUNNING):
                     found.setdefault(record.job.report_type, []).append(record)
             return {name: _load(records) for name, records in found.items()}
+
+    async def sent(self) -> int:
+        async with self._weather.call("jobs", "sent"):
+            return sum(record.confirmed and record.state in UNDER_WAY for record in self.records.values())
 
     async def waiting(self) -> dict[tuple[str, str], int]:
         async with self._weather.call("jobs", "waiting"):

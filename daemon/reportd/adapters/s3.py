@@ -100,33 +100,34 @@ class S3Artifacts:
             },
             **self._encryption,
         }
-        if not await self._put_first(key, pdf, about):
+        if not await self._put_first(key, pdf, about, conditional=self._conditional):
             return await self._stored(key)
         return pdf.info
 
-    async def _put_first(self, key: str, pdf: Pdf, about: Mapping[str, Any]) -> bool:
+    async def _put_first(self, key: str, pdf: Pdf, about: Mapping[str, Any], *, conditional: bool) -> bool:
         """Whether it is the one that is stored now: another one may have been there."""
         try:
-            if not self._conditional and await self._exists(key):
+            if not conditional and await self._exists(key):
                 return False
             if pdf.size_bytes > PART_BYTES:
-                await self._put_parts(key, pdf, about)
+                await self._put_parts(key, pdf, about, conditional=conditional)
             else:
                 data = await self._read(pdf, 0)
-                await self._call("PutObject", Key=key, **self._if_none(), **_body(data), **about)
+                await self._call("PutObject", Key=key, **_if_none(conditional=conditional), **_body(data), **about)
         except ConditionRefusedError as error:
-            self._do_without_condition(error)
-            return await self._put_first(key, pdf, about)
+            first = await self._put_first(key, pdf, about, conditional=False)
+            if first:
+                self._do_without_condition(error)
+            return first
         except RejectedError:
             return False
         return True
 
     def _do_without_condition(self, error: ConditionRefusedError) -> None:
-        self._conditional = False
-        log.warning("artifacts.condition_refused", bucket=self._bucket, error=str(error), instead="HEAD, then PUT")
-
-    def _if_none(self) -> dict[str, str]:
-        return {"IfNoneMatch": "*"} if self._conditional else {}
+        """Once the same was taken without it: a server may refuse in the same words what is wrong with the rest."""
+        if self._conditional:
+            self._conditional = False
+            log.warning("artifacts.condition_refused", bucket=self._bucket, error=str(error), instead="HEAD, then PUT")
 
     async def _stored(self, key: str) -> PdfInfo:
         try:
@@ -139,7 +140,7 @@ class S3Artifacts:
             text = f"{self._subject}: at {key} is something that is no PDF of this daemon; remove it"
             raise UnavailableError("artifacts", text) from None
 
-    async def _put_parts(self, key: str, pdf: Pdf, about: Mapping[str, Any]) -> None:
+    async def _put_parts(self, key: str, pdf: Pdf, about: Mapping[str, Any], *, conditional: bool) -> None:
         """One part after the other, so that no more than one is in memory."""
         begun = await self._call("CreateMultipartUpload", Key=key, ChecksumAlgorithm="CRC32", **about)
         upload = {"Key": key, "UploadId": self._told(begun, "UploadId")}
@@ -152,7 +153,8 @@ class S3Artifacts:
                 part = await self._call("UploadPart", **upload, PartNumber=number, **body)
                 checksum = body["ChecksumCRC32"]
                 parts.append({"PartNumber": number, "ETag": self._told(part, "ETag"), "ChecksumCRC32": checksum})
-            await self._call("CompleteMultipartUpload", **upload, **self._if_none(), MultipartUpload={"Parts": parts})
+            condition = _if_none(conditional=conditional)
+            await self._call("CompleteMultipartUpload", **upload, **condition, MultipartUpload={"Parts": parts})
             complete = True
         finally:
             if not complete:
@@ -207,14 +209,18 @@ class S3Artifacts:
         return found.decode("utf-8", "replace").strip() or None
 
     async def mark(self, identity: str) -> str:
+        return await self._mark(identity, conditional=self._conditional)
+
+    async def _mark(self, identity: str, *, conditional: bool) -> str:
         parameters = {"Key": f"{self._prefix}{IDENTITY}", **_body(f"{identity}\n".encode()), **self._encryption}
         try:
-            if not self._conditional and (found := await self.identity()):
+            if not conditional and (found := await self.identity()):
                 return found
-            await self._call("PutObject", **self._if_none(), **parameters)
+            await self._call("PutObject", **_if_none(conditional=conditional), **parameters)
         except ConditionRefusedError as error:
+            marked = await self._mark(identity, conditional=False)
             self._do_without_condition(error)
-            return await self.mark(identity)
+            return marked
         except RejectedError:
             return await self.identity() or identity
         return identity
@@ -306,6 +312,10 @@ def _encryption(wanted: str) -> dict[str, str]:
     if wanted in ("", "AES256"):
         return {"ServerSideEncryption": wanted} if wanted else {}
     return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": wanted}
+
+
+def _if_none(*, conditional: bool) -> dict[str, str]:
+    return {"IfNoneMatch": "*"} if conditional else {}
 
 
 def _file_name(job: Job) -> str:

@@ -1,6 +1,6 @@
 """The job store."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -130,11 +130,14 @@ class Jobs(Protocol):
         """This node has the messages of these jobs."""
         ...
 
-    async def overdue(self, limit: int, *, confirmed: bool, by_seconds: float = 0.0) -> list[Record]:
+    async def overdue(
+        self, limit: int, *, confirmed: bool, by_seconds: float = 0.0, but: Collection[str] = ()
+    ) -> list[Record]:
         """Jobs under way of which something was due for so long, and nothing was heard; the longest due first.
 
         ``confirmed``: those whose message the queue had, be they queued or running; else those queued of which that is
-        not known, since whoever sent it was cut off.
+        not known, since whoever sent it was cut off. A job whose due time is not known is due, but not for long.
+        ``but``: report types that are left out.
         """
         ...
 
@@ -177,6 +180,10 @@ class Jobs(Protocol):
 
     async def loads(self) -> dict[str, Load]:
         """What is queued or running, by report type; those of which nothing is, are left out."""
+        ...
+
+    async def sent(self) -> int:
+        """How many are queued or running whose message the queue had."""
         ...
 
     async def waiting(self) -> dict[tuple[str, str], int]:

@@ -1,6 +1,7 @@
 """What is wrong with a database, before the daemon needs it and while it is in trouble: each with what to do."""
 
 import secrets
+from functools import partial
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext
@@ -38,7 +39,8 @@ async def check(database: Database) -> list[str]:
 
 async def probe(database: Database) -> None:
     """The same while the daemon runs, with a write that stays a moment. Raises UnavailableError."""
-    problems = await database.attempt(_looked)
+    # Newer nodes may have changed the schema meanwhile, and leave to this one what it needs.
+    problems = await database.attempt(partial(_looked, running=True))
     if problems:
         raise UnavailableError("database", "; ".join(problems))
     name = f"probe-{secrets.token_hex(8)}"
@@ -53,7 +55,7 @@ async def probe(database: Database) -> None:
     await database.write(remove)
 
 
-def _looked(connection: Connection) -> list[str]:
+def _looked(connection: Connection, *, running: bool = False) -> list[str]:
     postgresql = connection.dialect.name == "postgresql"
     if postgresql and connection.execute(_READ_ONLY).scalar_one():
         return ["it is read-only, a standby perhaps: point database.url at the primary"]
@@ -63,9 +65,9 @@ def _looked(connection: Connection) -> list[str]:
             return ["it is empty, and the role may not create tables: GRANT CREATE ON SCHEMA public TO the role"]
         return []
     known = scripts()
-    if current not in {script.revision for script in known.walk_revisions()}:
+    if not running and current not in {script.revision for script in known.walk_revisions()}:
         return [f"it has schema {current}, which this version does not know: install a newer reportd"]
-    if current != known.get_current_head():
+    if not running and current != known.get_current_head():
         return []  # the daemon brings it up to date when it starts
     problems = _faults_of_tables(connection) if postgresql else []
     if not problems:

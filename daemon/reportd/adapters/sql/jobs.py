@@ -3,7 +3,7 @@
 Whoever changes a job reads its row first, locked, so that of several nodes one acts and the others see what it did.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -66,6 +66,7 @@ _LOADS = (
     .group_by(jobs.c.report_type)
 )
 
+_SENT = select(func.count()).where(_under_way, jobs.c.confirmed)
 _WAITING = (
     select(jobs.c.report_type, jobs.c.user_id, func.count()).where(_waits).group_by(jobs.c.report_type, jobs.c.user_id)
 )
@@ -136,12 +137,19 @@ class SqlJobs:
     async def renew(self, task_ids: Sequence[str]) -> None:
         await self._write(_RENEW, {"ids": list(task_ids), "away": self._silent_seconds}, durably=False)
 
-    async def overdue(self, limit: int, *, confirmed: bool, by_seconds: float = 0.0) -> list[Record]:
+    async def overdue(
+        self, limit: int, *, confirmed: bool, by_seconds: float = 0.0, but: Collection[str] = ()
+    ) -> list[Record]:
         silent = (
             (_under_way if confirmed else jobs.c.state == State.QUEUED)
             & jobs.c.confirmed.is_(confirmed)
             & (jobs.c.due_at < CLOCK - by_seconds)
         )
+        if by_seconds > 0:
+            # Of what a node of an older version has written it is not known for how long it has been due.
+            silent &= jobs.c.due_at > 0
+        if but:
+            silent &= jobs.c.report_type.not_in(sorted(but))
         # Without the parameters, which are wide, while there may be many to choose from.
         first = select(jobs.c.task_id).where(silent).order_by(jobs.c.due_at).limit(limit)
         return await self._records(select(jobs).where(jobs.c.task_id.in_(first)).order_by(jobs.c.due_at))
@@ -305,6 +313,9 @@ class SqlJobs:
             return {row.report_type: Load(row.waiting, row.untried, row.running, row.oldest_at) for row in rows}
 
         return await self._database.read(query)
+
+    async def sent(self) -> int:
+        return await self._database.read(lambda connection: int(connection.execute(_SENT).scalar_one()))
 
     async def waiting(self) -> dict[tuple[str, str], int]:
         def query(connection: Connection) -> dict[tuple[str, str], int]:
