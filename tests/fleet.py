@@ -61,11 +61,12 @@ async def all_see(nodes: Sequence[Node], state: State, within_seconds: float = 1
 
 
 class BadLine:
-    """The memory's breakers, slow or out of reach. ``seen`` are the calls that arrived."""
+    """The memory's breakers, slow, out of reach or full. ``seen`` are the calls that arrived."""
 
     def __init__(self) -> None:
         self.inner = MemoryBreakers()
         self.away = False
+        self.full = False
         self.seconds = 0.0
         self.answer_seconds = 0.0
         self.seen: list[str] = []
@@ -78,6 +79,8 @@ class BadLine:
 
     async def replace(self, version: int, breaker: Breaker, *, durable: bool = False) -> bool:
         await self._travel("replace")
+        if self.full:
+            raise UnavailableError("redis", "is out of memory")
         return await self.inner.replace(version, breaker, durable=durable)
 
     async def _travel(self, call: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from typing import TypeVar, cast
 
 import structlog
@@ -189,7 +189,11 @@ class Breakers:
         view = self._view(report_type)
         with trio.CancelScope(shield=True):
             async with view.lock:
-                decision = await self._shared(view, command)
+                try:
+                    decision = await self._shared(view, command)
+                except UnavailableError as error:
+                    self._away(str(error))
+                    raise
         return decision
 
     # --- telling --------------------------------------------------------------------------------------------
@@ -290,7 +294,16 @@ class Breakers:
                 again = replace(breaker, version=1)
                 if await self._store.replace(0, again):
                     put_back[name] = again
+        if self.trouble:
+            await self._prove_writes(kept, remembered)
         return Kept(kept.at, {**kept.breakers, **put_back})
+
+    async def _prove_writes(self, kept: Kept, remembered: dict[str, Breaker]) -> None:
+        """A store may answer and take nothing. Then what it kept before must not win, or no failure would count."""
+        for name, breaker in islice(remembered.items(), 1):
+            # As it is kept; whoever was quicker has proved it, too.
+            there = kept.breakers.get(name)
+            await self._store.replace(there.version if there else 0, there or replace(breaker, version=1))
 
     async def _reach(self, call: Callable[[], Awaitable[T]]) -> T | None:
         """What the store answers; None, and ``trouble``, when it is away."""
@@ -301,10 +314,13 @@ class Breakers:
             why = str(error)
         except trio.TooSlowError:
             why = f"the store of the breakers did not answer within {STORE_SECONDS:g} s"
+        self._away(why)
+        return None
+
+    def _away(self, why: str) -> None:
         if not self.trouble:
             log.warning("breakers.alone", error=why)
         self.trouble = f"{why}; until it is back, this node's breakers are its own"
-        return None
 
     def _now(self) -> float:
         """The store's time, as far as it is known."""

@@ -105,15 +105,17 @@ class Poller:
 
     async def _receive(self, limit: int) -> list[Received]:
         messages: list[Received] = []
+        # A queue that has failed and is empty shall not count as failing for as long as a poll takes.
+        longest_seconds = 0.0 if self.trouble else WAIT_SECONDS
         try:
             if at_most := self._at_most():
                 # A receive that is cut off strands nothing.
                 with trio.CancelScope() as self._asking:
-                    wait_seconds = LIMITED_SECONDS if self._unsettled() else WAIT_SECONDS
+                    wait_seconds = min(longest_seconds, LIMITED_SECONDS) if self._unsettled() else longest_seconds
                     messages = await self._queue.receive(limit, wait_seconds, at_most)
                 self._asking = None
             else:
-                messages = await self._queue.receive(limit, WAIT_SECONDS)
+                messages = await self._queue.receive(limit, longest_seconds)
         except UnavailableError as error:
             self.trouble = str(error)
             log.warning("queue.unavailable", error=self.trouble)

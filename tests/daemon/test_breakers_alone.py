@@ -181,3 +181,40 @@ async def test_an_operator_is_told_that_the_store_is_away(autojump_clock: MockCl
     with pytest.raises(UnavailableError):
         await node.command("sales", Command("ann", Event.FORCED_OPEN))
     assert node.sales().state is State.CLOSED
+
+
+async def test_a_store_that_answers_and_takes_nothing_is_away(
+    autojump_clock: MockClock, store: BadLine, nursery: trio.Nursery
+) -> None:
+    """As a Redis without memory, or without the replicas that it wants: what it kept before must not win."""
+    node = Node(store)
+    await nursery.start(node.run)
+    await render(node, FaultKind.TIMEOUT)
+    store.full = True
+    for _ in range(2):
+        await render(node, FaultKind.TIMEOUT)
+        await trio.sleep(2)
+    assert "is out of memory" in node.trouble
+    assert node.sales().state is State.OPEN
+    store.full = False
+    await trio.sleep(1)
+    assert (node.trouble, node.sales().failures) == ("", 1)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_an_order_that_the_store_refuses_is_told_until_it_takes_one(
+    autojump_clock: MockClock, store: BadLine, nursery: trio.Nursery, *, kept: bool
+) -> None:
+    node = Node(store)
+    await nursery.start(node.run)
+    if kept:
+        await render(node, FaultKind.TIMEOUT)
+    store.full = True
+    with pytest.raises(UnavailableError):
+        await node.command("sales", Command("ann", Event.FORCED_OPEN))
+    await trio.sleep(5)
+    assert "is out of memory" in node.trouble
+    store.full = False
+    await trio.sleep(1)
+    assert not node.trouble
+    assert (await node.command("sales", Command("ann", Event.FORCED_OPEN))).transition

@@ -203,6 +203,23 @@ async def test_a_queue_that_is_away_is_asked_again_every_second(autojump_clock: 
     assert weather.calls.count("queue.receive") == 12
 
 
+@pytest.mark.parametrize("at_most", [ANY, {"other": 0}], ids=["any", "not all"])
+async def test_a_queue_that_answers_again_and_is_empty_is_in_trouble_no_longer(
+    autojump_clock: MockClock, at_most: Mapping[str, int]
+) -> None:
+    """A node that counts as not ready for as long as a long poll gets no jobs of others in the meantime."""
+    weather = Weather()
+    queue = await filled(0, weather)
+    weather.away("queue", 5.0)
+    poller = Poller(queue, Handler(), 3, at_most=lambda: at_most, unsettled=lambda: False)
+    async with open_background() as nursery:
+        nursery.start_soon(poller.run)
+        await trio.sleep(4.0)
+        assert poller.trouble == "queue: it is away"
+        await trio.sleep(2.5)
+        assert not poller.trouble
+
+
 @pytest.mark.parametrize("while_away", [False, True])
 async def test_stopped_it_takes_no_more_and_ends_with_what_it_has(
     autojump_clock: MockClock, *, while_away: bool
