@@ -17,6 +17,7 @@ from tests.e2e.process import Daemon, finished, open_daemon, submit
 pytestmark = pytest.mark.browser
 
 JOBS = 50
+SLOTS_AND_PREFETCH = 10
 WITHIN_SECONDS = 180.0
 """From the end of the fault, at the defaults."""
 
@@ -89,9 +90,11 @@ async def _all_end_once(daemon: Daemon, client: httpx.AsyncClient, moto: str, bu
     listing = ask_s3(moto, "GET", f"{bucket}?list-type=2").text
     stored = {part.split("</Key>")[0] for part in listing.split("<Key>")[1:]}
     assert stored == {"pdfs/store.id", *(f"pdfs/{task_id[:2]}/{task_id}.pdf" for task_id in task_ids)}
-    assert sum(entry["count"] for entry in daemon.events("messages.resent")) == JOBS
-    assert f"{JOBS} messages were lost and sent again" in json.dumps((await client.get("/status")).json())
-    assert f"{float(JOBS)}" in next(
+    # A message that was just being put off may have escaped the purge.
+    resent = sum(entry["count"] for entry in daemon.events("messages.resent"))
+    assert JOBS - SLOTS_AND_PREFETCH <= resent <= JOBS
+    assert f"{resent} messages were lost and sent again" in json.dumps((await client.get("/status")).json())
+    assert f"{float(resent)}" in next(
         line
         for line in (await client.get("/metrics")).text.splitlines()
         if line.startswith('reportd_messages_resent_total{report_type="sales_summary"}')
