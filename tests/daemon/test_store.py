@@ -95,3 +95,17 @@ async def test_a_bucket_is_known_by_its_name_when_its_mark_has_expired(autojump_
     assert bucket.marked == mark
     with pytest.raises(WrongStoreError):
         await ClusterStore(other, agreements).verify()
+
+
+async def test_a_folder_whose_mount_goes_away_is_no_longer_the_store(autojump_clock: MockClock) -> None:
+    """What is stored below the mount point would be gone once the mount is back."""
+    shared, agreements = MemoryArtifacts(), Agreements()
+    store = ClusterStore(shared, agreements)
+    await store.put(job(), PDF)
+    mark, shared.marked = shared.marked, None
+    for use in (store.probe, lambda: store.put(job(2), PDF), lambda: store.locate(job())):
+        with pytest.raises(WrongStoreError, match="is it mounted"):
+            await use()
+    shared.marked = mark
+    assert await store.locate(job()) is not None
+    await store.put(job(2), PDF)
