@@ -37,7 +37,7 @@ class ClusterStore:
         self._store = store
         self._agreements = agreements
         self._lock = trio.Lock()
-        self._verified = False
+        self._verified: str | None = None
 
     async def put(self, job: Job, pdf: Pdf) -> PdfInfo:
         with self._told("writes"):
@@ -60,13 +60,21 @@ class ClusterStore:
         await self._store.probe()
 
     async def verify(self) -> None:
-        """Once is enough. Raises WrongStoreError, or UnavailableError when it can't be looked at."""
+        """Raises WrongStoreError, or UnavailableError when it can't be looked at."""
+        if await self._is_verified():
+            return
         async with self._lock:
-            if not self._verified:
-                await self._verify()
-                self._verified = True
+            if not await self._is_verified():
+                self._verified = await self._verify()
 
-    async def _verify(self) -> None:
+    async def _is_verified(self) -> bool:
+        """Once is enough for a bucket. Without its mount, a folder is another one."""
+        if self._verified is None:
+            return False
+        return bool(self._store.place) or await self._store.identity() == self._verified
+
+    async def _verify(self) -> str | None:
+        """Its mark."""
         store, agreements = self._store, self._agreements
         known = await agreements.known(IDENTITY)
         own = await store.identity()
@@ -85,6 +93,7 @@ class ClusterStore:
             await agreements.change(IDENTITY, own)
         if store.place:
             await agreements.change(PLACE, store.place)
+        return own
 
     async def _is_known_by_name(self) -> bool:
         """A lifecycle rule may have taken the mark away."""

@@ -135,3 +135,17 @@ async def test_a_bucket_whose_first_mark_failed_is_marked_later(autojump_clock: 
         await store.verify()
     await store.verify()
     assert bucket.marked == agreements.kept["artifacts"]
+
+
+async def test_a_folder_whose_mount_goes_away_is_no_longer_the_store(autojump_clock: MockClock) -> None:
+    """What is stored below the mount point would be gone once the mount is back."""
+    shared, agreements = MemoryArtifacts(), Agreements()
+    store = ClusterStore(shared, agreements)
+    await store.put(job(), PDF)
+    mark, shared.marked = shared.marked, None
+    for use in (store.probe, lambda: store.put(job(2), PDF), lambda: store.locate(job())):
+        with pytest.raises(WrongStoreError, match="is it mounted"):
+            await use()
+    shared.marked = mark
+    assert await store.locate(job()) is not None
+    await store.put(job(2), PDF)
