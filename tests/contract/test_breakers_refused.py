@@ -179,7 +179,7 @@ async def test_a_client_certificate_is_asked_for_in_vain(redis: RedisServer, mon
     url = _tls(redis, "yes")
     monkeypatch.setenv("SSL_CERT_FILE", str(redis.folder / "certificate.pem"))
     (problem,) = await check(url, "reportd")
-    assert "asks for a client certificate" in problem
+    assert "tls-auth-clients" in problem
 
 
 # --- who may do no more than is documented ------------------------------------------------------------------

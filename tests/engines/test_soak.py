@@ -70,7 +70,8 @@ visibility_seconds = 10
         assert len(reports) == JOBS
         keys = {task_id: f"pdfs/{task_id[:2]}/{task_id}.pdf" for task_id in task_ids}
         listed = ask_s3(s3, "GET", f"{bucket}?list-type=2").text
-        assert sorted(part.split("</Key>")[0] for part in listed.split("<Key>")[1:]) == sorted(keys.values())
+        objects = sorted(part.split("</Key>")[0] for part in listed.split("<Key>")[1:])
+        assert objects == sorted([*keys.values(), "pdfs/store.id"])
         for task_id, key in keys.items():
             # Nobody has put another rendering in the place of the one that is on record.
             stored = hashlib.sha256(ask_s3(s3, "GET", f"{bucket}/{key}").content).hexdigest()

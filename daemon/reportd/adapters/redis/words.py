@@ -80,7 +80,11 @@ def _connection(error: BaseException) -> str:
         return "asks for a client certificate, which reportd has none of: set its tls-auth-clients to no"
     if reasons:
         return "does not speak TLS as it should: is it redis:// instead of rediss://, or the other port?"
-    return "can't be reached, or broke the connection"
+    # A server that wants a client certificate may reset the connection before its alert has been read.
+    return (
+        "can't be reached, or broke the connection: check host, port and firewall, whether that port speaks TLS "
+        "(rediss://), and that tls-auth-clients is no there"
+    )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
