@@ -17,6 +17,7 @@ __all__ = ["moto", "postgres"]
 # daemon is ready. Neither is what a test is about that looks at how long the event loop is held.
 plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
+LOG_OF_THE_RUN = structlog.get_config()
 importlib.import_module("aiobotocore.session")
 
 # How long an example takes is a property of the machine, which others may be using.
@@ -31,6 +32,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         exempt = item.get_closest_marker("stands_still") or "moto" in getattr(item, "fixturenames", ())
         if item.get_closest_marker("trio") and not exempt:
             item.add_marker(pytest.mark.trio(run=guarded_run), append=False)
+
+
+configure = structlog.configure
+
+
+def configure_uncached(**options: object) -> None:
+    """A command that runs within a test sets up the log. What is cached then would write to that test's output for good."""
+    configure(**{**options, "cache_logger_on_first_use": False})  # type: ignore[arg-type]
+
+
+structlog.configure = configure_uncached  # type: ignore[assignment]
+
+
+def pytest_runtest_teardown() -> None:
+    """The next test has the log of the run again."""
+    configure(**LOG_OF_THE_RUN)
 
 
 @pytest.fixture(scope="session")

@@ -136,20 +136,24 @@ async def _to(asked: Any, stream: trio.SocketStream) -> None:
 
 def udp_ports(group: int) -> set[int]:
     """What the processes of a group are bound to."""
-    folders = [Path(f"/proc/{pid}") for pid in group_members(group)]
-    sockets = {link for folder in folders for link in _links(folder / "fd")}
-    tables = [(folder / "net" / table).read_text().splitlines()[1:] for folder in folders for table in ("udp", "udp6")]
-    rows = [line.split() for table in tables for line in table]
-    return {int(row[1].split(":")[1], 16) for row in rows if f"socket:[{row[9]}]" in sockets}
+    return {int(row[1].split(":")[1], 16) for row in _sockets(group, "udp")}
 
 
 def tcp_listeners(group: int) -> list[str]:
     """The addresses that the processes of a group listen on."""
-    folders = [Path(f"/proc/{pid}") for pid in group_members(group)]
-    sockets = {link for folder in folders for link in _links(folder / "fd")}
-    tables = [(folder / "net" / table).read_text().splitlines()[1:] for folder in folders for table in ("tcp", "tcp6")]
-    rows = [line.split() for table in tables for line in table]
-    return [row[1] for row in rows if row[3] == TCP_LISTEN and f"socket:[{row[9]}]" in sockets]
+    return [row[1] for row in _sockets(group, "tcp") if row[3] == TCP_LISTEN]
+
+
+def _sockets(group: int, protocol: str) -> list[list[str]]:
+    """The rows of /proc/PID/net/PROTOCOL that are about sockets of the group. A process may end meanwhile."""
+    links: set[str] = set()
+    rows: list[list[str]] = []
+    for pid in group_members(group):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            links.update(_links(Path(f"/proc/{pid}/fd")))
+            for table in (protocol, f"{protocol}6"):
+                rows += [line.split() for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]]
+    return [row for row in rows if f"socket:[{row[9]}]" in links]
 
 
 def _links(folder: Path) -> Iterator[str]:

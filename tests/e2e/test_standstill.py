@@ -74,9 +74,9 @@ async def test_a_loop_that_stands_still_fails_its_health_and_systemd_hears_nothi
         await daemon.start()
         async with daemon.client() as client:
             assert (await client.get("/healthz")).status_code == httpx.codes.OK
-            with trio.fail_after(limit_seconds):  # it hears in time, while all is well
-                await init.sign()
-                last = await init.sign()
+            for _ in range(2):  # it hears in time, while all is well
+                with trio.fail_after(limit_seconds):
+                    last = await init.sign()
             os.kill(daemon.pid, signal.SIGUSR1)
             await trio.sleep(1.0)
             with trio.move_on_after(STANDSTILL_SECONDS / 2) as waiting:
