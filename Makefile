@@ -42,7 +42,7 @@ format: $(BIN)/.test ## Format the code
 	@$(BIN)/ruff check --fix .
 
 chaos: $(BIN)/.test machine-test ## Kill the daemon and its browsers under 300 jobs (SEED=n chooses when)
-	@REPORTD_TEST_SEED=$(SEED) $(BIN)/pytest -m soak -s tests/e2e/test_chaos.py
+	@REPORTD_TEST_SEED=$(SEED) $(BIN)/pytest -m soak -s tests/e2e/jobs/test_chaos.py
 
 soak: $(BIN)/.test machine-test ## The long tests: chaos, outages over four nodes, memory over 2,000 renders
 	@$(BIN)/pytest -m "soak and not engines" -s

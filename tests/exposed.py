@@ -6,17 +6,17 @@ from contextlib import asynccontextmanager
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from reportd.background import open_background
-from reportd.browsers import BrowserState
-from reportd.core.breaker import Breaker, State, Transition
-from reportd.core.breaker import Event as BreakerEvent
+from reportd.browsers.pool import PoolState
+from reportd.browsers.supply import BrowserState
+from reportd.concurrency.nurseries import open_background
+from reportd.core.breaker.breaker import Breaker, State, Transition
+from reportd.core.breaker.breaker import Event as BreakerEvent
+from reportd.core.capacity.scaling import ScalingPolicy
 from reportd.core.faults import FaultKind
-from reportd.core.scaling import ScalingPolicy
-from reportd.core.transitions import Event
-from reportd.exposition import Exposition
-from reportd.metrics import Metrics
-from reportd.pool import PoolState
-from reportd.scaling import Scaling
+from reportd.core.jobs.transitions import Event
+from reportd.status.demand import Scaling
+from reportd.status.prometheus import Exposition
+from reportd.telemetry.metrics import Metrics
 from tests.daemon.node import World
 from tests.fakes import now
 

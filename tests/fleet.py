@@ -6,8 +6,8 @@ from typing import NoReturn
 import trio
 
 from reportd.adapters.memory_breakers import MemoryBreakers
-from reportd.breakers import Breakers
-from reportd.core.breaker import Breaker, Policy, State, Transition
+from reportd.breakers.manager import Breakers
+from reportd.core.breaker.breaker import Breaker, Policy, State, Transition
 from reportd.core.faults import FaultError, FaultKind
 from reportd.ports import BreakerStore, Kept, UnavailableError
 

@@ -14,6 +14,6 @@ if sys.argv[1:2] == ["--bounded"]:  # a worker process of the daemon, see report
 
     sys.exit(work(sys.argv[2:]))
 
-from reportd.cli import main  # noqa: E402 - after the environment is as it was
+from reportd.cli.main import main  # noqa: E402 - after the environment is as it was
 
 sys.exit(main())

@@ -16,7 +16,7 @@ import httpx
 import jinja2
 import trio
 
-from reportd import logs
+from reportd.system import logs
 from tests.bench.cost import compare
 from tests.bench.http import submissions_per_second
 from tests.bench.incident import WANTED, replay
@@ -24,9 +24,9 @@ from tests.bench.letters import LETTERS, restarted
 from tests.bench.limit import renders_per_second
 from tests.bench.pages import CONFIG, SIZES, TEMPLATE, parameters
 from tests.bench.watchers import PAGES, watching
-from tests.cloud import ENVIRONMENT, running_moto
 from tests.e2e.cluster import engines_config, new_engines
 from tests.e2e.process import Daemon, finished, open_daemon, submit
+from tests.servers.aws import ENVIRONMENT, running_moto
 
 SECONDS_A_ROUND = 12.0
 LONE_JOBS = 15

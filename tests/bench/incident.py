@@ -13,7 +13,7 @@ from tests.bench.pages import CONFIG, SIZES, TEMPLATE, parameters
 from tests.bench.plot import draw
 from tests.e2e.load import open_load
 from tests.e2e.process import finished, open_daemon, submit
-from tests.site import Content, Site, hang, open_site
+from tests.servers.site import Content, Site, hang, open_site
 
 HEALTHY, POISONED = "bench", "poisoned"
 TIMEOUT_SECONDS = 20

@@ -10,8 +10,8 @@ from uuid import uuid4
 import trio
 
 from reportd.adapters.sql.database import open_database
-from reportd.adapters.sql.queue import EmbeddedQueue
-from reportd.core.job import Job, to_message
+from reportd.adapters.sql.stores.queue import EmbeddedQueue
+from reportd.core.jobs.job import Job, to_message
 from reportd.ports import Outgoing
 from tests.e2e.process import Daemon
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import trio
 
 from reportd.adapters.chromium.browser import FLAGS, find_executable
-from reportd.adapters.chromium.cdp import Cdp, open_cdp
-from reportd.adapters.chromium.process import open_process, open_run_folder
+from reportd.adapters.chromium.process.process import open_process, open_run_folder
+from reportd.adapters.chromium.protocol.cdp import Cdp, open_cdp
 from reportd.config.pdf import PdfOptions
 
 PRINT = PdfOptions().print_parameters()

@@ -8,22 +8,22 @@ from pathlib import Path
 import pytest
 
 from reportd.adapters.sql.database import open_database
-from reportd.adapters.sql.dead_letters import SqlDeadLetters
-from reportd.adapters.sql.jobs import SqlJobs
+from reportd.adapters.sql.stores.dead_letters import SqlDeadLetters
+from reportd.adapters.sql.stores.jobs import SqlJobs
 from reportd.ports import Jobs
-from tests.cloud import pretend_credentials
-from tests.contract import outbox_lab
-from tests.contract.artifacts_lab import ArtifactsLab, folder_lab
-from tests.contract.databases import shared_schema, sqlite_copy, sweep
-from tests.contract.letters_lab import LettersLab
-from tests.contract.outbox_lab import OutboxLab, open_sql_lab
-from tests.contract.queue_lab import QueueLab, open_embedded
-from tests.contract.s3_lab import open_s3_lab
-from tests.contract.sqs_lab import open_sqs
+from tests.contract.artifacts.artifacts_lab import ArtifactsLab, folder_lab
+from tests.contract.artifacts.s3_lab import open_s3_lab
+from tests.contract.database.databases import shared_schema, sqlite_copy, sweep
+from tests.contract.queue.queue_lab import QueueLab, open_embedded
+from tests.contract.queue.sqs_lab import open_sqs
+from tests.contract.records import outbox_lab
+from tests.contract.records.letters_lab import LettersLab
+from tests.contract.records.outbox_lab import OutboxLab, open_sql_lab
 from tests.fakes import MemoryDeadLetters, MemoryJobs
 from tests.fakes.labs import memory_artifacts_lab, open_fleet_lab, open_memory_lab
-from tests.pgbouncer import PgBouncer, running_pgbouncer
-from tests.servers import Postgres
+from tests.servers.aws import pretend_credentials
+from tests.servers.pgbouncer import PgBouncer, running_pgbouncer
+from tests.servers.postgresql import Postgres
 
 DATABASES = ("sqlite", "postgresql", "pgbouncer")
 

@@ -12,31 +12,31 @@ import trio
 from trio.testing import MockClock
 
 from reportd.adapters.memory_breakers import MemoryBreakers
-from reportd.background import open_background
-from reportd.backlog import Backlog
-from reportd.batch import open_batcher
-from reportd.breakers import Breakers
-from reportd.bulkheads import Bulkheads
-from reportd.changes import Changes
-from reportd.core.backlog import BacklogPolicy
-from reportd.core.breaker import Policy as BreakerPolicy
-from reportd.core.job import Job, to_message
-from reportd.core.repair import Known
-from reportd.core.retry import RetryPolicy
-from reportd.core.submission import Submission
-from reportd.core.transitions import TERMINAL
-from reportd.core.triage import Policy
-from reportd.deadlines import Deadlines
-from reportd.held import Held
-from reportd.janitor import Janitor
-from reportd.outcomes import Outcomes
-from reportd.poller import Poller, drain, keep_invisible
+from reportd.breakers.manager import Breakers
+from reportd.concurrency.batching import open_batcher
+from reportd.concurrency.nurseries import open_background
+from reportd.core.breaker.breaker import Policy as BreakerPolicy
+from reportd.core.capacity.backlog import BacklogPolicy
+from reportd.core.dead_letters.triage import Policy
+from reportd.core.jobs.job import Job, to_message
+from reportd.core.jobs.retry import RetryPolicy
+from reportd.core.jobs.submission import Submission
+from reportd.core.jobs.transitions import TERMINAL
+from reportd.core.repair.message import Known
+from reportd.dead_letters.quarantine import Quarantine
+from reportd.dead_letters.triage import Triage
+from reportd.intake.backlog import Backlog
+from reportd.intake.service import Intake, Service
+from reportd.maintenance.janitor import Janitor
+from reportd.maintenance.rescuer import Rescuer, keep_renewed
 from reportd.ports import SILENT, DeadLetter, Meter, Outgoing, Received, Record
-from reportd.quarantine import Quarantine
-from reportd.rescuer import Rescuer, keep_renewed
-from reportd.service import Intake, Service
-from reportd.triage import Triage
-from reportd.worker import Worker
+from reportd.work.bulkheads import Bulkheads
+from reportd.work.in_flight import Held
+from reportd.work.job_waiters import Changes
+from reportd.work.poller import Poller, drain, keep_invisible
+from reportd.work.settlement import Outcomes
+from reportd.work.timeouts import Deadlines
+from reportd.work.worker import Worker
 from tests.fakes import (
     EPOCH,
     FakeRenderer,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from tests.cloud import ENVIRONMENT, ask_s3, ask_sqs, new_bucket, new_queue
 from tests.e2e.process import Daemon, open_daemon
-from tests.redis_server import RedisServer, running_redis
-from tests.servers import Postgres
+from tests.servers.aws import ENVIRONMENT, ask_s3, ask_sqs, new_bucket, new_queue
+from tests.servers.postgresql import Postgres
+from tests.servers.redis import RedisServer, running_redis
 
 QUEUE_LIMIT_BYTES = 262144
 

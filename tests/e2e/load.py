@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import trio
 
-from reportd.background import open_background
+from reportd.concurrency.nurseries import open_background
 from tests.e2e.process import Daemon, submit
 
 LOOK_SECONDS = 1.0

@@ -27,7 +27,7 @@ class Daemon:
         self.log = folder / "reportd.log"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.command = [sys.executable, "-m", "reportd.cli"]
+        self.command = [sys.executable, "-m", "reportd.cli.main"]
         self._config = folder / "reportd.toml"
         self._config.write_text(f'data_dir = "{self.data_dir}"\n[http]\nbind = "127.0.0.1:{self.port}"\n{config}')
         kept = {name: value for name, value in os.environ.items() if not name.startswith("REPORTD_")}
@@ -98,7 +98,9 @@ class Daemon:
 
     def processes(self) -> list[int]:
         """The processes of its browsers and their guard, found by the data folder in their command lines."""
-        return [pid for pid in _pids() if str(self.data_dir) in _command(pid) and "reportd.cli" not in _command(pid)]
+        return [
+            pid for pid in _pids() if str(self.data_dir) in _command(pid) and "reportd.cli.main" not in _command(pid)
+        ]
 
     def browsers(self) -> list[int]:
         """The main processes of its browsers."""

@@ -8,9 +8,9 @@ import pytest
 
 from tests.engines import brought
 from tests.engines.started import running_elasticmq, running_s3
-from tests.pgbouncer import running_pgbouncer
-from tests.redis_several import running_cluster
-from tests.servers import Postgres
+from tests.servers.pgbouncer import running_pgbouncer
+from tests.servers.postgresql import Postgres
+from tests.servers.redis_cluster import running_cluster
 
 HERE = Path(__file__).parent
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cloud import ENVIRONMENT, REGION
 from tests.engines import brought
+from tests.servers.aws import ENVIRONMENT, REGION
 
 START_SECONDS = 60.0
 

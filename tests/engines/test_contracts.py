@@ -4,15 +4,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.cloud import pretend_credentials
-from tests.contract.artifacts_lab import ArtifactsLab
-from tests.contract.queue_lab import QueueLab
-from tests.contract.s3_lab import open_s3_lab
-from tests.contract.sqs_lab import open_sqs
-from tests.contract.test_artifacts import *  # noqa: F403 - the suite, with the fixtures below
-from tests.contract.test_queue_delivery import *  # noqa: F403
-from tests.contract.test_queue_receipts import *  # noqa: F403
-from tests.contract.test_queue_waiting import *  # noqa: F403
+from tests.contract.artifacts.artifacts_lab import ArtifactsLab
+from tests.contract.artifacts.s3_lab import open_s3_lab
+from tests.contract.artifacts.test_artifacts import *  # noqa: F403 - the suite, with the fixtures below
+from tests.contract.queue.queue_lab import QueueLab
+from tests.contract.queue.sqs_lab import open_sqs
+from tests.contract.queue.test_queue_delivery import *  # noqa: F403
+from tests.contract.queue.test_queue_receipts import *  # noqa: F403
+from tests.contract.queue.test_queue_waiting import *  # noqa: F403
+from tests.servers.aws import pretend_credentials
 
 
 @pytest.fixture(autouse=True)

@@ -6,14 +6,14 @@ import pytest
 import structlog
 import trio
 
-from reportd import provision as provisioning
-from reportd.adapters.s3 import open_s3_artifacts
+from reportd.adapters.artifacts.s3 import open_s3_artifacts
 from reportd.adapters.sqs import check, open_sqs_queue
+from reportd.cli import provision as provisioning
+from reportd.cli.provision import provision
 from reportd.config import ArtifactStore, Config, QueueOptions
-from reportd.provision import provision
-from tests.cloud import ask_s3, new_bucket, new_queue, pretend_credentials
-from tests.contract.queue_lab import message
-from tests.faulty import open_proxy, without_conditions
+from tests.contract.queue.queue_lab import message
+from tests.servers.aws import ask_s3, new_bucket, new_queue, pretend_credentials
+from tests.servers.faulty_proxy import open_proxy, without_conditions
 
 
 @pytest.fixture(autouse=True)

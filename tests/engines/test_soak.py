@@ -19,9 +19,9 @@ import httpx
 import pytest
 import trio
 
-from tests.cloud import ENVIRONMENT, ask_s3, ask_sqs
 from tests.e2e.cluster import engines_config, new_engines
 from tests.e2e.process import TERMINAL, USER, Daemon, open_daemon
+from tests.servers.aws import ENVIRONMENT, ask_s3, ask_sqs
 
 pytestmark = [pytest.mark.browser, pytest.mark.soak]
 

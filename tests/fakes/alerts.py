@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import trio
 
-from reportd.core.alerting import Incident, Notice
+from reportd.core.alerts.incidents import Incident, Notice
 from reportd.ports import Decide, DeliveryError
 from tests.fakes.clock import now
 from tests.fakes.weather import Weather

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from reportd.core.job import Job
+from reportd.core.jobs.job import Job
 from reportd.ports import Pdf, PdfInfo, UnavailableError
 from tests.fakes.weather import Weather
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trio
 
-from reportd.background import open_background
+from reportd.concurrency.nurseries import open_background
 from reportd.core.faults import FaultError, FaultKind
 from reportd.ports import Browser, BrowserError, Page, Pdf, RenderRequest, ToPrint, at_once
 from tests.fakes.rendering import pdf_of

@@ -10,12 +10,12 @@ from reportd.adapters.bounded.checker import BoundedChecker
 from reportd.adapters.bounded.frames import Frame
 from reportd.adapters.bounded.processes import Processes
 from reportd.adapters.templates import Templates
-from reportd.catalogue import Catalogue
 from reportd.config import Config, ConfigError
-from reportd.core.job import Job
-from reportd.core.repair import Known
-from reportd.core.triage import Letter, Reading, read, read_job
-from reportd.editions import Edition, EditionReader
+from reportd.core.dead_letters.triage import Letter, Reading, read, read_job
+from reportd.core.jobs.job import Job
+from reportd.core.repair.message import Known
+from reportd.intake.catalogue import Catalogue
+from reportd.intake.report_types import Edition, EditionReader
 
 
 class InlineProcesses(Processes):

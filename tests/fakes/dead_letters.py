@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reportd.core.redrive import Cause, Outcome
-from reportd.core.transitions import Event, State
+from reportd.core.dead_letters.redrive import Cause, Outcome
+from reportd.core.jobs.transitions import Event, State
 from reportd.ports import UNCONFIRMED_SECONDS, CauseView, DeadLetter, Group, Record, Redrive, Standing
 from tests.fakes.clock import now
 from tests.fakes.jobs import MemoryJobs

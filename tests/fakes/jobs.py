@@ -8,10 +8,10 @@ from typing import Any
 import trio
 
 from reportd.core.faults import FaultKind
-from reportd.core.job import Job
-from reportd.core.retry import Tally, may_start
-from reportd.core.snapshot import Load
-from reportd.core.transitions import TERMINAL, Event, State, after, sources
+from reportd.core.jobs.job import Job
+from reportd.core.jobs.retry import Tally, may_start
+from reportd.core.jobs.transitions import TERMINAL, Event, State, after, sources
+from reportd.core.status.snapshot import Load
 from reportd.ports import UNCONFIRMED_SECONDS, Attempt, JobFilter, Record, Refused, Settlement, Started
 from tests.fakes.clock import now
 from tests.fakes.outbox import MemoryOutbox

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from reportd.ports import Queue
-from tests.contract.artifacts_lab import SMALL_BYTES, ArtifactsLab
-from tests.contract.queue_lab import MAX_RECEIVE_COUNT, Clock, QueueLab, Trait
+from tests.contract.artifacts.artifacts_lab import SMALL_BYTES, ArtifactsLab
+from tests.contract.queue.queue_lab import MAX_RECEIVE_COUNT, Clock, QueueLab, Trait
 from tests.fakes.artifacts import MemoryArtifacts
 from tests.fakes.queue import MemoryQueue
 from tests.simulation.queue import FleetQueue

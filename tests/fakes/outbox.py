@@ -5,8 +5,8 @@ import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
-from reportd.core.job import Job
-from reportd.core.network import url_target
+from reportd.core.jobs.job import Job
+from reportd.core.pages.network import url_target
 from reportd.ports import Callback, CallbackStatus, Outcome, Record
 from tests.fakes.clock import now
 from tests.fakes.weather import Weather

@@ -10,9 +10,9 @@ from typing import Any
 import trio
 
 from reportd.core.faults import FaultError, FaultKind
-from reportd.core.job import Job, StoredJob, from_message
-from reportd.core.network import NetworkRule
-from reportd.core.submission import FieldProblem, Submission, parse
+from reportd.core.jobs.job import Job, StoredJob, from_message
+from reportd.core.jobs.submission import FieldProblem, Submission, parse
+from reportd.core.pages.network import NetworkRule
 from reportd.ports import Pdf, RenderOptions, RenderRequest, Slot
 from tests.fakes.weather import Weather
 

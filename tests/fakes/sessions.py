@@ -1,6 +1,6 @@
 """Ended logins, in memory."""
 
-from reportd.adapters.sql.sessions import EVERY, MAX_OF_TOKEN
+from reportd.adapters.sql.stores.sessions import EVERY, MAX_OF_TOKEN
 from reportd.ports import Ended
 from tests.fakes.weather import Weather
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reportd.cli import _parser
+from reportd.cli.main import _parser
 
 ROOT = Path(__file__).parents[2]
 DEBIAN = ROOT / "packaging" / "debian"

@@ -86,7 +86,8 @@ def test_the_command_line_is_there(machine: Machine) -> None:
 def test_systemd_has_nothing_to_say_about_the_units(machine: Machine) -> None:
     assert machine.run("systemd-analyze", "verify", "reportd.service", "reportd.socket") == ""
     exposure = re.search(
-        r"exposure level for reportd.service: (\S+)", machine.run("systemd-analyze", "security", "reportd.service")
+        r"exposure level for reportd.service: (\S+)",
+        machine.run("systemd-analyze", "security", "reportd.service"),
     )
     assert exposure is not None
     assert float(exposure[1]) <= 2.0

@@ -50,6 +50,6 @@ def test_elsewhere_it_is_unknown(package: Path) -> None:
 
 def test_the_command_line_says_both() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "reportd.cli", "--version"], check=True, capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-m", "reportd.cli.main", "--version"], check=True, capture_output=True, text=True, cwd=ROOT
     )
     assert done.stdout == f"reportd {reportd.__version__} ({reportd.revision()})\n"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from reportd.core.scaling import ScalingPolicy
+from reportd.core.capacity.scaling import ScalingPolicy
 from tests.simulation.fleet import Outcome, Scenario, ideal_node_seconds, run
 from tests.simulation.group import TRACKING, GroupPolicy
 from tests.simulation.node import SLOTS

@@ -1,6 +1,6 @@
 """A fleet of nodes on trio's mock clock: it is given traffic and trouble, and tells how it fared.
 
-What is real: the nodes' poller, worker, bulkheads, breakers, heartbeat, drain and figures, and with them all of
+What is real: the nodes' poller, worker, bulkheads, manager, heartbeat, drain and figures, and with them all of
 ``core``. What is modelled: the browsers, the queue, the database, and the group that starts and ends machines. Two
 things are coarser than in the daemon, so that a day takes a minute: a node looks at the breakers of the others every
 few seconds, and one triage serves all.
@@ -18,19 +18,19 @@ import structlog
 import trio
 from trio.testing import MockClock
 
-from reportd import breakers
-from reportd.background import open_background
-from reportd.breakers import Breakers
-from reportd.changes import Changes
-from reportd.core.breaker import Policy
-from reportd.core.job import Job, to_message
-from reportd.core.repair import Known
-from reportd.core.scaling import ScalingPolicy
-from reportd.core.transitions import TERMINAL, Event, State
-from reportd.core.triage import Policy as TriagePolicy
+from reportd.breakers import manager
+from reportd.breakers.manager import Breakers
+from reportd.concurrency.nurseries import open_background
+from reportd.core.breaker.breaker import Policy
+from reportd.core.capacity.scaling import ScalingPolicy
+from reportd.core.dead_letters.triage import Policy as TriagePolicy
+from reportd.core.jobs.job import Job, to_message
+from reportd.core.jobs.transitions import TERMINAL, Event, State
+from reportd.core.repair.message import Known
+from reportd.dead_letters.quarantine import Quarantine
+from reportd.dead_letters.triage import Triage
 from reportd.ports import Outgoing
-from reportd.quarantine import Quarantine
-from reportd.triage import Triage
+from reportd.work.job_waiters import Changes
 from tests.daemon.node import USER, run_inline
 from tests.fakes import EPOCH, MemoryDeadLetters, now
 from tests.fakes.audit import FakeAudit
@@ -120,7 +120,7 @@ def _deterministic(seed: int) -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     with (
         mock.patch.object(trio.to_thread, "run_sync", run_inline),
-        mock.patch.object(breakers, "REFRESH_SECONDS", REFRESH_SECONDS),
+        mock.patch.object(manager, "REFRESH_SECONDS", REFRESH_SECONDS),
     ):
         before = structlog.get_config()
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

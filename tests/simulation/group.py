@@ -8,7 +8,7 @@ import math
 import random
 from dataclasses import dataclass
 
-from reportd.core.scaling import Demand
+from reportd.core.capacity.scaling import Demand
 
 MINUTE = 60.0
 

@@ -11,24 +11,24 @@ from typing import Any
 import trio
 
 from reportd.adapters.memory_breakers import MemoryBreakers
-from reportd.background import open_background
-from reportd.breakers import Breakers
-from reportd.bulkheads import Bulkheads
-from reportd.changes import Changes
-from reportd.core.breaker import Policy
+from reportd.breakers.manager import Breakers
+from reportd.concurrency.nurseries import open_background
+from reportd.concurrency.slots import Places
+from reportd.core.breaker.breaker import Policy
+from reportd.core.capacity.scaling import Mean, ScalingPolicy
 from reportd.core.faults import FaultError, FaultKind
-from reportd.core.job import Job, StoredJob, from_message
-from reportd.core.retry import RetryPolicy
-from reportd.core.scaling import Mean, ScalingPolicy
-from reportd.core.submission import FieldProblem
-from reportd.deadlines import Deadlines
-from reportd.held import Held
-from reportd.outcomes import Outcomes
-from reportd.places import Places
-from reportd.poller import Poller, drain, keep_invisible
+from reportd.core.jobs.job import Job, StoredJob, from_message
+from reportd.core.jobs.retry import RetryPolicy
+from reportd.core.jobs.submission import FieldProblem
 from reportd.ports import Pdf, RenderRequest, Slot
-from reportd.scaling import Board, Scaling
-from reportd.worker import Worker
+from reportd.status.demand import Board, Scaling
+from reportd.work.bulkheads import Bulkheads
+from reportd.work.in_flight import Held
+from reportd.work.job_waiters import Changes
+from reportd.work.poller import Poller, drain, keep_invisible
+from reportd.work.settlement import Outcomes
+from reportd.work.timeouts import Deadlines
+from reportd.work.worker import Worker
 from tests.fakes import MemoryArtifacts, MemoryJobs, now
 from tests.fakes.rendering import pdf_of, request_for
 from tests.simulation.queue import FleetQueue

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reportd.core.scaling import Demand, ScalingPolicy
-from reportd.core.transitions import State
+from reportd.core.capacity.scaling import Demand, ScalingPolicy
+from reportd.core.jobs.transitions import State
 from tests.simulation.fleet import Outcome, Scenario, ideal_node_seconds, run
 from tests.simulation.group import STEPS, Group, GroupPolicy
 from tests.simulation.scenarios import SCENARIOS

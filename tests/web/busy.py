@@ -4,10 +4,11 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from reportd.core.breaker import Breaker, State
+from reportd.core.breaker.breaker import Breaker, State
+from reportd.core.capacity.scaling import Demand
 from reportd.core.faults import Fault, FaultKind
-from reportd.core.scaling import Demand
-from reportd.core.snapshot import (
+from reportd.core.jobs.transitions import State as JobState
+from reportd.core.status.snapshot import (
     RECENT,
     BrowserView,
     Figures,
@@ -22,7 +23,6 @@ from reportd.core.snapshot import (
     Snapshot,
     TypeView,
 )
-from reportd.core.transitions import State as JobState
 
 TIMEOUT = "timeout: not done within 60 s, while waiting for the page to load"
 REFUSED = "https://reports.internal/render?params=%7B%22year%22%3A2025%7D answered 503"

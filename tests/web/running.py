@@ -14,26 +14,25 @@ from fastapi import FastAPI
 from starlette.routing import Route
 
 import reportd_web
-from reportd.adapters.files import FileArtifacts
+from reportd.adapters.artifacts.folder import FileArtifacts
 from reportd.adapters.memory_breakers import MemoryBreakers
-from reportd.adapters.sql.audit import SqlAudit
 from reportd.adapters.sql.database import Database, open_database
-from reportd.adapters.sql.dead_letters import SqlDeadLetters
-from reportd.adapters.sql.jobs import SqlJobs
-from reportd.adapters.sql.outbox import SqlOutbox
-from reportd.adapters.sql.queue import EmbeddedQueue
-from reportd.background import open_background
-from reportd.backlog import Backlog
-from reportd.batch import open_batcher
-from reportd.breakers import Breakers
-from reportd.changes import Changes
+from reportd.adapters.sql.stores.audit import SqlAudit
+from reportd.adapters.sql.stores.dead_letters import SqlDeadLetters
+from reportd.adapters.sql.stores.jobs import SqlJobs
+from reportd.adapters.sql.stores.outbox import SqlOutbox
+from reportd.adapters.sql.stores.queue import EmbeddedQueue
+from reportd.breakers.manager import Breakers
+from reportd.breakers.operator import Controls
+from reportd.concurrency.batching import open_batcher
+from reportd.concurrency.nurseries import open_background
 from reportd.config import Callbacks, Config
-from reportd.controls import Controls
-from reportd.core.backlog import BacklogPolicy
-from reportd.core.breaker import Policy
+from reportd.core.breaker.breaker import Policy
+from reportd.core.capacity.backlog import BacklogPolicy
+from reportd.core.capacity.scaling import Demand
 from reportd.core.faults import Fault, FaultKind
-from reportd.core.scaling import Demand
-from reportd.core.snapshot import (
+from reportd.core.jobs.transitions import Event
+from reportd.core.status.snapshot import (
     RECENT,
     BrowserView,
     Figures,
@@ -45,16 +44,17 @@ from reportd.core.snapshot import (
     Snapshot,
     TypeView,
 )
-from reportd.core.transitions import Event
-from reportd.dead_letters import DeadLetterOffice
-from reportd.held import Held
-from reportd.metrics import Metrics
+from reportd.dead_letters.service import DeadLetterOffice
+from reportd.intake.backlog import Backlog
+from reportd.intake.service import Intake, Service
 from reportd.ports import Attempt, JobFilter, Pdf, Record, Settlement, Started, UnavailableError
-from reportd.recorder import open_recorder
-from reportd.service import Intake, Service
-from reportd_web import wire
-from reportd_web.access import Access
+from reportd.telemetry.audit_recorder import open_recorder
+from reportd.telemetry.metrics import Metrics
+from reportd.work.in_flight import Held
+from reportd.work.job_waiters import Changes
+from reportd_web.api import wire
 from reportd_web.app import Face, create_app
+from reportd_web.security.access import Access
 from tests.fakes.checking import catalogue_of
 
 T = TypeVar("T")

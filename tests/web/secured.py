@@ -13,13 +13,13 @@ import httpx
 import trio
 
 from reportd.adapters.sql.database import open_database
-from reportd.adapters.sql.sessions import SqlEndedSessions
-from reportd.background import open_background
-from reportd.tokens import Tokens, new_token
-from reportd_web import api
-from reportd_web.access import Access
-from reportd_web.ended import EndedLogins
-from reportd_web.sessions import COOKIE, Sessions
+from reportd.adapters.sql.stores.sessions import SqlEndedSessions
+from reportd.concurrency.nurseries import open_background
+from reportd.intake.tokens import Tokens, new_token
+from reportd_web.api import reports
+from reportd_web.security.access import Access
+from reportd_web.security.ended_sessions import EndedLogins
+from reportd_web.security.sessions import COOKIE, Sessions
 from tests.web.running import USER, Running, calls, open_running, submission
 
 OTHER_USER = "11111111-2222-4333-8444-555555555555"
@@ -73,7 +73,7 @@ class Secured:
         """
         values = {"taskId": task_id, "reportType": "sales_summary", "id": task_id}
         path = re.sub(r"{(\w+)}", lambda found: values[found[1]] or str(uuid4()), template)
-        body = submission() if template == api.SUBMIT else None
+        body = submission() if template == reports.SUBMIT else None
         request = self.client.build_request(method, path, json=body, headers=httpx.Headers(headers, encoding="latin-1"))
         answer = Answer()
         with trio.fail_after(20), trio.CancelScope() as scope:

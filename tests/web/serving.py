@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import trio
 
-from reportd.background import open_background
-from reportd_web import server
+from reportd.concurrency.nurseries import open_background
+from reportd_web.http import server
 from tests.web.running import Running
 
 URL = "/reports/generate-async"

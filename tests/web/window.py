@@ -9,8 +9,8 @@ from typing import Any
 import trio
 
 from reportd.adapters.chromium import ChromiumSettings, open_launcher
-from reportd.adapters.chromium.page import ChromiumPage
-from reportd.core.network import NetworkRule
+from reportd.adapters.chromium.page.page import ChromiumPage
+from reportd.core.pages.network import NetworkRule
 from reportd.ports import Browser
 
 LOOK_SECONDS = 0.02

@@ -1,1 +1,1 @@
-"""The HTTP face of reportd. It asks ``reportd.service`` for everything and decides nothing itself."""
+"""The HTTP face of reportd. It asks ``reportd.intake`` for everything and decides nothing itself."""

@@ -13,22 +13,23 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from reportd.controls import Controls
-from reportd.core.snapshot import Snapshot, ready
-from reportd.dead_letters import DeadLetterOffice
+from reportd.breakers.operator import Controls
+from reportd.core.status.snapshot import Snapshot, ready
+from reportd.dead_letters.service import DeadLetterOffice
+from reportd.intake.service import Service
 from reportd.ports import Audit, Entry
-from reportd.service import Service
-from reportd_web import api, breakers, dashboard, jobs, login
-from reportd_web.access import Access
-from reportd_web.bodies import Bodies
-from reportd_web.dead_letters import add_dead_letters
-from reportd_web.guard import LATER, Guard, routing_problem
-from reportd_web.openapi import document
-from reportd_web.orders import Orders
-from reportd_web.origin import Hosts
-from reportd_web.pages import Pages
-from reportd_web.problems import ProblemError
-from reportd_web.waits import Waits
+from reportd_web.api import breakers, reports
+from reportd_web.api.dead_letters import add_dead_letters
+from reportd_web.api.openapi import document
+from reportd_web.http.problems import ProblemError
+from reportd_web.pages import dashboard, job, login
+from reportd_web.pages.actions import Orders
+from reportd_web.pages.html import Pages
+from reportd_web.security.access import Access
+from reportd_web.security.body_limit import Bodies
+from reportd_web.security.guard import LATER, Guard, routing_problem
+from reportd_web.security.origin import Hosts
+from reportd_web.security.wait_limit import Waits
 
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -75,9 +76,9 @@ def create_app(face: Face) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.access = face.access
-    submit = api.submit_to(face.service, face.max_body_bytes, Bodies(face.max_body_bytes))
+    submit = reports.submit_to(face.service, face.max_body_bytes, Bodies(face.max_body_bytes))
     waits = Waits(face.max_waits)
-    api.add_reports(app, face.service, submit, face.note, waits)
+    reports.add_reports(app, face.service, submit, face.note, waits)
     breakers.add_breakers(app, face.controls, face.max_body_bytes)
     add_dead_letters(app, face.dead_letters)
     _add_health(app, face)
@@ -87,7 +88,7 @@ def create_app(face: Face) -> FastAPI:
     app.add_exception_handler(HTTPException, routing_problem)
     hosts = None if face.access.required else Hosts(face.public_url)
     app.add_middleware(
-        Guard, hosts=hosts, quick={("POST", api.SUBMIT): face.access.guarded("POST", api.SUBMIT, submit)}
+        Guard, hosts=hosts, quick={("POST", reports.SUBMIT): face.access.guarded("POST", reports.SUBMIT, submit)}
     )
     return app
 
@@ -95,7 +96,7 @@ def create_app(face: Face) -> FastAPI:
 def _add_pages(app: FastAPI, face: Face, waits: Waits) -> None:
     pages = Pages()
     dashboard.add_dashboard(app, face.status, face.service, face.access, pages, face.nursery, waits)
-    jobs.add_jobs(app, face.service, face.audit, face.access, pages)
+    job.add_jobs(app, face.service, face.audit, face.access, pages)
     Orders(face.service, face.controls, face.dead_letters, pages, face.note, face.changed).add_to(app)
 
 
@@ -116,10 +117,10 @@ def _add_health(app: FastAPI, face: Face) -> None:
         # Anybody may ask, and reasons name hosts: those are for whoever may see the page.
         told = await face.access.sees_all(request.scope)
         answer = {"ready": goes, "parts": {n: {"ok": ok, "detail": told * why} for n, (ok, why) in parts.items()}}
-        return api.json(answer) if goes else api.json(answer, HTTPStatus.SERVICE_UNAVAILABLE, LATER)
+        return reports.json(answer) if goes else reports.json(answer, HTTPStatus.SERVICE_UNAVAILABLE, LATER)
 
     async def openapi_json(_: Request) -> Response:
-        return api.json(document(face.schemas(), secured=face.access.required))
+        return reports.json(document(face.schemas(), secured=face.access.required))
 
     for path, call in (
         ("/healthz", healthz),
@@ -127,7 +128,7 @@ def _add_health(app: FastAPI, face: Face) -> None:
         ("/metrics", metrics),
         ("/openapi.json", openapi_json),
     ):
-        api.add_calls(app, path, {"GET": call})
+        reports.add_calls(app, path, {"GET": call})
 
 
 class _Static(StaticFiles):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 
 import trio
 
-from reportd.core.breaker import Breaker
+from reportd.core.breaker.breaker import Breaker
 from reportd.ports import Kept
 
 

@@ -12,7 +12,7 @@ import orjson
 from pydantic.fields import FieldInfo
 
 from reportd.config.keys import Path, accepted, field_at, fields_at, is_section, leaves
-from reportd.core.job import REPORT_TYPE
+from reportd.core.jobs.job import REPORT_TYPE
 
 PREFIX = "REPORTD_"
 

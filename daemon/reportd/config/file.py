@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reportd.config.problems import Problem
-from reportd.regular import read_regular
+from reportd.system.regular_files import read_regular
 
 DEFAULT_PATH = Path("/etc/reportd/reportd.toml")
 

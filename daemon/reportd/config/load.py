@@ -17,7 +17,7 @@ from reportd.config.file import exists, find_file, read_file
 from reportd.config.models import Config
 from reportd.config.problems import ConfigError, Problem, dotted, wrong
 from reportd.config.report_types import BUILT_IN
-from reportd.core.job import REPORT_TYPE
+from reportd.core.jobs.job import REPORT_TYPE
 
 _DEEPEST = 5
 """The path of an entry of a report type's list or table; what is nested deeper is no value of any key."""

@@ -35,7 +35,7 @@ from reportd.config.values import (
     split_bind,
     split_url,
 )
-from reportd.core.network import NetworkRule, url_target
+from reportd.core.pages.network import NetworkRule, url_target
 
 
 class Http(Section):

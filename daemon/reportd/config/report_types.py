@@ -22,8 +22,8 @@ from reportd.config.values import (
     SqsUrl,
     split_url,
 )
-from reportd.core.job import REPORT_TYPE
-from reportd.core.network import NetworkRule, normal_host
+from reportd.core.jobs.job import REPORT_TYPE
+from reportd.core.pages.network import NetworkRule, normal_host
 from reportd.ports import Ready
 
 BUILT_IN: dict[str, dict[str, Any]] = {

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from pydantic import AfterValidator, Field
 
 from reportd.config.section import Accepts, Secret
-from reportd.core.network import parse_host_pattern
+from reportd.core.pages.network import parse_host_pattern
 
 # TOML tells numbers, texts and booleans apart, so a text that only looks like a number is a mistake.
 Count = Annotated[int, Field(strict=True)]

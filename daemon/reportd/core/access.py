@@ -14,7 +14,7 @@ from enum import StrEnum
 from hashlib import sha256
 from hmac import compare_digest
 
-from reportd.core.job import canonical_uuid
+from reportd.core.jobs.job import canonical_uuid
 
 
 class Role(StrEnum):

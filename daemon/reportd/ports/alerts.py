@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from reportd.core.alerting import Incident, Notice
+from reportd.core.alerts.incidents import Incident, Notice
 
 Decide = Callable[[Incident | None, float], Incident | None]
 """The incident that is kept (None: there is none) and the store's time; the one to keep instead (None: forget it)."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from reportd.core.job import Job
+from reportd.core.jobs.job import Job
 from reportd.ports.errors import UnavailableError
 from reportd.ports.jobs import PdfInfo
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from reportd.core.breaker import Breaker
+from reportd.core.breaker.breaker import Breaker
 
 
 @dataclass(frozen=True, slots=True)

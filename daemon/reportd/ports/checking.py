@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from reportd.core.inert import Html
-from reportd.core.job import Job, StoredJob
-from reportd.core.submission import FieldProblem, Submission
-from reportd.core.triage import Letter, Reading
+from reportd.core.dead_letters.triage import Letter, Reading
+from reportd.core.jobs.job import Job, StoredJob
+from reportd.core.jobs.submission import FieldProblem, Submission
+from reportd.core.pages.inert import Html
 
 INLINE_BYTES = 8192
 """JSON up to here is parsed where it is needed: at the worst 1 ms for its parser, and 4 ms to walk through it."""
@@ -28,11 +28,11 @@ class Checker(Protocol):
     """
 
     async def submission(self, body: bytes) -> Submission:
-        """As ``core.submission.parse``, with its errors."""
+        """As ``core.jobs.submission.parse``, with its errors."""
         ...
 
     async def message(self, body: str) -> Job | StoredJob:
-        """As ``core.job.from_message``, with its error."""
+        """As ``core.jobs.job.from_message``, with its error."""
         ...
 
     async def problems(
@@ -45,11 +45,11 @@ class Checker(Protocol):
         ...
 
     async def letter(self, letter: Letter, names: Mapping[str, str], schemas: bytes) -> Reading:
-        """As ``core.triage.read``. ``schemas``: of each name of a report type its schema, or null, as JSON."""
+        """As ``core.dead_letters.triage.read``. ``schemas``: a JSON object of report type name to schema or null."""
         ...
 
     async def job(self, job: Job, names: Mapping[str, str], schemas: bytes) -> Reading:
-        """As ``core.triage.read_job``."""
+        """As ``core.dead_letters.triage.read_job``."""
         ...
 
     async def html(self, template: str, parameters: Mapping[str, Any], seconds: float) -> Html:

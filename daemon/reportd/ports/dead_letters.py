@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from reportd.core.job import Job
-from reportd.core.redrive import Cause, Outcome
-from reportd.core.snapshot import Letter as LetterView
-from reportd.core.snapshot import LetterGroup
+from reportd.core.dead_letters.redrive import Cause, Outcome
+from reportd.core.jobs.job import Job
+from reportd.core.status.snapshot import Letter as LetterView
+from reportd.core.status.snapshot import LetterGroup
 from reportd.ports.jobs import Record
 
 

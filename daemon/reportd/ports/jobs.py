@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from reportd.core.faults import Fault
-from reportd.core.job import Job
-from reportd.core.retry import Tally
-from reportd.core.snapshot import JobView, Load
-from reportd.core.transitions import Event, State
+from reportd.core.jobs.job import Job
+from reportd.core.jobs.retry import Tally
+from reportd.core.jobs.transitions import Event, State
+from reportd.core.status.snapshot import JobView, Load
 
 UNCONFIRMED_SECONDS = 15.0
 """A submission takes milliseconds; one unconfirmed for so long was cut off."""
@@ -113,7 +113,7 @@ class JobFilter:
 
 
 class Jobs(Protocol):
-    """The job store. Every change is a compare-and-set along ``core.transitions``.
+    """The job store. Every change is a compare-and-set along ``core.jobs.transitions``.
 
     Each says by itself until when something must be heard of the job's message, by the store's clock.
     """

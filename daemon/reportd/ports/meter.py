@@ -3,9 +3,9 @@
 from functools import partial
 from typing import Any
 
-from reportd.core.breaker import Transition
+from reportd.core.breaker.breaker import Transition
 from reportd.core.faults import FaultKind
-from reportd.core.transitions import Event
+from reportd.core.jobs.transitions import Event
 
 
 class Meter:

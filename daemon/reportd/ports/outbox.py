@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from reportd.core.job import Job
+from reportd.core.jobs.job import Job
 
 
 class Outcome(StrEnum):

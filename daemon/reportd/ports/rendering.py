@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import trio
 
-from reportd.core.network import NetworkRule
+from reportd.core.pages.network import NetworkRule
 from reportd.ports.artifacts import Pdf
 
 
@@ -41,7 +41,7 @@ class RenderOptions:
 
 @dataclass(frozen=True, slots=True)
 class RenderRequest:
-    """One page to print: ``html`` or ``url``. ``inert``: the HTML can leave nothing behind (``core.inert``)."""
+    """One page to print: ``html`` or ``url``. ``inert``: the HTML can leave nothing behind (``core.pages.inert``)."""
 
     task_id: str
     report_type: str

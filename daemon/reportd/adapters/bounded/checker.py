@@ -8,13 +8,13 @@ import orjson
 
 from reportd.adapters.bounded.processes import Processes
 from reportd.adapters.bounded.tasks import job_fields, job_of
-from reportd.core.envelopes import Change
+from reportd.core.dead_letters.triage import Letter, Reading
 from reportd.core.faults import FaultError, FaultKind
-from reportd.core.inert import Html
-from reportd.core.job import BadMessageError, Job, StoredJob
-from reportd.core.parameters import Parameters, text_of
-from reportd.core.submission import FieldProblem, InvalidSubmissionError, NotJsonError, Submission
-from reportd.core.triage import Letter, Reading
+from reportd.core.jobs.job import BadMessageError, Job, StoredJob
+from reportd.core.jobs.parameters import Parameters, text_of
+from reportd.core.jobs.submission import FieldProblem, InvalidSubmissionError, NotJsonError, Submission
+from reportd.core.pages.inert import Html
+from reportd.core.repair.envelopes import Change
 from reportd.ports import TooCostlyError
 
 READ_SECONDS = 20.0

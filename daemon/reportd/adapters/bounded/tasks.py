@@ -14,14 +14,15 @@ import orjson
 
 from reportd.adapters.bounded.frames import Frame
 from reportd.adapters.templates import Templates
-from reportd.core import submission, triage
+from reportd.core.dead_letters import triage
 from reportd.core.faults import FaultError, FaultKind
-from reportd.core.inert import is_inert
-from reportd.core.job import BadMessageError, Job, StoredJob, from_message
-from reportd.core.parameters import text_of, value_of
-from reportd.core.repair import Known
-from reportd.core.submission import FieldProblem
-from reportd.schemas import faults, problems
+from reportd.core.jobs import submission
+from reportd.core.jobs.job import BadMessageError, Job, StoredJob, from_message
+from reportd.core.jobs.parameters import text_of, value_of
+from reportd.core.jobs.submission import FieldProblem
+from reportd.core.pages.inert import is_inert
+from reportd.core.repair.message import Known
+from reportd.core.schemas.compiled import faults, problems
 
 MAX_PAGE_BYTES = 16 * 2**20
 """Of HTML. A report of 10,000 rows has 3 MiB; the daemon passes it on in one piece, and others wait meanwhile."""

@@ -9,10 +9,10 @@ from typing import Any
 import structlog
 import trio
 
-from reportd.adapters.chromium.cdp import Cdp, CdpError, ClosedError
-from reportd.adapters.chromium.page import ChromiumPage, attach
-from reportd.adapters.chromium.process import BrowserProcess
-from reportd.adapters.egress import Egress, OwnPorts, open_egress
+from reportd.adapters.chromium.page.page import ChromiumPage, attach
+from reportd.adapters.chromium.process.process import BrowserProcess
+from reportd.adapters.chromium.protocol.cdp import Cdp, CdpError, ClosedError
+from reportd.adapters.egress.proxy import Egress, OwnPorts, open_egress
 from reportd.ports import BrowserError, Page
 
 log = structlog.get_logger()

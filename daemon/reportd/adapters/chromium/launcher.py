@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reportd.adapters.chromium.browser import FLAGS, ChromiumBrowser, find_executable
-from reportd.adapters.chromium.cdp import open_cdp
-from reportd.adapters.chromium.cgroup import Groups, take_over
-from reportd.adapters.chromium.container import ADVICE, open_container
-from reportd.adapters.chromium.limits import Limits
-from reportd.adapters.chromium.process import BrowserProcess, open_process, open_run_folder
-from reportd.adapters.egress import OwnPorts
-from reportd.background import open_background
-from reportd.file_limit import MOST_PAGE_CONNECTIONS
+from reportd.adapters.chromium.process.cgroup import Groups, take_over
+from reportd.adapters.chromium.process.container import ADVICE, open_container
+from reportd.adapters.chromium.process.limits import Limits
+from reportd.adapters.chromium.process.process import BrowserProcess, open_process, open_run_folder
+from reportd.adapters.chromium.protocol.cdp import open_cdp
+from reportd.adapters.egress.proxy import OwnPorts
+from reportd.concurrency.nurseries import open_background
 from reportd.ports import Browser, BrowserError, Launcher
+from reportd.system.file_limit import MOST_PAGE_CONNECTIONS
 
 BROWSER_MIB = 512
 """What a browser may take besides its page's renderer."""

@@ -9,9 +9,9 @@ import re
 from collections.abc import Collection
 from dataclasses import replace
 
+from reportd.adapters.redis.breaker_json import from_json, to_json
 from reportd.adapters.redis.connection import Redis
-from reportd.core.breaker import Breaker
-from reportd.core.breaker_json import from_json, to_json
+from reportd.core.breaker.breaker import Breaker
 from reportd.ports import Kept
 
 KEEP_SECONDS = 86400

@@ -16,9 +16,9 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from coredis import exceptions
 from coredis.connection import TCPConnection, TCPLocation
 
-from reportd.adapters.redis import words
+from reportd.adapters.redis import errors
 from reportd.adapters.redis.address import parse
-from reportd.background import open_background
+from reportd.concurrency.nurseries import open_background
 from reportd.ports import UnavailableError
 
 ANSWER_SECONDS = 2.0
@@ -75,7 +75,7 @@ class Redis:
         except exceptions.RedisError as error:
             # Cancelled while it greets the server, coredis raises an error of its own instead.
             await trio.lowlevel.checkpoint_if_cancelled()
-            raise UnavailableError("redis", f"{self._where()} {words.of(error)}") from None
+            raise UnavailableError("redis", f"{self._where()} {errors.of(error)}") from None
 
     async def _run(
         self, script: str, group: str, names: Sequence[str], arguments: Sequence[str | int], *, confirmed: bool
@@ -148,7 +148,7 @@ class Redis:
                     return await self._greeted(location)
             except exceptions.RedisError as error:
                 await trio.lowlevel.checkpoint_if_cancelled()
-                refused.append(f"{server} {words.of(error)}")
+                refused.append(f"{server} {errors.of(error)}")
             except trio.TooSlowError:
                 refused.append(f"{server} does not answer")
             except UnavailableError as error:

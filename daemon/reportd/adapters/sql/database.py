@@ -17,8 +17,8 @@ from sqlalchemy.engine import URL, make_url
 
 from reportd.adapters.sql.engines import DURABLY, MAX_READERS, open_engines, unhurried
 from reportd.adapters.sql.faults import LostRaceError, judged
-from reportd.batch import Batcher, open_batcher
-from reportd.grace import in_thread
+from reportd.concurrency.batching import Batcher, open_batcher
+from reportd.concurrency.grace import in_thread
 from reportd.ports import UnavailableError
 
 T = TypeVar("T")

@@ -5,10 +5,10 @@ from typing import Any
 
 import trio
 
-from reportd.adapters.aws import RejectedError, explain
+from reportd.adapters.aws.client import RejectedError, explain
 from reportd.adapters.sqs.attributes import MAX_BATCH_BYTES
 from reportd.adapters.sqs.messages import packed, size_bytes
-from reportd.batch import Batcher
+from reportd.concurrency.batching import Batcher
 from reportd.ports import UnavailableError
 
 Entry = Mapping[str, Any]

@@ -5,7 +5,7 @@ from typing import Any
 
 import structlog
 
-from reportd.adapters.aws import RejectedError
+from reportd.adapters.aws.client import RejectedError
 
 log = structlog.get_logger()
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import structlog
 import trio
 
-from reportd.adapters.aws import LONG_POLL_SECONDS, RejectedError, in_words, open_client
+from reportd.adapters.aws.client import LONG_POLL_SECONDS, RejectedError, in_words, open_client
 from reportd.adapters.sqs.attributes import REQUIRED, QueueAttributes, misfits, parse
 from reportd.adapters.sqs.batches import BatchOperation, Entry, Outcome
 from reportd.adapters.sqs.messages import (
@@ -30,7 +30,7 @@ from reportd.adapters.sqs.messages import (
 from reportd.adapters.sqs.optional import OptionalParameter
 from reportd.adapters.sqs.polls import GRACE_SECONDS, Polls
 from reportd.adapters.sqs.receipts import Receipts
-from reportd.background import open_background
+from reportd.concurrency.nurseries import open_background
 from reportd.ports import ANY, Depth, Outgoing, ReceiptLostError, Received, UnavailableError
 
 log = structlog.get_logger()

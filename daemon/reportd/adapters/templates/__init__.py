@@ -24,7 +24,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from reportd.adapters.templates import charts, filters
 from reportd.core.faults import FaultError, FaultKind
-from reportd.descriptors import none_left
+from reportd.system.file_descriptors import none_left
 
 
 class TemplateFault(FaultError):  # noqa: N818

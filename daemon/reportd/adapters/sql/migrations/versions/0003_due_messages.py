@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from reportd.adapters.sql.messages import CLOCK
+from reportd.adapters.sql.stores.messages import CLOCK
 
 revision = "0003"
 down_revision = "0002"

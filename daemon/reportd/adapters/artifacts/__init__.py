@@ -1,0 +1,1 @@
+"""Where the PDFs are: a folder or a bucket of S3."""

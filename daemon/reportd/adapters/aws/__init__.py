@@ -1,0 +1,1 @@
+"""Amazon Web Services: clients on trio, errors with their remedy, metrics."""

@@ -1,0 +1,1 @@
+"""One page: load, wait until it is ready, print."""

@@ -1,0 +1,143 @@
+"""What befalls a page while a job waits for something else: the first fault it learns of ends the wait."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+import trio
+
+from reportd.adapters.chromium.page.ready import exception_text
+from reportd.adapters.chromium.protocol.cdp import Cdp
+from reportd.core.faults import Fault, FaultKind
+from reportd.ports import RenderRequest
+
+
+class Watch:
+    """Of one job, or of none between two jobs. ``blank`` is the loader of the empty document it starts from.
+
+    ``on_loaded`` is called when the page has loaded, which does not mean that it is ready.
+    """
+
+    def __init__(
+        self, blank: str, request: RenderRequest | None = None, on_loaded: Callable[[RenderRequest], None] | None = None
+    ) -> None:
+        self.request = request
+        self.scope = trio.CancelScope()
+        self.fault: Fault | None = None
+        self.network_idle = trio.Event()
+        self.loading_ended = trio.Event()
+        self.printed = False
+        self.status: int | None = None
+        """Of the main document; known only while the network's events are on."""
+        self._on_loaded = on_loaded
+        self._documents = {blank}
+        self._opening = False
+        self._navigated: set[str] = set()
+
+    def fail(self, kind: FaultKind, detail: str) -> None:
+        """Once the page is printed, only the loss of its connection matters: the PDF is still to be read from it."""
+        if self.fault is None and (not self.printed or kind is FaultKind.PAGE_CLOSED):
+            self.fault = Fault(kind, detail)
+            self.scope.cancel()
+
+    def print_ended(self) -> None:
+        """What the page does from now on is no longer in the PDF."""
+        self.printed = True
+
+    def resource_failed(self, detail: str) -> None:
+        if self.request is not None and self.request.options.fail_on_resource_errors:
+            self.fail(FaultKind.RESOURCE_FAILED, detail)
+
+    def script_failed(self, detail: str) -> None:
+        if self.request is not None and self.request.options.fail_on_script_errors:
+            self.fail(FaultKind.SCRIPT_ERROR, detail)
+
+    def loaded(self) -> None:
+        self.loading_ended.set()
+        if self.request is not None and self._on_loaded is not None:
+            self._on_loaded(self.request)
+
+    def opening(self) -> None:
+        """A document has been asked for. Until ``opened`` says which one it is, none can be told from it."""
+        self._opening = True
+
+    @property
+    def navigating(self) -> bool:
+        """A document has been asked for, and there is no answer yet."""
+        return self._opening
+
+    def opened(self, loader: str) -> None:
+        self._documents.add(loader)
+        self._opening = False
+        self._check()
+
+    def navigated(self, loader: str) -> None:
+        """The page shows this document now."""
+        self._navigated.add(loader)
+        self._check()
+
+    def _check(self) -> None:
+        if self.request is not None and not self._opening and self._navigated - self._documents:
+            self.fail(FaultKind.NAVIGATED_AWAY, "the page navigated to another document")
+
+
+class Listener:
+    """Tells the watch of the job that is in the page just now what its connection says."""
+
+    def __init__(self, page: Cdp, frame_id: str, watch: Watch) -> None:
+        self.watch = watch
+        self._page = page
+        self._frame_id = frame_id
+        page.on("Page.loadEventFired", lambda _: self.watch.loaded())
+        page.on("Page.lifecycleEvent", self._on_lifecycle)
+        page.on("Page.frameNavigated", self._on_navigated)
+        page.on("Page.downloadWillBegin", self._fails(FaultKind.DOWNLOAD, "the page started a download"))
+        page.on("Page.javascriptDialogOpening", self._on_dialog)
+        page.on("Inspector.targetCrashed", self._fails(FaultKind.PAGE_CRASHED, "the page's process crashed"))
+        page.on("Network.responseReceived", self._on_response)
+        page.on("Network.loadingFailed", self._on_loading_failed)
+        page.on("Runtime.exceptionThrown", self._on_exception)
+        page.on_closed(lambda: self.watch.fail(FaultKind.PAGE_CLOSED, "the page closed itself"))
+
+    def _fails(self, kind: FaultKind, detail: str) -> Callable[[dict[str, Any]], None]:
+        return lambda _: self.watch.fail(kind, detail)
+
+    def _on_lifecycle(self, event: dict[str, Any]) -> None:
+        if event["frameId"] != self._frame_id:
+            return
+        if event["name"] == "networkIdle":
+            self.watch.network_idle.set()
+        elif event["name"] == "DOMContentLoaded":
+            # What was idle before was the empty page.
+            self.watch.network_idle = trio.Event()
+
+    def _on_navigated(self, event: dict[str, Any]) -> None:
+        frame = event["frame"]
+        if "parentId" not in frame:
+            self.watch.navigated(frame["loaderId"])
+
+    def _on_dialog(self, event: dict[str, Any]) -> None:
+        # Nobody is there to answer. Dismissed, except the one that would keep the page from being left.
+        self._page.send("Page.handleJavaScriptDialog", accept=event.get("type") == "beforeunload")
+
+    def _on_response(self, event: dict[str, Any]) -> None:
+        status = event["response"]["status"]
+        if event.get("type") == "Document" and event.get("frameId") == self._frame_id:
+            self.watch.status = status
+        elif status >= HTTPStatus.BAD_REQUEST:
+            self.watch.resource_failed(f"{shown(event['response']['url'])} answered {status}")
+
+    def _on_loading_failed(self, event: dict[str, Any]) -> None:
+        if not event.get("canceled"):
+            self.watch.resource_failed(f"a sub-resource could not be loaded: {event.get('errorText')}")
+
+    def _on_exception(self, event: dict[str, Any]) -> None:
+        self.watch.script_failed(exception_text(event["exceptionDetails"]))
+
+
+def shown(url: str) -> str:
+    """A URL fit for logs and errors: the query may hold a customer's data, the user part a password."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"

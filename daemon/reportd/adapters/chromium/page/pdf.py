@@ -1,0 +1,78 @@
+"""Receives a PDF piece by piece: small ones stay in memory, large ones go to a temporary file."""
+
+import base64
+import hashlib
+import os
+import tempfile
+from collections import deque
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from reportd.adapters.chromium.protocol.cdp import Answer, Cdp
+from reportd.ports import Pdf
+
+CHUNK_BYTES = 1024 * 1024
+IN_MEMORY_BYTES = 4 * 1024 * 1024
+
+
+async def receive_pdf(page: Cdp, stream: str, folder: Path) -> Pdf:
+    """All of a stream of the page's, which is closed then. Raises CdpError and ClosedError."""
+
+    def read() -> Answer:
+        return page.send("IO.read", handle=stream, size=CHUNK_BYTES)
+
+    # A small PDF takes two reads, of which the second says that there is no more; of a large one, the next
+    # piece comes while this one is written. A piece may be smaller than what was asked for.
+    ahead = deque((read(), read()))
+    with PdfWriter(folder) as writer:
+        while True:
+            chunk = await ahead.popleft().get()
+            piece = base64.b64decode(chunk["data"])
+            writer.write(piece)
+            if chunk["eof"]:
+                break
+            if not ahead or len(piece) > CHUNK_BYTES // 2:
+                ahead.append(read())
+        page.send("IO.close", handle=stream)
+        return writer.finish()
+
+
+class PdfWriter:
+    """``write`` pieces, then ``finish``, in a ``with`` block; an exception in it removes what was written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._digest = hashlib.sha256()
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._file: BinaryIO | None = None
+        self._path = folder
+
+    def write(self, piece: bytes) -> None:
+        """A piece of a megabyte or two takes about a millisecond, too little to be worth a thread."""
+        self._digest.update(piece)
+        self._size += len(piece)
+        if self._file is not None:
+            self._file.write(piece)
+            return
+        self._pieces.append(piece)
+        if self._size > IN_MEMORY_BYTES:
+            handle, name = tempfile.mkstemp(dir=self._folder, prefix="pdf-", suffix=".part")
+            self._path = Path(name)
+            self._file = os.fdopen(handle, "wb")
+            self._file.writelines(self._pieces)
+            self._pieces.clear()
+
+    def finish(self) -> Pdf:
+        if self._file is None:
+            return Pdf(self._size, self._digest.hexdigest(), data=b"".join(self._pieces))
+        self._file.close()
+        return Pdf(self._size, self._digest.hexdigest(), path=self._path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self._file is not None:
+            self._file.close()
+            self._path.unlink(missing_ok=True)

@@ -1,0 +1,94 @@
+"""When a page may be printed: conditions that are watched inside the page, never polled from outside. Fonts are
+none of them: printing itself waits for those that it needs.
+
+An event is listened for before the page is opened, in an isolated world, where the page's own scripts can
+neither see nor disturb the listener.
+"""
+
+import json
+from typing import Any
+
+from reportd.adapters.chromium.protocol.cdp import Answer, Cdp
+from reportd.core.faults import FaultError, FaultKind
+from reportd.ports import Ready
+
+WORLD = "reportd"
+
+_READY = """
+(async () => {
+  if (document.readyState !== "complete") {
+    await new Promise((done) => addEventListener("load", done, {once: true}));
+  }
+  %s
+})()
+"""
+
+_UNTIL = """
+await new Promise((done) => {
+  let looking = false;
+  const look = async () => {
+    if (looking) return;
+    looking = true;
+    try {
+      if (await (%s
+      )) { observer.disconnect(); clearInterval(timer); done(); }
+    } catch {} finally { looking = false; }
+  };
+  const observer = new MutationObserver(look);
+  observer.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
+  const timer = setInterval(look, 50);
+  look();
+});
+"""
+
+_LISTEN = """
+globalThis.reportdReady = new Promise((done) => addEventListener(%s, () => done(), {once: true, capture: true}));
+"""
+
+_WRITE = """
+document.open();
+%s
+document.write(%s);
+document.close();
+"""
+
+
+async def listen(page: Cdp, ready: Ready) -> None:
+    """Be there when the event comes in the document that is opened next."""
+    source = _LISTEN % json.dumps(ready.argument)
+    await page.call("Page.addScriptToEvaluateOnNewDocument", source=source, worldName=WORLD)
+
+
+async def wait_for_event(page: Cdp, frame_id: str, ready: Ready, html: str | None) -> Answer:
+    """Until the document is loaded and the event has come, since ``listen`` or in ``html``, which is written here.
+
+    Chromium's own way to set a document's content takes away every listener, and has no moment to add one.
+    """
+    script = _READY % "await reportdReady;"
+    if html is not None:
+        script = _WRITE % (_LISTEN % json.dumps(ready.argument), json.dumps(html)) + script
+    world = await page.call("Page.createIsolatedWorld", frameId=frame_id, worldName=WORLD)
+    return page.send("Runtime.evaluate", expression=script, awaitPromise=True, contextId=world["executionContextId"])
+
+
+def wait_until(page: Cdp, ready: Ready) -> Answer:
+    """Ask the document that is there now. The answer comes when it is loaded and ready; see ``judge``."""
+    condition = ""
+    if ready.kind == "selector":
+        condition = _UNTIL % f"document.querySelector({json.dumps(ready.argument)})"
+    elif ready.kind == "expression":
+        condition = _UNTIL % ready.argument
+    return page.send("Runtime.evaluate", expression=_READY % condition, awaitPromise=True)
+
+
+def judge(answer: dict[str, Any]) -> None:
+    """Raises FaultError when the condition itself went wrong."""
+    if details := answer.get("exceptionDetails"):
+        raise FaultError(FaultKind.SCRIPT_ERROR, f"the wait condition failed: {exception_text(details)}")
+
+
+def exception_text(details: dict[str, Any]) -> str:
+    """One line about what a script has thrown, which can be anything (CDP ``Runtime.ExceptionDetails``)."""
+    thrown = details.get("exception", {})
+    text = str(thrown.get("description") or thrown.get("value") or details.get("text")).strip()
+    return text.splitlines()[0][:300] if text else "no text"

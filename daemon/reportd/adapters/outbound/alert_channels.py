@@ -1,0 +1,99 @@
+"""How alerts reach people: a POST of JSON, a message in Slack, a topic of Amazon SNS.
+
+Where they go is the operator's word, so it is not judged; the URLs are secrets and are in no text of ours.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import httpx
+import orjson
+
+from reportd.adapters.aws.client import RejectedError, in_words, open_client
+from reportd.adapters.outbound.client import open_web_client
+from reportd.core.alerts.incidents import Notice
+from reportd.core.alerts.text import document, text, title
+from reportd.ports import Channel, DeliveryError
+
+_MAX_SUBJECT = 100
+"""SNS, Publish: at most 100 characters of ASCII."""
+
+
+class HttpChannel:
+    """Posts JSON. ``compose`` makes it."""
+
+    def __init__(
+        self, name: str, client: httpx.AsyncClient, url: str, compose: Callable[[Notice], dict[str, Any]]
+    ) -> None:
+        self.name = name
+        self._client = client
+        self._url = url
+        self._compose = compose
+
+    async def send(self, notice: Notice) -> None:
+        headers = {"Content-Type": "application/json", "User-Agent": "reportd"}
+        try:
+            async with self._client.stream(
+                "POST", self._url, content=orjson.dumps(self._compose(notice)), headers=headers
+            ) as response:
+                status = response.status_code
+        except httpx.HTTPError as error:
+            raise DeliveryError(f"no exchange with it ({type(error).__name__})") from None
+        if not httpx.codes.is_success(status):
+            raise DeliveryError(f"it answers {status}")
+
+
+class SnsChannel:
+    """Publishes the text, with what kind of notice it is as attributes to filter by."""
+
+    name = "sns"
+
+    def __init__(self, client: Any, topic_arn: str, status_url: str) -> None:
+        self._client = client
+        self._topic_arn = topic_arn
+        self._status_url = status_url
+
+    async def send(self, notice: Notice) -> None:
+        told = document(notice)
+        try:
+            with in_words("alerts", self._topic_arn):
+                await self._client.publish(
+                    TopicArn=self._topic_arn,
+                    Subject=title(notice)[:_MAX_SUBJECT],
+                    Message=text(notice, self._status_url),
+                    MessageAttributes={
+                        name: {"DataType": "String", "StringValue": str(told[name])}
+                        for name in ("id", "type", "kind", "reportType")
+                    },
+                )
+        except RejectedError as error:
+            raise DeliveryError(str(error)) from None
+
+
+def slack_message(notice: Notice, status_url: str) -> dict[str, Any]:
+    """What a page or a message has put into the text must not mention everybody: api.slack.com, "Escaping text"."""
+    shown = text(notice, status_url)
+    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        shown = shown.replace(character, entity)
+    return {"text": f"*{title(notice)}*\n{shown}"}
+
+
+@asynccontextmanager
+async def open_alert_channels(
+    webhook_url: str, slack_url: str, sns_topic_arn: str, status_url: str
+) -> AsyncIterator[list[Channel]]:
+    """Those that are named. ``status_url``: where their readers find the status page."""
+    channels: list[Channel] = []
+    async with AsyncExitStack() as stack:
+        if webhook_url or slack_url:
+            client = await stack.enter_async_context(open_web_client())
+            if webhook_url:
+                channels.append(HttpChannel("webhook", client, webhook_url, lambda n: document(n, status_url)))
+            if slack_url:
+                channels.append(HttpChannel("slack", client, slack_url, lambda n: slack_message(n, status_url)))
+        if sns_topic_arn:
+            region = sns_topic_arn.split(":")[3]
+            sns = await stack.enter_async_context(open_client("sns", "alerts", region=region, subject=sns_topic_arn))
+            channels.append(SnsChannel(sns, sns_topic_arn, status_url))
+        yield channels

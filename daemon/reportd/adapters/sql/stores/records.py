@@ -1,0 +1,71 @@
+"""Between the job store's rows and the values of ``ports``."""
+
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Row
+
+from reportd.adapters.sql.text import storable
+from reportd.core.faults import Fault, FaultKind
+from reportd.core.jobs.job import Job
+from reportd.core.jobs.parameters import Parameters, text_of
+from reportd.core.jobs.retry import Tally
+from reportd.core.jobs.transitions import State
+from reportd.ports import Attempt, PdfInfo, Record
+
+MAX_DETAIL = 2000
+
+
+def new_row(job: Job) -> dict[str, Any]:
+    """The row of a job that nothing has happened to, but for its message."""
+    return {
+        "task_id": job.task_id,
+        "report_type": job.report_type,
+        "user_id": job.user_id,
+        "parameters": text_of(job.parameters),
+        "callback_url": job.callback_url,
+        "state": State.QUEUED,
+        "submitted_at": job.submitted_at,
+    }
+
+
+def record(row: Row[Any]) -> Record:
+    error = Fault(FaultKind(row.error_kind), row.error_detail or "") if row.error_kind else None
+    pdf = None if row.pdf_bytes is None else PdfInfo(row.pdf_bytes, row.pdf_sha256, row.pdf_purged)
+    return Record(
+        job=Job(
+            row.task_id,
+            row.report_type,
+            Parameters(row.parameters),
+            row.user_id,
+            row.submitted_at,
+            row.callback_url,
+        ),
+        state=State(row.state),
+        tally=Tally(row.attempts, row.deferrals, row.losses, row.node_losses, row.unharmed),
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        error=error,
+        pdf=pdf,
+        confirmed=row.confirmed,
+        due_at=row.due_at,
+    )
+
+
+def attempt(row: Row[Any]) -> Attempt:
+    return Attempt(row.number, row.node, row.started_at, row.finished_at, row.outcome, row.detail)
+
+
+def tally_columns(tally: Tally) -> dict[str, Any]:
+    return asdict(tally)
+
+
+def error_columns(fault: Fault | None) -> dict[str, Any]:
+    return {
+        "error_kind": fault and fault.kind,
+        "error_detail": fault and detail(fault),
+    }
+
+
+def detail(fault: Fault) -> str:
+    return storable(fault.detail[:MAX_DETAIL])

@@ -1,0 +1,99 @@
+"""What is wrong with a configuration that ``load`` takes: the files it names, and what only a browser can judge.
+
+``check-config``, ``doctor``, ``serve`` and each reload ask here: what one of them refuses, all do, in the same words.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import reportd_web
+from reportd.adapters.bounded.checker import new_checker
+from reportd.adapters.chromium.ready_conditions import misunderstood
+from reportd.adapters.templates import Templates
+from reportd.config import Config, ConfigError, Loaded
+from reportd.intake.report_types import Draft, Edition, EditionReader
+from reportd.intake.tokens import file_problems
+from reportd.ports import INLINE_BYTES, BrowserError, Checker, Ready
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The report types of a sound configuration. ``unchecked``: why conditions could not be judged, or empty."""
+
+    edition: Edition
+    unchecked: str = ""
+
+
+def folders_of(loaded: Loaded) -> list[Path]:
+    """Where the files of report types are looked for."""
+    return [*loaded.folders, Path(reportd_web.__file__).parent / "reports"]
+
+
+class Checks:
+    """``folders`` must be those of ``checker``."""
+
+    def __init__(self, folders: Sequence[Path], checker: Checker) -> None:
+        self._reader = EditionReader(folders, Templates(folders), checker)
+
+    async def check(self, loaded: Loaded, known: Config | None = None) -> Checked:
+        """Of a configuration that is not in force yet; of a start, where nobody is held up."""
+        return await self.judge(loaded, self.read(loaded.config, INLINE_BYTES), known)
+
+    def read(self, config: Config, inline_bytes: int = 0) -> Draft:
+        """Read the files that it names, and judge at once those of at most so many bytes. Blocks."""
+        draft = self._reader.draft(config, inline_bytes)
+        path = config.auth.path(config.data_dir)
+        for problem in () if path is None else file_problems(path):
+            draft.fault("auth.tokens_file", problem)
+        executable = config.pool.executable
+        if executable and not (os.path.isfile(executable) and os.access(executable, os.X_OK)):  # noqa: PTH113
+            text = "can't be run; accepted: the path of a Chromium, e.g. Debian's chromium-headless-shell, or nothing"
+            draft.fault("pool.executable", f"{executable} {text}")
+        return draft
+
+    async def judge(self, loaded: Loaded, draft: Draft, known: Config | None = None) -> Checked:
+        """Have the rest judged. ``known``: whose conditions need no judging.
+
+        Raises ConfigError with all that is wrong; UnavailableError when nobody can judge.
+        """
+        await self._reader.judge(draft)
+        unchecked = await _judge_conditions(loaded.config, known, draft)
+        if draft.problems:
+            raise ConfigError([replace(problem, where=loaded.where(problem.key)) for problem in draft.problems])
+        return Checked(draft.edition(), unchecked)
+
+
+async def check(loaded: Loaded) -> Checked:
+    """For the command line. Raises as ``Checks.judge`` does."""
+    folders = folders_of(loaded)
+    checker = new_checker(folders)
+    try:
+        return await Checks(folders, checker).check(loaded)
+    finally:
+        await checker.aclose()
+
+
+async def _judge_conditions(config: Config, known: Config | None, draft: Draft) -> str:
+    """Empty, or why they can't be."""
+    passed = set() if known is None else set(_conditions(known).values())
+    wanted = {name: condition for name, condition in _conditions(config).items() if condition not in passed}
+    if not wanted:
+        return ""
+    pool = config.pool
+    try:
+        said = await misunderstood(set(wanted.values()), pool.executable, pool.start_timeout_seconds)
+    except BrowserError as error:
+        return str(error)
+    for name, condition in wanted.items():
+        if condition in said:
+            accepted = "one expression of JavaScript" if condition.kind == "expression" else "a CSS selector"
+            text = f"the browser does not understand it: {said[condition]}; accepted: {condition.kind}: and {accepted}"
+            draft.fault(f"reports.{name}.ready", text)
+    return ""
+
+
+def _conditions(config: Config) -> Mapping[str, Ready]:
+    conditions = {name: report.ready for name, report in config.reports.items()}
+    return {name: ready for name, ready in conditions.items() if ready.kind in ("expression", "selector")}

@@ -1,0 +1,1 @@
+"""The bounded pool of browser pages. ``pool.open_pool`` is what others use."""

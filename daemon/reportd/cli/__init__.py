@@ -1,0 +1,1 @@
+"""The command line. ``main`` parses it; each other module is a command."""

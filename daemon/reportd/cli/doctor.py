@@ -1,0 +1,228 @@
+"""What can be checked before the daemon runs. Each fault comes with what to do about it."""
+
+import shutil
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+import trio
+
+from reportd.adapters.artifacts.s3 import S3Artifacts
+from reportd.adapters.aws.client import RejectedError, in_words, open_client
+from reportd.adapters.chromium import open_launcher
+from reportd.adapters.chromium.browser import find_executable
+from reportd.adapters.outbound.client import open_web_client
+from reportd.adapters.sql.check import check as check_database
+from reportd.adapters.sql.database import open_database
+from reportd.adapters.sqs import check as check_sqs
+from reportd.app.backends import chromium_settings, open_artifacts
+from reportd.concurrency.nurseries import alone
+from reportd.config import Config
+from reportd.intake.tokens import file_problems
+from reportd.ports import BrowserError, UnavailableError
+
+Check = tuple[str, bool, str]
+Look = Callable[[Config], Awaitable[list[str]]]
+
+LOOK_SECONDS = 15.0
+
+
+def examine(config: Config) -> Iterator[Check]:
+    """Name, whether it is well, and what was found or is to be done."""
+    yield _browser(config)
+    yield from _container(config)
+    yield _program("setpriv", "util-linux")
+    yield from _fonts()
+    yield _folder(config.data_dir)
+    yield from _tokens(config)
+    for name, look in _parts(config).items():
+        yield trio.run(_looked, name, look, config)
+
+
+def _parts(config: Config) -> dict[str, Look]:
+    """What the configuration names that is somewhere else."""
+    parts: dict[str, Look] = {"database": _database, "queue": _queue, "artifacts": _artifacts}
+    if config.breaker.store != "memory:":
+        parts["breakers"] = _breakers
+    if config.alerts.webhook_url or config.alerts.slack_url:
+        parts["alerts"] = _alert_receivers
+    if config.alerts.sns_topic_arn:
+        parts["sns"] = _sns
+    if config.scaling.cloudwatch_namespace:
+        parts["cloudwatch"] = _cloudwatch
+    if any(report.callback_url for report in config.reports.values()):
+        parts["callbacks"] = _callback_receivers
+    return parts
+
+
+async def _looked(name: str, look: Look, config: Config) -> Check:
+    try:
+        with trio.fail_after(LOOK_SECONDS):
+            problems = await look(config)
+    except trio.TooSlowError:
+        problems = [f"{name}: no answer in {LOOK_SECONDS:g} s: check its URL and the network"]
+    except (UnavailableError, RejectedError, BaseExceptionGroup) as failure:
+        error = alone(failure)
+        if not isinstance(error, UnavailableError | RejectedError):
+            raise
+        problems = [str(error)]
+    return name, not problems, "; ".join(problems) or "well"
+
+
+async def _database(config: Config) -> list[str]:
+    """SQLite is a file of the data folder, made when it is missing."""
+    path = config.database.sqlite_path(config.data_dir)
+    if path is not None and not path.exists():
+        return []
+    async with open_database(config.database.url if path is None else f"sqlite:///{path}") as database:
+        return await check_database(database)
+
+
+async def _queue(config: Config) -> list[str]:
+    options, problems = config.queue, []
+    if options.url != "embedded:":
+        for url in {options.url, *(report.queue_url or options.url for report in config.reports.values())}:
+            problems += await check_sqs(
+                url,
+                options.dead_letter_url,
+                max_receive_count=options.max_receive_count,
+                region=options.region,
+                endpoint_url=options.endpoint_url,
+            )
+    return problems
+
+
+async def _artifacts(config: Config) -> list[str]:
+    async with open_artifacts(config) as artifacts:
+        return await artifacts.check() if isinstance(artifacts, S3Artifacts) else []
+
+
+async def _breakers(config: Config) -> list[str]:
+    from reportd.adapters.redis import check
+
+    return await check(config.breaker.store, config.breaker.namespace)
+
+
+async def _alert_receivers(config: Config) -> list[str]:
+    urls = {"alerts.webhook_url": config.alerts.webhook_url, "alerts.slack_url": config.alerts.slack_url}
+    return await _silent({key: url for key, url in urls.items() if url})
+
+
+async def _callback_receivers(config: Config) -> list[str]:
+    """Of report types that name one."""
+    urls = {f"reports.{name}.callback_url": report.callback_url for name, report in config.reports.items()}
+    return await _silent({key: url for key, url in urls.items() if url})
+
+
+async def _silent(urls: Mapping[str, str]) -> list[str]:
+    """Who does not answer. Any answer will do: nothing is delivered. The URLs may be secret, and are not told."""
+    problems = []
+    async with open_web_client() as client:
+        for key, url in urls.items():
+            try:
+                await client.head(url)
+            except httpx.HTTPError as error:
+                text = f"{key}: no answer from its host ({type(error).__name__}): check host, port, TLS and firewall"
+                problems.append(text)
+    return problems
+
+
+async def _sns(config: Config) -> list[str]:
+    """Nothing is published. Who may do only that is refused here, which is well."""
+    arn = config.alerts.sns_topic_arn
+    async with open_client("sns", "alerts", region=arn.split(":")[3], subject=arn) as client:
+        try:
+            with in_words("alerts", arn):
+                await client.get_topic_attributes(TopicArn=arn)
+        except UnavailableError as error:
+            return [] if "may not do this" in str(error) else [str(error)]
+    return []
+
+
+async def _cloudwatch(config: Config) -> list[str]:
+    """A figure of its own in the namespace of the others: nobody scales by it."""
+    options = config.scaling
+    opened = open_client(
+        "cloudwatch",
+        "cloudwatch",
+        region=options.region,
+        endpoint_url=options.endpoint_url,
+        subject=options.cloudwatch_namespace,
+    )
+    async with opened as client:
+        with in_words("cloudwatch", options.cloudwatch_namespace):
+            await client.put_metric_data(
+                Namespace=options.cloudwatch_namespace, MetricData=[{"MetricName": "DoctorLooked", "Value": 1.0}]
+            )
+    return []
+
+
+def _browser(config: Config) -> Check:
+    try:
+        executable = find_executable(config.pool.executable)
+    except BrowserError as error:
+        return "browser", False, str(error)
+    shown = subprocess.run([executable, "--version"], capture_output=True, text=True, timeout=20, check=False)
+    if shown.returncode:
+        return "browser", False, f"{executable} does not run: {shown.stderr.strip()[:200]}"
+    return "browser", True, f"{executable}, {shown.stdout.strip()}"
+
+
+def _container(config: Config) -> Iterator[Check]:
+    """Where one is wanted: a browser is started in it."""
+    settings = chromium_settings(config)
+
+    async def open_one(folder: Path) -> None:
+        async with open_launcher(settings, folder, lambda _address, _port: False):
+            pass
+
+    if settings.container:
+        try:
+            with TemporaryDirectory() as folder:
+                trio.run(open_one, Path(folder))
+        except (BrowserError, BaseExceptionGroup) as failure:
+            error = alone(failure)
+            if not isinstance(error, BrowserError):
+                raise
+            yield "container", False, str(error)
+        else:
+            yield "container", True, "a browser starts in namespaces of its own"
+
+
+def _program(name: str, package: str) -> Check:
+    path = shutil.which(name)
+    return name, path is not None, path or f"not found: apt install {package}"
+
+
+def _fonts() -> Iterator[Check]:
+    lister = shutil.which("fc-list")
+    if lister is None:
+        yield "fonts", False, "fc-list not found: apt install fontconfig"
+        return
+    for script, language, package in (("Latin", "en", "fonts-inter"), ("Chinese", "zh-cn", "fonts-noto-cjk")):
+        found = subprocess.run(
+            [lister, f":lang={language}", "family"], capture_output=True, text=True, timeout=20, check=False
+        ).stdout.splitlines()
+        text = f"{len(found)} fonts" if found else f"none: apt install {package}"
+        yield f"{script} fonts", bool(found), text
+
+
+def _tokens(config: Config) -> Iterator[Check]:
+    """What is wrong with the file is a fault of the configuration."""
+    path = config.auth.path(config.data_dir)
+    if path is not None and not file_problems(path):
+        yield "tokens", True, str(path)
+
+
+def _folder(data_dir: Path) -> Check:
+    probe = data_dir / ".doctor"
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        return "data folder", False, f"{data_dir}: {error.strerror}; set data_dir"
+    free = shutil.disk_usage(data_dir).free // 2**20
+    return "data folder", free > 500, f"{data_dir}, {free} MiB free"  # noqa: PLR2004 - room for a few thousand PDFs

@@ -1,0 +1,209 @@
+"""Makes in AWS what the daemon needs: its queues, the bucket, and the policies of both. Safe to run again."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import trio
+
+from reportd.adapters.aws.client import MissingError, RejectedError, in_words, open_client
+from reportd.adapters.sqs import name_of, open_queue_client
+from reportd.adapters.sqs.attributes import REQUIRED
+from reportd.cli.provision_plan import (
+    ByName,
+    FoundBucket,
+    FoundQueue,
+    Step,
+    WantedBucket,
+    WantedQueues,
+    plan_bucket,
+    plan_queues,
+)
+from reportd.config import Config
+from reportd.ports import UnavailableError
+
+Say = Callable[[str], object]
+
+SETTLE_SECONDS = 1.0
+"""How long a new queue can't be used yet (CreateQueue)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """A request that the server did not grant. ``needed``: the daemon can't do without what it is for.
+
+    Other servers than AWS's know less: encryption, or who may redrive.
+    """
+
+    text: str
+    needed: bool
+
+
+_Trouble = (UnavailableError, RejectedError)
+
+
+async def provision(config: Config, say: Say, *, dry_run: bool) -> list[Undone]:
+    """Make what the configuration names and AWS lacks; with ``dry_run`` only say what would be done.
+
+    What is refused is told with the name of its operation, and does not keep the rest from being done.
+    """
+    undone: list[Undone] = []
+    queue, artifacts, bucket = config.queue, config.artifacts, config.artifacts.bucket()
+    if queue.url == "embedded:" and bucket is None:
+        say("nothing to provision: queue and artifacts are local")
+    if queue.url != "embedded:":
+        urls = [queue.url, *(report.queue_url for report in config.reports.values() if report.queue_url)]
+        wanted = WantedQueues(
+            names=tuple(dict.fromkeys(name_of(url) for url in urls)),
+            dead_letter_name=name_of(queue.dead_letter_url),
+            visibility_seconds=round(queue.visibility_seconds),
+            max_receive_count=queue.max_receive_count,
+        )
+        with _noted(undone, "the queues"):
+            async with open_queue_client(queue.url, queue.region, queue.endpoint_url) as client:
+                undone += await provision_queues(client, wanted, say, dry_run=dry_run)
+    if bucket is not None:
+        name, prefix = bucket
+        subject = f"s3://{name}"
+        region, endpoint_url = artifacts.region, artifacts.endpoint_url
+        with _noted(undone, "the bucket"):
+            async with open_client(
+                "s3", "artifacts", region=region, endpoint_url=endpoint_url, subject=subject
+            ) as client:
+                wanted_bucket = WantedBucket(name, prefix, artifacts.retention_days)
+                undone += await provision_bucket(client, wanted_bucket, say, dry_run=dry_run)
+    return undone
+
+
+@contextmanager
+def _noted(undone: list[Undone], what: str, *, needed: bool = True) -> Iterator[None]:
+    try:
+        yield
+    except _Trouble as error:
+        undone.append(Undone(f"{what}: {error}", needed))
+
+
+async def provision_queues(client: Any, wanted: WantedQueues, say: Say, *, dry_run: bool) -> list[Undone]:
+    """``client``: of SQS, in the account and region of the queues."""
+    found: dict[str, FoundQueue] = {}
+    for name in (*wanted.names, wanted.dead_letter_name):
+        queue = await _found_queue(client, name)
+        if queue is not None:
+            found[name] = queue
+    return await _take(client, "queue", plan_queues(wanted, found), say, dry_run=dry_run)
+
+
+async def provision_bucket(client: Any, wanted: WantedBucket, say: Say, *, dry_run: bool) -> list[Undone]:
+    """``client``: of S3, in the region where the bucket is or shall be."""
+    found = await _found_bucket(client, wanted.name)
+    return await _take(client, "artifacts", plan_bucket(wanted, found), say, dry_run=dry_run)
+
+
+async def _found_queue(client: Any, name: str) -> FoundQueue | None:
+    try:
+        url = await _url(client, name)
+    except MissingError:
+        return None
+    with in_words("queue", f"{name}: GetQueueAttributes"):
+        answer = await client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+        if "QueueArn" not in answer.get("Attributes", {}):  # some servers know the names only
+            answer = await client.get_queue_attributes(QueueUrl=url, AttributeNames=list(REQUIRED))
+    with in_words("queue", f"{name}: ListDeadLetterSourceQueues"):
+        sources = await client.list_dead_letter_source_queues(QueueUrl=url)
+    attributes = dict(answer["Attributes"])
+    for policy in ("RedrivePolicy", "RedriveAllowPolicy"):
+        attributes[policy] = orjson.loads(attributes.get(policy) or "{}")
+    # The ARN of a queue in the same account and region differs by the name only.
+    before = attributes["QueueArn"].removesuffix(name)
+    arns = tuple(before + name_of(source) for source in sources.get("queueUrls", ()))
+    return FoundQueue(attributes["QueueArn"], attributes, arns)
+
+
+async def _url(client: Any, name: str) -> str:
+    with in_words("queue", f"{name}: GetQueueUrl"):
+        url: str = (await client.get_queue_url(QueueName=name))["QueueUrl"]
+    return url
+
+
+async def _found_bucket(client: Any, name: str) -> FoundBucket | None:
+    async def told(operation: str) -> Mapping[str, Any]:
+        try:
+            with in_words("artifacts", f"s3://{name}: {operation}"):
+                answer: Mapping[str, Any] = await getattr(client, _method(operation))(Bucket=name)
+        except RejectedError:
+            return {}  # there is no such configuration, or nothing of its kind; then the server will say so of a change
+        return answer
+
+    try:
+        await told("HeadBucket")
+    except MissingError:
+        return None
+    access = await told("GetPublicAccessBlock")
+    encryption = await told("GetBucketEncryption")
+    lifecycle = await told("GetBucketLifecycleConfiguration")
+    return FoundBucket(
+        encrypted=bool(encryption.get("ServerSideEncryptionConfiguration")),
+        public_access=access.get("PublicAccessBlockConfiguration", {}),
+        rules=lifecycle.get("Rules", ()),
+    )
+
+
+async def _take(client: Any, part: str, steps: Iterable[Step], say: Say, *, dry_run: bool) -> list[Undone]:
+    """Steps refer to queues by name; by the time one is taken, those it refers to are there."""
+    undone: list[Undone] = []
+    for step in steps:
+        if not step.operation:
+            say(f"note: {step.text}")
+            continue
+        say(f"would {step.text}" if dry_run else step.text)
+        if not dry_run:
+            with _noted(undone, f"{step.text}: {step.operation}", needed=step.needed):
+                await _request(client, part, step)
+    return undone
+
+
+async def _request(client: Any, part: str, step: Step) -> None:
+    parameters = dict(step.parameters)
+    if step.queue:
+        parameters["QueueUrl"] = await _url(client, step.queue)
+    if "Attributes" in parameters:
+        attributes = parameters["Attributes"].items()
+        parameters["Attributes"] = {name: await _text(client, value) for name, value in attributes}
+    region = client.meta.region_name
+    if step.operation == "CreateBucket" and region not in ("us-east-1", "aws-global"):
+        # us-east-1 is where buckets are made when nothing is said, and must not be said.
+        parameters["CreateBucketConfiguration"] = {"LocationConstraint": region}
+    with in_words(part, step.queue or str(parameters.get("Bucket", ""))):
+        await getattr(client, _method(step.operation))(**parameters)
+    if step.operation == "CreateQueue":
+        await trio.sleep(SETTLE_SECONDS)
+
+
+def _method(operation: str) -> str:
+    """The client's method for an operation of AWS."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
+
+
+async def _text(client: Any, value: Any) -> str:
+    """As SQS wants attributes: all of them texts, policies as JSON with the ARNs of queues that are there now."""
+    match value:
+        case Mapping():
+            return orjson.dumps({name: await _with_arns(client, each) for name, each in value.items()}).decode()
+        case bool():
+            return str(value).lower()
+        case _:
+            return str(value)
+
+
+async def _with_arns(client: Any, value: Any) -> Any:
+    if isinstance(value, list):
+        return [await _with_arns(client, each) for each in value]
+    if isinstance(value, ByName):
+        url = await _url(client, value.name)
+        with in_words("queue", value.name):
+            answer = await client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        return answer["Attributes"]["QueueArn"]
+    return value

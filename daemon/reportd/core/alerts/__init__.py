@@ -1,0 +1,1 @@
+"""When people are alerted, and what an alert says."""

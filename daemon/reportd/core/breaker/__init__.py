@@ -1,0 +1,1 @@
+"""The circuit breaker of a report type, as a state machine."""

@@ -1,0 +1,1 @@
+"""How much may wait, and how many browsers and nodes the work needs."""

@@ -1,0 +1,112 @@
+"""What somebody submits: parsed by hand, in one go, since every job comes through here. Pure CPU."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from reportd.core.jobs.job import canonical_uuid, type_name, unsafe_json
+
+FIELDS = frozenset({"reportType", "parameters", "userId", "callbackUrl"})
+MAX_URL_LENGTH = 2048
+
+MAX_PROBLEMS = 20
+"""A body can hold more mistakes than anybody wants to read, or should have to make a list of."""
+
+_PLAIN_URL = re.compile(r"[\x21-\x7e]+")
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """One thing wrong with a request. ``pointer`` is an RFC 6901 JSON pointer into its body."""
+
+    pointer: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A parsed request for a report; ``idempotency_key`` makes repeating it harmless."""
+
+    report_type: str
+    parameters: Mapping[str, Any]
+    user_id: str
+    callback_url: str | None = None
+    idempotency_key: str | None = None
+
+
+class NotJsonError(Exception):
+    """The body is no JSON; the text says why."""
+
+
+class InvalidSubmissionError(Exception):
+    """The submission can't become a job; ``problems`` name the fields."""
+
+    def __init__(self, problems: list[FieldProblem]) -> None:
+        super().__init__("; ".join(f"{p.pointer}: {p.detail}" for p in problems))
+        self.problems = tuple(problems)
+
+
+def parse(body: bytes) -> Submission:
+    """Raises NotJsonError, or InvalidSubmissionError; whether the report type accepts it is not looked at."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise NotJsonError(str(error)) from None
+    if not isinstance(document, dict):
+        raise InvalidSubmissionError([FieldProblem("", f"must be an object, not {type_name(document)}")])
+    report_type, parameters = document.get("reportType"), document.get("parameters")
+    user_id, callback_url = canonical_uuid(document.get("userId")), document.get("callbackUrl")
+    if (
+        document.keys() <= FIELDS
+        and isinstance(report_type, str)
+        and isinstance(parameters, dict)
+        and user_id is not None
+        and (callback_url is None or _is_url(callback_url))
+        and not unsafe_json(parameters)
+    ):
+        return Submission(report_type, parameters, user_id, callback_url)
+    raise InvalidSubmissionError(_problems(document)[:MAX_PROBLEMS])
+
+
+def escaped(name: str) -> str:
+    """A step of a JSON pointer (RFC 6901), cut where it would bury the answer."""
+    return name[:80].replace("~", "~0").replace("/", "~1")
+
+
+def _problems(document: Mapping[str, Any]) -> list[FieldProblem]:
+    problems = [
+        FieldProblem(f"/{escaped(name)}", f"is not known; accepted: {', '.join(sorted(FIELDS))}")
+        for name in document
+        if name not in FIELDS
+    ]
+    parameters = document.get("parameters")
+    if not isinstance(document.get("reportType"), str):
+        problems.append(FieldProblem("/reportType", f"must be the name of a report type{_not(document, 'reportType')}"))
+    if canonical_uuid(document.get("userId")) is None:
+        problems.append(FieldProblem("/userId", "must be a UUID, e.g. 0b9f6c1e-6a0c-4b57-9f2a-2f3c8f1f7f10"))
+    if not isinstance(parameters, dict):
+        problems.append(FieldProblem("/parameters", f"must be an object{_not(document, 'parameters')}"))
+    elif trouble := unsafe_json(parameters):
+        problems.append(FieldProblem("/parameters", f"parameters{trouble}"))
+    if document.get("callbackUrl") is not None and not _is_url(document["callbackUrl"]):
+        problems.append(FieldProblem("/callbackUrl", "must be an absolute http or https URL, in ASCII"))
+    return problems
+
+
+def _not(document: Mapping[str, Any], name: str) -> str:
+    return f", not {type_name(document[name])}" if name in document else ", and is missing"
+
+
+def _is_url(value: object) -> bool:
+    """Well-formed, so that nobody who takes it apart meets a surprise. Where it may point is the service's to say."""
+    if not isinstance(value, str) or len(value) > MAX_URL_LENGTH or not _PLAIN_URL.fullmatch(value):
+        return False
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

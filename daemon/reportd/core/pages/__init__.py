@@ -1,0 +1,1 @@
+"""What a page may reach, and whether it can leave anything behind."""

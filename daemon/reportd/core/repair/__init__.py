@@ -1,0 +1,1 @@
+"""Repairs messages and parameters that their producers got wrong."""

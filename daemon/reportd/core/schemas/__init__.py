@@ -1,0 +1,1 @@
+"""JSON Schemas of report types: compiled, checked for slips, and applied."""

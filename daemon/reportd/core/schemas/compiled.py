@@ -1,0 +1,148 @@
+"""JSON Schemas: compiled, judged by what checking against them can cost, and asked for what is wrong with a value.
+
+``problems`` may take any time and memory, so it runs in a worker process. ``is_cheap`` tells the daemon which schemas
+it may ask itself, of small values.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+import jsonschema_rs
+import orjson
+
+from reportd.core.jobs.submission import MAX_PROBLEMS, FieldProblem, escaped
+from reportd.core.schemas.keywords import misspelt
+
+MAX_DETAIL = 300
+
+MAX_CHEAP_NODES = 500
+"""JSON values in a schema, each counted as often as it is referred to. The shipped ones have about a hundred."""
+
+_KNOWN_SCHEMAS = 64
+
+# Each may apply the same subschemas again at every level of a value.
+_COSTLY = frozenset({"$dynamicRef", "$recursiveRef", "unevaluatedItems", "unevaluatedProperties"})
+
+_SIZES = frozenset({"$schema", "maxItems", "maxLength", "maxProperties"})
+
+
+def compiled(schema: Mapping[str, Any]) -> Any:
+    """A validator. Patterns are matched in linear time, unless they look around or refer back. Raises ValueError."""
+    try:
+        return _validator(schema, pattern_options=_LINEAR)
+    except ValueError:
+        return _validator(schema)
+
+
+def _validator(schema: Mapping[str, Any], **options: Any) -> Any:
+    return jsonschema_rs.validator_for(dict(schema), validate_formats=True, retriever=_refuse, **options)
+
+
+def _refuse(uri: str) -> Any:
+    """The library would fetch it, and wait for as long as that takes."""
+    raise ValueError(f"{uri} is not in the file itself; accepted: references that begin with #")
+
+
+def is_cheap(schema: Mapping[str, Any]) -> bool:
+    """Whether a check takes no longer than size of value times size of schema, and that is small.
+
+    Certain when it says yes: it follows every reference, is no schema that holds itself, and has no pattern that can
+    backtrack.
+    """
+    try:
+        _validator(schema, pattern_options=_LINEAR)
+    except ValueError:
+        return False
+    return sum(1 for _ in islice(_nodes(schema, schema, ()), MAX_CHEAP_NODES + 1)) <= MAX_CHEAP_NODES
+
+
+def problems(schema: bytes, parameters: bytes) -> list[FieldProblem]:
+    """What is wrong with the parameters of a job, by JSON pointers into the job; the first few of it.
+
+    What is too large is told as such, without going into it: each of a million rows may be wrong, too.
+    """
+    validator, sizes = _validators(schema)
+    value = orjson.loads(parameters)
+    if validator.is_valid(value):
+        return []
+    judge = validator if sizes.is_valid(value) else sizes
+    return [_told(error) for error in islice(judge.iter_errors(value), MAX_PROBLEMS)]
+
+
+def faults(schema: bytes) -> list[str]:
+    """What keeps a schema from being one, or from doing what it seems to do; each with what is accepted.
+
+    May take any time and memory.
+    """
+    parsed = orjson.loads(schema)
+    try:
+        compiled(parsed)
+    except ValueError as error:
+        return [f"is not a JSON Schema: {_shortened(str(error))}; accepted: one that needs no other file"]
+    return [
+        f"has {word} at {pointer or 'its top'}, which checks nothing; did you mean {meant}? accepted: the keywords of "
+        "JSON Schema; an annotation of your own begins with x-"
+        for pointer, word, meant in misspelt(parsed)
+    ]
+
+
+_LINEAR = jsonschema_rs.RegexOptions()
+
+
+@lru_cache(_KNOWN_SCHEMAS)
+def _validators(schema: bytes) -> tuple[Any, Any]:
+    parsed = orjson.loads(schema)
+    return compiled(parsed), compiled(_sizes(parsed))
+
+
+def _sizes(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The same schema with nothing in it but how large each named field may be."""
+    sizes = {name: value for name, value in schema.items() if name in _SIZES}
+    fields = schema.get("properties")
+    if isinstance(fields, dict):
+        sizes["properties"] = {name: _sizes(field) for name, field in fields.items() if isinstance(field, dict)}
+    return sizes
+
+
+def _told(error: Any) -> FieldProblem:
+    pointer = "".join("/" + escaped(str(step)) for step in ("parameters", *error.instance_path))
+    return FieldProblem(pointer, _shortened(str(error.message)))
+
+
+def _shortened(detail: str) -> str:
+    """It begins with the value, and ends with what is wrong with it."""
+    return detail if len(detail) <= MAX_DETAIL else f"{detail[: MAX_DETAIL - 150]} … {detail[-147:]}"
+
+
+def _nodes(value: Any, root: Mapping[str, Any], under: tuple[str, ...]) -> Iterator[None]:
+    """One for each JSON value in a schema whose references are followed; without end if that is too much to tell."""
+    yield None
+    if isinstance(value, list):
+        for item in value:
+            yield from _nodes(item, root, under)
+    if not isinstance(value, dict):
+        return
+    for name, item in value.items():
+        if name == "$ref" and isinstance(item, str):
+            target = _target(item, root)
+            if target is None or item in under:
+                yield from iter(lambda: None, object())
+            yield from _nodes(target, root, (*under, item))
+        elif name in _COSTLY or (name in ("$id", "id") and isinstance(item, str) and value is not root):
+            yield from iter(lambda: None, object())
+        else:
+            yield from _nodes(item, root, under)
+
+
+def _target(reference: str, root: Any) -> Any:
+    """What a JSON pointer within the schema leads to; None when it is another kind of reference."""
+    if not reference.startswith("#/"):
+        return None
+    value = root
+    for step in reference[2:].split("/"):
+        if not isinstance(value, dict):
+            return None
+        value = value.get(step.replace("~1", "/").replace("~0", "~"))
+    return value

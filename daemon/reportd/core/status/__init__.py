@@ -1,0 +1,1 @@
+"""The snapshot of the daemon, and what it comes to."""

@@ -1,0 +1,266 @@
+"""What a snapshot comes to, for somebody who has five seconds: does it work, what is stuck, and whose fault is it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from reportd.core.breaker.breaker import State
+from reportd.core.faults import NATURE, Blame, FaultKind
+from reportd.core.status.durations import lasting
+from reportd.core.status.snapshot import BACKGROUND, Load, Snapshot, TypeView
+
+SLOW_SECONDS = 300.0
+"""A job of a healthy report type that has waited for longer is worth a word."""
+
+RESENT_SECONDS = 3600.0
+"""So long after messages were lost it is worth a word."""
+
+_FEW = 2
+"""With fewer nodes than one of so many that are wanted, it is worth a word; one more is wanted in every burst."""
+
+BAD_RATE, ENOUGH = 0.5, 5
+"""A report type of which this share of at least so many renders failed is worth a word."""
+
+
+class Level(StrEnum):
+    """``bad``: something does not work, or is stuck. ``watch``: it goes on, but not as it should."""
+
+    GOOD = "good"
+    WATCH = "watch"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A report type's, or a node's."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """That time."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """The time that has passed since then."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """The time that is left until then."""
+
+    at: float
+
+
+Sentence = tuple[str | Name | At | Since | Until, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``whose`` fault it is, as far as that can be told, and what was said last; empty where the sentence says all."""
+
+    level: Level
+    sentence: Sentence
+    whose: str = ""
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The findings, the worst first. ``brief`` is for the title of a tab that is in the background."""
+
+    level: Level
+    brief: str
+    findings: tuple[Finding, ...]
+
+
+def verdict(snapshot: Snapshot) -> Verdict:
+    """Judge by the snapshot alone."""
+    found = [*_parts(snapshot), *_breakers(snapshot), *_backlog(snapshot), *_refused(snapshot), *_scale(snapshot)]
+    found += [*_nodes(snapshot), *_lost(snapshot)]
+    letters = sum(group.quarantined for group in snapshot.letters or ())
+    if letters:
+        # What has been lying there for days is no reason to be alarmed every day.
+        found.append(Finding(Level.GOOD, (f"{_some(letters, 'dead letter')} to decide on",)))
+    found.sort(key=lambda finding: _ORDER[finding.level])
+    level = found[0].level if found else Level.GOOD
+    if level is Level.GOOD:
+        found.insert(0, Finding(Level.GOOD, ("All clear",)))
+    return Verdict(level, _MARK[level] + _brief(snapshot, level), tuple(found))
+
+
+def as_text(sentence: Sentence, now: float) -> str:
+    """The sentence as it reads at that time."""
+    return "".join(_word(part, now) for part in sentence)
+
+
+def clock_time(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%H:%M} UTC"
+
+
+def fault_of(fault: str) -> str:
+    """Whose fault a text of the form ``kind: detail`` tells of; empty if that can't be told."""
+    kind = fault.partition(":")[0]
+    return f"fault of {_WHOSE[NATURE[FaultKind(kind)].blame]}" if kind in set(FaultKind) else ""
+
+
+_ORDER = {Level.BAD: 0, Level.WATCH: 1, Level.GOOD: 2}
+_REFUSED = "its share of queue.max_backlog is full, or that of its users, or a part is away; the log names the limit"
+_MARK = {Level.BAD: "● ", Level.WATCH: "◐ ", Level.GOOD: ""}
+_WHOSE = {
+    Blame.MESSAGE: "who submitted it",
+    Blame.PAGE: "its page",
+    Blame.UPSTREAM: "what its page loads",
+    Blame.NODE: "this machine",
+    Blame.STORE: "the store of the PDFs",
+    Blame.US: "reportd itself",
+}
+
+
+def _word(part: str | Name | At | Since | Until, now: float) -> str:
+    match part:
+        case At(at):
+            return clock_time(at)
+        case Since(at):
+            return lasting(now - at)
+        case Until(at):
+            return lasting(at - now)
+        case Name(text):
+            return text
+        case _:
+            return part
+
+
+def _brief(snapshot: Snapshot, level: Level) -> str:
+    if level is Level.GOOD:
+        return "All clear"
+    states = [view.breaker.state for view in snapshot.types]
+    tries = states.count(State.HALF_OPEN)
+    opened = states.count(State.OPEN) + states.count(State.FORCED_OPEN)
+    said = [part.name for part in snapshot.parts if not part.ok]
+    said += [f"{opened} open"] if opened else []
+    said += [f"{tries} half-open"] if tries and not said else []
+    said += ["backlog"] if not said and next(_scale(snapshot), None) else []
+    return ", ".join(said) or "Look here"
+
+
+def _parts(snapshot: Snapshot) -> Iterator[Finding]:
+    for part in snapshot.parts:
+        if not part.ok and part.name != BACKGROUND:
+            stopping = snapshot.here.draining and part.name == "accepting"
+            yield Finding(Level.WATCH if stopping else Level.BAD, (f"{part.name}: {part.detail}",))
+    for trouble in snapshot.troubles:
+        tried = f", tried {_some(trouble.tries, 'time')}"
+        yield Finding(
+            Level.WATCH,
+            (f"{trouble.part} fails in the background for ", Since(trouble.since), tried),
+            because=trouble.error,
+        )
+    if snapshot.alone:
+        yield Finding(Level.WATCH, (f"breakers: {snapshot.alone}",))
+
+
+def _breakers(snapshot: Snapshot) -> Iterator[Finding]:
+    for view in snapshot.types:
+        breaker = view.breaker
+        name, since, waits = Name(view.name), Since(breaker.open_since or breaker.since), _waits(view)
+        by_hand = f"{breaker.by}: {breaker.reason}"
+        if breaker.state is State.OPEN:
+            is_next = breaker.until > snapshot.at
+            probe = (", next probe in ", Until(breaker.until)) if is_next else (", its next job is the probe",)
+            yield Finding(Level.BAD, (name, " is OPEN for ", since, *_opened(view), *probe, waits), *_because(view))
+        elif breaker.state is State.FORCED_OPEN:
+            yield Finding(Level.BAD, (name, " is held OPEN for ", since, waits), because=by_hand)
+        elif breaker.state is State.HALF_OPEN:
+            probe = ("its probe is under way" if view.resting else "its next job is the probe",)
+            yield Finding(Level.WATCH, (name, " is half-open: ", *probe, *_opened(view), waits), *_because(view))
+        elif breaker.state is State.FORCED_CLOSED:
+            yield Finding(Level.WATCH, (name, " is held closed for ", since, ", whatever fails"), because=by_hand)
+        elif view.figures.tried >= ENOUGH and view.figures.failed >= BAD_RATE * view.figures.tried:
+            share = f" fails: {view.figures.failed} of the last {view.figures.tried} renders"
+            yield Finding(Level.WATCH, (name, share), *_because(view))
+
+
+def _opened(view: TypeView) -> Sentence:
+    """When it opened, where that is not the same as when it was moved last."""
+    breaker = view.breaker
+    if not breaker.failed_probes:
+        return ()
+    return (", open since ", At(breaker.open_since), f", {_some(breaker.failed_probes, 'probe')} failed")
+
+
+def _waits(view: TypeView) -> str:
+    load = view.load
+    if load is None or not load.waiting:
+        return ", nothing waits" if load else ""
+    if load.untried == load.waiting:
+        return f", {load.waiting} waiting, no attempts used"
+    return f", {load.waiting} waiting, {load.untried} of them untried"
+
+
+def _because(view: TypeView) -> tuple[str, str]:
+    last = view.breaker.faults[-1] if view.breaker.faults else ""
+    return fault_of(last), "; ".join(text for text in (last, view.breaker.reason) if text)
+
+
+def _backlog(snapshot: Snapshot) -> Iterator[Finding]:
+    for view in snapshot.types:
+        load = view.load or Load()
+        if load.oldest_at is not None and not view.resting and snapshot.at - load.oldest_at > SLOW_SECONDS:
+            waits = f": the oldest of {load.waiting} waits for "
+            slots = f", {snapshot.busy} of {_some(snapshot.slots, 'slot')} busy"
+            yield Finding(Level.WATCH, (Name(view.name), waits, Since(load.oldest_at), slots))
+
+
+def _lost(snapshot: Snapshot) -> Iterator[Finding]:
+    for node in snapshot.nodes:
+        if node.resent_at is not None and snapshot.at - node.resent_at < RESENT_SECONDS:
+            lost = f"{_some(node.resent, 'message')} were lost and sent again, the last one "
+            why = "the queue was purged, a message outlived its retention, or a backup of the database came back"
+            yield Finding(Level.WATCH, (lost, Since(node.resent_at), " ago"), because=why)
+
+
+def _scale(snapshot: Snapshot) -> Iterator[Finding]:
+    demand, seconds, there = snapshot.demand, snapshot.backlog_seconds, snapshot.there
+    if demand is None or seconds is None:
+        return
+    wanted = demand.nodes_wanted or there
+    if seconds <= demand.target_seconds and wanted <= _FEW * there:
+        return
+    jobs = f"{_some(demand.backlog, 'job')} in the queue would be worked off in {lasting(seconds)}"
+    target = f", scaling.target_seconds is {lasting(demand.target_seconds)}"
+    nodes = f"; {_some(wanted, 'node')} wanted, {there} there"
+    more = (
+        f"start {_some(wanted - there, 'more node')}, or give this one more slots" if wanted > there else "look whether"
+    )
+    slow = "renders have become slow"
+    todo = f"{more}, unless {slow}" if wanted > there else f"{more} {slow}"
+    told = f"{todo}: one takes {demand.render_seconds:.1f} s; nothing is lost meanwhile"
+    yield Finding(Level.WATCH, (jobs + target + nodes,), because=told)
+
+
+def _refused(snapshot: Snapshot) -> Iterator[Finding]:
+    for view in snapshot.types:
+        if view.figures.refused:
+            refused = f": {_some(view.figures.refused, 'submission')} refused within 10 min"
+            waits = f", {view.load.waiting} waiting" if view.load else ""
+            yield Finding(Level.WATCH, (Name(view.name), refused, waits), because=_REFUSED)
+
+
+def _nodes(snapshot: Snapshot) -> Iterator[Finding]:
+    for node in snapshot.nodes:
+        if node.gone and node.seen_at is not None:
+            yield Finding(Level.WATCH, (Name(node.name), " was last heard of ", Since(node.seen_at), " ago"))
+        elif node.trouble and node.name != snapshot.here.name:
+            yield Finding(Level.BAD, (Name(node.name), f": {node.trouble}"))
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

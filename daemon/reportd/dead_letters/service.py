@@ -1,0 +1,141 @@
+"""What can be asked about dead letters: see them, put them back, drop them, one or a whole group."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from reportd.core.dead_letters.signature import SIGNATURE
+from reportd.core.faults import Fault, FaultKind
+from reportd.core.jobs.transitions import Event, IllegalTransitionError
+from reportd.intake.service import NotFoundError, Service, StillQueuedError, resend_job
+from reportd.ports import (
+    Audit,
+    DeadLetter,
+    DeadLetters,
+    Entry,
+    Group,
+    Jobs,
+    Outgoing,
+    Queue,
+    Redrive,
+    Settlement,
+    Standing,
+    UnavailableError,
+)
+
+MAX_AT_ONCE = 500
+"""Of a group. The answer says how many remain, and the same call goes on with them."""
+
+log = structlog.get_logger()
+
+
+class NoSuchLetterError(NotFoundError):
+    """There is no such letter or group."""
+
+    def __init__(self) -> None:
+        Exception.__init__(self, "there is no such dead letter or group of them")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How many letters something was done to, and how many of the group remain."""
+
+    count: int
+    remaining: int
+
+
+class DeadLetterOffice:
+    """``target`` is the id of a letter or the signature of a group."""
+
+    def __init__(
+        self,
+        *,
+        service: Service,
+        jobs: Jobs,
+        queue: Queue,
+        letters: DeadLetters,
+        audit: Audit,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._service = service
+        self._jobs = jobs
+        self._queue = queue
+        self._letters = letters
+        self._audit = audit
+        self._clock = clock
+
+    async def groups(self, limit: int, before: tuple[float, str] | None = None) -> list[Group]:
+        return await self._letters.groups(limit, before)
+
+    async def group(self, signature: str) -> Group:
+        """Raises NoSuchLetterError."""
+        group = await self._letters.group(signature)
+        if group is None:
+            raise NoSuchLetterError
+        return group
+
+    async def members(self, signature: str, limit: int, before: tuple[float, str] | None = None) -> list[DeadLetter]:
+        return await self._letters.members(signature, limit, before)
+
+    async def letter(self, letter_id: str) -> DeadLetter:
+        """Raises NoSuchLetterError, also for one whose job is in the queue again."""
+        letter = await self._letters.get(letter_id)
+        if letter is None or letter.standing is Standing.UNDERWAY:
+            raise NoSuchLetterError
+        return letter
+
+    async def requeue(self, target: str, actor: str) -> Done:
+        """Back to the queue: a job with a fresh set of attempts, what is no job as it came.
+
+        Raises NoSuchLetterError.
+        """
+        return await self._each(target, actor, "requeued", self._requeue)
+
+    async def drop(self, target: str, actor: str) -> Done:
+        """Forget the copy. A job that was still waiting is quarantined by that; its record stays.
+
+        Raises NoSuchLetterError.
+        """
+        return await self._each(target, actor, "dropped", self._drop)
+
+    async def _each(self, target: str, actor: str, what: str, work: "Callable[[DeadLetter], object]") -> Done:
+        is_group = SIGNATURE.fullmatch(target) is not None
+        members = await self._letters.members(target, MAX_AT_ONCE) if is_group else [await self.letter(target)]
+        if not members:
+            raise NoSuchLetterError
+        for letter in members:
+            await work(letter)  # type: ignore[misc]  # an async method of this class
+        remaining = await self._letters.group(target) if is_group else None
+        done = Done(len(members), remaining.waiting + remaining.quarantined if remaining else 0)
+        log.info("dead_letters.settled", done=what, target=target, actor=actor, count=done.count)
+        entry = Entry(self._clock(), actor, f"dead_letter.{what}", target, {"count": done.count})
+        await self._audit.record([entry])
+        return done
+
+    async def _requeue(self, letter: DeadLetter) -> None:
+        if letter.task_id is None:
+            await self._send_as_it_came(letter)
+        elif letter.standing is Standing.WAITING:
+            for record in await self._letters.release([Redrive(letter.id, own=False)], self._clock()) or ():
+                await resend_job(self._queue, record.job)
+                await self._jobs.confirm([letter.id])
+            return
+        else:
+            try:
+                await self._service.retry(letter.task_id)
+            except (IllegalTransitionError, NotFoundError, StillQueuedError):
+                log.info("dead_letter.moved_already", letter=letter.id)
+        await self._letters.remove([letter.id])
+
+    async def _send_as_it_came(self, letter: DeadLetter) -> None:
+        (problem,) = await self._queue.send([Outgoing(letter.body, "", "", "")])
+        if problem is not None:
+            raise UnavailableError("queue", str(problem))
+
+    async def _drop(self, letter: DeadLetter) -> None:
+        if letter.task_id is not None and letter.standing is Standing.WAITING:
+            fault = Fault(FaultKind(letter.kind), letter.detail)
+            await self._jobs.settle(Settlement(letter.task_id, Event.QUARANTINED, self._clock(), fault=fault))
+        await self._letters.remove([letter.id])

@@ -1,0 +1,200 @@
+"""The jobs that wait, by report type and user, and whether one more may. ``core.capacity.backlog`` decides.
+
+The job store counts them, which takes long when they are many. So it is asked while jobs come in, once in a while, and
+in between each job that this node accepts is counted from the moment it is let in. What other nodes accept is known
+with the next count.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+import trio
+
+from reportd.concurrency.cached import RESTS
+from reportd.core.capacity.backlog import BacklogPolicy, Limit, Refusal, Waiting, beyond, refusal
+from reportd.ports import SILENT, Jobs, Meter, Queue, UnavailableError
+from reportd.system.log_throttle import ThrottledLog
+
+MOST_REST_SECONDS = 60.0
+
+log = structlog.get_logger()
+
+Cells = Mapping[tuple[str, str], int]
+"""How many jobs wait, by report type and user."""
+
+
+class BusyError(Exception):
+    """The backlog has no room for this job; the same call will work later."""
+
+    def __init__(self, refused: Refusal, report_type: str, user_id: str) -> None:
+        whose, key = {
+            Limit.BACKLOG: ("jobs", "queue.max_backlog"),
+            Limit.REPORT_TYPE: (f"jobs of {report_type}", "queue.max_type_share"),
+            Limit.USER: (f"jobs of user {user_id}", "queue.max_user_share"),
+        }[refused.limit]
+        held = f", while the breaker of {report_type} is open" if refused.held else ""
+        super().__init__(f"{refused.waiting} {whose} wait already, and {refused.accepted} may ({key}){held}")
+        self.refused = refused
+
+
+class Backlog:
+    """One a node. ``held``: the report types whose breaker is open, so that nothing of them is worked off."""
+
+    def __init__(
+        self,
+        policy: BacklogPolicy,
+        *,
+        jobs: Jobs,
+        queue: Queue,
+        held: Callable[[], frozenset[str]] = frozenset,
+        meter: Meter = SILENT,
+    ) -> None:
+        self._policy = policy
+        self._jobs = jobs
+        self._queue = queue
+        self._held = held
+        self._meter = meter
+        self._tally = _Tally({}, frozenset(), policy)
+        self._sent_directly = 0
+        self._pending: Counter[tuple[str, str]] = Counter()
+        self._since: Counter[tuple[str, str]] = Counter()
+        # One each, or a kind of refusal that is frequent would keep the others out of the log.
+        self._logs = {limit: ThrottledLog(log) for limit in Limit}
+
+    @contextmanager
+    def place(self, report_type: str, user_id: str) -> Iterator[Callable[[], None]]:
+        """Around what makes a job wait. The place is free again when the block raises, or says by the call that no
+        further job waits. Raises BusyError when there is none.
+        """
+        held = self._held()
+        if held != self._tally.held:
+            self._tally = _Tally(self._tally.cells, held, self._policy)
+        refused = refusal(self._tally.found(report_type, user_id, self._sent_directly), self._policy)
+        if refused is not None:
+            self._meter.refused(report_type, refused.limit)
+            self._logs[refused.limit].warning(
+                "submission.refused",
+                reason=refused.limit,
+                reportType=report_type,
+                userId=user_id,
+                waiting=refused.waiting,
+                accepted=refused.accepted,
+                held=refused.held,
+            )
+            raise BusyError(refused, report_type, user_id)
+        cell, stays = (report_type, user_id), True
+
+        def give_back() -> None:
+            nonlocal stays
+            stays = False
+
+        done = False
+        self._add(cell, 1)
+        self._pending[cell] += 1
+        try:
+            yield give_back
+            done = True
+        finally:
+            _set(self._pending, cell, self._pending[cell] - 1)
+            if not (done and stays):
+                self._add(cell, -1)
+
+    def _add(self, cell: tuple[str, str], count: int) -> None:
+        self._since[cell] += count
+        self._tally.add(cell, count)
+
+    async def watch(self, interval_seconds: float) -> None:
+        """Keep the counts fresh while jobs come in. Between two looks, every acceptance counts."""
+        known = False  # jobs may wait from before
+        while True:
+            begun_at, rest_seconds = trio.current_time(), interval_seconds
+            if (self._tally.all or not known) and await self._look():
+                known = True
+                took_seconds = trio.current_time() - begun_at
+                rest_seconds = max(interval_seconds, min(RESTS * took_seconds, MOST_REST_SECONDS))
+            await trio.sleep(rest_seconds)
+
+    async def _look(self) -> bool:
+        """Whether it could be seen."""
+        try:
+            depth = await self._queue.depth()
+            # The row of what is under way may be written after it has been counted, and nobody must be left out. So
+            # what is accepted during the count may be in it twice, until the next one.
+            self._since = Counter(self._pending)
+            counted = Counter(await self._jobs.waiting())
+        except UnavailableError as error:
+            log.warning("queue.depth_unknown", error=str(error))
+            return False
+        self._sent_directly = max(0, depth.backlog - counted.total())
+        for cell, count in self._since.items():
+            counted[cell] += count
+        self._tally = _Tally(counted, self._held(), self._policy)
+        return True
+
+
+class _Tally:
+    """Sums over the cells that are kept as jobs come and go, so that a submission costs no walk over all users."""
+
+    def __init__(self, cells: Cells, held: frozenset[str], policy: BacklogPolicy) -> None:
+        self.held = held
+        self.cells: Counter[tuple[str, str]] = Counter()
+        self.all = 0
+        self._policy = policy
+        self._types: Counter[str] = Counter()
+        self._users_of_type: Counter[str] = Counter()
+        self._users: Counter[str] = Counter()
+        # Those who may be beyond their share, which are few.
+        self._large: set[str] = set()
+        self._least = policy.of_user(policy.most)
+        for cell, count in cells.items():
+            self.add(cell, count)
+
+    def add(self, cell: tuple[str, str], count: int) -> None:
+        report_type, user_id = cell
+        before, after = self.cells[cell], max(0, self.cells[cell] + count)
+        _set(self.cells, cell, after)
+        self.all += after - before
+        _set(self._types, report_type, self._types[report_type] + after - before)
+        _set(self._users_of_type, report_type, self._users_of_type[report_type] + bool(after) - bool(before))
+        if report_type not in self.held:
+            _set(self._users, user_id, self._users[user_id] + after - before)
+            if self._users[user_id] > self._least:
+                self._large.add(user_id)
+            else:
+                self._large.discard(user_id)
+
+    def found(self, report_type: str, user_id: str, sent_directly: int) -> Waiting:
+        policy, cell = self._policy, self.cells[report_type, user_id]
+        if report_type in self.held:
+            return Waiting(
+                of_type=self._types[report_type],
+                types=len(self._types) + (report_type not in self._types),
+                of_user=cell,
+                users=self._users_of_type[report_type] + (not cell),
+                counted=self.all,
+                held=True,
+            )
+        workable = {name: count for name, count in self._types.items() if name not in self.held}
+        types = len(workable) + (report_type not in workable)
+        users = len(self._users) + (user_id not in self._users)
+        excess = max(
+            beyond(workable.values(), policy.of_type(types)),
+            beyond((self._users[one] for one in self._large), policy.of_user(users)),
+        )
+        return Waiting(
+            of_type=self._types[report_type],
+            types=types,
+            of_user=self._users[user_id],
+            users=users,
+            counted=sum(workable.values()) - excess + sent_directly,
+        )
+
+
+def _set(counts: "Counter[Any]", name: Any, count: int) -> None:
+    if count:
+        counts[name] = count
+    else:
+        del counts[name]

@@ -1,0 +1,212 @@
+"""All report types of one configuration, made from the files that it names, with all that is wrong with those.
+
+What is large is judged by a worker process: a template can take seconds and gigabytes to be compiled, a schema too.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+
+from reportd.config import Config, Problem, ReportType
+from reportd.core.faults import FaultError
+from reportd.core.pages.network import NetworkRule
+from reportd.core.schemas.compiled import compiled, faults, is_cheap
+from reportd.ports import Checker, RenderOptions, TooCostlyError
+from reportd.system.regular_files import read_regular
+
+QUICK_SECONDS = 0.02
+"""A schema that takes longer to compile is asked by worker processes alone: its patterns may be of any size."""
+
+
+class Templates(Protocol):
+    """Knows whether a template can be used; pages are made of it by the ``Checker``."""
+
+    def check(self, name: str, at_most_bytes: int) -> bool:
+        """Whether the template is so small, with all it refers to, that it was checked. Raises FaultError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A report type, ready to be asked."""
+
+    report: ReportType
+    schema: Mapping[str, Any] | None
+    schema_text: bytes
+    quick: Any
+    """A validator that small parameters may be asked of at once; None when its answer might take long."""
+
+    rule: NetworkRule
+    options: RenderOptions
+    isolation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """All report types of one configuration: by their own names, what each name or alias means, and by all of these."""
+
+    entries: Mapping[str, Entry]
+    canonical: Mapping[str, str]
+    known: Mapping[str, Entry]
+    schemas: Mapping[str, Mapping[str, Any]]
+    schemas_text: bytes
+    """Of each known name its schema, or null, as one JSON object."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """What was found so far. ``templates`` and ``schemas`` are too large to be judged here, by their keys."""
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    templates: dict[str, str] = field(default_factory=dict)
+    schemas: dict[str, tuple[str, Path]] = field(default_factory=dict)
+
+    def fault(self, key: str, message: str) -> None:
+        """``where`` the key is set is known to whoever has loaded the configuration."""
+        self.problems.append(Problem("", key, message))
+
+    def edition(self) -> Edition:
+        """Once there are no problems left."""
+        names = {name: name for name in self.entries}
+        canonical = names | {alias: name for name, entry in self.entries.items() for alias in entry.report.aliases}
+        known = {known: self.entries[name] for known, name in canonical.items()}
+        return Edition(
+            entries=self.entries,
+            canonical=canonical,
+            known=known,
+            schemas={name: entry.schema or {"type": "object"} for name, entry in self.entries.items()},
+            schemas_text=orjson.dumps({name: entry.schema for name, entry in known.items()}),
+        )
+
+
+class EditionReader:
+    """``folders`` are where files are looked for, and must be those of ``templates`` and ``checker``."""
+
+    def __init__(self, folders: Sequence[Path], templates: Templates, checker: Checker) -> None:
+        self._folders = folders
+        self._templates = templates
+        self._checker = checker
+
+    def draft(self, config: Config, inline_bytes: int) -> Draft:
+        """Read the files, and judge at once those of at most so many bytes. Blocks."""
+        draft = Draft()
+        for name, report in config.reports.items():
+            self._template(draft, f"reports.{name}.template", report.template, inline_bytes)
+            text = self._schema(draft, name, report, inline_bytes)
+            draft.entries[name] = _entry(report, text, config, quick=len(text) <= inline_bytes)
+        return draft
+
+    async def judge(self, draft: Draft) -> None:
+        """Have the rest judged. Adds to the problems of the draft. May raise UnavailableError."""
+        for key, template in draft.templates.items():
+            try:
+                await self._checker.template(template)
+            except FaultError as error:
+                draft.fault(key, _unusable(error))
+        for key, (name, path) in draft.schemas.items():
+            entry = draft.entries[name]
+            try:
+                found, seconds = await self._checker.schema(entry.schema_text)
+            except TooCostlyError as error:
+                draft.fault(key, f"{path} is too costly: that {error}; accepted: a smaller JSON Schema")
+                continue
+            for text in found:
+                draft.fault(key, f"{path} {text}")
+            if not found and seconds <= QUICK_SECONDS:
+                draft.entries[name] = replace(entry, quick=_quick(entry.schema))
+
+    def _template(self, draft: Draft, key: str, name: str, inline_bytes: int) -> None:
+        if not name or self._find(draft, key, name) is None:
+            return
+        try:
+            if not self._templates.check(name, inline_bytes):
+                draft.templates[key] = name
+        except FaultError as error:
+            draft.fault(key, _unusable(error))
+
+    def _schema(self, draft: Draft, name: str, report: ReportType, inline_bytes: int) -> bytes:
+        """The schema's text; empty where there is none."""
+        key = f"reports.{name}.parameters_schema"
+        path = self._find(draft, key, report.parameters_schema) if report.parameters_schema else None
+        if path is None:
+            return b""
+        try:
+            text = _object(read_regular(path)[0])
+        except OSError as error:
+            draft.fault(key, f"{path} can't be read: {error.strerror}; accepted: a file that the daemon may read")
+            return b""
+        except ValueError as error:
+            draft.fault(key, f"{path} is not a JSON Schema: {error}; accepted: an object of JSON")
+            return b""
+        if len(text) > inline_bytes:
+            draft.schemas[key] = name, path
+            return text
+        for found in faults(text):
+            draft.fault(key, f"{path} {found}")
+        return text
+
+    def _find(self, draft: Draft, key: str, name: str) -> Path | None:
+        for folder in self._folders:
+            path = folder / name
+            try:
+                if path.is_file():
+                    return path
+            except OSError as error:
+                draft.fault(key, f"{path} can't be looked at: {error.strerror}; accepted: a file that can be read")
+                return None
+        looked = ", ".join(map(str, self._folders))
+        draft.fault(key, f"there is no file {name} in {looked}; accepted: a file in one of these")
+        return None
+
+
+def _object(text: bytes) -> bytes:
+    """The same in few bytes. Raises ValueError."""
+    value = orjson.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("it is no object")  # noqa: TRY004 - as the parser does
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _entry(report: ReportType, schema_text: bytes, config: Config, *, quick: bool) -> Entry:
+    schema = orjson.loads(schema_text) if schema_text else None
+    options = RenderOptions(
+        ready=report.ready,
+        delay_seconds=report.delay_seconds,
+        headers={key: _plain(value) for key, value in report.headers.items()},
+        header_hosts=NetworkRule.of(report.header_hosts),
+        cookies={key: _plain(value) for key, value in report.cookies.items()},
+        media=report.media,
+        fail_on_status=report.fail_on_status,
+        fail_on_resource_errors=report.fail_on_resource_errors,
+        fail_on_script_errors=report.fail_on_script_errors,
+        max_page_bytes=report.max_page_bytes,
+        print_parameters=report.pdf.print_parameters(),
+    )
+    return Entry(
+        report=report,
+        schema=schema,
+        schema_text=schema_text,
+        quick=_quick(schema) if quick else None,
+        rule=NetworkRule.of(report.allowed_hosts, report.url),
+        options=options,
+        isolation=report.isolation or config.pool.isolation,
+    )
+
+
+def _quick(schema: Mapping[str, Any] | None) -> Any:
+    return None if schema is None or not is_cheap(schema) else compiled(schema)
+
+
+def _unusable(error: FaultError) -> str:
+    return f"{error.fault.detail}; accepted: a Jinja template, and the filters that there are"
+
+
+def _plain(value: Any) -> str:
+    return str(value.get_secret_value()) if hasattr(value, "get_secret_value") else str(value)

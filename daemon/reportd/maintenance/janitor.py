@@ -1,0 +1,78 @@
+"""Settles what nobody else settles: jobs whose message was never confirmed or is lost, PDFs past retention.
+
+Every step may be cut off and done again, and may be done by several nodes at once.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import structlog
+import trio
+
+from reportd.concurrency.periodic import LEASE_ROUNDS, every
+from reportd.concurrency.supervisor import Supervisor
+from reportd.intake.service import LATE, send_jobs
+from reportd.maintenance.rescuer import Rescuer
+from reportd.ports import UNCONFIRMED_SECONDS, Artifacts, Jobs, Queue
+
+log = structlog.get_logger()
+
+SWEEP_SECONDS = 60.0
+
+
+class Janitor:
+    """``run`` keeps its loops going."""
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        queue: Queue,
+        artifacts: Artifacts,
+        rescuer: Rescuer,
+        retention_seconds: float,
+        node: str,
+        supervisor: Supervisor | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._jobs = jobs
+        self._queue = queue
+        self._artifacts = artifacts
+        self._rescuer = rescuer
+        self._retention_seconds = retention_seconds
+        self._node = node
+        self._supervisor = supervisor or Supervisor()
+        self._clock = clock
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for seconds, work in (
+                (UNCONFIRMED_SECONDS, self.send_unconfirmed),
+                (UNCONFIRMED_SECONDS, self._rescuer.resend_lost),
+                (SWEEP_SECONDS, self.remove_expired),
+            ):
+                rounds = partial(every, seconds, partial(self._lead, seconds, work))
+                nursery.start_soon(self._supervisor.keep, f"janitor.{work.__name__}", rounds)
+
+    async def _lead(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        """What one node does for all of them."""
+        if await self._jobs.lead(work.__name__, self._node, LEASE_ROUNDS * seconds):
+            await work()
+
+    async def send_unconfirmed(self) -> None:
+        """Jobs that were written, but whose message may never have been sent."""
+        records = await self._jobs.overdue(100, confirmed=False)
+        outcomes = await send_jobs(self._queue, [record.job for record in records], LATE)
+        sent = [job.task_id for job, problem in outcomes if problem is None]
+        if sent:
+            log.warning("jobs.sent_late", count=len(sent))
+            await self._jobs.confirm(sent)
+
+    async def remove_expired(self) -> None:
+        """PDFs of jobs that finished longer ago than retention."""
+        while task_ids := await self._jobs.expired(self._clock() - self._retention_seconds, limit=100):
+            for task_id in task_ids:
+                await self._artifacts.remove(task_id)
+            await self._jobs.purge(task_ids)
+            log.info("artifacts.expired", count=len(task_ids))

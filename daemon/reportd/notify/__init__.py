@@ -1,0 +1,1 @@
+"""Tells people: callbacks for those who asked for a report, alerts for those who run the daemon."""

@@ -1,0 +1,97 @@
+"""How much there is to do for how many slots, in figures that a fleet can be scaled by.
+
+``core.capacity.scaling`` decides. Every node can tell; one of them at a time publishes to where the fleet is scaled.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import structlog
+import trio
+
+from reportd.concurrency.cached import RESTS, Remembered
+from reportd.core.capacity.scaling import Demand, Load, Needs, ScalingPolicy, held, nodes_needed
+from reportd.core.jobs.transitions import State
+from reportd.ports import Depth, Jobs, UnavailableError
+
+log = structlog.get_logger()
+
+PUBLISH_SECONDS = 60.0
+"""As often as CloudWatch keeps a figure of standard resolution."""
+
+LEASE_SECONDS = 1.5 * PUBLISH_SECONDS
+PATIENCE_SECONDS = 10.0
+LOOK_PATIENCE_SECONDS = 1.0
+
+
+class Board(Protocol):
+    """Where figures are published."""
+
+    async def publish(self, demand: Demand) -> None:
+        """Raises UnavailableError."""
+        ...
+
+
+class Scaling:
+    """One a node. ``fresh_seconds``: how old the number of running jobs may be; ``looks``: where a look at the database
+    goes on that hangs.
+    """
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        slots: Callable[[], int],
+        render_seconds: Callable[[], float],
+        policy: ScalingPolicy,
+        looks: trio.Nursery,
+        fresh_seconds: float,
+    ) -> None:
+        self._jobs = jobs
+        self._slots = slots
+        self._render_seconds = render_seconds
+        self._policy = policy
+        self._needs: Needs = ()
+        self._counts = Remembered(
+            "database",
+            jobs.counts,
+            looks,
+            fresh_seconds=fresh_seconds,
+            patience_seconds=LOOK_PATIENCE_SECONDS,
+            rests=RESTS,
+        )
+
+    async def demand(self, depth: Depth) -> Demand:
+        """Of now, with a queue so deep. Never raises, and never waits longer than LOOK_PATIENCE_SECONDS."""
+        try:
+            running: int | None = (await self._counts.get()).get(State.RUNNING, 0)
+        except UnavailableError:
+            running = None
+        # What is held waits for its breaker, what is delayed for its next attempt: no node would make it come sooner.
+        load = Load(depth.visible, running, max(1, self._slots()), self._render_seconds())
+        needed = nodes_needed(load, self._policy)
+        if needed is not None:
+            self._needs = held(self._needs, needed, trio.current_time(), self._policy)
+        return Demand(
+            backlog=load.backlog,
+            backlog_per_slot=load.backlog_per_slot,
+            backlog_seconds=load.backlog_seconds,
+            render_seconds=load.render_seconds,
+            running=running,
+            nodes_wanted=None if needed is None else self._needs[0][1],
+            target_seconds=self._policy.target_seconds,
+            held=depth.held,
+        )
+
+    async def publish(self, depth: Callable[[], Awaitable[Depth]], board: Board | None, node: str) -> None:
+        """Every PUBLISH_SECONDS, while this node is the one that does it; whatever is away, the rest goes on."""
+        while board is not None:
+            try:
+                with trio.fail_after(PATIENCE_SECONDS):
+                    if await self._jobs.lead("publish_figures", node, LEASE_SECONDS):
+                        await board.publish(await self.demand(await depth()))
+            except UnavailableError as error:
+                log.warning("figures.not_published", part=error.part, error=str(error))
+            except trio.TooSlowError:
+                log.warning("figures.not_published", error=f"no answer within {PATIENCE_SECONDS:g} s")
+            await trio.sleep(PUBLISH_SECONDS)

@@ -1,0 +1,72 @@
+"""One line an event: JSON for machines, columns for a terminal, fields for systemd's journal.
+
+A job's story is found by its taskId.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+
+import structlog
+
+from reportd.system.journal import Journal, prefixed, reaches
+from reportd.system.log_throttle import ThrottleFilter
+
+LEVELS = logging.getLevelNamesMapping()
+
+
+class Threshold:
+    """Drops what is less severe than a level, which may change while the daemon runs."""
+
+    def __init__(self, level: str) -> None:
+        self.set(level)
+
+    def set(self, level: str) -> None:
+        self._least = LEVELS[level.upper()]
+
+    def __call__(self, _logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if LEVELS[event["level"].upper()] < self._least:
+            raise structlog.DropEvent
+        return event
+
+
+def set_up(level: str, form: str) -> Callable[[str], None]:
+    """``form``: json, console, or auto, which is console on a terminal and the journal's own where it is listening.
+
+    Returns what changes the level.
+    """
+    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    journal = form == "auto" and reaches(sys.stderr.fileno())
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        if console
+        else Journal()
+        if journal
+        else structlog.processors.JSONRenderer()
+    )
+    threshold = Threshold(level)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            threshold,
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([] if console else [structlog.processors.format_exc_info]),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    # The libraries' own loggers: only what is wrong.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Prefixed("%(name)s: %(message)s") if journal else logging.Formatter("%(name)s: %(message)s"))
+    # While there is no descriptor left, each server says so ten times a second.
+    handler.addFilter(ThrottleFilter("trio.serve_listeners"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    return threshold.set
+
+
+class _Prefixed(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return prefixed(record.levelname.lower(), super().format(record))

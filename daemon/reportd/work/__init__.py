@@ -1,0 +1,1 @@
+"""A message becomes a PDF: receive, claim, admit, render, store, settle."""

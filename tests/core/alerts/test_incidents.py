@@ -1,0 +1,258 @@
+"""Who hears of trouble, and how often: decided by one cause's incident alone."""
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reportd.core.alerts.incidents import (
+    GATHER_SECONDS,
+    LEASE_SECONDS,
+    Alarm,
+    Incident,
+    Kind,
+    Notice,
+    claimed,
+    happened,
+    not_told,
+    notice,
+    told,
+)
+
+WINDOW = 900.0
+NOON = 1_750_000_000.0
+
+
+def quarantined(at: float, count: int = 1, **fields: Any) -> Alarm:
+    alarm = Alarm(Kind.QUARANTINED, "script_error:no chart", "sales", "no chart", NOON + at, count=count)
+    return replace(alarm, **fields)
+
+
+def opened(at: float) -> Alarm:
+    return Alarm(Kind.BREAKER_OPEN, "breaker:sales", "sales", "timeout", NOON + at)
+
+
+def closed(at: float) -> Alarm:
+    return replace(opened(at), over=True)
+
+
+class Story:
+    """One incident on a channel that always works, from one alarm to the next."""
+
+    def __init__(self) -> None:
+        self.incident: Incident | None = None
+        self.said: list[tuple[float, Notice]] = []
+
+    def alarm(self, *alarms: Alarm) -> None:
+        for alarm in alarms:
+            self.run_until(alarm.at - NOON)
+            self.incident = happened(self.incident, alarm, WINDOW)
+
+    def run_until(self, end: float) -> None:
+        while self.incident is not None and self.incident.due_at - NOON <= end:
+            now = self.incident.due_at
+            self.incident = claimed(self.incident, now, "token", WINDOW)
+            if self.incident is not None:
+                said = notice("cause", self.incident)
+                self.said.append((now - NOON, said))
+                self.incident = told(self.incident, said, now, WINDOW)
+
+    def heard(self) -> list[tuple[float, str]]:
+        """When, and what: how many, or that it is over, or both."""
+        return [
+            (at, "over" if n.recovered else f"{n.incident.untold}{' and over' if n.incident.over else ''}")
+            for at, n in self.said
+        ]
+
+
+def test_one_alert_with_the_count_and_one_word_when_it_is_over() -> None:
+    story = Story()
+    story.alarm(*(quarantined(0.001 * number) for number in range(1000)))
+    story.run_until(1e6)
+    assert story.heard() == [(GATHER_SECONDS, "1000"), (pytest.approx(900.999), "over")]
+    assert story.incident is None, "and then it is forgotten"
+
+
+def test_what_goes_on_is_told_once_a_window() -> None:
+    story = Story()
+    story.alarm(*(quarantined(60.0 * number) for number in range(31)))
+    story.run_until(1e6)
+    assert story.heard() == [(5.0, "1"), (905.0, "15"), (1805.0, "15"), (2700.0, "over")]
+    totals = [said.incident.total for _, said in story.said]
+    assert totals == [1, 16, 31, 31]
+
+
+def test_a_breaker_is_over_when_it_closes_and_not_before() -> None:
+    story = Story()
+    story.alarm(opened(0), closed(10_000))
+    story.run_until(1e6)
+    assert story.heard() == [(5.0, "1"), (10_000.0, "over")]
+    assert story.said[-1][1].incident.since == NOON
+
+
+def test_a_breaker_that_closes_before_anybody_was_told() -> None:
+    story = Story()
+    story.alarm(opened(0), closed(2))
+    story.run_until(1e6)
+    assert story.heard() == [(5.0, "1 and over")]
+
+
+def test_a_breaker_that_flaps_is_told_once_a_window() -> None:
+    story = Story()
+    for number in range(40):
+        story.alarm(opened(60.0 * number), closed(60.0 * number + 30))
+    story.run_until(1e6)
+    assert story.heard() == [
+        (5.0, "1"),
+        (30.0, "over"),
+        (905.0, "15"),
+        (930.0, "over"),
+        (1805.0, "15"),
+        (1830.0, "over"),
+        (2705.0, "9 and over"),
+    ]
+
+
+def test_what_comes_again_after_it_was_over_is_a_new_incident() -> None:
+    story = Story()
+    story.alarm(quarantined(0), quarantined(2000))
+    story.run_until(1e6)
+    assert story.heard() == [(5.0, "1"), (900.0, "over"), (2005.0, "1"), (2900.0, "over")]
+    assert story.said[2][1].incident.since == NOON + 2000
+
+
+def test_an_end_without_a_beginning_is_no_news() -> None:
+    assert happened(None, closed(0), WINDOW) is None
+    story = Story()
+    story.alarm(opened(0), closed(10))
+    story.run_until(20)
+    before = story.incident
+    story.alarm(closed(30))
+    assert story.incident == before
+
+
+# --- telling ------------------------------------------------------------------------------------------------
+
+
+def due(alarm: Alarm | None = None) -> tuple[Incident, float]:
+    """One that is claimed at the very moment it is due."""
+    incident = happened(None, alarm or quarantined(0, 3), WINDOW)
+    assert incident is not None
+    taken = claimed(incident, incident.due_at, "mine", WINDOW)
+    assert taken is not None
+    return taken, incident.due_at
+
+
+def test_nothing_is_claimed_before_it_is_due() -> None:
+    incident = happened(None, quarantined(0), WINDOW)
+    assert incident is not None
+    assert claimed(incident, incident.due_at - 0.1, "mine", WINDOW) is incident
+    assert claimed(None, NOON, "mine", WINDOW) is None
+
+
+def test_what_is_claimed_is_nobody_elses_until_the_lease_is_over() -> None:
+    taken, at = due()
+    assert claimed(taken, at + LEASE_SECONDS - 1, "yours", WINDOW) is taken
+    again = claimed(taken, at + LEASE_SECONDS, "yours", WINDOW)
+    assert again is not None
+    assert (again.teller, again.attempts) == ("yours", 2)
+    assert notice("cause", again).notice_id == notice("cause", taken).notice_id
+    assert told(again, notice("cause", taken), at + 61, WINDOW) is again, "too late to say so"
+    assert not_told(again, "mine", at + 61, 5.0, WINDOW) is again
+
+
+def test_what_could_not_be_told_is_told_later_with_what_has_come() -> None:
+    taken, at = due()
+    later = not_told(taken, "mine", at, 30.0, WINDOW)
+    assert later is not None
+    assert (later.due_at, later.teller) == (at + 30, "")
+    more = happened(later, quarantined(20, 4), WINDOW)
+    assert more is not None
+    assert (more.untold, more.total, more.due_at) == (7, 7, at + 30)
+
+
+def test_what_is_gone_is_gone() -> None:
+    taken, at = due()
+    assert told(None, notice("cause", taken), at, WINDOW) is None
+    assert not_told(None, "mine", at, 5.0, WINDOW) is None
+
+
+def test_what_came_while_an_alert_was_sent_is_in_the_next_one() -> None:
+    taken, at = due()
+    said = notice("cause", taken)
+    more = happened(taken, quarantined(6, 4), WINDOW)
+    after = told(more, said, at + 2, WINDOW)
+    assert after is not None
+    assert (after.untold, after.total, after.due_at) == (4, 7, at + 2 + WINDOW)
+
+
+def test_what_came_while_the_end_was_told_begins_anew() -> None:
+    taken, at = due()
+    incident = told(taken, notice("cause", taken), at, WINDOW)
+    assert incident is not None
+    over_at = incident.due_at
+    ending = claimed(incident, over_at, "mine", WINDOW)
+    assert ending is not None
+    said = notice("cause", ending)
+    assert said.recovered
+    more = happened(ending, quarantined(over_at - NOON + 1, 2), WINDOW)
+    after = told(more, said, over_at + 2, WINDOW)
+    assert after is not None
+    assert (after.since, after.total, after.untold, after.over) == (over_at + 1, 2, 2, False)
+
+
+def test_an_alert_that_comes_too_late_says_that_it_is_over() -> None:
+    """The channel was dead for a day."""
+    taken, at = due()
+    later = not_told(taken, "mine", at, 86400.0, WINDOW)
+    again = claimed(later, at + 86400, "mine", WINDOW)
+    assert again is not None
+    assert again.over
+    assert told(again, notice("cause", again), at + 86400, WINDOW) == replace(
+        again, untold=0, told_at=at + 86400, teller="", attempts=0, retry_at=0.0, due_at=at + 86400 + WINDOW
+    )
+
+
+def test_several_alarms_as_one() -> None:
+    incident = happened(None, quarantined(0, 5, until=NOON + 50), WINDOW)
+    assert incident is not None
+    assert (incident.since, incident.last_at, incident.total) == (NOON, NOON + 50, 5)
+
+
+def test_long_texts_are_cut_and_long_signatures_stay_apart() -> None:
+    one, other = (quarantined(0, signature="x" * 5000 + end, detail="d" * 5000) for end in "ab")
+    assert one.key != other.key
+    assert len(one.key) == 216
+    assert quarantined(0).key == "script_error:no chart"
+    incident = happened(None, replace(one, report_type="t" * 100), WINDOW)
+    assert incident is not None
+    assert (len(incident.detail), len(incident.report_type)) == (500, 64)
+
+
+steps = st.lists(st.tuples(st.floats(0, 2000), st.sampled_from([1, 7, 0])), min_size=1, max_size=40)
+
+
+@settings(deadline=None, max_examples=200)
+@given(steps=steps, lasts=st.booleans())
+def test_whatever_happens(steps: list[tuple[float, int]], lasts: bool) -> None:
+    """An alert a window at most; no end without an alert; and every alarm is told, but for one that nothing ends."""
+    story, at, total = Story(), 0.0, 0
+    for gap, count in steps:
+        at += gap
+        make = opened if lasts else quarantined
+        story.alarm(replace(make(at), count=count) if count else closed(at) if lasts else replace(make(at), over=True))
+        total += count
+    story.run_until(1e7)
+    alerts = [when for when, said in story.said if not said.recovered]
+    assert all(later - earlier >= WINDOW - 1e-3 for earlier, later in pairwise(alerts))
+    assert sum(said.incident.untold for _, said in story.said) == total
+    open_ = False
+    for _, said in story.said:
+        assert open_ or not said.recovered
+        open_ = not said.recovered and not said.incident.over
+    assert len({said.notice_id for _, said in story.said}) == len(story.said)
+    if not lasts or not steps[-1][1]:
+        assert story.incident is None

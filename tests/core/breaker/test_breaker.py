@@ -1,0 +1,311 @@
+"""The breaker step by step: the counts, the rests, the lease, the operator, the clock."""
+
+from dataclasses import replace
+
+import pytest
+
+from reportd.adapters.redis.breaker_json import from_json, to_json
+from reportd.core.breaker.breaker import (
+    Ask,
+    Breaker,
+    Command,
+    Decision,
+    Event,
+    Failure,
+    Go,
+    News,
+    Policy,
+    Release,
+    State,
+    Success,
+    Wait,
+    decide,
+)
+
+POLICY = Policy()
+NOW = 1000.0
+CLOSED, OPEN, HALF_OPEN, FORCED_OPEN, FORCED_CLOSED = State
+
+
+def told(breaker: Breaker, news: News, now: float = NOW, policy: Policy = POLICY, chance: float = 0.0) -> Decision:
+    return decide(breaker, news, now, policy, chance=chance, token=f"{now:g}/{breaker.version + 1}")
+
+
+def after(breaker: Breaker, *news: News, now: float = NOW, policy: Policy = POLICY, chance: float = 0.0) -> Breaker:
+    for one in news:
+        breaker = told(breaker, one, now, policy, chance).breaker
+    return breaker
+
+
+def failure(breaker: Breaker, fault: str = "timeout: 60 s") -> Failure:
+    return Failure("n1", breaker.epoch, fault)
+
+
+def success(breaker: Breaker, seconds: float = 1.0) -> Success:
+    return Success("n1", breaker.epoch, seconds)
+
+
+def opened(*, at: float = NOW, policy: Policy = POLICY) -> Breaker:
+    breaker = Breaker("sales")
+    for _ in range(policy.failure_threshold):
+        breaker = after(breaker, failure(breaker), now=at, policy=policy)
+    assert breaker.state is OPEN
+    return breaker
+
+
+def probing(*, at: float = NOW, policy: Policy = POLICY) -> Breaker:
+    breaker = after(opened(at=at - policy.recovery_seconds, policy=policy), Ask("n1", 70), now=at, policy=policy)
+    assert breaker.state is HALF_OPEN
+    return breaker
+
+
+# --- opening ------------------------------------------------------------------------------------------------
+
+
+def test_failures_in_a_row_open_it_and_say_why() -> None:
+    breaker = Breaker("sales")
+    for fault in ("timeout: 60 s", "page_status: 500"):
+        decision = told(breaker, failure(breaker, fault))
+        breaker = decision.breaker
+        assert (decision.transition, breaker.state) == (None, CLOSED)
+    decision = told(breaker, failure(breaker, "script_error: " + 1000 * "x"))
+    assert decision.transition is not None
+    assert (decision.transition.reason, decision.transition.by) == ("3 failures in a row", "n1")
+    assert decision.transition.faults == ("timeout: 60 s", "page_status: 500", ("script_error: " + 1000 * "x")[:200])
+    assert (decision.breaker.state, decision.breaker.until) == (OPEN, NOW + 10)
+
+
+def test_whatever_a_page_says_can_be_kept() -> None:
+    breaker = after(Breaker("sales"), failure(Breaker("sales"), "script_error: \ud800 in 茶"))
+    assert breaker.faults == ("script_error: ? in 茶",)
+    assert from_json(to_json(breaker)) == breaker
+
+
+def test_a_success_in_between_begins_the_count_again() -> None:
+    breaker = Breaker("sales")
+    for _ in range(5):
+        breaker = after(breaker, failure(breaker), failure(breaker), success(breaker))
+        assert (breaker.state, breaker.failures, breaker.faults) == (CLOSED, 0, ())
+
+
+def test_a_breaker_without_trouble_has_nothing_to_keep() -> None:
+    breaker = Breaker("sales")
+    for news in (Ask("n1", 70), success(breaker), Release(breaker.epoch)):
+        assert told(breaker, news).breaker is breaker
+
+
+def test_only_the_last_faults_are_kept() -> None:
+    policy = Policy(failure_threshold=9)
+    breaker = after(Breaker("sales"), *[Failure("n1", "", f"timeout: {n}") for n in range(8)], policy=policy)
+    assert (breaker.failures, breaker.faults) == (8, tuple(f"timeout: {n}" for n in range(3, 8)))
+
+
+def test_late_news_of_a_closed_time_before_does_not_count() -> None:
+    first = Breaker("sales")
+    breaker = probing()
+    closed = after(breaker, success(breaker))
+    assert closed.state is CLOSED
+    failed = after(closed, failure(closed), failure(closed))
+    for late in (failure(first), success(first), failure(breaker), success(breaker), Release(first.epoch)):
+        assert told(failed, late).breaker is failed
+
+
+# --- the rest -----------------------------------------------------------------------------------------------
+
+
+def test_nobody_goes_before_the_rest_is_over() -> None:
+    breaker = opened()
+    decision = told(breaker, Ask("n1", 70), NOW + 9.999)
+    assert decision.answer == Wait(NOW + 10, "open: 3 failures in a row")
+    assert breaker.rests(NOW + 9.999)
+    assert not breaker.rests(NOW + 10)
+    assert told(breaker, Ask("n1", 70), NOW + 10).answer == Go(f"{NOW + 10:g}/4", probe=True)
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
+def test_each_failed_probe_doubles_the_rest_up_to_the_maximum(chance: float) -> None:
+    breaker, now = opened(), NOW + 10
+    rests = []
+    for _ in range(40):
+        breaker = after(breaker, Ask("n1", 70), now=now)
+        breaker = after(breaker, failure(breaker), now=now, chance=chance)
+        rests.append(round(breaker.until - now, 3))
+        now = breaker.until
+    full = [20, 40, 80, 160, *36 * [300]]
+    assert rests == [round(rest * (1 - chance / 4), 3) for rest in full]
+
+
+def test_no_rest_is_shorter_than_the_first() -> None:
+    policy = Policy(recovery_seconds=10, max_recovery_seconds=12)
+    breaker = probing(policy=policy)
+    assert after(breaker, failure(breaker), policy=policy, chance=0.5).until == NOW + 10.5
+    assert after(breaker, failure(breaker), policy=policy, chance=0.9).until == NOW + 10
+
+
+def test_the_first_rest_has_no_jitter_and_a_recovery_begins_with_it_again() -> None:
+    assert after(Breaker("sales", failures=2), Failure("n1", "", "timeout: 60 s"), chance=0.9).until == NOW + 10
+    breaker = probing()
+    breaker = after(breaker, failure(breaker))
+    assert breaker.until == NOW + 20
+    breaker = after(breaker, Ask("n1", 70), now=NOW + 20)
+    breaker = after(breaker, success(breaker), now=NOW + 20)
+    for _ in range(3):
+        breaker = after(breaker, failure(breaker), now=NOW + 30)
+    assert (breaker.state, breaker.until) == (OPEN, NOW + 40)
+
+
+# --- the probe ----------------------------------------------------------------------------------------------
+
+
+def test_one_probe_and_all_others_wait() -> None:
+    breaker = opened()
+    first = told(breaker, Ask("n1", 70), NOW + 10)
+    assert (first.breaker.lease_until, first.breaker.by) == (NOW + 80, "n1")
+    for now in (NOW + 10, NOW + 50, NOW + 79.9):
+        second = told(first.breaker, Ask("n2", 70), now)
+        assert second.breaker is first.breaker
+        assert second.answer == Wait(min(NOW + 80, now + 10), "a probe is under way")
+
+
+def test_a_holder_that_died_is_followed_when_its_lease_is_over() -> None:
+    breaker = probing()
+    next_one = told(breaker, Ask("n2", 70), NOW + 70)
+    assert next_one.answer == Go(next_one.breaker.epoch, probe=True)
+    assert (next_one.breaker.by, next_one.breaker.lease_until) == ("n2", NOW + 140)
+    for late in (success(breaker), failure(breaker), Release(breaker.epoch)):
+        assert told(next_one.breaker, late, NOW + 71).breaker is next_one.breaker
+
+
+def test_a_verdict_after_the_lease_still_counts_while_nobody_has_taken_over() -> None:
+    breaker = probing()
+    assert told(breaker, success(breaker), NOW + 500).breaker.state is CLOSED
+
+
+def test_a_released_probe_is_free_at_once_and_has_no_more_to_say() -> None:
+    breaker = probing()
+    free = told(breaker, Release(breaker.epoch))
+    assert (free.breaker.state, free.transition) == (HALF_OPEN, None)
+    assert not free.breaker.rests(NOW)
+    for late in (success(breaker), failure(breaker), Release(breaker.epoch)):
+        assert told(free.breaker, late).breaker is free.breaker
+    again = told(free.breaker, Ask("n2", 70))
+    assert isinstance(again.answer, Go)
+    assert again.breaker.openings == breaker.openings
+
+
+def test_several_successes_can_be_asked_for() -> None:
+    policy = Policy(successes_to_close=3)
+    breaker = probing(policy=policy)
+    for count in (1, 2):
+        used = breaker
+        breaker = after(breaker, success(breaker), policy=policy)
+        assert (breaker.state, breaker.successes) == (HALF_OPEN, count)
+        assert told(breaker, success(used), policy=policy).breaker is breaker
+        breaker = after(breaker, Ask("n2", 70), policy=policy)
+    assert after(breaker, failure(breaker), policy=policy).successes == 0
+    assert after(breaker, Release(breaker.epoch), policy=policy).successes == 2
+    assert after(breaker, success(breaker), policy=policy).state is CLOSED
+
+
+def test_a_probe_keeps_its_lease_whatever_an_operator_says() -> None:
+    running = probing()
+    for commands in ([Event.FORCED_OPEN, Event.HURRIED], [Event.RESET], [Event.FORCED_CLOSED, Event.RESET]):
+        breaker = after(running, *[Command("ann", event) for event in commands])
+        for _ in range(3):
+            breaker = after(breaker, failure(breaker))
+        assert breaker.state is OPEN
+        asked = told(breaker, Ask("n2", 70), NOW + 20)
+        assert asked.answer == Wait(NOW + 30, "a probe is under way")
+        assert isinstance(told(breaker, Ask("n2", 70), NOW + 70).answer, Go)
+        # Its verdict is late, but it is no longer in the way.
+        ended = told(breaker, success(running), NOW + 20)
+        assert (ended.breaker.state, ended.transition) == (OPEN, None)
+        assert isinstance(told(ended.breaker, Ask("n2", 70), NOW + 20).answer, Go)
+
+
+# --- the operator -------------------------------------------------------------------------------------------
+
+
+def test_a_forced_state_obeys_nobody_else() -> None:
+    held = after(Breaker("sales"), Command("ann", Event.FORCED_OPEN, "the source is being moved"))
+    for now in (NOW, NOW + 1e6):
+        assert told(held, Ask("n1", 70), now).answer == Wait(now + 10, "held open by ann: the source is being moved")
+        assert held.rests(now)
+    free = after(held, Command("bob", Event.FORCED_CLOSED))
+    for _ in range(10):
+        assert told(free, failure(free)).breaker is free
+    assert told(free, Ask("n1", 70)).answer == Go(free.epoch)
+
+
+def test_hurried_lets_a_probe_start_at_once_and_keeps_the_length_of_the_rest() -> None:
+    breaker = probing()
+    breaker = after(breaker, failure(breaker))
+    hurried = after(breaker, Command("ann", Event.HURRIED))
+    assert (hurried.state, hurried.openings) == (OPEN, 2)
+    assert (hurried.open_since, hurried.failed_probes) == (breaker.open_since, 1)
+    probe = after(hurried, Ask("n1", 70))
+    assert after(probe, failure(probe)).until == NOW + 40
+
+
+def test_a_breaker_is_open_since_it_first_opened_however_many_probes_failed() -> None:
+    breaker = opened()
+    assert (breaker.open_since, breaker.failed_probes) == (NOW, 0)
+    for count in range(1, 15):
+        now = breaker.until
+        breaker = after(breaker, Ask("n1", 70), now=now)
+        assert (breaker.state, breaker.open_since, breaker.failed_probes) == (HALF_OPEN, NOW, count - 1)
+        breaker = after(breaker, failure(breaker), now=now + 1)
+        assert (breaker.since, breaker.open_since, breaker.failed_probes) == (now + 1, NOW, count)
+    hurried = after(breaker, Command("ann", Event.HURRIED), now=breaker.until)
+    assert (hurried.open_since, hurried.failed_probes) == (NOW, 14)
+    closed = after(breaker, Command("ann", Event.RESET), now=breaker.until)
+    assert (closed.open_since, closed.opened_at, closed.failed_probes) == (0, 0, 0)
+
+
+def test_one_that_was_held_open_is_open_since_somebody_let_it_probe() -> None:
+    held = after(Breaker("sales"), Command("ann", Event.FORCED_OPEN))
+    assert (held.open_since, held.failed_probes) == (NOW, 0)
+    breaker = after(held, Command("ann", Event.HURRIED), now=NOW + 60)
+    assert (breaker.open_since, breaker.failed_probes) == (NOW + 60, 0)
+    breaker = after(breaker, Ask("n1", 70), now=NOW + 60)
+    breaker = after(breaker, failure(breaker), now=NOW + 61)
+    assert (breaker.open_since, breaker.failed_probes) == (NOW + 60, 1)
+
+
+def test_what_an_older_daemon_has_written_is_open_since_it_was_moved_last() -> None:
+    """It drops ``opened_at`` when it writes; what it counts is the same."""
+    breaker = opened()
+    breaker = after(breaker, Ask("n1", 70), now=NOW + 10)
+    breaker = after(breaker, failure(breaker), now=NOW + 20)
+    old = replace(breaker, opened_at=0.0)
+    assert (old.open_since, old.failed_probes) == (NOW + 20, 1)
+    probe = after(old, Ask("n2", 70), now=old.until)
+    assert (probe.open_since, probe.failed_probes) == (NOW + 20, 1)
+
+
+def test_reset_forgets_what_was_counted() -> None:
+    breaker = Breaker("sales")
+    breaker = after(breaker, failure(breaker), failure(breaker), Command("ann", Event.RESET))
+    assert (breaker.state, breaker.failures, breaker.faults) == (CLOSED, 0, ())
+    assert after(probing(), Command("ann", Event.RESET)).openings == 0
+
+
+# --- the clock ----------------------------------------------------------------------------------------------
+
+
+def test_a_clock_that_is_set_back_prolongs_neither_rest_nor_lease() -> None:
+    breaker = opened()
+    back = NOW - 3600
+    waiting = told(breaker, Ask("n1", 70), back)
+    assert waiting.answer == Wait(back + 10, "open: 3 failures in a row")
+    assert waiting.breaker.version == breaker.version + 1
+    assert isinstance(told(waiting.breaker, Ask("n1", 70), back + 10).answer, Go)
+    waiting = told(probing(), Ask("n2", 70), back)
+    assert waiting.answer == Wait(back + 10, "a probe is under way")
+    assert told(waiting.breaker, Ask("n2", 70), back + 69).answer == Wait(back + 70, "a probe is under way")
+    assert isinstance(told(waiting.breaker, Ask("n2", 70), back + 70).answer, Go)
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_what_waits_is_held_until_it_closes(state: State) -> None:
+    assert Breaker("sales", state).holds == (state in (OPEN, HALF_OPEN, FORCED_OPEN))

@@ -1,0 +1,225 @@
+"""Many nodes tell one breaker what they see, each in two steps (load, replace if nobody was quicker), and any of
+them may be late, have a wrong clock, or die in between.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from reportd.core.breaker.breaker import (
+    TRANSITIONS,
+    Ask,
+    Breaker,
+    Command,
+    Decision,
+    Event,
+    Failure,
+    Go,
+    News,
+    Policy,
+    Release,
+    State,
+    Success,
+    Wait,
+    decide,
+)
+
+LEASE_SECONDS = 30.0
+NODES = ("n1", "n2", "n3", "n4")
+nodes = st.sampled_from(NODES)
+any_index = st.sampled_from([0, 0, 0, 1, 2, 3, 9])
+seldom = st.sampled_from([False, False, False, True])
+
+
+@dataclass(eq=False)
+class Step:
+    """A node has loaded ``breaker`` at the store's time ``at`` and is about to replace it."""
+
+    news: News
+    breaker: Breaker
+    at: float
+    began: float
+
+
+@dataclass(eq=False)
+class Running:
+    """A job that a node renders. A probe is called off at ``ends``, by the node's own stop watch."""
+
+    node: str
+    epoch: str
+    ends: float | None
+
+
+class Cluster(RuleBasedStateMachine):
+    """``elapsed`` is true time; the store's clock differs by ``offset``, each node's clock by its own ``skew``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elapsed = 0.0
+        self.offset = 1e6
+        self.kept = Breaker("sales")
+        self.views = dict.fromkeys(NODES, self.kept)
+        self.steps: list[Step] = []
+        self.running: list[Running] = []
+        self.tokens = 0
+        self.chances = Random(0)
+        self.in_a_row = 0
+
+    @initialize(
+        threshold=st.integers(1, 2),
+        successes=st.integers(1, 2),
+        skews=st.lists(st.floats(-100, 100), min_size=4, max_size=4),
+    )
+    def start(self, threshold: int, successes: int, skews: list[float]) -> None:
+        self.policy = Policy(
+            failure_threshold=threshold, recovery_seconds=10, max_recovery_seconds=35, successes_to_close=successes
+        )
+        self.skews = dict(zip(NODES, skews, strict=True))
+
+    @property
+    def now(self) -> float:
+        return self.elapsed + self.offset
+
+    def decide(self, breaker: Breaker, news: News, at: float) -> Decision:
+        self.tokens += 1
+        return decide(breaker, news, at, self.policy, chance=self.chances.random(), token=str(self.tokens))
+
+    def tell(self, news: News, *, late: bool = False) -> None:
+        """``late``: other things happen before the node replaces what it has loaded, or it never does."""
+        step = Step(news, self.kept, self.now, self.elapsed)
+        if late:
+            self.steps.append(step)
+        else:
+            self.take(step)
+
+    def take(self, step: Step, *, lost: bool = False) -> None:
+        """``lost``: it is done, but the node dies before it knows."""
+        decision = self.decide(step.breaker, step.news, step.at)
+        if decision.breaker is not step.breaker:
+            if self.kept.version != step.breaker.version:
+                self.tell(step.news)
+                return
+            self.check(step, decision)
+            self.kept = decision.breaker
+        if isinstance(decision.answer, Wait):
+            assert step.at <= decision.answer.until <= step.at + self.policy.max_recovery_seconds
+        if isinstance(decision.answer, Go) and isinstance(step.news, Ask) and not lost:
+            ends = step.began + LEASE_SECONDS if decision.answer.probe else None
+            if ends is None or ends > self.elapsed:
+                self.running.append(Running(step.news.by, decision.answer.epoch, ends))
+
+    # --- what happens ---------------------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 9.9, 10.0, 29.9, 30.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.elapsed += seconds
+        for job in [job for job in self.running if job.ends is not None and job.ends <= self.elapsed]:
+            self.running.remove(job)
+            self.tell(Release(job.epoch))
+
+    @rule(node=nodes, late=seldom)
+    def the_rest_is_over(self, node: str, *, late: bool) -> None:
+        self.time_passes(min(self.policy.max_recovery_seconds, max(0.0, self.kept.until - self.now)))
+        self.tell(Ask(node, LEASE_SECONDS), late=late)
+
+    @precondition(lambda self: self.kept.state is State.CLOSED)
+    @rule(node=nodes)
+    def the_back_end_breaks(self, node: str) -> None:
+        for _ in range(self.policy.failure_threshold):
+            self.tell(Failure(node, self.kept.epoch, "timeout: 60 s"))
+
+    @rule(seconds=st.sampled_from([0.001, 5.0, 3600.0]))
+    def the_clock_of_the_store_is_set_back(self, seconds: float) -> None:
+        self.offset -= seconds
+
+    @rule(node=nodes, refreshed=st.booleans(), late=seldom)
+    def a_node_asks(self, node: str, *, refreshed: bool, late: bool) -> None:
+        """As it remembers the breaker; the store is asked only if that would change it."""
+        if refreshed:
+            self.views[node] = self.kept
+        ask, view = Ask(node, LEASE_SECONDS), self.views[node]
+        guess = self.decide(view, ask, self.now + self.skews[node])
+        if guess.breaker is not view:
+            self.tell(ask, late=late)
+        elif isinstance(guess.answer, Go):
+            self.running.append(Running(node, guess.answer.epoch, None))
+
+    @precondition(lambda self: self.running)
+    @rule(
+        index=any_index, how=st.sampled_from(["success", "failure", "failure", "cancelled", "node died"]), late=seldom
+    )
+    def a_job_ends(self, index: int, how: str, *, late: bool) -> None:
+        job = self.running.pop(-1 - index % len(self.running))
+        if how == "success":
+            self.tell(Success(job.node, job.epoch, 1.0), late=late)
+        elif how == "failure":
+            self.tell(Failure(job.node, job.epoch, "timeout: 60 s"), late=late)
+        elif how == "cancelled":
+            self.tell(Release(job.epoch), late=late)
+
+    @rule(event=st.sampled_from(Event), really=seldom, late=seldom)
+    def an_operator_speaks(self, event: Event, *, really: bool, late: bool) -> None:
+        if really:
+            self.tell(Command("ann", event), late=late)
+
+    @precondition(lambda self: self.steps)
+    @rule(index=any_index, fate=st.sampled_from(["taken", "taken", "taken, but lost", "never taken"]))
+    def a_late_step_ends(self, index: int, fate: str) -> None:
+        step = self.steps.pop(index % len(self.steps))
+        if fate != "never taken":
+            self.take(step, lost=fate == "taken, but lost")
+
+    # --- what must hold -------------------------------------------------------------------------------------
+
+    @invariant()
+    def at_most_one_probe_runs(self) -> None:
+        assert sum(job.ends is not None for job in self.running) <= 1
+
+    def check(self, step: Step, decision: Decision) -> None:
+        before, after, news = step.breaker, decision.breaker, step.news
+        assert after.version > before.version
+        if before.state is State.CLOSED and isinstance(news, Success | Failure) and news.epoch == before.epoch:
+            self.in_a_row = self.in_a_row + 1 if isinstance(news, Failure) else 0
+        moved = decision.transition
+        if moved is None:
+            assert after.state is before.state
+            return
+        assert (moved.source, moved.target) == (before.state, after.state)
+        assert TRANSITIONS[before.state, moved.event] is after.state
+        assert after.epoch != before.epoch
+        if before.state in (State.FORCED_OPEN, State.FORCED_CLOSED):
+            assert isinstance(news, Command)
+        if moved.event is Event.TRIPPED:
+            assert self.in_a_row == self.policy.failure_threshold
+        if after.state is State.CLOSED:
+            by_hand = isinstance(news, Command) and news.event is Event.RESET
+            proved = isinstance(news, Success) and before.state is State.HALF_OPEN and news.epoch == before.epoch
+            assert by_hand or proved
+        if after.state is State.OPEN:
+            assert after.until - step.at <= self.policy.max_recovery_seconds
+        self.in_a_row = 0
+
+    def teardown(self) -> None:
+        """Whatever has happened: when time passes and somebody asks, it goes on, and successes close it."""
+        if not self.tokens:
+            return
+        for seconds in (0.0, self.policy.max_recovery_seconds, LEASE_SECONDS):
+            self.elapsed += seconds
+            decision = self.decide(self.kept, Ask("n1", LEASE_SECONDS), self.now)
+            self.kept = decision.breaker
+        if self.kept.state is State.FORCED_OPEN:
+            assert isinstance(decision.answer, Wait)
+            return
+        for _ in range(self.policy.successes_to_close):
+            assert isinstance(decision.answer, Go)
+            self.kept = self.decide(self.kept, Success("n1", decision.answer.epoch, 1.0), self.now).breaker
+            decision = self.decide(self.kept, Ask("n1", LEASE_SECONDS), self.now)
+            self.kept = decision.breaker
+        assert self.kept.state in (State.CLOSED, State.FORCED_CLOSED)
+
+
+Cluster.TestCase.settings = settings(max_examples=150, stateful_step_count=80, deadline=None)
+TestCluster = Cluster.TestCase

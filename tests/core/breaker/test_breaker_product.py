@@ -1,0 +1,119 @@
+"""The whole product of a breaker's states and what it can be told, against a table to read; and the table itself."""
+
+import itertools
+
+import pytest
+
+from reportd.core.breaker.breaker import (
+    COMMANDS,
+    TRANSITIONS,
+    Ask,
+    Breaker,
+    Command,
+    Decision,
+    Event,
+    Failure,
+    Go,
+    News,
+    Policy,
+    Release,
+    State,
+    Success,
+    Transition,
+    Wait,
+    decide,
+)
+
+NOW = 1000.0
+HERE = "here"
+CLOSED, OPEN, HALF_OPEN, FORCED_OPEN, FORCED_CLOSED = State
+
+IN_STATE = {
+    CLOSED: Breaker("sales", CLOSED, HERE, version=7, failures=2),
+    OPEN: Breaker("sales", OPEN, HERE, version=7, since=NOW, until=NOW + 10, openings=1),
+    HALF_OPEN: Breaker("sales", HALF_OPEN, HERE, version=7, since=NOW, lease=HERE, lease_until=NOW + 70, openings=1),
+    FORCED_OPEN: Breaker("sales", FORCED_OPEN, HERE, version=7, since=NOW),
+    FORCED_CLOSED: Breaker("sales", FORCED_CLOSED, HERE, version=7, since=NOW),
+}
+
+NEWS: dict[str, tuple[News, float]] = {
+    "asked": (Ask("n1", 70), NOW + 1),
+    "asked-later": (Ask("n1", 70), NOW + 71),
+    "success": (Success("n1", HERE, 1), NOW + 1),
+    "failure": (Failure("n1", HERE, "timeout: 60 s"), NOW + 1),
+    "release": (Release(HERE), NOW + 1),
+    "late-success": (Success("n1", "before", 1), NOW + 1),
+    "late-failure": (Failure("n1", "before", "timeout: 60 s"), NOW + 1),
+    "late-release": (Release("before"), NOW + 1),
+    **{event: (Command("n1", event), NOW + 1) for event in Event},
+}
+
+# The state that all news leads to; "kept" where something is written down and it stays, a dot where nothing happens.
+LIFE = """
+               closed         open           half_open      forced_open    forced_closed
+asked          go             wait           wait           wait           go
+asked-later    go             half_open      half_open      wait           go
+success        kept           .              closed         .              .
+failure        open           .              open           .              .
+release        .              .              kept           .              .
+late-success   .              .              .              .              .
+late-failure   .              .              .              .              .
+late-release   .              .              .              .              .
+forced_open    forced_open    forced_open    forced_open    .              forced_open
+forced_closed  forced_closed  forced_closed  forced_closed  forced_closed  .
+reset          closed         closed         closed         closed         closed
+hurried        .              open           .              open           .
+tripped        .              .              .              .              .
+probe_started  .              .              .              .              .
+probe_failed   .              .              .              .              .
+recovered      .              .              .              .              .
+"""
+
+
+def _life() -> dict[tuple[State, str], str]:
+    head, *rows = (line.split() for line in LIFE.strip().splitlines())
+    return {(State(state), news): cell for news, *cells in rows for state, cell in zip(head, cells, strict=True)}
+
+
+PRODUCT = _life()
+
+
+def _told(breaker: Breaker, news: News, now: float) -> Decision:
+    return decide(breaker, news, now, Policy(), chance=0.0, token="next")
+
+
+def test_the_product_is_whole() -> None:
+    assert set(PRODUCT) == set(itertools.product(State, NEWS))
+
+
+@pytest.mark.parametrize(("state", "name"), list(PRODUCT))
+def test_every_state_with_all_news(state: State, name: str) -> None:
+    before, (news, now), expected = IN_STATE[state], NEWS[name], PRODUCT[state, name]
+    decision = _told(before, news, now)
+    breaker, transition = decision.breaker, decision.transition
+    if expected in (".", "go", "wait"):
+        assert breaker is before
+    else:
+        assert breaker.version > before.version
+    if expected in set(State):
+        assert transition is not None
+        assert TRANSITIONS[state, transition.event] is breaker.state is State(expected)
+        faults = ("timeout: 60 s",) if name == "failure" else ()
+        assert transition == Transition(
+            "sales", state, transition.event, breaker.state, now, breaker.reason, faults, "n1"
+        )
+        assert (breaker.since, breaker.by, breaker.epoch != HERE, breaker.reason != "") == (now, "n1", True, True)
+    else:
+        assert transition is None
+        assert (breaker.state, breaker.since) == (before.state, before.since)
+    if isinstance(news, Ask):
+        assert isinstance(decision.answer, Wait if expected == "wait" else Go)
+        assert before.rests(now) == (expected == "wait")
+    else:
+        assert decision.answer is None
+
+
+def test_the_table_holds_what_the_machine_does_and_no_more() -> None:
+    done = {(state, news, _told(IN_STATE[state], *NEWS[news]).transition) for state, news in PRODUCT}
+    assert {(state, moved.event): moved.target for state, _, moved in done if moved} == TRANSITIONS
+    assert {news for _, news, moved in done if moved and news == moved.event} == COMMANDS

@@ -1,0 +1,63 @@
+"""Failures of one cause have one signature, those of different causes have not."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reportd.core.dead_letters.signature import MAX_CHARACTERS, SIGNATURE, normalised, signature
+
+SAME = [
+    ("the page took longer than 60 s", "the page took longer than 7.5 s"),
+    (
+        "https://reports.internal/render?params=%7B%22a%22%3A1%7D answered 503",
+        "https://Reports.Internal:8443/render?params=%7B%7D#top answered 500",
+    ),
+    ("https://user:secret@a.test/x answered 503", "https://a.test/x answered 503"),
+    ("https://a.test/render/%7B%22a%22%7D answered 503", "https://a.test/render/%7B%7D answered 503"),
+    ("https://a.test/r/4f8c0e0e-5c1b-5a86-8a5e-1d1f3f0c9b7e failed", "https://a.test/r/" + "a" * 32 + " failed"),
+    ("db.internal:5432 refused the connection", "db.internal:5433 refused the connection"),
+    ("10.0.0.7:3000 refused the connection", "10.0.0.8:3001 refused the connection"),
+    ("TypeError: can't read \"rows\" of 'undefined'", "TypeError: can't read \"days\" of 'null'"),
+    ("expected `a`, got “b”", "expected `c d`, got “”"),
+    ("at 2025-01-01T10:00:00.123Z", "at 2026-12-31 23:59:59+02:00"),
+    ("heap at 0xdeadbeef", "heap at 0x1234"),
+    ("etag 0123456789abcdef0123", "etag fedcba98765432100000"),
+    ("/parameters/rows/0/quantity: is no number", "/parameters/rows/4711/quantity: is no number"),
+    ("a  b\n c", "a b c"),
+    ("1,024 of 2,048", "7 of -9"),
+]
+DIFFERENT = [
+    ("https://a.test/render answered 503", "https://b.test/render answered 503"),
+    ("https://a.test/render answered 503", "https://a.test/print answered 503"),
+    ("x is not defined", "y is not defined"),
+    ("it isn't there and can't be", "it isn't here and can't be"),
+    ("/parameters/rows/0/quantity: is no number", "/parameters/rows/0/revenue: is no number"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+def test_what_differs_only_in_numbers_and_names_is_the_same(one: str, other: str) -> None:
+    assert normalised(one) == normalised(other)
+    assert signature("timeout", one) == signature("timeout", other)
+    assert signature("timeout", one) != signature("unreachable", one)
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+def test_different_causes_differ(one: str, other: str) -> None:
+    assert signature("timeout", one) != signature("timeout", other)
+
+
+def test_it_does_not_change_from_one_version_to_the_next() -> None:
+    """It is kept in databases."""
+    assert signature("timeout", "the page took longer than 60 s") == "g-9ffcf986c6c1e36d"
+    assert normalised('host a:80 said "no" 3 times') == "host a said {value} {n} times"
+
+
+@given(kind=st.text(), detail=st.text(st.characters(codec=None)))
+def test_any_text_has_one(kind: str, detail: str) -> None:
+    assert SIGNATURE.fullmatch(signature(kind, detail))
+    assert len(normalised(detail)) <= MAX_CHARACTERS
+
+
+def test_a_long_detail_takes_no_time() -> None:
+    assert len(normalised("'1:" * 100_000 + "9" * 100_000)) <= MAX_CHARACTERS

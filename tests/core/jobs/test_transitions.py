@@ -1,0 +1,115 @@
+"""The life of a job: the whole product of states and events, and what the table as a whole must keep to."""
+
+import pytest
+
+from reportd.core.jobs.transitions import TERMINAL, TRANSITIONS, Event, IllegalTransitionError, State, after, sources
+
+# Where each event leads, by the state it happens in; a dot where it can't happen.
+LIFE = """
+                queued     running        dead_lettered  succeeded  quarantined  cancelled
+started         running    running        .              .          .            .
+succeeded       succeeded  succeeded      succeeded      .          .            .
+retried         .          queued         .              .          .            .
+released        .          queued         .              .          .            .
+deferred        queued     queued         .              .          .            .
+dead_lettered   dead_lettered dead_lettered .            .          .            .
+redriven        .          .              queued         .          .            .
+quarantined     .          .              quarantined    .          .            .
+cancelled       cancelled  cancelled      cancelled      .          .            .
+revived         .          .              .              .          queued       .
+"""
+
+
+def _life() -> dict[tuple[State, Event], State | None]:
+    head, *rows = (line.split() for line in LIFE.strip().splitlines())
+    return {
+        (State(state), Event(event)): None if cell == "." else State(cell)
+        for event, *cells in rows
+        for state, cell in zip(head, cells, strict=True)
+    }
+
+
+PRODUCT = _life()
+
+
+def _reachable(start: State, *without: Event) -> set[State]:
+    found, pending = {start}, [start]
+    while pending:
+        state = pending.pop()
+        following = {end for (source, event), end in TRANSITIONS.items() if source is state and event not in without}
+        pending += following - found
+        found |= following
+    return found
+
+
+def test_grid_holds_every_pair() -> None:
+    assert set(PRODUCT) == {(state, event) for state in State for event in Event}
+
+
+@pytest.mark.parametrize(("state", "event"), [(state, event) for state in State for event in Event])
+def test_every_pair(state: State, event: Event) -> None:
+    expected = PRODUCT[state, event]
+    if expected is not None:
+        assert after(state, event) is expected
+        return
+    with pytest.raises(IllegalTransitionError) as caught:
+        after(state, event)
+    assert (caught.value.state, caught.value.event) == (state, event)
+    assert str(caught.value) == f"a job that is {state.value} can't be {event.value}"
+
+
+@pytest.mark.parametrize("event", Event)
+def test_sources_are_the_states_the_event_can_happen_in(event: Event) -> None:
+    assert set(sources(event)) == {state for state in State if PRODUCT[state, event] is not None}
+    assert len(sources(event)) == len(set(sources(event))) > 0
+
+
+def test_terminal_states_are_those_of_the_interface() -> None:
+    assert {State.SUCCEEDED, State.QUARANTINED, State.CANCELLED} == TERMINAL
+
+
+def test_nothing_leaves_a_terminal_state_but_reviving_what_is_quarantined() -> None:
+    leaving = {(state, event, end) for (state, event), end in TRANSITIONS.items() if state in TERMINAL}
+    assert leaving == {(State.QUARANTINED, Event.REVIVED, State.QUEUED)}
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - TERMINAL))
+def test_every_state_that_is_not_terminal_can_reach_each_terminal_one(state: State) -> None:
+    assert _reachable(state) >= TERMINAL
+
+
+@pytest.mark.parametrize("state", sorted(TERMINAL))
+def test_no_terminal_state_follows_another(state: State) -> None:
+    """I1: exactly one of them, unless somebody revives the job."""
+    assert _reachable(state, Event.REVIVED) == {state}
+
+
+def test_every_state_is_reached_from_a_new_job() -> None:
+    assert _reachable(State.QUEUED) == set(State)
+
+
+def test_there_is_no_second_success() -> None:
+    """I6: a second delivery finds no state in which it could make one."""
+    assert not TERMINAL & set(sources(Event.SUCCEEDED))
+    assert not TERMINAL & set(sources(Event.STARTED))
+
+
+def test_a_stored_pdf_is_never_in_vain() -> None:
+    """I1: whoever finishes late, after its message went to another node, has finished the job."""
+    assert set(sources(Event.SUCCEEDED)) == set(State) - TERMINAL
+
+
+def test_quarantine_is_only_behind_the_dead_letter_queue() -> None:
+    into = {state for (state, _), end in TRANSITIONS.items() if end is State.QUARANTINED}
+    assert into == {State.DEAD_LETTERED}
+
+
+def test_what_is_not_finished_can_be_cancelled() -> None:
+    assert set(sources(Event.CANCELLED)) == set(State) - TERMINAL
+
+
+def test_an_illegal_event_changes_nothing() -> None:
+    before = dict(TRANSITIONS)
+    with pytest.raises(IllegalTransitionError):
+        after(State.SUCCEEDED, Event.STARTED)
+    assert before == TRANSITIONS

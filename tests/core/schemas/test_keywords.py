@@ -1,0 +1,71 @@
+"""Words in a JSON Schema that were meant to be keywords, and those that were not."""
+
+from typing import Any
+
+import pytest
+
+from reportd.core.schemas.keywords import MAX_MISSPELT, misspelt
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("requird", "required"),
+        ("propertis", "properties"),
+        ("minimun", "minimum"),
+        ("tpye", "type"),
+        ("min_length", "minLength"),
+        ("additionalproperties", "additionalProperties"),
+        ("max-items", "maxItems"),
+        ("ref", "$ref"),
+        ("Not", "not"),
+        ("anyof", "anyOf"),
+        ("item", "items"),
+        ("enums", "enum"),
+    ],
+)
+def test_a_slip_is_told_with_what_was_meant(word: str, meant: str) -> None:
+    assert misspelt({word: {}}) == [("", word, meant)]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "x-requird", "X-Note", "note", "unit", "label", "example", "nullable", "id", "$comment", "ui:order", "name",
+        "errorMessage", "markdownDescription", "enumNames", "$defs", "definitions", "required", "if", "a", "",
+    ],
+)  # fmt: skip
+def test_keywords_and_annotations_are_none(word: str) -> None:
+    assert misspelt({word: {}}) == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "where"),
+    [
+        ({"properties": {"a": {"minimun": 1}}}, "/properties/a"),
+        ({"$defs": {"a": {"items": {"minimun": 1}}}}, "/$defs/a/items"),
+        ({"items": [{"minimun": 1}]}, "/items/0"),
+        ({"anyOf": [True, {"not": {"minimun": 1}}]}, "/anyOf/1/not"),
+        ({"dependencies": {"a": ["b"], "c": {"minimun": 1}}}, "/dependencies/c"),
+    ],
+)
+def test_it_is_looked_for_wherever_a_schema_may_be(schema: dict[str, Any], where: str) -> None:
+    assert misspelt(schema) == [(where, "minimun", "minimum")]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"minimun": {}}},
+        {"const": {"minimun": 1}},
+        {"enum": [{"minimun": 1}]},
+        {"default": {"minimun": 1}},
+        {"required": ["minimun"]},
+    ],
+)
+def test_names_and_values_are_no_keywords(schema: dict[str, Any]) -> None:
+    assert misspelt(schema) == []
+
+
+def test_the_first_few_are_enough() -> None:
+    assert len(misspelt({"allOf": [{"minimun": 1}] * 100})) == MAX_MISSPELT

@@ -1,0 +1,91 @@
+"""A message may be put off as often as it takes: SQS's redrive policy, which counts receives, never takes it (I3)."""
+
+from pathlib import Path
+
+import pytest
+
+from reportd.adapters.memory_breakers import MemoryBreakers
+from reportd.adapters.sql.database import open_database
+from reportd.adapters.sql.migrate import migrate
+from reportd.adapters.sql.stores.jobs import SqlJobs
+from reportd.breakers.manager import Breakers
+from reportd.core.breaker.breaker import Command, Event, Policy
+from reportd.core.jobs.transitions import State
+from reportd.ports import Jobs, Record
+from reportd.work.bulkheads import Bulkheads
+from reportd.work.in_flight import Held
+from reportd.work.job_waiters import Changes
+from reportd.work.settlement import Outcomes
+from reportd.work.timeouts import Deadlines
+from reportd.work.worker import Worker
+from tests.contract.queue.queue_lab import QueueLab, is_empty, sent, take_one
+from tests.contract.queue.sqs_lab import open_sqs
+from tests.daemon.node import POLICY, job, message_of
+from tests.fakes import FakeRenderer, FakeTypes, MemoryArtifacts
+from tests.servers.aws import pretend_credentials
+
+MAX_RECEIVE_COUNT = 5
+TIMES = 1000
+
+# SQS counts whole seconds, and a thousand of them would pass for real.
+NO_WAIT = Policy(recovery_seconds=0.0, max_recovery_seconds=0.0)
+
+
+def worker_of(lab: QueueLab, jobs: Jobs, renderer: FakeRenderer, breakers: Breakers) -> Worker:
+    artifacts = MemoryArtifacts()
+    outcomes = Outcomes(
+        jobs=jobs,
+        queue=lab.queue,
+        dead=lab.dead,
+        artifacts=artifacts,
+        changes=Changes(),
+        policy=POLICY,
+        max_receive_count=lab.queue.max_receive_count or 0,
+    )
+    return Worker(
+        jobs=jobs,
+        artifacts=artifacts,
+        renderer=renderer,
+        types=FakeTypes(),
+        breakers=breakers,
+        bulkheads=Bulkheads({}, lambda: 2, 2.0, breakers, 2),
+        deadlines=Deadlines({}),
+        held=Held(),
+        outcomes=outcomes,
+        node="node",
+    )
+
+
+@pytest.mark.parametrize("kind", ["standard", "fifo"])
+async def test_a_message_put_off_over_and_over_is_still_there_and_untried(
+    kind: str, moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_credentials(monkeypatch)
+    one, renderer, breakers = job(), FakeRenderer(), Breakers(MemoryBreakers(), NO_WAIT, node="node")
+    renderer.seconds = 0.0
+    async with (
+        open_sqs(moto, fifo=kind == "fifo", max_receive_count=MAX_RECEIVE_COUNT) as lab,
+        open_database(f"sqlite:///{tmp_path}/reportd.db") as database,
+    ):
+        await migrate(database)
+        jobs = SqlJobs(database)
+        worker = worker_of(lab, jobs, renderer, breakers)
+        await sent(lab.queue, message_of(one))
+
+        await breakers.command("report", Command("ann", Event.FORCED_OPEN))
+        for _ in range(TIMES):
+            await worker.handle(await take_one(lab))
+        assert _told(await jobs.get(one.task_id)) == (State.QUEUED, 0, TIMES)
+        assert renderer.rendered == []
+        assert await is_empty(lab, lab.dead)
+
+        await breakers.command("report", Command("ann", Event.RESET))
+        await worker.handle(await take_one(lab))
+        assert _told(await jobs.get(one.task_id)) == (State.SUCCEEDED, 1, TIMES)
+        depths = [await queue.depth() for queue in (lab.queue, lab.dead)]
+        assert [(depth.visible, depth.in_flight, depth.delayed) for depth in depths] == [(0, 0, 0)] * 2
+
+
+def _told(record: Record | None) -> tuple[State, int, int]:
+    assert record is not None
+    return record.state, record.tally.attempts, record.tally.deferrals

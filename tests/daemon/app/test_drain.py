@@ -1,0 +1,179 @@
+"""A node that is told to stop (I9): what has not begun goes back at once, running jobs get ``drain_seconds``."""
+
+# ruff: noqa: ARG001 - a clock is used by being asked for
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from reportd.core.jobs.transitions import State
+from reportd.ports import Outgoing
+from reportd.work.in_flight import Recall
+from reportd.work.settlement import SETTLE_SECONDS
+from tests.daemon.node import Node, World, job, open_node
+
+DRAIN_SECONDS = 30.0
+
+
+@asynccontextmanager
+async def stopping(world: World, *, after_seconds: float, prefetch: int = 2) -> AsyncIterator[Node]:
+    """A node that has been told to stop. The block must not take longer than the node itself; its end waits for it."""
+    node, stop = Node(world, prefetch=prefetch), trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(node.run, stop, DRAIN_SECONDS)
+        await trio.sleep(after_seconds)
+        stop.set()
+        yield node
+
+
+async def test_jobs_that_end_in_time_are_finished_and_nothing_else_is_begun(autojump_clock: MockClock) -> None:
+    world = World(slots=2)
+    world.renderer.seconds = 10.0
+    jobs = [job(number) for number in range(1, 9)]
+    await world.send(*jobs)
+    async with stopping(world, after_seconds=5.0) as node:
+        assert len(node.held) == 4
+        await trio.sleep(0.5)
+        # What had been taken ahead is back for others while the others still render.
+        assert len(node.held) == 2
+        assert len(world.queue.in_flight) == 2
+    assert trio.current_time() == 10.0
+    assert [record.state for record in world.jobs.records.values()] == [State.SUCCEEDED] * 2
+    assert len(world.renderer.rendered) == 2
+    assert [message.visible for message in world.queue.messages] == [True] * 6
+
+
+async def test_what_is_not_done_in_time_goes_back_and_has_used_no_attempt(autojump_clock: MockClock) -> None:
+    world = World(slots=2)
+    world.renderer.seconds = 1000.0
+    jobs = [job(1), job(2), job(3)]
+    await world.send(*jobs)
+    async with stopping(world, after_seconds=5.0) as node:
+        await trio.sleep(DRAIN_SECONDS - 0.5)
+        assert len(node.held) == 2
+    assert trio.current_time() == 5.0 + DRAIN_SECONDS
+    assert [message.visible for message in world.queue.messages] == [True] * 3
+    assert len(world.jobs.records) == 2
+    for task_id, record in world.jobs.records.items():
+        assert (record.state, record.error, record.tally.attempts) == (State.QUEUED, None, 0)
+        assert [attempt.outcome for attempt in await world.jobs.attempts(task_id)] == ["released"]
+    assert not world.dead.messages
+    world.renderer.seconds = 1.0
+    async with open_node(world, name="successor"):
+        for one in jobs:
+            end = await world.terminal(one)
+            assert (end.state, end.tally.attempts, end.tally.node_losses) == (State.SUCCEEDED, 1, 0)
+
+
+async def test_the_messages_of_running_jobs_stay_invisible_during_a_long_drain(autojump_clock: MockClock) -> None:
+    world, one = World(), job()
+    world.renderer.seconds = 200.0
+    world.queue.visibility_seconds = 9.0
+    await world.send(one)
+    async with stopping(world, after_seconds=180.0):
+        pass
+    assert world.record(one).state is State.SUCCEEDED
+    assert len(await world.jobs.attempts(one.task_id)) == 1
+
+
+async def test_the_order_is_stop_taking_then_give_back_then_wait(autojump_clock: MockClock) -> None:
+    world = World(slots=1)
+    world.renderer.seconds = 10.0
+    await world.send(job(1), job(2))
+    async with stopping(world, after_seconds=5.0):
+        world.weather.calls.clear()
+        await trio.sleep(0.5)
+        await world.send(job(3))
+    rounds = ("dead.", "letters.", "jobs.lead", "jobs.overdue", "jobs.expired", "jobs.renew")
+    # What is held is renewed by the clock.
+    calls = [call for call in world.weather.calls if not call.startswith(rounds)]
+    assert calls == ["queue.set_visibility", "queue.send", "artifacts.put", "jobs.settle", "queue.delete"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_message_that_comes_in_at_the_last_moment_goes_back_too(autojump_clock: MockClock, when: str) -> None:
+    """The queue had handed it out already; nobody else would get it until its visibility ends."""
+    world, stop = World(), trio.Event()
+
+    async def hook(call: str, phase: str) -> None:
+        if (call, phase) == ("queue.receive", when) and world.queue.messages:
+            stop.set()
+
+    world.weather.hook = hook
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Node(world).run, stop, DRAIN_SECONDS)
+        await world.send(job())
+    assert trio.current_time() == 0.0
+    assert [message.visible for message in world.queue.messages] == [True]
+    assert not world.renderer.rendered
+
+
+@pytest.mark.parametrize("step", ["jobs.start", "renderer.render", "artifacts.put", "jobs.settle"])
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_stopped_at_any_step_it_ends_and_nothing_is_stranded(
+    autojump_clock: MockClock, step: str, when: str
+) -> None:
+    world, stop, one = World(), trio.Event(), job()
+    world.renderer.seconds = 1000.0
+
+    async def hook(call: str, phase: str) -> None:
+        if (call, phase) == (step, when):
+            stop.set()
+            await trio.sleep(0.0)
+        world.renderer.seconds = 1.0 if step in ("artifacts.put", "jobs.settle") or when == "after" else 1000.0
+
+    await world.send(one)
+    world.weather.hook = hook
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Node(world).run, stop, DRAIN_SECONDS)
+    world.weather.hook = None
+    record = world.jobs.records.get(one.task_id)
+    if record is not None and record.state is State.SUCCEEDED:
+        assert not world.queue.messages
+    else:
+        assert [message.visible for message in world.queue.messages] == [True]
+        assert record is None or (record.state, record.tally.attempts) == (State.QUEUED, 0)
+        assert record is None or record.tally.node_losses == 0
+
+
+@pytest.mark.parametrize("part", ["jobs", "queue", "artifacts"])
+async def test_a_part_that_is_away_does_not_keep_it_from_ending(autojump_clock: MockClock, part: str) -> None:
+    world, one = World(), job()
+    world.renderer.seconds = 8.0
+    await world.send(one, job(2), job(3))
+    async with stopping(world, after_seconds=5.0):
+        world.weather.away(part, 1000.0)
+    assert trio.current_time() <= 5.0 + DRAIN_SECONDS + 2 * SETTLE_SECONDS
+    if part == "jobs":
+        assert [message.visible for message in world.queue.messages] == [True] * 3
+    # Even what could not be recorded or given back is found by a successor.
+    async with open_node(world, name="successor"):
+        end = await world.terminal(one)
+    assert (end.state, end.tally.attempts) == (State.SUCCEEDED, 1)
+
+
+async def test_a_malformed_message_that_could_not_be_moved_goes_back(autojump_clock: MockClock) -> None:
+    world = World()
+    await world.queue.send([Outgoing("{", "", "", "")])
+    world.weather.away("dead", 1000.0)
+    async with stopping(world, after_seconds=5.0):
+        pass
+    assert trio.current_time() == 5.0
+    assert [message.visible for message in world.queue.messages] == [True]
+
+
+async def test_a_user_who_cancels_during_the_drain_ends_it_at_once(autojump_clock: MockClock) -> None:
+    world, one = World(), job()
+    world.renderer.seconds = 1000.0
+    await world.send(one)
+    async with stopping(world, after_seconds=5.0) as node:
+        await trio.sleep(1.0)
+        (hold,) = node.held.all()
+        assert hold.recalled is None
+        node.held.cancel(one.task_id)
+        assert hold.recalled is Recall.CANCELLED
+    assert trio.current_time() == 6.0
+    assert not world.queue.messages

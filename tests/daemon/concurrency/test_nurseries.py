@@ -1,0 +1,93 @@
+"""Background tasks end with their block, and what goes wrong leaves it as it was raised."""
+
+# ruff: noqa: ARG001 - a clock is used by being asked for
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from reportd.concurrency.nurseries import alone, open_background
+
+
+async def fail(error: Exception) -> None:
+    await trio.sleep(1.0)
+    raise error
+
+
+async def fail_late(error: Exception) -> None:
+    """Although it is cancelled, and after more waiting."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(2.0)
+        raise error
+
+
+async def block(*errors: Exception, late: bool = False, own: Exception | None = None) -> None:
+    """A block with a task for each error, and one that only serves."""
+    async with open_background() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        for error in errors:
+            nursery.start_soon(fail_late if late else fail, error)
+        if own is not None:
+            await fail(own)
+        await trio.sleep_forever()
+
+
+async def test_the_tasks_end_with_the_block(autojump_clock: MockClock) -> None:
+    async with open_background() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        await trio.sleep(3.0)
+    assert trio.current_time() == 3.0
+
+
+async def test_an_exception_of_the_block_leaves_it_bare(autojump_clock: MockClock) -> None:
+    with pytest.raises(KeyError):
+        await block(own=KeyError())
+
+
+async def test_an_exception_of_a_task_ends_the_block_and_leaves_it_bare(autojump_clock: MockClock) -> None:
+    with pytest.raises(KeyError):
+        await block(KeyError())
+
+
+async def test_an_exception_before_a_task_has_started_is_bare_as_well(autojump_clock: MockClock) -> None:
+    async def start(task_status: trio.TaskStatus[None]) -> None:
+        await fail(KeyError())
+        task_status.started()
+
+    async def starts() -> None:
+        async with open_background() as nursery:
+            await nursery.start(start)
+
+    with pytest.raises(KeyError):
+        await starts()
+
+
+async def test_two_failures_stay_a_group(autojump_clock: MockClock) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        await block(ValueError(), late=True, own=KeyError())
+    assert {type(error) for error in caught.value.exceptions} == {KeyError, ValueError}
+
+
+async def test_a_failure_while_everything_is_being_cancelled_is_bare_too(autojump_clock: MockClock) -> None:
+    """Else who waits for a KeyError would be handed a group, only because a deadline passed at the same time."""
+    with trio.move_on_after(1.0), pytest.raises(KeyError):
+        await block(KeyError(), late=True)
+
+
+async def test_cancellation_reaches_its_own_scope(autojump_clock: MockClock) -> None:
+    with trio.move_on_after(1.0) as scope:
+        async with open_background() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+
+
+def test_alone_looks_through_groups_of_one() -> None:
+    error = KeyError()
+    assert alone(error) is error
+    assert alone(ExceptionGroup("", [ExceptionGroup("", [error])])) is error
+    two = ExceptionGroup("", [error, ValueError()])
+    assert alone(two) is two

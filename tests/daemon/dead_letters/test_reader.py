@@ -1,0 +1,69 @@
+"""Dead letters that can't be repaired within bounds: nobody tries for ever, and the job ends with its letter."""
+
+from collections.abc import Hashable, Sequence
+
+import orjson
+import pytest
+
+from reportd.adapters.bounded.checker import BoundedChecker
+from reportd.adapters.bounded.frames import Frame
+from reportd.core.dead_letters.triage import Letter, Reading
+from reportd.dead_letters.reader import LetterReader
+from reportd.ports import TooCostlyError
+from tests.daemon.node import USER, job, message_of
+from tests.fakes.checking import InlineProcesses, inline_checker
+
+
+class Costly(InlineProcesses):
+    """These tasks take too long."""
+
+    def __init__(self, *tasks: str) -> None:
+        super().__init__()
+        self._tasks = tasks
+
+    async def ask(self, parts: Sequence[bytes], seconds: float, kind: Hashable = None) -> Frame:
+        if orjson.loads(parts[0])["task"] in self._tasks:
+            raise TooCostlyError("takes longer than 4 s")
+        return await super().ask(parts, seconds, kind)
+
+
+def costly_reader(*tasks: str) -> LetterReader:
+    made = Costly(*tasks)
+    return reader(BoundedChecker(made, made, []))
+
+
+def reader(checker: BoundedChecker) -> LetterReader:
+    return LetterReader(checker, {"report": "report"}, lambda: b'{"report": {"required": ["a"]}}')
+
+
+async def test_a_letter_is_read_by_the_types_there_are() -> None:
+    one = job(1, "Report", a=1)
+    reading = await reader(inline_checker()).letter(Letter(message_of(one).body, 0.0))
+    assert reading.job is not None
+    assert reading.job.report_type == "report"
+    assert [change.where for change in reading.changes] == ["/reportType"]
+    reading = await reader(inline_checker()).job(job(1))
+    assert reading.problem == '/parameters: "a" is a required property'
+
+
+async def test_what_is_too_costly_to_repair_ends_with_its_job() -> None:
+    one = job()
+    costly = costly_reader("letter", "job")
+    reading = await costly.letter(Letter(message_of(one).body, 0.0))
+    assert reading == Reading(one, one.task_id, "it can't be repaired: that takes longer than 4 s")
+    stored = orjson.dumps({"taskId": USER, "parametersStored": True}).decode()
+    assert await costly.letter(Letter(stored, 0.0)) == Reading(task_id=USER)
+    assert await costly.job(one) == Reading(
+        one, one.task_id, "/parameters: are too costly to check: that takes longer than 4 s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("tasks", "problem"),
+    [
+        (["letter"], "taskId must be a UUID; it can't be repaired: that takes longer than 4 s"),
+        (["letter", "message"], "the message can't be read: that takes longer than 4 s"),
+    ],
+)
+async def test_what_names_no_job_is_told_as_it_is(tasks: list[str], problem: str) -> None:
+    assert await costly_reader(*tasks).letter(Letter("{}", 0.0)) == Reading(problem=problem)

@@ -1,0 +1,231 @@
+"""Jobs that an outage has stopped: one of them finds out when it is over, and then all of them succeed, untouched."""
+
+# ruff: noqa: ARG001 - a clock is used by being asked for
+
+import random
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from reportd.concurrency.nurseries import open_background
+from reportd.core.breaker.breaker import Policy as BreakerPolicy
+from reportd.core.dead_letters.triage import Policy
+from reportd.core.faults import FaultKind
+from reportd.core.jobs.job import Job
+from reportd.core.jobs.transitions import Event, State
+from reportd.ports import Entry, Pdf, RenderRequest, Standing
+from tests.daemon.node import NEVER_OPENS, Node, World, job
+from tests.fakes import FakeRenderer, now
+
+COOLDOWN = 60.0
+REAL_BREAKER = BreakerPolicy()
+HOUR = 3600.0
+
+
+class Outage(FakeRenderer):
+    """The render page of every report is away for so long, and for the ``poison`` for ever.
+
+    ``renders``: when each began, of which task, and whether it succeeded.
+    """
+
+    def __init__(self, world: World, *, seconds: float) -> None:
+        super().__init__(world.slots, world.weather)
+        self.ends_at = now() + seconds
+        self.poison: set[str] = set()
+        self.renders: list[tuple[float, str, bool]] = []
+        self._world = world
+        world.renderer = self
+
+    async def render(self, request: RenderRequest, *, alone: bool) -> Pdf:
+        works = now() >= self.ends_at and request.task_id not in self.poison
+        self.renders.append((now(), request.task_id, works))
+        if not works:
+            self.faults[request.task_id] = [FaultKind.PAGE_UNAVAILABLE]
+        return await super().render(request, alone=alone)
+
+    def canaries(self) -> list[float]:
+        """When jobs were let out of the dead letters during it."""
+        return [entry.at for entry in redriven(self._world) if entry.at < self.ends_at]
+
+
+def redriven(world: World) -> list[Entry]:
+    return [entry for entry in world.audit.entries if entry.action == "dead_letter.redriven"]
+
+
+def world_with(count: int, *, max_redrives: int = 2, max_wait_seconds: float = 86400.0) -> tuple[World, list[Job]]:
+    world = World(slots=4)
+    world.policy = Policy(COOLDOWN, max_redrives, max_wait_seconds)
+    return world, [job(number) for number in range(1, count + 1)]
+
+
+async def all_ended(world: World, jobs: list[Job]) -> Counter[State]:
+    return Counter([(await world.terminal(one)).state for one in jobs])
+
+
+def at_most_one_each_cooldown(times: list[float]) -> bool:
+    return all(later - earlier >= COOLDOWN for earlier, later in pairwise(times))
+
+
+@pytest.mark.parametrize(
+    ("breaker", "hours", "count"),
+    [(NEVER_OPENS, 0.25, 200), (NEVER_OPENS, 8.0, 5), (REAL_BREAKER, 0.25, 200), (REAL_BREAKER, 8.0, 12)],
+    ids=["soon over", "few, for hours", "breaker", "few, breaker, for hours"],
+)
+async def test_after_an_outage_all_succeed_and_nobody_touches_anything(
+    autojump_clock: MockClock, breaker: BreakerPolicy, hours: float, count: int
+) -> None:
+    world, jobs = world_with(count)
+    outage = Outage(world, seconds=hours * HOUR)
+    await world.send(*jobs)
+    async with open_background() as nursery:
+        nursery.start_soon(Node(world, breaker_policy=breaker).run, trio.Event())
+        with trio.fail_after(hours * HOUR + 2 * HOUR):
+            assert await all_ended(world, jobs) == {State.SUCCEEDED: count}
+        await trio.sleep(600.0)
+    # With a breaker nearly all of them wait for it, and have used no attempt.
+    assert len(outage.canaries()) >= hours * 4 or breaker is REAL_BREAKER
+    assert at_most_one_each_cooldown(outage.canaries())
+    assert not world.quarantined
+    assert not world.letters.letters
+    assert not world.letters.known_causes
+    assert max(Counter(task_id for _, task_id, works in outage.renders if works).values()) == 1
+    assert redriven(world) == world.audit.entries
+
+
+async def test_once_the_canary_has_succeeded_the_rest_follow_at_a_rising_rate(autojump_clock: MockClock) -> None:
+    world, jobs = world_with(120)
+    outage = Outage(world, seconds=HOUR)
+    await world.send(*jobs)
+    async with open_background() as nursery:
+        nursery.start_soon(Node(world).run, trio.Event())
+        await all_ended(world, jobs)
+    waves = [entry.detail["jobs"] for entry in redriven(world) if entry.at >= outage.ends_at]
+    assert list(dict.fromkeys(waves)) == [1, 2, 4, 8, 16, 32, 57]
+
+
+async def test_one_report_that_always_fails_is_quarantined_after_its_redrives(autojump_clock: MockClock) -> None:
+    world, (one, *_) = world_with(1)
+    outage = Outage(world, seconds=1e9)
+    await world.send(one)
+    async with open_background() as nursery:
+        nursery.start_soon(Node(world).run, trio.Event())
+        assert (await world.terminal(one)).state is State.QUARANTINED
+    assert len(outage.renders) == 3 + 2
+    assert world.letters.letters[one.task_id].redrives == 2
+    assert [letter.reason for letter in world.quarantined] == ["it was tried again 2 times in vain"]
+
+
+async def test_those_that_fail_by_themselves_are_told_from_the_victims(autojump_clock: MockClock) -> None:
+    """Ten of a hundred never succeed, by a fault that looks the same as the outage."""
+    world, jobs = world_with(100)
+    outage = Outage(world, seconds=HOUR)
+    outage.poison = {one.task_id for one in jobs[::10]}
+    await world.send(*jobs)
+    async with open_background() as nursery:
+        nursery.start_soon(Node(world).run, trio.Event())
+        with trio.fail_after(12 * HOUR):
+            assert await all_ended(world, jobs) == {State.SUCCEEDED: 90, State.QUARANTINED: 10}
+    assert {letter.id for letter in world.quarantined} == outage.poison
+    assert set(world.letters.letters) == outage.poison
+
+
+async def test_a_cause_that_does_not_pass_is_not_waited_for_for_ever(autojump_clock: MockClock) -> None:
+    world, jobs = world_with(30, max_wait_seconds=6 * HOUR)
+    outage = Outage(world, seconds=1e9)
+    await world.send(*jobs)
+    async with open_background() as nursery:
+        nursery.start_soon(Node(world).run, trio.Event())
+        with trio.fail_after(7 * HOUR):
+            assert await all_ended(world, jobs) == {State.QUARANTINED: 30}
+        await trio.sleep(600.0)
+    assert trio.current_time() > 6 * HOUR
+    assert len(world.quarantined) == len(world.letters.letters) == 30
+    assert at_most_one_each_cooldown(outage.canaries())
+    assert all(letter.standing is Standing.QUARANTINED for letter in world.letters.letters.values())
+    assert not world.queue.messages
+
+
+async def test_what_is_cancelled_while_it_waits_is_forgotten(autojump_clock: MockClock) -> None:
+    world, jobs = world_with(3)
+    Outage(world, seconds=HOUR)
+    await world.send(*jobs)
+    async with open_background() as nursery:
+        nursery.start_soon(Node(world).run, trio.Event())
+        await trio.sleep(30.0)
+        assert len(world.letters.letters) == 3
+        world.jobs._move(jobs[0].task_id, Event.CANCELLED)
+        await trio.sleep(10.0)
+        assert set(world.letters.letters) == {one.task_id for one in jobs[1:]}
+
+
+async def test_nodes_share_one_canary(autojump_clock: MockClock) -> None:
+    world, jobs = world_with(60)
+    outage = Outage(world, seconds=2 * HOUR)
+    await world.send(*jobs)
+    async with open_background() as nursery:
+        for name in ("a", "b", "c"):
+            nursery.start_soon(Node(world, name=name).run, trio.Event())
+        assert await all_ended(world, jobs) == {State.SUCCEEDED: 60}
+    assert at_most_one_each_cooldown(outage.canaries())
+
+
+async def test_nodes_that_both_lead_share_one_canary_all_the_same(autojump_clock: MockClock) -> None:
+    """A lease ends while its holder is slow; the cause itself is moved by one of them."""
+    world, jobs = world_with(20)
+    outage = Outage(world, seconds=HOUR)
+
+    async def always(work: str, node: str, seconds: float) -> bool:
+        return True
+
+    world.jobs.lead = always  # type: ignore[method-assign]
+    await world.send(*jobs)
+    async with open_background() as nursery:
+        for name in ("a", "b", "c"):
+            nursery.start_soon(Node(world, name=name).run, trio.Event())
+        assert await all_ended(world, jobs) == {State.SUCCEEDED: 20}
+    assert at_most_one_each_cooldown(outage.canaries())
+
+
+async def test_a_queue_that_does_not_take_the_canary_gets_it_later(autojump_clock: MockClock) -> None:
+    world, jobs = world_with(5)
+    Outage(world, seconds=HOUR)
+    await world.send(*jobs)
+    async with open_background() as nursery:
+        nursery.start_soon(Node(world).run, trio.Event())
+        await trio.sleep(HOUR / 2)
+        world.weather.away("queue", HOUR)
+        assert await all_ended(world, jobs) == {State.SUCCEEDED: 5}
+    assert not world.quarantined
+
+
+@pytest.mark.parametrize("phase", ["before", "after"])
+async def test_it_may_be_cut_off_at_any_call(autojump_clock: MockClock, phase: str) -> None:
+    chance = random.Random(phase)
+    for _ in range(25):
+        # They fail one after the other, so the first is alone for a while, and what it is tried then counts.
+        world, jobs = world_with(6, max_redrives=20)
+        await world.send(*jobs)
+        Outage(world, seconds=20 * 60.0)
+        # Five lost nodes would be held against a job.
+        for _ in range(4):
+            await until_killed(world, chance.randint(1, 250), phase)
+        world.weather.hook = None
+        async with open_background() as nursery:
+            nursery.start_soon(Node(world).run, trio.Event())
+            with trio.fail_after(5 * HOUR):
+                assert await all_ended(world, jobs) == {State.SUCCEEDED: 6}
+            await trio.sleep(600.0)
+        assert all(world.jobs.terminal_moves(one.task_id) == [State.SUCCEEDED] for one in jobs)
+        assert not world.letters.letters
+        assert not world.queue.messages
+        assert not world.dead.messages
+
+
+async def until_killed(world: World, number: int, phase: str) -> None:
+    killed = world.weather.kill_at(number, phase)
+    async with open_background() as nursery:
+        nursery.start_soon(Node(world).run, trio.Event())
+        await killed.wait()

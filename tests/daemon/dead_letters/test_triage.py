@@ -1,0 +1,409 @@
+"""What becomes of each dead letter, and that triage may be cut off anywhere and done again."""
+
+# ruff: noqa: ARG001 - a clock is used by being asked for
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from reportd.concurrency.nurseries import open_background
+from reportd.core.dead_letters.triage import MAX_RETURNS, Policy
+from reportd.core.faults import Fault, FaultKind
+from reportd.core.jobs.job import from_message, to_message
+from reportd.core.jobs.transitions import Event, State
+from reportd.dead_letters.triage import BATCH, MAX_BATCHES, PATIENCE
+from reportd.ports import Outgoing, Settlement, Standing
+from tests.daemon.node import Node, World, job, message_of
+from tests.fakes import EPOCH, now
+
+FAULT = Fault(FaultKind.SCRIPT_ERROR, "x is not defined")
+TIMEOUT = Fault(FaultKind.TIMEOUT, "the page took longer than 60 s")
+
+
+async def dead_lettered(world: World, number: int = 1, *, letters: int = 1, fault: Fault = FAULT) -> str:
+    """A job that the worker has given up."""
+    one = job(number)
+    await world.jobs.add([one])
+    await world.jobs.settle(Settlement(one.task_id, Event.DEAD_LETTERED, now(), fault=fault))
+    told = {"kind": str(fault.kind), "reason": fault.detail}
+    await world.dead.send([replace(message_of(one), attributes=told)] * letters)
+    return one.task_id
+
+
+def actions(world: World) -> Counter[str]:
+    return Counter(entry.action for entry in world.audit.entries)
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_job_that_was_given_up_is_quarantined_with_its_error(autojump_clock: MockClock) -> None:
+    world = World()
+    task_id = await dead_lettered(world)
+    node = Node(world)
+    async with trio.open_nursery() as nursery:
+        heard: list[bool] = []
+
+        async def listen() -> None:
+            heard.append(await node.changes.wait(task_id, 10.0))
+
+        nursery.start_soon(listen)
+        await trio.sleep(1.0)
+        await node.sort()
+    record = world.jobs.records[task_id]
+    assert (record.state, record.error, record.finished_at) == (State.QUARANTINED, FAULT, EPOCH + 1.0)
+    assert heard == [True]
+    assert not world.dead.messages
+    letter = world.letters.letters[task_id]
+    assert (letter.kind, letter.detail, letter.standing) == ("script_error", "x is not defined", Standing.QUARANTINED)
+    assert letter.body == message_of(job()).body
+    assert [told.id for told in world.quarantined] == [task_id]
+    (entry,) = world.audit.entries
+    assert (entry.actor, entry.action, entry.subject) == ("node", "dead_letter.quarantined", task_id)
+
+
+async def test_a_second_letter_of_it_changes_nothing(autojump_clock: MockClock) -> None:
+    world = World()
+    task_id = await dead_lettered(world, letters=3)
+    await Node(world).sort()
+    assert world.jobs.terminal_moves(task_id) == [State.QUARANTINED]
+    assert len(world.quarantined) == len(world.letters.letters) == 1
+    assert not world.dead.messages
+
+
+async def test_a_round_is_bounded_and_the_next_one_goes_on(autojump_clock: MockClock) -> None:
+    world = World()
+    count = BATCH * MAX_BATCHES + 3
+    for number in range(1, count + 1):
+        await dead_lettered(world, number)
+    node = Node(world)
+    await node.sort()
+    assert len(world.dead.messages) == 3
+    await node.sort()
+    assert {record.state for record in world.jobs.records.values()} == {State.QUARANTINED}
+    assert not world.dead.messages
+
+
+@pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING])
+async def test_what_nobody_has_given_up_goes_back_to_the_queue(autojump_clock: MockClock, state: State) -> None:
+    """The queue's own redrive took it away: it never reaches quarantine untried (I3)."""
+    world, one = World(), job()
+    await world.jobs.add([one])
+    world.jobs._change(one.task_id, state=state)
+    await world.dead.send([replace(message_of(one), attributes={"reason": "exhausted_receives"})])
+    await Node(world).sort()
+    (message,) = world.queue.messages
+    assert message.sent.body == message_of(one).body
+    # A FIFO queue would swallow a second message that is the same as the first.
+    assert message.sent.attributes
+    assert not world.dead.messages
+    assert (world.record(one).state, world.record(one).confirmed) == (state, True)
+
+
+async def test_a_job_without_a_row_goes_back_to_the_queue_once(autojump_clock: MockClock) -> None:
+    world, one = World(), job()
+    await world.dead.send([message_of(one)])
+    node = Node(world)
+    await trio.sleep(100.0)
+    await node.sort()
+    await node.janitor.send_unconfirmed()
+    assert len(world.queue.messages) == 1
+    assert world.record(one).state is State.QUEUED
+
+
+async def test_what_comes_back_untried_again_and_again_is_quarantined_in_the_end(autojump_clock: MockClock) -> None:
+    world, one = World(), job()
+    node = Node(world)
+    for _ in range(MAX_RETURNS):
+        await world.dead.send([message_of(one)])
+        await node.sort()
+        assert world.record(one).state is State.QUEUED
+    await world.dead.send([message_of(one)])
+    await node.sort()
+    assert world.record(one).state is State.QUARANTINED
+    assert len(world.queue.messages) == MAX_RETURNS
+    assert (world.record(one).error or FAULT).kind is FaultKind.EXHAUSTED_RECEIVES
+
+
+async def test_a_job_that_a_node_did_not_know_yet_is_tried_by_those_that_do(autojump_clock: MockClock) -> None:
+    """While a new report type is rolled out (I3)."""
+    world = World()
+    fault = Fault(FaultKind.UNKNOWN_REPORT_TYPE, "/reportType: there is no report type of this name")
+    task_id = await dead_lettered(world, fault=fault)
+    await Node(world).sort()
+    assert world.jobs.records[task_id].state is State.QUEUED
+    assert len(world.queue.messages) == 1
+    assert world.letters.letters[task_id].returns == 1
+
+
+async def test_the_letter_of_a_job_too_large_for_its_message_is_settled_from_the_store(
+    autojump_clock: MockClock,
+) -> None:
+    world, large, gone = World(), job(1, rows="r" * 1000), job(2, rows="r" * 1000)
+    await world.jobs.add([large])
+    await world.jobs.settle(Settlement(large.task_id, Event.DEAD_LETTERED, now(), fault=FAULT))
+    await world.dead.send([replace(message_of(one), body=to_message(one, 500)) for one in (large, gone)])
+    await Node(world).sort()
+    assert (world.record(large).state, world.record(large).job) == (State.QUARANTINED, large)
+    # Nothing is known of the other one; its letter is kept for people to see.
+    (other,) = [letter for letter in world.letters.letters.values() if letter.id != large.task_id]
+    assert (other.task_id, other.body) == (None, to_message(gone, 500))
+    assert not world.dead.messages
+
+
+async def test_a_letter_that_comes_while_it_waits_is_settled_at_once(autojump_clock: MockClock) -> None:
+    world = World()
+    node = Node(world)
+    with world.without_threads():
+        async with open_background() as nursery:
+            nursery.start_soon(node.triage.run)
+            await trio.sleep(3.0)
+            task_id = await dead_lettered(world)
+            await trio.sleep(0.5)
+            assert world.jobs.records[task_id].state is State.QUARANTINED
+
+
+async def test_a_message_received_in_vain_too_often_comes_to_its_end_all_the_same(autojump_clock: MockClock) -> None:
+    world, one = World(max_receive_count=3), job()
+    await world.send(one)
+    for _ in range(3):
+        await world.queue.receive(1, 60.0)  # by nodes that die at once
+    async with open_background() as nursery:
+        await trio.sleep(60.0)
+        nursery.start_soon(Node(world).run, trio.Event())
+        assert (await world.terminal(one)).state is State.SUCCEEDED
+    assert not world.dead.messages
+
+
+@pytest.mark.parametrize("state", [State.SUCCEEDED, State.QUARANTINED, State.CANCELLED])
+async def test_the_letter_of_a_finished_job_is_dropped(autojump_clock: MockClock, state: State) -> None:
+    world, one = World(), job()
+    await world.jobs.add([one])
+    world.jobs._change(one.task_id, state=state)
+    await world.dead.send([message_of(one)])
+    await Node(world).sort()
+    assert world.record(one).state is state
+    assert not world.dead.messages
+    assert not world.queue.messages
+    assert actions(world) == {"dead_letter.dropped": 1}
+
+
+# --- messages ---------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_no_job_is_kept_whole_before_it_leaves_its_queue(autojump_clock: MockClock) -> None:
+    world = World()
+    await world.dead.send([Outgoing("{", "", "", "", attributes={"kind": "malformed_message"})] * 2)
+    task_id = await dead_lettered(world)
+    node = Node(world)
+    await node.sort()
+    assert world.jobs.records[task_id].state is State.QUARANTINED
+    assert not world.dead.messages
+    (kept,) = [letter for letter in world.letters.letters.values() if letter.task_id is None]
+    assert (kept.body, kept.kind, kept.attributes) == ("{", "malformed_message", {"kind": "malformed_message"})
+    assert "not JSON" in kept.detail
+    assert [told.id for told in world.quarantined].count(kept.id) == 1
+
+
+async def test_a_message_that_can_be_repaired_is_rendered(autojump_clock: MockClock) -> None:
+    world, one = World(), job()
+    await world.queue.send([Outgoing(f"\ufeff{message_of(one).body}".replace("userId", "user_id"), "", "", "")])
+    async with open_background() as nursery:
+        nursery.start_soon(Node(world).run, trio.Event())
+        assert (await world.terminal(one)).state is State.SUCCEEDED
+    assert world.record(one).job == one
+    (entry,) = world.audit.entries
+    assert (entry.action, entry.subject) == ("dead_letter.repaired", one.task_id)
+    assert [change["what"] for change in entry.detail["changes"]] == [
+        "blanks or a byte order mark taken off",
+        "a name put right",
+    ]
+    assert not world.letters.letters
+    assert not world.quarantined
+
+
+async def test_a_job_that_its_type_refused_is_repaired_in_its_record_too(autojump_clock: MockClock) -> None:
+    world, one = World(), job(report_type="old__report", n=1)
+    await world.send(one)
+    async with open_background() as nursery:
+        nursery.start_soon(Node(world).run, trio.Event())
+        record = await world.terminal(one)
+    assert (record.state, record.job) == (State.SUCCEEDED, replace(one, report_type="report"))
+    assert actions(world) == {"dead_letter.repaired": 1}
+
+
+@pytest.mark.parametrize("phase", ["before", "after"])
+async def test_a_repaired_message_makes_one_job_whatever_is_cut_off(autojump_clock: MockClock, phase: str) -> None:
+    body = message_of(job()).body.replace('"taskId"', '"unknown"')
+    for kill in range(1, 22):
+        world = World()
+        await world.queue.send([Outgoing(body, "", "", "")])
+        await life(world, kill, phase)
+        await trio.sleep(500.0)
+        assert not await life(world, 10_000, phase)
+        (record,) = world.jobs.records.values()
+        assert record.state is State.SUCCEEDED, kill
+        assert len(world.artifacts.stored) == 1
+        assert not world.letters.letters
+
+
+async def life(world: World, until_call: int, phase: str) -> bool:
+    """A node until it is killed, or has nothing left to do. Whether it was killed."""
+    killed = world.weather.kill_at(until_call, phase)
+    async with open_background() as nursery:
+        nursery.start_soon(Node(world).run, trio.Event())
+        with trio.move_on_after(1000.0):
+            await killed.wait()
+    world.weather.hook = None
+    return killed.is_set()
+
+
+# --- waiting ----------------------------------------------------------------------------------------------------
+
+
+async def test_what_may_pass_waits_outside_of_the_queue(autojump_clock: MockClock) -> None:
+    world = World()
+    world.policy = Policy()
+    task_id = await dead_lettered(world, fault=TIMEOUT)
+    await Node(world).sort()
+    letter = world.letters.letters[task_id]
+    assert (letter.standing, letter.due_at) == (Standing.WAITING, EPOCH + 60.0)
+    assert world.jobs.records[task_id].state is State.DEAD_LETTERED
+    assert not world.dead.messages
+    assert not world.quarantined
+
+
+async def test_a_late_letter_of_a_job_that_is_tried_again_is_judged_anew(autojump_clock: MockClock) -> None:
+    """The job moves between the look at it and the copy."""
+    world = World()
+    world.policy = Policy()
+    task_id = await dead_lettered(world, fault=TIMEOUT)
+
+    async def hook(call: str, when: str) -> None:
+        if (call, when) == ("letters.keep", "before"):
+            world.weather.hook = None
+            await world.jobs.settle(Settlement(task_id, Event.REDRIVEN, now()))
+
+    world.weather.hook = hook
+    node = Node(world)
+    await node.sort()
+    assert not world.letters.letters
+    assert len(world.dead.messages) == 1
+    await trio.sleep(world.dead.visibility_seconds)
+    await node.sort()
+    assert not world.dead.messages
+    assert world.jobs.records[task_id].state is State.QUEUED
+
+
+# --- whatever happens -------------------------------------------------------------------------------------------
+
+
+async def everything(world: World) -> None:
+    """One thing for each action."""
+    await dead_lettered(world, 1)
+    await world.dead.send([message_of(job(2)), Outgoing("{", "", "", "")])
+    await world.dead.send([replace(message_of(job(3)), body="\ufeff" + message_of(job(3)).body)])
+    await world.jobs.add([job(4)])
+    world.jobs._change(job(4).task_id, state=State.SUCCEEDED)
+    await world.dead.send([message_of(job(4))])
+
+
+def settled(world: World) -> bool:
+    records = world.jobs.records
+    return (
+        records[job(1).task_id].state is State.QUARANTINED
+        and {message.sent.task_id for message in world.queue.messages} == {job(2).task_id, job(3).task_id}
+        and all(records[job(number).task_id].confirmed for number in (2, 3))
+        and not world.dead.messages
+        and [letter.standing for letter in world.letters.letters.values()].count(Standing.QUARANTINED) == 2
+    )
+
+
+async def triaging(world: World) -> None:
+    node = Node(world)
+    with world.without_threads():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(node.triage.run)
+            nursery.start_soon(node.janitor.run)
+
+
+@pytest.mark.parametrize("phase", ["before", "after"])
+async def test_it_may_be_cut_off_at_any_call(autojump_clock: MockClock, phase: str) -> None:
+    for number in range(1, 45):
+        world = World()
+        await everything(world)
+        killed = world.weather.kill_at(number, phase)
+        async with open_background() as nursery:
+            nursery.start_soon(triaging, world)
+            await killed.wait()
+        world.weather.hook = None
+        with trio.move_on_after(200.0):
+            await triaging(world)
+        assert settled(world)
+        assert world.jobs.terminal_moves(job(1).task_id) == [State.QUARANTINED]
+        assert len(world.quarantined) <= 2
+
+
+@pytest.mark.parametrize("part", ["jobs", "dead", "queue", "letters"])
+async def test_it_waits_for_a_part_that_is_away(autojump_clock: MockClock, part: str) -> None:
+    world = World()
+    await everything(world)
+    world.weather.away(part, 120.0)
+    with trio.move_on_after(200.0 + world.dead.visibility_seconds):
+        await triaging(world)
+    assert settled(world)
+    assert len(world.quarantined) == 2
+
+
+def too_large(world: World) -> None:
+    world.weather.fail("queue.send", ValueError("the message is too large"))
+
+
+def bug(world: World) -> None:
+    world.weather.fail("jobs.add", RuntimeError("a bug"))
+
+
+@pytest.mark.parametrize("fault", [too_large, bug])
+async def test_a_letter_that_nobody_foresaw_does_not_keep_the_others_from_being_settled(
+    autojump_clock: MockClock, fault: Callable[[World], None]
+) -> None:
+    world = World()
+    await everything(world)
+    fault(world)
+    with trio.move_on_after(100.0 + world.dead.visibility_seconds):
+        await triaging(world)
+    assert settled(world)
+
+
+async def test_a_letter_at_which_the_daemon_fails_is_left_to_people_in_the_end(autojump_clock: MockClock) -> None:
+    world, one = World(), job()
+    await world.dead.send([message_of(one)])
+    world.weather.fail("queue.send", *[ValueError("it can't be sent")] * PATIENCE)
+    with world.without_threads(), trio.move_on_after((PATIENCE + 1) * world.dead.visibility_seconds):
+        await Node(world).triage.run()
+    assert world.record(one).state is State.QUARANTINED
+    letter = world.letters.letters[one.task_id]
+    assert (letter.kind, letter.reason) == ("internal", "ValueError in the daemon; see its log")
+    assert not world.dead.messages
+    assert from_message(letter.body) == one
+
+
+async def test_two_nodes_do_each_thing_once(autojump_clock: MockClock) -> None:
+    world = World()
+    for number in range(1, 60):
+        await dead_lettered(world, number, letters=1 + number % 2)
+    with trio.move_on_after(100.0):
+        async with trio.open_nursery() as nursery:
+            for name in ("a", "b"):
+                node = Node(world, name=name)
+                nursery.start_soon(node.triage.run)
+            with world.without_threads():
+                await trio.sleep_forever()
+    assert Counter(state for _, _, state in world.jobs.moves if state is State.QUARANTINED).total() == 59
+    assert len(world.quarantined) == len(world.letters.letters) == 59
+    assert actions(world)["dead_letter.quarantined"] == 59
+    assert not world.dead.messages

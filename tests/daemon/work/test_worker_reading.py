@@ -1,0 +1,81 @@
+"""A large message takes a moment to be read: it is held meanwhile, as any other, and judged if it can't be read."""
+
+# ruff: noqa: ARG001 - a clock is used by being asked for
+
+import trio
+from trio.testing import MockClock
+
+from reportd.core.jobs.job import Job, StoredJob, from_message
+from reportd.core.jobs.transitions import State
+from reportd.ports import TooCostlyError, UnavailableError
+from tests.daemon.node import Node, World, job, open_node
+from tests.fakes import FakeTypes
+
+READING_SECONDS = 100.0
+
+
+class SlowTypes(FakeTypes):
+    """Reads a message for longer than its visibility; ``faults`` are raised one after the other."""
+
+    def __init__(self, *faults: Exception) -> None:
+        super().__init__()
+        self.faults = list(faults)
+
+    async def message(self, body: str) -> Job | StoredJob:
+        await trio.sleep(READING_SECONDS)
+        if self.faults:
+            raise self.faults.pop(0)
+        return from_message(body)
+
+
+async def test_a_message_that_is_being_read_is_held(autojump_clock: MockClock) -> None:
+    world, one = World(), job()
+    world.types = SlowTypes()
+    async with open_node(world) as node:
+        await world.send(one)
+        await trio.sleep(READING_SECONDS / 2)
+        assert [hold.receive_count for hold in node.held.all()] == [1]
+        end = await world.terminal(one)
+    assert end.state is State.SUCCEEDED
+    assert [message.receive_count for message in world.queue.messages] == []
+    assert world.renderer.rendered == [(one.task_id, False)]
+
+
+async def test_two_of_the_same_task_are_one_render(autojump_clock: MockClock) -> None:
+    world, one = World(), job()
+    world.types = SlowTypes()
+    await Node(world).handle(*await world.received(one, one))
+    assert world.renderer.rendered == [(one.task_id, False)]
+    assert not world.queue.messages
+
+
+async def test_a_drain_gives_it_back(autojump_clock: MockClock) -> None:
+    world, one = World(), job()
+    world.types = SlowTypes()
+    stop = trio.Event()
+    node = Node(world)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(node.run, stop)
+        await world.send(one)
+        await trio.sleep(READING_SECONDS / 2)
+        stop.set()
+        with trio.fail_after(1.0):
+            await node.held.wait_empty()
+    assert not world.renderer.rendered
+    assert len(await world.queue.receive(1, 0.0)) == 1
+
+
+async def test_what_is_too_costly_to_read_is_malformed(autojump_clock: MockClock) -> None:
+    world, one = World(), job()
+    world.types = SlowTypes(TooCostlyError("takes longer than 20 s"))
+    await Node(world).handle(*await world.received(one))
+    (letter,) = world.dead.messages
+    assert letter.sent.attributes["reason"] == "the message can't be read: that takes longer than 20 s"
+    assert not world.queue.messages
+
+
+async def test_it_waits_for_its_turn(autojump_clock: MockClock) -> None:
+    world, one = World(), job()
+    world.types = SlowTypes(UnavailableError("work on jobs", "too many wait for their turn"))
+    await Node(world).handle(*await world.received(one))
+    assert world.record(one).state is State.SUCCEEDED

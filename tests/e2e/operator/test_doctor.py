@@ -1,0 +1,50 @@
+"""``reportd doctor`` tries every part that the configuration names, and says what to do about each."""
+
+import pytest
+
+from reportd.cli.doctor import _looked, _parts
+from reportd.config import Alerts, Breaker, Callbacks, Config, ReportType
+from reportd.config.models import Scaling
+from tests.e2e.process import free_port
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "none")
+
+
+def named(part: str) -> Config:
+    gone = f"127.0.0.1:{free_port()}"
+    return {
+        "breakers": Config(breaker=Breaker(store=f"redis://{gone}/0")),
+        "alerts": Config(alerts=Alerts(webhook_url=f"http://{gone}/secret", slack_url=f"http://{gone}/secret")),
+        "callbacks": Config(
+            callbacks=Callbacks(allowed_hosts=(gone,)),
+            reports={"page": ReportType(url="https://page.test/", callback_url=f"http://{gone}/secret")},
+        ),
+        "cloudwatch": Config(
+            scaling=Scaling(cloudwatch_namespace="Reports", region="eu-central-1", endpoint_url=f"http://{gone}")
+        ),
+    }[part]
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("breakers", "can't be reached"),
+        ("alerts", "alerts.slack_url: no answer from its host (ConnectError): check host"),
+        ("callbacks", "reports.page.callback_url: no answer from its host"),
+        ("cloudwatch", "can't be reached: check the network, endpoint_url and region"),
+    ],
+)
+async def test_each_part_that_is_named_is_tried(part: str, words: str) -> None:
+    config = named(part)
+    name, well, text = await _looked(part, _parts(config)[part], config)
+    assert (name, well) == (part, False)
+    assert words in text
+    assert "secret" not in text
+
+
+def test_what_is_not_named_is_not_tried() -> None:
+    assert set(_parts(Config())) == {"database", "queue", "artifacts"}

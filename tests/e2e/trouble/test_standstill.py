@@ -1,0 +1,121 @@
+"""A daemon whose event loop stands still: its health fails, and systemd, which hears nothing, would restart it."""
+
+import os
+import re
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+
+from tests.e2e.process import open_daemon
+
+UNIT = Path(__file__).parents[3] / "reportd.service"
+STANDSTILL_SECONDS = 10.0
+
+# A signal's handler runs on the thread of the event loop, in between two steps of it.
+PROGRAM = f"""
+import resource, signal, sys, time
+from reportd.cli.main import main
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+signal.signal(signal.SIGUSR1, lambda *_: time.sleep({STANDSTILL_SECONDS}))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def watchdog_seconds() -> float:
+    """How long systemd waits for a sign of life."""
+    found = re.search(r"^WatchdogSec=(\d+)$", UNIT.read_text(), re.MULTILINE)
+    assert found
+    return float(found[1])
+
+
+class Systemd:
+    """Its end of the socket: what it hears, and when."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.heard: list[tuple[float, str]] = []
+
+    async def listen(self, task_status: trio.TaskStatus[None]) -> None:
+        with trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+            await server.bind(str(self.path))
+            task_status.started()
+            while True:
+                lines = (await server.recv(4096)).decode().splitlines()
+                self.heard += [(trio.current_time(), line) for line in lines]
+
+    def signs(self) -> list[float]:
+        """When it was told that the daemon lives."""
+        return [at for at, line in self.heard if line == "WATCHDOG=1"]
+
+    async def sign(self) -> float:
+        """The next one."""
+        known = len(self.signs())
+        while len(self.signs()) == known:
+            await trio.sleep(0.02)
+        return self.signs()[known]
+
+
+@pytest.mark.browser
+async def test_a_loop_that_stands_still_fails_its_health_and_systemd_hears_nothing(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    limit_seconds = watchdog_seconds()
+    assert limit_seconds <= STANDSTILL_SECONDS
+    init = Systemd(tmp_path / "notify")
+    await nursery.start(init.listen)
+    environ = {"NOTIFY_SOCKET": str(init.path), "WATCHDOG_USEC": str(int(limit_seconds * 1e6))}
+    async with open_daemon(tmp_path, environ=environ, start=False) as daemon:
+        daemon.command = [sys.executable, "-c", PROGRAM]
+        await daemon.start()
+        async with daemon.client() as client:
+            assert (await client.get("/healthz")).status_code == httpx.codes.OK
+            for _ in range(2):  # it hears in time, while all is well
+                with trio.fail_after(limit_seconds):
+                    last = await init.sign()
+            os.kill(daemon.pid, signal.SIGUSR1)
+            await trio.sleep(1.0)
+            with trio.move_on_after(STANDSTILL_SECONDS / 2) as waiting:
+                await client.get("/healthz")
+            assert waiting.cancelled_caught, "a loop that stands still can't answer"
+            async with daemon.client() as other:
+                answer = await other.get("/healthz")
+            assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+            assert re.search(r"stood still for (9|10)\.\d s|not turned for", answer.json()["detail"])
+            recovered = await init.sign()
+            assert recovered - last > limit_seconds, "systemd would not have noticed"
+            with trio.fail_after(30):
+                while (await client.get("/healthz")).status_code != httpx.codes.OK:
+                    await trio.sleep(0.2)
+            metrics = (await client.get("/metrics")).text
+        bucket = re.search(r'lag_seconds_bucket{le="5\.0"} (\S+)\n', metrics)
+        count = re.search(r"lag_seconds_count (\S+)\n", metrics)
+        assert bucket
+        assert count
+        assert float(count[1]) - float(bucket[1]) == 1
+        assert daemon.events("event_loop.stood_still")
+        assert await daemon.stop() == 0
+    told = [line for _, line in init.heard if line != "WATCHDOG=1" and not line.startswith("STATUS=")]
+    assert told == ["READY=1", "STOPPING=1"]
+
+
+@pytest.mark.browser
+async def test_what_systemd_does_then_shows_where_it_stood(tmp_path: Path) -> None:
+    """It sends SIGABRT; the log then has the place, and no browser is left."""
+    async with open_daemon(tmp_path, start=False) as daemon:
+        daemon.command = [sys.executable, "-c", PROGRAM]
+        await daemon.start()
+        os.kill(daemon.pid, signal.SIGUSR1)
+        await trio.sleep(0.5)
+        os.kill(daemon.pid, signal.SIGABRT)
+        with trio.fail_after(30):
+            assert await daemon.ended() == -signal.SIGABRT
+            while daemon.processes():
+                await trio.sleep(0.05)
+        log = daemon.log.read_text()
+        assert "Fatal Python error: Aborted" in log
+        assert 'File "<string>", line 5 in <lambda>' in log

@@ -1,0 +1,238 @@
+"""Looking at reports and changing them: one, waiting for one, many, cancel, retry."""
+
+from typing import Any
+
+import httpx
+import pytest
+import trio
+from trio.testing import MockClock
+
+from reportd.core.jobs.transitions import State
+from reportd.ports import UnavailableError
+from tests.web.running import USER, Running
+
+OTHER_USER = "11111111-2222-4333-8444-555555555555"
+NOBODY = "99999999-2222-4333-8444-555555555555"
+FIELDS = {
+    "taskId",
+    "reportType",
+    "userId",
+    "state",
+    "attempts",
+    "deferrals",
+    "submittedAt",
+    "startedAt",
+    "finishedAt",
+    "error",
+    "pdf",
+    "callback",
+}
+
+
+async def get(running: Running, path: str, **query: Any) -> dict[str, Any]:
+    answer = await running.client.get(path, params=query)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+# One
+
+
+async def test_queued_report(running: Running) -> None:
+    task_id = await running.submit()
+    report = await get(running, f"/reports/{task_id}")
+    assert set(report) == FIELDS
+    assert report["submittedAt"].endswith("Z")
+    expected = {"taskId": task_id, "reportType": "sales_summary", "userId": USER, "state": "queued", "attempts": 0}
+    assert expected.items() <= report.items()
+    assert [report[name] for name in ("startedAt", "finishedAt", "error", "pdf")] == [None] * 4
+
+
+async def test_succeeded_report_says_where_its_pdf_is(running: Running) -> None:
+    task_id = await running.submit()
+    sha256 = await running.succeed(task_id, b"%PDF-1.7")
+    report = await get(running, f"/reports/{task_id}")
+    assert set(report) == FIELDS
+    assert (report["state"], report["attempts"], report["error"]) == ("succeeded", 1, None)
+    assert report["submittedAt"] < report["startedAt"] < report["finishedAt"]
+    assert report["pdf"] == {"url": f"/reports/{task_id}/pdf", "bytes": 8, "sha256": sha256}
+
+
+async def test_quarantined_report_says_why(running: Running) -> None:
+    task_id = await running.submit()
+    await running.quarantine(task_id, "the page has no chart")
+    report = await get(running, f"/reports/{task_id}")
+    assert (report["state"], report["pdf"]) == ("quarantined", None)
+    assert report["error"] == {"kind": "script_error", "detail": "the page has no chart"}
+
+
+async def test_task_id_in_capitals_is_the_same(running: Running) -> None:
+    task_id = await running.submit()
+    assert (await get(running, f"/reports/{task_id.upper()}"))["taskId"] == task_id
+
+
+@pytest.mark.parametrize("name", [NOBODY, "x", "%00", "%2e%2e%2f", "1" * 5000, "{taskId}", "%F0%9F%98%80"])
+async def test_unknown_report_is_404(running: Running, name: str) -> None:
+    for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/pdf"), ("POST", "/retry")):
+        answer = await running.client.request(method, f"/reports/{name}{path}")
+        assert answer.status_code == 404
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_database_that_is_down_is_503(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def down(*_: object) -> None:
+        raise UnavailableError("database", "no answer")
+
+    task_id = await running.submit()
+    monkeypatch.setattr(running.database, "read", down)
+    monkeypatch.setattr(running.database, "write", down)
+    calls = ("GET", ""), ("GET", "?wait=1"), ("GET", "/pdf"), ("DELETE", ""), ("POST", "/retry")
+    for method, path in calls:
+        answer = await running.client.request(method, f"/reports/{task_id}{path}")
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) > 0
+        assert answer.json()["detail"] == "database: no answer"
+    assert (await running.client.get("/reports")).status_code == 503
+
+
+# Waiting
+
+
+async def test_wait_ends_at_once_when_the_report_is_finished(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reportd.intake.service.LOOK_AGAIN_SECONDS", 1000.0)
+    task_id = await running.submit()
+    states: list[str] = []
+
+    async def wait() -> None:
+        states.append((await get(running, f"/reports/{task_id}", wait=30))["state"])
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            while not running.changes._waiting:
+                await trio.sleep(0.01)
+            await running.succeed(task_id)
+    assert states == ["succeeded"]
+
+
+@pytest.fixture
+def clock() -> MockClock:
+    """Reads go through threads, which a mock clock does not see: it must idle for a while before it jumps."""
+    return MockClock(autojump_threshold=0.05)
+
+
+async def test_wait_sees_what_another_node_has_finished(
+    running: Running, clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = await running.submit()
+    began = clock.current_time()
+    async with trio.open_nursery() as nursery:
+
+        async def elsewhere() -> None:
+            await trio.sleep(3.5)
+            monkeypatch.setattr(running.changes, "notify", lambda _: None)
+            await running.succeed(task_id)
+
+        nursery.start_soon(elsewhere)
+        report = await get(running, f"/reports/{task_id}", wait=30)
+    assert report["state"] == "succeeded"
+    assert clock.current_time() - began < 25
+
+
+@pytest.mark.parametrize("seconds", ["3", "2.5", "0.001", "1e-3"])
+async def test_wait_ends_when_the_time_is_over(running: Running, clock: MockClock, seconds: str) -> None:
+    task_id = await running.submit()
+    began = clock.current_time()
+    assert (await get(running, f"/reports/{task_id}", wait=seconds))["state"] == "queued"
+    assert float(seconds) <= clock.current_time() - began < float(seconds) + 0.5
+
+
+async def test_wait_does_not_hold_a_finished_report(running: Running, clock: MockClock) -> None:
+    task_id = await running.submit()
+    await running.succeed(task_id)
+    began = clock.current_time()
+    await get(running, f"/reports/{task_id}", wait=30)
+    assert clock.current_time() == began
+
+
+@pytest.mark.parametrize(
+    "wait", ["31", "30.1", "-1", "x", "", "nan", "inf", "1e9", "1_0", "\u0663", "0x1", " 1", "1,5", "9" * 400]
+)
+async def test_wait_that_is_no_number_of_seconds_is_422(running: Running, wait: str) -> None:
+    answer = await running.client.get(f"/reports/{await running.submit()}", params={"wait": wait})
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert (error["in"], error["pointer"]) == ("query", "/wait")
+    assert error["detail"] == "must be a number of seconds from 0 to 30"
+
+
+# Cancel and retry
+
+
+async def test_cancel(running: Running) -> None:
+    task_id = await running.submit()
+    answer = await running.client.delete(f"/reports/{task_id}")
+    assert answer.status_code == 200
+    assert answer.json()["state"] == "cancelled"
+    assert answer.json()["finishedAt"] is not None
+    assert (await running.record(task_id)).state is State.CANCELLED
+
+
+async def test_cancelling_twice_is_the_same(running: Running) -> None:
+    task_id = await running.submit()
+    answers = [await running.client.delete(f"/reports/{task_id}") for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].json() == answers[1].json()
+
+
+async def test_finished_report_can_not_be_cancelled(running: Running) -> None:
+    task_id = await running.submit()
+    await running.succeed(task_id)
+    answer = await running.client.delete(f"/reports/{task_id}")
+    assert answer.status_code == 409
+    assert answer.json()["detail"] == "a job that is succeeded can't be cancelled"
+    assert (await running.record(task_id)).state is State.SUCCEEDED
+
+
+async def test_retry_queues_a_quarantined_report_again(running: Running) -> None:
+    task_id = await running.submit()
+    await running.queue.delete([message.receipt for message in await running.queue.receive(1, 0)])
+    await running.quarantine(task_id)
+    answer = await running.client.post(f"/reports/{task_id}/retry")
+    assert answer.status_code == 202
+    assert answer.headers["location"] == f"/reports/{task_id}"
+    expected = {"state": "queued", "attempts": 0, "error": None, "finishedAt": None}
+    assert expected.items() <= answer.json().items()
+    assert await running.messages() == 1
+
+
+@pytest.mark.parametrize("state", ["queued", "succeeded", "cancelled"])
+async def test_only_a_quarantined_report_can_be_retried(running: Running, state: str) -> None:
+    task_id = await running.submit()
+    if state == "succeeded":
+        await running.succeed(task_id)
+    elif state == "cancelled":
+        await running.client.delete(f"/reports/{task_id}")
+    answer = await running.client.post(f"/reports/{task_id}/retry")
+    assert answer.status_code == 409
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (await running.record(task_id)).state == state
+
+
+async def test_retry_with_the_queue_down_is_503_and_is_sent_later(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def down(_: object) -> list[Exception | None]:
+        raise UnavailableError("queue", "no answer")
+
+    task_id = await running.submit()
+    await running.quarantine(task_id)
+    monkeypatch.setattr(running.queue, "send", down)
+    answer: httpx.Response = await running.client.post(f"/reports/{task_id}/retry")
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert [record.job.task_id for record in await running.jobs.overdue(10, confirmed=False, by_seconds=-60)] == [
+        task_id
+    ]

@@ -1,0 +1,139 @@
+"""The ``/dead-letters`` calls. An id is a letter's UUID or a group's signature; all but the list take either."""
+
+import base64
+import binascii
+import math
+import re
+import struct
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+
+from reportd.core.dead_letters.signature import SIGNATURE
+from reportd.core.jobs.job import canonical_uuid, timestamp
+from reportd.core.jobs.submission import FieldProblem
+from reportd.dead_letters.service import DeadLetterOffice, Done, NoSuchLetterError
+from reportd.ports import DeadLetter, Group
+from reportd_web.api import wire
+from reportd_web.api.reports import add_calls, json
+from reportd_web.http.problems import invalid
+from reportd_web.security.actor import actor
+
+Place = tuple[float, str]
+"""Where a page ended: when that one was last seen, and its id."""
+
+
+def add_dead_letters(app: FastAPI, office: DeadLetterOffice) -> None:
+    async def listing(request: Request) -> Response:
+        limit, before = _page(request.query_params)
+        groups = await office.groups(limit + 1, before)
+        more = _more([(group.last_seen_at, group.signature) for group in groups], limit)
+        return json({"groups": [_group(group, group.examples) for group in groups[:limit]], "nextCursor": more})
+
+    async def get(request: Request) -> Response:
+        limit, before = _page(request.query_params)
+        target = target_of(request)
+        if not SIGNATURE.fullmatch(target):
+            return json(_letter(await office.letter(target), whole=True))
+        group = await office.group(target)
+        members = await office.members(target, limit + 1, before)
+        more = _more([(member.last_seen_at, member.id) for member in members], limit)
+        return json({**_group(group, members[:limit]), "nextCursor": more})
+
+    async def requeue(request: Request) -> Response:
+        done = await office.requeue(target_of(request), actor(request))
+        return json(_done("requeued", done), HTTPStatus.ACCEPTED)
+
+    async def drop(request: Request) -> Response:
+        return json(_done("dropped", await office.drop(target_of(request), actor(request))))
+
+    add_calls(app, "/dead-letters", {"GET": listing})
+    add_calls(app, "/dead-letters/{id}", {"GET": get, "DELETE": drop})
+    add_calls(app, "/dead-letters/{id}/requeue", {"POST": requeue})
+
+
+def target_of(request: Request) -> str:
+    text = str(request.path_params["id"])
+    target = text if SIGNATURE.fullmatch(text) else canonical_uuid(text)
+    if target is None:
+        raise NoSuchLetterError
+    return target
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------
+
+
+def _group(group: Group, letters: Sequence[DeadLetter]) -> dict[str, Any]:
+    return {
+        "id": group.signature,
+        "kind": group.kind,
+        "cause": group.cause,
+        "reportTypes": group.report_types,
+        "verdict": "waiting" if group.waiting else "quarantined",
+        "count": group.waiting + group.quarantined,
+        "waiting": group.waiting,
+        "quarantined": group.quarantined,
+        "firstSeenAt": timestamp(group.first_seen_at),
+        "lastSeenAt": timestamp(group.last_seen_at),
+        "letters": [_letter(letter) for letter in letters],
+    }
+
+
+def _letter(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
+    shown = {
+        "id": letter.id,
+        "group": letter.signature,
+        "taskId": letter.task_id,
+        "reportType": letter.report_type or None,
+        "kind": letter.kind,
+        "detail": letter.detail,
+        "verdict": letter.standing,
+        "reason": letter.reason,
+        "redrives": letter.redrives,
+        "firstSeenAt": timestamp(letter.first_seen_at),
+        "lastSeenAt": timestamp(letter.last_seen_at),
+    }
+    return {**shown, "attributes": letter.attributes, "body": letter.body} if whole else shown
+
+
+def _done(what: str, done: Done) -> dict[str, int]:
+    return {what: done.count, "remaining": done.remaining}
+
+
+# --- pages ------------------------------------------------------------------------------------------------------
+
+
+def _page(query: QueryParams) -> tuple[int, Place | None]:
+    wire.only(query, frozenset({"limit", "cursor"}))
+    limit = query.get("limit", str(wire.DEFAULT_LIMIT))
+    problems = []
+    if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= wire.MAX_LIMIT:
+        problems.append(FieldProblem("/limit", f"must be a whole number from 1 to {wire.MAX_LIMIT}"))
+    before = None
+    if "cursor" in query and (before := _place(query["cursor"])) is None:
+        problems.append(FieldProblem("/cursor", "must be the nextCursor of an earlier answer"))
+    if problems:
+        raise invalid(*problems, place="query")
+    return int(limit), before
+
+
+def _more(places: Sequence[Place], limit: int) -> str | None:
+    if len(places) <= limit:
+        return None
+    at, name = places[limit - 1]
+    return base64.urlsafe_b64encode(struct.pack(">d", at) + name.encode()).decode().rstrip("=")
+
+
+def _place(text: str) -> Place | None:
+    try:
+        packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        (at,), name = struct.unpack(">d", packed[:8]), packed[8:].decode()
+    except (binascii.Error, struct.error, ValueError):
+        return None
+    known = SIGNATURE.fullmatch(name) or canonical_uuid(name)
+    return (at, name) if known and not math.isnan(at) else None

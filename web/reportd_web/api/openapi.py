@@ -1,0 +1,333 @@
+"""The OpenAPI 3.1 document. Requests are parsed by hand for speed, so it is written by hand, too.
+
+A test walks the routes of the application and fails for one that is not described here.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reportd.breakers.operator import Order
+from reportd.core.dead_letters.signature import SIGNATURE
+from reportd.core.jobs.job import MAX_DEPTH
+from reportd.core.jobs.submission import MAX_URL_LENGTH
+from reportd.core.jobs.transitions import State
+from reportd.intake.service import MAX_WAIT_SECONDS
+from reportd_web.api.breakers import MAX_REASON
+from reportd_web.api.schemas import (
+    BREAKER,
+    COUNT,
+    FREE,
+    LETTER,
+    LETTER_GROUP,
+    REPORT,
+    TEXT,
+    UUID,
+    Json,
+    breaker_schema,
+    letter_group_schema,
+    letter_schema,
+    maybe,
+    moved,
+    object_of,
+    problem_schema,
+    report_schema,
+)
+from reportd_web.api.wire import DEFAULT_LIMIT, MAX_LIMIT, FeedFormat
+from reportd_web.security.access import PUBLIC, RULES
+from reportd_web.security.sessions import COOKIE
+
+UUID_PATTERN = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+
+_PROBLEM: Json = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+_TASK: Json = {"name": "taskId", "in": "path", "required": True, "schema": UUID}
+
+_LETTER_ID: Json = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "A letter's UUID, which is its job's if it is about one, or a group's `g-` and 16 digits.",
+    "schema": {"type": "string", "pattern": f"^({UUID_PATTERN}|{SIGNATURE.pattern})$"},
+}
+_LETTER_PAGE: Sequence[Json] = [
+    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}},
+    {"name": "cursor", "in": "query", "schema": TEXT, "description": "the `nextCursor` of the page before"},
+]
+
+_PROBLEMS = {
+    400: "not JSON, or a bad Idempotency-Key",
+    401: "without a token, or with one that is not accepted",
+    403: "the token may not, or a browser asks on behalf of another site",
+    404: "no such report, report type or dead letter; or a PDF that the artifact store has lost",
+    408: "the body came too slowly",
+    409: "not possible in this state",
+    410: "past its retention",
+    413: "too large",
+    415: "not application/json",
+    416: "no such range",
+    422: "a field is not acceptable; `errors` names each",
+    421: "`Host` is neither an address nor a name of this daemon's",
+    429: "the backlog or a share of it is full (see `limit`), or too many or too large requests are in hand",
+    503: "a part that is needed is away, such as the queue or the database; or too much is in hand",
+}
+_LATER = (429, 503)
+
+_ORDERS = {
+    Order.OPEN: "Let a report type's jobs wait until it is closed again",
+    Order.CLOSE: "Let a report type's jobs flow",
+    Order.PROBE: "Let a report type's next job be the probe, however long the rest",
+}
+
+
+def document(schemas: Mapping[str, Mapping[str, Any]], *, secured: bool = False) -> Json:
+    """``schemas``: the parameters' JSON Schema of each report type. ``secured``: whether tokens are asked for."""
+    openapi = _open_document(schemas)
+    if secured:
+        openapi["components"]["securitySchemes"] = {
+            "token": {"type": "http", "scheme": "bearer", "description": "what `reportd token` has made"},
+            "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "a login at /login"},
+        }
+    for path, item in openapi["paths"].items():
+        for method, call in item.items():
+            if secured:
+                _secure(call, method.upper(), path)
+            else:
+                call["responses"]["421"] = _refusal(421)
+    return openapi
+
+
+def _secure(call: Json, method: str, path: str) -> None:
+    """Say which roles a call asks for: any one of them will do."""
+    rule = RULES[method, path]
+    call["security"] = [{scheme: [str(role)]} for role in rule.roles for scheme in ("token", "session")]
+    if rule is not PUBLIC:
+        for status in (401, 403):
+            call["responses"][str(status)] = _refusal(status)
+
+
+def _refusal(status: int) -> Json:
+    return {"description": _PROBLEMS[status], "content": _PROBLEM}
+
+
+def _open_document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "reportd", "version": "1", "description": "Reports as PDFs, asynchronously."},
+        "paths": {
+            "/reports/generate-async": {"post": _submit(schemas)},
+            "/reports": {"get": _list()},
+            "/reports/{taskId}": {"get": _get(), "delete": _cancel()},
+            "/reports/{taskId}/pdf": {"get": _pdf()},
+            "/reports/{taskId}/retry": {"post": _retry()},
+            "/breakers": {"get": _breakers()},
+            **{f"/breakers/{{reportType}}/{order}": {"post": _order(order, schemas)} for order in _ORDERS},
+            "/dead-letters": {"get": _dead_letters()},
+            "/dead-letters/{id}": {"get": _dead_letter(), "delete": _drop()},
+            "/dead-letters/{id}/requeue": {"post": _requeue()},
+            "/status": {"get": _call("getStatus", "What the status page shows", {200: _json(FREE)}, (503,))},
+            "/events": {"get": _events()},
+            "/healthz": {"get": _health()},
+            "/readyz": {"get": _ready()},
+            "/metrics": {"get": _metrics()},
+            "/openapi.json": {"get": _call("getOpenApi", "This document", {200: _json(FREE)})},
+        },
+        "components": {
+            "schemas": {
+                "Report": report_schema(),
+                "Breaker": breaker_schema(),
+                "DeadLetter": letter_schema(),
+                "DeadLetterGroup": letter_group_schema(),
+                "Problem": problem_schema(),
+                **{name: moved(schema, f"#/components/schemas/{name}") for name, schema in schemas.items()},
+            }
+        },
+    }
+
+
+# --- calls ------------------------------------------------------------------------------------------------------
+
+
+def _submit(schemas: Mapping[str, Any]) -> Json:
+    accepted = object_of({"message": TEXT, "taskId": UUID})
+    answer = _json(accepted, "Accepted: the job is durable, and the queue has it")
+    answer["headers"] = {"Location": {"schema": {"type": "string"}, "description": "where the report is"}}
+    ended = _json({"allOf": [REPORT, accepted]}, "The same key was used before, and the report has ended as it says")
+    ended["headers"] = answer["headers"]
+    key = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "The same key and user give the same taskId, however often it is sent.",
+        "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    }
+    problems = (400, 403, 408, 413, 415, 422, 429, 503)
+    call = _call("submitReport", "Submit a report", {200: ended, 202: answer}, problems, [key])
+    call["requestBody"] = {
+        "required": True,
+        "content": {"application/json": {"schema": {"oneOf": [_submission(name) for name in schemas]}}},
+    }
+    return call
+
+
+def _submission(report_type: str) -> Json:
+    url = {"type": "string", "format": "uri", "pattern": "^https?://[!-~]+$", "maxLength": MAX_URL_LENGTH}
+    required: Json = {
+        "reportType": {"type": "string", "const": report_type},
+        "parameters": {
+            "$ref": f"#/components/schemas/{report_type}",
+            "description": f"Nested {MAX_DEPTH} levels deep at most, and without the character NUL.",
+        },
+        "userId": UUID,
+    }
+    submission = object_of(required)
+    submission["properties"]["callbackUrl"] = {
+        **maybe(url),
+        "description": "Where to send word when it is finished; a host of callbacks.allowed_hosts.",
+    }
+    return {**submission, "title": report_type, "additionalProperties": False}
+
+
+def _list() -> Json:
+    reports = {"type": "array", "items": REPORT}
+    page = _json(object_of({"reports": reports, "nextCursor": {"type": ["string", "null"]}}))
+    limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+    parameters = [
+        _query("state", {"type": "string", "enum": [str(state) for state in State]}),
+        _query("reportType", {"type": "string", "pattern": r"^[^\x00]*$"}),
+        _query("userId", UUID),
+        _query("limit", limit),
+        _query("cursor", TEXT, "the `nextCursor` of the page before"),
+    ]
+    return _call("listReports", "List reports, newest first", {200: page}, (422, 503), parameters)
+
+
+def _get() -> Json:
+    seconds = {"type": "number", "minimum": 0, "maximum": int(MAX_WAIT_SECONDS)}
+    wait = _query("wait", seconds, "how long to hold the answer until the report is finished, in seconds")
+    return _call("getReport", "One report", {200: _json(REPORT)}, (404, 422, 429, 503), [_TASK, wait])
+
+
+def _cancel() -> Json:
+    return _call("cancelReport", "Cancel a report", {200: _json(REPORT)}, (403, 404, 409, 503), [_TASK])
+
+
+def _retry() -> Json:
+    summary = "Put a quarantined report back, or send the lost message of a queued one again"
+    return _call("retryReport", summary, {202: _json(REPORT)}, (403, 404, 409, 503), [_TASK])
+
+
+def _pdf() -> Json:
+    etag = {"ETag": {"schema": TEXT, "description": "the PDF's SHA-256"}}
+    whole = {"description": "the PDF", "headers": etag, "content": {"application/pdf": {}}}
+    headers = [{"name": name, "in": "header", "schema": TEXT} for name in ("Range", "If-Range", "If-None-Match")]
+    answers: dict[int, Json] = {
+        200: whole,
+        206: {**whole, "description": "the range that was asked for"},
+        302: {"description": "where the PDF is", "headers": {"Location": {"schema": TEXT}}},
+        304: {"description": "the client has it", "headers": etag},
+    }
+    return _call("getReportPdf", "The PDF", answers, (404, 409, 410, 416, 503), [_TASK, *headers])
+
+
+def _breakers() -> Json:
+    breakers = {"type": "array", "items": BREAKER}
+    trouble = {**maybe(TEXT), "description": "why this node goes on without the breakers of the others"}
+    answer = _json(object_of({"breakers": breakers, "trouble": trouble}))
+    return _call("listBreakers", "How each report type's breaker stands", {200: answer})
+
+
+def _order(order: Order, schemas: Mapping[str, Any]) -> Json:
+    report_type = {
+        "name": "reportType",
+        "in": "path",
+        "required": True,
+        "description": "the report type, or one of its aliases",
+        "schema": {"type": "string", "enum": list(schemas)},
+    }
+    fields: Json = {"reason": {"type": "string", "maxLength": MAX_REASON, "pattern": r"^[^\x00]*$"}}
+    if order == Order.CLOSE:
+        text = "keep it closed, whatever fails, until it is closed without this"
+        fields["hold"] = {"type": "boolean", "default": False, "description": text}
+    problems = (400, 403, 404, 408, 409, 413, 415, 422, 503)
+    call = _call(f"{order}Breaker", _ORDERS[order], {200: _json(BREAKER)}, problems, [report_type])
+    schema = {"type": "object", "properties": fields, "additionalProperties": False}
+    call["requestBody"] = {"required": False, "content": {"application/json": {"schema": schema}}}
+    return call
+
+
+def _events() -> Json:
+    form = _query("as", {"type": "string", "enum": [str(form) for form in FeedFormat], "default": FeedFormat.JSON})
+    text = "events named `status`, each with the whole as JSON, or `page`, with what has changed of the page"
+    stream: Json = {"description": text, "content": {"text/event-stream": {}}}
+    return _call(
+        "streamEvents", "What the status page shows, whenever it changes", {200: stream}, (422, 429, 503), [form]
+    )
+
+
+def _dead_letters() -> Json:
+    page = _json(object_of({"groups": {"type": "array", "items": LETTER_GROUP}, "nextCursor": maybe(TEXT)}))
+    summary = "Dead letters by their cause, the last seen first, each with its last few letters"
+    return _call("listDeadLetters", summary, {200: page}, (422, 503), _LETTER_PAGE)
+
+
+def _dead_letter() -> Json:
+    whole = {"allOf": [LETTER, object_of({"attributes": FREE, "body": TEXT})]}
+    group = {"allOf": [LETTER_GROUP, object_of({"nextCursor": maybe(TEXT)})]}
+    answer = _json({"anyOf": [whole, group]}, "The whole letter, or the group with a page of its letters")
+    parameters = [_LETTER_ID, *_LETTER_PAGE]
+    return _call("getDeadLetter", "One letter, or a group", {200: answer}, (404, 422, 503), parameters)
+
+
+def _requeue() -> Json:
+    summary = "Put a letter, or those of a group, back into the queue"
+    answer = _json(object_of({"requeued": COUNT, "remaining": COUNT}), "Done; ask again while some remain")
+    return _call("requeueDeadLetters", summary, {202: answer}, (403, 404, 503), [_LETTER_ID])
+
+
+def _drop() -> Json:
+    summary = "Forget a letter, or those of a group; their jobs stay quarantined"
+    answer = _json(object_of({"dropped": COUNT, "remaining": COUNT}), "Done; ask again while some remain")
+    return _call("dropDeadLetters", summary, {200: answer}, (403, 404, 503), [_LETTER_ID])
+
+
+def _health() -> Json:
+    alive: Json = {"description": "alive", "content": {"text/plain": {}}}
+    return _call("getHealth", "Whether it is alive: whether its event loop turns", {200: alive}, (503,))
+
+
+def _ready() -> Json:
+    part = object_of({"ok": {"type": "boolean"}, "detail": TEXT})
+    parts = object_of({"ready": {"type": "boolean"}, "parts": {"type": "object", "additionalProperties": part}})
+    answers = {
+        200: _json(parts, "every part works, except perhaps background"),
+        503: _json(parts, "some part does not"),
+    }
+    return _call("getReadiness", "Whether it shall be sent requests, with a reason for each part", answers)
+
+
+def _metrics() -> Json:
+    text: Json = {"description": "in Prometheus's text format", "content": {"text/plain": {}}}
+    return _call("getMetrics", "What is counted and measured, for Prometheus", {200: text})
+
+
+def _call(
+    name: str,
+    summary: str,
+    answers: Mapping[int, Json],
+    problems: Sequence[int] = (),
+    parameters: Sequence[Json] = (),
+) -> Json:
+    responses = {str(status): answer for status, answer in answers.items()}
+    for status in problems:
+        problem: Json = {"description": _PROBLEMS[status], "content": _PROBLEM}
+        if status in _LATER:
+            problem["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "in seconds"}}
+        responses[str(status)] = problem
+    return {"operationId": name, "summary": summary, "parameters": list(parameters), "responses": responses}
+
+
+def _query(name: str, schema: Json, description: str = "") -> Json:
+    return {"name": name, "in": "query", "schema": schema, **({"description": description} if description else {})}
+
+
+def _json(schema: Json, description: str = "Done") -> Json:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}

@@ -1,0 +1,139 @@
+"""The schemas of the OpenAPI document: of what the calls answer, and what these are made of."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from reportd.core.breaker import breaker as breaker_core
+from reportd.core.jobs.transitions import State
+from reportd.ports import Outcome, Standing
+
+Json = dict[str, Any]
+
+VERDICT: Json = {"type": "string", "enum": [str(Standing.WAITING), str(Standing.QUARANTINED)]}
+UUID: Json = {"type": "string", "format": "uuid"}
+TIME: Json = {"type": "string", "format": "date-time"}
+TEXT: Json = {"type": "string"}
+COUNT: Json = {"type": "integer", "minimum": 0}
+FREE: Json = {"type": "object"}
+REPORT: Json = {"$ref": "#/components/schemas/Report"}
+BREAKER: Json = {"$ref": "#/components/schemas/Breaker"}
+LETTER: Json = {"$ref": "#/components/schemas/DeadLetter"}
+LETTER_GROUP: Json = {"$ref": "#/components/schemas/DeadLetterGroup"}
+
+
+def report_schema() -> Json:
+    report = object_of(
+        {
+            "taskId": UUID,
+            "reportType": TEXT,
+            "userId": UUID,
+            "state": {"type": "string", "enum": [str(state) for state in State]},
+            "attempts": COUNT,
+            "deferrals": COUNT,
+            "submittedAt": TIME,
+            "startedAt": maybe(TIME),
+            "finishedAt": maybe(TIME),
+            "error": maybe(object_of({"kind": TEXT, "detail": TEXT})),
+            "pdf": maybe(object_of({"url": TEXT, "bytes": COUNT, "sha256": TEXT})),
+        }
+    )
+    state = {"type": "string", "enum": ["pending", *Outcome]}
+    callback = object_of({"state": state, "attempts": COUNT, "nextAt": maybe(TIME), "error": maybe(TEXT)})
+    report["properties"]["callback"] = {
+        **maybe(callback),
+        "description": "How far word of its end has come; only where a single report is asked for.",
+    }
+    return report
+
+
+def breaker_schema() -> Json:
+    return object_of(
+        {
+            "reportType": TEXT,
+            "state": {"type": "string", "enum": [str(state) for state in breaker_core.State]},
+            "resting": {"type": "boolean", "description": "whether its jobs have to wait"},
+            "since": {**maybe(TIME), "description": "when it was moved last"},
+            "openSince": {**maybe(TIME), "description": "when it first opened, however many probes have failed since"},
+            "failedProbes": {**COUNT, "description": "since it opened"},
+            "until": {**maybe(TIME), "description": "the end of its rest"},
+            "probeUntil": {**maybe(TIME), "description": "when the probe that is under way is given up"},
+            "failures": {**COUNT, "description": "in a row"},
+            "reason": TEXT,
+            "faults": {"type": "array", "items": TEXT, "description": "the last ones"},
+            "by": {**TEXT, "description": "the node or the operator that moved it last"},
+        }
+    )
+
+
+def letter_schema() -> Json:
+    return object_of(
+        {
+            "id": UUID,
+            "group": TEXT,
+            "taskId": maybe(UUID),
+            "reportType": maybe(TEXT),
+            "kind": TEXT,
+            "detail": TEXT,
+            "verdict": VERDICT,
+            "reason": TEXT,
+            "redrives": COUNT,
+            "firstSeenAt": TIME,
+            "lastSeenAt": TIME,
+        }
+    )
+
+
+def letter_group_schema() -> Json:
+    return object_of(
+        {
+            "id": TEXT,
+            "kind": TEXT,
+            "cause": {**TEXT, "description": "the detail without what differs from one letter to the next"},
+            "reportTypes": {"type": "array", "items": TEXT},
+            "verdict": VERDICT,
+            **dict.fromkeys(("count", "waiting", "quarantined"), COUNT),
+            "firstSeenAt": TIME,
+            "lastSeenAt": TIME,
+            "letters": {"type": "array", "items": LETTER},
+        }
+    )
+
+
+def problem_schema() -> Json:
+    place = {"type": "string", "enum": ["body", "query", "header"]}
+    pointer = {"type": "string", "format": "json-pointer", "description": "into what `in` says (RFC 6901)"}
+    errors = {"type": "array", "items": object_of({"in": place, "pointer": pointer, "detail": TEXT})}
+    status = {"type": "integer", "minimum": 400, "maximum": 599}
+    problem = object_of({"type": TEXT, "title": TEXT, "status": status, "detail": TEXT, "instance": TEXT})
+    problem["properties"]["errors"] = errors
+    return problem
+
+
+def object_of(properties: Json) -> Json:
+    return {"type": "object", "required": list(properties), "properties": dict(properties)}
+
+
+def maybe(schema: Json) -> Json:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+# What these hold is data or names, and no schema, even where it looks like one.
+_DATA = frozenset({"const", "enum", "default", "example", "examples"})
+_NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+
+
+def moved(schema: Any, root: str) -> Any:
+    """A schema that stood alone, as a part of this document: what it refers to in itself is now below ``root``."""
+    if isinstance(schema, list):
+        return [moved(item, root) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    result = {}
+    for key, value in schema.items():
+        if key in _NAMED and isinstance(value, Mapping):
+            result[key] = {name: moved(inner, root) for name, inner in value.items()}
+        elif key == "$ref" and (value == "#" or str(value).startswith("#/")):
+            result[key] = root + value[1:]
+        elif key not in ("$schema", "$id"):
+            result[key] = value if key in _DATA else moved(value, root)
+    return result

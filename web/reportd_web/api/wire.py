@@ -1,0 +1,134 @@
+"""Between HTTP and the daemon's values: JSON out, query parameters in. camelCase on the wire."""
+
+import base64
+import binascii
+import math
+import re
+import struct
+from enum import StrEnum
+from typing import Any
+
+import orjson
+from starlette.datastructures import QueryParams
+
+from reportd.core.jobs.job import canonical_uuid, timestamp
+from reportd.core.jobs.submission import FieldProblem, escaped
+from reportd.core.jobs.transitions import State
+from reportd.intake.service import MAX_WAIT_SECONDS
+from reportd.ports import CallbackStatus, JobFilter, Record
+from reportd_web.http.problems import invalid
+
+MAX_LIMIT = 200
+DEFAULT_LIMIT = 50
+_NUMBER = re.compile(r"[0-9]{1,3}(\.[0-9]{1,400})?(e-[0-9]{1,3})?")
+_LIST_QUERY = frozenset({"state", "reportType", "userId", "limit", "cursor"})
+
+
+class FeedFormat(StrEnum):
+    """What ``GET /events`` sends: the whole snapshot as JSON, or the sections of the page that have changed."""
+
+    JSON = "json"
+    HTML = "html"
+
+
+def report(record: Record) -> dict[str, Any]:
+    """A job as clients see it."""
+    job, error, pdf = record.job, record.error, record.pdf
+    url = f"/reports/{job.task_id}/pdf"
+    return {
+        "taskId": job.task_id,
+        "reportType": job.report_type,
+        "userId": job.user_id,
+        "state": record.state,
+        "attempts": record.tally.attempts,
+        "deferrals": record.tally.deferrals,
+        "submittedAt": timestamp(job.submitted_at),
+        "startedAt": None if record.started_at is None else timestamp(record.started_at),
+        "finishedAt": None if record.finished_at is None else timestamp(record.finished_at),
+        "error": None if error is None else {"kind": error.kind, "detail": error.detail},
+        "pdf": None if pdf is None else {"url": url, "bytes": pdf.size_bytes, "sha256": pdf.sha256},
+    }
+
+
+def callback(status: CallbackStatus | None) -> dict[str, Any] | None:
+    """How far a job's callback has come."""
+    if status is None:
+        return None
+    return {
+        "state": status.outcome or "pending",
+        "attempts": status.attempts,
+        "nextAt": None if status.next_at is None else timestamp(status.next_at),
+        "error": status.error or None,
+    }
+
+
+def callback_body(record: Record) -> bytes:
+    """What is sent when a job has ended."""
+    ended_at = record.job.submitted_at if record.finished_at is None else record.finished_at
+    return orjson.dumps({"type": f"report.{record.state}", "timestamp": timestamp(ended_at), "data": report(record)})
+
+
+def wait_seconds(query: QueryParams) -> float:
+    only(query, frozenset({"wait"}))
+    text = query.get("wait", "0")
+    if not _NUMBER.fullmatch(text) or float(text) > MAX_WAIT_SECONDS:
+        problem = FieldProblem("/wait", f"must be a number of seconds from 0 to {MAX_WAIT_SECONDS:g}")
+        raise invalid(problem, place="query")
+    return float(text)
+
+
+def list_query(query: QueryParams) -> tuple[JobFilter, int, tuple[float, str] | None]:
+    """What to list, how many of them, and below which ``(submitted_at, task_id)``."""
+    only(query, _LIST_QUERY)
+    problems = []
+    state, user_id, limit = query.get("state"), query.get("userId"), query.get("limit", str(DEFAULT_LIMIT))
+    if state is not None and state not in set(State):
+        problems.append(FieldProblem("/state", f"must be one of {', '.join(State)}"))
+    if user_id is not None and canonical_uuid(user_id) is None:
+        problems.append(FieldProblem("/userId", "must be a UUID"))
+    if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= MAX_LIMIT:
+        problems.append(FieldProblem("/limit", f"must be a whole number from 1 to {MAX_LIMIT}"))
+    if "\0" in query.get("reportType", ""):
+        problems.append(FieldProblem("/reportType", "must be the name of a report type"))
+    before = None
+    if "cursor" in query:
+        before = place_of(query["cursor"])
+        if before is None:
+            problems.append(FieldProblem("/cursor", "must be the nextCursor of an earlier answer"))
+    if problems:
+        raise invalid(*problems, place="query")
+    wanted = JobFilter(None if state is None else State(state), query.get("reportType"), canonical_uuid(user_id))
+    return wanted, int(limit), before
+
+
+def cursor(submitted_at: float, task_id: str) -> str:
+    """Where a list goes on whose last job this is."""
+    packed = struct.pack(">d", submitted_at) + task_id.encode()
+    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def place_of(text: str) -> tuple[float, str] | None:
+    """What ``cursor`` was made of; None when it was made of nothing."""
+    try:
+        packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        (submitted_at,) = struct.unpack(">d", packed[:8])
+        task_id = canonical_uuid(packed[8:].decode())
+    except (binascii.Error, struct.error, ValueError):
+        return None
+    return None if task_id is None or math.isnan(submitted_at) else (submitted_at, task_id)
+
+
+def only(query: QueryParams, known: frozenset[str]) -> None:
+    """Each parameter is known, and there once: a misspelt filter must not look like one that matches all."""
+    accepted = ", ".join(sorted(known))
+    problems = [
+        FieldProblem(f"/{escaped(name)}", f"is no known parameter; accepted: {accepted}")
+        for name in sorted(set(query) - known)
+    ]
+    problems += [
+        FieldProblem(f"/{escaped(name)}", "must be given once at most")
+        for name in known
+        if len(query.getlist(name)) > 1
+    ]
+    if problems:
+        raise invalid(*problems, place="query")

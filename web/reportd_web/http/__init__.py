@@ -1,0 +1,1 @@
+"""Connections and answers below the application."""

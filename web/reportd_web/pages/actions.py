@@ -1,0 +1,86 @@
+"""What the buttons of the pages do: forms that are posted, and a page that comes back. Programs call the interface.
+
+A form can't send DELETE, and whoever pressed a button in vain wants to read why. So these are calls of their own.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from reportd.breakers.operator import Controls, Order
+from reportd.dead_letters.service import DeadLetterOffice
+from reportd.intake.service import Service
+from reportd.ports import Entry
+from reportd_web.api import reports
+from reportd_web.api.breakers import reason_of
+from reportd_web.api.dead_letters import target_of
+from reportd_web.pages.forms import read_form
+from reportd_web.pages.html import Pages, page
+from reportd_web.security.actor import actor
+from reportd_web.security.guard import Handler, problem_for
+
+Work = Callable[[Request], Awaitable[None]]
+
+TO_TYPES = "/#types"
+TO_JOB = "/jobs/{taskId}"
+TO_LETTERS = "/#letters"
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """``note``: for the audit record. ``changed``: whoever looks next must see what was done."""
+
+    service: Service
+    controls: Controls
+    letters: DeadLetterOffice
+    pages: Pages
+    note: Callable[[Entry], None]
+    changed: Callable[[], None]
+
+    def add_to(self, app: FastAPI) -> None:
+        for order in (Order.OPEN, Order.CLOSE, Order.PROBE):
+            handler = self._then(TO_TYPES, self._breaker(order))
+            reports.add_calls(app, f"/types/{{reportType}}/{order}", {"POST": handler})
+        reports.add_calls(app, "/jobs/{taskId:uuid}/cancel", {"POST": self._then(TO_JOB, self._cancel)})
+        reports.add_calls(app, "/jobs/{taskId:uuid}/retry", {"POST": self._then(TO_JOB, self._retry)})
+        reports.add_calls(app, "/letters/{id}/requeue", {"POST": self._then(TO_LETTERS, self._requeue)})
+        reports.add_calls(app, "/letters/{id}/drop", {"POST": self._then(TO_LETTERS, self._drop)})
+
+    def _then(self, back: str, work: Work) -> Handler:
+        """Do it, and go back to the page that shows it; or say why it was not done."""
+
+        async def press(request: Request) -> Response:
+            target = back.format(**request.path_params)
+            try:
+                await work(request)
+            except Exception as error:
+                if (problem := problem_for(error)) is None:
+                    raise
+                return page(self.pages.refused(problem.status, problem.detail, target), problem.status, problem.headers)
+            self.changed()
+            return RedirectResponse(target, HTTPStatus.SEE_OTHER, {"Cache-Control": "no-store"})
+
+        return press
+
+    def _breaker(self, order: Order) -> Work:
+        async def give(request: Request) -> None:
+            reason = reason_of((await read_form(request)).get("reason", "").strip())
+            await self.controls.give(request.path_params["reportType"], order, actor(request), reason)
+
+        return give
+
+    async def _cancel(self, request: Request) -> None:
+        await reports.cancel_own(self.service, self.note, request)
+
+    async def _retry(self, request: Request) -> None:
+        await reports.retry_own(self.service, self.note, request)
+
+    async def _requeue(self, request: Request) -> None:
+        await self.letters.requeue(target_of(request), actor(request))
+
+    async def _drop(self, request: Request) -> None:
+        await self.letters.drop(target_of(request), actor(request))

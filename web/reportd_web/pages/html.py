@@ -1,0 +1,226 @@
+"""Makes the HTML of every page. Whatever comes from outside is text here (I11): the templates escape all of it."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlencode
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup, escape
+from starlette.responses import Response
+
+from reportd.core.breaker import breaker
+from reportd.core.jobs.job import timestamp
+from reportd.core.jobs.transitions import State
+from reportd.core.status.durations import lasting
+from reportd.core.status.health import At, Name, Sentence, Since, Until, Verdict, clock_time, fault_of, verdict
+from reportd.core.status.snapshot import RECENT, JobView, Series, Snapshot
+from reportd_web.api import wire
+
+SECTIONS = ("verdict", "types", "queue", "letters", "recent", "nodes")
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+HEADERS: Mapping[str, str] = MappingProxyType(
+    {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+)
+
+SPARK_HEIGHT = 16
+
+_BREAKER_NAMES = {
+    breaker.State.CLOSED: "closed",
+    breaker.State.OPEN: "OPEN",
+    breaker.State.HALF_OPEN: "half-open",
+    breaker.State.FORCED_OPEN: "held OPEN",
+    breaker.State.FORCED_CLOSED: "held closed",
+}
+_BREAKER_LEVELS = {
+    breaker.State.CLOSED: "good",
+    breaker.State.OPEN: "bad",
+    breaker.State.HALF_OPEN: "watch",
+    breaker.State.FORCED_OPEN: "bad",
+    breaker.State.FORCED_CLOSED: "watch",
+}
+_STATE_LEVELS = {
+    State.QUEUED: "",
+    State.RUNNING: "running",
+    State.DEAD_LETTERED: "watch",
+    State.SUCCEEDED: "good",
+    State.QUARANTINED: "bad",
+    State.CANCELLED: "soft",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What somebody looks for among the jobs, as it was typed. ``trouble``: why it can't be looked for."""
+
+    q: str = ""
+    report_type: str = ""
+    state: str = ""
+    active: bool = False
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who looks at a page. ``login``: he can log out; ``operator``: the buttons are for him."""
+
+    login: bool = False
+    operator: bool = True
+
+
+class Pages:
+    """One for all; it keeps the templates."""
+
+    def __init__(self) -> None:
+        # What they are made of is known beforehand, so nothing is gained by looking whether a file has changed.
+        self._templates = Environment(
+            loader=PackageLoader("reportd_web"),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._templates.globals.update(
+            breaker_level=_BREAKER_LEVELS,
+            breaker_name=_BREAKER_NAMES,
+            brief=_brief,
+            fault_of=fault_of,
+            number=_number,
+            percent=_percent,
+            sections=SECTIONS,
+            spark=_spark,
+            state_level=_STATE_LEVELS,
+            states=tuple(State),
+        )
+
+    def status(
+        self,
+        snapshot: Snapshot,
+        reader: Reader,
+        search: Search,
+        jobs: Sequence[JobView] | None,
+        older: str = "",
+    ) -> str:
+        """The whole page. ``jobs``: what is listed; ``older``: where the list goes on."""
+        shown = {"search": search, "jobs": jobs, "older": older, "login": reader.login, "operator": reader.operator}
+        return self._render("status.html", snapshot.at, s=snapshot, verdict=verdict(snapshot), **shown)
+
+    def sections(self, snapshot: Snapshot, judged: Verdict) -> dict[str, str]:
+        """Each section by name, the same at any time: how long something lasts is left to who shows it."""
+        search, jobs = Search(), snapshot.recent
+        shown = {"search": search, "jobs": jobs, "older": older_of(search, jobs or ())}
+        return {
+            name: self._render(f"sections/{name}.html", None, s=snapshot, verdict=judged, **shown) for name in SECTIONS
+        }
+
+    def job(self, now: float, reader: Reader, **shown: Any) -> str:
+        return self._render("job.html", now, login=reader.login, operator=reader.operator, **shown)
+
+    def refused(self, status: HTTPStatus, detail: str, back: str) -> str:
+        """What somebody sees who pressed a button in vain."""
+        return self._render("refused.html", 0.0, status=status, detail=detail, back=back)
+
+    def _render(self, template: str, now: float | None, **shown: Any) -> str:
+        """Without ``now``, no duration is said."""
+        words: dict[str, Callable[..., Markup]] = {
+            "since": partial(_since, now),
+            "until": partial(_until, now),
+            "sentence": partial(_sentence, now),
+            "clock": _clock,
+        }
+        return self._templates.get_template(template).render(now=now, **words, **shown)
+
+
+def page(html: str, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(html, int(status), {**HEADERS, **(headers or {})}, media_type="text/html")
+
+
+def older_of(search: Search, jobs: Sequence[JobView]) -> str:
+    """The address of the page on which the list goes on, if it may."""
+    if len(jobs) < RECENT:
+        return ""
+    asked = {"q": search.q, "type": search.report_type, "state": search.state}
+    cursor = wire.cursor(jobs[-1].submitted_at, jobs[-1].task_id)
+    return "/?" + urlencode({name: value for name, value in asked.items() if value} | {"cursor": cursor}) + "#recent"
+
+
+# --- words ------------------------------------------------------------------------------------------------------
+
+
+def _since(now: float | None, at: float) -> Markup:
+    return _time("ago", at, "" if now is None else lasting(now - at))
+
+
+def _until(now: float | None, at: float) -> Markup:
+    return _time("left", at, "" if now is None else lasting(at - now))
+
+
+def _time(kind: str, at: float, text: str) -> Markup:
+    """``status.js`` keeps its text true."""
+    return Markup('<time class="{}" datetime="{}">{}</time>').format(kind, timestamp(at), text)
+
+
+def _clock(at: float) -> Markup:
+    moment = datetime.fromtimestamp(at, UTC)
+    return Markup('<time datetime="{}">{:%Y-%m-%d %H:%M:%S} UTC</time>').format(timestamp(at), moment)
+
+
+def _sentence(now: float | None, parts: Sentence) -> Markup:
+    return Markup("").join(_part(now, part) for part in parts)
+
+
+def _part(now: float | None, part: str | Name | At | Since | Until) -> Markup:
+    match part:
+        case At(at):
+            return Markup('<time datetime="{}">{}</time>').format(timestamp(at), clock_time(at))
+        case Since(at):
+            return _since(now, at)
+        case Until(at):
+            return _until(now, at)
+        case Name(text):
+            return Markup("<b>{}</b>").format(text)
+        case _:
+            return escape(part)
+
+
+def _brief(seconds: float) -> str:
+    """A time that something took: ``84 ms``, ``1.4 s``, ``12 s``, ``3 min 5 s``."""
+    if seconds < 1:
+        return f"{round(seconds * 1000)} ms"
+    if seconds < 10:  # noqa: PLR2004 - two digits say enough
+        return f"{seconds:.1f} s"
+    return f"{round(seconds)} s" if seconds < 100 else lasting(seconds)  # noqa: PLR2004
+
+
+def _number(value: float) -> str:
+    """With narrow spaces between the thousands (ISO 80000-1)."""
+    return f"{round(value):,}".replace(",", "\u202f")
+
+
+def _percent(part: int, whole: int) -> str:
+    """0 % is none at all, and 100 % all of them."""
+    share = 100 * part / whole
+    return f"{math.ceil(share) if share < 1 else math.floor(share)} %"
+
+
+def _spark(series: Series) -> Markup:
+    """The last hour as a line, its newest minute on the right. In whole units, which a screen can't tell from more."""
+    counts = (*series.minutes[:-1], series.now)
+    top = max(1, *counts)
+    points = [(60 - len(counts) + i, SPARK_HEIGHT - round(SPARK_HEIGHT * n / top)) for i, n in enumerate(counts)]
+    # Where it stays as high as it was, the ends say enough.
+    bends = [p for p, q, r in zip(points[1:], points, points[2:], strict=False) if not p[1] == q[1] == r[1]]
+    line = " ".join(f"{x} {y}" for x, y in dict.fromkeys((points[0], *bends, points[-1])))
+    return Markup(
+        '<svg viewBox="0 -1 60 18" preserveAspectRatio="none" role="img" aria-label="at most {}">'
+        '<path d="M{} 16L{} {} 16"/><polyline points="{}"/></svg>'
+    ).format(top, points[0][0], line, points[-1][0], line)

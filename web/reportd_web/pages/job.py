@@ -1,0 +1,101 @@
+"""``GET /jobs/{taskId}``: all there is to know of a job, on a page of its own."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from reportd.core.jobs.parameters import text_of, value_of
+from reportd.core.jobs.transitions import TERMINAL, Event, State, sources
+from reportd.intake.service import NotFoundError, Service
+from reportd.ports import Attempt, Audit, Record, UnavailableError
+from reportd_web.api import reports
+from reportd_web.pages.dashboard import reader_of
+from reportd_web.pages.html import Pages, page
+from reportd_web.security.access import Access
+
+MAX_PARAMETERS = 8192
+"""Characters of the parameters that are shown: they may be megabytes, and nobody reads those."""
+
+MAX_DEEDS = 20
+AGAIN_SECONDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A line of a job's history."""
+
+    at: float
+    kind: str
+    text: str
+    detail: str = ""
+    ended_at: float | None = None
+
+
+def add_jobs(app: FastAPI, service: Service, audit: Audit, access: Access, pages: Pages) -> None:
+    async def job(request: Request) -> Response:
+        try:
+            task_id = await reports.own_task(service, request)
+            record = await service.get(task_id)
+            attempts = await service.attempts(task_id)
+            deeds = await audit.latest(MAX_DEEDS, task_id)
+        except (NotFoundError, UnavailableError) as error:
+            gone = isinstance(error, NotFoundError)
+            status = HTTPStatus.NOT_FOUND if gone else HTTPStatus.SERVICE_UNAVAILABLE
+            return page(pages.refused(status, str(error), "/"), status)
+        steps = [Step(deed.at, "soft", f"{deed.action.removeprefix('job.')} by {deed.actor}") for deed in deeds]
+        text = shown(record.job.parameters)
+        html = pages.job(
+            time.time(),
+            reader_of(request, access),
+            job=record.view(),
+            record=record,
+            steps=sorted([*_steps(record, attempts), *steps], key=lambda step: step.at),
+            parameters=text[:MAX_PARAMETERS],
+            left_out=max(0, len(text) - MAX_PARAMETERS),
+            may_cancel=record.state in sources(Event.CANCELLED) and access.may(request.scope, "POST", CANCEL),
+            may_retry=record.state in sources(Event.REVIVED) and access.may(request.scope, "POST", RETRY),
+            again=None if record.state in TERMINAL else AGAIN_SECONDS,
+        )
+        return page(html)
+
+    reports.add_calls(app, "/jobs/{taskId:uuid}", {"GET": job})
+
+
+def shown(parameters: Mapping[str, Any]) -> str:
+    """As somebody reads it; what is too long to be shown as a whole is not worth being laid out."""
+    text = text_of(parameters)
+    if len(text) > MAX_PARAMETERS:
+        return text
+    return orjson.dumps(value_of(parameters), option=orjson.OPT_INDENT_2).decode()
+
+
+CANCEL = "/jobs/{taskId}/cancel"
+RETRY = "/jobs/{taskId}/retry"
+
+
+def _steps(record: Record, attempts: list[Attempt]) -> list[Step]:
+    steps = [Step(record.job.submitted_at, "", "submitted")]
+    steps += [_attempt(attempt, record.state) for attempt in attempts]
+    if record.finished_at is not None:
+        steps.append(Step(record.finished_at, _LEVELS.get(record.state, ""), str(record.state).replace("_", " ")))
+    return steps
+
+
+def _attempt(attempt: Attempt, state: State) -> Step:
+    if attempt.outcome is not None:
+        outcome = attempt.outcome.replace("_", " ")
+    else:
+        outcome = "under way" if state is State.RUNNING else "nothing more was heard of it"
+    level = "good" if attempt.outcome == Event.SUCCEEDED else "bad" if attempt.detail else "watch"
+    text = f"attempt {attempt.number} on {attempt.node}: {outcome}"
+    return Step(attempt.started_at, level, text, attempt.detail, attempt.finished_at)
+
+
+_LEVELS = {State.SUCCEEDED: "good", State.QUARANTINED: "bad", State.CANCELLED: "soft"}
