@@ -9,11 +9,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from reportd.browsers.pool import PoolState
 from reportd.browsers.supply import BrowserState
 from reportd.concurrency.nurseries import open_background
-from reportd.core.breaker.breaker import Breaker, State, Transition
-from reportd.core.breaker.breaker import Event as BreakerEvent
+from reportd.core.breaker.breaker import Breaker, BreakerEvent, BreakerState, Transition
 from reportd.core.capacity.scaling import ScalingPolicy
 from reportd.core.faults import FaultKind
-from reportd.core.jobs.transitions import Event
+from reportd.core.jobs.transitions import JobEvent
 from reportd.status.demand import Scaling
 from reportd.status.prometheus import Exposition
 from reportd.telemetry.metrics import Metrics
@@ -46,10 +45,19 @@ def everything(metrics: Metrics, report_type: str) -> None:
     metrics.started(report_type, 1.0)
     metrics.rendered(report_type, 1.0, 1000)
     metrics.failed(report_type, FaultKind.TIMEOUT)
-    metrics.ended(report_type, Event.SUCCEEDED, 1.0)
-    metrics.put_off(report_type)
+    metrics.ended(report_type, JobEvent.SUCCEEDED, 1.0)
+    metrics.deferred(report_type)
     metrics.breaker_moved(
-        Transition(report_type, State.CLOSED, BreakerEvent.TRIPPED, State.OPEN, 0.0, "3 failures in a row", (), "node")
+        Transition(
+            report_type,
+            BreakerState.CLOSED,
+            BreakerEvent.TRIPPED,
+            BreakerState.OPEN,
+            0.0,
+            "3 failures in a row",
+            (),
+            "node",
+        )
     )
     metrics.triage_verdict("quarantined")
     metrics.callback("delivered")
@@ -62,7 +70,7 @@ def everything(metrics: Metrics, report_type: str) -> None:
 
 BROWSERS = (BrowserState(1, 5, 1, 100.0, retiring=False), BrowserState(2, 5, 1, 50.0, retiring=False))
 POOL = PoolState(slots=4, busy=2, waiting=1, stalled=0, lost=0, trouble="", browsers=BROWSERS)
-BREAKERS = [Breaker("activity"), Breaker("of nobody"), Breaker("sales", State.HALF_OPEN)]
+BREAKERS = [Breaker("activity"), Breaker("of nobody"), Breaker("sales", BreakerState.HALF_OPEN)]
 
 
 class Scene:
@@ -80,7 +88,7 @@ class Scene:
             requests=lambda: self.requests,
             pool=lambda: POOL,
             breakers=lambda: BREAKERS,
-            held=lambda: 3,
+            in_flight=lambda: 3,
             parts=self._parts,
             demand=Scaling(
                 jobs=world.jobs,

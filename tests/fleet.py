@@ -7,9 +7,9 @@ import trio
 
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.breakers.manager import Breakers
-from reportd.core.breaker.breaker import Breaker, Policy, State, Transition
+from reportd.core.breaker.breaker import Breaker, BreakerPolicy, BreakerState, Transition
 from reportd.core.faults import FaultError, FaultKind
-from reportd.ports import BreakerStore, Kept, UnavailableError
+from reportd.ports import BreakerStore, StoredBreakers, UnavailableError
 
 TIMEOUT_SECONDS = 60.0
 
@@ -17,15 +17,17 @@ TIMEOUT_SECONDS = 60.0
 class Node(Breakers):
     """``moves`` are the transitions it has told its listeners."""
 
-    def __init__(self, store: BreakerStore, name: str = "n1", policy: Policy | None = None) -> None:
+    def __init__(self, store: BreakerStore, name: str = "n1", policy: BreakerPolicy | None = None) -> None:
         self.moves: list[Transition] = []
-        super().__init__(store, policy or Policy(), node=name, report_types=["sales"], listeners=[self.moves.append])
+        super().__init__(
+            store, policy or BreakerPolicy(), node=name, report_types=["sales"], listeners=[self.moves.append]
+        )
 
     def sales(self) -> Breaker:
         return self.snapshot()[0]
 
 
-async def start_nodes(stores: Sequence[BreakerStore], policy: Policy, nursery: trio.Nursery) -> list[Node]:
+async def start_nodes(stores: Sequence[BreakerStore], policy: BreakerPolicy, nursery: trio.Nursery) -> list[Node]:
     nodes = [Node(store, f"n{number}", policy) for number, store in enumerate(stores, 1)]
     for node in nodes:
         await nursery.start(node.run)
@@ -54,7 +56,7 @@ async def open_it(node: Breakers) -> None:
         await render(node, FaultKind.TIMEOUT)
 
 
-async def all_see(nodes: Sequence[Node], state: State, within_seconds: float = 1.0) -> None:
+async def all_see(nodes: Sequence[Node], state: BreakerState, within_seconds: float = 1.0) -> None:
     with trio.fail_after(within_seconds):
         while any(node.sales().state is not state for node in nodes):
             await trio.sleep(0.01)
@@ -71,7 +73,7 @@ class BadLine:
         self.answer_seconds = 0.0
         self.seen: list[str] = []
 
-    async def load(self, report_types: Collection[str]) -> Kept:
+    async def load(self, report_types: Collection[str]) -> StoredBreakers:
         await self._travel("load")
         kept = await self.inner.load(report_types)
         await trio.sleep(self.answer_seconds)

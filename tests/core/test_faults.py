@@ -40,16 +40,16 @@ def test_nature_of_each_kind(kind: FaultKind) -> None:
     nature = Fault(kind, "why").nature
     assert nature.retry is (kind not in TRYING_AGAIN_CANT_HELP)
     assert nature.counts is (kind not in NOT_THE_JOBS_DOING)
-    assert nature.loss is (kind in A_BROWSER_DIED)
+    assert nature.kills_browser is (kind in A_BROWSER_DIED)
 
 
 @pytest.mark.parametrize("kind", FaultKind)
 def test_only_page_and_upstream_faults_reach_the_breaker(kind: FaultKind) -> None:
     """A full disk or a bad message says nothing about a report type, and must not stop it."""
     nature = NATURE[kind]
-    assert nature.trips is (nature.blame in {Blame.PAGE, Blame.UPSTREAM})
+    assert nature.counts_for_breaker is (nature.blame in {Blame.PAGE, Blame.UPSTREAM})
     if kind in NOT_THE_JOBS_DOING or kind in {FaultKind.MALFORMED_MESSAGE, FaultKind.INTERNAL}:
-        assert not nature.trips
+        assert not nature.counts_for_breaker
 
 
 @pytest.mark.parametrize(

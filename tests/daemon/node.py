@@ -1,9 +1,9 @@
-"""A node: the daemon's shell, put together as ``reportd.app`` does it, over fakes that several nodes may share."""
+"""A node: the daemon's shell, wired by ``reportd.app`` itself, over fakes that several nodes may share."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 from unittest import mock
 from uuid import UUID
@@ -12,31 +12,26 @@ import trio
 from trio.testing import MockClock
 
 from reportd.adapters.memory_breakers import MemoryBreakers
-from reportd.breakers.manager import Breakers
-from reportd.concurrency.batching import open_batcher
+from reportd.app.backends import Backends
+from reportd.app.intake import open_service as wired_service
+from reportd.app.processing import Processing
+from reportd.app.upkeep import Upkeep
 from reportd.concurrency.nurseries import open_background
-from reportd.core.breaker.breaker import Policy as BreakerPolicy
+from reportd.concurrency.supervisor import Supervisor
+from reportd.config import Config
+from reportd.config.models import ArtifactStore, QueueOptions
+from reportd.config.models import Breaker as BreakerOptions
+from reportd.config.models import Triage as TriageOptions
+from reportd.config.report_types import ReportType
 from reportd.core.capacity.backlog import BacklogPolicy
-from reportd.core.dead_letters.triage import Policy
 from reportd.core.jobs.job import Job, to_message
-from reportd.core.jobs.retry import RetryPolicy
 from reportd.core.jobs.submission import Submission
 from reportd.core.jobs.transitions import TERMINAL
 from reportd.core.repair.message import Known
-from reportd.dead_letters.quarantine import Quarantine
-from reportd.dead_letters.triage import Triage
 from reportd.intake.backlog import Backlog
-from reportd.intake.service import Intake, Service
-from reportd.maintenance.janitor import Janitor
-from reportd.maintenance.rescuer import Rescuer, keep_renewed
+from reportd.intake.service import Service
 from reportd.ports import SILENT, DeadLetter, Meter, Outgoing, Received, Record
-from reportd.work.bulkheads import Bulkheads
-from reportd.work.in_flight import Held
-from reportd.work.job_waiters import Changes
-from reportd.work.poller import Poller, drain, keep_invisible
-from reportd.work.settlement import Outcomes
-from reportd.work.timeouts import Deadlines
-from reportd.work.worker import Worker
+from reportd.status.condition import Condition
 from tests.fakes import (
     EPOCH,
     FakeRenderer,
@@ -48,15 +43,21 @@ from tests.fakes import (
     Weather,
     now,
 )
+from tests.fakes.alerts import MemoryAlerts
 from tests.fakes.audit import FakeAudit
 from tests.fakes.checking import InlineReader
+from tests.fakes.fleet import MemoryFleet
+from tests.fakes.messenger import FakeMessenger
+from tests.fakes.outbox import MemoryOutbox
+from tests.fakes.sessions import MemoryEndedSessions
 
 T = TypeVar("T")
 
 USER = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
-NEVER_OPENS = BreakerPolicy(failure_threshold=1_000_000)
-AT_ONCE = Policy(max_redrives=0)
-POLICY = RetryPolicy(max_attempts=3, backoff_seconds=4.0, max_backoff_seconds=60.0)
+PAGE = "http://page.example/"
+NEVER_OPENS = BreakerOptions(failure_threshold=1000)
+MAX_RECEIVE_COUNT = 1000
+AT_ONCE = TriageOptions(max_redrives=0)
 
 
 def job(number: int = 1, report_type: str = "report", **parameters: Any) -> Job:
@@ -76,7 +77,7 @@ async def run_inline(function: Callable[..., T], *args: Any, **_: Any) -> T:
 class World:
     """What outlives a node: the stores, the queues, and the renderer's script.
 
-    What fails is quarantined at once, unless another ``policy`` is set before there are nodes.
+    What fails is quarantined at once, unless ``triage`` is set otherwise before there are nodes.
     """
 
     def __init__(self, *, slots: int = 2, spool: Path | None = None, max_receive_count: int | None = None) -> None:
@@ -93,9 +94,30 @@ class World:
         self.audit = FakeAudit()
         self.letters = MemoryDeadLetters(self.jobs, self.weather)
         self.quarantined: list[DeadLetter] = []
-        self.policy = AT_ONCE
+        self.triage = AT_ONCE
         self._inline = mock.patch.object(trio.to_thread, "run_sync", run_inline)
         self._inlined = 0
+
+    def backends(self) -> Backends:
+        """The fakes, as the daemon is given what it has opened."""
+        return Backends(
+            jobs=self.jobs,
+            letters=self.letters,
+            audit=self.audit,
+            queue=self.queue,
+            dead=self.dead,
+            artifacts=self.artifacts,
+            breaker_store=MemoryBreakers(now),
+            outbox=MemoryOutbox(),
+            messenger=FakeMessenger(),
+            alert_store=MemoryAlerts(),
+            fleet=MemoryFleet(),
+            ended_sessions=MemoryEndedSessions(),
+            session_secret=b"secret",
+            scaling_metrics=None,
+            conditions={"queue": Condition("queue", self.queue.depth)},
+            single_node=False,
+        )
 
     @contextmanager
     def without_threads(self) -> Iterator[None]:
@@ -133,97 +155,66 @@ class World:
         return record
 
 
-@dataclass
 class Node:
-    """A node's parts. Made by ``open_node`` or, for a single message, by hand."""
+    """A node's parts, over the fakes of a world. Run by ``open_node`` or, for a single message, by hand."""
 
-    world: World
-    prefetch: int = 2
-    name: str = "node"
-    held: Held = field(default_factory=Held)
-    changes: Changes = field(default_factory=Changes)
-    chance: Callable[[], float] = lambda: 0.5
-    timeout_factor: float = 0.0
-    breaker_policy: BreakerPolicy = NEVER_OPENS
-    limits: dict[str, int] = field(default_factory=lambda: {"report": 0})
-
-    def __post_init__(self) -> None:
-        world = self.world
-        self.breakers = Breakers(MemoryBreakers(now), self.breaker_policy, node=self.name)
-        self.breakers._ahead = EPOCH  # as the store would have told it
-        self.bulkheads = Bulkheads(self.limits, lambda: world.slots, 2.0, self.breakers, self.prefetch)
-        outcomes = Outcomes(
-            jobs=world.jobs,
-            queue=world.queue,
-            dead=world.dead,
-            artifacts=world.artifacts,
-            changes=self.changes,
-            policy=POLICY,
-            max_receive_count=1000,
-            clock=now,
-            chance=self.chance,
-        )
-        self.worker = Worker(
-            jobs=world.jobs,
-            artifacts=world.artifacts,
-            renderer=world.renderer,
-            types=world.types,
-            breakers=self.breakers,
-            bulkheads=self.bulkheads,
-            deadlines=Deadlines(dict.fromkeys(self.limits, self.timeout_factor)),
-            held=self.held,
-            outcomes=outcomes,
-            node=self.name,
-            clock=now,
-        )
-        self.poller = Poller(
-            world.queue,
-            self.worker.handle,
-            world.slots + self.prefetch,
-            at_most=self.bulkheads.at_most,
-            unsettled=self.bulkheads.unsettled,
-        )
-        self.breakers.on_change = self.bulkheads.look_again
-        self.bulkheads.on_change = self.poller.look_again
-        self.rescuer = Rescuer(
-            jobs=world.jobs,
-            letters=world.letters,
-            queue=world.queue,
-            dead=world.dead,
-            holding=self.breakers.holding,
-            clock=now,
-        )
-        self.janitor = Janitor(
-            jobs=world.jobs,
-            queue=world.queue,
-            artifacts=world.artifacts,
-            rescuer=self.rescuer,
-            retention_seconds=86400.0,
-            node=self.name,
-            clock=now,
-        )
-        self.triage = Triage(
-            jobs=world.jobs,
-            queue=world.queue,
-            dead=world.dead,
-            letters=world.letters,
-            quarantine=Quarantine(
-                jobs=world.jobs,
-                letters=world.letters,
-                audit=world.audit,
-                changes=self.changes,
-                node=self.name,
-                on_quarantined=world.quarantined.append,
-                clock=now,
+    def __init__(
+        self,
+        world: World,
+        prefetch: int = 2,
+        name: str = "node",
+        *,
+        chance: Callable[[], float] = lambda: 0.5,
+        timeout_factor: float = 0.0,
+        breaker: BreakerOptions = NEVER_OPENS,
+        limits: Mapping[str, int] = MappingProxyType({"report": 0}),
+    ) -> None:
+        self.world = world
+        config = Config(
+            queue=QueueOptions(
+                prefetch=prefetch, backoff_seconds=4.0, max_backoff_seconds=60.0, max_receive_count=MAX_RECEIVE_COUNT
             ),
-            breakers=self.breakers,
+            artifacts=ArtifactStore(retention_days=1.0),
+            breaker=breaker,
+            triage=world.triage,
+            reports={
+                report_type: ReportType(url=PAGE, max_concurrency=limit, timeout_p99_factor=timeout_factor)
+                for report_type, limit in limits.items()
+            },
+        )
+        backends = world.backends()
+        self.processing = Processing(
+            config,
+            backends,
+            node=name,
+            renderer=world.renderer,
+            slots=lambda: world.slots,
+            types=world.types,
+            supervisor=Supervisor(),
+            clock=now,
+            chance=chance,
+        )
+        self.upkeep = Upkeep(
+            config,
+            backends,
+            node=name,
             reader=InlineReader(Known({"report": "report", "old_report": "report"}, world.types.problems)),
-            audit=world.audit,
-            policy=world.policy,
-            interval_seconds=5.0,
-            node=self.name,
+            breakers=self.processing.breakers,
+            waiters=self.processing.waiters,
+            on_quarantined=world.quarantined.append,
+            supervisor=Supervisor(),
             clock=now,
         )
+        self.breakers = self.processing.breakers
+        self.breakers._ahead = EPOCH  # as the store would have told it
+        self.bulkheads = self.processing.bulkheads
+        self.in_flight = self.processing.in_flight
+        self.waiters = self.processing.waiters
+        self.worker = self.processing.worker
+        self.poller = self.processing.poller
+        self.rescuer = self.upkeep.rescuer
+        self.janitor = self.upkeep.janitor
+        self.triage = self.upkeep.triage
 
     async def handle(self, *messages: Received) -> None:
         """Only the worker, on these messages at once."""
@@ -237,18 +228,15 @@ class Node:
         with self.world.without_threads():
             await self.triage.sort()
 
-    async def run(self, stop: trio.Event, drain_seconds: float = 30.0) -> None:
-        """Until ``stop`` is set, and then until everything held is settled or given back."""
+    async def run(self, stop: trio.Event) -> None:
+        """Until ``stop`` is set, and then until everything in flight is settled or given back."""
         with self.world.without_threads():
-            async with open_background() as background, trio.open_nursery() as taking:
-                background.start_soon(keep_invisible, self.world.queue, self.held)
-                background.start_soon(keep_renewed, self.world.jobs, self.held)
-                background.start_soon(self.janitor.run)
-                background.start_soon(self.triage.run)
-                taking.start_soon(self.poller.run)
+            async with open_background() as background, trio.open_nursery() as polling:
+                self.processing.start_heartbeat(background)
+                self.upkeep.start(background)
+                polling.start_soon(self.poller.run)
                 await stop.wait()
-                self.poller.stop()
-                await drain(self.held, drain_seconds)
+                await self.processing.drain()
 
 
 @asynccontextmanager
@@ -265,23 +253,21 @@ async def open_service(
     world: World, node: Node | None = None, *, backlog: Backlog | None = None, meter: Meter = SILENT
 ) -> AsyncIterator[Service]:
     """A service by itself, or that of a running node."""
+    backends = world.backends()
     async with (
         open_background() as background,
-        open_batcher(Intake(world.jobs, world.queue, background).accept, 100) as intake,
-    ):
-        yield Service(
-            jobs=world.jobs,
-            queue=world.queue,
-            artifacts=world.artifacts,
-            intake=intake,
+        wired_service(
+            Config(),
+            backends,
+            (node or Node(world)).processing,
+            backlog or Backlog(BacklogPolicy(100), jobs=world.jobs, queue=world.queue),
             validator=world.types,
-            changes=node.changes if node else Changes(),
-            held=node.held if node else Held(),
-            backlog=backlog or Backlog(BacklogPolicy(100), jobs=world.jobs, queue=world.queue),
-            retention_seconds=30 * 86400.0,
+            background=background,
             meter=meter,
             clock=now,
-        )
+        ) as service,
+    ):
+        yield service
 
 
 def submission(key: str | None = None, user_id: str = USER, **parameters: object) -> Submission:

@@ -11,11 +11,11 @@ from reportd.adapters.bounded.frames import Frame
 from reportd.adapters.bounded.processes import Processes
 from reportd.adapters.templates import Templates
 from reportd.config import Config, ConfigError
-from reportd.core.dead_letters.triage import Letter, Reading, read, read_job
+from reportd.core.dead_letters.triage import RawLetter, Reading, read, read_job
 from reportd.core.jobs.job import Job
 from reportd.core.repair.message import Known
 from reportd.intake.catalogue import Catalogue
-from reportd.intake.report_types import Edition, EditionReader
+from reportd.intake.report_types import ReportTypes, ReportTypesReader
 
 
 class InlineProcesses(Processes):
@@ -46,7 +46,7 @@ class InlineReader:
     def __init__(self, known: Known) -> None:
         self._known = known
 
-    async def letter(self, letter: Letter) -> Reading:
+    async def letter(self, letter: RawLetter) -> Reading:
         return read(letter, self._known)
 
     async def job(self, job: Job) -> Reading:
@@ -59,9 +59,9 @@ def catalogue_of(config: Config, folders: Sequence[Path], checker: BoundedChecke
     return Catalogue(edition_of(config, folders, checker), checker, config.callbacks.allowed_hosts)
 
 
-def edition_of(config: Config, folders: Sequence[Path], checker: BoundedChecker | None = None) -> Edition:
+def edition_of(config: Config, folders: Sequence[Path], checker: BoundedChecker | None = None) -> ReportTypes:
     """Every file is judged here, whatever its size."""
-    reader = EditionReader(folders, Templates(folders), checker or inline_checker(folders))
+    reader = ReportTypesReader(folders, Templates(folders), checker or inline_checker(folders))
     draft = reader.draft(config, inline_bytes=2**30)
     if draft.problems:
         raise ConfigError(draft.problems)

@@ -4,16 +4,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reportd.core.dead_letters.redrive import Cause, Outcome
-from reportd.core.jobs.transitions import Event, State
-from reportd.ports import UNCONFIRMED_SECONDS, CauseView, DeadLetter, Group, Record, Redrive, Standing
+from reportd.core.dead_letters.redrive import Cause, RedriveOutcome
+from reportd.core.jobs.transitions import JobEvent, JobState
+from reportd.ports import UNCONFIRMED_SECONDS, CauseView, DeadLetter, Group, LetterStatus, Record, Redrive
 from tests.fakes.clock import now
 from tests.fakes.jobs import MemoryJobs
 from tests.fakes.weather import Weather
 
 EXAMPLES = 3
-DEAD = (State.DEAD_LETTERED, State.QUARANTINED)
-UNDER_WAY = (State.QUEUED, State.RUNNING, State.DEAD_LETTERED)
+DEAD = (JobState.DEAD_LETTERED, JobState.QUARANTINED)
+UNDER_WAY = (JobState.QUEUED, JobState.RUNNING, JobState.DEAD_LETTERED)
 
 
 class MemoryDeadLetters:
@@ -28,7 +28,7 @@ class MemoryDeadLetters:
 
     async def keep(self, letter: DeadLetter) -> bool:
         async with self._weather.call("letters", "keep"):
-            if letter.task_id and letter.standing is not Standing.UNDERWAY and self._state(letter) not in DEAD:
+            if letter.task_id and letter.standing is not LetterStatus.UNDERWAY and self._state(letter) not in DEAD:
                 return False
             if letter.task_id is None and letter.id in self.letters:
                 return False
@@ -87,14 +87,14 @@ class MemoryDeadLetters:
 
     def _is_dead(self, task_id: str) -> bool:
         record = self._jobs.records.get(task_id)
-        return record is not None and record.state is State.DEAD_LETTERED
+        return record is not None and record.state is JobState.DEAD_LETTERED
 
     def _release(self, redrive: Redrive, at: float) -> Record:
-        self._jobs._move(redrive.task_id, Event.REDRIVEN)
+        self._jobs._move(redrive.task_id, JobEvent.REDRIVEN)
         record = self._jobs.records[redrive.task_id]
         if letter := self.letters.get(redrive.task_id):
             self.letters[letter.id] = replace(
-                letter, standing=Standing.UNDERWAY, redrives=letter.redrives + redrive.own
+                letter, standing=LetterStatus.UNDERWAY, redrives=letter.redrives + redrive.own
             )
             self._released[letter.id] = at
         tally = replace(record.tally, node_losses=0)
@@ -126,7 +126,7 @@ class MemoryDeadLetters:
     async def missing(self, limit: int) -> list[Record]:
         async with self._weather.call("letters", "missing"):
             kept = {letter.id for letter in self._shown()}
-            dead = [r for r in self._jobs.records.values() if r.state is State.DEAD_LETTERED]
+            dead = [r for r in self._jobs.records.values() if r.state is JobState.DEAD_LETTERED]
             found = [r for r in dead if r.due_at < now() and r.job.task_id not in kept]
             return sorted(found, key=lambda record: record.due_at)[:limit]
 
@@ -135,21 +135,21 @@ class MemoryDeadLetters:
             over = [
                 m.id
                 for m in self.letters.values()
-                if m.task_id and self._state(m) not in (UNDER_WAY if m.standing is Standing.UNDERWAY else DEAD)
+                if m.task_id and self._state(m) not in (UNDER_WAY if m.standing is LetterStatus.UNDERWAY else DEAD)
             ]
             for letter_id in over:
                 del self.letters[letter_id]
             return len(over)
 
-    def _state(self, letter: DeadLetter) -> State | None:
+    def _state(self, letter: DeadLetter) -> JobState | None:
         record = self._jobs.records.get(letter.task_id or "")
         return record.state if record else None
 
     def _shown(self) -> list[DeadLetter]:
-        return [letter for letter in self.letters.values() if letter.standing is not Standing.UNDERWAY]
+        return [letter for letter in self.letters.values() if letter.standing is not LetterStatus.UNDERWAY]
 
     def _waiting(self) -> list[DeadLetter]:
-        return [letter for letter in self.letters.values() if letter.standing is Standing.WAITING]
+        return [letter for letter in self.letters.values() if letter.standing is LetterStatus.WAITING]
 
     def _members(self, signature: str) -> list[DeadLetter]:
         mine = [letter for letter in self._shown() if letter.signature == signature]
@@ -157,7 +157,7 @@ class MemoryDeadLetters:
 
     def _group(self, signature: str) -> Group:
         members = self._members(signature)
-        waiting = sum(m.standing is Standing.WAITING for m in members)
+        waiting = sum(m.standing is LetterStatus.WAITING for m in members)
         return Group(
             signature=signature,
             kind=min(m.kind for m in members),
@@ -170,7 +170,9 @@ class MemoryDeadLetters:
             examples=tuple(members[:EXAMPLES]),
         )
 
-    def _outcome(self, cause: Cause) -> Outcome:
+    def _outcome(self, cause: Cause) -> RedriveOutcome:
         ends = Counter(self._jobs.records[task_id].state for task_id in cause.wave if task_id in self._jobs.records)
-        pending = ends[State.QUEUED] + ends[State.RUNNING]
-        return Outcome(pending, ends[State.SUCCEEDED], ends[State.DEAD_LETTERED] + ends[State.QUARANTINED])
+        pending = ends[JobState.QUEUED] + ends[JobState.RUNNING]
+        return RedriveOutcome(
+            pending, ends[JobState.SUCCEEDED], ends[JobState.DEAD_LETTERED] + ends[JobState.QUARANTINED]
+        )

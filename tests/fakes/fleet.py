@@ -5,7 +5,7 @@ from typing import Any
 
 import trio
 
-from reportd.ports import Sign
+from reportd.ports import Heartbeat
 from tests.fakes.clock import EPOCH
 from tests.fakes.weather import Weather
 
@@ -21,10 +21,10 @@ class MemoryFleet:
         async with self._weather.call("fleet", "report"):
             self._told[node] = (trio.current_time(), told)
 
-    async def signs(self) -> list[Sign]:
+    async def signs(self) -> list[Heartbeat]:
         async with self._weather.call("fleet", "signs"):
             now = trio.current_time()
-            return [Sign(node, EPOCH + at, now - at, told) for node, (at, told) in sorted(self._told.items())]
+            return [Heartbeat(node, EPOCH + at, now - at, told) for node, (at, told) in sorted(self._told.items())]
 
     async def leave(self, node: str) -> None:
         async with self._weather.call("fleet", "leave"):

@@ -10,17 +10,17 @@ import trio
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.retry import Tally, may_start
-from reportd.core.jobs.transitions import TERMINAL, Event, State, after, sources
+from reportd.core.jobs.transitions import TERMINAL, JobEvent, JobState, after, sources
 from reportd.core.status.snapshot import Load
 from reportd.ports import UNCONFIRMED_SECONDS, Attempt, JobFilter, Record, Refused, Settlement, Started
 from tests.fakes.clock import now
 from tests.fakes.outbox import MemoryOutbox
 from tests.fakes.weather import Weather
 
-OWNERS_ONLY = frozenset({Event.RETRIED, Event.RELEASED, Event.DEFERRED, Event.DEAD_LETTERED})
+OWNERS_ONLY = frozenset({JobEvent.RETRIED, JobEvent.RELEASED, JobEvent.DEFERRED, JobEvent.DEAD_LETTERED})
 """What only the node whose attempt it is may say of a job."""
 
-UNDER_WAY = frozenset({State.QUEUED, State.RUNNING})
+UNDER_WAY = frozenset({JobState.QUEUED, JobState.RUNNING})
 MAX_DETAIL = 2000
 SILENT_SECONDS = 90.0
 
@@ -30,14 +30,14 @@ class MemoryJobs:
 
     def __init__(self, weather: Weather | None = None, outbox: MemoryOutbox | None = None) -> None:
         self.records: dict[str, Record] = {}
-        self.moves: list[tuple[str, Event, State]] = []
+        self.moves: list[tuple[str, JobEvent, JobState]] = []
         self._weather = weather or Weather()
         self._outbox = outbox
         self._attempts: dict[int, tuple[str, Attempt]] = {}
         self._attempts_of: defaultdict[str, list[int]] = defaultdict(list)
         self._leases: dict[str, tuple[str, float]] = {}
 
-    def terminal_moves(self, task_id: str) -> list[State]:
+    def terminal_moves(self, task_id: str) -> list[JobState]:
         return [state for task, _, state in self.moves if task == task_id and state in TERMINAL]
 
     async def add(self, jobs: Sequence[Job]) -> list[Record]:
@@ -61,7 +61,7 @@ class MemoryJobs:
         self, limit: int, *, confirmed: bool, by_seconds: float = 0.0, but: Collection[str] = ()
     ) -> list[Record]:
         async with self._weather.call("jobs", "overdue"):
-            states = UNDER_WAY if confirmed else {State.QUEUED}
+            states = UNDER_WAY if confirmed else {JobState.QUEUED}
             wanted = [r for r in self.records.values() if r.state in states and r.confirmed is confirmed]
             silent = [r for r in wanted if r.due_at < now() - by_seconds and (r.due_at > 0 or by_seconds <= 0)]
             silent = [r for r in silent if r.job.report_type not in but]
@@ -71,7 +71,7 @@ class MemoryJobs:
         async with self._weather.call("jobs", "discard"):
             for task_id in task_ids:
                 record = self.records.get(task_id)
-                if record and record.state is State.QUEUED and not record.confirmed and record.started_at is None:
+                if record and record.state is JobState.QUEUED and not record.confirmed and record.started_at is None:
                     del self.records[task_id]
 
     async def get(self, task_id: str) -> Record | None:
@@ -91,7 +91,7 @@ class MemoryJobs:
     async def start(self, job: Job, node: str, at: float) -> Started | Refused:
         async with self._weather.call("jobs", "start"):
             record = self.records.setdefault(job.task_id, _new(job, SILENT_SECONDS))
-            if record.state not in sources(Event.STARTED):
+            if record.state not in sources(JobEvent.STARTED):
                 return Refused(record)
             tally = self._without_lost_nodes(record, at)
             self._change(job.task_id, due_at=now() + SILENT_SECONDS)
@@ -101,19 +101,19 @@ class MemoryJobs:
             self._attempts_of[job.task_id].append(attempt_id)
             self._attempts[attempt_id] = (job.task_id, Attempt(len(self._attempts_of[job.task_id]), node, at))
             tally = replace(tally, attempts=tally.attempts + 1)
-            self._move(job.task_id, Event.STARTED)
+            self._move(job.task_id, JobEvent.STARTED)
             return Started(attempt_id, self._change(job.task_id, tally=tally, confirmed=True, started_at=at))
 
-    async def settle(self, settlement: Settlement) -> State | None:
+    async def settle(self, settlement: Settlement) -> JobState | None:
         async with self._weather.call("jobs", "settle"):
             return self._settle(settlement)
 
     async def revive(self, task_id: str) -> Record | None:
         async with self._weather.call("jobs", "revive"):
             record = self.records.get(task_id)
-            if record is None or record.state is not State.QUARANTINED:
+            if record is None or record.state is not JobState.QUARANTINED:
                 return None
-            self._move(task_id, Event.REVIVED)
+            self._move(task_id, JobEvent.REVIVED)
             due_at = now() + UNCONFIRMED_SECONDS
             return self._change(task_id, tally=Tally(), error=None, finished_at=None, confirmed=False, due_at=due_at)
 
@@ -130,7 +130,7 @@ class MemoryJobs:
                 if (record := self.records.get(task_id)) and record.pdf:
                     self._change(task_id, pdf=replace(record.pdf, purged=True))
 
-    async def lead(self, work: str, node: str, seconds: float) -> bool:
+    async def acquire_lease(self, work: str, node: str, seconds: float) -> bool:
         async with self._weather.call("jobs", "lead"):
             holder, until = self._leases.get(work, (node, 0.0))
             if holder != node and until > trio.current_time():
@@ -138,16 +138,16 @@ class MemoryJobs:
             self._leases[work] = (node, trio.current_time() + seconds)
             return True
 
-    async def counts(self) -> dict[State, int]:
+    async def counts(self) -> dict[JobState, int]:
         async with self._weather.call("jobs", "counts"):
             found = Counter(record.state for record in self.records.values())
-            return {state: found[state] for state in State}
+            return {state: found[state] for state in JobState}
 
     async def loads(self) -> dict[str, Load]:
         async with self._weather.call("jobs", "loads"):
             found: dict[str, list[Record]] = {}
             for record in self.records.values():
-                if record.state in (State.QUEUED, State.RUNNING):
+                if record.state in (JobState.QUEUED, JobState.RUNNING):
                     found.setdefault(record.job.report_type, []).append(record)
             return {name: _load(records) for name, records in found.items()}
 
@@ -157,14 +157,14 @@ class MemoryJobs:
 
     async def waiting(self) -> dict[tuple[str, str], int]:
         async with self._weather.call("jobs", "waiting"):
-            queued = [record.job for record in self.records.values() if record.state is State.QUEUED]
+            queued = [record.job for record in self.records.values() if record.state is JobState.QUEUED]
             return dict(Counter((job.report_type, job.user_id) for job in queued))
 
     def _change(self, task_id: str, **changes: Any) -> Record:
         self.records[task_id] = replace(self.records[task_id], **changes)
         return self.records[task_id]
 
-    def _move(self, task_id: str, event: Event) -> State:
+    def _move(self, task_id: str, event: JobEvent) -> JobState:
         state = after(self.records[task_id].state, event)
         self._change(task_id, state=state)
         self.moves.append((task_id, event, state))
@@ -184,11 +184,11 @@ class MemoryJobs:
             tally = replace(tally, attempts=max(0, tally.attempts - 1), node_losses=tally.node_losses + 1)
         return tally
 
-    def _settle(self, done: Settlement) -> State | None:
+    def _settle(self, done: Settlement) -> JobState | None:
         record = self.records.get(done.task_id)
         if record is None or record.state not in sources(done.event):
             return None
-        if done.attempt_id is None and done.event is Event.DEFERRED:
+        if done.attempt_id is None and done.event is JobEvent.DEFERRED:
             record = self._change(done.task_id, tally=self._without_lost_nodes(record, done.at))
         still_open = self._open_attempts(done.task_id)
         if done.attempt_id is not None and done.event in OWNERS_ONLY:
@@ -197,14 +197,14 @@ class MemoryJobs:
                 return None
         for attempt_id in still_open:
             fault = done.fault if attempt_id == done.attempt_id else None
-            outcome = (fault.kind if fault else done.event) if attempt_id == done.attempt_id else Event.CANCELLED
+            outcome = (fault.kind if fault else done.event) if attempt_id == done.attempt_id else JobEvent.CANCELLED
             self._close(attempt_id, done.at, str(outcome), fault.detail[:MAX_DETAIL] if fault else "")
         state = self._move(done.task_id, done.event)
         due_at = now() + done.away_seconds + SILENT_SECONDS
         changes: dict[str, Any] = {"tally": _settled_tally(record.tally, done), "due_at": due_at}
         if state in TERMINAL:
             changes["finished_at"] = done.at
-        if done.event in (Event.SUCCEEDED, Event.REDRIVEN):
+        if done.event in (JobEvent.SUCCEEDED, JobEvent.REDRIVEN):
             changes["error"] = None
         elif done.fault is not None:
             changes["error"] = replace(done.fault, detail=done.fault.detail[:MAX_DETAIL])
@@ -217,7 +217,7 @@ class MemoryJobs:
 
 
 def _new(job: Job, due_seconds: float) -> Record:
-    return Record(job, State.QUEUED, Tally(), due_at=now() + due_seconds)
+    return Record(job, JobState.QUEUED, Tally(), due_at=now() + due_seconds)
 
 
 def _settled_tally(tally: Tally, done: Settlement) -> Tally:
@@ -225,8 +225,8 @@ def _settled_tally(tally: Tally, done: Settlement) -> Tally:
     return replace(
         tally,
         attempts=max(0, tally.attempts - uncounted),
-        unharmed=tally.unharmed + (uncounted and done.event is Event.RETRIED),
-        deferrals=tally.deferrals + (done.event is Event.DEFERRED),
+        uncounted=tally.uncounted + (uncounted and done.event is JobEvent.RETRIED),
+        deferrals=tally.deferrals + (done.event is JobEvent.DEFERRED),
         losses=tally.losses + done.loss,
     )
 
@@ -244,7 +244,7 @@ def _matches(record: Record, wanted: JobFilter) -> bool:
 
 
 def _load(records: Sequence[Record]) -> Load:
-    waiting = [record for record in records if record.state is State.QUEUED]
+    waiting = [record for record in records if record.state is JobState.QUEUED]
     untried = sum(record.tally.attempts == 0 for record in waiting)
     oldest_at = min((record.job.submitted_at for record in waiting), default=None)
     return Load(len(waiting), untried, len(records) - len(waiting), oldest_at)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from reportd.core.jobs.job import Job
 from reportd.core.pages.network import url_target
-from reportd.ports import Callback, CallbackStatus, Outcome, Record
+from reportd.ports import Callback, CallbackStatus, DeliveryOutcome, Record
 from tests.fakes.clock import now
 from tests.fakes.weather import Weather
 
@@ -21,7 +21,7 @@ class Entry:
     callback: Callback
     due_at: float
     claimed: bool = False
-    outcome: Outcome | None = None
+    outcome: DeliveryOutcome | None = None
 
 
 def state_of(record: Record) -> bytes:
@@ -45,6 +45,9 @@ class MemoryOutbox:
         self._defaults = defaults or {}
         self._clock = clock
         self._listeners: list[Callable[[], None]] = []
+
+    def reconfigure(self, urls: Mapping[str, str]) -> None:
+        self._defaults = urls
 
     def enter(self, record: Record, at: float) -> None:
         """The job has ended."""
@@ -79,7 +82,9 @@ class MemoryOutbox:
                 entry.due_at, entry.claimed = at + lease_seconds, True
             return [entry.callback for entry in due[:limit]], max(0.0, first - at)
 
-    async def settle(self, callback: Callback, outcome: Outcome | None, error: str, delay_seconds: float = 0.0) -> bool:
+    async def settle(
+        self, callback: Callback, outcome: DeliveryOutcome | None, error: str, delay_seconds: float = 0.0
+    ) -> bool:
         async with self._weather.call("outbox", "settle"):
             for entry in self.entries:
                 mine = entry.callback.callback_id == callback.callback_id and entry.callback.token == callback.token

@@ -1,7 +1,7 @@
-"""Ended logins, in memory."""
+"""EndedSession logins, in memory."""
 
 from reportd.adapters.sql.stores.sessions import EVERY, MAX_OF_TOKEN
-from reportd.ports import Ended
+from reportd.ports import EndedSession
 from tests.fakes.weather import Weather
 
 
@@ -20,6 +20,6 @@ class MemoryEndedSessions:
                 session = EVERY
             self._rows.setdefault((token, session), (at, until))
 
-    async def ended(self, at: float) -> list[Ended]:
+    async def ended(self, at: float) -> list[EndedSession]:
         async with self._weather.call("sessions", "ended"):
-            return [Ended(*key, row[0]) for key, row in sorted(self._rows.items()) if row[1] > at]
+            return [EndedSession(*key, row[0]) for key, row in sorted(self._rows.items()) if row[1] > at]

@@ -21,16 +21,16 @@ from trio.testing import MockClock
 from reportd.breakers import manager
 from reportd.breakers.manager import Breakers
 from reportd.concurrency.nurseries import open_background
-from reportd.core.breaker.breaker import Policy
+from reportd.core.breaker.breaker import BreakerPolicy
 from reportd.core.capacity.scaling import ScalingPolicy
-from reportd.core.dead_letters.triage import Policy as TriagePolicy
+from reportd.core.dead_letters.triage import TriagePolicy
 from reportd.core.jobs.job import Job, to_message
-from reportd.core.jobs.transitions import TERMINAL, Event, State
+from reportd.core.jobs.transitions import TERMINAL, JobEvent, JobState
 from reportd.core.repair.message import Known
 from reportd.dead_letters.quarantine import Quarantine
 from reportd.dead_letters.triage import Triage
 from reportd.ports import Outgoing
-from reportd.work.job_waiters import Changes
+from reportd.work.job_waiters import JobWaiters
 from tests.daemon.node import USER, run_inline
 from tests.fakes import EPOCH, MemoryDeadLetters, now
 from tests.fakes.audit import FakeAudit
@@ -83,7 +83,7 @@ class Outcome:
 
     samples: list[Sample] = field(default_factory=list)
     waits: list[tuple[float, float]] = field(default_factory=list)
-    states: dict[State, int] = field(default_factory=dict)
+    states: dict[JobState, int] = field(default_factory=dict)
     unfinished: int = 0
     stored_twice: int = 0
     node_seconds: float = 0.0
@@ -185,9 +185,9 @@ class _Fleet:
             dead=shared.dead,
             letters=letters,
             quarantine=Quarantine(
-                jobs=shared.jobs, letters=letters, audit=audit, changes=Changes(), node="triage", clock=now
+                jobs=shared.jobs, letters=letters, audit=audit, changes=JobWaiters(), node="triage", clock=now
             ),
-            breakers=Breakers(shared.breakers, Policy(), node="triage", report_types=self._types),
+            breakers=Breakers(shared.breakers, BreakerPolicy(), node="triage", report_types=self._types),
             reader=InlineReader(Known({name: name for name in self._types}, lambda _, __: [])),
             audit=audit,
             policy=TriagePolicy(),
@@ -265,7 +265,7 @@ class _Fleet:
             if arrival.report_type != POISON
         ]
         outcome.faults = shared.faults
-        outcome.given_back = sum(event is Event.RELEASED for _, event, _ in shared.jobs.moves)
+        outcome.given_back = sum(event is JobEvent.RELEASED for _, event, _ in shared.jobs.moves)
         outcome.stored_twice = len(shared.artifacts.puts) - len(set(shared.artifacts.puts))
 
 

@@ -13,21 +13,22 @@ import trio
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.breakers.manager import Breakers
 from reportd.concurrency.nurseries import open_background
-from reportd.concurrency.slots import Places
-from reportd.core.breaker.breaker import Policy
+from reportd.concurrency.slots import ResizableSemaphore
+from reportd.core.breaker.breaker import BreakerPolicy
 from reportd.core.capacity.scaling import Mean, ScalingPolicy
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import Job, StoredJob, from_message
 from reportd.core.jobs.retry import RetryPolicy
 from reportd.core.jobs.submission import FieldProblem
 from reportd.ports import Pdf, RenderRequest, Slot
-from reportd.status.demand import Board, Scaling
+from reportd.status.demand import Scaling, ScalingMetricsSink
 from reportd.work.bulkheads import Bulkheads
-from reportd.work.in_flight import Held
-from reportd.work.job_waiters import Changes
-from reportd.work.poller import Poller, drain, keep_invisible
-from reportd.work.settlement import Outcomes
-from reportd.work.timeouts import Deadlines
+from reportd.work.heartbeat import extend_visibility
+from reportd.work.in_flight import InFlightTasks
+from reportd.work.job_waiters import JobWaiters
+from reportd.work.poller import Poller, drain
+from reportd.work.settlement import MessageSettler
+from reportd.work.timeouts import LearnedTimeouts
 from reportd.work.worker import Worker
 from tests.fakes import MemoryArtifacts, MemoryJobs, now
 from tests.fakes.rendering import pdf_of, request_for
@@ -47,7 +48,9 @@ class Shared:
     ``faults``: how often that showed.
     """
 
-    def __init__(self, rng: random.Random, board: Board, policy: ScalingPolicy, broken: tuple[float, float]) -> None:
+    def __init__(
+        self, rng: random.Random, board: ScalingMetricsSink, policy: ScalingPolicy, broken: tuple[float, float]
+    ) -> None:
         self.rng = rng
         self.board = board
         self.policy = policy
@@ -85,7 +88,7 @@ class FleetRenderer:
     def __init__(self, shared: Shared) -> None:
         self.mean = Mean()
         self._shared = shared
-        self._places = Places(SLOTS)
+        self._places = ResizableSemaphore(SLOTS)
 
     @property
     def busy(self) -> int:
@@ -121,22 +124,22 @@ class Node:
         self.stop = trio.Event()
         self.renderer = FleetRenderer(shared)
         self._shared = shared
-        self._held = Held()
+        self._in_flight = InFlightTasks()
         self._breakers = Breakers(
             shared.breakers,
-            Policy(),
+            BreakerPolicy(),
             node=name,
             report_types=types,
             returns_per_second=lambda: 10.0 * SLOTS,
             chance=shared.rng.random,
         )
         bulkheads = Bulkheads(dict.fromkeys(types, 0), lambda: SLOTS, 2.0, self._breakers, PREFETCH)
-        outcomes = Outcomes(
+        outcomes = MessageSettler(
             jobs=shared.jobs,
             queue=shared.queue,
             dead=shared.dead,
             artifacts=shared.artifacts,
-            changes=Changes(),
+            changes=JobWaiters(),
             policy=RetryPolicy(),
             max_receive_count=1000,
             clock=now,
@@ -149,8 +152,8 @@ class Node:
             types=FleetTypes(),
             breakers=self._breakers,
             bulkheads=bulkheads,
-            deadlines=Deadlines({}),
-            held=self._held,
+            deadlines=LearnedTimeouts({}),
+            in_flight=self._in_flight,
             outcomes=outcomes,
             node=name,
             clock=now,
@@ -171,9 +174,9 @@ class Node:
                 fresh_seconds=30.0,
             )
             await background.start(self._breakers.run)
-            background.start_soon(keep_invisible, shared.queue, self._held)
+            background.start_soon(extend_visibility, shared.queue, self._in_flight)
             background.start_soon(scaling.publish, shared.queue.depth, shared.board, self.name)
             taking.start_soon(self._poller.run)
             await self.stop.wait()
             self._poller.stop()
-            await drain(self._held, DRAIN_SECONDS)
+            await drain(self._in_flight, DRAIN_SECONDS)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reportd.core.capacity.scaling import Demand, ScalingPolicy
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 from tests.simulation.fleet import Outcome, Scenario, ideal_node_seconds, run
 from tests.simulation.group import STEPS, Group, GroupPolicy
 from tests.simulation.scenarios import SCENARIOS
@@ -45,7 +45,7 @@ def test_it_costs_less_than_a_quarter_more_than_the_ideal(burst: Scenario, worke
 def test_scale_in_loses_nothing(burst: Scenario, worked_off: Outcome) -> None:
     assert worked_off.scaled_in >= 40
     assert worked_off.given_back > 0, "some are in the middle of a long report when they are to go"
-    assert worked_off.states == {State.SUCCEEDED: len(burst.traffic)}
+    assert worked_off.states == {JobState.SUCCEEDED: len(burst.traffic)}
     assert (worked_off.unfinished, worked_off.stored_twice) == (0, 0)
 
 
@@ -56,7 +56,7 @@ def test_nodes_that_die_and_a_type_with_a_bug_cost_nobody_his_report() -> None:
     assert outcome.lost == 3
     assert outcome.scaled_in > 0
     assert outcome.unfinished == 0
-    assert outcome.states[State.SUCCEEDED] >= len(scenario.traffic) - poisoned
+    assert outcome.states[JobState.SUCCEEDED] >= len(scenario.traffic) - poisoned
     assert sum(outcome.states.values()) == len(scenario.traffic)
     assert 3 <= outcome.faults < 0.3 * poisoned, "its breaker gives most of them no slot while they have the bug"
     assert outcome.wait_seconds(0.95) <= POLICY.target_seconds

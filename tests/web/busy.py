@@ -4,17 +4,17 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from reportd.core.breaker.breaker import Breaker, State
+from reportd.core.breaker.breaker import Breaker, BreakerState
 from reportd.core.capacity.scaling import Demand
 from reportd.core.faults import Fault, FaultKind
-from reportd.core.jobs.transitions import State as JobState
+from reportd.core.jobs.transitions import JobState
 from reportd.core.status.snapshot import (
     RECENT,
     BrowserView,
     Figures,
     JobView,
-    Letter,
     LetterGroup,
+    LetterView,
     Load,
     Node,
     Part,
@@ -68,18 +68,28 @@ def _type(name: str, number: int, at: float) -> TypeView:
     changes: dict[str, Any] = {}
     if name == "user_activity":
         breaker = Breaker(
-            name, State.OPEN, since=at - 14, until=at + 6, openings=1, faults=(TIMEOUT,), reason="3 failures in a row",
+            name,
+            BreakerState.OPEN,
+            since=at - 14,
+            until=at + 6,
+            openings=1,
+            faults=(TIMEOUT,),
+            reason="3 failures in a row",
             by="web-1-4211",
         )  # fmt: skip
         changes = {"breaker": breaker, "resting": True, "load": Load(37, 37, 0, at - 65), "limit": 1}
         changes["figures"] = Figures(0.0, 9, 31, 1.9, 58.0)
     elif name == "quarterly":
-        breaker = Breaker(name, State.HALF_OPEN, since=at - 2, faults=(f"page_unavailable: {REFUSED}",), by="web-2-731")
+        breaker = Breaker(
+            name, BreakerState.HALF_OPEN, since=at - 2, faults=(f"page_unavailable: {REFUSED}",), by="web-2-731"
+        )
         breaker = replace(breaker, reason="the rest is over")
         changes = {"breaker": breaker, "resting": True, "load": Load(12, 9, 1, at - 130), "limit": 1}
         changes["figures"] = Figures(3.0, 4, 40, 3.4, 9.8)
     elif name == "payroll":
-        breaker = Breaker(name, State.FORCED_OPEN, since=at - 7300, by="ada", reason="its database moves tonight")
+        breaker = Breaker(
+            name, BreakerState.FORCED_OPEN, since=at - 7300, by="ada", reason="its database moves tonight"
+        )
         changes = {"breaker": breaker, "resting": True, "load": Load(88, 88, 0, at - 7000), "figures": Figures()}
     return replace(view, **changes)
 
@@ -93,7 +103,7 @@ def _group(number: int, at: float) -> LetterGroup:
     verdict = "waiting" if waiting else "quarantined"
     due_at = at + 42 if waiting else None
     letters = tuple(
-        Letter(str(uuid.UUID(int=1000 * number + n + 1)), str(uuid.UUID(int=1000 * number + n + 1)), cause, verdict,
+        LetterView(str(uuid.UUID(int=1000 * number + n + 1)), str(uuid.UUID(int=1000 * number + n + 1)), cause, verdict,
                at - 100 * n - 60, due_at)
         for n in range(3)
     )  # fmt: skip

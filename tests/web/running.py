@@ -23,15 +23,15 @@ from reportd.adapters.sql.stores.jobs import SqlJobs
 from reportd.adapters.sql.stores.outbox import SqlOutbox
 from reportd.adapters.sql.stores.queue import EmbeddedQueue
 from reportd.breakers.manager import Breakers
-from reportd.breakers.operator import Controls
+from reportd.breakers.operator import BreakerOperator
 from reportd.concurrency.batching import open_batcher
 from reportd.concurrency.nurseries import open_background
 from reportd.config import Callbacks, Config
-from reportd.core.breaker.breaker import Policy
+from reportd.core.breaker.breaker import BreakerPolicy
 from reportd.core.capacity.backlog import BacklogPolicy
 from reportd.core.capacity.scaling import Demand
 from reportd.core.faults import Fault, FaultKind
-from reportd.core.jobs.transitions import Event
+from reportd.core.jobs.transitions import JobEvent
 from reportd.core.status.snapshot import (
     RECENT,
     BrowserView,
@@ -44,16 +44,17 @@ from reportd.core.status.snapshot import (
     Snapshot,
     TypeView,
 )
-from reportd.dead_letters.service import DeadLetterOffice
+from reportd.dead_letters.service import DeadLetterService
+from reportd.intake.accept import Intake
 from reportd.intake.backlog import Backlog
-from reportd.intake.service import Intake, Service
+from reportd.intake.service import Service
 from reportd.ports import Attempt, JobFilter, Pdf, Record, Settlement, Started, UnavailableError
 from reportd.telemetry.audit_recorder import open_recorder
 from reportd.telemetry.metrics import Metrics
-from reportd.work.in_flight import Held
-from reportd.work.job_waiters import Changes
+from reportd.work.in_flight import InFlightTasks
+from reportd.work.job_waiters import JobWaiters
 from reportd_web.api import wire
-from reportd_web.app import Face, create_app
+from reportd_web.app import WebDependencies, create_app
 from reportd_web.security.access import Access
 from tests.fakes.checking import catalogue_of
 
@@ -105,7 +106,7 @@ class Running:
     jobs: SqlJobs
     queue: EmbeddedQueue
     artifacts: FileArtifacts
-    changes: Changes
+    changes: JobWaiters
     outbox: SqlOutbox
     folder: Path
     breakers: Breakers
@@ -171,7 +172,9 @@ class Running:
     async def attempts(self, task_id: str) -> list[Attempt]:
         return await self.jobs.attempts(task_id)
 
-    async def _settle(self, task_id: str, event: Event, *, pdf: Pdf | None = None, fault: Fault | None = None) -> None:
+    async def _settle(
+        self, task_id: str, event: JobEvent, *, pdf: Pdf | None = None, fault: Fault | None = None
+    ) -> None:
         record = await self.record(task_id)
         at = record.job.submitted_at + 1
         started = await self.jobs.start(record.job, "test", at)
@@ -185,12 +188,12 @@ class Running:
         """Store it as a worker does; the answer is its SHA-256."""
         pdf = Pdf(len(data), hashlib.sha256(data).hexdigest(), data=data)
         await self.artifacts.put((await self.record(task_id)).job, pdf)
-        await self._settle(task_id, Event.SUCCEEDED, pdf=pdf)
+        await self._settle(task_id, JobEvent.SUCCEEDED, pdf=pdf)
         return pdf.sha256
 
     async def quarantine(self, task_id: str, detail: str = "the page has no chart") -> None:
-        await self._settle(task_id, Event.DEAD_LETTERED, fault=Fault(FaultKind.SCRIPT_ERROR, detail))
-        settlement = Settlement(task_id, Event.QUARANTINED, 0.0, fault=Fault(FaultKind.SCRIPT_ERROR, detail))
+        await self._settle(task_id, JobEvent.DEAD_LETTERED, fault=Fault(FaultKind.SCRIPT_ERROR, detail))
+        settlement = Settlement(task_id, JobEvent.QUARANTINED, 0.0, fault=Fault(FaultKind.SCRIPT_ERROR, detail))
         assert await self.jobs.settle(settlement) is not None
 
 
@@ -206,7 +209,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
     types = catalogue_of(config, folders)
     async with open_database(f"sqlite:///{folder / 'reportd.db'}") as database:
         outbox = SqlOutbox(database, wire.callback_body)
-        jobs, changes, audit = SqlJobs(database, outbox), Changes(), SqlAudit(database)
+        jobs, changes, audit = SqlJobs(database, outbox), JobWaiters(), SqlAudit(database)
         queue = EmbeddedQueue(database, "main", visibility_seconds=60)
         artifacts = FileArtifacts(folder / "artifacts")
         async with (
@@ -215,7 +218,11 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
             open_recorder(audit) as recorder,
         ):
             breakers = Breakers(
-                MemoryBreakers(), Policy(), node="n1", report_types=config.reports, listeners=[recorder.transition]
+                MemoryBreakers(),
+                BreakerPolicy(),
+                node="n1",
+                report_types=config.reports,
+                listeners=[recorder.transition],
             )
             backlog = Backlog(BacklogPolicy(MAX_BACKLOG), jobs=jobs, queue=queue, held=breakers.holding)
             service = Service(
@@ -225,7 +232,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                 intake=intake,
                 validator=types,
                 changes=changes,
-                held=Held(),
+                in_flight=InFlightTasks(),
                 backlog=backlog,
                 retention_seconds=30 * 86400.0,
                 outbox=outbox,
@@ -241,8 +248,8 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                 return Metrics({}).exposition()
 
             letters = SqlDeadLetters(database)
-            office = DeadLetterOffice(service=service, jobs=jobs, queue=queue, letters=letters, audit=audit)
-            face = Face(
+            office = DeadLetterService(service=service, jobs=jobs, queue=queue, letters=letters, audit=audit)
+            face = WebDependencies(
                 service=service,
                 dead_letters=office,
                 schemas=types.schemas,
@@ -257,7 +264,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                 changed=lambda: None,
                 audit=audit,
                 note=recorder.note,
-                controls=Controls(breakers, types, recorder),
+                controls=BreakerOperator(breakers, types, recorder),
                 access=access or Access(),
             )
             app = create_app(face)

@@ -13,17 +13,17 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from reportd.breakers.operator import Controls
+from reportd.breakers.operator import BreakerOperator
 from reportd.core.status.snapshot import Snapshot, ready
-from reportd.dead_letters.service import DeadLetterOffice
+from reportd.dead_letters.service import DeadLetterService
 from reportd.intake.service import Service
-from reportd.ports import Audit, Entry
+from reportd.ports import Audit, AuditEntry
 from reportd_web.api import breakers, reports
 from reportd_web.api.dead_letters import add_dead_letters
 from reportd_web.api.openapi import document
 from reportd_web.http.problems import ProblemError
 from reportd_web.pages import dashboard, job, login
-from reportd_web.pages.actions import Orders
+from reportd_web.pages.actions import PageActions
 from reportd_web.pages.html import Pages
 from reportd_web.security.access import Access
 from reportd_web.security.body_limit import Bodies
@@ -35,7 +35,7 @@ PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
+class WebDependencies:
     """What the daemon gives its HTTP face. ``schemas``: of each report type there is at the moment.
 
     ``max_waits``: long polls and event streams at once. ``public_url``: where people reach it, or empty.
@@ -47,7 +47,7 @@ class Face:
     """
 
     service: Service
-    dead_letters: DeadLetterOffice
+    dead_letters: DeadLetterService
     schemas: Callable[[], Mapping[str, Mapping[str, Any]]]
     max_body_bytes: int
     max_waits: int
@@ -56,15 +56,15 @@ class Face:
     status: Callable[[], Awaitable[Snapshot]]
     changed: Callable[[], None]
     audit: Audit
-    note: Callable[[Entry], None]
-    controls: Controls
+    note: Callable[[AuditEntry], None]
+    controls: BreakerOperator
     health: Callable[[], str]
     metrics: Callable[[], Awaitable[bytes]]
     nursery: trio.Nursery
     access: Access = field(default_factory=Access)
 
 
-def create_app(face: Face) -> FastAPI:
+def create_app(face: WebDependencies) -> FastAPI:
     # The interactive documentation pages load scripts from elsewhere; the document itself is enough. Telemetry
     # would be looked up on every request.
     app = FastAPI(
@@ -93,14 +93,14 @@ def create_app(face: Face) -> FastAPI:
     return app
 
 
-def _add_pages(app: FastAPI, face: Face, waits: Waits) -> None:
+def _add_pages(app: FastAPI, face: WebDependencies, waits: Waits) -> None:
     pages = Pages()
     dashboard.add_dashboard(app, face.status, face.service, face.access, pages, face.nursery, waits)
     job.add_jobs(app, face.service, face.audit, face.access, pages)
-    Orders(face.service, face.controls, face.dead_letters, pages, face.note, face.changed).add_to(app)
+    PageActions(face.service, face.controls, face.dead_letters, pages, face.note, face.changed).add_to(app)
 
 
-def _add_health(app: FastAPI, face: Face) -> None:
+def _add_health(app: FastAPI, face: WebDependencies) -> None:
 
     async def healthz(_: Request) -> Response:
         if trouble := face.health():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 import trio
 
 from reportd.core.breaker.breaker import Breaker
-from reportd.ports import Kept
+from reportd.ports import StoredBreakers
 
 
 class MemoryBreakers:
@@ -17,10 +17,10 @@ class MemoryBreakers:
         self._clock = clock or (lambda: start + trio.current_time())
         self._breakers: dict[str, Breaker] = {}
 
-    async def load(self, report_types: Collection[str]) -> Kept:
+    async def load(self, report_types: Collection[str]) -> StoredBreakers:
         await trio.lowlevel.checkpoint()
         found = {name: self._breakers[name] for name in report_types if name in self._breakers}
-        return Kept(self._clock(), found)
+        return StoredBreakers(self._clock(), found)
 
     async def replace(self, version: int, breaker: Breaker, *, durable: bool = False) -> bool:  # noqa: ARG002
         await trio.lowlevel.checkpoint()

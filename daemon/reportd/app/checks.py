@@ -13,7 +13,7 @@ from reportd.adapters.bounded.checker import new_checker
 from reportd.adapters.chromium.ready_conditions import misunderstood
 from reportd.adapters.templates import Templates
 from reportd.config import Config, ConfigError, Loaded
-from reportd.intake.report_types import Draft, Edition, EditionReader
+from reportd.intake.report_types import Draft, ReportTypes, ReportTypesReader
 from reportd.intake.tokens import file_problems
 from reportd.ports import INLINE_BYTES, BrowserError, Checker, Ready
 
@@ -22,7 +22,7 @@ from reportd.ports import INLINE_BYTES, BrowserError, Checker, Ready
 class Checked:
     """The report types of a sound configuration. ``unchecked``: why conditions could not be judged, or empty."""
 
-    edition: Edition
+    edition: ReportTypes
     unchecked: str = ""
 
 
@@ -35,7 +35,7 @@ class Checks:
     """``folders`` must be those of ``checker``."""
 
     def __init__(self, folders: Sequence[Path], checker: Checker) -> None:
-        self._reader = EditionReader(folders, Templates(folders), checker)
+        self._reader = ReportTypesReader(folders, Templates(folders), checker)
 
     async def check(self, loaded: Loaded, known: Config | None = None) -> Checked:
         """Of a configuration that is not in force yet; of a start, where nobody is held up."""

@@ -36,7 +36,7 @@ class SlowError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class ReloadRequests:
     """What the command line gives the daemon for it.
 
     ``given`` brings one for each SIGHUP, of which several may be one. ``read`` reads the configuration, and raises
@@ -51,17 +51,17 @@ class Orders:
 class Reload:
     """``trouble``: what the last one could not do; empty when all is as the files say.
 
-    ``config``: in force when the daemon started. ``learn`` hears of the report types that are in force now.
+    ``config``: in force when the daemon started. ``reconfigure`` puts the report types in force.
     """
 
     def __init__(
         self,
-        orders: Orders,
+        orders: ReloadRequests,
         config: Config,
         types: Catalogue,
         checks: Checks,
         tokens: Tokens,
-        learn: Callable[[Config], None],
+        reconfigure: Callable[[Config], None],
         supervisor: Supervisor,
     ) -> None:
         self.trouble = ""
@@ -70,7 +70,7 @@ class Reload:
         self._types = types
         self._checks = checks
         self._tokens = tokens
-        self._learn = learn
+        self._reconfigure = reconfigure
         self._supervisor = supervisor
         self._later: list[str] = []
         self._tokens_reader, self._config_reader = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
@@ -157,7 +157,7 @@ class Reload:
             raise BrowserError(checked.unchecked)
         self._types.exchange(checked.edition)
         self._orders.set_level(now.log.level)
-        self._learn(now)
+        self._reconfigure(now)
         self._config = now
         return list(_changed(now, config))
 

@@ -19,23 +19,23 @@ import structlog
 import trio
 
 from reportd.core.breaker.breaker import (
+    Admit,
     Ask,
     Breaker,
+    BreakerInput,
+    BreakerPolicy,
+    BreakerState,
     Command,
     Decision,
     Failure,
-    Go,
-    News,
-    Policy,
+    Reject,
     Release,
-    State,
     Success,
     Transition,
-    Wait,
     decide,
 )
 from reportd.core.faults import FaultError
-from reportd.ports import BreakerStore, Kept, UnavailableError
+from reportd.ports import BreakerStore, StoredBreakers, UnavailableError
 
 REFRESH_SECONDS = 0.5
 """How old what is remembered may be, so that every node sees a change within a second."""
@@ -46,14 +46,14 @@ LEASE_MARGIN_SECONDS = 10.0
 STORE_SECONDS = 3.0
 """How long the store may hold up a job, even one that is cancelled."""
 
-_UNPROVED = (State.OPEN, State.HALF_OPEN)
+_UNPROVED = (BreakerState.OPEN, BreakerState.HALF_OPEN)
 
 T = TypeVar("T")
 
 log = structlog.get_logger()
 
 
-class PutOffError(Exception):
+class DeferredError(Exception):
     """The report type rests; the message may come again after ``seconds``. It has used no attempt (I3)."""
 
     def __init__(self, seconds: float, why: str) -> None:
@@ -86,7 +86,7 @@ class Breakers:
     def __init__(
         self,
         store: BreakerStore,
-        policy: Policy,
+        policy: BreakerPolicy,
         *,
         node: str,
         report_types: Iterable[str] = (),
@@ -114,7 +114,7 @@ class Breakers:
             await trio.sleep(REFRESH_SECONDS)
             await self._refresh()
 
-    def know(self, report_types: Iterable[str]) -> None:
+    def reconfigure(self, report_types: Iterable[str]) -> None:
         """These are the report types now. What the store keeps of the others stays there."""
         self._views = {name: self._view(name) for name in report_types}
 
@@ -123,38 +123,38 @@ class Breakers:
         """Around one render, which takes ``timeout_seconds`` at most.
 
         What leaves the block decides: ``succeeded`` was said, or a FaultError that trips; anything else, such as
-        cancellation, says nothing about the type. Raises PutOffError, before the block if the type rests; after it
+        cancellation, says nothing about the type. Raises DeferredError, before the block if the type rests; after it
         if a probe has outlived its lease, by which it was cancelled.
         """
         view = self._view(report_type)
         lease_seconds = timeout_seconds + LEASE_MARGIN_SECONDS
         # Taken before the store takes its own time, so never later than the end that the store knows.
         lease_end = trio.current_time() + lease_seconds
-        answer = cast("Go | Wait", (await self._tell(view, Ask(self._node, lease_seconds))).answer)
-        if isinstance(answer, Wait):
-            raise self._put_off(view, answer)
+        answer = cast("Admit | Reject", (await self._tell(view, Ask(self._node, lease_seconds))).answer)
+        if isinstance(answer, Reject):
+            raise self._defer(view, answer)
         admission = Admission(probe=answer.probe)
-        news: News = Release(answer.epoch)
+        news: BreakerInput = Release(answer.epoch)
         try:
             with trio.CancelScope(deadline=lease_end if answer.probe else float("inf")) as lease:
                 yield admission
             if admission.rendered_in is not None:
                 news = Success(self._node, answer.epoch, admission.rendered_in)
         except FaultError as error:
-            if error.fault.nature.trips or (admission.alone and error.fault.nature.loss):
+            if error.fault.nature.counts_for_breaker or (admission.alone and error.fault.nature.kills_browser):
                 news = Failure(self._node, answer.epoch, f"{error.fault.kind}: {error.fault.detail}")
             raise
         finally:
             await self._tell(view, news)
         if lease.cancelled_caught:
-            raise PutOffError(0.0, "the probe has outlived its lease")
+            raise DeferredError(0.0, "the probe has outlived its lease")
 
     def check(self, report_type: str) -> None:
-        """For a job that will have to wait before it can be admitted. Raises PutOffError if its type rests."""
+        """For a job that will have to wait before it can be admitted. Raises DeferredError if its type rests."""
         view = self._view(report_type)
         answer = self._decide(view.breaker, Ask(self._node, 0.0), self._now()).answer
-        if isinstance(answer, Wait):
-            raise self._put_off(view, answer)
+        if isinstance(answer, Reject):
+            raise self._defer(view, answer)
 
     def resting(self) -> frozenset[str]:
         """The types of which a message would be put off."""
@@ -165,11 +165,11 @@ class Breakers:
         """The types whose jobs wait for their breaker to close, all but a probe."""
         return frozenset(name for name, view in self._views.items() if view.breaker.holds)
 
-    def unproved(self) -> frozenset[str]:
+    def probing(self) -> frozenset[str]:
         """The types of which the next job is to tell whether they work."""
         return frozenset(name for name, view in self._views.items() if view.breaker.state in _UNPROVED)
 
-    def suspect(self, report_type: str) -> bool:
+    def failing(self, report_type: str) -> bool:
         """Whether the last thing heard of it is a failure: then one job at a time is enough."""
         if report_type not in self._views:
             return False
@@ -198,7 +198,7 @@ class Breakers:
 
     # --- telling --------------------------------------------------------------------------------------------
 
-    async def _tell(self, view: "_View", news: News) -> Decision:
+    async def _tell(self, view: "_View", news: BreakerInput) -> Decision:
         """Shielded, because a lease must not be granted to somebody who is gone, nor kept by him."""
         decision = self._decide(view.breaker, news, self._now())
         if decision.breaker is view.breaker:
@@ -212,13 +212,13 @@ class Breakers:
                     decision = shared or self._alone(view, news)
         return decision
 
-    def _alone(self, view: "_View", news: News) -> Decision:
+    def _alone(self, view: "_View", news: BreakerInput) -> Decision:
         if isinstance(news, Success | Failure | Release) and news.epoch == view.lease:
             # Until the store has heard of it, no other node may probe.
             view.owed = news
         return self._taken(view, self._decide(view.breaker, news, self._now()))
 
-    async def _shared(self, view: "_View", news: News, *, known: bool = False) -> Decision:
+    async def _shared(self, view: "_View", news: BreakerInput, *, known: bool = False) -> Decision:
         """Load, decide, replace, until nobody was quicker. ``known``: the listeners have heard of what follows."""
         while True:
             name = view.breaker.report_type
@@ -230,11 +230,11 @@ class Breakers:
             if decision.breaker is breaker or await self._store.replace(
                 breaker.version, decision.breaker, durable=durable
             ):
-                if isinstance(decision.answer, Go) and decision.answer.probe:
+                if isinstance(decision.answer, Admit) and decision.answer.probe:
                     view.lease = decision.answer.epoch
                 return self._taken(view, decision, known=known)
 
-    def _decide(self, breaker: Breaker, news: News, now: float) -> Decision:
+    def _decide(self, breaker: Breaker, news: BreakerInput, now: float) -> Decision:
         return decide(breaker, news, now, self._policy, chance=self._chance(), token=next(self._tokens))
 
     def _taken(self, view: "_View", decision: Decision, *, known: bool = False) -> Decision:
@@ -248,10 +248,10 @@ class Breakers:
                     log.exception("breaker.listener_failed")
         return decision
 
-    def _put_off(self, view: "_View", wait: Wait) -> PutOffError:
+    def _defer(self, view: "_View", wait: Reject) -> DeferredError:
         at = max(wait.until, view.last_return + 1 / self._returns_per_second())
         view.last_return = min(at, wait.until + self._policy.max_recovery_seconds)
-        return PutOffError(max(0.0, view.last_return - self._now()), wait.why)
+        return DeferredError(max(0.0, view.last_return - self._now()), wait.why)
 
     # --- remembering ----------------------------------------------------------------------------------------
 
@@ -284,7 +284,7 @@ class Breakers:
                 await self._shared(view, view.owed, known=True)
                 view.owed = None
 
-    async def _load(self, remembered: dict[str, Breaker]) -> Kept:
+    async def _load(self, remembered: dict[str, Breaker]) -> StoredBreakers:
         """What the store keeps. If it has forgotten something, as Redis does in a restart, it is told again."""
         kept = await self._store.load(remembered)
         self._ahead = kept.at - trio.current_time()
@@ -296,9 +296,9 @@ class Breakers:
                     put_back[name] = again
         if self.trouble:
             await self._prove_writes(kept, remembered)
-        return Kept(kept.at, {**kept.breakers, **put_back})
+        return StoredBreakers(kept.at, {**kept.breakers, **put_back})
 
-    async def _prove_writes(self, kept: Kept, remembered: dict[str, Breaker]) -> None:
+    async def _prove_writes(self, kept: StoredBreakers, remembered: dict[str, Breaker]) -> None:
         """A store may answer and take nothing. Then what it kept before must not win, or no failure would count."""
         for name, breaker in islice(remembered.items(), 1):
             # As it is kept; whoever was quicker has proved it, too.
@@ -343,5 +343,5 @@ class _View:
         self.breaker = breaker
         self.lock = trio.Lock()
         self.lease: str | None = None
-        self.owed: News | None = None
+        self.owed: BreakerInput | None = None
         self.last_return = 0.0

@@ -7,16 +7,16 @@ from enum import StrEnum
 from typing import Protocol
 
 from reportd.breakers.manager import Breakers
-from reportd.core.breaker.breaker import Breaker, Command, Event, State
+from reportd.core.breaker.breaker import Breaker, BreakerEvent, BreakerState, Command
 from reportd.core.jobs.job import timestamp
-from reportd.ports import Entry, UnavailableError
+from reportd.ports import AuditEntry, UnavailableError
 from reportd.telemetry.audit_recorder import Recorder
 
 BY_HAND = "by hand"
 """The reason of a command that gives none."""
 
 
-class Order(StrEnum):
+class BreakerCommand(StrEnum):
     """What an operator can say.
 
     ``open``: jobs wait until it is taken back. ``close``: jobs flow, whatever it was, and what was counted is
@@ -31,10 +31,10 @@ class Order(StrEnum):
 
 
 _EVENTS = {
-    Order.OPEN: Event.FORCED_OPEN,
-    Order.CLOSE: Event.RESET,
-    Order.HOLD: Event.FORCED_CLOSED,
-    Order.PROBE: Event.HURRIED,
+    BreakerCommand.OPEN: BreakerEvent.FORCED_OPEN,
+    BreakerCommand.CLOSE: BreakerEvent.RESET,
+    BreakerCommand.HOLD: BreakerEvent.FORCED_CLOSED,
+    BreakerCommand.PROBE: BreakerEvent.HURRIED,
 }
 
 
@@ -45,11 +45,11 @@ class UnknownReportTypeError(Exception):
         super().__init__(f"there is no report type of this name; accepted: {', '.join(known)}")
 
 
-class NoSenseError(Exception):
+class InapplicableCommandError(Exception):
     """The order makes no sense as the breaker stands; the text says how it stands."""
 
 
-class Types(Protocol):
+class ReportTypeNames(Protocol):
     """The report types: what this needs of the catalogue."""
 
     def canonical(self, report_type: str) -> str | None: ...
@@ -64,11 +64,11 @@ class Overview:
     trouble: str
 
 
-class Controls:
+class BreakerOperator:
     """``recorder`` hears of each move from the breakers themselves; here it is told what may have been done."""
 
     def __init__(
-        self, breakers: Breakers, types: Types, recorder: Recorder, clock: Callable[[], float] = time.time
+        self, breakers: Breakers, types: ReportTypeNames, recorder: Recorder, clock: Callable[[], float] = time.time
     ) -> None:
         self._breakers = breakers
         self._types = types
@@ -79,10 +79,10 @@ class Controls:
         """As this node knows them, which is half a second old at most."""
         return Overview(tuple(self._breakers.snapshot()), self._breakers.resting(), self._breakers.trouble)
 
-    async def give(self, report_type: str, order: Order, by: str, reason: str = "") -> Breaker:
+    async def give(self, report_type: str, order: BreakerCommand, by: str, reason: str = "") -> Breaker:
         """Move a breaker on all nodes that share it. Aliases of a report type mean the type.
 
-        Raises UnknownReportTypeError, NoSenseError, or UnavailableError; then it may have been done or not.
+        Raises UnknownReportTypeError, InapplicableCommandError, or UnavailableError; then it may have been done or not.
         """
         name = self._types.canonical(report_type)
         if name is None:
@@ -91,18 +91,18 @@ class Controls:
             decision = await self._breakers.command(name, Command(by, _EVENTS[order], reason or BY_HAND))
         except UnavailableError:
             detail = {"order": order, "reason": reason or BY_HAND}
-            self._recorder.note(Entry(self._clock(), by, "breaker.unanswered", name, detail))
+            self._recorder.note(AuditEntry(self._clock(), by, "breaker.unanswered", name, detail))
             raise
         if decision.transition is None:
-            raise NoSenseError(_standing(decision.breaker))
+            raise InapplicableCommandError(_standing(decision.breaker))
         return decision.breaker
 
 
 def _standing(breaker: Breaker) -> str:
     name = breaker.report_type
-    if breaker.state in (State.FORCED_OPEN, State.FORCED_CLOSED):
-        how = "open" if breaker.state is State.FORCED_OPEN else "closed"
+    if breaker.state in (BreakerState.FORCED_OPEN, BreakerState.FORCED_CLOSED):
+        how = "open" if breaker.state is BreakerState.FORCED_OPEN else "closed"
         return f"{name} is held {how} since {timestamp(breaker.since)} by {breaker.by}: {breaker.reason}"
-    if breaker.state is State.HALF_OPEN:
+    if breaker.state is BreakerState.HALF_OPEN:
         return f"{name} is half-open: its probe is under way, or its next job is the probe"
     return f"{name} is closed: its jobs are rendered, and none has to be a probe"

@@ -15,7 +15,7 @@ log = structlog.get_logger()
 LOOK_SECONDS = 5.0
 
 
-async def keep_sized(
+async def autosize_pool(
     pool: Pool,
     depth: Callable[[], Awaitable[Depth]],
     policy: SizePolicy,

@@ -15,7 +15,7 @@ import trio
 
 from reportd.browsers.supply import Browsers, BrowserSettings, BrowserState, Lease, dies
 from reportd.concurrency.nurseries import open_background
-from reportd.concurrency.slots import Places
+from reportd.concurrency.slots import ResizableSemaphore
 from reportd.concurrency.supervisor import Supervisor
 from reportd.core.faults import FaultError, FaultKind
 from reportd.ports import SILENT, Browser, BrowserError, Launcher, Meter, Page, Pdf, RenderRequest, Slot
@@ -70,7 +70,7 @@ class Pool:
         self._supervisor = supervisor or Supervisor()
         self._browsers = Browsers(launcher, settings, meter)
         self._size = settings.browsers
-        self._places = Places(settings.slots)
+        self._places = ResizableSemaphore(settings.slots)
         self._rendering: set[_Render] = set()
         self._stalled = 0
 

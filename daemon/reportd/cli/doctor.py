@@ -17,8 +17,9 @@ from reportd.adapters.outbound.client import open_web_client
 from reportd.adapters.sql.check import check as check_database
 from reportd.adapters.sql.database import open_database
 from reportd.adapters.sqs import check as check_sqs
-from reportd.app.backends import chromium_settings, open_artifacts
-from reportd.concurrency.nurseries import alone
+from reportd.app.backends import open_artifacts
+from reportd.app.policies import chromium_settings
+from reportd.concurrency.nurseries import sole_exception
 from reportd.config import Config
 from reportd.intake.tokens import file_problems
 from reportd.ports import BrowserError, UnavailableError
@@ -64,7 +65,7 @@ async def _looked(name: str, look: Look, config: Config) -> Check:
     except trio.TooSlowError:
         problems = [f"{name}: no answer in {LOOK_SECONDS:g} s: check its URL and the network"]
     except (UnavailableError, RejectedError, BaseExceptionGroup) as failure:
-        error = alone(failure)
+        error = sole_exception(failure)
         if not isinstance(error, UnavailableError | RejectedError):
             raise
         problems = [str(error)]
@@ -183,7 +184,7 @@ def _container(config: Config) -> Iterator[Check]:
             with TemporaryDirectory() as folder:
                 trio.run(open_one, Path(folder))
         except (BrowserError, BaseExceptionGroup) as failure:
-            error = alone(failure)
+            error = sole_exception(failure)
             if not isinstance(error, BrowserError):
                 raise
             yield "container", False, str(error)

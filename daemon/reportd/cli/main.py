@@ -98,7 +98,7 @@ def _checked(loaded: Any) -> tuple[int, str]:
     import trio
 
     from reportd.app.checks import check
-    from reportd.concurrency.nurseries import alone
+    from reportd.concurrency.nurseries import sole_exception
     from reportd.config import ConfigError
     from reportd.ports import UnavailableError
     from reportd.system import logs
@@ -107,7 +107,7 @@ def _checked(loaded: Any) -> tuple[int, str]:
     try:
         return 0, trio.run(check, loaded).unchecked
     except (ConfigError, UnavailableError, BaseExceptionGroup) as failure:
-        error = alone(failure)
+        error = sole_exception(failure)
         if isinstance(error, ConfigError):
             say(f"{_FAULTS}{error}")
             return 2, ""
@@ -131,9 +131,10 @@ def serve(options: argparse.Namespace) -> int:
 
     from reportd.adapters.sql.migrate import NewerSchemaError
     from reportd.app import lifecycle
-    from reportd.app.reload import Orders
+    from reportd.app.reload import ReloadRequests
     from reportd.app.shutdown import Stopping
-    from reportd.concurrency.nurseries import alone
+    from reportd.app.startup import StartError
+    from reportd.concurrency.nurseries import sole_exception
     from reportd.config import ConfigError, load_from
     from reportd.ports import BrowserError, UnavailableError, WrongStoreError
     from reportd.system import file_limit, logs
@@ -147,7 +148,7 @@ def serve(options: argparse.Namespace) -> int:
 
     async def until_signal() -> int:
         order, given = trio.open_memory_channel[None](1)
-        reloads = Orders(given, lambda: load_from(options.config, os.environ), set_level)
+        reloads = ReloadRequests(given, lambda: load_from(options.config, os.environ), set_level)
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async with trio.open_nursery() as nursery:
                 stopping = Stopping(config.shutdown.drain_seconds, nursery.cancel_scope)
@@ -156,11 +157,11 @@ def serve(options: argparse.Namespace) -> int:
                 nursery.cancel_scope.cancel()
         return int(stopping.cut)
 
-    expected = (lifecycle.StartError, BrowserError, UnavailableError, NewerSchemaError, OSError)
+    expected = (StartError, BrowserError, UnavailableError, NewerSchemaError, OSError)
     try:
         return trio.run(until_signal)
     except BaseExceptionGroup as group:
-        error = alone(group)
+        error = sole_exception(group)
         if isinstance(error, ConfigError):
             say(f"{_FAULTS}{error}")
             return 2

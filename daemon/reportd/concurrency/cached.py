@@ -10,20 +10,20 @@ import trio
 from reportd.concurrency.supervisor import in_words
 from reportd.ports import UnavailableError
 
-RESTS = 50.0
-"""What has to be counted takes longer the more there is. So it is counted for a fiftieth of the time at most."""
+DUTY_FACTOR = 50.0
+"""Wait 50 times the duration of a query before repeating it, so that counting uses at most 2 % of the time."""
 
 T = TypeVar("T")
 
 log = structlog.get_logger()
 
 
-class Remembered(Generic[T]):
+class Cached(Generic[T]):
     """``look`` is asked once in ``fresh_seconds`` at most, however many want to know, and only if somebody does.
 
     Nobody waits longer than until ``patience_seconds`` after the question. A look that hangs goes on in ``nursery``,
-    and no other one is begun meanwhile. ``part`` is what is away then. After a look there is none for ``rests`` times
-    as long as it took: what has become dear is looked at less often.
+    and no other one is begun meanwhile. ``part`` is what is away then. After a look there is none for ``duty_factor``
+    times as long as it took, so that it takes a bounded share of the time.
     """
 
     def __init__(
@@ -34,14 +34,14 @@ class Remembered(Generic[T]):
         *,
         fresh_seconds: float,
         patience_seconds: float,
-        rests: float = 0.0,
+        duty_factor: float = 0.0,
     ) -> None:
         self._part = part
         self._look = look
         self._nursery = nursery
         self._fresh_seconds = fresh_seconds
         self._patience_seconds = patience_seconds
-        self._rests = rests
+        self._duty_factor = duty_factor
         self._last: _Look[T] | None = None
 
     async def get(self) -> T:
@@ -73,7 +73,7 @@ class Remembered(Generic[T]):
             log.exception("look.failed", part=self._part)
             look.error = UnavailableError(self._part, in_words(error))
         took_seconds = trio.current_time() - look.asked_at
-        look.fresh_until = look.asked_at + max(self._fresh_seconds, took_seconds * (1 + self._rests))
+        look.fresh_until = look.asked_at + max(self._fresh_seconds, took_seconds * (1 + self._duty_factor))
         look.ended.set()
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import trio
 
 
-class OneAtATime:
+class NamedLocks:
     """``one(name)`` is entered by one task at a time."""
 
     def __init__(self) -> None:
@@ -15,7 +15,7 @@ class OneAtATime:
         self._users: Counter[str] = Counter()
 
     @asynccontextmanager
-    async def one(self, name: str) -> AsyncIterator[None]:
+    async def lock(self, name: str) -> AsyncIterator[None]:
         lock = self._locks.setdefault(name, trio.Lock())
         self._users[name] += 1
         try:

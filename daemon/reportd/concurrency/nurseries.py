@@ -10,7 +10,7 @@ import trio
 async def open_background() -> AsyncIterator[trio.Nursery]:
     """A nursery whose tasks are cancelled at the end of the block.
 
-    An exception that is alone leaves the block bare: whoever uses the resource that the tasks serve need not
+    An exception that is sole_exception leaves the block bare: whoever uses the resource that the tasks serve need not
     know that there are tasks, and catches what was raised, not a group around it.
     """
     try:
@@ -20,10 +20,10 @@ async def open_background() -> AsyncIterator[trio.Nursery]:
             finally:
                 nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        raise alone(group) from None
+        raise sole_exception(group) from None
 
 
-def alone(error: BaseException) -> BaseException:
+def sole_exception(error: BaseException) -> BaseException:
     """The only exception inside groups, cancellation apart; anything else as it is.
 
     A cancellation that comes together with a failure may be left out: it is raised again at the next checkpoint.

@@ -13,7 +13,7 @@ LEASE_ROUNDS = 3
 log = structlog.get_logger()
 
 
-async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+async def periodically(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
     """Do ``work``, rest, and so on, also while something that it needs is away."""
     while True:
         try:

@@ -16,7 +16,7 @@ LONGEST_SECONDS = 5.0
 log = structlog.get_logger()
 
 
-async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+async def retry_while_unavailable(call: Callable[[], Awaitable[T]]) -> T:
     """What ``call`` answers, however long the part it needs is away. Only cancellation ends it otherwise."""
     delay = FIRST_SECONDS
     while True:

@@ -5,7 +5,7 @@ from collections import deque
 import trio
 
 
-class Places:
+class ResizableSemaphore:
     """First come, first served; but who takes back a place that he has lent goes before all others."""
 
     def __init__(self, number: int) -> None:

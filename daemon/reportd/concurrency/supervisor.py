@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import structlog
 import trio
 
-from reportd.concurrency.nurseries import alone
+from reportd.concurrency.nurseries import sole_exception
 from reportd.core.status.snapshot import Trouble
 from reportd.ports import UnavailableError
 
@@ -91,7 +91,7 @@ class Supervisor:
             try:
                 await work()
             except* Exception as group:  # noqa: BLE001 - logged; what was cancelled beside it goes on to who did that
-                problem = alone(group)
+                problem = sole_exception(group)
                 if started():
                     pause = self._told(part, problem, longest_seconds)
             else:

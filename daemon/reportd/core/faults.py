@@ -55,11 +55,11 @@ class Nature:
     blame: Blame
     retry: bool
     counts: bool = True
-    loss: bool = False
-    passes: bool = False
+    kills_browser: bool = False
+    transient: bool = False
 
     @property
-    def trips(self) -> bool:
+    def counts_for_breaker(self) -> bool:
         return self.blame in (Blame.PAGE, Blame.UPSTREAM)
 
 
@@ -69,25 +69,25 @@ NATURE: dict[FaultKind, Nature] = {
     FaultKind.INVALID_PARAMETERS: Nature(Blame.MESSAGE, retry=False),
     FaultKind.TEMPLATE_ERROR: Nature(Blame.PAGE, retry=False),
     FaultKind.PAGE_STATUS: Nature(Blame.PAGE, retry=False),
-    FaultKind.PAGE_UNAVAILABLE: Nature(Blame.UPSTREAM, retry=True, passes=True),
-    FaultKind.PAGE_CRASHED: Nature(Blame.PAGE, retry=True, loss=True),
+    FaultKind.PAGE_UNAVAILABLE: Nature(Blame.UPSTREAM, retry=True, transient=True),
+    FaultKind.PAGE_CRASHED: Nature(Blame.PAGE, retry=True, kills_browser=True),
     FaultKind.PAGE_CLOSED: Nature(Blame.PAGE, retry=False),
     FaultKind.PAGE_TOO_LARGE: Nature(Blame.PAGE, retry=False),
     FaultKind.NAVIGATED_AWAY: Nature(Blame.PAGE, retry=False),
     FaultKind.DOWNLOAD: Nature(Blame.PAGE, retry=False),
     FaultKind.SCRIPT_ERROR: Nature(Blame.PAGE, retry=True),
-    FaultKind.RESOURCE_FAILED: Nature(Blame.UPSTREAM, retry=True, passes=True),
+    FaultKind.RESOURCE_FAILED: Nature(Blame.UPSTREAM, retry=True, transient=True),
     FaultKind.HOST_NOT_ALLOWED: Nature(Blame.PAGE, retry=False),
     FaultKind.PRINT_REJECTED: Nature(Blame.PAGE, retry=False),
-    FaultKind.TIMEOUT: Nature(Blame.PAGE, retry=True, passes=True),
-    FaultKind.UNREACHABLE: Nature(Blame.UPSTREAM, retry=True, passes=True),
+    FaultKind.TIMEOUT: Nature(Blame.PAGE, retry=True, transient=True),
+    FaultKind.UNREACHABLE: Nature(Blame.UPSTREAM, retry=True, transient=True),
     # Whoever shared the browser is innocent until it dies under them alone (I5), so this uses no attempt.
-    FaultKind.BROWSER_LOST: Nature(Blame.NODE, retry=True, counts=False, loss=True),
-    FaultKind.BROWSER_UNAVAILABLE: Nature(Blame.NODE, retry=True, counts=False, passes=True),
-    FaultKind.NODE_LOST: Nature(Blame.NODE, retry=True, counts=False, passes=True),
+    FaultKind.BROWSER_LOST: Nature(Blame.NODE, retry=True, counts=False, kills_browser=True),
+    FaultKind.BROWSER_UNAVAILABLE: Nature(Blame.NODE, retry=True, counts=False, transient=True),
+    FaultKind.NODE_LOST: Nature(Blame.NODE, retry=True, counts=False, transient=True),
     # What a page could not load while the node had no file descriptor left says nothing about the page.
-    FaultKind.OUT_OF_FILES: Nature(Blame.NODE, retry=True, counts=False, passes=True),
-    FaultKind.STORE_UNAVAILABLE: Nature(Blame.STORE, retry=True, counts=False, passes=True),
+    FaultKind.OUT_OF_FILES: Nature(Blame.NODE, retry=True, counts=False, transient=True),
+    FaultKind.STORE_UNAVAILABLE: Nature(Blame.STORE, retry=True, counts=False, transient=True),
     FaultKind.EXHAUSTED_RECEIVES: Nature(Blame.US, retry=False, counts=False),
     FaultKind.INTERNAL: Nature(Blame.US, retry=True),
 }

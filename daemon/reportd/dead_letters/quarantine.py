@@ -9,13 +9,23 @@ from dataclasses import replace
 
 import structlog
 
-from reportd.concurrency.retrying import patiently
+from reportd.concurrency.retrying import retry_while_unavailable
 from reportd.core.dead_letters.signature import normalised, signature
-from reportd.core.dead_letters.triage import Case, Letter, Reading, Verdict
+from reportd.core.dead_letters.triage import RawLetter, Reading, TriageFacts, TriageVerdict
 from reportd.core.faults import Fault, FaultKind
-from reportd.core.jobs.transitions import Event, State
-from reportd.ports import Audit, DeadLetter, DeadLetters, Entry, Jobs, OnQuarantined, Record, Settlement, Standing
-from reportd.work.job_waiters import Changes
+from reportd.core.jobs.transitions import JobEvent, JobState
+from reportd.ports import (
+    Audit,
+    AuditEntry,
+    DeadLetter,
+    DeadLetters,
+    Jobs,
+    LetterStatus,
+    OnQuarantined,
+    Record,
+    Settlement,
+)
+from reportd.work.job_waiters import JobWaiters
 
 log = structlog.get_logger()
 
@@ -29,7 +39,7 @@ class Quarantine:
         jobs: Jobs,
         letters: DeadLetters,
         audit: Audit,
-        changes: Changes,
+        changes: JobWaiters,
         node: str,
         on_quarantined: OnQuarantined = lambda _: None,
         clock: Callable[[], float] = time.time,
@@ -44,7 +54,7 @@ class Quarantine:
 
     async def take(self, letter: DeadLetter) -> bool:
         """Of a letter from the DLQ. False when its job has moved in the meantime: then it is to be judged again."""
-        letter = replace(letter, standing=Standing.QUARANTINED)
+        letter = replace(letter, standing=LetterStatus.QUARANTINED)
         if letter.task_id is not None:
             if not await self._letters.keep(letter):
                 return False
@@ -56,12 +66,12 @@ class Quarantine:
     async def take_waiting(self, letter: DeadLetter) -> None:
         """Of one that is kept already: as long as it is waiting, this will be done again."""
         await self._settle(letter)
-        await self._letters.keep(replace(letter, standing=Standing.QUARANTINED))
+        await self._letters.keep(replace(letter, standing=LetterStatus.QUARANTINED))
 
     async def _settle(self, letter: DeadLetter) -> None:
         task_id = letter.task_id or letter.id
         fault = Fault(FaultKind(letter.kind), letter.detail)
-        if await self._jobs.settle(Settlement(task_id, Event.QUARANTINED, self._clock(), fault=fault)) is None:
+        if await self._jobs.settle(Settlement(task_id, JobEvent.QUARANTINED, self._clock(), fault=fault)) is None:
             return
         self._changes.notify(task_id)
         await self._tell(letter)
@@ -70,12 +80,12 @@ class Quarantine:
         log.error("job.quarantined", letter=letter.id, kind=letter.kind, reason=letter.reason, cause=letter.signature)
         self._on_quarantined(letter)
         detail = {"group": letter.signature, "kind": letter.kind, "reason": letter.reason}
-        entry = Entry(self._clock(), self._node, "dead_letter.quarantined", letter.id, detail)
+        entry = AuditEntry(self._clock(), self._node, "dead_letter.quarantined", letter.id, detail)
         # Nobody comes by again who could record it.
-        await patiently(lambda: self._audit.record([entry]))
+        await retry_while_unavailable(lambda: self._audit.record([entry]))
 
 
-def copy_of(letter: Letter, case: Case, verdict: Verdict, record: Record | None) -> DeadLetter:
+def copy_of(letter: RawLetter, case: TriageFacts, verdict: TriageVerdict, record: Record | None) -> DeadLetter:
     """What is kept of a letter that waits."""
     job = record.job if record else case.reading.job
     fault = _fault(letter, case.reading, verdict, record)
@@ -87,7 +97,7 @@ def copy_of(letter: Letter, case: Case, verdict: Verdict, record: Record | None)
         kind=fault.kind,
         detail=fault.detail,
         cause=normalised(fault.detail),
-        standing=Standing.WAITING,
+        standing=LetterStatus.WAITING,
         reason=verdict.reason,
         first_seen_at=case.history.first_failed_at,
         last_seen_at=case.now,
@@ -99,9 +109,9 @@ def copy_of(letter: Letter, case: Case, verdict: Verdict, record: Record | None)
     )
 
 
-def _fault(letter: Letter, reading: Reading, verdict: Verdict, record: Record | None) -> Fault:
+def _fault(letter: RawLetter, reading: Reading, verdict: TriageVerdict, record: Record | None) -> Fault:
     """Why it is here: as its job's record says, or by the rule that has judged it."""
-    if record is not None and record.error is not None and record.state is State.DEAD_LETTERED:
+    if record is not None and record.error is not None and record.state is JobState.DEAD_LETTERED:
         return record.error
     if verdict.rule == "unfit":
         unknown = reading.problem.startswith("/reportType")

@@ -5,7 +5,7 @@ Repairing tries and checks many times over, so it is done by the ``Checker``, wh
 
 from collections.abc import Callable, Mapping
 
-from reportd.core.dead_letters.triage import Letter, Reading
+from reportd.core.dead_letters.triage import RawLetter, Reading
 from reportd.core.jobs.job import BadMessageError, Job, StoredJob
 from reportd.ports import Checker, TooCostlyError
 
@@ -18,7 +18,11 @@ class LetterReader:
         self._names = names
         self._schemas = schemas
 
-    async def letter(self, letter: Letter) -> Reading:
+    def reconfigure(self, names: Mapping[str, str]) -> None:
+        """Use the names of another configuration."""
+        self._names = names
+
+    async def letter(self, letter: RawLetter) -> Reading:
         """What the letter says, repaired where need be. May raise UnavailableError."""
         try:
             return await self._checker.letter(letter, self._names, self._schemas())
@@ -33,7 +37,7 @@ class LetterReader:
             problem = error.of_parameters()
             return Reading(job, job.task_id, f"{problem.pointer}: {problem.detail}")
 
-    async def _unrepaired(self, letter: Letter, problem: str) -> Reading:
+    async def _unrepaired(self, letter: RawLetter, problem: str) -> Reading:
         """The job it is about is given up with it, where it names one."""
         try:
             carried = await self._checker.message(letter.body)

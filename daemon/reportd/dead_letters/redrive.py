@@ -14,16 +14,24 @@ import structlog
 from reportd.concurrency.periodic import LEASE_ROUNDS
 from reportd.core.breaker.breaker import Breaker
 from reportd.core.dead_letters.redrive import Cause, is_over, is_own, judged, may_go
-from reportd.core.dead_letters.triage import Action, Case, History, Policy, Reading, Verdict, triage
+from reportd.core.dead_letters.triage import (
+    Action,
+    JobHistory,
+    Reading,
+    TriageFacts,
+    TriagePolicy,
+    TriageVerdict,
+    triage,
+)
 from reportd.core.jobs.job import timestamp, to_message
 from reportd.core.jobs.retry import Tally
 from reportd.dead_letters.quarantine import Quarantine
 from reportd.ports import (
     Audit,
+    AuditEntry,
     CauseView,
     DeadLetter,
     DeadLetters,
-    Entry,
     Jobs,
     Outgoing,
     Queue,
@@ -38,7 +46,7 @@ MAX_OVERDUE = 500
 log = structlog.get_logger()
 
 
-class Canaries:
+class Redriver:
     """``go`` is one round."""
 
     def __init__(
@@ -50,7 +58,7 @@ class Canaries:
         quarantine: Quarantine,
         breaker_of: Callable[[str], Breaker],
         audit: Audit,
-        policy: Policy,
+        policy: TriagePolicy,
         lease_seconds: float,
         node: str,
         clock: Callable[[], float] = time.time,
@@ -68,7 +76,7 @@ class Canaries:
 
     async def go(self) -> None:
         """One round over all causes, if it is this node that does it."""
-        if not await self._jobs.lead("redrive", self._node, LEASE_ROUNDS * self._lease_seconds):
+        if not await self._jobs.acquire_lease("redrive", self._node, LEASE_ROUNDS * self._lease_seconds):
             return
         await self._letters.tidy()
         for letter in await self._letters.overdue(self._clock() - self._policy.max_wait_seconds, MAX_OVERDUE):
@@ -104,16 +112,16 @@ class Canaries:
         due = await self._letters.due(cause, self._clock(), count)
         return [letter for letter in due if (await self._judge(letter, turn=True)).action is Action.REDRIVE]
 
-    async def _judge(self, letter: DeadLetter, *, turn: bool) -> Verdict:
+    async def _judge(self, letter: DeadLetter, *, turn: bool) -> TriageVerdict:
         record = await self._jobs.get(letter.task_id or letter.id)
         verdict = triage(self._case(letter, record, turn=turn))
         if verdict.action is Action.QUARANTINE:
             await self._quarantine.take_waiting(replace(letter, reason=verdict.reason))
         return verdict
 
-    def _case(self, letter: DeadLetter, record: Record | None, *, turn: bool) -> Case:
+    def _case(self, letter: DeadLetter, record: Record | None, *, turn: bool) -> TriageFacts:
         """Its content was judged when it came, so what is left is its fault and its history."""
-        history = History(
+        history = JobHistory(
             state=record.state if record else None,
             fault=record.error if record else None,
             tally=record.tally if record else Tally(),
@@ -124,7 +132,7 @@ class Canaries:
             turn=turn,
         )
         reading = Reading(record.job if record else None, letter.task_id)
-        return Case(reading, history, self._breaker_of(letter.report_type), self._clock(), self._policy)
+        return TriageFacts(reading, history, self._breaker_of(letter.report_type), self._clock(), self._policy)
 
     async def _send(self, cause: Cause, wave: Sequence[DeadLetter], own: Mapping[str, bool]) -> bool:
         now = self._clock()
@@ -141,7 +149,7 @@ class Canaries:
         await self._deliver(messages)
         detail = {"group": cause.signature, "jobs": len(released), "canary": len(released) == 1}
         await self._audit.record(
-            [Entry(now, self._node, "dead_letter.redriven", message.task_id, detail) for message in messages]
+            [AuditEntry(now, self._node, "dead_letter.redriven", message.task_id, detail) for message in messages]
         )
         return True
 

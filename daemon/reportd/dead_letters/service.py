@@ -8,22 +8,24 @@ import structlog
 
 from reportd.core.dead_letters.signature import SIGNATURE
 from reportd.core.faults import Fault, FaultKind
-from reportd.core.jobs.transitions import Event, IllegalTransitionError
-from reportd.intake.service import NotFoundError, Service, StillQueuedError, resend_job
+from reportd.core.jobs.transitions import IllegalTransitionError, JobEvent
+from reportd.intake.errors import NotFoundError, StillQueuedError
+from reportd.intake.service import Service
 from reportd.ports import (
     Audit,
+    AuditEntry,
     DeadLetter,
     DeadLetters,
-    Entry,
     Group,
     Jobs,
+    LetterStatus,
     Outgoing,
     Queue,
     Redrive,
     Settlement,
-    Standing,
     UnavailableError,
 )
+from reportd.work.messages import resend_job
 
 MAX_AT_ONCE = 500
 """Of a group. The answer says how many remain, and the same call goes on with them."""
@@ -46,7 +48,7 @@ class Done:
     remaining: int
 
 
-class DeadLetterOffice:
+class DeadLetterService:
     """``target`` is the id of a letter or the signature of a group."""
 
     def __init__(
@@ -82,7 +84,7 @@ class DeadLetterOffice:
     async def letter(self, letter_id: str) -> DeadLetter:
         """Raises NoSuchLetterError, also for one whose job is in the queue again."""
         letter = await self._letters.get(letter_id)
-        if letter is None or letter.standing is Standing.UNDERWAY:
+        if letter is None or letter.standing is LetterStatus.UNDERWAY:
             raise NoSuchLetterError
         return letter
 
@@ -110,14 +112,14 @@ class DeadLetterOffice:
         remaining = await self._letters.group(target) if is_group else None
         done = Done(len(members), remaining.waiting + remaining.quarantined if remaining else 0)
         log.info("dead_letters.settled", done=what, target=target, actor=actor, count=done.count)
-        entry = Entry(self._clock(), actor, f"dead_letter.{what}", target, {"count": done.count})
+        entry = AuditEntry(self._clock(), actor, f"dead_letter.{what}", target, {"count": done.count})
         await self._audit.record([entry])
         return done
 
     async def _requeue(self, letter: DeadLetter) -> None:
         if letter.task_id is None:
             await self._send_as_it_came(letter)
-        elif letter.standing is Standing.WAITING:
+        elif letter.standing is LetterStatus.WAITING:
             for record in await self._letters.release([Redrive(letter.id, own=False)], self._clock()) or ():
                 await resend_job(self._queue, record.job)
                 await self._jobs.confirm([letter.id])
@@ -135,7 +137,7 @@ class DeadLetterOffice:
             raise UnavailableError("queue", str(problem))
 
     async def _drop(self, letter: DeadLetter) -> None:
-        if letter.task_id is not None and letter.standing is Standing.WAITING:
+        if letter.task_id is not None and letter.standing is LetterStatus.WAITING:
             fault = Fault(FaultKind(letter.kind), letter.detail)
-            await self._jobs.settle(Settlement(letter.task_id, Event.QUARANTINED, self._clock(), fault=fault))
+            await self._jobs.settle(Settlement(letter.task_id, JobEvent.QUARANTINED, self._clock(), fault=fault))
         await self._letters.remove([letter.id])

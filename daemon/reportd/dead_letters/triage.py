@@ -14,33 +14,43 @@ from typing import Protocol
 import structlog
 import trio
 
-from reportd.concurrency.periodic import every
+from reportd.concurrency.periodic import periodically
 from reportd.concurrency.supervisor import Supervisor
 from reportd.core.breaker.breaker import Breaker
-from reportd.core.dead_letters.triage import Action, Case, History, Letter, Policy, Reading, Verdict, number_in, triage
+from reportd.core.dead_letters.triage import (
+    Action,
+    JobHistory,
+    RawLetter,
+    Reading,
+    TriageFacts,
+    TriagePolicy,
+    TriageVerdict,
+    number_in,
+    triage,
+)
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.retry import Tally
-from reportd.core.jobs.transitions import TERMINAL, Event, State
+from reportd.core.jobs.transitions import TERMINAL, JobEvent, JobState
 from reportd.dead_letters.quarantine import Quarantine, copy_of
-from reportd.dead_letters.redrive import Canaries
-from reportd.intake.service import resend_job
+from reportd.dead_letters.redrive import Redriver
 from reportd.ports import (
     SILENT,
     Audit,
+    AuditEntry,
     DeadLetter,
     DeadLetters,
-    Entry,
     Jobs,
+    LetterStatus,
     Meter,
     Queue,
     Received,
     Record,
     Redrive,
     Settlement,
-    Standing,
     UnavailableError,
 )
+from reportd.work.messages import resend_job
 
 WAIT_SECONDS = 20.0
 BATCH = 10
@@ -67,7 +77,7 @@ class Breakers(Protocol):
 class Reader(Protocol):
     """Knows what a letter says, see ``letters``."""
 
-    async def letter(self, letter: Letter) -> Reading: ...
+    async def letter(self, letter: RawLetter) -> Reading: ...
 
     async def job(self, job: Job) -> Reading: ...
 
@@ -86,14 +96,14 @@ class Triage:
         breakers: Breakers,
         reader: Reader,
         audit: Audit,
-        policy: Policy,
+        policy: TriagePolicy,
         interval_seconds: float,
         node: str,
         meter: Meter = SILENT,
         supervisor: Supervisor | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.canaries = Canaries(
+        self.canaries = Redriver(
             jobs=jobs,
             queue=queue,
             letters=letters,
@@ -123,7 +133,7 @@ class Triage:
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             for part, work in (("triage", partial(self.sort, WAIT_SECONDS)), ("canaries", self.canaries.go)):
-                nursery.start_soon(self._supervisor.keep, part, partial(every, self._interval_seconds, work))
+                nursery.start_soon(self._supervisor.keep, part, partial(periodically, self._interval_seconds, work))
 
     async def sort(self, wait_seconds: float = 0.0) -> None:
         """Go through the letters that are visible now, or are the first to come within ``wait_seconds``."""
@@ -158,28 +168,28 @@ class Triage:
 
     async def _settle(self, received: Received, trouble: str = "") -> None:
         """``trouble``: why it is to be quarantined, whatever the rules say."""
-        letter = Letter(received.body, received.sent_at, received.attributes)
+        letter = RawLetter(received.body, received.sent_at, received.attributes)
         reading = await self._reader.letter(letter)
         record = await self._jobs.get(reading.task_id) if reading.task_id else None
         if record is not None:
             reading = await self._reader.job(record.job)
         kept = await self._letters.get(record.job.task_id) if record and record.state not in TERMINAL else None
         breaker = self._breaker(reading.job.report_type if reading.job else "")
-        case = Case(reading, self._history(letter, record, kept), breaker, self._clock(), self._policy)
+        case = TriageFacts(reading, self._history(letter, record, kept), breaker, self._clock(), self._policy)
         verdict = triage(case)
         if trouble and verdict.action is not Action.DROP:
-            verdict = Verdict(Action.QUARANTINE, trouble, "trouble")
+            verdict = TriageVerdict(Action.QUARANTINE, trouble, "trouble")
         copy = copy_of(letter, case, verdict, record)
         log.info("dead_letter.judged", letter=copy.id, verdict=verdict.action, rule=verdict.rule, reason=verdict.reason)
         if await self._act(verdict, copy, reading, record):
             self._meter.triage_verdict(verdict.action)
             await self._dead.delete([received.receipt])
 
-    def _history(self, letter: Letter, record: Record | None, kept: DeadLetter | None) -> History:
+    def _history(self, letter: RawLetter, record: Record | None, kept: DeadLetter | None) -> JobHistory:
         now = self._clock()
         told = int(number_in(letter, "redrives") or 0)
         first = min(now, number_in(letter, "firstFailedAt") or now)
-        return History(
+        return JobHistory(
             state=record.state if record else None,
             fault=record.error if record else None,
             tally=record.tally if record else Tally(),
@@ -197,7 +207,7 @@ class Triage:
 
     # --- acting -----------------------------------------------------------------------------------------------
 
-    async def _act(self, verdict: Verdict, copy: DeadLetter, reading: Reading, record: Record | None) -> bool:
+    async def _act(self, verdict: TriageVerdict, copy: DeadLetter, reading: Reading, record: Record | None) -> bool:
         """Whether the letter is done with; if not, its job has moved in the meantime, and it is judged again."""
         match verdict.action:
             case Action.DROP:
@@ -219,9 +229,9 @@ class Triage:
         if record is None:
             (record,) = await self._jobs.add([job])
         if not reading.changes:
-            copy = replace(copy, standing=Standing.UNDERWAY, returns=copy.returns + 1)
+            copy = replace(copy, standing=LetterStatus.UNDERWAY, returns=copy.returns + 1)
             await self._letters.keep(copy)
-        if record.state is State.DEAD_LETTERED:
+        if record.state is JobState.DEAD_LETTERED:
             repaired = job if reading.changes else None
             released = await self._letters.release([Redrive(job.task_id, own=False, job=repaired)], self._clock())
             if not released:
@@ -238,12 +248,12 @@ class Triage:
 
     async def _give_up(self, copy: DeadLetter, reading: Reading, record: Record | None) -> None:
         """A job that nobody has given up before is dead-lettered first."""
-        if copy.task_id is None or (record is not None and record.state is State.DEAD_LETTERED):
+        if copy.task_id is None or (record is not None and record.state is JobState.DEAD_LETTERED):
             return
         if record is None and reading.job is not None:
             await self._jobs.add([reading.job])
         fault = Fault(FaultKind(copy.kind), copy.detail)
-        await self._jobs.settle(Settlement(copy.task_id, Event.DEAD_LETTERED, self._clock(), fault=fault))
+        await self._jobs.settle(Settlement(copy.task_id, JobEvent.DEAD_LETTERED, self._clock(), fault=fault))
 
     async def _record(self, what: str, copy: DeadLetter, detail: dict[str, object]) -> None:
-        await self._audit.record([Entry(self._clock(), self._node, f"dead_letter.{what}", copy.id, detail)])
+        await self._audit.record([AuditEntry(self._clock(), self._node, f"dead_letter.{what}", copy.id, detail)])

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 import trio
 
-from reportd.concurrency.cached import RESTS
+from reportd.concurrency.cached import DUTY_FACTOR
 from reportd.core.capacity.backlog import BacklogPolicy, Limit, Refusal, Waiting, beyond, refusal
 from reportd.ports import SILENT, Jobs, Meter, Queue, UnavailableError
 from reportd.system.log_throttle import ThrottledLog
@@ -114,7 +114,7 @@ class Backlog:
             if (self._tally.all or not known) and await self._look():
                 known = True
                 took_seconds = trio.current_time() - begun_at
-                rest_seconds = max(interval_seconds, min(RESTS * took_seconds, MOST_REST_SECONDS))
+                rest_seconds = max(interval_seconds, min(DUTY_FACTOR * took_seconds, MOST_REST_SECONDS))
             await trio.sleep(rest_seconds)
 
     async def _look(self) -> bool:

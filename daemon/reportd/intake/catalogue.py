@@ -15,19 +15,19 @@ from reportd.core.jobs.job import Job, StoredJob, from_message
 from reportd.core.jobs.parameters import text_of, value_of
 from reportd.core.jobs.submission import FieldProblem, Submission, parse
 from reportd.core.pages.network import NetworkRule, url_target
-from reportd.intake.report_types import Edition
+from reportd.intake.report_types import ReportTypes
 from reportd.ports import INLINE_BYTES, Checker, RenderRequest, TooCostlyError
 
 
 class Catalogue:
     """Answers by the edition that is in force."""
 
-    def __init__(self, edition: Edition, checker: Checker, callback_hosts: Iterable[str]) -> None:
+    def __init__(self, edition: ReportTypes, checker: Checker, callback_hosts: Iterable[str]) -> None:
         self._edition = edition
         self._checker = checker
         self._callback_rule = NetworkRule.of(callback_hosts)
 
-    def exchange(self, edition: Edition) -> None:
+    def exchange(self, edition: ReportTypes) -> None:
         """From now on these are the report types."""
         self._edition = edition
 

@@ -30,7 +30,7 @@ class Templates(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LoadedReportType:
     """A report type, ready to be asked."""
 
     report: ReportType
@@ -45,12 +45,12 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Edition:
+class ReportTypes:
     """All report types of one configuration: by their own names, what each name or alias means, and by all of these."""
 
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, LoadedReportType]
     canonical: Mapping[str, str]
-    known: Mapping[str, Entry]
+    known: Mapping[str, LoadedReportType]
     schemas: Mapping[str, Mapping[str, Any]]
     schemas_text: bytes
     """Of each known name its schema, or null, as one JSON object."""
@@ -60,7 +60,7 @@ class Edition:
 class Draft:
     """What was found so far. ``templates`` and ``schemas`` are too large to be judged here, by their keys."""
 
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: dict[str, LoadedReportType] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     templates: dict[str, str] = field(default_factory=dict)
     schemas: dict[str, tuple[str, Path]] = field(default_factory=dict)
@@ -69,12 +69,12 @@ class Draft:
         """``where`` the key is set is known to whoever has loaded the configuration."""
         self.problems.append(Problem("", key, message))
 
-    def edition(self) -> Edition:
+    def edition(self) -> ReportTypes:
         """Once there are no problems left."""
         names = {name: name for name in self.entries}
         canonical = names | {alias: name for name, entry in self.entries.items() for alias in entry.report.aliases}
         known = {known: self.entries[name] for known, name in canonical.items()}
-        return Edition(
+        return ReportTypes(
             entries=self.entries,
             canonical=canonical,
             known=known,
@@ -83,7 +83,7 @@ class Draft:
         )
 
 
-class EditionReader:
+class ReportTypesReader:
     """``folders`` are where files are looked for, and must be those of ``templates`` and ``checker``."""
 
     def __init__(self, folders: Sequence[Path], templates: Templates, checker: Checker) -> None:
@@ -174,7 +174,7 @@ def _object(text: bytes) -> bytes:
         raise ValueError("it is nested too deeply") from None
 
 
-def _entry(report: ReportType, schema_text: bytes, config: Config, *, quick: bool) -> Entry:
+def _entry(report: ReportType, schema_text: bytes, config: Config, *, quick: bool) -> LoadedReportType:
     schema = orjson.loads(schema_text) if schema_text else None
     options = RenderOptions(
         ready=report.ready,
@@ -189,7 +189,7 @@ def _entry(report: ReportType, schema_text: bytes, config: Config, *, quick: boo
         max_page_bytes=report.max_page_bytes,
         print_parameters=report.pdf.print_parameters(),
     )
-    return Entry(
+    return LoadedReportType(
         report=report,
         schema=schema,
         schema_text=schema_text,

@@ -3,10 +3,9 @@
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any, Protocol
 
 import orjson
@@ -14,13 +13,21 @@ import structlog
 import trio
 
 from reportd.concurrency.batching import Batcher
-from reportd.concurrency.named_locks import OneAtATime
+from reportd.concurrency.named_locks import NamedLocks
 from reportd.core.capacity.backlog import UNAVAILABLE
-from reportd.core.jobs.job import Job, to_message
+from reportd.core.jobs.job import Job
 from reportd.core.jobs.parameters import text_of, value_of
 from reportd.core.jobs.submission import FieldProblem, InvalidSubmissionError, Submission
-from reportd.core.jobs.transitions import TERMINAL, Event, IllegalTransitionError, State
+from reportd.core.jobs.transitions import TERMINAL, IllegalTransitionError, JobEvent, JobState
 from reportd.intake.backlog import Backlog
+from reportd.intake.errors import (
+    GoneError,
+    KeyReusedError,
+    MissingPdfError,
+    NotFinishedError,
+    NotFoundError,
+    StillQueuedError,
+)
 from reportd.ports import (
     SILENT,
     Artifacts,
@@ -31,15 +38,15 @@ from reportd.ports import (
     LocalPdf,
     Meter,
     Outbox,
-    Outgoing,
     Queue,
     Record,
     Settlement,
     UnavailableError,
 )
 from reportd.system.log_throttle import ThrottledLog
-from reportd.work.in_flight import Held
-from reportd.work.job_waiters import Changes
+from reportd.work.in_flight import InFlightTasks
+from reportd.work.job_waiters import JobWaiters
+from reportd.work.messages import NOTHING, resend_job
 
 MAX_WAIT_SECONDS = 30.0
 LOOK_AGAIN_SECONDS = 1.0
@@ -50,68 +57,17 @@ LOOK_SECONDS_EACH = 0.02
 they hear at once.
 """
 
-CONFIRM_SECONDS = 0.25
-"""How long the rows of accepted jobs may go without a note that the queue has their messages."""
-
-LARGE_BYTES = 65536
-"""Others have their turn after a message of this size: it takes milliseconds, and there may be a hundred of them."""
 
 ACCEPT_SECONDS = 9.0
 """How long a client whose body is there waits for its answer at most. Then `503` says that it may work later.
 """
 
-LATE: Mapping[str, str] = MappingProxyType({"late": "yes"})
-"""With an attribute, a FIFO queue does not take a message for the first one, which it may have had long ago."""
 UNKNOWN_TYPE = ""
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
 
 IDEMPOTENCY_NAMESPACE = uuid.UUID("6d0c3f4e-4f0e-5c5b-9a44-1f6f5c0d2b7a")
 
 log = structlog.get_logger()
-
-
-class KeyReusedError(Exception):
-    """The same Idempotency-Key came with a different request."""
-
-    def __init__(self) -> None:
-        super().__init__("this Idempotency-Key was used by the same user for a different request")
-
-
-class StillQueuedError(Exception):
-    """The job waits, and its message is not lost as far as can be told."""
-
-    def __init__(self) -> None:
-        super().__init__("the job waits in the queue; if its message is lost, it is sent again by itself")
-
-
-class NotFoundError(Exception):
-    """There is no such job."""
-
-    def __init__(self) -> None:
-        super().__init__("there is no such report")
-
-
-class NotFinishedError(Exception):
-    """The job has no PDF yet, or never will have one."""
-
-    def __init__(self, state: State) -> None:
-        super().__init__(f"the job is {state}")
-        self.state = state
-
-
-class GoneError(Exception):
-    """The PDF is past its retention."""
-
-    def __init__(self) -> None:
-        super().__init__("the PDF is past its retention")
-
-
-class MissingPdfError(Exception):
-    """The PDF ought to be in the store, and is not."""
-
-    def __init__(self) -> None:
-        super().__init__("the PDF was stored and is not past its retention, but the artifact store does not have it")
 
 
 class Validator(Protocol):
@@ -126,80 +82,6 @@ class Validator(Protocol):
     def canonical(self, report_type: str) -> str | None: ...
 
 
-class Intake:
-    """Writes a batch of jobs and sends their messages: the row first, the message next, then the answer."""
-
-    def __init__(self, jobs: Jobs, queue: Queue, nursery: trio.Nursery) -> None:
-        self._jobs = jobs
-        self._queue = queue
-        self._nursery = nursery
-        self.on_failure: Callable[[str, str], None] = lambda _use, _why: None
-        """Is told when the queue takes no messages, and why."""
-        self._confirmed: set[str] = set()
-
-    async def accept(self, jobs: Sequence[Job]) -> list[Record | Exception]:
-        """Per job its record once the queue has confirmed the message, or why it was not accepted."""
-        records = await self._jobs.add(jobs)
-        # A record that was there before has its message, unless that was never confirmed; a second one does no
-        # harm (I6).
-        unconfirmed = [r.job for r in records if r.state is State.QUEUED and not r.confirmed]
-        unsent = {job.task_id: job for job in unconfirmed if job.task_id not in self._confirmed}
-        outcomes = await send_jobs(self._queue, list(unsent.values()))
-        failed = {job.task_id: error for job, error in outcomes if error is not None}
-        for why in {str(error) for error in failed.values() if isinstance(error, UnavailableError)}:
-            self.on_failure("writes", why)
-        confirmed = {job.task_id for job, error in outcomes if error is None}
-        if confirmed and not self._confirmed:
-            self._nursery.start_soon(self._confirm)
-        self._confirmed |= confirmed
-        if failed:
-            await self._jobs.discard(list(failed))
-        return [failed.get(record.job.task_id, record) for record in records]
-
-    async def _confirm(self) -> None:
-        """Nobody waits for it, so it is done for many at once: most have been started by then, which confirms, too.
-
-        What stays unconfirmed is sent once more by the janitor, which does no harm (I6).
-        """
-        await trio.sleep(CONFIRM_SECONDS)
-        task_ids, self._confirmed = self._confirmed, set()
-        try:
-            await self._jobs.confirm(sorted(task_ids))
-        except UnavailableError as error:
-            log.warning("jobs.not_confirmed", count=len(task_ids), error=str(error))
-        except Exception:
-            log.exception("jobs.not_confirmed", count=len(task_ids))
-
-
-async def send_jobs(
-    queue: Queue, jobs: Sequence[Job], attributes: Mapping[str, str] = NOTHING
-) -> list[tuple[Job, Exception | None]]:
-    """Send each job's message; a queue that is down is every job's error."""
-    if not jobs:
-        return []
-    messages = []
-    for job in jobs:
-        body = to_message(job, queue.max_message_bytes)
-        messages.append(Outgoing(body, job.task_id, job.report_type, job.user_id, attributes=attributes))
-        if len(body) > LARGE_BYTES:
-            await trio.lowlevel.checkpoint()
-    try:
-        outcomes = await queue.send(messages)
-    except UnavailableError as error:
-        outcomes = [error] * len(jobs)
-    return list(zip(jobs, outcomes, strict=True))
-
-
-async def resend_job(queue: Queue, job: Job) -> None:
-    """Send one job's message anew, or raise why it could not be sent.
-
-    The attribute tells a FIFO queue that it is not the first one once more, which it would swallow.
-    """
-    for _, error in await send_jobs(queue, [job], {"redrive": "1"}):
-        if error is not None:
-            raise error
-
-
 class Service:
     """The use cases. Every answer is a frozen value, every refusal one of this module's exceptions."""
 
@@ -211,8 +93,8 @@ class Service:
         artifacts: Artifacts,
         intake: Batcher[Job, Record],
         validator: Validator,
-        changes: Changes,
-        held: Held,
+        changes: JobWaiters,
+        in_flight: InFlightTasks,
         backlog: Backlog,
         retention_seconds: float,
         meter: Meter = SILENT,
@@ -225,13 +107,13 @@ class Service:
         self._intake = intake
         self._validator = validator
         self._changes = changes
-        self._held = held
+        self._in_flight = in_flight
         self._backlog = backlog
         self._retention_seconds = retention_seconds
         self._meter = meter
         self._outbox = outbox
         self._clock = clock
-        self._retries = OneAtATime()
+        self._retries = NamedLocks()
         self._log = ThrottledLog(log)
 
     @contextmanager
@@ -322,7 +204,7 @@ class Service:
     async def pdf(self, task_id: str) -> tuple[Record, LocalPdf | str]:
         """The record and where its PDF is. Raises NotFoundError, NotFinishedError, GoneError or MissingPdfError."""
         record = await self.get(task_id)
-        if record.state is not State.SUCCEEDED or record.pdf is None:
+        if record.state is not JobState.SUCCEEDED or record.pdf is None:
             raise NotFinishedError(record.state)
         where = None if record.pdf.purged else await self._artifacts.locate(record.job)
         if where is None:
@@ -338,12 +220,12 @@ class Service:
 
     async def cancel(self, task_id: str) -> Record:
         """Cancel a job that is not finished. Raises NotFoundError, or IllegalTransitionError when it is."""
-        settlement = Settlement(task_id, Event.CANCELLED, self._clock())
+        settlement = Settlement(task_id, JobEvent.CANCELLED, self._clock())
         state = await self._jobs.settle(settlement)
         record = await self.get(task_id)
-        if state is None and record.state is not State.CANCELLED:
-            raise IllegalTransitionError(record.state, Event.CANCELLED)
-        self._held.cancel(task_id)
+        if state is None and record.state is not JobState.CANCELLED:
+            raise IllegalTransitionError(record.state, JobEvent.CANCELLED)
+        self._in_flight.cancel(task_id)
         self._changes.notify(task_id)
         log.info("job.cancelled", taskId=task_id, reportType=record.job.report_type)
         return record
@@ -354,24 +236,24 @@ class Service:
         Raises NotFoundError, StillQueuedError, IllegalTransitionError, or UnavailableError; in the last case the sweep
         of unconfirmed jobs sends the message when the queue is back.
         """
-        async with self._retries.one(task_id):
+        async with self._retries.lock(task_id):
             return await self._retry(task_id)
 
     async def _retry(self, task_id: str) -> Record:
         current = await self.get(task_id)
-        if current.state is State.QUEUED:
+        if current.state is JobState.QUEUED:
             if not await self._send_if_lost(current):
                 raise StillQueuedError
             return current
-        if current.state is not State.QUARANTINED:
-            raise IllegalTransitionError(current.state, Event.REVIVED)
+        if current.state is not JobState.QUARANTINED:
+            raise IllegalTransitionError(current.state, JobEvent.REVIVED)
         # What an attempt that was cut off may have stored: nobody wants that one again. From when it is revived, what
         # is stored is the new one, as anybody may send its message.
         await self._artifacts.remove(task_id)
         record = await self._jobs.revive(task_id)
         if record is None:
             current = await self.get(task_id)
-            raise IllegalTransitionError(current.state, Event.REVIVED)
+            raise IllegalTransitionError(current.state, JobEvent.REVIVED)
         await resend_job(self._queue, record.job)
         await self._jobs.confirm([task_id])
         self._changes.notify(task_id)
@@ -384,10 +266,10 @@ class Service:
         By this node's clock: at worst it is sent in vain (I6), or by the sweep of lost messages. What waits for triage
         has no message here, and is not waited for.
         """
-        if record.state is State.DEAD_LETTERED:
+        if record.state is JobState.DEAD_LETTERED:
             return False
         if record.due_at >= self._clock():
-            if record.state is not State.QUEUED or self._held.get(record.job.task_id):
+            if record.state is not JobState.QUEUED or self._in_flight.get(record.job.task_id):
                 return False
             depth = await self._queue.depth()
             if depth.visible or depth.in_flight or depth.delayed:

@@ -10,11 +10,11 @@ from functools import partial
 import structlog
 import trio
 
-from reportd.concurrency.periodic import LEASE_ROUNDS, every
+from reportd.concurrency.periodic import LEASE_ROUNDS, periodically
 from reportd.concurrency.supervisor import Supervisor
-from reportd.intake.service import LATE, send_jobs
 from reportd.maintenance.rescuer import Rescuer
 from reportd.ports import UNCONFIRMED_SECONDS, Artifacts, Jobs, Queue
+from reportd.work.messages import LATE, send_jobs
 
 log = structlog.get_logger()
 
@@ -52,12 +52,12 @@ class Janitor:
                 (UNCONFIRMED_SECONDS, self._rescuer.resend_lost),
                 (SWEEP_SECONDS, self.remove_expired),
             ):
-                rounds = partial(every, seconds, partial(self._lead, seconds, work))
+                rounds = partial(periodically, seconds, partial(self._on_one_node, seconds, work))
                 nursery.start_soon(self._supervisor.keep, f"janitor.{work.__name__}", rounds)
 
-    async def _lead(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    async def _on_one_node(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         """What one node does for all of them."""
-        if await self._jobs.lead(work.__name__, self._node, LEASE_ROUNDS * seconds):
+        if await self._jobs.acquire_lease(work.__name__, self._node, LEASE_ROUNDS * seconds):
             await work()
 
     async def send_unconfirmed(self) -> None:

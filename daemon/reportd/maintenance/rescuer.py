@@ -9,11 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 
 import structlog
-import trio
 
-from reportd.intake.service import LATE, send_jobs
-from reportd.ports import SILENT, DeadLetters, Jobs, Meter, Queue, Record, UnavailableError
-from reportd.work.in_flight import Held
+from reportd.ports import SILENT, DeadLetters, Jobs, Meter, Queue, Record
+from reportd.work.messages import LATE, send_jobs
 from reportd.work.settlement import dead_letter
 
 BATCH = 100
@@ -23,8 +21,6 @@ MAX_BATCHES = 10
 HIDDEN_SECONDS = 6 * 3600.0
 """Other producers' messages can hide a loss for as long as there is a backlog. So much later it is not asked for."""
 
-RENEW_SECONDS = 5.0
-"""How often. Far less than a message may be silent, as what comes off a long backlog is overdue when it is received."""
 
 log = structlog.get_logger()
 
@@ -108,13 +104,3 @@ class Rescuer:
 async def _messages(queue: Queue) -> int:
     depth = await queue.depth()
     return depth.visible + depth.in_flight + depth.delayed
-
-
-async def keep_renewed(jobs: Jobs, held: Held) -> None:
-    """Say of what this node holds that it is not lost, for as long as it is held."""
-    while True:
-        await trio.sleep(RENEW_SECONDS)
-        try:
-            await jobs.renew([hold.task_id for hold in held.all()])
-        except UnavailableError as error:
-            log.warning("jobs.not_renewed", held=len(held), error=str(error))

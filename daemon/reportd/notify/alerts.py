@@ -15,7 +15,7 @@ from operator import itemgetter
 import structlog
 import trio
 
-from reportd.concurrency.retrying import patiently
+from reportd.concurrency.retrying import retry_while_unavailable
 from reportd.concurrency.supervisor import Supervisor
 from reportd.core.alerts.incidents import (
     LEASE_SECONDS,
@@ -29,7 +29,7 @@ from reportd.core.alerts.incidents import (
     notice,
     told,
 )
-from reportd.core.breaker.breaker import State, Transition
+from reportd.core.breaker.breaker import BreakerState, Transition
 from reportd.core.jobs.retry import RetryPolicy, backoff
 from reportd.ports import SILENT, AlertStore, Channel, DeadLetter, DeliveryError, Meter, UnavailableError
 
@@ -48,7 +48,7 @@ TROUBLE_SECONDS = 2.0
 BATCH = 20
 RETRIES = RetryPolicy(backoff_seconds=2.0, max_backoff_seconds=300.0)
 
-_OPEN = frozenset({State.OPEN, State.HALF_OPEN, State.FORCED_OPEN})
+_OPEN = frozenset({BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.FORCED_OPEN})
 
 log = structlog.get_logger()
 
@@ -137,7 +137,7 @@ class Alerts:
             # In one order everywhere, so that nodes don't block each other.
             for channel, (key, what) in product(self._channels, sorted(unwritten.items(), key=itemgetter(0))):
                 try:
-                    await patiently(partial(self._write, channel.name, key, what))
+                    await retry_while_unavailable(partial(self._write, channel.name, key, what))
                 except Exception:
                     # One cause that nobody foresaw must not end the daemon, nor the word of the others.
                     log.exception("alerts.not_written")
@@ -183,7 +183,7 @@ class Alerts:
 
         # If this fails, it is told again when the lease is over, with the same id.
         with trio.move_on_after(LEASE_SECONDS - TIMEOUT_SECONDS):
-            await patiently(lambda: self._store.change(channel.name, signature, settle))
+            await retry_while_unavailable(lambda: self._store.change(channel.name, signature, settle))
         bound = log.bind(channel=channel.name, signature=signature, recovered=said.recovered)
         if error:
             self._meter.alert(channel.name, "failed")

@@ -13,10 +13,10 @@ import structlog
 import trio
 
 from reportd.concurrency.grace import with_grace
-from reportd.concurrency.retrying import patiently
+from reportd.concurrency.retrying import retry_while_unavailable
 from reportd.concurrency.supervisor import Supervisor
 from reportd.core.jobs.retry import RetryPolicy, backoff
-from reportd.ports import SILENT, Callback, DeliveryError, Messenger, Meter, Outbox, Outcome, UnavailableError
+from reportd.ports import SILENT, Callback, DeliveryError, DeliveryOutcome, Messenger, Meter, Outbox, UnavailableError
 
 AT_ONCE = 32
 """Callbacks that this node sends at a time."""
@@ -113,15 +113,15 @@ class Notifier:
             self._under_way += Counter()  # drops those at 0
             self._wake()
 
-    async def _settle(self, callback: Callback, outcome: Outcome | None, error: str, delay: float) -> None:
+    async def _settle(self, callback: Callback, outcome: DeliveryOutcome | None, error: str, delay: float) -> None:
         try:
-            await patiently(lambda: self._outbox.settle(callback, outcome, error, delay))
+            await retry_while_unavailable(lambda: self._outbox.settle(callback, outcome, error, delay))
             self._tell(callback, outcome, error, delay)
         except Exception:
             # One entry that nobody foresaw is no matter of the others'.
             log.exception("callback.not_settled", taskId=callback.task_id)
 
-    async def _attempt(self, callback: Callback) -> tuple[Outcome | None, str, float]:
+    async def _attempt(self, callback: Callback) -> tuple[DeliveryOutcome | None, str, float]:
         """The outcome, the error and, where it is tried again, in how many seconds."""
         try:
             with trio.fail_after(TIMEOUT_SECONDS):
@@ -130,21 +130,21 @@ class Notifier:
             error = f"no answer within {TIMEOUT_SECONDS:g} s"
         except DeliveryError as problem:
             if problem.final:
-                return Outcome.REFUSED, str(problem), 0.0
+                return DeliveryOutcome.REFUSED, str(problem), 0.0
             error = str(problem)
         except Exception as problem:  # noqa: BLE001 - one callback must not end the daemon; its text may hold the URL
             log.error("callback.internal", taskId=callback.task_id, kind=type(problem).__name__)  # noqa: TRY400
             error = "it could not be sent"
         else:
-            return Outcome.DELIVERED, "", 0.0
+            return DeliveryOutcome.DELIVERED, "", 0.0
         delay = backoff(callback.attempts, RETRIES, self._chance())
         over = self._clock() + delay > callback.created_at + self._retry_seconds
-        return (Outcome.FAILED, error, 0.0) if over else (None, error, delay)
+        return (DeliveryOutcome.FAILED, error, 0.0) if over else (None, error, delay)
 
-    def _tell(self, callback: Callback, outcome: Outcome | None, error: str, delay_seconds: float) -> None:
+    def _tell(self, callback: Callback, outcome: DeliveryOutcome | None, error: str, delay_seconds: float) -> None:
         self._meter.callback(outcome or "put_back")
         told = log.bind(taskId=callback.task_id, callback=callback.callback_id, host=callback.host)
-        if outcome is Outcome.DELIVERED:
+        if outcome is DeliveryOutcome.DELIVERED:
             told.info("callback.delivered", attempts=callback.attempts)
         elif outcome is not None:
             told.error("callback.given_up", outcome=outcome, error=error, attempts=callback.attempts)

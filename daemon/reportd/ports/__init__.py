@@ -2,12 +2,12 @@
 
 from reportd.ports.alerts import AlertStore, Channel, Decide
 from reportd.ports.artifacts import Artifacts, ArtifactStore, LocalPdf, Pdf, WrongStoreError
-from reportd.ports.audit import Audit, Entry
-from reportd.ports.breakers import BreakerStore, Kept
+from reportd.ports.audit import Audit, AuditEntry
+from reportd.ports.breakers import BreakerStore, StoredBreakers
 from reportd.ports.checking import INLINE_BYTES, Checker, TooCostlyError
-from reportd.ports.dead_letters import CauseView, DeadLetter, DeadLetters, Group, OnQuarantined, Redrive, Standing
+from reportd.ports.dead_letters import CauseView, DeadLetter, DeadLetters, Group, LetterStatus, OnQuarantined, Redrive
 from reportd.ports.errors import UnavailableError
-from reportd.ports.fleet import Fleet, Sign
+from reportd.ports.fleet import Fleet, Heartbeat
 from reportd.ports.jobs import (
     UNCONFIRMED_SECONDS,
     Attempt,
@@ -19,8 +19,8 @@ from reportd.ports.jobs import (
     Settlement,
     Started,
 )
-from reportd.ports.meter import SILENT, Meter, Several
-from reportd.ports.outbox import Callback, CallbackStatus, DeliveryError, Messenger, Outbox, Outcome
+from reportd.ports.meter import SILENT, Meter, MeterFanOut
+from reportd.ports.outbox import Callback, CallbackStatus, DeliveryError, DeliveryOutcome, Messenger, Outbox
 from reportd.ports.queue import ANY, Depth, Outgoing, Queue, ReceiptLostError, Received
 from reportd.ports.rendering import (
     Browser,
@@ -35,7 +35,7 @@ from reportd.ports.rendering import (
     ToPrint,
     at_once,
 )
-from reportd.ports.sessions import Ended, EndedSessions
+from reportd.ports.sessions import EndedSession, EndedSessions
 
 __all__ = [
     "ANY",
@@ -47,6 +47,7 @@ __all__ = [
     "Artifacts",
     "Attempt",
     "Audit",
+    "AuditEntry",
     "BreakerStore",
     "Browser",
     "BrowserError",
@@ -59,22 +60,23 @@ __all__ = [
     "DeadLetters",
     "Decide",
     "DeliveryError",
+    "DeliveryOutcome",
     "Depth",
-    "Ended",
+    "EndedSession",
     "EndedSessions",
-    "Entry",
     "Fleet",
     "Group",
+    "Heartbeat",
     "JobFilter",
     "Jobs",
-    "Kept",
     "Launcher",
+    "LetterStatus",
     "LocalPdf",
     "Messenger",
     "Meter",
+    "MeterFanOut",
     "OnQuarantined",
     "Outbox",
-    "Outcome",
     "Outgoing",
     "Page",
     "Pdf",
@@ -90,11 +92,9 @@ __all__ = [
     "RenderRequest",
     "Renderer",
     "Settlement",
-    "Several",
-    "Sign",
     "Slot",
-    "Standing",
     "Started",
+    "StoredBreakers",
     "ToPrint",
     "TooCostlyError",
     "UnavailableError",

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """One deed. ``at``: seconds since the epoch; ``actor``: a node, or who called.
 
     ``action`` is of a bounded set, e.g. ``breaker.tripped``; ``subject``: the report type or task it was done to.
@@ -22,10 +22,10 @@ class Entry:
 class Audit(Protocol):
     """Kept as long as the rows of jobs are, which nothing removes. Both calls raise UnavailableError."""
 
-    async def record(self, entries: Sequence[Entry]) -> None:
+    async def record(self, entries: Sequence[AuditEntry]) -> None:
         """Add them. The same action at the same instant, by one actor, to one subject, is one deed and kept once."""
         ...
 
-    async def latest(self, limit: int, subject: str | None = None) -> list[Entry]:
+    async def latest(self, limit: int, subject: str | None = None) -> list[AuditEntry]:
         """Newest first; with ``subject`` only what was done to that."""
         ...

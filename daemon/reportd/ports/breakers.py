@@ -8,7 +8,7 @@ from reportd.core.breaker.breaker import Breaker
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredBreakers:
     """What a store keeps, by report type, and its time when it was read: seconds since the epoch."""
 
     at: float
@@ -18,7 +18,7 @@ class Kept:
 class BreakerStore(Protocol):
     """Where the breakers of all nodes are kept. Both calls raise UnavailableError."""
 
-    async def load(self, report_types: Collection[str]) -> Kept:
+    async def load(self, report_types: Collection[str]) -> StoredBreakers:
         """Those of them that are kept."""
         ...
 

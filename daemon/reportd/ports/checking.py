@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from reportd.core.dead_letters.triage import Letter, Reading
+from reportd.core.dead_letters.triage import RawLetter, Reading
 from reportd.core.jobs.job import Job, StoredJob
 from reportd.core.jobs.submission import FieldProblem, Submission
 from reportd.core.pages.inert import Html
@@ -44,7 +44,7 @@ class Checker(Protocol):
         """
         ...
 
-    async def letter(self, letter: Letter, names: Mapping[str, str], schemas: bytes) -> Reading:
+    async def letter(self, letter: RawLetter, names: Mapping[str, str], schemas: bytes) -> Reading:
         """As ``core.dead_letters.triage.read``. ``schemas``: a JSON object of report type name to schema or null."""
         ...
 

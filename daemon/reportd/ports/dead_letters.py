@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from reportd.core.dead_letters.redrive import Cause, Outcome
+from reportd.core.dead_letters.redrive import Cause, RedriveOutcome
 from reportd.core.jobs.job import Job
-from reportd.core.status.snapshot import Letter as LetterView
-from reportd.core.status.snapshot import LetterGroup
+from reportd.core.status.snapshot import LetterGroup, LetterView
 from reportd.ports.jobs import Record
 
 
-class Standing(StrEnum):
+class LetterStatus(StrEnum):
     """``underway``: its job is in the queue again; the letter is kept for what is counted in it, and is not shown."""
 
     WAITING = "waiting"
@@ -35,7 +34,7 @@ class DeadLetter:
     kind: str
     detail: str
     cause: str
-    standing: Standing
+    standing: LetterStatus
     reason: str
     first_seen_at: float
     last_seen_at: float
@@ -47,7 +46,7 @@ class DeadLetter:
 
     def view(self) -> LetterView:
         """As the status page shows it."""
-        waits = self.standing is Standing.WAITING
+        waits = self.standing is LetterStatus.WAITING
         return LetterView(
             id=self.id,
             task_id=self.task_id,
@@ -92,7 +91,7 @@ class CauseView:
     """A cause, and how things stand with it. ``due`` of the ``waiting`` ones are past their cool-down."""
 
     cause: Cause
-    outcome: Outcome
+    outcome: RedriveOutcome
     waiting: int
     due: int
 

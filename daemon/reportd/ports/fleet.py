@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class Heartbeat:
     """The last sign of life of a node, and what it told. ``seen_at`` and ``age_seconds`` by the clock of the store."""
 
     node: str
@@ -22,7 +22,7 @@ class Fleet(Protocol):
         """In the place of the node's last sign. ``told`` is JSON."""
         ...
 
-    async def signs(self) -> list[Sign]:
+    async def signs(self) -> list[Heartbeat]:
         """Of all nodes, by name."""
         ...
 

@@ -7,7 +7,7 @@ from typing import Protocol
 from reportd.core.faults import Fault
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.retry import Tally
-from reportd.core.jobs.transitions import Event, State
+from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.core.status.snapshot import JobView, Load
 
 UNCONFIRMED_SECONDS = 15.0
@@ -28,7 +28,7 @@ class Record:
     """A job as the store knows it. Times are seconds since the epoch."""
 
     job: Job
-    state: State
+    state: JobState
     tally: Tally
     started_at: float | None = None
     finished_at: float | None = None
@@ -93,7 +93,7 @@ class Settlement:
     """
 
     task_id: str
-    event: Event
+    event: JobEvent
     at: float
     attempt_id: int | None = None
     fault: Fault | None = None
@@ -107,7 +107,7 @@ class Settlement:
 class JobFilter:
     """Which jobs to list; None means any."""
 
-    state: State | None = None
+    state: JobState | None = None
     report_type: str | None = None
     user_id: str | None = None
 
@@ -157,7 +157,7 @@ class Jobs(Protocol):
         """Record that an attempt begins, before any browser is touched; the job's row is made if it has none."""
         ...
 
-    async def settle(self, settlement: Settlement) -> State | None:
+    async def settle(self, settlement: Settlement) -> JobState | None:
         """Apply one; the new state, or None when the job's state did not allow it (nothing changed then).
 
         A job that ends and has a callback is entered into the outbox in the same step.
@@ -176,7 +176,7 @@ class Jobs(Protocol):
         """Their files are gone."""
         ...
 
-    async def counts(self) -> dict[State, int]: ...
+    async def counts(self) -> dict[JobState, int]: ...
 
     async def loads(self) -> dict[str, Load]:
         """What is queued or running, by report type; those of which nothing is, are left out."""
@@ -190,7 +190,7 @@ class Jobs(Protocol):
         """How many are queued, by report type and user; only those of which there are."""
         ...
 
-    async def lead(self, work: str, node: str, seconds: float) -> bool:
+    async def acquire_lease(self, work: str, node: str, seconds: float) -> bool:
         """Whether this node is the one that does ``work``, and goes on to be for so many seconds.
 
         By the store's clock, so that one node at a time does it, and another one once that node is gone.

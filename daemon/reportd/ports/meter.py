@@ -5,7 +5,7 @@ from typing import Any
 
 from reportd.core.breaker.breaker import Transition
 from reportd.core.faults import FaultKind
-from reportd.core.jobs.transitions import Event
+from reportd.core.jobs.transitions import JobEvent
 
 
 class Meter:
@@ -32,10 +32,10 @@ class Meter:
     def failed(self, report_type: str, kind: FaultKind) -> None:
         """An attempt, or a message that is no job, came to nothing by this fault."""
 
-    def ended(self, report_type: str, outcome: Event, seconds: float) -> None:
+    def ended(self, report_type: str, outcome: JobEvent, seconds: float) -> None:
         """What a node had in hand is settled, so long after it was submitted."""
 
-    def put_off(self, report_type: str) -> None:
+    def deferred(self, report_type: str) -> None:
         """Its breaker is open, so the job comes again."""
 
     def resent(self, report_type: str) -> None:
@@ -71,7 +71,7 @@ class Meter:
 SILENT = Meter()
 
 
-class Several(Meter):
+class MeterFanOut(Meter):
     """Tells each of ``meters`` what it is told."""
 
     def __init__(self, *meters: Meter) -> None:

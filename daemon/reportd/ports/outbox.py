@@ -1,6 +1,6 @@
 """The outbox: what has to be told to whoever asked for a report, kept with the jobs until it has been told."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -8,7 +8,7 @@ from typing import Protocol
 from reportd.core.jobs.job import Job
 
 
-class Outcome(StrEnum):
+class DeliveryOutcome(StrEnum):
     """What became of a callback in the end."""
 
     DELIVERED = "delivered"
@@ -41,7 +41,7 @@ class Callback:
 class CallbackStatus:
     """How far a job's callback has come. ``outcome`` None: not told yet; ``next_at``: when it is tried again."""
 
-    outcome: Outcome | None
+    outcome: DeliveryOutcome | None
     attempts: int
     next_at: float | None
     error: str
@@ -62,12 +62,18 @@ class Outbox(Protocol):
         """
         ...
 
-    async def settle(self, callback: Callback, outcome: Outcome | None, error: str, delay_seconds: float = 0.0) -> bool:
+    async def settle(
+        self, callback: Callback, outcome: DeliveryOutcome | None, error: str, delay_seconds: float = 0.0
+    ) -> bool:
         """Say what became of it; None: it is due again after ``delay_seconds``. False: the claim was over."""
         ...
 
     async def status(self, job: Job) -> CallbackStatus | None:
         """Of the job's last end; None when it has no callback, or none yet."""
+        ...
+
+    def reconfigure(self, urls: Mapping[str, str]) -> None:
+        """Use these callback URLs, by name of the report type, for jobs that name none."""
         ...
 
     def watch(self, listener: Callable[[], None]) -> None:

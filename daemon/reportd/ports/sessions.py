@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedSession:
     """A session of a token. Without ``session``: each one of the token's that was begun before ``at``, in seconds since
     the epoch.
     """
@@ -26,6 +26,6 @@ class EndedSessions(Protocol):
         """``until``: no session that has begun before ``at`` counts longer anyway. Both in seconds since the epoch."""
         ...
 
-    async def ended(self, at: float) -> list[Ended]:
+    async def ended(self, at: float) -> list[EndedSession]:
         """Those whose time is not over yet."""
         ...

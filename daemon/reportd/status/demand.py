@@ -9,9 +9,9 @@ from typing import Protocol
 import structlog
 import trio
 
-from reportd.concurrency.cached import RESTS, Remembered
+from reportd.concurrency.cached import DUTY_FACTOR, Cached
 from reportd.core.capacity.scaling import Demand, Load, Needs, ScalingPolicy, held, nodes_needed
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 from reportd.ports import Depth, Jobs, UnavailableError
 
 log = structlog.get_logger()
@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 10.0
 LOOK_PATIENCE_SECONDS = 1.0
 
 
-class Board(Protocol):
+class ScalingMetricsSink(Protocol):
     """Where figures are published."""
 
     async def publish(self, demand: Demand) -> None:
@@ -52,19 +52,19 @@ class Scaling:
         self._render_seconds = render_seconds
         self._policy = policy
         self._needs: Needs = ()
-        self._counts = Remembered(
+        self._counts = Cached(
             "database",
             jobs.counts,
             looks,
             fresh_seconds=fresh_seconds,
             patience_seconds=LOOK_PATIENCE_SECONDS,
-            rests=RESTS,
+            duty_factor=DUTY_FACTOR,
         )
 
     async def demand(self, depth: Depth) -> Demand:
         """Of now, with a queue so deep. Never raises, and never waits longer than LOOK_PATIENCE_SECONDS."""
         try:
-            running: int | None = (await self._counts.get()).get(State.RUNNING, 0)
+            running: int | None = (await self._counts.get()).get(JobState.RUNNING, 0)
         except UnavailableError:
             running = None
         # What is held waits for its breaker, what is delayed for its next attempt: no node would make it come sooner.
@@ -83,12 +83,12 @@ class Scaling:
             held=depth.held,
         )
 
-    async def publish(self, depth: Callable[[], Awaitable[Depth]], board: Board | None, node: str) -> None:
+    async def publish(self, depth: Callable[[], Awaitable[Depth]], board: ScalingMetricsSink | None, node: str) -> None:
         """Every PUBLISH_SECONDS, while this node is the one that does it; whatever is away, the rest goes on."""
         while board is not None:
             try:
                 with trio.fail_after(PATIENCE_SECONDS):
-                    if await self._jobs.lead("publish_figures", node, LEASE_SECONDS):
+                    if await self._jobs.acquire_lease("publish_figures", node, LEASE_SECONDS):
                         await board.publish(await self.demand(await depth()))
             except UnavailableError as error:
                 log.warning("figures.not_published", part=error.part, error=str(error))

@@ -13,8 +13,8 @@ import trio
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from reportd.browsers.pool import PoolState
-from reportd.concurrency.cached import Remembered
-from reportd.core.breaker.breaker import Breaker, State
+from reportd.concurrency.cached import Cached
+from reportd.core.breaker.breaker import Breaker, BreakerState
 from reportd.core.capacity.scaling import Demand
 from reportd.core.status.snapshot import ready
 from reportd.ports import Depth, UnavailableError
@@ -37,7 +37,7 @@ class Exposition:
     """Made by ``app``.
 
     ``queues``: the one of the jobs as ``main``, the one of dead letters as ``dead``; each is asked how deep it is once
-    in ``depth_seconds`` at most. ``requests``: what SQS was asked so far, by queue and action. ``held``: how many
+    in ``depth_seconds`` at most. ``requests``: what SQS was asked so far, by queue and action. ``in_flight``: how many
     messages this node holds. ``parts``: per part whether it works. ``demand``: what a fleet is scaled by, with a
     queue so deep. ``looks``: where a look goes on that hangs.
     """
@@ -51,7 +51,7 @@ class Exposition:
         requests: Callable[[], Requests],
         pool: Callable[[], PoolState],
         breakers: Callable[[], Sequence[Breaker]],
-        held: Callable[[], int],
+        in_flight: Callable[[], int],
         parts: Callable[[], Awaitable[Parts]],
         demand: Callable[[Depth], Awaitable[Demand]],
         looks: trio.Nursery,
@@ -59,15 +59,13 @@ class Exposition:
     ) -> None:
         self._metrics = metrics
         self._depths = {
-            name: Remembered(
-                "queue", queue.depth, looks, fresh_seconds=depth_seconds, patience_seconds=PATIENCE_SECONDS
-            )
+            name: Cached("queue", queue.depth, looks, fresh_seconds=depth_seconds, patience_seconds=PATIENCE_SECONDS)
             for name, queue in queues.items()
         }
         self._requests = requests
         self._pool = pool
         self._breakers = breakers
-        self._held = held
+        self._in_flight = in_flight
         self._parts = parts
         self._demand = demand
         self._clock = clock
@@ -77,7 +75,7 @@ class Exposition:
         depths: dict[str, Depth] = {}
         parts: dict[str, tuple[bool, str]] = {}
 
-        async def look(name: str, depth: Remembered[Depth]) -> None:
+        async def look(name: str, depth: Cached[Depth]) -> None:
             with suppress(UnavailableError):  # /readyz says why
                 depths[name] = await depth.get()
 
@@ -95,7 +93,7 @@ class Exposition:
             *(_of_demand(await self._demand(depths["main"])) if "main" in depths else ()),
             *_of_breakers([b for b in self._breakers() if self._metrics.label(b.report_type) == b.report_type]),
             GaugeMetricFamily(
-                "reportd_messages_held", "Messages that this node works on or has prefetched.", self._held()
+                "reportd_messages_held", "Messages that this node works on or has prefetched.", self._in_flight()
             ),
             _of_sqs(self._requests()),
         ]
@@ -123,7 +121,7 @@ def _of_queues(depths: Mapping[str, Depth], now: float) -> list[Metric]:
     for name, depth in depths.items():
         counts = {"visible": depth.visible, "in_flight": depth.in_flight, "delayed": depth.delayed}
         if name == "main":
-            counts["held"] = depth.held
+            counts["held"] = depth.in_flight
         for state, count in counts.items():
             messages.add_metric([name, state], count)
         if depth.oldest_at is not None or not depth.visible:
@@ -162,7 +160,7 @@ def _of_breakers(breakers: Sequence[Breaker]) -> list[Metric]:
     text = "1 for the state that a breaker is in, else 0."
     states = GaugeMetricFamily("reportd_breaker_state", text, labels=["report_type", "state"])
     for breaker in breakers:
-        for state in State:
+        for state in BreakerState:
             states.add_metric([breaker.report_type, str(state)], breaker.state is state)
     return [states]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import trio
 
-from reportd.concurrency.cached import RESTS, Remembered
+from reportd.concurrency.cached import DUTY_FACTOR, Cached
 from reportd.core.status.queue_depth import Counts, oldest_at, set_apart
 from reportd.ports import Depth, Jobs, Queue, UnavailableError
 
@@ -25,13 +25,13 @@ class WorkableQueue:
     def __init__(self, queue: Queue, jobs: Jobs, holding: Callable[[], frozenset[str]], looks: trio.Nursery) -> None:
         self._queue = queue
         self._holding = holding
-        self._loads = Remembered(
+        self._loads = Cached(
             "database",
             jobs.loads,
             looks,
             fresh_seconds=FRESH_SECONDS,
             patience_seconds=PATIENCE_SECONDS,
-            rests=RESTS,
+            duty_factor=DUTY_FACTOR,
         )
 
     async def depth(self) -> Depth:

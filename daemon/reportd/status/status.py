@@ -10,7 +10,7 @@ import trio
 
 from reportd.breakers.manager import Breakers
 from reportd.browsers.pool import Pool
-from reportd.concurrency.cached import RESTS, Remembered
+from reportd.concurrency.cached import DUTY_FACTOR, Cached
 from reportd.concurrency.supervisor import Supervisor
 from reportd.core.capacity.scaling import Demand
 from reportd.core.status.snapshot import (
@@ -28,11 +28,11 @@ from reportd.core.status.snapshot import (
     in_all,
 )
 from reportd.maintenance.rescuer import Rescuer
-from reportd.ports import DeadLetters, Depth, Fleet, JobFilter, Jobs, Queue, Record, Sign, UnavailableError
+from reportd.ports import DeadLetters, Depth, Fleet, Heartbeat, JobFilter, Jobs, Queue, Record, UnavailableError
 from reportd.telemetry.heartbeat import all_nodes
 from reportd.telemetry.history import History
 from reportd.work.bulkheads import Bulkheads
-from reportd.work.in_flight import Held
+from reportd.work.in_flight import InFlightTasks
 from reportd.work.poller import Poller
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -77,7 +77,7 @@ class Status:
         poller: Poller,
         breakers: Breakers,
         bulkheads: Bulkheads,
-        held: Held,
+        in_flight: InFlightTasks,
         history: History,
         fleet: Fleet,
         stop: trio.Event,
@@ -97,7 +97,7 @@ class Status:
         self._breakers = breakers
         self._bulkheads = bulkheads
         self._pool = pool
-        self._held = held
+        self._in_flight = in_flight
         self._history = history
         self._stop = stop
         self._node = node
@@ -110,20 +110,22 @@ class Status:
         self._clock = clock
         self._since = clock()
 
-        def remembered(part: str, look: Callable[[], Awaitable[T]], fresh: float, rests: float = 0.0) -> Remembered[T]:
-            return Remembered(part, look, looks, fresh_seconds=fresh, patience_seconds=PATIENCE_SECONDS, rests=rests)
+        def cached(part: str, look: Callable[[], Awaitable[T]], fresh: float, duty_factor: float = 0.0) -> Cached[T]:
+            return Cached(
+                part, look, looks, fresh_seconds=fresh, patience_seconds=PATIENCE_SECONDS, duty_factor=duty_factor
+            )
 
-        self._row = remembered("database", partial(jobs.get, NOBODY), FRESH_SECONDS)
+        self._row = cached("database", partial(jobs.get, NOBODY), FRESH_SECONDS)
         self._depths = {
-            "main": remembered("queue", depth, depth_seconds),
-            "dead": remembered("queue", dead.depth, depth_seconds),
+            "main": cached("queue", depth, depth_seconds),
+            "dead": cached("queue", dead.depth, depth_seconds),
         }
-        self._counts = remembered("database", jobs.counts, 0.0, RESTS)
-        self._loads = remembered("database", jobs.loads, 0.0, RESTS)
-        self._recent = remembered("database", partial(jobs.search, JobFilter(), RECENT), 0.0)
-        self._letters = remembered("database", partial(letters.groups, GROUPS), 0.0, RESTS)
-        self._signs = remembered("database", fleet.signs, SIGNS_SECONDS)
-        self._snapshot = Remembered(
+        self._counts = cached("database", jobs.counts, 0.0, DUTY_FACTOR)
+        self._loads = cached("database", jobs.loads, 0.0, DUTY_FACTOR)
+        self._recent = cached("database", partial(jobs.search, JobFilter(), RECENT), 0.0)
+        self._letters = cached("database", partial(letters.groups, GROUPS), 0.0, DUTY_FACTOR)
+        self._signs = cached("database", fleet.signs, SIGNS_SECONDS)
+        self._snapshot = Cached(
             "status", self._look, looks, fresh_seconds=SNAPSHOT_SECONDS, patience_seconds=3 * PATIENCE_SECONDS
         )
 
@@ -167,7 +169,7 @@ class Status:
             busy=pool.busy,
             waiting=pool.waiting,
             stalled=pool.stalled,
-            held=len(self._held),
+            held=len(self._in_flight),
             lost=pool.lost,
             trouble=pool.trouble,
             resent=self._rescuer.resent,
@@ -189,7 +191,7 @@ class Status:
         """Keep the history of the queues' depths, also while nobody looks."""
         empty, look_at = False, 0.0
         while True:
-            if not empty or self._held or trio.current_time() >= look_at:
+            if not empty or self._in_flight or trio.current_time() >= look_at:
                 look_at = trio.current_time() + self._idle_seconds
                 depths = [await self._depth(name) for name in self._depths]
                 empty = not any(depth is None or _in_all(depth) for depth in depths)
@@ -214,7 +216,7 @@ class Status:
         async with trio.open_nursery() as nursery:
             for name, look in looks.items():
                 nursery.start_soon(find, name, look)
-        signs: list[Sign] = found["signs"] or []
+        signs: list[Heartbeat] = found["signs"] or []
         nodes = all_nodes(signs, self.here())
         recent: list[Record] | None = found["recent"]
         main, demand = found["main"]
@@ -283,7 +285,7 @@ class Status:
         return depth
 
 
-async def _known(remembered: Remembered[T]) -> T | None:
+async def _known(remembered: Cached[T]) -> T | None:
     try:
         return await remembered.get()
     except UnavailableError:  # the parts say why

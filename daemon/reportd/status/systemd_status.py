@@ -6,13 +6,13 @@ import trio
 
 from reportd.breakers.manager import Breakers
 from reportd.browsers.pool import Pool
-from reportd.work.in_flight import Held
+from reportd.work.in_flight import InFlightTasks
 from reportd.work.poller import Poller
 
 LOOK_SECONDS = 1.0
 
 
-class Standing:
+class StatusLine:
     """``ailing``: what ails the parts from outside. ``reloaded``: what the last reload could not do, else empty."""
 
     def __init__(
@@ -23,7 +23,7 @@ class Standing:
         poller: Poller,
         ailing: Callable[[], list[str]],
         breakers: Breakers,
-        held: Held,
+        in_flight: InFlightTasks,
         stop: trio.Event,
         reloaded: Callable[[], str],
     ) -> None:
@@ -32,19 +32,19 @@ class Standing:
         self._poller = poller
         self._ailing = ailing
         self._breakers = breakers
-        self._held = held
+        self._in_flight = in_flight
         self._stop = stop
         self._reloaded = reloaded
 
     def line(self) -> str:
-        held = len(self._held)
+        in_flight = len(self._in_flight)
         if self._stop.is_set():
-            return f"draining: {_count(held, 'job')} in hand"
+            return f"draining: {_count(in_flight, 'job')} in hand"
         pool = self._pool.state()
         doing = [
             f"serving {self._url}",
             f"{pool.busy} of {pool.slots} slots busy",
-            f"{_count(held, 'job')} in hand",
+            f"{_count(in_flight, 'job')} in hand",
             *([f"resting: {', '.join(sorted(resting))}"] if (resting := self._breakers.resting()) else []),
         ]
         troubles = (
@@ -57,7 +57,7 @@ class Standing:
         return "; ".join([", ".join(doing), *(trouble for trouble in troubles if trouble)])
 
 
-async def keep_told(line: Callable[[], str], notify: Callable[[str], bool]) -> None:
+async def report_status(line: Callable[[], str], notify: Callable[[str], bool]) -> None:
     """Tell the line whenever it is another one, once a second at most; again while ``notify`` says that it failed."""
     told = ""
     while True:

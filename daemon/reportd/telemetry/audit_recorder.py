@@ -12,9 +12,9 @@ import structlog
 import trio
 
 from reportd.concurrency.nurseries import open_background
-from reportd.concurrency.retrying import patiently
+from reportd.concurrency.retrying import retry_while_unavailable
 from reportd.core.breaker.breaker import Transition
-from reportd.ports import Audit, Entry
+from reportd.ports import Audit, AuditEntry
 
 MAX_WAITING = 1000
 """Entries that wait while the database is away. A breaker whose probes fail makes two in five minutes."""
@@ -28,10 +28,10 @@ log = structlog.get_logger()
 class Recorder:
     """Made by ``open_recorder``."""
 
-    def __init__(self, waiting: trio.MemorySendChannel[Entry]) -> None:
+    def __init__(self, waiting: trio.MemorySendChannel[AuditEntry]) -> None:
         self._waiting = waiting
 
-    def note(self, entry: Entry) -> None:
+    def note(self, entry: AuditEntry) -> None:
         """Never blocks and never raises."""
         try:
             self._waiting.send_nowait(entry)
@@ -46,13 +46,13 @@ class Recorder:
             "reason": change.reason,
             "faults": list(change.faults),
         }
-        self.note(Entry(change.at, change.by, f"breaker.{change.event}", change.report_type, detail))
+        self.note(AuditEntry(change.at, change.by, f"breaker.{change.event}", change.report_type, detail))
 
 
 @asynccontextmanager
 async def open_recorder(audit: Audit) -> AsyncIterator[Recorder]:
     """A recorder for as long as the block; at its end what still waits is written, if that takes no longer."""
-    send, receive = trio.open_memory_channel[Entry](MAX_WAITING)
+    send, receive = trio.open_memory_channel[AuditEntry](MAX_WAITING)
     end = trio.CancelScope(shield=True)
     async with open_background() as nursery:
         nursery.start_soon(_write, audit, receive, end)
@@ -63,12 +63,12 @@ async def open_recorder(audit: Audit) -> AsyncIterator[Recorder]:
             end.deadline = trio.current_time() + LAST_SECONDS
 
 
-async def _write(audit: Audit, waiting: trio.MemoryReceiveChannel[Entry], end: trio.CancelScope) -> None:
+async def _write(audit: Audit, waiting: trio.MemoryReceiveChannel[AuditEntry], end: trio.CancelScope) -> None:
     with end:
         async for entry in waiting:
             written = False
             try:
-                await patiently(partial(audit.record, [entry]))
+                await retry_while_unavailable(partial(audit.record, [entry]))
                 written = True
             except Exception:
                 # One that nobody foresaw must not end the daemon, nor keep the others out.
@@ -81,7 +81,7 @@ async def _write(audit: Audit, waiting: trio.MemoryReceiveChannel[Entry], end: t
             _lose(waiting.receive_nowait())
 
 
-def _lose(entry: Entry) -> None:
+def _lose(entry: AuditEntry) -> None:
     log.error(
         "audit.lost",
         at=entry.at,

@@ -8,7 +8,7 @@ import structlog
 import trio
 
 from reportd.core.status.snapshot import BrowserView, Figures, Node
-from reportd.ports import Fleet, Sign, UnavailableError
+from reportd.ports import Fleet, Heartbeat, UnavailableError
 
 SIGN_SECONDS = 5.0
 """How often a node gives one."""
@@ -23,13 +23,14 @@ LEAVE_SECONDS = 1.0
 log = structlog.get_logger()
 
 
-class Presence:
-    """``here``: how this node stands now. ``alone``: no other can share its database, so whoever is in it is dead."""
+class HeartbeatReporter:
+    """``here``: how this node stands now. ``single_node``: no other node can
+    share the database, so any other that it names is dead."""
 
-    def __init__(self, fleet: Fleet, here: Callable[[], Node], *, alone: bool = False) -> None:
+    def __init__(self, fleet: Fleet, here: Callable[[], Node], *, single_node: bool = False) -> None:
         self._fleet = fleet
         self._here = here
-        self._forgotten_seconds = 0.0 if alone else FORGOTTEN_SECONDS
+        self._forgotten_seconds = 0.0 if single_node else FORGOTTEN_SECONDS
 
     async def run(self) -> None:
         """Give signs of life until it is cancelled, which is the node's end."""
@@ -55,13 +56,13 @@ def told(node: Node) -> dict[str, Any]:
     return asdict(node)
 
 
-def all_nodes(signs: Sequence[Sign], here: Node) -> tuple[Node, ...]:
+def all_nodes(signs: Sequence[Heartbeat], here: Node) -> tuple[Node, ...]:
     """This node first, as it is now, and the others as they told."""
     others = [_node(sign) for sign in signs if sign.node != here.name]
     return (here, *others)
 
 
-def _node(sign: Sign) -> Node:
+def _node(sign: Heartbeat) -> Node:
     """What another version of the daemon tells in another way is left out."""
     seen: dict[str, Any] = {
         "name": sign.node,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import trio
 
 from reportd.core.faults import FaultKind
-from reportd.core.jobs.transitions import Event
+from reportd.core.jobs.transitions import JobEvent
 from reportd.core.status.snapshot import Figures
 from reportd.ports import Meter
 
@@ -41,7 +41,7 @@ class History(Meter):
         self._stored = _Times()
         self._depths: dict[str, deque[tuple[int, int]]] = {}
 
-    def know(self, report_types: Mapping[str, str]) -> None:
+    def reconfigure(self, report_types: Mapping[str, str]) -> None:
         """Further names, as when this was made."""
         self._names |= report_types
 
@@ -56,8 +56,8 @@ class History(Meter):
     def refused(self, report_type: str, reason: str) -> None:  # noqa: ARG002 - of the port
         self._refused.setdefault(self._name(report_type), _Counts()).add(self._clock())
 
-    def ended(self, report_type: str, outcome: Event, seconds: float) -> None:  # noqa: ARG002 - of the port
-        if outcome is Event.SUCCEEDED:
+    def ended(self, report_type: str, outcome: JobEvent, seconds: float) -> None:  # noqa: ARG002 - of the port
+        if outcome is JobEvent.SUCCEEDED:
             # The producer's clock says when it was submitted, and may be ahead of ours.
             self._stored.add(self._clock(), max(0.0, seconds))
 

@@ -16,13 +16,20 @@ from reportd.core.breaker import breaker
 from reportd.core.capacity.backlog import UNAVAILABLE, Limit
 from reportd.core.capacity.scaling import Mean
 from reportd.core.faults import FaultKind
-from reportd.core.jobs.transitions import Event
+from reportd.core.jobs.transitions import JobEvent
 from reportd.ports import Meter
 
 OTHER = "other"
 """The label of what is not known beforehand, so that nobody outside can make new time series."""
 
-OUTCOMES = (Event.SUCCEEDED, Event.RETRIED, Event.DEAD_LETTERED, Event.DEFERRED, Event.RELEASED, Event.CANCELLED)
+OUTCOMES = (
+    JobEvent.SUCCEEDED,
+    JobEvent.RETRIED,
+    JobEvent.DEAD_LETTERED,
+    JobEvent.DEFERRED,
+    JobEvent.RELEASED,
+    JobEvent.CANCELLED,
+)
 
 RENDER_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 WAIT_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
@@ -113,7 +120,7 @@ class Metrics(Meter):
         _Process(registry=registry)
         self._begin_at_zero()
 
-    def know(self, report_types: Mapping[str, str]) -> None:
+    def reconfigure(self, report_types: Mapping[str, str]) -> None:
         """Further names, as when this was made. What was counted of others is kept."""
         self._labels |= report_types
         self._begin_at_zero()
@@ -130,7 +137,7 @@ class Metrics(Meter):
                 histogram.labels(label)
             for outcome in OUTCOMES:
                 self._jobs.labels(label, str(outcome))
-            self._transitions.labels(label, str(breaker.Event.TRIPPED))
+            self._transitions.labels(label, str(breaker.BreakerEvent.TRIPPED))
 
     @property
     def render_seconds(self) -> float:
@@ -161,15 +168,15 @@ class Metrics(Meter):
     def failed(self, report_type: str, kind: FaultKind) -> None:
         self._failures.labels(self.label(report_type), str(kind)).inc()
 
-    def ended(self, report_type: str, outcome: Event, seconds: float) -> None:
+    def ended(self, report_type: str, outcome: JobEvent, seconds: float) -> None:
         label = self.label(report_type)
         self._jobs.labels(label, str(outcome)).inc()
-        if outcome is Event.SUCCEEDED:
+        if outcome is JobEvent.SUCCEEDED:
             # The producer's clock says when it was submitted, and may be ahead of ours.
             self._durations.labels(label).observe(max(0.0, seconds))
 
-    def put_off(self, report_type: str) -> None:
-        self._jobs.labels(self.label(report_type), str(Event.DEFERRED)).inc()
+    def deferred(self, report_type: str) -> None:
+        self._jobs.labels(self.label(report_type), str(JobEvent.DEFERRED)).inc()
 
     def resent(self, report_type: str) -> None:
         self._resent.labels(self.label(report_type)).inc()

@@ -21,21 +21,21 @@ from typing import Protocol
 
 import trio
 
-from reportd.breakers.manager import PutOffError
+from reportd.breakers.manager import DeferredError
 
 USUAL_SECONDS = 1.0
 """What a render is taken to last before there has been one."""
 
-MAX_PUT_OFF_SECONDS = 60.0
+MAX_DEFERRAL_SECONDS = 60.0
 
 MAX_OVERTAKEN = 3
 """So many jobs that timed out before may overtake another whose type has no place free; then theirs is kept for it."""
 
 
-class Doubts(Protocol):
+class TypeHealth(Protocol):
     """What the breakers know of the types."""
 
-    def suspect(self, report_type: str) -> bool:
+    def failing(self, report_type: str) -> bool:
         """Whether the last thing heard of it is a failure."""
         ...
 
@@ -43,7 +43,7 @@ class Doubts(Protocol):
         """Those of which nothing may begin."""
         ...
 
-    def unproved(self) -> Collection[str]:
+    def probing(self) -> Collection[str]:
         """Those of which the next job is to tell whether they work."""
         ...
 
@@ -61,7 +61,7 @@ class Bulkheads:
         limits: Mapping[str, int],
         slots: Callable[[], int],
         stall_seconds: float,
-        doubts: Doubts,
+        doubts: TypeHealth,
         spare: int,
     ) -> None:
         self.on_change: Callable[[], None] = lambda: None
@@ -71,21 +71,21 @@ class Bulkheads:
         self._doubts = doubts
         self._spare = spare
         self._types: dict[str, _Type] = defaultdict(_Type, {name: _Type() for name in limits})
-        self._offenders = _Type()
+        self._repeat_timeouts = _Type()
         self._line: list[Turn] = []
 
     @asynccontextmanager
-    async def enter(self, report_type: str, *, offender: bool = False) -> AsyncIterator["Turn"]:
+    async def enter(self, report_type: str, *, timed_out_before: bool = False) -> AsyncIterator["Turn"]:
         """Around the work on one job; ``Turn.come`` waits for its place.
 
-        ``offender``: it has timed out before. Raises PutOffError when too many wait already.
+        ``timed_out_before``: it has timed out before. Raises DeferredError when too many wait already.
         """
         passes = [_Pass(self._types[report_type], lambda: self.limit(report_type))]
-        if offender:
-            passes.append(_Pass(self._offenders, lambda: 1))
+        if timed_out_before:
+            passes.append(_Pass(self._repeat_timeouts, lambda: 1))
         for one in passes:
             one.check(may_wait=self._left() > 0)
-        turn = Turn(passes, self._come, offender=offender)
+        turn = Turn(passes, self._come, timed_out_before=timed_out_before)
         for one in passes:
             one.group.held += 1
         try:
@@ -99,7 +99,7 @@ class Bulkheads:
     def limit(self, report_type: str) -> float:
         """How many may be rendered at once just now; infinite where only the slots count."""
         group = self._types[report_type]
-        if self._doubts.suspect(report_type) or (group.stalled and not group.waits_well):
+        if self._doubts.failing(report_type) or (group.stalled and not group.waits_well):
             return 1
         limit = self._limits.get(report_type) or math.inf
         if not group.rendered and any(other.rendered for other in self._types.values()):
@@ -111,7 +111,7 @@ class Bulkheads:
 
         One may wait in hand for each that is rendered, so that there is always a next one.
         """
-        unproved, left = self._doubts.unproved(), self._left()
+        unproved, left = self._doubts.probing(), self._left()
         allowed: dict[str, int] = {}
         for name, group in self._types.items():
             limit = self.limit(name)
@@ -126,7 +126,7 @@ class Bulkheads:
     def unsettled(self) -> bool:
         """Whether ``at_most`` may become otherwise without ``on_change``: what the breakers say changes with time."""
         doubts = self._doubts
-        return bool(doubts.resting() or doubts.unproved() or any(doubts.suspect(name) for name in self._types))
+        return bool(doubts.resting() or doubts.probing() or any(doubts.failing(name) for name in self._types))
 
     def stalled(self, report_type: str, change: int) -> None:
         """So many more of its pages wait in a browser for something, without a slot."""
@@ -141,6 +141,11 @@ class Bulkheads:
         if not group.rendered or waits_well != group.waits_well:
             group.rendered, group.waits_well = True, waits_well
             self.look_again()
+
+    def reconfigure(self, limits: Mapping[str, int]) -> None:
+        """Use other limits. What is known of a type stays."""
+        self._limits = limits
+        self.look_again()
 
     def look_again(self) -> None:
         """The limits may be others now: by a reload, by the number of slots, by what the breakers say."""
@@ -168,12 +173,12 @@ class Bulkheads:
         kept = False
         overtaken: list[Turn] = []
         for turn in tuple(self._line):
-            if not (turn.offender and kept) and all(one.free for one in turn.passes):
+            if not (turn.timed_out_before and kept) and all(one.free for one in turn.passes):
                 turn.let_in()
                 self._line.remove(turn)
-                for other in overtaken if turn.offender else ():
+                for other in overtaken if turn.timed_out_before else ():
                     other.overtaken += 1
-            elif turn.offender:
+            elif turn.timed_out_before:
                 overtaken.append(turn)
                 kept = kept or turn.overtaken >= MAX_OVERTAKEN
 
@@ -210,8 +215,8 @@ class _Pass:
         if self.group.held >= (2 * limit if may_wait else limit):
             now = trio.current_time()
             at = max(self.group.last_return, now) + self.group.seconds / limit
-            self.group.last_return = at = min(at, now + MAX_PUT_OFF_SECONDS)
-            raise PutOffError(at - now, f"{limit} of its kind may be rendered at once")
+            self.group.last_return = at = min(at, now + MAX_DEFERRAL_SECONDS)
+            raise DeferredError(at - now, f"{limit} of its kind may be rendered at once")
 
 
 @dataclass(eq=False, slots=True)
@@ -220,7 +225,7 @@ class Turn:
 
     passes: list[_Pass]
     _come: Callable[["Turn"], Awaitable[None]]
-    offender: bool
+    timed_out_before: bool
     overtaken: int = 0
     came: bool = False
     event: trio.Event = field(default_factory=trio.Event)

@@ -8,14 +8,14 @@ from functools import partial
 
 import trio
 
-from reportd.concurrency.retrying import patiently
+from reportd.concurrency.retrying import retry_while_unavailable
 from reportd.ports import Queue, Started, UnavailableError
 
 RECORD_SECONDS = 5.0
 """How long a recall waits for a start that is being recorded."""
 
 
-class Recall(StrEnum):
+class Revocation(StrEnum):
     """Why work on a held message was called off."""
 
     LOST = "lost"
@@ -24,7 +24,7 @@ class Recall(StrEnum):
 
 
 @dataclass(eq=False, slots=True)
-class Hold:
+class InFlightTask:
     """What is held for one task: a message, or several where it came more than once.
 
     ``receipts``: of what is not settled yet; ``receive_count``: of the first. ``started``: its attempt, once recorded.
@@ -36,15 +36,15 @@ class Hold:
     receive_count: int = 1
     started: Started | None = None
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    recalled: Recall | None = None
+    revoked: Revocation | None = None
     ended: trio.Event = field(default_factory=trio.Event)
     _recording: bool = False
 
-    def recall(self, why: Recall) -> None:
+    def revoke(self, why: Revocation) -> None:
         """Call the work off. The first reason stays."""
-        if self.recalled is not None:
+        if self.revoked is not None:
             return
-        self.recalled = why
+        self.revoked = why
         if self._recording:
             self.scope.deadline = trio.current_time() + RECORD_SECONDS
         else:
@@ -58,84 +58,84 @@ class Hold:
             yield
         finally:
             self._recording = False
-            if self.recalled is not None:
+            if self.revoked is not None:
                 self.scope.cancel()
 
     def settled(self, receipts: Iterable[str]) -> None:
         """Nothing is left to do about these messages."""
         self.receipts = [receipt for receipt in self.receipts if receipt not in receipts]
 
-    def lose(self, receipt: str) -> None:
+    def receipt_lost(self, receipt: str) -> None:
         """This message is somebody else's now; with the last one goes the right to work on the task."""
         if receipt in self.receipts:
             self.settled([receipt])
             if not self.receipts:
-                self.recall(Recall.LOST)
+                self.revoke(Revocation.LOST)
 
 
-class Held:
-    """At most one hold a task: a second delivery of a held task is the same work."""
+class InFlightTasks:
+    """At most one entry a task: a second delivery of it belongs to the same work."""
 
     def __init__(self) -> None:
-        self._holds: dict[str, Hold] = {}
+        self._tasks: dict[str, InFlightTask] = {}
         self._emptied = trio.Event()
         self._stopped = False
 
     def __len__(self) -> int:
-        return len(self._holds)
+        return len(self._tasks)
 
-    def all(self) -> list[Hold]:
-        return list(self._holds.values())
+    def all(self) -> list[InFlightTask]:
+        return list(self._tasks.values())
 
-    def get(self, task_id: str) -> Hold | None:
-        return self._holds.get(task_id)
+    def get(self, task_id: str) -> InFlightTask | None:
+        return self._tasks.get(task_id)
 
-    def add(self, hold: Hold) -> None:
-        self._holds[hold.task_id] = hold
+    def add(self, task: InFlightTask) -> None:
+        self._tasks[task.task_id] = task
         if self._stopped:
-            hold.recall(Recall.DRAINED)
+            task.revoke(Revocation.DRAINED)
 
-    def remove(self, hold: Hold) -> None:
-        del self._holds[hold.task_id]
-        hold.ended.set()
-        if not self._holds:
+    def remove(self, task: InFlightTask) -> None:
+        del self._tasks[task.task_id]
+        task.ended.set()
+        if not self._tasks:
             self._emptied.set()
             self._emptied = trio.Event()
 
     async def wait_empty(self) -> None:
         """Until nothing is held."""
-        while self._holds:
+        while self._tasks:
             await self._emptied.wait()
 
     def cancel(self, task_id: str) -> None:
         """The user cancelled it: stop rendering at once."""
-        if hold := self._holds.get(task_id):
-            hold.recall(Recall.CANCELLED)
+        if task := self._tasks.get(task_id):
+            task.revoke(Revocation.CANCELLED)
 
     def stop(self) -> None:
         """Nothing begins any more: give back what has not begun, and at once whatever is still to come."""
         self._stopped = True
-        for hold in self.all():
-            if hold.started is None:
-                hold.recall(Recall.DRAINED)
+        for task in self.all():
+            if task.started is None:
+                task.revoke(Revocation.DRAINED)
 
 
-async def delete(queue: Queue, hold: Hold) -> None:
+async def delete(queue: Queue, task: InFlightTask) -> None:
     """Its messages are done with."""
-    await _settle(hold, queue.delete)
+    await _settle(task, queue.delete)
 
 
-async def release(queue: Queue, hold: Hold, delay_seconds: float) -> None:
+async def release(queue: Queue, task: InFlightTask, delay_seconds: float) -> None:
     """Its messages may be received again after a while."""
-    await _settle(hold, lambda receipts: queue.set_visibility([(receipt, delay_seconds) for receipt in receipts]))
+    await _settle(task, lambda receipts: queue.set_visibility([(receipt, delay_seconds) for receipt in receipts]))
 
 
-async def _settle(hold: Hold, call: Callable[[list[str]], Awaitable[list[Exception | None]]]) -> None:
+async def _settle(task: InFlightTask, call: Callable[[list[str]], Awaitable[list[Exception | None]]]) -> None:
     async def settle(receipts: list[str]) -> None:
         for outcome in await call(receipts):
             if isinstance(outcome, UnavailableError):
                 raise outcome
 
-    while receipts := list(hold.receipts):  # more may come while these are being settled
-        await patiently(partial(settle, receipts))
-        hold.settled(receipts)
+    while receipts := list(task.receipts):  # more may come while these are being settled
+        await retry_while_unavailable(partial(settle, receipts))
+        task.settled(receipts)

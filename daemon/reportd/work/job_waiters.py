@@ -3,7 +3,7 @@
 import trio
 
 
-class Changes:
+class JobWaiters:
     """``notify`` wakes everybody who is in ``wait`` for that task."""
 
     def __init__(self) -> None:

@@ -6,10 +6,10 @@ from functools import partial
 import structlog
 import trio
 
-from reportd.concurrency.slots import Places
+from reportd.concurrency.slots import ResizableSemaphore
 from reportd.concurrency.supervisor import Supervisor
-from reportd.ports import ANY, Queue, ReceiptLostError, Received, UnavailableError
-from reportd.work.in_flight import Held, Hold, Recall
+from reportd.ports import ANY, Queue, Received, UnavailableError
+from reportd.work.in_flight import InFlightTasks, Revocation
 
 log = structlog.get_logger()
 
@@ -53,7 +53,7 @@ class Poller:
         self._at_most = at_most
         self._unsettled = unsettled
         self._supervisor = supervisor or Supervisor()
-        self._places = Places(capacity)
+        self._places = ResizableSemaphore(capacity)
         self._taking = trio.CancelScope()
         self._asking: trio.CancelScope | None = None
 
@@ -134,53 +134,22 @@ class Poller:
             self._places.release()
 
 
-async def keep_invisible(queue: Queue, held: Held) -> None:
-    """Renew every held message at a third of its visibility, all in one call."""
-    usual = queue.visibility_seconds / 3
-    pause = usual
-    while True:
-        await trio.sleep(pause)
-        renewals = [(hold, receipt) for hold in held.all() for receipt in hold.receipts]
-        renewed = not renewals or await _renew(queue, renewals)
-        pause = usual if renewed else min(TROUBLE_SECONDS, usual)
-
-
-async def _renew(queue: Queue, renewals: list[tuple[Hold, str]]) -> bool:
-    """Whether each is known to be renewed or lost."""
-    outcomes: list[Exception | None] = []
-    # A call that hangs must not be the last one: there is time for others before the visibility ends.
-    with trio.move_on_after(queue.visibility_seconds / 3) as limit:
-        try:
-            outcomes = await queue.set_visibility([(receipt, queue.visibility_seconds) for _, receipt in renewals])
-        except UnavailableError as error:
-            log.warning("heartbeat.failed", error=str(error), held=len(renewals))
-            return False
-    if limit.cancelled_caught:
-        log.warning("heartbeat.failed", error="no answer", held=len(renewals))
-        return False
-    for (hold, receipt), outcome in zip(renewals, outcomes, strict=True):
-        if isinstance(outcome, ReceiptLostError):
-            log.warning("message.lost", taskId=hold.task_id)
-            hold.lose(receipt)
-    return all(outcome is None or isinstance(outcome, ReceiptLostError) for outcome in outcomes)
-
-
-async def drain(held: Held, drain_seconds: float, hurried: trio.Event | None = None) -> None:
+async def drain(in_flight: InFlightTasks, drain_seconds: float, hurried: trio.Event | None = None) -> None:
     """Give back at once what has not begun, let running jobs finish within ``drain_seconds``, call off the rest.
 
     ``hurried``: set when that time is over at once.
     """
-    held.stop()
+    in_flight.stop()
     async with trio.open_nursery() as nursery:
 
         async def until_empty() -> None:
             with trio.move_on_after(drain_seconds):
-                await held.wait_empty()
+                await in_flight.wait_empty()
             nursery.cancel_scope.cancel()
 
         nursery.start_soon(until_empty)
         await (trio.Event() if hurried is None else hurried).wait()
         nursery.cancel_scope.cancel()
-    for hold in held.all():
-        hold.recall(Recall.DRAINED)
-    await held.wait_empty()
+    for task in in_flight.all():
+        task.revoke(Revocation.DRAINED)
+    await in_flight.wait_empty()

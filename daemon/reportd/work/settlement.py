@@ -11,12 +11,12 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from reportd.breakers.manager import PutOffError
-from reportd.concurrency.retrying import patiently
+from reportd.breakers.manager import DeferredError
+from reportd.concurrency.retrying import retry_while_unavailable
 from reportd.core.faults import Fault
 from reportd.core.jobs.job import BadMessageError, Job, to_message
 from reportd.core.jobs.retry import GiveUp, RetryPolicy, Tally, after_fault, counted
-from reportd.core.jobs.transitions import Event, State
+from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.ports import (
     SILENT,
     Artifacts,
@@ -30,18 +30,18 @@ from reportd.ports import (
     Refused,
     Settlement,
 )
-from reportd.work.in_flight import Hold, Recall, delete, release
-from reportd.work.job_waiters import Changes
+from reportd.work.in_flight import InFlightTask, Revocation, delete, release
+from reportd.work.job_waiters import JobWaiters
 
 log = structlog.get_logger()
 
 SETTLE_SECONDS = 3.0
 """How long giving a message back may take when its work was called off; then its visibility ends by itself."""
 
-UNDER_WAY = frozenset({State.QUEUED, State.RUNNING})
+UNDER_WAY = frozenset({JobState.QUEUED, JobState.RUNNING})
 
 
-class Outcomes:
+class MessageSettler:
     """``max_receive_count``: after so many receives the queue itself takes a message for dead."""
 
     def __init__(
@@ -51,7 +51,7 @@ class Outcomes:
         queue: Queue,
         dead: Queue,
         artifacts: Artifacts,
-        changes: Changes,
+        changes: JobWaiters,
         policy: RetryPolicy,
         max_receive_count: int,
         meter: Meter = SILENT,
@@ -69,104 +69,106 @@ class Outcomes:
         self._clock = clock
         self._chance = chance
 
-    async def succeeded(self, job: Job, hold: Hold, stored: PdfInfo) -> None:
-        settlement = Settlement(job.task_id, Event.SUCCEEDED, self._clock(), attempt_id=_attempt_id(hold), pdf=stored)
-        if await patiently(lambda: self._jobs.settle(settlement)) is None:
-            await self._overtaken(job, hold)
+    async def succeeded(self, job: Job, task: InFlightTask, stored: PdfInfo) -> None:
+        settlement = Settlement(
+            job.task_id, JobEvent.SUCCEEDED, self._clock(), attempt_id=_attempt_id(task), pdf=stored
+        )
+        if await retry_while_unavailable(lambda: self._jobs.settle(settlement)) is None:
+            await self._overtaken(job, task)
             return
         log.info("job.succeeded")
-        self._ended(job, Event.SUCCEEDED)
+        self._ended(job, JobEvent.SUCCEEDED)
         self._changes.notify(job.task_id)
-        await delete(self._queue, hold)
+        await delete(self._queue, task)
 
-    async def failed(self, job: Job, hold: Hold, fault: Fault) -> None:
-        tally = counted(hold.started.record.tally if hold.started else Tally(), fault)
+    async def failed(self, job: Job, task: InFlightTask, fault: Fault) -> None:
+        tally = counted(task.started.record.tally if task.started else Tally(), fault)
         verdict = after_fault(fault, tally, self._policy, self._chance())
         log.warning("job.failed", kind=fault.kind, detail=fault.detail, attempt=tally.attempts)
         self._meter.failed(job.report_type, fault.kind)
         if isinstance(verdict, GiveUp):
             log.error("job.dead_lettered", kind=fault.kind, reason=verdict.reason)
-            await self.dead_letter(job, hold, fault)
+            await self.dead_letter(job, task, fault)
             return
         settlement = Settlement(
             job.task_id,
-            Event.RETRIED,
+            JobEvent.RETRIED,
             self._clock(),
-            attempt_id=_attempt_id(hold),
+            attempt_id=_attempt_id(task),
             fault=fault,
             counted=fault.nature.counts,
-            loss=fault.nature.loss,
+            loss=fault.nature.kills_browser,
             away_seconds=verdict.delay_seconds,
         )
-        if await patiently(lambda: self._jobs.settle(settlement)) is None:
-            await self._overtaken(job, hold)
+        if await retry_while_unavailable(lambda: self._jobs.settle(settlement)) is None:
+            await self._overtaken(job, task)
             return
         self._changes.notify(job.task_id)
         log.info("job.retry_scheduled", delaySeconds=round(verdict.delay_seconds, 3))
-        self._ended(job, Event.RETRIED)
-        await release(self._queue, hold, verdict.delay_seconds)
+        self._ended(job, JobEvent.RETRIED)
+        await release(self._queue, task, verdict.delay_seconds)
 
-    async def put_off(self, job: Job, hold: Hold, rest: PutOffError) -> None:
+    async def defer(self, job: Job, task: InFlightTask, rest: DeferredError) -> None:
         """It uses no attempt (I3), and no receive in the end: the queue's redrive policy counts those."""
-        (record,) = await patiently(lambda: self._jobs.add([job]))
+        (record,) = await retry_while_unavailable(lambda: self._jobs.add([job]))
         if record.state not in UNDER_WAY:
-            await self._finish(job, hold, record)
+            await self._finish(job, task, record)
             return
         settlement = Settlement(
             job.task_id,
-            Event.DEFERRED,
+            JobEvent.DEFERRED,
             self._clock(),
-            attempt_id=_attempt_id(hold),
+            attempt_id=_attempt_id(task),
             counted=False,
             away_seconds=rest.seconds,
         )
-        await patiently(lambda: self._jobs.settle(settlement))
+        await retry_while_unavailable(lambda: self._jobs.settle(settlement))
         self._changes.notify(job.task_id)
-        log.info("job.put_off", why=str(rest), seconds=round(rest.seconds, 3))
-        self._meter.put_off(job.report_type)
-        if 2 * hold.receive_count < self._max_receive_count:
-            await release(self._queue, hold, rest.seconds)
+        log.info("job.defer", why=str(rest), seconds=round(rest.seconds, 3))
+        self._meter.deferred(job.report_type)
+        if 2 * task.receive_count < self._max_receive_count:
+            await release(self._queue, task, rest.seconds)
             return
         body = to_message(job, self._queue.max_message_bytes)
         # With an attribute, a FIFO queue does not take it for the message that it replaces.
         again = Outgoing(body, job.task_id, job.report_type, job.user_id, rest.seconds, {"deferred": "yes"})
         await self._send(self._queue, again)
-        await delete(self._queue, hold)
+        await delete(self._queue, task)
 
-    async def refused(self, job: Job, hold: Hold, refused: Refused) -> None:
+    async def refused(self, job: Job, task: InFlightTask, refused: Refused) -> None:
         if refused.fault is not None:
             log.error("job.dead_lettered", kind=refused.fault.kind, reason=refused.fault.detail)
             self._meter.failed(job.report_type, refused.fault.kind)
-            await self.dead_letter(job, hold, refused.fault)
+            await self.dead_letter(job, task, refused.fault)
             return
-        await self._finish(job, hold, refused.record)
+        await self._finish(job, task, refused.record)
 
-    async def dead_letter(self, job: Job, hold: Hold, fault: Fault) -> None:
+    async def dead_letter(self, job: Job, task: InFlightTask, fault: Fault) -> None:
         """Record first, then send, then delete: cut off anywhere, the next delivery completes it."""
         settlement = Settlement(
             job.task_id,
-            Event.DEAD_LETTERED,
+            JobEvent.DEAD_LETTERED,
             self._clock(),
-            attempt_id=_attempt_id(hold),
+            attempt_id=_attempt_id(task),
             fault=fault,
             counted=fault.nature.counts,
-            loss=fault.nature.loss and hold.started is not None,
+            loss=fault.nature.kills_browser and task.started is not None,
         )
-        if await patiently(lambda: self._jobs.settle(settlement)) is None:
-            await self._overtaken(job, hold)
+        if await retry_while_unavailable(lambda: self._jobs.settle(settlement)) is None:
+            await self._overtaken(job, task)
             return
         self._changes.notify(job.task_id)
-        self._ended(job, Event.DEAD_LETTERED)
+        self._ended(job, JobEvent.DEAD_LETTERED)
         await self._send_dead_letter(job, fault)
-        await delete(self._queue, hold)
+        await delete(self._queue, task)
 
-    async def unfit(self, job: Job, hold: Hold, fault: Fault) -> None:
+    async def unfit(self, job: Job, task: InFlightTask, fault: Fault) -> None:
         """It can never be rendered as it is."""
         self._meter.failed(job.report_type, fault.kind)
-        await patiently(lambda: self._jobs.add([job]))
-        await self.dead_letter(job, hold, fault)
+        await retry_while_unavailable(lambda: self._jobs.add([job]))
+        await self.dead_letter(job, task, fault)
 
-    async def malformed(self, message: Received, error: BadMessageError, hold: Hold) -> None:
+    async def malformed(self, message: Received, error: BadMessageError, task: InFlightTask) -> None:
         """What is no job goes to the dead-letter queue as it came, with the reason."""
         log.error("message.malformed", detail=error.fault.detail, taskId=error.task_id)
         self._meter.failed("", error.fault.kind)
@@ -174,48 +176,48 @@ class Outcomes:
         # Cut off here it is sent twice; by this, both are known for the same message.
         attributes["sentAt"] = f"{message.sent_at:.3f}"
         await self._send(self._dead, Outgoing(message.body, error.task_id or "", "", "", attributes=attributes))
-        await delete(self._queue, hold)
+        await delete(self._queue, task)
 
-    async def called_off(self, hold: Hold) -> None:
+    async def called_off(self, task: InFlightTask) -> None:
         """The work was called off, which is nobody's failure (I7): no attempt is used."""
-        log.info("job.called_off", why=hold.recalled)
-        if hold.started:
-            outcome = Event.CANCELLED if hold.recalled is Recall.CANCELLED else Event.RELEASED
-            self._ended(hold.started.record.job, outcome)
+        log.info("job.called_off", why=task.revoked)
+        if task.started:
+            outcome = JobEvent.CANCELLED if task.revoked is Revocation.CANCELLED else JobEvent.RELEASED
+            self._ended(task.started.record.job, outcome)
         with trio.CancelScope(shield=True):
-            if hold.recalled is Recall.CANCELLED:
+            if task.revoked is Revocation.CANCELLED:
                 with trio.move_on_after(SETTLE_SECONDS):
-                    await patiently(lambda: self._artifacts.remove(hold.task_id))
-                    await delete(self._queue, hold)
+                    await retry_while_unavailable(lambda: self._artifacts.remove(task.task_id))
+                    await delete(self._queue, task)
                 return
-            if hold.started:
+            if task.started:
                 settlement = Settlement(
-                    hold.task_id, Event.RELEASED, self._clock(), attempt_id=_attempt_id(hold), counted=False
+                    task.task_id, JobEvent.RELEASED, self._clock(), attempt_id=_attempt_id(task), counted=False
                 )
                 with trio.move_on_after(SETTLE_SECONDS):
-                    await patiently(lambda: self._jobs.settle(settlement))
+                    await retry_while_unavailable(lambda: self._jobs.settle(settlement))
             # Also when that could not be recorded: then the next start finds this one without an outcome.
             with trio.move_on_after(SETTLE_SECONDS) as giving_back:
-                await release(self._queue, hold, 0.0)
+                await release(self._queue, task, 0.0)
             if giving_back.cancelled_caught:
                 log.warning("message.not_given_back", detail="it comes again when its visibility ends")
 
-    async def _overtaken(self, job: Job, hold: Hold) -> None:
+    async def _overtaken(self, job: Job, task: InFlightTask) -> None:
         """Somebody else has moved the job: its user, or a node that was given its message while we had lost it."""
-        record = await patiently(lambda: self._jobs.get(job.task_id))
+        record = await retry_while_unavailable(lambda: self._jobs.get(job.task_id))
         if record is not None and record.state not in UNDER_WAY:
-            await self._finish(job, hold, record)
+            await self._finish(job, task, record)
         # Else the other one still needs the message, and an old receipt may be good enough to delete it.
 
-    async def _finish(self, job: Job, hold: Hold, record: Record) -> None:
+    async def _finish(self, job: Job, task: InFlightTask, record: Record) -> None:
         """The job was settled before. Whoever did it may have died in the middle, so complete it."""
         log.info("job.already_settled", state=record.state)
-        if record.state is State.DEAD_LETTERED:
+        if record.state is JobState.DEAD_LETTERED:
             await self._send_dead_letter(job, record.error)
-        elif record.state is State.CANCELLED:
+        elif record.state is JobState.CANCELLED:
             # A PDF that was being stored at that moment. Only where nothing can follow: what is revived has a new one.
-            await patiently(lambda: self._artifacts.remove(job.task_id))
-        await delete(self._queue, hold)
+            await retry_while_unavailable(lambda: self._artifacts.remove(job.task_id))
+        await delete(self._queue, task)
 
     async def _send_dead_letter(self, job: Job, fault: Fault | None) -> None:
         await self._send(self._dead, dead_letter(job, fault, self._dead.max_message_bytes))
@@ -226,9 +228,9 @@ class Outcomes:
                 if error is not None:
                     raise error
 
-        await patiently(send)
+        await retry_while_unavailable(send)
 
-    def _ended(self, job: Job, outcome: Event) -> None:
+    def _ended(self, job: Job, outcome: JobEvent) -> None:
         self._meter.ended(job.report_type, outcome, self._clock() - job.submitted_at)
 
 
@@ -238,5 +240,5 @@ def dead_letter(job: Job, fault: Fault | None, max_bytes: int) -> Outgoing:
     return Outgoing(to_message(job, max_bytes), job.task_id, job.report_type, job.user_id, attributes=attributes)
 
 
-def _attempt_id(hold: Hold) -> int | None:
-    return hold.started.attempt_id if hold.started else None
+def _attempt_id(task: InFlightTask) -> int | None:
+    return task.started.attempt_id if task.started else None

@@ -16,14 +16,14 @@ FLOOR_SECONDS = 1.0
 """Below it, a machine that is busy for a moment would be taken for a page that hangs."""
 
 
-class Deadlines:
+class LearnedTimeouts:
     """``factors``: of each report type, how many times the 99th percentile it may take; 0 where nothing is learned."""
 
     def __init__(self, factors: Mapping[str, float]) -> None:
         self._seconds: dict[str, deque[float]] = {}
-        self.know(factors)
+        self.reconfigure(factors)
 
-    def know(self, factors: Mapping[str, float]) -> None:
+    def reconfigure(self, factors: Mapping[str, float]) -> None:
         """Other factors, as when this was made. What a type has taught stays."""
         self._factors = {name: factor for name, factor in factors.items() if factor}
         self._seconds = {name: self._seconds.get(name, deque(maxlen=KEPT)) for name in self._factors}

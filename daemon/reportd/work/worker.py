@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import structlog
 import trio
 
-from reportd.breakers.manager import Breakers, PutOffError
-from reportd.concurrency.retrying import patiently
+from reportd.breakers.manager import Breakers, DeferredError
+from reportd.concurrency.retrying import retry_while_unavailable
 from reportd.core.faults import Fault, FaultError, FaultKind
 from reportd.core.jobs.job import BadMessageError, Job, StoredJob
 from reportd.core.jobs.retry import needs_solitude
@@ -36,9 +36,9 @@ from reportd.ports import (
 )
 from reportd.system.file_descriptors import none_left
 from reportd.work.bulkheads import Bulkheads, Turn
-from reportd.work.in_flight import Held, Hold
-from reportd.work.settlement import Outcomes
-from reportd.work.timeouts import Deadlines
+from reportd.work.in_flight import InFlightTask, InFlightTasks
+from reportd.work.settlement import MessageSettler
+from reportd.work.timeouts import LearnedTimeouts
 
 log = structlog.get_logger()
 
@@ -46,7 +46,7 @@ STORE_PATIENCE_SECONDS = 60.0
 """How long a rendered PDF waits for its store before the slot in the line goes to another job."""
 
 
-class Types(Protocol):
+class JobReportTypes(Protocol):
     """The report types: what the worker needs of the catalogue."""
 
     async def message(self, body: str) -> Job | StoredJob: ...
@@ -70,12 +70,12 @@ class Worker:
         jobs: Jobs,
         artifacts: Artifacts,
         renderer: Renderer,
-        types: Types,
+        types: JobReportTypes,
         breakers: Breakers,
         bulkheads: Bulkheads,
-        deadlines: Deadlines,
-        held: Held,
-        outcomes: Outcomes,
+        deadlines: LearnedTimeouts,
+        in_flight: InFlightTasks,
+        outcomes: MessageSettler,
         node: str,
         meter: Meter = SILENT,
         shortage_since: Callable[[float], bool] = lambda _begun: False,
@@ -88,7 +88,7 @@ class Worker:
         self._breakers = breakers
         self._bulkheads = bulkheads
         self._deadlines = deadlines
-        self._held = held
+        self._in_flight = in_flight
         self._outcomes = outcomes
         self._node = node
         self._meter = meter
@@ -103,106 +103,108 @@ class Worker:
         for one in carried:
             await self._handle(message, one)
 
-    async def _read(self, message: Received, carried: list[Job | StoredJob], hold: Hold) -> None:
+    async def _read(self, message: Received, carried: list[Job | StoredJob], task: InFlightTask) -> None:
         """What the message carries, unless it is malformed, or called off meanwhile: a large one takes a moment."""
         try:
-            found = await patiently(lambda: self._types.message(message.body))
+            found = await retry_while_unavailable(lambda: self._types.message(message.body))
         except BadMessageError as error:
-            await self._outcomes.malformed(message, error, hold)
+            await self._outcomes.malformed(message, error, task)
         except TooCostlyError as error:
-            await self._outcomes.malformed(message, BadMessageError(f"the message can't be read: that {error}"), hold)
+            await self._outcomes.malformed(message, BadMessageError(f"the message can't be read: that {error}"), task)
         else:
-            if hold.recalled is None:
+            if task.revoked is None:
                 carried.append(found)
 
     async def _handle(self, message: Received, carried: Job | StoredJob) -> None:
-        while hold := self._held.get(carried.task_id):
+        while task := self._in_flight.get(carried.task_id):
             # A second message of the task, or its visibility had ended while we work on it: the same work.
-            hold.receipts.append(message.receipt)
-            await hold.ended.wait()
-            if message.receipt not in hold.receipts:
+            task.receipts.append(message.receipt)
+            await task.ended.wait()
+            if message.receipt not in task.receipts:
                 return
         # The context is the task's own, so these stay with this job's lines.
         structlog.contextvars.bind_contextvars(taskId=carried.task_id)
         await self._holding(carried.task_id, message, partial(self._work_on, message, carried))
 
-    async def _holding(self, key: str, message: Received, work: Callable[[Hold], Awaitable[None]]) -> None:
-        hold = Hold(key, [message.receipt], message.receive_count)
-        self._held.add(hold)
+    async def _holding(self, key: str, message: Received, work: Callable[[InFlightTask], Awaitable[None]]) -> None:
+        task = InFlightTask(key, [message.receipt], message.receive_count)
+        self._in_flight.add(task)
         try:
-            with hold.scope:
-                await work(hold)
-            if hold.recalled is not None:
-                await self._outcomes.called_off(hold)
+            with task.scope:
+                await work(task)
+            if task.revoked is not None:
+                await self._outcomes.called_off(task)
         finally:
-            self._held.remove(hold)
+            self._in_flight.remove(task)
 
-    async def _work_on(self, message: Received, carried: Job | StoredJob, hold: Hold) -> None:
+    async def _work_on(self, message: Received, carried: Job | StoredJob, task: InFlightTask) -> None:
         if isinstance(carried, Job):
             job = carried
         else:
-            record = await patiently(lambda: self._jobs.get(carried.task_id))
+            record = await retry_while_unavailable(lambda: self._jobs.get(carried.task_id))
             if record is None:
                 error = BadMessageError("its parameters are in the job store no more", carried.task_id)
-                await self._outcomes.malformed(message, error, hold)
+                await self._outcomes.malformed(message, error, task)
                 return
             job = record.job
         # An alias would have a breaker of its own.
         job = replace(job, report_type=self._types.canonical(job.report_type) or job.report_type)
         structlog.contextvars.bind_contextvars(reportType=job.report_type, userId=job.user_id)
-        await self._work(job, hold)
+        await self._work(job, task)
 
-    async def _work(self, job: Job, hold: Hold) -> None:
+    async def _work(self, job: Job, task: InFlightTask) -> None:
         if fault := await self._unfit(job):
-            await self._outcomes.unfit(job, hold, fault)
+            await self._outcomes.unfit(job, task, fault)
             return
         try:
             self._breakers.check(job.report_type)
-            offender = await self._is_offender(job, hold)
-            async with self._bulkheads.enter(job.report_type, offender=offender) as turn:
+            timed_out_before = await self._timed_out_before(job, task)
+            async with self._bulkheads.enter(job.report_type, timed_out_before=timed_out_before) as turn:
                 prepared = await self._prepare(job)
-                if not offender and not isinstance(prepared, FaultError):
+                if not timed_out_before and not isinstance(prepared, FaultError):
                     usual = self._deadlines.limit(job.report_type, prepared.timeout_seconds)
                     prepared = replace(prepared, timeout_seconds=usual)
-                pdf = await self._render(job, hold, prepared, turn)
+                pdf = await self._render(job, task, prepared, turn)
             if pdf is None:
                 return
             try:
                 stored = await self._store(job, pdf)
             finally:
                 pdf.discard()
-        except PutOffError as rest:
-            await self._outcomes.put_off(job, hold, rest)
+        except DeferredError as rest:
+            await self._outcomes.defer(job, task, rest)
             return
         except FaultError as error:
-            await self._outcomes.failed(job, hold, error.fault)
+            await self._outcomes.failed(job, task, error.fault)
             return
-        await self._outcomes.succeeded(job, hold, stored)
+        await self._outcomes.succeeded(job, task, stored)
 
-    async def _is_offender(self, job: Job, hold: Hold) -> bool:
+    async def _timed_out_before(self, job: Job, task: InFlightTask) -> bool:
         """Whether it timed out before. What is received for the first time can't have."""
-        if hold.receive_count == 1:
+        if task.receive_count == 1:
             return False
-        record = await patiently(lambda: self._jobs.get(job.task_id))
+        record = await retry_while_unavailable(lambda: self._jobs.get(job.task_id))
         return record is not None and record.error is not None and record.error.kind is FaultKind.TIMEOUT
 
     async def _prepare(self, job: Job) -> RenderRequest | FaultError:
         """The page to print, made while others have the slots; what is wrong with it counts once it has one."""
         try:
-            return await patiently(lambda: self._types.request(job))
+            return await retry_while_unavailable(lambda: self._types.request(job))
         except FaultError as error:
             return error
         except Exception as error:  # noqa: BLE001 - logged, and judged like any other fault
             return _internal(error)
 
-    async def _render(self, job: Job, hold: Hold, prepared: RenderRequest | FaultError, turn: Turn) -> Pdf | None:
+    async def _render(
+        self, job: Job, task: InFlightTask, prepared: RenderRequest | FaultError, turn: Turn
+    ) -> Pdf | None:
         """The PDF, or None when the job may not be started. The attempt is on record before a browser is touched."""
         await turn.come()
         async with (
             self._renderer.slot() as slot,
             self._breakers.admit(job.report_type, _timeout_seconds(prepared)) as admission,
         ):
-            start = await patiently(lambda: self._start(job, hold))
+            start = await retry_while_unavailable(lambda: self._start(job, task))
             if isinstance(start, Started):
                 alone = admission.alone = needs_solitude(start.record.tally)
                 log.info("job.started", attempt=start.record.tally.attempts, alone=alone, probe=admission.probe)
@@ -216,14 +218,14 @@ class Worker:
                 self._bulkheads.succeeded(job.report_type, seconds)
                 self._deadlines.rendered(job.report_type, seconds)
                 return pdf
-        await self._outcomes.refused(job, hold, start)
+        await self._outcomes.refused(job, task, start)
         return None
 
-    async def _start(self, job: Job, hold: Hold) -> Started | Refused:
-        with hold.recording():
+    async def _start(self, job: Job, task: InFlightTask) -> Started | Refused:
+        with task.recording():
             start = await self._jobs.start(job, self._node, self._clock())
             if isinstance(start, Started):
-                hold.started = start
+                task.started = start
         return start
 
     async def _rendered(self, slot: Slot, prepared: RenderRequest | FaultError, *, alone: bool) -> Pdf:
@@ -234,7 +236,7 @@ class Worker:
             return await slot.render(prepared, alone=alone)
         except FaultError as error:
             nature = error.fault.nature
-            if nature.counts and not nature.loss and self._shortage_since(begun):
+            if nature.counts and not nature.kills_browser and self._shortage_since(begun):
                 raise FaultError(FaultKind.OUT_OF_FILES, f"{_NONE_LEFT}; {error.fault.detail}") from error
             raise
         except Exception as error:
@@ -243,7 +245,7 @@ class Worker:
     async def _unfit(self, job: Job) -> Fault | None:
         """Outside producers are not checked at the door, so everybody is checked here."""
         try:
-            problems = await patiently(lambda: self._types.check(job.report_type, job.parameters))
+            problems = await retry_while_unavailable(lambda: self._types.check(job.report_type, job.parameters))
         except Exception as error:  # noqa: BLE001 - logged, and judged like any other fault
             return _internal(error).fault
         if not problems:
@@ -255,7 +257,7 @@ class Worker:
     async def _store(self, job: Job, pdf: Pdf) -> PdfInfo:
         """About the PDF that is stored: this one, or the one that was when an earlier try of the job was cut off."""
         with trio.move_on_after(STORE_PATIENCE_SECONDS):
-            return await patiently(lambda: self._artifacts.put(job, pdf))
+            return await retry_while_unavailable(lambda: self._artifacts.put(job, pdf))
         raise FaultError(FaultKind.STORE_UNAVAILABLE, f"no PDF could be stored for {STORE_PATIENCE_SECONDS:g} s")
 
 

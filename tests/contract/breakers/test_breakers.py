@@ -14,9 +14,9 @@ import trio
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.adapters.redis import open_breakers
 from reportd.breakers import manager
-from reportd.breakers.manager import PutOffError
-from reportd.core.breaker.breaker import Breaker, Command, Event, Policy, State
-from reportd.core.breaker.window import Verdict
+from reportd.breakers.manager import DeferredError
+from reportd.core.breaker.breaker import Breaker, BreakerEvent, BreakerPolicy, BreakerState, Command
+from reportd.core.breaker.window import Grade
 from reportd.core.faults import FaultError, FaultKind
 from reportd.ports import BreakerStore
 from tests.fleet import Node, all_see, fail, open_it, render, start_nodes
@@ -24,7 +24,7 @@ from tests.servers.redis import running_redis
 from tests.servers.redis_cluster import RedisCluster, Sentinel, running_cluster, running_sentinel, running_tls
 
 REST_SECONDS = 0.1
-POLICY = Policy(recovery_seconds=REST_SECONDS, max_recovery_seconds=REST_SECONDS)
+POLICY = BreakerPolicy(recovery_seconds=REST_SECONDS, max_recovery_seconds=REST_SECONDS)
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +94,7 @@ async def test_what_is_not_kept_is_left_out(stores: list[BreakerStore]) -> None:
 async def test_a_breaker_comes_back_whole(stores: list[BreakerStore]) -> None:
     breaker = Breaker(
         "sales",
-        State.HALF_OPEN,
+        BreakerState.HALF_OPEN,
         epoch="e",
         version=3,
         since=1800000000.123456,
@@ -104,7 +104,7 @@ async def test_a_breaker_comes_back_whole(stores: list[BreakerStore]) -> None:
         failures=2,
         successes=1,
         openings=4,
-        window=((1799999999.5, Verdict.FAILED), (1800000000.0, Verdict.FINE)),
+        window=((1799999999.5, Grade.FAILED), (1800000000.0, Grade.FINE)),
         faults=("timeout: 60 s", "page_status: “5ö0”"),
         reason="3 failures in a row",
         by="n1",
@@ -114,7 +114,7 @@ async def test_a_breaker_comes_back_whole(stores: list[BreakerStore]) -> None:
 
 
 async def test_only_what_is_known_is_replaced(stores: list[BreakerStore]) -> None:
-    first, second = Breaker("sales", version=1), Breaker("sales", State.OPEN, version=2)
+    first, second = Breaker("sales", version=1), Breaker("sales", BreakerState.OPEN, version=2)
     assert not await stores[0].replace(1, second)
     assert await stores[0].replace(0, first)
     assert not await stores[1].replace(0, second)
@@ -156,11 +156,11 @@ async def nodes(stores: list[BreakerStore], nursery: trio.Nursery) -> list[Node]
 async def test_what_one_node_learns_all_know_within_a_second(nodes: list[Node]) -> None:
     for node in nodes[:3]:
         await render(node, FaultKind.TIMEOUT)
-    await all_see(nodes, State.OPEN)
+    await all_see(nodes, BreakerState.OPEN)
     assert [move.by for node in nodes for move in node.moves] == ["n3"]
     await trio.sleep(REST_SECONDS)
     assert await render(nodes[1])
-    await all_see(nodes, State.CLOSED)
+    await all_see(nodes, BreakerState.CLOSED)
 
 
 async def test_one_probe_in_each_rest_of_an_outage(nodes: list[Node]) -> None:
@@ -179,11 +179,11 @@ async def test_one_probe_in_each_rest_of_an_outage(nodes: list[Node]) -> None:
                     await trio.sleep(0.02)
                     running -= admission.probe
                     fail()
-            except (FaultError, PutOffError):
+            except (FaultError, DeferredError):
                 await trio.sleep(0.01)
 
     await open_it(nodes[0])
-    await all_see(nodes, State.OPEN)
+    await all_see(nodes, BreakerState.OPEN)
     start = trio.current_time()
     with trio.move_on_after(10 * REST_SECONDS + 0.1):
         async with trio.open_nursery() as nursery:
@@ -194,7 +194,7 @@ async def test_one_probe_in_each_rest_of_an_outage(nodes: list[Node]) -> None:
     assert all(gap >= REST_SECONDS + 0.02 - 0.005 for gap in gaps)
     # A busy machine makes it fewer.
     assert 3 <= len(begun) <= (trio.current_time() - start) / (REST_SECONDS + 0.02) + 1
-    probes = [move for node in nodes for move in node.moves if move.event is Event.PROBE_STARTED]
+    probes = [move for node in nodes for move in node.moves if move.event is BreakerEvent.PROBE_STARTED]
     assert len(probes) == len(begun)
 
 
@@ -205,7 +205,7 @@ async def say_nothing(*_: object) -> None:
 async def test_a_node_that_dies_with_the_probe_is_followed(nodes: list[Node], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manager, "LEASE_MARGIN_SECONDS", 0.3)
     await open_it(nodes[0])
-    await all_see(nodes, State.OPEN)
+    await all_see(nodes, BreakerState.OPEN)
     await trio.sleep(REST_SECONDS)
     dead = nodes[0]
     async with dead.admit("sales", 0.2) as admission:
@@ -218,26 +218,26 @@ async def test_a_node_that_dies_with_the_probe_is_followed(nodes: list[Node], mo
         assert trio.current_time() < held_since + 2
         try:
             followed = await render(nodes[1])
-        except PutOffError:
+        except DeferredError:
             await trio.sleep(0.02)
     assert trio.current_time() >= held_since + 0.5 - 0.05
-    await all_see(nodes, State.CLOSED)
+    await all_see(nodes, BreakerState.CLOSED)
 
 
 async def test_an_operators_word_reaches_all(nodes: list[Node]) -> None:
-    await nodes[0].command("sales", Command("ann", Event.FORCED_OPEN))
-    await all_see(nodes, State.FORCED_OPEN)
+    await nodes[0].command("sales", Command("ann", BreakerEvent.FORCED_OPEN))
+    await all_see(nodes, BreakerState.FORCED_OPEN)
     for node in nodes:
-        with pytest.raises(PutOffError):
+        with pytest.raises(DeferredError):
             await render(node)
-    await nodes[3].command("sales", Command("ann", Event.RESET))
-    await all_see(nodes, State.CLOSED)
+    await nodes[3].command("sales", Command("ann", BreakerEvent.RESET))
+    await all_see(nodes, BreakerState.CLOSED)
 
 
 async def test_whatever_moves_a_breaker_is_told_by_one_node(nodes: list[Node]) -> None:
     """All four do the same at once; of each move one of them tells."""
 
-    async def command(node: Node, event: Event) -> None:
+    async def command(node: Node, event: BreakerEvent) -> None:
         await node.command("sales", Command("ann", event))
 
     async def everywhere(what: Callable[[Node], Awaitable[object]]) -> None:
@@ -246,24 +246,24 @@ async def test_whatever_moves_a_breaker_is_told_by_one_node(nodes: list[Node]) -
                 nursery.start_soon(what, node)
 
     async def admitted(node: Node) -> None:
-        with suppress(PutOffError):
+        with suppress(DeferredError):
             await render(node)
 
     await everywhere(partial(render, fault=FaultKind.TIMEOUT))
-    await all_see(nodes, State.OPEN)
-    await everywhere(partial(command, event=Event.FORCED_OPEN))
-    await everywhere(partial(command, event=Event.HURRIED))
-    await all_see(nodes, State.OPEN)
+    await all_see(nodes, BreakerState.OPEN)
+    await everywhere(partial(command, event=BreakerEvent.FORCED_OPEN))
+    await everywhere(partial(command, event=BreakerEvent.HURRIED))
+    await all_see(nodes, BreakerState.OPEN)
     await everywhere(admitted)
-    await all_see(nodes, State.CLOSED)
-    await everywhere(partial(command, event=Event.FORCED_CLOSED))
+    await all_see(nodes, BreakerState.CLOSED)
+    await everywhere(partial(command, event=BreakerEvent.FORCED_CLOSED))
     told = Counter(move.event for node in nodes for move in node.moves)
     # To hurry what was hurried already makes sense, so each of the four has done it.
     assert told == {
-        Event.TRIPPED: 1,
-        Event.FORCED_OPEN: 1,
-        Event.HURRIED: 4,
-        Event.PROBE_STARTED: 1,
-        Event.RECOVERED: 1,
-        Event.FORCED_CLOSED: 1,
+        BreakerEvent.TRIPPED: 1,
+        BreakerEvent.FORCED_OPEN: 1,
+        BreakerEvent.HURRIED: 4,
+        BreakerEvent.PROBE_STARTED: 1,
+        BreakerEvent.RECOVERED: 1,
+        BreakerEvent.FORCED_CLOSED: 1,
     }

@@ -7,8 +7,8 @@ import pytest
 import trio
 
 from reportd.adapters.redis import open_breakers
-from reportd.breakers.manager import PutOffError
-from reportd.core.breaker.breaker import Breaker, Command, Event, Policy, State
+from reportd.breakers.manager import DeferredError
+from reportd.core.breaker.breaker import Breaker, BreakerEvent, BreakerPolicy, BreakerState, Command
 from reportd.ports import UnavailableError
 from tests.fleet import Node, all_see, open_it, render, start_nodes
 from tests.servers.redis import running_redis
@@ -17,7 +17,7 @@ from tests.servers.redis_cluster import running_cluster, running_sentinel
 pytestmark = pytest.mark.stands_still("what starts and stops servers is not asynchronous")
 
 REST_SECONDS = 0.1
-POLICY = Policy(recovery_seconds=REST_SECONDS, max_recovery_seconds=REST_SECONDS)
+POLICY = BreakerPolicy(recovery_seconds=REST_SECONDS, max_recovery_seconds=REST_SECONDS)
 TAG = "{reportd:breaker}"
 
 
@@ -42,7 +42,7 @@ async def fleet(urls: Sequence[str]) -> AsyncIterator[list[Node]]:
             running.cancel_scope.cancel()
 
 
-async def ordered(node: Node, event: Event) -> None:
+async def ordered(node: Node, event: BreakerEvent) -> None:
     """As an operator who repeats it until it is answered with success."""
     with trio.fail_after(20):
         while True:
@@ -58,38 +58,38 @@ async def test_an_order_outlives_the_server_that_took_it(takeover: tuple[list[st
     """It is answered with success only once a replica has it, so the server may die at that very instant."""
     urls, kill = takeover
     async with fleet(urls) as nodes:
-        await nodes[0].command("sales", Command("ann", Event.FORCED_OPEN))
+        await nodes[0].command("sales", Command("ann", BreakerEvent.FORCED_OPEN))
         kill()
-        await ordered(nodes[1], Event.FORCED_OPEN)
-        await all_see(nodes, State.FORCED_OPEN, 15)
-        await ordered(nodes[2], Event.RESET)
-        await all_see(nodes, State.CLOSED, 15)
-        assert [move.event for node in nodes for move in node.moves] == [Event.FORCED_OPEN, Event.RESET]
+        await ordered(nodes[1], BreakerEvent.FORCED_OPEN)
+        await all_see(nodes, BreakerState.FORCED_OPEN, 15)
+        await ordered(nodes[2], BreakerEvent.RESET)
+        await all_see(nodes, BreakerState.CLOSED, 15)
+        assert [move.event for node in nodes for move in node.moves] == [BreakerEvent.FORCED_OPEN, BreakerEvent.RESET]
 
 
 async def test_a_probe_outlives_it_too(takeover: tuple[list[str], Callable[[], None]]) -> None:
     urls, kill = takeover
     async with fleet(urls) as nodes:
         await open_it(nodes[0])
-        await all_see(nodes, State.OPEN)
+        await all_see(nodes, BreakerState.OPEN)
         await trio.sleep(REST_SECONDS)
         async with nodes[0].admit("sales", 60.0) as admission:
             assert admission.probe
-            await all_see(nodes, State.HALF_OPEN)
+            await all_see(nodes, BreakerState.HALF_OPEN)
             kill()
             for node in nodes[1:]:
-                with pytest.raises(PutOffError):
+                with pytest.raises(DeferredError):
                     await render(node)
             with trio.fail_after(15):
                 while True:
                     with suppress(UnavailableError):
-                        await nodes[1].command("sales", Command("ann", Event.HURRIED))
+                        await nodes[1].command("sales", Command("ann", BreakerEvent.HURRIED))
                         break
             for node in nodes[1:]:
-                with suppress(PutOffError):
+                with suppress(DeferredError):
                     assert not await render(node)
             admission.succeeded(1.0)
-        await all_see(nodes, State.CLOSED, 15)
+        await all_see(nodes, BreakerState.CLOSED, 15)
 
 
 async def test_an_order_that_no_replica_has_is_no_success() -> None:

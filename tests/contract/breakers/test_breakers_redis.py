@@ -7,15 +7,15 @@ import pytest
 import trio
 
 from reportd.adapters.redis import open_breakers
-from reportd.breakers.manager import PutOffError
-from reportd.core.breaker.breaker import Breaker, Command, Event, Policy, State
+from reportd.breakers.manager import DeferredError
+from reportd.core.breaker.breaker import Breaker, BreakerEvent, BreakerPolicy, BreakerState, Command
 from reportd.core.faults import FaultKind
 from reportd.ports import BreakerStore, UnavailableError
 from tests.fleet import Node, all_see, render, start_nodes
 from tests.servers.redis import RedisServer, make_certificate, running_redis
 
 REST_SECONDS = 0.1
-POLICY = Policy(recovery_seconds=REST_SECONDS, max_recovery_seconds=REST_SECONDS)
+POLICY = BreakerPolicy(recovery_seconds=REST_SECONDS, max_recovery_seconds=REST_SECONDS)
 
 
 @pytest.fixture(autouse=True)
@@ -57,8 +57,8 @@ async def trouble_is_seen(nodes: Sequence[Node]) -> None:
 
 @pytest.mark.parametrize("how", ["restart", "flush"])
 async def test_a_redis_that_forgot_is_told_again(redis: RedisServer, shared: list[Node], how: str) -> None:
-    await shared[0].command("sales", Command("ann", Event.FORCED_OPEN, "moving"))
-    await all_see(shared, State.FORCED_OPEN)
+    await shared[0].command("sales", Command("ann", BreakerEvent.FORCED_OPEN, "moving"))
+    await all_see(shared, BreakerState.FORCED_OPEN)
     if how == "restart":
         redis.stop()
         await trouble_is_seen(shared)
@@ -71,7 +71,7 @@ async def test_a_redis_that_forgot_is_told_again(redis: RedisServer, shared: lis
         while redis.ask("EXISTS", "reportd:breaker:sales") == "0":
             await trio.sleep(0.05)
     await trio.sleep(0.2)
-    assert {node.sales().state for node in shared} == {State.FORCED_OPEN}
+    assert {node.sales().state for node in shared} == {BreakerState.FORCED_OPEN}
     assert "moving" in redis.ask("GET", "reportd:breaker:sales")
 
 
@@ -83,11 +83,11 @@ async def test_without_redis_each_node_goes_on(redis: RedisServer, shared: list[
             await render(node, FaultKind.TIMEOUT)
     assert "can't be reached" in shared[0].trouble
     # Its own two and the one of before.
-    assert shared[0].sales().state is State.OPEN
+    assert shared[0].sales().state is BreakerState.OPEN
     assert not await render(shared[2])
     await trio.sleep(REST_SECONDS)
     assert await render(shared[0])
-    assert shared[0].sales().state is State.CLOSED
+    assert shared[0].sales().state is BreakerState.CLOSED
     redis.start()
     await trouble_is_over(shared)
 
@@ -114,27 +114,27 @@ async def test_a_redis_that_hangs_counts_nothing_twice(
 async def test_the_nodes_clocks_do_not_matter(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_breakers(redis.url) as store, trio.open_nursery() as running:
         nodes = []
-        policy = Policy(recovery_seconds=0.5)
+        policy = BreakerPolicy(recovery_seconds=0.5)
         for hours in (-2, -1, 1, 2):
             monkeypatch.setattr("reportd.breakers.manager.time.time", lambda hours=hours: 1.8e9 + 3600 * hours)
             nodes.append(Node(store, f"n{hours}", policy))
             await running.start(nodes[-1].run)
         for node in nodes[:3]:
             await render(node, FaultKind.TIMEOUT)
-        await all_see(nodes, State.OPEN)
+        await all_see(nodes, BreakerState.OPEN)
         for node in nodes:
-            with pytest.raises(PutOffError) as caught:
+            with pytest.raises(DeferredError) as caught:
                 await render(node)
             assert caught.value.seconds <= 0.5
         await trio.sleep(0.5)
         assert await render(nodes[0])
-        await all_see(nodes, State.CLOSED)
+        await all_see(nodes, BreakerState.CLOSED)
         running.cancel_scope.cancel()
 
 
 async def test_what_is_kept_ends_by_itself(redis: RedisServer) -> None:
     async with open_breakers(redis.url) as store:
-        await store.replace(0, Breaker("sales", State.OPEN, version=1, since=1000, until=4000))
+        await store.replace(0, Breaker("sales", BreakerState.OPEN, version=1, since=1000, until=4000))
         await store.replace(0, Breaker("users", version=1))
     assert 86400 + 2990 < int(redis.ask("TTL", "reportd:breaker:sales")) <= 86400 + 3000
     assert 86390 < int(redis.ask("TTL", "reportd:breaker:users")) <= 86400
@@ -157,9 +157,9 @@ async def test_what_can_not_be_read_is_replaced(redis: RedisServer, text: str) -
     redis.ask("SET", "reportd:breaker:sales", text)
     async with open_breakers(redis.url) as store:
         found = await kept(store)
-        assert (found.report_type, found.state) == ("sales", State.CLOSED)
-        assert await store.replace(found.version, Breaker("sales", State.OPEN, version=found.version + 1))
-        assert (await kept(store)).state is State.OPEN
+        assert (found.report_type, found.state) == ("sales", BreakerState.CLOSED)
+        assert await store.replace(found.version, Breaker("sales", BreakerState.OPEN, version=found.version + 1))
+        assert (await kept(store)).state is BreakerState.OPEN
 
 
 # --- the connection -----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from reportd.adapters.redis import check, open_breakers
 from reportd.adapters.redis.errors import CLUSTER_COMMANDS, COMMANDS
-from reportd.core.breaker.breaker import Command, Event, State
+from reportd.core.breaker.breaker import BreakerEvent, BreakerState, Command
 from reportd.ports import UnavailableError
 from tests.fleet import Node
 from tests.servers.redis import RedisServer, make_certificate, running_redis
@@ -17,7 +17,7 @@ from tests.servers.redis_cluster import running_cluster, wait_for
 
 pytestmark = pytest.mark.stands_still("what starts servers is not asynchronous")
 
-ORDERS = (Event.FORCED_OPEN, Event.FORCED_CLOSED, Event.RESET)
+ORDERS = (BreakerEvent.FORCED_OPEN, BreakerEvent.FORCED_CLOSED, BreakerEvent.RESET)
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ async def test_no_order_is_answered_with_success(refusal: tuple[str, str]) -> No
             with pytest.raises(UnavailableError, match=words) as caught:
                 await node.command("sales", Command("ann", order))
             assert "s3cret" not in str(caught.value)
-            assert (node.sales().state, node.moves) == (State.CLOSED, [])
+            assert (node.sales().state, node.moves) == (BreakerState.CLOSED, [])
 
 
 async def test_doctor_says_what_to_do(refusal: tuple[str, str]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.job import Job
-from reportd.core.jobs.transitions import Event, State
+from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.ports import Jobs, PdfInfo, Record, Settlement, Started
 
 NOON = 1_750_000_000.0
@@ -31,7 +31,7 @@ async def started(jobs: Jobs, job: Job, node: str = "node-1", at: float = NOON +
     return outcome
 
 
-async def settled(jobs: Jobs, job: Job, event: Event, **fields: Any) -> State | None:
+async def settled(jobs: Jobs, job: Job, event: JobEvent, **fields: Any) -> JobState | None:
     return await jobs.settle(Settlement(job.task_id, event, fields.pop("at", NOON + 2), **fields))
 
 
@@ -41,20 +41,20 @@ async def recorded(jobs: Jobs, job: Job) -> Record:
     return record
 
 
-async def bring(jobs: Jobs, job: Job, state: State) -> Started | None:
+async def bring(jobs: Jobs, job: Job, state: JobState) -> Started | None:
     """Lead a new job into a state; the attempt that is open there, or was the last."""
     await jobs.add([job])
-    if state is State.QUEUED:
+    if state is JobState.QUEUED:
         return None
-    if state is State.CANCELLED:
-        await settled(jobs, job, Event.CANCELLED)
+    if state is JobState.CANCELLED:
+        await settled(jobs, job, JobEvent.CANCELLED)
         return None
     start = await started(jobs, job)
-    if state is State.SUCCEEDED:
-        await settled(jobs, job, Event.SUCCEEDED, attempt_id=start.attempt_id, pdf=PDF)
-    elif state is not State.RUNNING:
-        await settled(jobs, job, Event.DEAD_LETTERED, attempt_id=start.attempt_id, fault=TIMEOUT)
-        if state is State.QUARANTINED:
-            await settled(jobs, job, Event.QUARANTINED, fault=TIMEOUT)
+    if state is JobState.SUCCEEDED:
+        await settled(jobs, job, JobEvent.SUCCEEDED, attempt_id=start.attempt_id, pdf=PDF)
+    elif state is not JobState.RUNNING:
+        await settled(jobs, job, JobEvent.DEAD_LETTERED, attempt_id=start.attempt_id, fault=TIMEOUT)
+        if state is JobState.QUARANTINED:
+            await settled(jobs, job, JobEvent.QUARANTINED, fault=TIMEOUT)
     assert (await recorded(jobs, job)).state is state
     return start

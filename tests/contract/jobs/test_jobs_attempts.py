@@ -5,26 +5,26 @@ import trio
 
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.retry import MAX_LOSSES, MAX_NODE_LOSSES, Tally
-from reportd.core.jobs.transitions import TERMINAL, TRANSITIONS, Event, State
+from reportd.core.jobs.transitions import TERMINAL, TRANSITIONS, JobEvent, JobState
 from reportd.ports import Attempt, Jobs, Refused, Started
 from tests.contract.jobs.jobs_lab import CRASH, NOON, PDF, TIMEOUT, a_job, bring, recorded, settled, started
 
 
-@pytest.mark.parametrize("event", Event)
-@pytest.mark.parametrize("state", State)
-async def test_the_store_moves_a_job_as_the_table_says(jobs: Jobs, state: State, event: Event) -> None:
+@pytest.mark.parametrize("event", JobEvent)
+@pytest.mark.parametrize("state", JobState)
+async def test_the_store_moves_a_job_as_the_table_says(jobs: Jobs, state: JobState, event: JobEvent) -> None:
     job = a_job()
     last = await bring(jobs, job, state)
     before, attempts = await recorded(jobs, job), await jobs.attempts(job.task_id)
     expected = TRANSITIONS.get((state, event))
-    if event is Event.STARTED:
+    if event is JobEvent.STARTED:
         outcome = await jobs.start(job, "node-2", NOON + 5)
         moved = outcome.record.state if isinstance(outcome, Started) else None
-    elif event is Event.REVIVED:
+    elif event is JobEvent.REVIVED:
         revived = await jobs.revive(job.task_id)
         moved = revived.state if revived else None
     else:
-        attempt_id = last.attempt_id if last and state is State.RUNNING else None
+        attempt_id = last.attempt_id if last and state is JobState.RUNNING else None
         moved = await settled(jobs, job, event, at=NOON + 5, attempt_id=attempt_id, fault=TIMEOUT)
     assert moved is expected
     after = await recorded(jobs, job)
@@ -40,7 +40,7 @@ async def test_a_message_that_came_straight_to_the_queue_makes_its_row(jobs: Job
     job = a_job(callback_url="https://example.org/hook")
     start = await started(jobs, job, "node-1", NOON + 7)
     assert start.record == await recorded(jobs, job)
-    assert (start.record.job, start.record.state, start.record.confirmed) == (job, State.RUNNING, True)
+    assert (start.record.job, start.record.state, start.record.confirmed) == (job, JobState.RUNNING, True)
     assert (start.record.started_at, start.record.tally) == (NOON + 7, Tally(attempts=1))
     assert await jobs.attempts(job.task_id) == [Attempt(1, "node-1", NOON + 7)]
 
@@ -55,9 +55,9 @@ async def test_a_start_keeps_the_job_that_was_submitted(jobs: Jobs) -> None:
 async def test_a_success_is_recorded_with_its_pdf(jobs: Jobs) -> None:
     job = a_job()
     start = await started(jobs, job)
-    assert await settled(jobs, job, Event.SUCCEEDED, attempt_id=start.attempt_id, pdf=PDF) is State.SUCCEEDED
+    assert await settled(jobs, job, JobEvent.SUCCEEDED, attempt_id=start.attempt_id, pdf=PDF) is JobState.SUCCEEDED
     record = await recorded(jobs, job)
-    assert (record.state, record.pdf, record.error) == (State.SUCCEEDED, PDF, None)
+    assert (record.state, record.pdf, record.error) == (JobState.SUCCEEDED, PDF, None)
     assert (record.started_at, record.finished_at) == (NOON + 1, NOON + 2)
     assert await jobs.attempts(job.task_id) == [Attempt(1, "node-1", NOON + 1, NOON + 2, "succeeded")]
 
@@ -67,29 +67,31 @@ async def test_attempts_are_numbered_and_keep_their_outcomes(jobs: Jobs) -> None
     for number in range(3):
         start = await started(jobs, job, f"node-{number}", NOON + 10 * number)
         assert start.record.tally.attempts == number + 1
-        await settled(jobs, job, Event.RETRIED, at=NOON + 10 * number + 5, attempt_id=start.attempt_id, fault=TIMEOUT)
+        await settled(
+            jobs, job, JobEvent.RETRIED, at=NOON + 10 * number + 5, attempt_id=start.attempt_id, fault=TIMEOUT
+        )
     assert await jobs.attempts(job.task_id) == [
         Attempt(n + 1, f"node-{n}", NOON + 10 * n, NOON + 10 * n + 5, "timeout", TIMEOUT.detail) for n in range(3)
     ]
     record = await recorded(jobs, job)
-    assert (record.state, record.tally, record.error) == (State.QUEUED, Tally(attempts=3), TIMEOUT)
+    assert (record.state, record.tally, record.error) == (JobState.QUEUED, Tally(attempts=3), TIMEOUT)
 
 
 @pytest.mark.parametrize(
     ("event", "fields", "tally"),
     [
-        (Event.RETRIED, {"fault": TIMEOUT}, Tally(attempts=1)),
-        (Event.RETRIED, {"fault": CRASH, "counted": False, "loss": True}, Tally(losses=1, unharmed=1)),
-        (Event.RETRIED, {"fault": CRASH, "counted": False}, Tally(unharmed=1)),
-        (Event.RELEASED, {"counted": False}, Tally()),
-        (Event.DEFERRED, {"counted": False}, Tally(deferrals=1)),
-        (Event.DEAD_LETTERED, {"fault": TIMEOUT}, Tally(attempts=1)),
-        (Event.DEAD_LETTERED, {"fault": CRASH, "counted": False, "loss": True}, Tally(losses=1)),
-        (Event.SUCCEEDED, {"pdf": PDF}, Tally(attempts=1)),
-        (Event.CANCELLED, {}, Tally(attempts=1)),
+        (JobEvent.RETRIED, {"fault": TIMEOUT}, Tally(attempts=1)),
+        (JobEvent.RETRIED, {"fault": CRASH, "counted": False, "loss": True}, Tally(losses=1, uncounted=1)),
+        (JobEvent.RETRIED, {"fault": CRASH, "counted": False}, Tally(uncounted=1)),
+        (JobEvent.RELEASED, {"counted": False}, Tally()),
+        (JobEvent.DEFERRED, {"counted": False}, Tally(deferrals=1)),
+        (JobEvent.DEAD_LETTERED, {"fault": TIMEOUT}, Tally(attempts=1)),
+        (JobEvent.DEAD_LETTERED, {"fault": CRASH, "counted": False, "loss": True}, Tally(losses=1)),
+        (JobEvent.SUCCEEDED, {"pdf": PDF}, Tally(attempts=1)),
+        (JobEvent.CANCELLED, {}, Tally(attempts=1)),
     ],
 )
-async def test_what_an_outcome_costs(jobs: Jobs, event: Event, fields: dict[str, object], tally: Tally) -> None:
+async def test_what_an_outcome_costs(jobs: Jobs, event: JobEvent, fields: dict[str, object], tally: Tally) -> None:
     job = a_job()
     start = await started(jobs, job)
     assert await settled(jobs, job, event, attempt_id=start.attempt_id, **fields) is not None
@@ -101,7 +103,7 @@ async def test_a_queued_job_may_be_put_off_without_an_attempt(jobs: Jobs) -> Non
     job = a_job()
     await jobs.add([job])
     for number in range(1, 4):
-        assert await settled(jobs, job, Event.DEFERRED) is State.QUEUED
+        assert await settled(jobs, job, JobEvent.DEFERRED) is JobState.QUEUED
         assert (await recorded(jobs, job)).tally == Tally(deferrals=number)
 
 
@@ -120,7 +122,7 @@ async def test_a_redelivery_after_a_crash_that_is_put_off_uses_no_attempt(jobs: 
     """I3: its breaker is open, perhaps because it was the probe and its node died."""
     job = a_job()
     await started(jobs, job, "node-1", NOON + 1)
-    assert await settled(jobs, job, Event.DEFERRED, at=NOON + 60) is State.QUEUED
+    assert await settled(jobs, job, JobEvent.DEFERRED, at=NOON + 60) is JobState.QUEUED
     assert (await recorded(jobs, job)).tally == Tally(deferrals=1, node_losses=1)
     assert await jobs.attempts(job.task_id) == [Attempt(1, "node-1", NOON + 1, NOON + 60, "node_lost")]
     assert (await started(jobs, job, "node-2", NOON + 90)).record.tally.attempts == 1
@@ -138,7 +140,7 @@ async def test_a_job_whose_node_dies_every_time_is_refused(jobs: Jobs) -> None:
     assert refused.record.tally == Tally(attempts=0, node_losses=MAX_NODE_LOSSES)
     assert [attempt.outcome for attempt in await jobs.attempts(job.task_id)] == ["node_lost"] * MAX_NODE_LOSSES
     # And it can be given up.
-    assert await settled(jobs, job, Event.DEAD_LETTERED, fault=refused.fault) is State.DEAD_LETTERED
+    assert await settled(jobs, job, JobEvent.DEAD_LETTERED, fault=refused.fault) is JobState.DEAD_LETTERED
 
 
 async def test_a_job_that_lost_two_browsers_is_given_no_third(jobs: Jobs) -> None:
@@ -147,7 +149,7 @@ async def test_a_job_that_lost_two_browsers_is_given_no_third(jobs: Jobs) -> Non
     for _ in range(MAX_LOSSES):
         start = await started(jobs, job)
         fields = {"fault": CRASH, "counted": False, "loss": True}
-        await settled(jobs, job, Event.RETRIED, attempt_id=start.attempt_id, **fields)
+        await settled(jobs, job, JobEvent.RETRIED, attempt_id=start.attempt_id, **fields)
     refused = await jobs.start(job, "node-1", NOON + 9)
     assert isinstance(refused, Refused)
     assert refused.fault is not None
@@ -155,8 +157,8 @@ async def test_a_job_that_lost_two_browsers_is_given_no_third(jobs: Jobs) -> Non
     assert len(await jobs.attempts(job.task_id)) == MAX_LOSSES
 
 
-@pytest.mark.parametrize("state", [*sorted(TERMINAL), State.DEAD_LETTERED])
-async def test_a_settled_job_is_not_started_again(jobs: Jobs, state: State) -> None:
+@pytest.mark.parametrize("state", [*sorted(TERMINAL), JobState.DEAD_LETTERED])
+async def test_a_settled_job_is_not_started_again(jobs: Jobs, state: JobState) -> None:
     """I6: the message of a job that is done comes again and changes nothing."""
     job = a_job()
     await bring(jobs, job, state)
@@ -165,8 +167,8 @@ async def test_a_settled_job_is_not_started_again(jobs: Jobs, state: State) -> N
     assert await recorded(jobs, job) == before
 
 
-@pytest.mark.parametrize("event", [Event.RETRIED, Event.RELEASED, Event.DEFERRED, Event.DEAD_LETTERED])
-async def test_an_attempt_that_somebody_else_closed_settles_nothing(jobs: Jobs, event: Event) -> None:
+@pytest.mark.parametrize("event", [JobEvent.RETRIED, JobEvent.RELEASED, JobEvent.DEFERRED, JobEvent.DEAD_LETTERED])
+async def test_an_attempt_that_somebody_else_closed_settles_nothing(jobs: Jobs, event: JobEvent) -> None:
     job = a_job()
     stale = await started(jobs, job, "node-1")
     current = await started(jobs, job, "node-2", NOON + 60)
@@ -181,8 +183,8 @@ async def test_a_late_success_still_counts_and_calls_the_other_attempt_off(jobs:
     slow = await started(jobs, job, "node-1")
     other = await started(jobs, job, "node-2", NOON + 60)
     done = {"attempt_id": slow.attempt_id, "pdf": PDF, "at": NOON + 70}
-    assert await settled(jobs, job, Event.SUCCEEDED, **done) is State.SUCCEEDED
-    assert await settled(jobs, job, Event.SUCCEEDED, attempt_id=other.attempt_id, pdf=PDF) is None
+    assert await settled(jobs, job, JobEvent.SUCCEEDED, **done) is JobState.SUCCEEDED
+    assert await settled(jobs, job, JobEvent.SUCCEEDED, attempt_id=other.attempt_id, pdf=PDF) is None
     outcomes = [attempt.outcome for attempt in await jobs.attempts(job.task_id)]
     assert outcomes == ["node_lost", "cancelled"]
 
@@ -190,29 +192,29 @@ async def test_a_late_success_still_counts_and_calls_the_other_attempt_off(jobs:
 async def test_a_cancelled_job_has_no_open_attempt(jobs: Jobs) -> None:
     job = a_job()
     start = await started(jobs, job)
-    assert await settled(jobs, job, Event.CANCELLED) is State.CANCELLED
+    assert await settled(jobs, job, JobEvent.CANCELLED) is JobState.CANCELLED
     assert [attempt.outcome for attempt in await jobs.attempts(job.task_id)] == ["cancelled"]
-    assert await settled(jobs, job, Event.SUCCEEDED, attempt_id=start.attempt_id, pdf=PDF) is None
+    assert await settled(jobs, job, JobEvent.SUCCEEDED, attempt_id=start.attempt_id, pdf=PDF) is None
     assert (await recorded(jobs, job)).pdf is None
 
 
 async def test_a_redriven_job_starts_without_its_error_but_with_its_tally(jobs: Jobs) -> None:
     job = a_job()
-    await bring(jobs, job, State.DEAD_LETTERED)
+    await bring(jobs, job, JobState.DEAD_LETTERED)
     assert (await recorded(jobs, job)).error == TIMEOUT
-    assert await settled(jobs, job, Event.REDRIVEN) is State.QUEUED
+    assert await settled(jobs, job, JobEvent.REDRIVEN) is JobState.QUEUED
     record = await recorded(jobs, job)
     assert (record.error, record.tally) == (None, Tally(attempts=1))
 
 
 async def test_a_quarantined_job_keeps_its_error_until_it_is_revived(jobs: Jobs) -> None:
     job = a_job()
-    await bring(jobs, job, State.QUARANTINED)
+    await bring(jobs, job, JobState.QUARANTINED)
     quarantined = await recorded(jobs, job)
     assert (quarantined.error, quarantined.finished_at) == (TIMEOUT, NOON + 2)
     revived = await jobs.revive(job.task_id)
     assert revived == await recorded(jobs, job)
-    assert (revived.state, revived.tally, revived.confirmed) == (State.QUEUED, Tally(), False)
+    assert (revived.state, revived.tally, revived.confirmed) == (JobState.QUEUED, Tally(), False)
     assert (revived.error, revived.finished_at) == (None, None)
     assert await jobs.overdue(10, confirmed=False, by_seconds=-60) == [revived]
     assert (await started(jobs, job)).record.tally == Tally(attempts=1)
@@ -224,21 +226,21 @@ async def test_of_many_who_settle_one_job_exactly_one_wins(jobs: Jobs, other_nod
     for _ in range(5):
         job = a_job()
         start = await started(jobs, job)
-        won: list[State] = []
+        won: list[JobState] = []
 
-        async def settle(store: Jobs, event: Event, fault: Fault | None, attempt_id: int | None) -> None:
+        async def settle(store: Jobs, event: JobEvent, fault: Fault | None, attempt_id: int | None) -> None:
             state = await settled(store, job, event, fault=fault, attempt_id=attempt_id)  # noqa: B023 - awaited below
             if state is not None:
                 won.append(state)  # noqa: B023 - awaited below
 
         async with trio.open_nursery() as nursery:
             for store in (jobs, other_node, jobs, other_node):
-                nursery.start_soon(settle, store, Event.SUCCEEDED, None, start.attempt_id)
-                nursery.start_soon(settle, store, Event.CANCELLED, None, None)
-                nursery.start_soon(settle, store, Event.DEAD_LETTERED, TIMEOUT, start.attempt_id)
+                nursery.start_soon(settle, store, JobEvent.SUCCEEDED, None, start.attempt_id)
+                nursery.start_soon(settle, store, JobEvent.CANCELLED, None, None)
+                nursery.start_soon(settle, store, JobEvent.DEAD_LETTERED, TIMEOUT, start.attempt_id)
         # A dead letter may still succeed or be cancelled; nothing follows those.
         final = (await recorded(jobs, job)).state
-        assert sorted(won) in ([final], sorted([State.DEAD_LETTERED, final]))
+        assert sorted(won) in ([final], sorted([JobState.DEAD_LETTERED, final]))
 
 
 async def test_of_many_who_start_one_job_each_closes_the_one_before(jobs: Jobs, other_node: Jobs) -> None:
@@ -275,4 +277,4 @@ async def test_many_who_add_the_same_jobs_all_get_the_same_ones(jobs: Jobs, othe
         for number in range(8):
             nursery.start_soon(add, (jobs, other_node)[number % 2], number)
     assert all(answer == answers[0] for answer in answers)
-    assert (await jobs.counts())[State.QUEUED] == 8
+    assert (await jobs.counts())[JobState.QUEUED] == 8

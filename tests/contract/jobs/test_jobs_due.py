@@ -5,7 +5,7 @@ from sqlalchemy import update
 from reportd.adapters.sql.database import open_database
 from reportd.adapters.sql.schema import jobs as table
 from reportd.adapters.sql.stores.jobs import SqlJobs
-from reportd.core.jobs.transitions import Event, State
+from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.ports import UNCONFIRMED_SECONDS, Jobs
 from tests.contract.jobs.jobs_lab import CRASH, PDF, TIMEOUT, a_job, bring, recorded, settled, started
 
@@ -41,9 +41,9 @@ async def test_a_job_that_is_put_off_is_due_when_that_is_over(jobs: Jobs) -> Non
     deferred, retried = a_job(), a_job()
     await jobs.add([deferred])
     await jobs.confirm([deferred.task_id])
-    await settled(jobs, deferred, Event.DEFERRED, counted=False, away_seconds=300.0)
+    await settled(jobs, deferred, JobEvent.DEFERRED, counted=False, away_seconds=300.0)
     start = await started(jobs, retried)
-    await settled(jobs, retried, Event.RETRIED, attempt_id=start.attempt_id, fault=TIMEOUT, away_seconds=60.0)
+    await settled(jobs, retried, JobEvent.RETRIED, attempt_id=start.attempt_id, fault=TIMEOUT, away_seconds=60.0)
     assert not await due_within(jobs, SILENT + 50)
     assert await due_within(jobs, SILENT + 70) == {retried.task_id}
     assert not await due_within(jobs, SILENT + 290) - {retried.task_id}
@@ -54,7 +54,7 @@ async def test_a_late_confirmation_brings_nothing_forward(jobs: Jobs) -> None:
     """The message was received and put off before its sender noted that the queue has it."""
     job = a_job()
     await jobs.add([job])
-    await settled(jobs, job, Event.DEFERRED, counted=False, away_seconds=300.0)
+    await settled(jobs, job, JobEvent.DEFERRED, counted=False, away_seconds=300.0)
     await jobs.confirm([job.task_id])
     assert not await due_within(jobs, SILENT + 290)
     assert await due_within(jobs, SILENT + 310) == {job.task_id}
@@ -62,9 +62,9 @@ async def test_a_late_confirmation_brings_nothing_forward(jobs: Jobs) -> None:
 
 async def test_what_is_held_is_renewed(jobs: Jobs) -> None:
     running, waiting, ended = a_job(), a_job(), a_job()
-    await bring(jobs, running, State.RUNNING)
-    await bring(jobs, waiting, State.QUEUED)
-    await bring(jobs, ended, State.SUCCEEDED)
+    await bring(jobs, running, JobState.RUNNING)
+    await bring(jobs, waiting, JobState.QUEUED)
+    await bring(jobs, ended, JobState.SUCCEEDED)
     await jobs.renew([job.task_id for job in (running, waiting, ended)] + ["a receipt"])
     await jobs.renew([])
     assert await due_within(jobs, SILENT + 10) == {running.task_id}
@@ -73,11 +73,11 @@ async def test_what_is_held_is_renewed(jobs: Jobs) -> None:
 
 
 async def test_only_jobs_under_way_are_overdue(jobs: Jobs) -> None:
-    made = {state: a_job() for state in State}
+    made = {state: a_job() for state in JobState}
     for state, job in made.items():
         await bring(jobs, job, state)
     await jobs.confirm([job.task_id for job in made.values()])
-    assert await due_within(jobs, 1e6) == {made[State.QUEUED].task_id, made[State.RUNNING].task_id}
+    assert await due_within(jobs, 1e6) == {made[JobState.QUEUED].task_id, made[JobState.RUNNING].task_id}
 
 
 async def test_the_longest_due_come_first(jobs: Jobs) -> None:
@@ -85,14 +85,14 @@ async def test_the_longest_due_come_first(jobs: Jobs) -> None:
     for number, job in enumerate(made):
         await jobs.add([job])
         await jobs.confirm([job.task_id])
-        await settled(jobs, job, Event.DEFERRED, counted=False, away_seconds=100.0 * (3 - number))
+        await settled(jobs, job, JobEvent.DEFERRED, counted=False, away_seconds=100.0 * (3 - number))
     found = await jobs.overdue(2, confirmed=True, by_seconds=-1e6)
     assert [record.job for record in found] == [made[2], made[1]]
 
 
 async def test_what_goes_back_is_unconfirmed_and_due_soon(jobs: Jobs) -> None:
     job = a_job()
-    await bring(jobs, job, State.QUARANTINED)
+    await bring(jobs, job, JobState.QUARANTINED)
     await jobs.revive(job.task_id)
     assert not await due_within(jobs, UNCONFIRMED_SECONDS - 5, confirmed=False)
     assert await due_within(jobs, UNCONFIRMED_SECONDS + 5, confirmed=False) == {job.task_id}
@@ -101,9 +101,9 @@ async def test_what_goes_back_is_unconfirmed_and_due_soon(jobs: Jobs) -> None:
 async def test_an_end_is_an_end(jobs: Jobs) -> None:
     job = a_job()
     start = await started(jobs, job)
-    await settled(jobs, job, Event.RETRIED, attempt_id=start.attempt_id, fault=CRASH)
+    await settled(jobs, job, JobEvent.RETRIED, attempt_id=start.attempt_id, fault=CRASH)
     start = await started(jobs, job)
-    await settled(jobs, job, Event.SUCCEEDED, attempt_id=start.attempt_id, pdf=PDF)
+    await settled(jobs, job, JobEvent.SUCCEEDED, attempt_id=start.attempt_id, pdf=PDF)
     assert not await due_within(jobs, 1e9)
 
 
@@ -128,7 +128,7 @@ async def test_report_types_are_left_out(jobs: Jobs) -> None:
 
 
 async def test_those_whose_message_was_sent_are_counted(jobs: Jobs) -> None:
-    made = {state: a_job() for state in State}
+    made = {state: a_job() for state in JobState}
     for state, job in made.items():
         await bring(jobs, job, state)
     assert await jobs.sent() == 1  # what runs has a message

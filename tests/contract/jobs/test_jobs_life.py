@@ -6,23 +6,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reportd.core.jobs.retry import Tally, may_start
-from reportd.core.jobs.transitions import TRANSITIONS, Event, State
+from reportd.core.jobs.transitions import TRANSITIONS, JobEvent, JobState
 from reportd.ports import Jobs, Started
 from tests.contract.jobs.jobs_lab import CRASH, NOON, PDF, TIMEOUT, a_job, recorded, settled
 
-OWNERS_ONLY = (Event.RETRIED, Event.RELEASED, Event.DEFERRED, Event.DEAD_LETTERED)
+OWNERS_ONLY = (JobEvent.RETRIED, JobEvent.RELEASED, JobEvent.DEFERRED, JobEvent.DEAD_LETTERED)
 
 
 @dataclass
 class Model:
     """What a store should know; ``attempts`` holds their outcomes, None for the open one."""
 
-    state: State = State.QUEUED
+    state: JobState = JobState.QUEUED
     tally: Tally = field(default_factory=Tally)
     attempts: list[str | None] = field(default_factory=list)
 
     def start(self) -> bool:
-        if (self.state, Event.STARTED) not in TRANSITIONS:
+        if (self.state, JobEvent.STARTED) not in TRANSITIONS:
             return False
         lost = self.attempts.count(None)
         self.attempts = [outcome or "node_lost" for outcome in self.attempts]
@@ -31,20 +31,20 @@ class Model:
         )
         if may_start(self.tally):
             return False
-        self.state = State.RUNNING
+        self.state = JobState.RUNNING
         self.tally = replace(self.tally, attempts=self.tally.attempts + 1)
         self.attempts.append(None)
         return True
 
-    def settle(self, event: Event, place: int | None, *, counted: bool, loss: bool) -> State | None:
+    def settle(self, event: JobEvent, place: int | None, *, counted: bool, loss: bool) -> JobState | None:
         state = TRANSITIONS.get((self.state, event))
         own = place is not None and self.attempts[place] is None
         if state is None or (place is not None and not own and event in OWNERS_ONLY):
             return None
-        outcome = {Event.RETRIED: "browser_lost" if loss else "timeout", Event.DEAD_LETTERED: "timeout"}
+        outcome = {JobEvent.RETRIED: "browser_lost" if loss else "timeout", JobEvent.DEAD_LETTERED: "timeout"}
         if own and place is not None:
             self.attempts[place] = outcome.get(event, str(event))
-        lost = self.attempts.count(None) if place is None and event is Event.DEFERRED else 0
+        lost = self.attempts.count(None) if place is None and event is JobEvent.DEFERRED else 0
         if place is None or event not in OWNERS_ONLY:
             self.attempts = [outcome or ("node_lost" if lost else "cancelled") for outcome in self.attempts]
         uncounted = place is not None and not counted
@@ -52,25 +52,25 @@ class Model:
             self.tally,
             attempts=max(0, self.tally.attempts - uncounted - lost),
             node_losses=self.tally.node_losses + lost,
-            unharmed=self.tally.unharmed + (uncounted and event is Event.RETRIED),
-            deferrals=self.tally.deferrals + (event is Event.DEFERRED),
+            uncounted=self.tally.uncounted + (uncounted and event is JobEvent.RETRIED),
+            deferrals=self.tally.deferrals + (event is JobEvent.DEFERRED),
             losses=self.tally.losses + loss,
         )
         self.state = state
         return state
 
     def revive(self) -> bool:
-        if self.state is not State.QUARANTINED:
+        if self.state is not JobState.QUARANTINED:
             return False
-        self.state, self.tally = State.QUEUED, Tally()
+        self.state, self.tally = JobState.QUEUED, Tally()
         return True
 
 
-SETTLED = [event for event in Event if event not in (Event.STARTED, Event.REVIVED)]
+SETTLED = [event for event in JobEvent if event not in (JobEvent.STARTED, JobEvent.REVIVED)]
 STEPS = st.lists(
     st.one_of(
-        st.just(Event.STARTED),
-        st.just(Event.REVIVED),
+        st.just(JobEvent.STARTED),
+        st.just(JobEvent.REVIVED),
         st.tuples(st.sampled_from(SETTLED), st.one_of(st.none(), st.integers(0, 5)), st.booleans()),
     ),
     max_size=12,
@@ -84,21 +84,21 @@ async def test_a_job_lives_as_the_model_does(jobs: Jobs, steps: list[object]) ->
     await jobs.add([job])
     for number, step in enumerate(steps):
         at = NOON + number
-        if step is Event.STARTED:
+        if step is JobEvent.STARTED:
             outcome = await jobs.start(job, "node", at)
             assert isinstance(outcome, Started) is model.start()
             if isinstance(outcome, Started):
                 ids.append(outcome.attempt_id)
-        elif step is Event.REVIVED:
+        elif step is JobEvent.REVIVED:
             assert (await jobs.revive(job.task_id) is not None) is model.revive()
         else:
             assert isinstance(step, tuple)
             event, place, odd = step
             place = None if place is None or not ids else place % len(ids)
-            loss = odd and event is Event.RETRIED
+            loss = odd and event is JobEvent.RETRIED
             fields = {
-                "fault": (CRASH if loss else TIMEOUT) if event in (Event.RETRIED, Event.DEAD_LETTERED) else None,
-                "pdf": PDF if event is Event.SUCCEEDED else None,
+                "fault": (CRASH if loss else TIMEOUT) if event in (JobEvent.RETRIED, JobEvent.DEAD_LETTERED) else None,
+                "pdf": PDF if event is JobEvent.SUCCEEDED else None,
                 "attempt_id": None if place is None else ids[place],
                 "counted": not odd,
                 "loss": loss,

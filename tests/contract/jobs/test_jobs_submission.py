@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from reportd.core.jobs.retry import Tally
-from reportd.core.jobs.transitions import Event, State
+from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.core.status.snapshot import Load
 from reportd.ports import JobFilter, Jobs
 from tests.contract.jobs.jobs_lab import CRASH, NOON, PDF, TIMEOUT, a_job, bring, recorded, settled, started
@@ -15,7 +15,7 @@ async def test_a_new_job_is_queued_and_unconfirmed(jobs: Jobs) -> None:
     job = a_job(callback_url="https://example.org/hook?a=ž")
     [record] = await jobs.add([job])
     assert record == await recorded(jobs, job)
-    assert (record.job, record.state, record.tally, record.confirmed) == (job, State.QUEUED, Tally(), False)
+    assert (record.job, record.state, record.tally, record.confirmed) == (job, JobState.QUEUED, Tally(), False)
     assert (record.started_at, record.finished_at, record.error, record.pdf) == (None, None, None, None)
 
 
@@ -29,7 +29,7 @@ async def test_adding_again_changes_nothing_and_answers_what_is_there(jobs: Jobs
     records = await jobs.add([new, again, new])
     assert [record.job for record in records] == [new, first, new]
     assert records[1] == start.record == await recorded(jobs, first)
-    assert records[0].state is State.QUEUED
+    assert records[0].state is JobState.QUEUED
 
 
 async def test_empty_batches_do_nothing(jobs: Jobs) -> None:
@@ -44,7 +44,7 @@ async def test_what_is_not_there_is_none(jobs: Jobs) -> None:
     job = a_job()
     assert await jobs.get(job.task_id) is None
     assert await jobs.attempts(job.task_id) == []
-    assert await settled(jobs, job, Event.CANCELLED) is None
+    assert await settled(jobs, job, JobEvent.CANCELLED) is None
     assert await jobs.revive(job.task_id) is None
     await jobs.confirm([job.task_id])
     await jobs.discard([job.task_id])
@@ -57,7 +57,7 @@ async def test_a_start_confirms(jobs: Jobs) -> None:
     job = a_job()
     await jobs.add([job])
     start = await started(jobs, job)
-    await settled(jobs, job, Event.RELEASED, attempt_id=start.attempt_id, counted=False)
+    await settled(jobs, job, JobEvent.RELEASED, attempt_id=start.attempt_id, counted=False)
     assert (await recorded(jobs, job)).confirmed
     assert await jobs.overdue(10, confirmed=False, by_seconds=-1000) == []
 
@@ -67,9 +67,9 @@ async def test_only_what_the_queue_never_took_is_discarded(jobs: Jobs) -> None:
     released = a_job()
     await jobs.add([unsent, confirmed, cancelled, released])
     await jobs.confirm([confirmed.task_id])
-    await settled(jobs, cancelled, Event.CANCELLED)
+    await settled(jobs, cancelled, JobEvent.CANCELLED)
     start = await started(jobs, released)
-    await settled(jobs, released, Event.RELEASED, attempt_id=start.attempt_id, counted=False)
+    await settled(jobs, released, JobEvent.RELEASED, attempt_id=start.attempt_id, counted=False)
     await jobs.discard([job.task_id for job in (unsent, confirmed, cancelled, released)])
     assert await jobs.get(unsent.task_id) is None
     for kept in (confirmed, cancelled, released):
@@ -78,10 +78,10 @@ async def test_only_what_the_queue_never_took_is_discarded(jobs: Jobs) -> None:
 
 async def test_a_revived_job_is_not_discarded(jobs: Jobs) -> None:
     job = a_job()
-    await bring(jobs, job, State.QUARANTINED)
+    await bring(jobs, job, JobState.QUARANTINED)
     await jobs.revive(job.task_id)
     await jobs.discard([job.task_id])
-    assert (await recorded(jobs, job)).state is State.QUEUED
+    assert (await recorded(jobs, job)).state is JobState.QUEUED
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
@@ -117,7 +117,7 @@ async def test_a_search_filters_by_all_that_is_wanted(jobs: Jobs) -> None:
     mine = a_job(report_type="sales")
     others = [a_job(report_type="sales"), a_job(report_type="stock", user_id=mine.user_id)]
     await jobs.add([mine, *others])
-    await settled(jobs, others[1], Event.CANCELLED)
+    await settled(jobs, others[1], JobEvent.CANCELLED)
 
     async def found(**wanted: object) -> set[str]:
         return {record.job.task_id for record in await jobs.search(JobFilter(**wanted), 10)}  # type: ignore[arg-type]
@@ -125,33 +125,33 @@ async def test_a_search_filters_by_all_that_is_wanted(jobs: Jobs) -> None:
     assert await found() == {mine.task_id, others[0].task_id, others[1].task_id}
     assert await found(user_id=mine.user_id) == {mine.task_id, others[1].task_id}
     assert await found(report_type="sales") == {mine.task_id, others[0].task_id}
-    assert await found(state=State.CANCELLED) == {others[1].task_id}
-    assert await found(state=State.QUEUED, report_type="sales", user_id=mine.user_id) == {mine.task_id}
-    assert await found(state=State.QUEUED, report_type="stock") == set()
+    assert await found(state=JobState.CANCELLED) == {others[1].task_id}
+    assert await found(state=JobState.QUEUED, report_type="sales", user_id=mine.user_id) == {mine.task_id}
+    assert await found(state=JobState.QUEUED, report_type="stock") == set()
 
 
 async def test_counts_tell_every_state(jobs: Jobs) -> None:
-    assert await jobs.counts() == dict.fromkeys(State, 0)
-    for number, state in enumerate(State, 1):
+    assert await jobs.counts() == dict.fromkeys(JobState, 0)
+    for number, state in enumerate(JobState, 1):
         for _ in range(number):
             await bring(jobs, a_job(), state)
-    assert await jobs.counts() == {state: number for number, state in enumerate(State, 1)}
+    assert await jobs.counts() == {state: number for number, state in enumerate(JobState, 1)}
 
 
 async def test_what_retention_removes(jobs: Jobs) -> None:
     first, second, young = (a_job() for _ in range(3))
     for job, at in ((second, NOON + 20), (first, NOON + 10), (young, NOON + 50)):
         start = await started(jobs, job)
-        await settled(jobs, job, Event.SUCCEEDED, attempt_id=start.attempt_id, pdf=PDF, at=at)
-    await bring(jobs, a_job(), State.QUARANTINED)
-    await bring(jobs, a_job(), State.CANCELLED)
+        await settled(jobs, job, JobEvent.SUCCEEDED, attempt_id=start.attempt_id, pdf=PDF, at=at)
+    await bring(jobs, a_job(), JobState.QUARANTINED)
+    await bring(jobs, a_job(), JobState.CANCELLED)
     assert await jobs.expired(NOON + 50, 10) == [first.task_id, second.task_id]
     assert await jobs.expired(NOON + 50, 1) == [first.task_id]
     await jobs.purge([first.task_id])
     assert await jobs.expired(NOON + 50, 10) == [second.task_id]
     purged, kept = await recorded(jobs, first), await recorded(jobs, second)
     assert purged.pdf is not None
-    assert (purged.state, purged.pdf.purged) == (State.SUCCEEDED, True)
+    assert (purged.state, purged.pdf.purged) == (JobState.SUCCEEDED, True)
     assert kept.pdf == PDF
 
 
@@ -160,7 +160,7 @@ async def test_any_text_of_a_fault_is_kept(jobs: Jobs) -> None:
     job = a_job()
     start = await started(jobs, job)
     fault = type(TIMEOUT)(TIMEOUT.kind, "before \0 \ud800 é 後 after " + "x" * 100_000)
-    await settled(jobs, job, Event.DEAD_LETTERED, attempt_id=start.attempt_id, fault=fault)
+    await settled(jobs, job, JobEvent.DEAD_LETTERED, attempt_id=start.attempt_id, fault=fault)
     error = (await recorded(jobs, job)).error
     assert error is not None
     assert error.kind is TIMEOUT.kind
@@ -175,20 +175,20 @@ async def test_a_page_fault_of_each_kind_is_read_back(jobs: Jobs) -> None:
     for fault in (TIMEOUT, CRASH):
         job = a_job()
         start = await started(jobs, job)
-        await settled(jobs, job, Event.RETRIED, attempt_id=start.attempt_id, fault=fault)
+        await settled(jobs, job, JobEvent.RETRIED, attempt_id=start.attempt_id, fault=fault)
         assert (await recorded(jobs, job)).error == fault
 
 
 async def test_loads_are_what_waits_and_runs_by_type(jobs: Jobs) -> None:
     assert await jobs.loads() == {}
-    for number, state in enumerate(State, 1):
+    for number, state in enumerate(JobState, 1):
         for _ in range(number):
             await bring(jobs, a_job(report_type="sales", submitted_at=NOON + number), state)
     retried = a_job(report_type="other", submitted_at=NOON + 5)
     start = await started(jobs, retried)
-    await settled(jobs, retried, Event.RETRIED, attempt_id=start.attempt_id, fault=TIMEOUT)
+    await settled(jobs, retried, JobEvent.RETRIED, attempt_id=start.attempt_id, fault=TIMEOUT)
     await jobs.add([a_job(report_type="other", submitted_at=NOON + 9)])
-    await bring(jobs, a_job(report_type="third"), State.RUNNING)
+    await bring(jobs, a_job(report_type="third"), JobState.RUNNING)
     assert await jobs.loads() == {
         "sales": Load(waiting=1, untried=1, running=2, oldest_at=NOON + 1),
         "other": Load(waiting=2, untried=1, running=0, oldest_at=NOON + 5),
@@ -198,7 +198,7 @@ async def test_loads_are_what_waits_and_runs_by_type(jobs: Jobs) -> None:
 
 async def test_waiting_is_what_is_queued_by_type_and_user(jobs: Jobs) -> None:
     assert await jobs.waiting() == {}
-    for number, state in enumerate(State, 1):
+    for number, state in enumerate(JobState, 1):
         for _ in range(number):
             await bring(jobs, a_job(report_type="sales", submitted_at=NOON + number), state)
     ann, ben = a_job(report_type="sales"), a_job(report_type="other")

@@ -11,8 +11,8 @@ from reportd.adapters.sql.database import open_database
 from reportd.adapters.sql.stores.jobs import SqlJobs
 from reportd.adapters.sql.stores.queue import EmbeddedQueue
 from reportd.core.jobs.job import Job, from_message
-from reportd.core.jobs.transitions import Event, State
-from reportd.intake.service import Intake
+from reportd.core.jobs.transitions import JobEvent, JobState
+from reportd.intake.accept import Intake
 from reportd.ports import JobFilter, Settlement, Started
 from tests.contract.jobs.jobs_lab import NOON, PDF, a_job, recorded
 
@@ -40,8 +40,8 @@ class Node:
                 assert isinstance(job, Job)
                 start = await self.jobs.start(job, self.name, NOON)
                 assert isinstance(start, Started)
-                settlement = Settlement(job.task_id, Event.SUCCEEDED, NOON, attempt_id=start.attempt_id, pdf=PDF)
-                assert await self.jobs.settle(settlement) is State.SUCCEEDED
+                settlement = Settlement(job.task_id, JobEvent.SUCCEEDED, NOON, attempt_id=start.attempt_id, pdf=PDF)
+                assert await self.jobs.settle(settlement) is JobState.SUCCEEDED
                 assert await self.queue.delete([message.receipt]) == [None]
                 done[job.task_id] += 1
 
@@ -65,7 +65,7 @@ async def test_nodes_share_the_work(database_url: str) -> None:
                         nursery.start_soon(node.work, done)
         assert set(done.values()) == {1}
         jobs = nodes[0].jobs
-        assert (await jobs.counts())[State.SUCCEEDED] == JOBS
+        assert (await jobs.counts())[JobState.SUCCEEDED] == JOBS
         records = await jobs.search(JobFilter(), JOBS + 1)
         assert all(record.confirmed for record in records)
         assert {record.tally.attempts for record in records} == {1}

@@ -7,8 +7,8 @@ from reportd.core.dead_letters.redrive import Cause
 from reportd.core.dead_letters.signature import normalised, signature
 from reportd.core.faults import Fault
 from reportd.core.jobs.job import Job, to_message
-from reportd.core.jobs.transitions import State
-from reportd.ports import DeadLetter, DeadLetters, Jobs, Standing
+from reportd.core.jobs.transitions import JobState
+from reportd.ports import DeadLetter, DeadLetters, Jobs, LetterStatus
 from tests.contract.jobs.jobs_lab import NOON, TIMEOUT, a_job, bring
 
 
@@ -23,7 +23,7 @@ def a_letter(job: Job | None = None, **fields: Any) -> DeadLetter:
         kind=fault.kind,
         detail=fault.detail,
         cause=normalised(fault.detail),
-        standing=Standing.WAITING,
+        standing=LetterStatus.WAITING,
         reason="it waits for its turn",
         first_seen_at=NOON,
         last_seen_at=NOON,
@@ -49,12 +49,12 @@ class LettersLab:
     async def waiting(self, **fields: Any) -> DeadLetter:
         """A job that has failed, and its letter."""
         job = a_job(**{name: fields.pop(name) for name in ("report_type", "task_id") if name in fields})
-        await bring(self.jobs, job, State.DEAD_LETTERED)
+        await bring(self.jobs, job, JobState.DEAD_LETTERED)
         letter = a_letter(job, **fields)
         assert await self.letters.keep(letter)
         return letter
 
-    async def state(self, letter: DeadLetter) -> State:
+    async def state(self, letter: DeadLetter) -> JobState:
         record = await self.jobs.get(letter.id)
         assert record is not None
         return record.state

@@ -9,14 +9,14 @@ from sqlalchemy import Connection, TextClause, text
 
 from reportd.adapters.sql.database import Database, open_database
 from reportd.adapters.sql.stores.audit import SqlAudit
-from reportd.ports import Audit, Entry
+from reportd.ports import Audit, AuditEntry
 from tests.contract.jobs.jobs_lab import NOON
 from tests.fakes import MemoryJobs
 from tests.fakes.audit import FakeAudit
 
 
-def deed(at: float = NOON, subject: str = "sales", action: str = "breaker.tripped", actor: str = "n1") -> Entry:
-    return Entry(at, actor, action, subject, {"reason": f"at {at}"})
+def deed(at: float = NOON, subject: str = "sales", action: str = "breaker.tripped", actor: str = "n1") -> AuditEntry:
+    return AuditEntry(at, actor, action, subject, {"reason": f"at {at}"})
 
 
 @pytest.fixture
@@ -48,7 +48,10 @@ async def test_an_entry_comes_back_whole(audits: tuple[Audit, Audit]) -> None:
         "before": None,
         "nested": {"half": 0.5, "yes": True},
     }
-    entries = [Entry(NOON + 0.123456, "anna", "breaker.forced_open", "sales", detail), Entry(NOON, "n1", "drained", "")]
+    entries = [
+        AuditEntry(NOON + 0.123456, "anna", "breaker.forced_open", "sales", detail),
+        AuditEntry(NOON, "n1", "drained", ""),
+    ]
     await audits[0].record(entries)
     assert await audits[1].latest(10) == entries
 
@@ -102,7 +105,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 async def test_text_of_any_kind_can_be_kept(database: Database) -> None:
     audit = SqlAudit(database)
     odd = "\0 \ud800"
-    await audit.record([Entry(NOON, odd, odd * 1000, odd * 1000, {"faults": [odd], odd: 1})])
+    await audit.record([AuditEntry(NOON, odd, odd * 1000, odd * 1000, {"faults": [odd], odd: 1})])
     (entry,) = await audit.latest(1, odd * 1000)
     assert (entry.actor, len(entry.action), len(entry.subject)) == ("\ufffd ?", 255, 255)
     assert entry.detail == {"faults": ["\0 ?"], "\0 ?": 1}

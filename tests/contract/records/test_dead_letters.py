@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import trio
 
-from reportd.core.dead_letters.redrive import Cause, Outcome
+from reportd.core.dead_letters.redrive import Cause, RedriveOutcome
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.retry import Tally
-from reportd.core.jobs.transitions import Event, State
-from reportd.ports import DeadLetter, DeadLetters, Record, Redrive, Settlement, Standing, Started
+from reportd.core.jobs.transitions import JobEvent, JobState
+from reportd.ports import DeadLetter, DeadLetters, LetterStatus, Record, Redrive, Settlement, Started
 from tests.contract.jobs.jobs_lab import NOON, PDF, TIMEOUT, a_job, bring, started
 from tests.contract.records.letters_lab import LettersLab, a_letter, cause_of
 
@@ -29,7 +29,7 @@ def only(released: list[Record] | None) -> Record:
 
 async def test_a_letter_comes_back_as_it_was_kept(letters_lab: LettersLab) -> None:
     job = a_job()
-    await bring(letters_lab.jobs, job, State.DEAD_LETTERED)
+    await bring(letters_lab.jobs, job, JobState.DEAD_LETTERED)
     letter = a_letter(
         job,
         body=ODD_TEXT,
@@ -46,7 +46,9 @@ async def test_a_letter_comes_back_as_it_was_kept(letters_lab: LettersLab) -> No
 
 async def test_keeping_it_again_replaces_all_but_when_it_was_first_seen(letters_lab: LettersLab) -> None:
     letter = await letters_lab.waiting()
-    later = replace(letter, first_seen_at=NOON + 9, last_seen_at=NOON + 9, redrives=1, standing=Standing.QUARANTINED)
+    later = replace(
+        letter, first_seen_at=NOON + 9, last_seen_at=NOON + 9, redrives=1, standing=LetterStatus.QUARANTINED
+    )
     assert await letters_lab.letters.keep(later)
     assert await letters_lab.letters.get(letter.id) == replace(later, first_seen_at=NOON)
 
@@ -55,15 +57,15 @@ async def test_text_that_no_database_holds_is_kept_readable(letters_lab: Letters
     await letters_lab.letters.keep(a_letter(None, reason="a\0b", detail="c\ud800", cause="\0"))
 
 
-@pytest.mark.parametrize("state", State)
-async def test_only_a_letter_of_a_dead_job_is_kept(letters_lab: LettersLab, state: State) -> None:
+@pytest.mark.parametrize("state", JobState)
+async def test_only_a_letter_of_a_dead_job_is_kept(letters_lab: LettersLab, state: JobState) -> None:
     """Somebody has moved the job since its letter was read."""
     job = a_job()
     await bring(letters_lab.jobs, job, state)
-    dead = state in (State.DEAD_LETTERED, State.QUARANTINED)
+    dead = state in (JobState.DEAD_LETTERED, JobState.QUARANTINED)
     assert await letters_lab.letters.keep(a_letter(job)) is dead
     assert (await letters_lab.letters.get(job.task_id) is not None) is dead
-    assert await letters_lab.letters.keep(a_letter(job, standing=Standing.UNDERWAY))
+    assert await letters_lab.letters.keep(a_letter(job, standing=LetterStatus.UNDERWAY))
 
 
 async def test_a_letter_of_no_job_at_all_is_kept_if_it_says_so(letters_lab: LettersLab) -> None:
@@ -96,9 +98,9 @@ async def test_what_is_removed_is_gone(letters_lab: LettersLab) -> None:
 
 async def test_a_group_is_what_has_one_signature(letters_lab: LettersLab) -> None:
     sales = [await letters_lab.waiting(last_seen_at=NOON + n, first_seen_at=NOON + n) for n in range(5)]
-    users = await letters_lab.waiting(report_type="users", standing=Standing.QUARANTINED, last_seen_at=NOON + 9)
+    users = await letters_lab.waiting(report_type="users", standing=LetterStatus.QUARANTINED, last_seen_at=NOON + 9)
     await letters_lab.waiting(fault=SCRIPT, last_seen_at=NOON + 20)
-    await letters_lab.letters.keep(replace(sales[0], standing=Standing.UNDERWAY))
+    await letters_lab.letters.keep(replace(sales[0], standing=LetterStatus.UNDERWAY))
     newest, group = await letters_lab.letters.groups(10)
     assert (newest.kind, newest.cause) == ("script_error", "x is not defined")
     assert group == await letters_lab.letters.group(users.signature)
@@ -139,10 +141,10 @@ async def test_pages_of_groups_and_members_have_no_gap_and_no_double(letters_lab
 async def test_a_cause_is_seen_as_soon_as_something_waits(letters_lab: LettersLab) -> None:
     one, two = await letters_lab.waiting(), await letters_lab.waiting(due_at=NOON + 90)
     users = await letters_lab.waiting(report_type="users")
-    await letters_lab.waiting(standing=Standing.QUARANTINED)
+    await letters_lab.waiting(standing=LetterStatus.QUARANTINED)
     views = await letters_lab.letters.causes(NOON + 60, 10)
     assert {(view.cause, view.waiting, view.due) for view in views} == {(cause_of(one), 2, 1), (cause_of(users), 1, 1)}
-    assert {view.outcome for view in views} == {Outcome()}
+    assert {view.outcome for view in views} == {RedriveOutcome()}
     assert await letters_lab.letters.due(cause_of(one), NOON + 60, 10) == [one]
     assert await letters_lab.letters.due(cause_of(two), NOON + 90, 10) in ([one, two], [two, one])
     assert len(await letters_lab.letters.due(cause_of(two), NOON + 90, 1)) == 1
@@ -152,13 +154,13 @@ async def test_a_wave_goes_back_with_its_cause_in_one_step(letters_lab: LettersL
     one, two = await letters_lab.waiting(), await letters_lab.waiting()
     cause = replace(cause_of(one), wave=(one.id,), sent_at=NOON + 70, size=1)
     record = only(await letters_lab.letters.release([Redrive(one.id)], NOON + 70, cause))
-    assert (record.job.task_id, record.state, record.confirmed, record.error) == (one.id, State.QUEUED, False, None)
+    assert (record.job.task_id, record.state, record.confirmed, record.error) == (one.id, JobState.QUEUED, False, None)
     assert record == await letters_lab.jobs.get(one.id)
-    assert await letters_lab.letters.get(one.id) == replace(one, standing=Standing.UNDERWAY, redrives=1)
-    assert await letters_lab.state(two) is State.DEAD_LETTERED
+    assert await letters_lab.letters.get(one.id) == replace(one, standing=LetterStatus.UNDERWAY, redrives=1)
+    assert await letters_lab.state(two) is JobState.DEAD_LETTERED
     (view,) = await letters_lab.other_node.causes(NOON + 70, 10)
     assert (view.cause, view.waiting) == (replace(cause, version=1), 1)
-    assert view.outcome == Outcome(pending=1)
+    assert view.outcome == RedriveOutcome(pending=1)
 
 
 async def test_of_nodes_that_try_at_the_same_time_one_succeeds(letters_lab: LettersLab) -> None:
@@ -178,16 +180,16 @@ async def test_of_nodes_that_try_at_the_same_time_one_succeeds(letters_lab: Lett
             nursery.start_soon(attempt, 1)
         assert sorted(outcome is None for outcome in outcomes) == [False, True]
     states = [await letters_lab.state(letter) for letter in letters]
-    assert states.count(State.QUEUED) == 3
+    assert states.count(JobState.QUEUED) == 3
 
 
 async def test_only_what_is_dead_lettered_goes_back(letters_lab: LettersLab) -> None:
     letter, cancelled = await letters_lab.waiting(), await letters_lab.waiting()
-    await letters_lab.jobs.settle(Settlement(cancelled.id, Event.CANCELLED, NOON))
+    await letters_lab.jobs.settle(Settlement(cancelled.id, JobEvent.CANCELLED, NOON))
     released = await letters_lab.letters.release([Redrive(letter.id), Redrive(cancelled.id)], NOON)
     assert [record.job.task_id for record in released or ()] == [letter.id]
     assert await letters_lab.letters.release([Redrive(letter.id)], NOON) == []
-    assert await letters_lab.state(cancelled) is State.CANCELLED
+    assert await letters_lab.state(cancelled) is JobState.CANCELLED
     assert (await letters_lab.letters.get(letter.id) or letter).redrives == 1
 
 
@@ -195,7 +197,7 @@ async def test_a_redrive_that_is_not_its_own_is_not_counted(letters_lab: Letters
     letter = await letters_lab.waiting(redrives=1)
     await letters_lab.letters.release([Redrive(letter.id, own=False)], NOON)
     kept = await letters_lab.letters.get(letter.id)
-    assert kept == replace(letter, standing=Standing.UNDERWAY)
+    assert kept == replace(letter, standing=LetterStatus.UNDERWAY)
 
 
 async def test_a_job_goes_back_with_what_was_repaired(letters_lab: LettersLab) -> None:
@@ -212,7 +214,7 @@ async def test_a_job_that_goes_back_has_its_attempts_but_no_lost_nodes(letters_l
     await letters_lab.jobs.add([job])
     for _ in range(3):
         start = await started(letters_lab.jobs, job)
-    dead = Settlement(job.task_id, Event.DEAD_LETTERED, NOON, attempt_id=start.attempt_id, fault=TIMEOUT)
+    dead = Settlement(job.task_id, JobEvent.DEAD_LETTERED, NOON, attempt_id=start.attempt_id, fault=TIMEOUT)
     await letters_lab.jobs.settle(dead)
     record = only(await letters_lab.letters.release([Redrive(job.task_id)], NOON))
     assert record.tally == Tally(attempts=1)
@@ -221,26 +223,26 @@ async def test_a_job_that_goes_back_has_its_attempts_but_no_lost_nodes(letters_l
 
 
 ENDS = {
-    State.SUCCEEDED: Outcome(succeeded=1),
-    State.DEAD_LETTERED: Outcome(failed=1),
-    State.QUARANTINED: Outcome(failed=1),
-    State.CANCELLED: Outcome(),
+    JobState.SUCCEEDED: RedriveOutcome(succeeded=1),
+    JobState.DEAD_LETTERED: RedriveOutcome(failed=1),
+    JobState.QUARANTINED: RedriveOutcome(failed=1),
+    JobState.CANCELLED: RedriveOutcome(),
 }
 
 
 @pytest.mark.parametrize("state", ENDS)
-async def test_what_became_of_a_wave(letters_lab: LettersLab, state: State) -> None:
+async def test_what_became_of_a_wave(letters_lab: LettersLab, state: JobState) -> None:
     letter = await letters_lab.waiting()
     wanted = replace(cause_of(letter), wave=(letter.id, "00000000-0000-4000-8000-000000000000"))
     record = only(await letters_lab.letters.release([Redrive(letter.id)], NOON, wanted))
     start = await started(letters_lab.jobs, record.job)
-    assert (await letters_lab.letters.causes(NOON, 10))[0].outcome == Outcome(pending=1)
-    event = Event.DEAD_LETTERED if state is State.QUARANTINED else Event(state)
-    pdf = PDF if state is State.SUCCEEDED else None
+    assert (await letters_lab.letters.causes(NOON, 10))[0].outcome == RedriveOutcome(pending=1)
+    event = JobEvent.DEAD_LETTERED if state is JobState.QUARANTINED else JobEvent(state)
+    pdf = PDF if state is JobState.SUCCEEDED else None
     settlement = Settlement(letter.id, event, NOON, attempt_id=start.attempt_id, fault=TIMEOUT, pdf=pdf)
     await letters_lab.jobs.settle(settlement)
-    if state is State.QUARANTINED:
-        await letters_lab.jobs.settle(Settlement(letter.id, Event.QUARANTINED, NOON))
+    if state is JobState.QUARANTINED:
+        await letters_lab.jobs.settle(Settlement(letter.id, JobEvent.QUARANTINED, NOON))
     (view,) = await letters_lab.letters.causes(NOON, 10)
     assert view.outcome == ENDS[state]
 
@@ -252,7 +254,7 @@ async def test_who_was_tried_longest_ago_is_next(letters_lab: LettersLab) -> Non
         (letter, *_) = await letters_lab.letters.due(cause_of(one), NOON + 60, 3)
         order.append(letter)
         await letters_lab.letters.release([Redrive(letter.id, own=False)], NOON + number)
-        await letters_lab.jobs.settle(Settlement(letter.id, Event.DEAD_LETTERED, NOON, fault=TIMEOUT))
+        await letters_lab.jobs.settle(Settlement(letter.id, JobEvent.DEAD_LETTERED, NOON, fault=TIMEOUT))
         await letters_lab.letters.keep(letter)
     assert order == [one, two, three] * 2 + [one]
 
@@ -285,43 +287,43 @@ async def test_the_causes_tried_longest_ago_come_first(letters_lab: LettersLab) 
 
 async def test_what_has_waited_too_long_is_found(letters_lab: LettersLab) -> None:
     old, older, _ = [await letters_lab.waiting(first_seen_at=NOON - age) for age in (50, 60, 10)]
-    await letters_lab.waiting(first_seen_at=NOON - 99, standing=Standing.QUARANTINED)
+    await letters_lab.waiting(first_seen_at=NOON - 99, standing=LetterStatus.QUARANTINED)
     assert await letters_lab.letters.overdue(NOON - 50, 10) == [older, old]
     assert await letters_lab.letters.overdue(NOON - 50, 1) == [older]
 
 
-async def kept(letters_lab: LettersLab, state: State, standing: Standing) -> DeadLetter:
+async def kept(letters_lab: LettersLab, state: JobState, standing: LetterStatus) -> DeadLetter:
     """As they may stand to each other when somebody has moved the job."""
     job = a_job()
-    await bring(letters_lab.jobs, job, State.DEAD_LETTERED)
+    await bring(letters_lab.jobs, job, JobState.DEAD_LETTERED)
     letter = a_letter(job, standing=standing)
     await letters_lab.letters.keep(letter)
-    if state is State.QUARANTINED:
-        await letters_lab.jobs.settle(Settlement(job.task_id, Event.QUARANTINED, NOON))
-    elif state is State.CANCELLED:
-        await letters_lab.jobs.settle(Settlement(job.task_id, Event.CANCELLED, NOON))
-    elif state is State.SUCCEEDED:
-        await letters_lab.jobs.settle(Settlement(job.task_id, Event.SUCCEEDED, NOON, pdf=PDF))
-    elif state in (State.QUEUED, State.RUNNING):
-        await letters_lab.jobs.settle(Settlement(job.task_id, Event.QUARANTINED, NOON))
+    if state is JobState.QUARANTINED:
+        await letters_lab.jobs.settle(Settlement(job.task_id, JobEvent.QUARANTINED, NOON))
+    elif state is JobState.CANCELLED:
+        await letters_lab.jobs.settle(Settlement(job.task_id, JobEvent.CANCELLED, NOON))
+    elif state is JobState.SUCCEEDED:
+        await letters_lab.jobs.settle(Settlement(job.task_id, JobEvent.SUCCEEDED, NOON, pdf=PDF))
+    elif state in (JobState.QUEUED, JobState.RUNNING):
+        await letters_lab.jobs.settle(Settlement(job.task_id, JobEvent.QUARANTINED, NOON))
         await letters_lab.jobs.revive(job.task_id)
-        if state is State.RUNNING:
+        if state is JobState.RUNNING:
             await started(letters_lab.jobs, job)
     assert await letters_lab.state(letter) is state
     return letter
 
 
-@pytest.mark.parametrize("state", State)
-@pytest.mark.parametrize("standing", Standing)
+@pytest.mark.parametrize("state", JobState)
+@pytest.mark.parametrize("standing", LetterStatus)
 async def test_letters_go_when_their_jobs_are_settled_or_revived(
-    letters_lab: LettersLab, state: State, standing: Standing
+    letters_lab: LettersLab, state: JobState, standing: LetterStatus
 ) -> None:
     letter = await kept(letters_lab, state, standing)
-    no_job = a_letter(None, standing=Standing.QUARANTINED)
+    no_job = a_letter(None, standing=LetterStatus.QUARANTINED)
     await letters_lab.letters.keep(no_job)
-    dead = state in (State.DEAD_LETTERED, State.QUARANTINED)
-    ended = state in (State.SUCCEEDED, State.CANCELLED, State.QUARANTINED)
-    stays = not ended if standing is Standing.UNDERWAY else dead
+    dead = state in (JobState.DEAD_LETTERED, JobState.QUARANTINED)
+    ended = state in (JobState.SUCCEEDED, JobState.CANCELLED, JobState.QUARANTINED)
+    stays = not ended if standing is LetterStatus.UNDERWAY else dead
     assert await letters_lab.letters.tidy() == (not stays)
     assert (await letters_lab.letters.get(letter.id) is not None) is stays
     assert await letters_lab.letters.get(no_job.id) == no_job
@@ -331,15 +333,15 @@ async def test_a_letter_is_missing_when_it_is_overdue_and_not_kept(letters_lab: 
     """Its message in the DLQ was lost; what waits for its turn, or for people, was not."""
     lost, again = a_job(), a_job()
     for job in (lost, again):
-        await bring(letters_lab.jobs, job, State.DEAD_LETTERED)
+        await bring(letters_lab.jobs, job, JobState.DEAD_LETTERED)
     waiting = await letters_lab.waiting()
-    await letters_lab.letters.keep(a_letter(again, standing=Standing.UNDERWAY))
+    await letters_lab.letters.keep(a_letter(again, standing=LetterStatus.UNDERWAY))
     assert await letters_lab.letters.missing(10) == []
     # Due in the past.
     for job in (lost, again):
-        await letters_lab.jobs.settle(Settlement(job.task_id, Event.REDRIVEN, NOON))
+        await letters_lab.jobs.settle(Settlement(job.task_id, JobEvent.REDRIVEN, NOON))
         await letters_lab.jobs.settle(
-            Settlement(job.task_id, Event.DEAD_LETTERED, NOON, fault=TIMEOUT, away_seconds=-1000.0)
+            Settlement(job.task_id, JobEvent.DEAD_LETTERED, NOON, fault=TIMEOUT, away_seconds=-1000.0)
         )
     found = [record.job for record in await letters_lab.letters.missing(10)]
     assert sorted(found, key=str) == sorted([lost, again], key=str)

@@ -6,32 +6,36 @@ import pytest
 
 from reportd.adapters.redis.breaker_json import from_json, to_json
 from reportd.core.breaker.breaker import (
+    Admit,
     Ask,
     Breaker,
+    BreakerEvent,
+    BreakerInput,
+    BreakerPolicy,
+    BreakerState,
     Command,
     Decision,
-    Event,
     Failure,
-    Go,
-    News,
-    Policy,
+    Reject,
     Release,
-    State,
     Success,
-    Wait,
     decide,
 )
 
-POLICY = Policy()
+POLICY = BreakerPolicy()
 NOW = 1000.0
-CLOSED, OPEN, HALF_OPEN, FORCED_OPEN, FORCED_CLOSED = State
+CLOSED, OPEN, HALF_OPEN, FORCED_OPEN, FORCED_CLOSED = BreakerState
 
 
-def told(breaker: Breaker, news: News, now: float = NOW, policy: Policy = POLICY, chance: float = 0.0) -> Decision:
+def told(
+    breaker: Breaker, news: BreakerInput, now: float = NOW, policy: BreakerPolicy = POLICY, chance: float = 0.0
+) -> Decision:
     return decide(breaker, news, now, policy, chance=chance, token=f"{now:g}/{breaker.version + 1}")
 
 
-def after(breaker: Breaker, *news: News, now: float = NOW, policy: Policy = POLICY, chance: float = 0.0) -> Breaker:
+def after(
+    breaker: Breaker, *news: BreakerInput, now: float = NOW, policy: BreakerPolicy = POLICY, chance: float = 0.0
+) -> Breaker:
     for one in news:
         breaker = told(breaker, one, now, policy, chance).breaker
     return breaker
@@ -45,7 +49,7 @@ def success(breaker: Breaker, seconds: float = 1.0) -> Success:
     return Success("n1", breaker.epoch, seconds)
 
 
-def opened(*, at: float = NOW, policy: Policy = POLICY) -> Breaker:
+def opened(*, at: float = NOW, policy: BreakerPolicy = POLICY) -> Breaker:
     breaker = Breaker("sales")
     for _ in range(policy.failure_threshold):
         breaker = after(breaker, failure(breaker), now=at, policy=policy)
@@ -53,7 +57,7 @@ def opened(*, at: float = NOW, policy: Policy = POLICY) -> Breaker:
     return breaker
 
 
-def probing(*, at: float = NOW, policy: Policy = POLICY) -> Breaker:
+def probing(*, at: float = NOW, policy: BreakerPolicy = POLICY) -> Breaker:
     breaker = after(opened(at=at - policy.recovery_seconds, policy=policy), Ask("n1", 70), now=at, policy=policy)
     assert breaker.state is HALF_OPEN
     return breaker
@@ -95,7 +99,7 @@ def test_a_breaker_without_trouble_has_nothing_to_keep() -> None:
 
 
 def test_only_the_last_faults_are_kept() -> None:
-    policy = Policy(failure_threshold=9)
+    policy = BreakerPolicy(failure_threshold=9)
     breaker = after(Breaker("sales"), *[Failure("n1", "", f"timeout: {n}") for n in range(8)], policy=policy)
     assert (breaker.failures, breaker.faults) == (8, tuple(f"timeout: {n}" for n in range(3, 8)))
 
@@ -116,10 +120,10 @@ def test_late_news_of_a_closed_time_before_does_not_count() -> None:
 def test_nobody_goes_before_the_rest_is_over() -> None:
     breaker = opened()
     decision = told(breaker, Ask("n1", 70), NOW + 9.999)
-    assert decision.answer == Wait(NOW + 10, "open: 3 failures in a row")
+    assert decision.answer == Reject(NOW + 10, "open: 3 failures in a row")
     assert breaker.rests(NOW + 9.999)
     assert not breaker.rests(NOW + 10)
-    assert told(breaker, Ask("n1", 70), NOW + 10).answer == Go(f"{NOW + 10:g}/4", probe=True)
+    assert told(breaker, Ask("n1", 70), NOW + 10).answer == Admit(f"{NOW + 10:g}/4", probe=True)
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
@@ -136,7 +140,7 @@ def test_each_failed_probe_doubles_the_rest_up_to_the_maximum(chance: float) -> 
 
 
 def test_no_rest_is_shorter_than_the_first() -> None:
-    policy = Policy(recovery_seconds=10, max_recovery_seconds=12)
+    policy = BreakerPolicy(recovery_seconds=10, max_recovery_seconds=12)
     breaker = probing(policy=policy)
     assert after(breaker, failure(breaker), policy=policy, chance=0.5).until == NOW + 10.5
     assert after(breaker, failure(breaker), policy=policy, chance=0.9).until == NOW + 10
@@ -164,13 +168,13 @@ def test_one_probe_and_all_others_wait() -> None:
     for now in (NOW + 10, NOW + 50, NOW + 79.9):
         second = told(first.breaker, Ask("n2", 70), now)
         assert second.breaker is first.breaker
-        assert second.answer == Wait(min(NOW + 80, now + 10), "a probe is under way")
+        assert second.answer == Reject(min(NOW + 80, now + 10), "a probe is under way")
 
 
 def test_a_holder_that_died_is_followed_when_its_lease_is_over() -> None:
     breaker = probing()
     next_one = told(breaker, Ask("n2", 70), NOW + 70)
-    assert next_one.answer == Go(next_one.breaker.epoch, probe=True)
+    assert next_one.answer == Admit(next_one.breaker.epoch, probe=True)
     assert (next_one.breaker.by, next_one.breaker.lease_until) == ("n2", NOW + 140)
     for late in (success(breaker), failure(breaker), Release(breaker.epoch)):
         assert told(next_one.breaker, late, NOW + 71).breaker is next_one.breaker
@@ -189,12 +193,12 @@ def test_a_released_probe_is_free_at_once_and_has_no_more_to_say() -> None:
     for late in (success(breaker), failure(breaker), Release(breaker.epoch)):
         assert told(free.breaker, late).breaker is free.breaker
     again = told(free.breaker, Ask("n2", 70))
-    assert isinstance(again.answer, Go)
+    assert isinstance(again.answer, Admit)
     assert again.breaker.openings == breaker.openings
 
 
 def test_several_successes_can_be_asked_for() -> None:
-    policy = Policy(successes_to_close=3)
+    policy = BreakerPolicy(successes_to_close=3)
     breaker = probing(policy=policy)
     for count in (1, 2):
         used = breaker
@@ -209,38 +213,42 @@ def test_several_successes_can_be_asked_for() -> None:
 
 def test_a_probe_keeps_its_lease_whatever_an_operator_says() -> None:
     running = probing()
-    for commands in ([Event.FORCED_OPEN, Event.HURRIED], [Event.RESET], [Event.FORCED_CLOSED, Event.RESET]):
+    for commands in (
+        [BreakerEvent.FORCED_OPEN, BreakerEvent.HURRIED],
+        [BreakerEvent.RESET],
+        [BreakerEvent.FORCED_CLOSED, BreakerEvent.RESET],
+    ):
         breaker = after(running, *[Command("ann", event) for event in commands])
         for _ in range(3):
             breaker = after(breaker, failure(breaker))
         assert breaker.state is OPEN
         asked = told(breaker, Ask("n2", 70), NOW + 20)
-        assert asked.answer == Wait(NOW + 30, "a probe is under way")
-        assert isinstance(told(breaker, Ask("n2", 70), NOW + 70).answer, Go)
+        assert asked.answer == Reject(NOW + 30, "a probe is under way")
+        assert isinstance(told(breaker, Ask("n2", 70), NOW + 70).answer, Admit)
         # Its verdict is late, but it is no longer in the way.
         ended = told(breaker, success(running), NOW + 20)
         assert (ended.breaker.state, ended.transition) == (OPEN, None)
-        assert isinstance(told(ended.breaker, Ask("n2", 70), NOW + 20).answer, Go)
+        assert isinstance(told(ended.breaker, Ask("n2", 70), NOW + 20).answer, Admit)
 
 
 # --- the operator -------------------------------------------------------------------------------------------
 
 
 def test_a_forced_state_obeys_nobody_else() -> None:
-    held = after(Breaker("sales"), Command("ann", Event.FORCED_OPEN, "the source is being moved"))
+    held = after(Breaker("sales"), Command("ann", BreakerEvent.FORCED_OPEN, "the source is being moved"))
     for now in (NOW, NOW + 1e6):
-        assert told(held, Ask("n1", 70), now).answer == Wait(now + 10, "held open by ann: the source is being moved")
+        assert told(held, Ask("n1", 70), now).answer == Reject(now + 10, "held open by ann: the source is being moved")
         assert held.rests(now)
-    free = after(held, Command("bob", Event.FORCED_CLOSED))
+    free = after(held, Command("bob", BreakerEvent.FORCED_CLOSED))
     for _ in range(10):
         assert told(free, failure(free)).breaker is free
-    assert told(free, Ask("n1", 70)).answer == Go(free.epoch)
+    assert told(free, Ask("n1", 70)).answer == Admit(free.epoch)
 
 
 def test_hurried_lets_a_probe_start_at_once_and_keeps_the_length_of_the_rest() -> None:
     breaker = probing()
     breaker = after(breaker, failure(breaker))
-    hurried = after(breaker, Command("ann", Event.HURRIED))
+    hurried = after(breaker, Command("ann", BreakerEvent.HURRIED))
     assert (hurried.state, hurried.openings) == (OPEN, 2)
     assert (hurried.open_since, hurried.failed_probes) == (breaker.open_since, 1)
     probe = after(hurried, Ask("n1", 70))
@@ -256,16 +264,16 @@ def test_a_breaker_is_open_since_it_first_opened_however_many_probes_failed() ->
         assert (breaker.state, breaker.open_since, breaker.failed_probes) == (HALF_OPEN, NOW, count - 1)
         breaker = after(breaker, failure(breaker), now=now + 1)
         assert (breaker.since, breaker.open_since, breaker.failed_probes) == (now + 1, NOW, count)
-    hurried = after(breaker, Command("ann", Event.HURRIED), now=breaker.until)
+    hurried = after(breaker, Command("ann", BreakerEvent.HURRIED), now=breaker.until)
     assert (hurried.open_since, hurried.failed_probes) == (NOW, 14)
-    closed = after(breaker, Command("ann", Event.RESET), now=breaker.until)
+    closed = after(breaker, Command("ann", BreakerEvent.RESET), now=breaker.until)
     assert (closed.open_since, closed.opened_at, closed.failed_probes) == (0, 0, 0)
 
 
 def test_one_that_was_held_open_is_open_since_somebody_let_it_probe() -> None:
-    held = after(Breaker("sales"), Command("ann", Event.FORCED_OPEN))
+    held = after(Breaker("sales"), Command("ann", BreakerEvent.FORCED_OPEN))
     assert (held.open_since, held.failed_probes) == (NOW, 0)
-    breaker = after(held, Command("ann", Event.HURRIED), now=NOW + 60)
+    breaker = after(held, Command("ann", BreakerEvent.HURRIED), now=NOW + 60)
     assert (breaker.open_since, breaker.failed_probes) == (NOW + 60, 0)
     breaker = after(breaker, Ask("n1", 70), now=NOW + 60)
     breaker = after(breaker, failure(breaker), now=NOW + 61)
@@ -285,9 +293,9 @@ def test_what_an_older_daemon_has_written_is_open_since_it_was_moved_last() -> N
 
 def test_reset_forgets_what_was_counted() -> None:
     breaker = Breaker("sales")
-    breaker = after(breaker, failure(breaker), failure(breaker), Command("ann", Event.RESET))
+    breaker = after(breaker, failure(breaker), failure(breaker), Command("ann", BreakerEvent.RESET))
     assert (breaker.state, breaker.failures, breaker.faults) == (CLOSED, 0, ())
-    assert after(probing(), Command("ann", Event.RESET)).openings == 0
+    assert after(probing(), Command("ann", BreakerEvent.RESET)).openings == 0
 
 
 # --- the clock ----------------------------------------------------------------------------------------------
@@ -297,15 +305,15 @@ def test_a_clock_that_is_set_back_prolongs_neither_rest_nor_lease() -> None:
     breaker = opened()
     back = NOW - 3600
     waiting = told(breaker, Ask("n1", 70), back)
-    assert waiting.answer == Wait(back + 10, "open: 3 failures in a row")
+    assert waiting.answer == Reject(back + 10, "open: 3 failures in a row")
     assert waiting.breaker.version == breaker.version + 1
-    assert isinstance(told(waiting.breaker, Ask("n1", 70), back + 10).answer, Go)
+    assert isinstance(told(waiting.breaker, Ask("n1", 70), back + 10).answer, Admit)
     waiting = told(probing(), Ask("n2", 70), back)
-    assert waiting.answer == Wait(back + 10, "a probe is under way")
-    assert told(waiting.breaker, Ask("n2", 70), back + 69).answer == Wait(back + 70, "a probe is under way")
-    assert isinstance(told(waiting.breaker, Ask("n2", 70), back + 70).answer, Go)
+    assert waiting.answer == Reject(back + 10, "a probe is under way")
+    assert told(waiting.breaker, Ask("n2", 70), back + 69).answer == Reject(back + 70, "a probe is under way")
+    assert isinstance(told(waiting.breaker, Ask("n2", 70), back + 70).answer, Admit)
 
 
-@pytest.mark.parametrize("state", list(State))
-def test_what_waits_is_held_until_it_closes(state: State) -> None:
+@pytest.mark.parametrize("state", list(BreakerState))
+def test_what_waits_is_held_until_it_closes(state: BreakerState) -> None:
     assert Breaker("sales", state).holds == (state in (OPEN, HALF_OPEN, FORCED_OPEN))

@@ -11,19 +11,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from reportd.core.breaker.breaker import (
     TRANSITIONS,
+    Admit,
     Ask,
     Breaker,
+    BreakerEvent,
+    BreakerInput,
+    BreakerPolicy,
+    BreakerState,
     Command,
     Decision,
-    Event,
     Failure,
-    Go,
-    News,
-    Policy,
+    Reject,
     Release,
-    State,
     Success,
-    Wait,
     decide,
 )
 
@@ -38,7 +38,7 @@ seldom = st.sampled_from([False, False, False, True])
 class Step:
     """A node has loaded ``breaker`` at the store's time ``at`` and is about to replace it."""
 
-    news: News
+    news: BreakerInput
     breaker: Breaker
     at: float
     began: float
@@ -74,7 +74,7 @@ class Cluster(RuleBasedStateMachine):
         skews=st.lists(st.floats(-100, 100), min_size=4, max_size=4),
     )
     def start(self, threshold: int, successes: int, skews: list[float]) -> None:
-        self.policy = Policy(
+        self.policy = BreakerPolicy(
             failure_threshold=threshold, recovery_seconds=10, max_recovery_seconds=35, successes_to_close=successes
         )
         self.skews = dict(zip(NODES, skews, strict=True))
@@ -83,11 +83,11 @@ class Cluster(RuleBasedStateMachine):
     def now(self) -> float:
         return self.elapsed + self.offset
 
-    def decide(self, breaker: Breaker, news: News, at: float) -> Decision:
+    def decide(self, breaker: Breaker, news: BreakerInput, at: float) -> Decision:
         self.tokens += 1
         return decide(breaker, news, at, self.policy, chance=self.chances.random(), token=str(self.tokens))
 
-    def tell(self, news: News, *, late: bool = False) -> None:
+    def tell(self, news: BreakerInput, *, late: bool = False) -> None:
         """``late``: other things happen before the node replaces what it has loaded, or it never does."""
         step = Step(news, self.kept, self.now, self.elapsed)
         if late:
@@ -104,9 +104,9 @@ class Cluster(RuleBasedStateMachine):
                 return
             self.check(step, decision)
             self.kept = decision.breaker
-        if isinstance(decision.answer, Wait):
+        if isinstance(decision.answer, Reject):
             assert step.at <= decision.answer.until <= step.at + self.policy.max_recovery_seconds
-        if isinstance(decision.answer, Go) and isinstance(step.news, Ask) and not lost:
+        if isinstance(decision.answer, Admit) and isinstance(step.news, Ask) and not lost:
             ends = step.began + LEASE_SECONDS if decision.answer.probe else None
             if ends is None or ends > self.elapsed:
                 self.running.append(Running(step.news.by, decision.answer.epoch, ends))
@@ -125,7 +125,7 @@ class Cluster(RuleBasedStateMachine):
         self.time_passes(min(self.policy.max_recovery_seconds, max(0.0, self.kept.until - self.now)))
         self.tell(Ask(node, LEASE_SECONDS), late=late)
 
-    @precondition(lambda self: self.kept.state is State.CLOSED)
+    @precondition(lambda self: self.kept.state is BreakerState.CLOSED)
     @rule(node=nodes)
     def the_back_end_breaks(self, node: str) -> None:
         for _ in range(self.policy.failure_threshold):
@@ -144,7 +144,7 @@ class Cluster(RuleBasedStateMachine):
         guess = self.decide(view, ask, self.now + self.skews[node])
         if guess.breaker is not view:
             self.tell(ask, late=late)
-        elif isinstance(guess.answer, Go):
+        elif isinstance(guess.answer, Admit):
             self.running.append(Running(node, guess.answer.epoch, None))
 
     @precondition(lambda self: self.running)
@@ -160,8 +160,8 @@ class Cluster(RuleBasedStateMachine):
         elif how == "cancelled":
             self.tell(Release(job.epoch), late=late)
 
-    @rule(event=st.sampled_from(Event), really=seldom, late=seldom)
-    def an_operator_speaks(self, event: Event, *, really: bool, late: bool) -> None:
+    @rule(event=st.sampled_from(BreakerEvent), really=seldom, late=seldom)
+    def an_operator_speaks(self, event: BreakerEvent, *, really: bool, late: bool) -> None:
         if really:
             self.tell(Command("ann", event), late=late)
 
@@ -181,7 +181,7 @@ class Cluster(RuleBasedStateMachine):
     def check(self, step: Step, decision: Decision) -> None:
         before, after, news = step.breaker, decision.breaker, step.news
         assert after.version > before.version
-        if before.state is State.CLOSED and isinstance(news, Success | Failure) and news.epoch == before.epoch:
+        if before.state is BreakerState.CLOSED and isinstance(news, Success | Failure) and news.epoch == before.epoch:
             self.in_a_row = self.in_a_row + 1 if isinstance(news, Failure) else 0
         moved = decision.transition
         if moved is None:
@@ -190,15 +190,15 @@ class Cluster(RuleBasedStateMachine):
         assert (moved.source, moved.target) == (before.state, after.state)
         assert TRANSITIONS[before.state, moved.event] is after.state
         assert after.epoch != before.epoch
-        if before.state in (State.FORCED_OPEN, State.FORCED_CLOSED):
+        if before.state in (BreakerState.FORCED_OPEN, BreakerState.FORCED_CLOSED):
             assert isinstance(news, Command)
-        if moved.event is Event.TRIPPED:
+        if moved.event is BreakerEvent.TRIPPED:
             assert self.in_a_row == self.policy.failure_threshold
-        if after.state is State.CLOSED:
-            by_hand = isinstance(news, Command) and news.event is Event.RESET
-            proved = isinstance(news, Success) and before.state is State.HALF_OPEN and news.epoch == before.epoch
+        if after.state is BreakerState.CLOSED:
+            by_hand = isinstance(news, Command) and news.event is BreakerEvent.RESET
+            proved = isinstance(news, Success) and before.state is BreakerState.HALF_OPEN and news.epoch == before.epoch
             assert by_hand or proved
-        if after.state is State.OPEN:
+        if after.state is BreakerState.OPEN:
             assert after.until - step.at <= self.policy.max_recovery_seconds
         self.in_a_row = 0
 
@@ -210,15 +210,15 @@ class Cluster(RuleBasedStateMachine):
             self.elapsed += seconds
             decision = self.decide(self.kept, Ask("n1", LEASE_SECONDS), self.now)
             self.kept = decision.breaker
-        if self.kept.state is State.FORCED_OPEN:
-            assert isinstance(decision.answer, Wait)
+        if self.kept.state is BreakerState.FORCED_OPEN:
+            assert isinstance(decision.answer, Reject)
             return
         for _ in range(self.policy.successes_to_close):
-            assert isinstance(decision.answer, Go)
+            assert isinstance(decision.answer, Admit)
             self.kept = self.decide(self.kept, Success("n1", decision.answer.epoch, 1.0), self.now).breaker
             decision = self.decide(self.kept, Ask("n1", LEASE_SECONDS), self.now)
             self.kept = decision.breaker
-        assert self.kept.state in (State.CLOSED, State.FORCED_CLOSED)
+        assert self.kept.state in (BreakerState.CLOSED, BreakerState.FORCED_CLOSED)
 
 
 Cluster.TestCase.settings = settings(max_examples=150, stateful_step_count=80, deadline=None)

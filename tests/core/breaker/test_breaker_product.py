@@ -7,26 +7,26 @@ import pytest
 from reportd.core.breaker.breaker import (
     COMMANDS,
     TRANSITIONS,
+    Admit,
     Ask,
     Breaker,
+    BreakerEvent,
+    BreakerInput,
+    BreakerPolicy,
+    BreakerState,
     Command,
     Decision,
-    Event,
     Failure,
-    Go,
-    News,
-    Policy,
+    Reject,
     Release,
-    State,
     Success,
     Transition,
-    Wait,
     decide,
 )
 
 NOW = 1000.0
 HERE = "here"
-CLOSED, OPEN, HALF_OPEN, FORCED_OPEN, FORCED_CLOSED = State
+CLOSED, OPEN, HALF_OPEN, FORCED_OPEN, FORCED_CLOSED = BreakerState
 
 IN_STATE = {
     CLOSED: Breaker("sales", CLOSED, HERE, version=7, failures=2),
@@ -36,7 +36,7 @@ IN_STATE = {
     FORCED_CLOSED: Breaker("sales", FORCED_CLOSED, HERE, version=7, since=NOW),
 }
 
-NEWS: dict[str, tuple[News, float]] = {
+NEWS: dict[str, tuple[BreakerInput, float]] = {
     "asked": (Ask("n1", 70), NOW + 1),
     "asked-later": (Ask("n1", 70), NOW + 71),
     "success": (Success("n1", HERE, 1), NOW + 1),
@@ -45,7 +45,7 @@ NEWS: dict[str, tuple[News, float]] = {
     "late-success": (Success("n1", "before", 1), NOW + 1),
     "late-failure": (Failure("n1", "before", "timeout: 60 s"), NOW + 1),
     "late-release": (Release("before"), NOW + 1),
-    **{event: (Command("n1", event), NOW + 1) for event in Event},
+    **{event: (Command("n1", event), NOW + 1) for event in BreakerEvent},
 }
 
 # The state that all news leads to; "kept" where something is written down and it stays, a dot where nothing happens.
@@ -70,24 +70,24 @@ recovered      .              .              .              .              .
 """
 
 
-def _life() -> dict[tuple[State, str], str]:
+def _life() -> dict[tuple[BreakerState, str], str]:
     head, *rows = (line.split() for line in LIFE.strip().splitlines())
-    return {(State(state), news): cell for news, *cells in rows for state, cell in zip(head, cells, strict=True)}
+    return {(BreakerState(state), news): cell for news, *cells in rows for state, cell in zip(head, cells, strict=True)}
 
 
 PRODUCT = _life()
 
 
-def _told(breaker: Breaker, news: News, now: float) -> Decision:
-    return decide(breaker, news, now, Policy(), chance=0.0, token="next")
+def _told(breaker: Breaker, news: BreakerInput, now: float) -> Decision:
+    return decide(breaker, news, now, BreakerPolicy(), chance=0.0, token="next")
 
 
 def test_the_product_is_whole() -> None:
-    assert set(PRODUCT) == set(itertools.product(State, NEWS))
+    assert set(PRODUCT) == set(itertools.product(BreakerState, NEWS))
 
 
 @pytest.mark.parametrize(("state", "name"), list(PRODUCT))
-def test_every_state_with_all_news(state: State, name: str) -> None:
+def test_every_state_with_all_news(state: BreakerState, name: str) -> None:
     before, (news, now), expected = IN_STATE[state], NEWS[name], PRODUCT[state, name]
     decision = _told(before, news, now)
     breaker, transition = decision.breaker, decision.transition
@@ -95,9 +95,9 @@ def test_every_state_with_all_news(state: State, name: str) -> None:
         assert breaker is before
     else:
         assert breaker.version > before.version
-    if expected in set(State):
+    if expected in set(BreakerState):
         assert transition is not None
-        assert TRANSITIONS[state, transition.event] is breaker.state is State(expected)
+        assert TRANSITIONS[state, transition.event] is breaker.state is BreakerState(expected)
         faults = ("timeout: 60 s",) if name == "failure" else ()
         assert transition == Transition(
             "sales", state, transition.event, breaker.state, now, breaker.reason, faults, "n1"
@@ -107,7 +107,7 @@ def test_every_state_with_all_news(state: State, name: str) -> None:
         assert transition is None
         assert (breaker.state, breaker.since) == (before.state, before.since)
     if isinstance(news, Ask):
-        assert isinstance(decision.answer, Wait if expected == "wait" else Go)
+        assert isinstance(decision.answer, Reject if expected == "wait" else Admit)
         assert before.rests(now) == (expected == "wait")
     else:
         assert decision.answer is None

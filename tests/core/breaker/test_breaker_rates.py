@@ -2,8 +2,8 @@
 
 import pytest
 
-from reportd.core.breaker.breaker import Breaker, Failure, News, Policy, State, Success, decide
-from reportd.core.breaker.window import Rates, Verdict, add, too_bad
+from reportd.core.breaker.breaker import Breaker, BreakerInput, BreakerPolicy, BreakerState, Failure, Success, decide
+from reportd.core.breaker.window import Grade, Rates, add, too_bad
 
 OFF_IN_A_ROW = 1000
 
@@ -11,53 +11,53 @@ OFF_IN_A_ROW = 1000
 def run(outcomes: str, rates: Rates, every_seconds: float = 1.0) -> Breaker:
     """``f`` failed, ``s`` took 40 s, ``.`` was fine; stops when the breaker leaves CLOSED."""
     breaker = Breaker("sales")
-    policy = Policy(failure_threshold=OFF_IN_A_ROW, rates=rates)
+    policy = BreakerPolicy(failure_threshold=OFF_IN_A_ROW, rates=rates)
     for number, letter in enumerate(outcomes):
-        news: News = Success("n1", breaker.epoch, 40.0 if letter == "s" else 1.0)
+        news: BreakerInput = Success("n1", breaker.epoch, 40.0 if letter == "s" else 1.0)
         if letter == "f":
             news = Failure("n1", breaker.epoch, f"timeout: {number}")
         breaker = decide(breaker, news, number * every_seconds, policy, chance=0.0, token=str(number)).breaker
-        if breaker.state is not State.CLOSED:
+        if breaker.state is not BreakerState.CLOSED:
             break
     return breaker
 
 
 def test_off_by_default() -> None:
     breaker = run(50 * "f." + 50 * "fs", Rates())
-    assert (breaker.state, breaker.window) == (State.CLOSED, ())
+    assert (breaker.state, breaker.window) == (BreakerState.CLOSED, ())
 
 
 def test_half_of_them_failed() -> None:
     breaker = run("f.f..f.f.f", Rates(failed=0.5, minimum=10))
-    assert breaker.state is State.OPEN
+    assert breaker.state is BreakerState.OPEN
     assert breaker.reason == "5 of the last 10 renders: failed"
     assert breaker.faults == ("timeout: 0", "timeout: 2", "timeout: 5", "timeout: 7", "timeout: 9")
 
 
 def test_few_renders_say_nothing() -> None:
-    assert run("f.f.f.f.f", Rates(failed=0.5, minimum=10)).state is State.CLOSED
-    assert run("f.f.f.f.f", Rates(failed=0.5, minimum=9)).state is State.OPEN
+    assert run("f.f.f.f.f", Rates(failed=0.5, minimum=10)).state is BreakerState.CLOSED
+    assert run("f.f.f.f.f", Rates(failed=0.5, minimum=9)).state is BreakerState.OPEN
 
 
 def test_a_fine_one_opens_nothing() -> None:
-    assert run("f.f.f.f.f.", Rates(failed=0.5, minimum=10)).state is State.CLOSED
-    assert run("f.f.f.f.f.f", Rates(failed=0.5, minimum=10)).state is State.OPEN
+    assert run("f.f.f.f.f.", Rates(failed=0.5, minimum=10)).state is BreakerState.CLOSED
+    assert run("f.f.f.f.f.f", Rates(failed=0.5, minimum=10)).state is BreakerState.OPEN
 
 
 def test_slow_ones_are_counted_apart() -> None:
     rates = Rates(failed=0.5, slow=0.6, slow_seconds=30, minimum=10)
     assert run("sssfff.sss", rates).reason == "6 of the last 10 renders: slow"
-    assert run("sssff.ff.ss.s", rates).state is State.CLOSED
+    assert run("sssff.ff.ss.s", rates).state is BreakerState.CLOSED
     assert run(20 * "s", Rates(failed=0.5)).window == ()
 
 
 def test_old_ones_are_forgotten_by_count_and_by_time() -> None:
     by_count = Rates(failed=0.5, size=10, minimum=10, seconds=1000)
-    assert run("ffff" + 6 * "." + "f", by_count).state is State.CLOSED
-    assert run("fffff" + 4 * "." + "f", by_count).state is State.OPEN
+    assert run("ffff" + 6 * "." + "f", by_count).state is BreakerState.CLOSED
+    assert run("fffff" + 4 * "." + "f", by_count).state is BreakerState.OPEN
     by_time = Rates(failed=0.5, seconds=5, minimum=10)
-    assert run("fffff....f", by_time).state is State.CLOSED
-    assert run("fffff....f", by_time, every_seconds=0.1).state is State.OPEN
+    assert run("fffff....f", by_time).state is BreakerState.CLOSED
+    assert run("fffff....f", by_time, every_seconds=0.1).state is BreakerState.OPEN
 
 
 def test_without_trouble_there_is_nothing_to_keep() -> None:
@@ -70,16 +70,16 @@ def test_without_trouble_there_is_nothing_to_keep() -> None:
 
 def test_the_window_begins_with_a_bad_one() -> None:
     rates = Rates(failed=0.5, size=4)
-    window = add(((1.0, Verdict.FAILED), (2.0, Verdict.FINE), (3.0, Verdict.FAILED)), Verdict.FINE, 4.0, rates)
+    window = add(((1.0, Grade.FAILED), (2.0, Grade.FINE), (3.0, Grade.FAILED)), Grade.FINE, 4.0, rates)
     assert [at for at, _ in window] == [1.0, 2.0, 3.0, 4.0]
-    assert [at for at, _ in add(window, Verdict.FINE, 5.0, rates)] == [3.0, 4.0, 5.0]
+    assert [at for at, _ in add(window, Grade.FINE, 5.0, rates)] == [3.0, 4.0, 5.0]
 
 
 def test_what_a_clock_that_was_set_back_left_in_the_future_is_forgotten() -> None:
-    assert add(((5000.0, Verdict.FAILED),), Verdict.FAILED, 1400.0, Rates(failed=0.5)) == ((1400.0, Verdict.FAILED),)
+    assert add(((5000.0, Grade.FAILED),), Grade.FAILED, 1400.0, Rates(failed=0.5)) == ((1400.0, Grade.FAILED),)
 
 
 @pytest.mark.parametrize(("share", "bad"), [(0.3, True), (0.31, False)])
 def test_the_share_itself_is_too_much(share: float, *, bad: bool) -> None:
-    window = tuple((float(at), Verdict.FAILED if at in (0, 5, 9) else Verdict.FINE) for at in range(10))
+    window = tuple((float(at), Grade.FAILED if at in (0, 5, 9) else Grade.FINE) for at in range(10))
     assert bool(too_bad(window, Rates(failed=share))) is bad

@@ -4,17 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from reportd.core.breaker.breaker import Breaker, State
-from reportd.core.dead_letters.redrive import MAX_WAVE, Cause, Outcome, is_over, is_own, judged, may_go, works
-from reportd.core.dead_letters.triage import Policy
+from reportd.core.breaker.breaker import Breaker, BreakerState
+from reportd.core.dead_letters.redrive import MAX_WAVE, Cause, RedriveOutcome, is_over, is_own, judged, may_go, works
+from reportd.core.dead_letters.triage import TriagePolicy
 
 NOW = 1_750_000_000.0
-POLICY = Policy(cooldown_seconds=60.0)
+POLICY = TriagePolicy(cooldown_seconds=60.0)
 FRESH = Cause("g-0123456789abcdef", "sales")
 WORKS = Breaker("sales")
 SUSPECT = Breaker("sales", failures=2)
-RESTS = Breaker("sales", State.OPEN, until=NOW + 1)
-TO_BE_PROBED = Breaker("sales", State.OPEN, until=NOW)
+RESTS = Breaker("sales", BreakerState.OPEN, until=NOW + 1)
+TO_BE_PROBED = Breaker("sales", BreakerState.OPEN, until=NOW)
 
 
 def sent(count: int, size: int | None = None) -> Cause:
@@ -23,9 +23,9 @@ def sent(count: int, size: int | None = None) -> Cause:
 
 def test_a_wave_is_waited_for() -> None:
     for cause in (FRESH, sent(8)):
-        assert judged(cause, Outcome(pending=1, succeeded=3, failed=4), NOW) is cause
+        assert judged(cause, RedriveOutcome(pending=1, succeeded=3, failed=4), NOW) is cause
     assert may_go(sent(8), WORKS, 0.0, NOW, POLICY) == 0
-    assert judged(FRESH, Outcome(), NOW) is FRESH
+    assert judged(FRESH, RedriveOutcome(), NOW) is FRESH
 
 
 def test_the_rate_rises_while_all_succeed() -> None:
@@ -33,41 +33,41 @@ def test_the_rate_rises_while_all_succeed() -> None:
     for _ in range(11):
         count = may_go(cause, WORKS, cause.sent_at, NOW, POLICY)
         sizes.append(count)
-        cause = judged(replace(cause, wave=tuple(map(str, range(count)))), Outcome(succeeded=count), NOW)
+        cause = judged(replace(cause, wave=tuple(map(str, range(count)))), RedriveOutcome(succeeded=count), NOW)
     assert sizes == [1, 2, 4, 8, 16, 32, 64, 128, MAX_WAVE, MAX_WAVE, MAX_WAVE]
 
 
 @pytest.mark.parametrize(
     ("outcome", "size"),
     [
-        (Outcome(succeeded=8), 16),
-        (Outcome(succeeded=7, failed=1), 4),
-        (Outcome(succeeded=5, failed=3), 4),
-        (Outcome(succeeded=4, failed=4), 1),
-        (Outcome(succeeded=1, failed=7), 1),
-        (Outcome(failed=8), 1),
-        (Outcome(succeeded=1), 16),
+        (RedriveOutcome(succeeded=8), 16),
+        (RedriveOutcome(succeeded=7, failed=1), 4),
+        (RedriveOutcome(succeeded=5, failed=3), 4),
+        (RedriveOutcome(succeeded=4, failed=4), 1),
+        (RedriveOutcome(succeeded=1, failed=7), 1),
+        (RedriveOutcome(failed=8), 1),
+        (RedriveOutcome(succeeded=1), 16),
         # All cancelled: nothing is known.
-        (Outcome(), 8),
+        (RedriveOutcome(), 8),
     ],
 )
-def test_how_many_follow_a_wave_of_eight(outcome: Outcome, size: int) -> None:
+def test_how_many_follow_a_wave_of_eight(outcome: RedriveOutcome, size: int) -> None:
     after = judged(sent(8), outcome, NOW)
     assert (after.wave, after.size) == ((), size)
     assert after.failures == (outcome.failed >= 4)
-    assert judged(replace(sent(1), failures=3), Outcome(succeeded=1), NOW).failures == 0
+    assert judged(replace(sent(1), failures=3), RedriveOutcome(succeeded=1), NOW).failures == 0
 
 
 def test_it_grows_by_what_went_and_not_by_what_might_have() -> None:
-    assert judged(sent(3, size=64), Outcome(succeeded=3), NOW).size == 6
-    assert judged(sent(1, size=64), Outcome(succeeded=3, failed=1), NOW).size == 1
+    assert judged(sent(3, size=64), RedriveOutcome(succeeded=3), NOW).size == 6
+    assert judged(sent(1, size=64), RedriveOutcome(succeeded=3, failed=1), NOW).size == 1
 
 
 def after_failures(count: int) -> float:
     """How long the rest is until the next canary."""
     cause = FRESH
     for _ in range(count):
-        cause = judged(replace(cause, wave=("1",)), Outcome(failed=1), NOW)
+        cause = judged(replace(cause, wave=("1",)), RedriveOutcome(failed=1), NOW)
     seconds = next(seconds for seconds in range(10_000) if may_go(cause, SUSPECT, cause.sent_at, NOW + seconds, POLICY))
     assert may_go(cause, WORKS, cause.sent_at, NOW + 60, POLICY) == 1
     assert may_go(cause, WORKS, cause.sent_at, NOW + 59, POLICY) == (not count)
@@ -91,10 +91,10 @@ def test_a_type_in_trouble_has_one_canary_a_cooldown_whatever_its_causes() -> No
         (SUSPECT, 1, 8),
         (RESTS, 0, 0),
         (TO_BE_PROBED, 1, 1),
-        (Breaker("sales", State.HALF_OPEN, lease_until=NOW + 1), 0, 0),
-        (Breaker("sales", State.HALF_OPEN), 1, 1),
-        (Breaker("sales", State.FORCED_OPEN), 0, 0),
-        (Breaker("sales", State.FORCED_CLOSED), 1, 8),
+        (Breaker("sales", BreakerState.HALF_OPEN, lease_until=NOW + 1), 0, 0),
+        (Breaker("sales", BreakerState.HALF_OPEN), 1, 1),
+        (Breaker("sales", BreakerState.FORCED_OPEN), 0, 0),
+        (Breaker("sales", BreakerState.FORCED_CLOSED), 1, 8),
     ],
 )
 def test_what_the_breaker_lets_through(breaker: Breaker, canary: int, many: int) -> None:
@@ -108,7 +108,7 @@ def test_who_is_tried_for_himself() -> None:
     assert is_own(FRESH, SUSPECT, 1, 1, NOW)
     assert is_own(FRESH, SUSPECT, 2, 200, NOW)
     assert is_own(FRESH, WORKS, 1, 200, NOW)
-    passed = judged(sent(8), Outcome(succeeded=7, failed=1), NOW)
+    passed = judged(sent(8), RedriveOutcome(succeeded=7, failed=1), NOW)
     assert is_own(passed, SUSPECT, 1, 200, NOW - 1)
     assert not is_own(passed, SUSPECT, 1, 200, NOW + 1)
     assert not works(replace(WORKS, failures=1))
@@ -117,6 +117,6 @@ def test_who_is_tried_for_himself() -> None:
 def test_when_a_cause_is_forgotten() -> None:
     assert is_over(FRESH, NOW, POLICY)
     assert not is_over(sent(1), NOW, POLICY)
-    failed = judged(sent(1), Outcome(failed=1), NOW)
+    failed = judged(sent(1), RedriveOutcome(failed=1), NOW)
     assert not is_over(failed, NOW + 900, POLICY)
     assert is_over(failed, NOW + 1000, POLICY)

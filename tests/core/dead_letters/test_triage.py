@@ -7,18 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reportd.core.breaker.breaker import Breaker
-from reportd.core.breaker.breaker import State as BreakerState
-from reportd.core.dead_letters.redrive import Cause, Outcome, is_own, judged, may_go
+from reportd.core.breaker.breaker import Breaker, BreakerState
+from reportd.core.dead_letters.redrive import Cause, RedriveOutcome, is_own, judged, may_go
 from reportd.core.dead_letters.triage import (
     MAX_RETURNS,
     RULES,
     Action,
-    Case,
-    History,
-    Letter,
-    Policy,
+    JobHistory,
+    RawLetter,
     Reading,
+    TriageFacts,
+    TriagePolicy,
     number_in,
     read,
     triage,
@@ -27,12 +26,12 @@ from reportd.core.faults import NATURE, Blame, Fault, FaultKind
 from reportd.core.jobs.job import Job, to_message
 from reportd.core.jobs.retry import MAX_LOSSES, Tally
 from reportd.core.jobs.submission import FieldProblem
-from reportd.core.jobs.transitions import TERMINAL, State
+from reportd.core.jobs.transitions import TERMINAL, JobState
 from reportd.core.repair.envelopes import Change
 from reportd.core.repair.message import Known
 
 NOW = 1_750_000_000.0
-POLICY = Policy()
+POLICY = TriagePolicy()
 JOB = Job("4f8c0e0e-5c1b-5a86-8a5e-1d1f3f0c9b7e", "sales", {}, "7c9e6679-7425-40de-944b-e07fc1f90ae7", NOW - 500)
 FINE = Reading(JOB, JOB.task_id)
 UNFIT = replace(FINE, problem="/parameters/rows: is missing")
@@ -42,49 +41,54 @@ CLOSED = Breaker("sales")
 OPEN = Breaker("sales", BreakerState.OPEN, until=NOW + 5)
 
 
-def failed(**fields: Any) -> History:
+def failed(**fields: Any) -> JobHistory:
     """A job that failed long enough ago to be tried again, and whose turn it is."""
     values: dict[str, Any] = {
-        "state": State.DEAD_LETTERED,
+        "state": JobState.DEAD_LETTERED,
         "fault": TIMEOUT,
         "tally": Tally(attempts=3),
         "first_failed_at": NOW - 100,
         "last_failed_at": NOW - 60,
         "turn": True,
     }
-    return History(**values | fields)
+    return JobHistory(**values | fields)
 
 
-def case(history: History, reading: Reading = FINE, breaker: Breaker = CLOSED, policy: Policy = POLICY) -> Case:
-    return Case(reading, history, breaker, NOW, policy)
+def case(
+    history: JobHistory, reading: Reading = FINE, breaker: Breaker = CLOSED, policy: TriagePolicy = POLICY
+) -> TriageFacts:
+    return TriageFacts(reading, history, breaker, NOW, policy)
 
 
 LOST = Reading(task_id=JOB.task_id)
 NO_JOB = Reading(problem="the message is not JSON")
 
-CASES: list[tuple[str, Case, Action]] = [
+CASES: list[tuple[str, TriageFacts, Action]] = [
     *[("settled", case(failed(state=state)), Action.DROP) for state in TERMINAL],
-    ("settled", case(failed(state=State.SUCCEEDED), UNFIT), Action.DROP),
-    ("no_job", case(History(), NO_JOB), Action.QUARANTINE),
-    ("lost", case(History(), LOST), Action.QUARANTINE),
-    ("repairable", case(History(), REPAIRED), Action.REPAIR),
+    ("settled", case(failed(state=JobState.SUCCEEDED), UNFIT), Action.DROP),
+    ("no_job", case(JobHistory(), NO_JOB), Action.QUARANTINE),
+    ("lost", case(JobHistory(), LOST), Action.QUARANTINE),
+    ("repairable", case(JobHistory(), REPAIRED), Action.REPAIR),
     ("repairable", case(failed(fault=Fault(FaultKind.INVALID_PARAMETERS, "x")), REPAIRED), Action.REPAIR),
     # A sound message of it is in the queue already.
-    ("untried", case(History(state=State.QUEUED), REPAIRED), Action.REQUEUE),
-    ("unfit", case(History(), UNFIT), Action.QUARANTINE),
+    ("untried", case(JobHistory(state=JobState.QUEUED), REPAIRED), Action.REQUEUE),
+    ("unfit", case(JobHistory(), UNFIT), Action.QUARANTINE),
     ("unfit", case(failed(fault=Fault(FaultKind.UNKNOWN_REPORT_TYPE, "x")), UNFIT), Action.QUARANTINE),
     # This node may not know the type yet.
-    ("untried", case(History(state=State.RUNNING), UNFIT), Action.REQUEUE),
-    *[("untried", case(History(state=state)), Action.REQUEUE) for state in (None, State.QUEUED, State.RUNNING)],
+    ("untried", case(JobHistory(state=JobState.RUNNING), UNFIT), Action.REQUEUE),
+    *[
+        ("untried", case(JobHistory(state=state)), Action.REQUEUE)
+        for state in (None, JobState.QUEUED, JobState.RUNNING)
+    ],
     ("untried", case(failed(fault=Fault(FaultKind.UNKNOWN_REPORT_TYPE, "x"))), Action.REQUEUE),
     ("untried", case(failed(fault=Fault(FaultKind.INVALID_PARAMETERS, "x"))), Action.REQUEUE),
-    ("untried", case(History(returns=MAX_RETURNS - 1)), Action.REQUEUE),
-    ("returned_too_often", case(History(returns=MAX_RETURNS)), Action.QUARANTINE),
+    ("untried", case(JobHistory(returns=MAX_RETURNS - 1)), Action.REQUEUE),
+    ("returned_too_often", case(JobHistory(returns=MAX_RETURNS)), Action.QUARANTINE),
     ("poison", case(failed(tally=Tally(losses=MAX_LOSSES))), Action.QUARANTINE),
     ("permanent", case(failed(fault=None)), Action.QUARANTINE),
     ("permanent", case(failed(fault=Fault(FaultKind.PAGE_STATUS, "404"))), Action.QUARANTINE),
     ("spent", case(failed(redrives=2)), Action.QUARANTINE),
-    ("spent", case(failed(redrives=0), policy=Policy(max_redrives=0)), Action.QUARANTINE),
+    ("spent", case(failed(redrives=0), policy=TriagePolicy(max_redrives=0)), Action.QUARANTINE),
     ("outlasted", case(failed(first_failed_at=NOW - 86400)), Action.QUARANTINE),
     ("cooling", case(failed(last_failed_at=NOW - 59)), Action.WAIT),
     ("resting", case(failed(), breaker=OPEN), Action.WAIT),
@@ -99,7 +103,7 @@ CASES: list[tuple[str, Case, Action]] = [
 
 
 @pytest.mark.parametrize(("rule", "given_case", "action"), CASES)
-def test_which_rule_decides_and_how(rule: str, given_case: Case, action: Action) -> None:
+def test_which_rule_decides_and_how(rule: str, given_case: TriageFacts, action: Action) -> None:
     verdict = triage(given_case)
     assert (verdict.rule, verdict.action) == (rule, action)
     assert verdict.reason
@@ -136,19 +140,19 @@ KNOWN = Known({"sales": "sales"}, lambda name, _: [] if name == "sales" else [Fi
 
 
 def test_a_letter_says_what_it_is_about() -> None:
-    assert read(Letter(to_message(JOB), NOW), KNOWN) == FINE
-    assert read(Letter(to_message(JOB, 10), NOW), KNOWN) == LOST
-    assert "not JSON" in read(Letter("{", NOW), KNOWN).problem
-    other = read(Letter(to_message(replace(JOB, report_type="other")), NOW), KNOWN)
+    assert read(RawLetter(to_message(JOB), NOW), KNOWN) == FINE
+    assert read(RawLetter(to_message(JOB, 10), NOW), KNOWN) == LOST
+    assert "not JSON" in read(RawLetter("{", NOW), KNOWN).problem
+    other = read(RawLetter(to_message(replace(JOB, report_type="other")), NOW), KNOWN)
     assert (other.problem, other.changes) == ("/reportType: unknown", ())
-    capital = read(Letter(to_message(JOB).replace('"sales"', '"Sales"'), NOW), KNOWN)
+    capital = read(RawLetter(to_message(JOB).replace('"sales"', '"Sales"'), NOW), KNOWN)
     assert (capital.job, capital.problem[:10], len(capital.changes)) == (JOB, "reportType", 1)
 
 
 def test_a_copy_is_known_for_the_message_it_was_made_of() -> None:
-    original, copy = Letter("{", NOW), Letter("{", NOW + 5, {"sentAt": f"{NOW:.3f}"})
-    assert original.id == copy.id != Letter("{", NOW + 5).id
-    assert Letter("{", NOW, {"sentAt": "noon"}).original_at == NOW
+    original, copy = RawLetter("{", NOW), RawLetter("{", NOW + 5, {"sentAt": f"{NOW:.3f}"})
+    assert original.id == copy.id != RawLetter("{", NOW + 5).id
+    assert RawLetter("{", NOW, {"sentAt": "noon"}).original_at == NOW
 
 
 @pytest.mark.parametrize(
@@ -160,8 +164,8 @@ def test_a_copy_is_known_for_the_message_it_was_made_of() -> None:
     ],
 )
 def test_what_attributes_count(text: str, number: float | None) -> None:
-    assert number_in(Letter("{", NOW, {"redrives": text}), "redrives") == number
-    assert number_in(Letter("{", NOW), "redrives") is None
+    assert number_in(RawLetter("{", NOW, {"redrives": text}), "redrives") == number
+    assert number_in(RawLetter("{", NOW), "redrives") is None
 
 
 # --- for ever ---------------------------------------------------------------------------------------------------
@@ -170,9 +174,9 @@ def test_what_attributes_count(text: str, number: float | None) -> None:
 @settings(max_examples=300, deadline=None)
 @given(
     news=st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.floats(0.5, 600)), max_size=400),
-    policy=st.builds(Policy, st.floats(0, 100), st.integers(0, 4), st.floats(100, 5000)),
+    policy=st.builds(TriagePolicy, st.floats(0, 100), st.integers(0, 4), st.floats(100, 5000)),
 )
-def test_a_message_is_tried_again_only_so_often(news: list[tuple[bool, int, float]], policy: Policy) -> None:
+def test_a_message_is_tried_again_only_so_often(news: list[tuple[bool, int, float]], policy: TriagePolicy) -> None:
     """Whatever its breaker and its company are: its own redrives are counted, and the others have their time."""
     now = NOW
     history, cause = failed(first_failed_at=now, last_failed_at=now), Cause("g-0123456789abcdef", "sales")
@@ -180,9 +184,9 @@ def test_a_message_is_tried_again_only_so_often(news: list[tuple[bool, int, floa
     for healthy, company, seconds in news:
         now += seconds
         breaker = replace(CLOSED, failures=0 if healthy else 3)
-        cause = judged(cause, Outcome(failed=len(cause.wave)), now)
+        cause = judged(cause, RedriveOutcome(failed=len(cause.wave)), now)
         turn = may_go(cause, breaker, cause.sent_at, now, policy) > 0
-        verdict = triage(Case(FINE, replace(history, turn=turn), breaker, now, policy))
+        verdict = triage(TriageFacts(FINE, replace(history, turn=turn), breaker, now, policy))
         if verdict.action is not Action.REDRIVE:
             continue
         tried += 1
@@ -195,4 +199,4 @@ def test_a_message_is_tried_again_only_so_often(news: list[tuple[bool, int, floa
     if policy.cooldown_seconds:
         assert tried <= own + policy.max_wait_seconds / policy.cooldown_seconds + 1
     now = NOW + policy.max_wait_seconds + 0.1
-    assert triage(Case(FINE, replace(history, turn=True), CLOSED, now, policy)).action is Action.QUARANTINE
+    assert triage(TriageFacts(FINE, replace(history, turn=True), CLOSED, now, policy)).action is Action.QUARANTINE

@@ -21,9 +21,9 @@ from reportd.core.jobs.retry import (
 
 LASTING = [kind for kind in FaultKind if not NATURE[kind].retry]
 PASSING = [kind for kind in FaultKind if NATURE[kind].retry]
-UNCOUNTED = [kind for kind in PASSING if not NATURE[kind].counts and not NATURE[kind].loss]
-COUNTED = [kind for kind in PASSING if NATURE[kind].counts and not NATURE[kind].loss]
-LOSSES = [kind for kind in PASSING if NATURE[kind].loss]
+UNCOUNTED = [kind for kind in PASSING if not NATURE[kind].counts and not NATURE[kind].kills_browser]
+COUNTED = [kind for kind in PASSING if NATURE[kind].counts and not NATURE[kind].kills_browser]
+LOSSES = [kind for kind in PASSING if NATURE[kind].kills_browser]
 
 unhurried = settings(deadline=None)
 jitters = st.floats(0, 1, exclude_max=True)
@@ -38,8 +38,8 @@ def _tried(tally: Tally, kind: FaultKind) -> Tally:
     return replace(
         tally,
         attempts=tally.attempts + 1,
-        losses=tally.losses + nature.loss,
-        unharmed=tally.unharmed + (not nature.counts),
+        losses=tally.losses + nature.kills_browser,
+        uncounted=tally.uncounted + (not nature.counts),
     )
 
 
@@ -105,7 +105,7 @@ def test_no_job_is_given_a_third_browser(kinds: list[FaultKind], max_attempts: i
         assert lost < 2
         assert needs_solitude(tally) is (lost > 0)
         tally = _tried(tally, kind)
-        lost += NATURE[kind].loss
+        lost += NATURE[kind].kills_browser
         verdict = after_fault(Fault(kind, ""), tally, policy, 0.5)
         tally = _settled(tally, kind)
         if isinstance(verdict, GiveUp):
@@ -129,7 +129,7 @@ def test_a_second_loss_ends_it_with_attempts_to_spare(kind: FaultKind) -> None:
 
 def test_sharing_a_browser_that_died_takes_no_attempt() -> None:
     """I5: with one attempt in all, the innocent still gets its own."""
-    tally = Tally(attempts=1, losses=1, unharmed=1)
+    tally = Tally(attempts=1, losses=1, uncounted=1)
     assert after_fault(Fault(FaultKind.BROWSER_LOST, ""), tally, RetryPolicy(max_attempts=1), 0.5) == TryAgain(0.0)
     assert isinstance(after_fault(Fault(FaultKind.PAGE_CRASHED, ""), tally, RetryPolicy(max_attempts=1), 0.5), GiveUp)
 
@@ -159,7 +159,7 @@ def test_what_may_not_start(tally: Tally, kind: FaultKind, detail: str) -> None:
         Tally(losses=1, node_losses=4),
         Tally(attempts=1000),  # a redriven job has used them all
         Tally(deferrals=10**6),
-        Tally(unharmed=10**6),
+        Tally(uncounted=10**6),
     ],
 )
 def test_what_may_start(tally: Tally) -> None:
@@ -168,7 +168,7 @@ def test_what_may_start(tally: Tally) -> None:
 
 @pytest.mark.parametrize(("losses", "alone"), [(0, False), (1, True), (2, True)])
 def test_only_a_job_that_lost_a_browser_is_alone(losses: int, *, alone: bool) -> None:
-    assert needs_solitude(Tally(attempts=9, deferrals=9, losses=losses, node_losses=4, unharmed=9)) is alone
+    assert needs_solitude(Tally(attempts=9, deferrals=9, losses=losses, node_losses=4, uncounted=9)) is alone
 
 
 # --- waiting ------------------------------------------------------------------------------------------------
@@ -212,20 +212,20 @@ def test_backoff_doubles_up_to_its_cap() -> None:
 
 @pytest.mark.parametrize("attempts", [1, 2])
 def test_counted_faults_wait_by_their_attempts(attempts: int) -> None:
-    tally, policy = Tally(attempts=attempts, unharmed=7), RetryPolicy()
+    tally, policy = Tally(attempts=attempts, uncounted=7), RetryPolicy()
     expected = TryAgain(backoff(attempts, policy, 0.25))
     assert after_fault(Fault(FaultKind.TIMEOUT, ""), tally, policy, 0.25) == expected
 
 
-@pytest.mark.parametrize("unharmed", [1, 4])
-def test_uncounted_faults_wait_by_their_own_number(unharmed: int) -> None:
-    tally, policy = Tally(attempts=1, unharmed=unharmed), RetryPolicy()
-    expected = TryAgain(backoff(unharmed, policy, 0.25))
+@pytest.mark.parametrize("uncounted", [1, 4])
+def test_uncounted_faults_wait_by_their_own_number(uncounted: int) -> None:
+    tally, policy = Tally(attempts=1, uncounted=uncounted), RetryPolicy()
+    expected = TryAgain(backoff(uncounted, policy, 0.25))
     assert after_fault(Fault(FaultKind.STORE_UNAVAILABLE, ""), tally, policy, 0.25) == expected
 
 
 def test_what_ended_an_attempt_is_counted() -> None:
-    tally = Tally(attempts=2, losses=1, unharmed=1)
-    assert counted(tally, Fault(FaultKind.BROWSER_LOST, "")) == Tally(attempts=2, losses=2, unharmed=2)
-    assert counted(tally, Fault(FaultKind.STORE_UNAVAILABLE, "")) == Tally(attempts=2, losses=1, unharmed=2)
+    tally = Tally(attempts=2, losses=1, uncounted=1)
+    assert counted(tally, Fault(FaultKind.BROWSER_LOST, "")) == Tally(attempts=2, losses=2, uncounted=2)
+    assert counted(tally, Fault(FaultKind.STORE_UNAVAILABLE, "")) == Tally(attempts=2, losses=1, uncounted=2)
     assert counted(tally, Fault(FaultKind.TIMEOUT, "")) == tally

@@ -2,7 +2,15 @@
 
 import pytest
 
-from reportd.core.jobs.transitions import TERMINAL, TRANSITIONS, Event, IllegalTransitionError, State, after, sources
+from reportd.core.jobs.transitions import (
+    TERMINAL,
+    TRANSITIONS,
+    IllegalTransitionError,
+    JobEvent,
+    JobState,
+    after,
+    sources,
+)
 
 # Where each event leads, by the state it happens in; a dot where it can't happen.
 LIFE = """
@@ -20,10 +28,10 @@ revived         .          .              .              .          queued      
 """
 
 
-def _life() -> dict[tuple[State, Event], State | None]:
+def _life() -> dict[tuple[JobState, JobEvent], JobState | None]:
     head, *rows = (line.split() for line in LIFE.strip().splitlines())
     return {
-        (State(state), Event(event)): None if cell == "." else State(cell)
+        (JobState(state), JobEvent(event)): None if cell == "." else JobState(cell)
         for event, *cells in rows
         for state, cell in zip(head, cells, strict=True)
     }
@@ -32,7 +40,7 @@ def _life() -> dict[tuple[State, Event], State | None]:
 PRODUCT = _life()
 
 
-def _reachable(start: State, *without: Event) -> set[State]:
+def _reachable(start: JobState, *without: JobEvent) -> set[JobState]:
     found, pending = {start}, [start]
     while pending:
         state = pending.pop()
@@ -43,11 +51,11 @@ def _reachable(start: State, *without: Event) -> set[State]:
 
 
 def test_grid_holds_every_pair() -> None:
-    assert set(PRODUCT) == {(state, event) for state in State for event in Event}
+    assert set(PRODUCT) == {(state, event) for state in JobState for event in JobEvent}
 
 
-@pytest.mark.parametrize(("state", "event"), [(state, event) for state in State for event in Event])
-def test_every_pair(state: State, event: Event) -> None:
+@pytest.mark.parametrize(("state", "event"), [(state, event) for state in JobState for event in JobEvent])
+def test_every_pair(state: JobState, event: JobEvent) -> None:
     expected = PRODUCT[state, event]
     if expected is not None:
         assert after(state, event) is expected
@@ -58,58 +66,58 @@ def test_every_pair(state: State, event: Event) -> None:
     assert str(caught.value) == f"a job that is {state.value} can't be {event.value}"
 
 
-@pytest.mark.parametrize("event", Event)
-def test_sources_are_the_states_the_event_can_happen_in(event: Event) -> None:
-    assert set(sources(event)) == {state for state in State if PRODUCT[state, event] is not None}
+@pytest.mark.parametrize("event", JobEvent)
+def test_sources_are_the_states_the_event_can_happen_in(event: JobEvent) -> None:
+    assert set(sources(event)) == {state for state in JobState if PRODUCT[state, event] is not None}
     assert len(sources(event)) == len(set(sources(event))) > 0
 
 
 def test_terminal_states_are_those_of_the_interface() -> None:
-    assert {State.SUCCEEDED, State.QUARANTINED, State.CANCELLED} == TERMINAL
+    assert {JobState.SUCCEEDED, JobState.QUARANTINED, JobState.CANCELLED} == TERMINAL
 
 
 def test_nothing_leaves_a_terminal_state_but_reviving_what_is_quarantined() -> None:
     leaving = {(state, event, end) for (state, event), end in TRANSITIONS.items() if state in TERMINAL}
-    assert leaving == {(State.QUARANTINED, Event.REVIVED, State.QUEUED)}
+    assert leaving == {(JobState.QUARANTINED, JobEvent.REVIVED, JobState.QUEUED)}
 
 
-@pytest.mark.parametrize("state", sorted(set(State) - TERMINAL))
-def test_every_state_that_is_not_terminal_can_reach_each_terminal_one(state: State) -> None:
+@pytest.mark.parametrize("state", sorted(set(JobState) - TERMINAL))
+def test_every_state_that_is_not_terminal_can_reach_each_terminal_one(state: JobState) -> None:
     assert _reachable(state) >= TERMINAL
 
 
 @pytest.mark.parametrize("state", sorted(TERMINAL))
-def test_no_terminal_state_follows_another(state: State) -> None:
+def test_no_terminal_state_follows_another(state: JobState) -> None:
     """I1: exactly one of them, unless somebody revives the job."""
-    assert _reachable(state, Event.REVIVED) == {state}
+    assert _reachable(state, JobEvent.REVIVED) == {state}
 
 
 def test_every_state_is_reached_from_a_new_job() -> None:
-    assert _reachable(State.QUEUED) == set(State)
+    assert _reachable(JobState.QUEUED) == set(JobState)
 
 
 def test_there_is_no_second_success() -> None:
     """I6: a second delivery finds no state in which it could make one."""
-    assert not TERMINAL & set(sources(Event.SUCCEEDED))
-    assert not TERMINAL & set(sources(Event.STARTED))
+    assert not TERMINAL & set(sources(JobEvent.SUCCEEDED))
+    assert not TERMINAL & set(sources(JobEvent.STARTED))
 
 
 def test_a_stored_pdf_is_never_in_vain() -> None:
     """I1: whoever finishes late, after its message went to another node, has finished the job."""
-    assert set(sources(Event.SUCCEEDED)) == set(State) - TERMINAL
+    assert set(sources(JobEvent.SUCCEEDED)) == set(JobState) - TERMINAL
 
 
 def test_quarantine_is_only_behind_the_dead_letter_queue() -> None:
-    into = {state for (state, _), end in TRANSITIONS.items() if end is State.QUARANTINED}
-    assert into == {State.DEAD_LETTERED}
+    into = {state for (state, _), end in TRANSITIONS.items() if end is JobState.QUARANTINED}
+    assert into == {JobState.DEAD_LETTERED}
 
 
 def test_what_is_not_finished_can_be_cancelled() -> None:
-    assert set(sources(Event.CANCELLED)) == set(State) - TERMINAL
+    assert set(sources(JobEvent.CANCELLED)) == set(JobState) - TERMINAL
 
 
 def test_an_illegal_event_changes_nothing() -> None:
     before = dict(TRANSITIONS)
     with pytest.raises(IllegalTransitionError):
-        after(State.SUCCEEDED, Event.STARTED)
+        after(JobState.SUCCEEDED, JobEvent.STARTED)
     assert before == TRANSITIONS

@@ -10,14 +10,23 @@ from hypothesis import strategies as st
 
 import reportd_web
 from reportd.adapters.bounded.tasks import known_of
-from reportd.app.backends import report_names
+from reportd.app.policies import report_names
 from reportd.config import Config, ReportType
 from reportd.core.breaker.breaker import Breaker
-from reportd.core.dead_letters.triage import Action, Case, History, Letter, Policy, Verdict, read, triage
+from reportd.core.dead_letters.triage import (
+    Action,
+    JobHistory,
+    RawLetter,
+    TriageFacts,
+    TriagePolicy,
+    TriageVerdict,
+    read,
+    triage,
+)
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.job import Job, from_message, to_message
 from reportd.core.jobs.submission import FieldProblem
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 from reportd.core.repair.envelopes import Change
 from reportd.core.repair.message import Known, derived_id, normal_name, repair, repair_job
 from tests.broken_messages import GOOD, MESSAGES, PARAMETERS, Broken, filled, in_base64, said, text, without
@@ -42,10 +51,10 @@ ALIASES = ("sales", "quarterly_sales")
 KNOWN = known_types()
 
 
-def judge(body: str) -> tuple[Verdict, Job | None]:
-    letter = Letter(body, SENT_AT)
+def judge(body: str) -> tuple[TriageVerdict, Job | None]:
+    letter = RawLetter(body, SENT_AT)
     reading = read(letter, KNOWN)
-    case = Case(reading, History(), Breaker("sales_summary"), SENT_AT + 1, Policy())
+    case = TriageFacts(reading, JobHistory(), Breaker("sales_summary"), SENT_AT + 1, TriagePolicy())
     return triage(case), reading.job
 
 
@@ -215,8 +224,8 @@ BODIES = (
 )
 WRAPPED = st.recursive(BODIES, lambda inner: inner.map(text) | inner.map(lambda t: "\ufeff" + t), max_leaves=3)
 HISTORIES = st.builds(
-    History,
-    state=st.none() | st.sampled_from(State),
+    JobHistory,
+    state=st.none() | st.sampled_from(JobState),
     fault=st.none() | st.builds(Fault, st.sampled_from(FaultKind), st.text()),
     redrives=st.integers(0, 5),
     returns=st.integers(0, 30),
@@ -226,10 +235,10 @@ HISTORIES = st.builds(
 
 @settings(max_examples=400, deadline=None)
 @given(body=WRAPPED, sent_at=st.floats(0, 4e9), history=HISTORIES, kind=st.text(), now=st.floats(0, 4e9))
-def test_no_input_makes_triage_raise(body: str, sent_at: float, history: History, kind: str, now: float) -> None:
-    letter = Letter(body, sent_at, {"kind": kind, "sentAt": kind, "redrives": kind})
+def test_no_input_makes_triage_raise(body: str, sent_at: float, history: JobHistory, kind: str, now: float) -> None:
+    letter = RawLetter(body, sent_at, {"kind": kind, "sentAt": kind, "redrives": kind})
     reading = read(letter, KNOWN)
-    verdict = triage(Case(reading, history, Breaker(""), now, Policy()))
+    verdict = triage(TriageFacts(reading, history, Breaker(""), now, TriagePolicy()))
     assert verdict.reason
     if verdict.action is Action.REPAIR:
         assert reading.job is not None

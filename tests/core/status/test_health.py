@@ -1,14 +1,14 @@
-"""The verdict: a sentence that says what is stuck, and whose fault it is."""
+"""The health_of: a sentence that says what is stuck, and whose fault it is."""
 
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from reportd.core.breaker.breaker import Breaker, State
+from reportd.core.breaker.breaker import Breaker, BreakerState
 from reportd.core.capacity.scaling import Demand
 from reportd.core.faults import FaultKind
-from reportd.core.status.health import SLOW_SECONDS, Level, as_text, fault_of, verdict
+from reportd.core.status.health import SLOW_SECONDS, Level, as_text, fault_of, health_of
 from reportd.core.status.snapshot import Figures, Load, Node, Part, Snapshot, Trouble, TypeView, ready
 from tests.web.busy import TIMEOUT, busy
 
@@ -18,13 +18,15 @@ IDLE = Demand(0, 0.0, 0.0, 1.0, 0, 1)
 CALM = replace(busy(NOW), types=(), letters=(), nodes=(HERE,), here=HERE, demand=IDLE)
 
 
-def view(state: State = State.CLOSED, load: Load | None = None, *, resting: bool = False, **breaker: Any) -> TypeView:
+def view(
+    state: BreakerState = BreakerState.CLOSED, load: Load | None = None, *, resting: bool = False, **breaker: Any
+) -> TypeView:
     made = Breaker("sales", state, since=NOW - 14, **breaker)
     return TypeView(made, resting, 2, load, Figures())
 
 
 def said(snapshot: Snapshot) -> list[tuple[str, str]]:
-    return [(finding.level, as_text(finding.sentence, snapshot.at)) for finding in verdict(snapshot).findings]
+    return [(finding.level, as_text(finding.sentence, snapshot.at)) for finding in health_of(snapshot).findings]
 
 
 def first(snapshot: Snapshot) -> str:
@@ -36,7 +38,7 @@ def with_type(one: TypeView) -> Snapshot:
 
 
 def test_all_clear() -> None:
-    judged = verdict(CALM)
+    judged = health_of(CALM)
     assert (judged.level, judged.brief) == (Level.GOOD, "All clear")
     assert said(CALM) == [("good", "All clear")]
     assert said(replace(CALM, letters=None, queue=None, jobs=None, recent=None)) == [("good", "All clear")]
@@ -50,9 +52,11 @@ def test_dead_letters_are_told_and_alarm_nobody() -> None:
 
 
 def test_an_open_breaker() -> None:
-    loaded = view(State.OPEN, Load(37, 37), resting=True, until=NOW + 6, faults=("x", TIMEOUT), reason="3 in a row")
+    loaded = view(
+        BreakerState.OPEN, Load(37, 37), resting=True, until=NOW + 6, faults=("x", TIMEOUT), reason="3 in a row"
+    )
     snapshot = with_type(loaded)
-    judged = verdict(snapshot)
+    judged = health_of(snapshot)
     assert (judged.level, judged.brief) == (Level.BAD, "● 1 open")
     assert first(snapshot) == "sales is OPEN for 14 s, next probe in 6 s, 37 waiting, no attempts used"
     assert (judged.findings[0].whose, judged.findings[0].because) == ("fault of its page", f"{TIMEOUT}; 3 in a row")
@@ -68,37 +72,37 @@ def test_an_open_breaker() -> None:
     ],
 )
 def test_an_open_breaker_whose_rest_is_over(load: Load | None, end: str) -> None:
-    assert first(with_type(view(State.OPEN, load, until=NOW))) == f"sales is OPEN for 14 s{end}"
+    assert first(with_type(view(BreakerState.OPEN, load, until=NOW))) == f"sales is OPEN for 14 s{end}"
 
 
 def test_what_is_said_of_its_fault_when_little_is_known() -> None:
     for faults in ((), ("something",), ("nothing: of ours",)):
-        finding = verdict(with_type(view(State.OPEN, faults=faults))).findings[0]
+        finding = health_of(with_type(view(BreakerState.OPEN, faults=faults))).findings[0]
         assert (finding.whose, finding.because) == ("", faults[0] if faults else "")
 
 
 @pytest.mark.parametrize(
     ("state", "resting", "level", "sentence"),
     [
-        (State.HALF_OPEN, True, "watch", "sales is half-open: its probe is under way, nothing waits"),
-        (State.HALF_OPEN, False, "watch", "sales is half-open: its next job is the probe, nothing waits"),
-        (State.FORCED_OPEN, True, "bad", "sales is held OPEN for 14 s, nothing waits"),
-        (State.FORCED_CLOSED, False, "watch", "sales is held closed for 14 s, whatever fails"),
+        (BreakerState.HALF_OPEN, True, "watch", "sales is half-open: its probe is under way, nothing waits"),
+        (BreakerState.HALF_OPEN, False, "watch", "sales is half-open: its next job is the probe, nothing waits"),
+        (BreakerState.FORCED_OPEN, True, "bad", "sales is held OPEN for 14 s, nothing waits"),
+        (BreakerState.FORCED_CLOSED, False, "watch", "sales is held closed for 14 s, whatever fails"),
     ],
 )
-def test_other_states(state: State, resting: bool, level: str, sentence: str) -> None:
+def test_other_states(state: BreakerState, resting: bool, level: str, sentence: str) -> None:
     snapshot = with_type(view(state, Load(), resting=resting, by="ada", reason="it moves"))
     assert said(snapshot) == [(level, sentence)]
-    assert verdict(snapshot).findings[0].because.endswith("it moves")
+    assert health_of(snapshot).findings[0].because.endswith("it moves")
 
 
 def test_the_brief_says_what_is_worst() -> None:
-    opened, held, half = view(State.OPEN), view(State.FORCED_OPEN), view(State.HALF_OPEN)
-    assert verdict(replace(CALM, types=(half, opened, held))).brief == "● 2 open"
-    assert verdict(with_type(half)).brief == "◐ 1 half-open"
-    assert verdict(with_type(view(State.FORCED_CLOSED))).brief == "◐ Look here"
+    opened, held, half = view(BreakerState.OPEN), view(BreakerState.FORCED_OPEN), view(BreakerState.HALF_OPEN)
+    assert health_of(replace(CALM, types=(half, opened, held))).brief == "● 2 open"
+    assert health_of(with_type(half)).brief == "◐ 1 half-open"
+    assert health_of(with_type(view(BreakerState.FORCED_CLOSED))).brief == "◐ Look here"
     away = Part("queue", ok=False, detail="no answer")
-    assert verdict(replace(CALM, parts=(away,), types=(opened, half))).brief == "● queue, 1 open"
+    assert health_of(replace(CALM, parts=(away,), types=(opened, half))).brief == "● queue, 1 open"
 
 
 def test_parts_that_do_not_work() -> None:
@@ -123,7 +127,7 @@ def test_background_work_that_fails_for_a_reason_that_nobody_foresaw() -> None:
     snapshot = replace(
         CALM, parts=(*CALM.parts, failing), troubles=(Trouble("presence", "no right to it", NOW - 14, 3),)
     )
-    judged = verdict(snapshot)
+    judged = health_of(snapshot)
     assert judged.level is Level.WATCH
     assert said(snapshot) == [("watch", "presence fails in the background for 14 s, tried 3 times")]
     assert judged.findings[0].because == "no right to it"
@@ -146,14 +150,16 @@ def test_jobs_that_wait_for_long_though_nothing_rests() -> None:
     assert said(with_type(resting)) == [("good", "All clear")]
 
 
-@pytest.mark.parametrize("state", [State.OPEN, State.HALF_OPEN])
-def test_a_breaker_is_open_since_it_first_opened_however_many_probes_failed(state: State) -> None:
+@pytest.mark.parametrize("state", [BreakerState.OPEN, BreakerState.HALF_OPEN])
+def test_a_breaker_is_open_since_it_first_opened_however_many_probes_failed(state: BreakerState) -> None:
     opened = {"opened_at": NOW - 840, "openings": 15}
     sentence = first(with_type(view(state, Load(3, 3), resting=True, until=NOW + 28, **opened)))
     assert "open since 07:46 UTC, 14 probes failed" in sentence
-    assert state is State.HALF_OPEN or sentence.startswith("sales is OPEN for 14 min, open since")
+    assert state is BreakerState.HALF_OPEN or sentence.startswith("sales is OPEN for 14 min, open since")
     # An older daemon that shares the store knows when it was moved last.
-    assert first(with_type(view(State.OPEN, openings=2))).startswith("sales is OPEN for 14 s, open since 07:59 UTC, 1 ")
+    assert first(with_type(view(BreakerState.OPEN, openings=2))).startswith(
+        "sales is OPEN for 14 s, open since 07:59 UTC, 1 "
+    )
 
 
 def backlog(jobs: int, wanted: int | None, *, seconds: float = 0.14) -> Snapshot:
@@ -164,14 +170,14 @@ def backlog(jobs: int, wanted: int | None, *, seconds: float = 0.14) -> Snapshot
 def test_a_backlog_that_takes_longer_than_a_job_may_wait_is_not_all_clear() -> None:
     """Nothing has waited for five minutes yet, and everything will."""
     snapshot = backlog(19000, 8)
-    judged = verdict(snapshot)
+    judged = health_of(snapshot)
     assert (judged.level, judged.brief) == (Level.WATCH, "◐ backlog")
     text = "19000 jobs in the queue would be worked off in 22 min, scaling.target_seconds is 10 min"
     assert first(snapshot) == f"{text}; 8 nodes wanted, 1 there"
     assert judged.findings[0].because.startswith("start 7 more nodes")
     gone = replace(backlog(19000, 8), nodes=(Node("n1", gone=True),))
-    assert "backlog" not in verdict(gone).brief
-    assert verdict(backlog(19000, None)).findings[0].because.startswith("look whether renders have become slow")
+    assert "backlog" not in health_of(gone).brief
+    assert health_of(backlog(19000, None)).findings[0].because.startswith("look whether renders have become slow")
 
 
 def test_many_fewer_nodes_than_are_wanted_are_not_all_clear() -> None:
@@ -199,7 +205,7 @@ def test_messages_that_were_lost() -> None:
 
 
 def test_the_worst_comes_first() -> None:
-    levels = [finding.level for finding in verdict(busy(NOW)).findings]
+    levels = [finding.level for finding in health_of(busy(NOW)).findings]
     assert levels == sorted(levels, key=[Level.BAD, Level.WATCH, Level.GOOD].index)
     assert len(levels) >= 5
 
@@ -215,6 +221,6 @@ def test_every_fault_is_somebodys() -> None:
 def test_refused_submissions_are_told_by_type() -> None:
     refusing = replace(view(load=Load(5000, 5000)), figures=Figures(refused=28))
     assert said(with_type(refusing)) == [("watch", "sales: 28 submissions refused within 10 min, 5000 waiting")]
-    assert "queue.max_backlog" in verdict(with_type(refusing)).findings[0].because
+    assert "queue.max_backlog" in health_of(with_type(refusing)).findings[0].because
     unknown = replace(view(), figures=Figures(refused=1))
     assert said(with_type(unknown)) == [("watch", "sales: 1 submission refused within 10 min")]

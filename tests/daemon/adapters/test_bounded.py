@@ -20,9 +20,9 @@ import reportd_web
 from reportd.adapters.bounded import checker, processes
 from reportd.adapters.bounded.checker import BoundedChecker, new_checker
 from reportd.adapters.bounded.processes import BrokenWorkError, Processes
-from reportd.concurrency.retrying import patiently
+from reportd.concurrency.retrying import retry_while_unavailable
 from reportd.config import Config, ReportType
-from reportd.core.dead_letters.triage import Letter
+from reportd.core.dead_letters.triage import RawLetter
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import BadMessageError, StoredJob, to_message
 from reportd.core.jobs.submission import InvalidSubmissionError, NotJsonError
@@ -113,7 +113,7 @@ async def test_answers_as_the_same_work_does_here(checking: BoundedChecker, tmp_
     messages += [text(GOOD), orjson.dumps({"taskId": USER, "parametersStored": True}).decode()]
     calls += [partial(BoundedChecker.message, body=body) for body in messages]
     for body in messages:
-        letter = Letter(body, 1e9, {"a": "b"})
+        letter = RawLetter(body, 1e9, {"a": "b"})
         calls.append(partial(BoundedChecker.letter, letter=letter, names=names, schemas=schemas))
     tried: dict[str, Any]
     for tried in (parameters, {}, {"rows": [{}] * 30}):
@@ -270,7 +270,7 @@ async def test_a_job_whose_processes_others_end_is_done_later(checking: BoundedC
             before.add(pid)
     assert refused == ["work on jobs: the process has been ended twice (status -9)"]
     (tmp_path / "own.html").write_text("{{ a }}")
-    assert (await patiently(lambda: checking.html("own.html", {"a": 1}, 5.0))).text == "1"
+    assert (await retry_while_unavailable(lambda: checking.html("own.html", {"a": 1}, 5.0))).text == "1"
 
 
 async def test_what_ends_its_process_by_a_bug_is_no_fault_of_the_job(checking: BoundedChecker) -> None:

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportd.adapters.redis.breaker_json import from_json, to_json
-from reportd.core.breaker.breaker import Breaker, State
-from reportd.core.breaker.window import Verdict
+from reportd.core.breaker.breaker import Breaker, BreakerState
+from reportd.core.breaker.window import Grade
 
 numbers = st.floats(0, 4e9)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -15,7 +15,7 @@ counts = st.integers(0, 2**53)
 breakers = st.builds(
     Breaker,
     report_type=texts,
-    state=st.sampled_from(State),
+    state=st.sampled_from(BreakerState),
     epoch=texts,
     version=counts,
     since=numbers,
@@ -26,7 +26,7 @@ breakers = st.builds(
     successes=counts,
     openings=counts,
     opened_at=numbers,
-    window=st.lists(st.tuples(numbers, st.sampled_from(Verdict)), max_size=5).map(tuple),
+    window=st.lists(st.tuples(numbers, st.sampled_from(Grade)), max_size=5).map(tuple),
     faults=st.lists(texts, max_size=5).map(tuple),
     reason=texts,
     by=texts,
@@ -37,13 +37,13 @@ breakers = st.builds(
 def test_there_and_back(breaker: Breaker) -> None:
     again = from_json(to_json(breaker))
     assert again == breaker
-    assert type(again.state) is State
-    assert all(type(verdict) is Verdict for _, verdict in again.window)
+    assert type(again.state) is BreakerState
+    assert all(type(verdict) is Grade for _, verdict in again.window)
 
 
 def test_fields_of_another_version() -> None:
     text = orjson.dumps({"report_type": "sales", "state": "open", "colour": "red"}).decode()
-    assert from_json(text) == Breaker("sales", State.OPEN)
+    assert from_json(text) == Breaker("sales", BreakerState.OPEN)
 
 
 @pytest.mark.parametrize(

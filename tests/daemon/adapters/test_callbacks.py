@@ -17,9 +17,9 @@ from trio.testing import MockClock
 from reportd.adapters.outbound.callbacks import HttpMessenger, open_messenger
 from reportd.concurrency.nurseries import open_background
 from reportd.core.jobs.job import Job
-from reportd.core.jobs.transitions import Event
+from reportd.core.jobs.transitions import JobEvent
 from reportd.notify.callbacks import Notifier
-from reportd.ports import Callback, DeliveryError, Outcome, Settlement
+from reportd.ports import Callback, DeliveryError, DeliveryOutcome, Settlement
 from tests.fakes import EPOCH, MemoryJobs, MemoryOutbox, now
 from tests.servers.redis import make_certificate
 from tests.servers.site import Content, Reply, Request, Site, hang, open_site, redirect, stream_for_ever
@@ -293,16 +293,26 @@ async def test_two_minutes_of_failures_a_receiver_that_hangs_and_one_that_redire
         for number, path in enumerate(pages):
             task_id = f"{number:08d}-0000-4000-8000-000000000000"
             await jobs.add([Job(task_id, "report", {}, "user", EPOCH, site.url(path))])
-            await jobs.settle(Settlement(task_id, Event.CANCELLED, now()))
+            await jobs.settle(Settlement(task_id, JobEvent.CANCELLED, now()))
         assert patient_clock.current_time() < 1, "no job has waited"
         await trio.sleep(120)
-        assert [entry.outcome for entry in outbox.entries] == [None, None, Outcome.REFUSED, Outcome.DELIVERED]
+        assert [entry.outcome for entry in outbox.entries] == [
+            None,
+            None,
+            DeliveryOutcome.REFUSED,
+            DeliveryOutcome.DELIVERED,
+        ]
         site.pages |= {"/fails": Reply(), "/hangs": Reply()}
         while None in [entry.outcome for entry in outbox.entries]:
             await trio.sleep(10)
         assert patient_clock.current_time() < 400
     outcomes = [entry.outcome for entry in outbox.entries]
-    assert outcomes == [Outcome.DELIVERED, Outcome.DELIVERED, Outcome.REFUSED, Outcome.DELIVERED]
+    assert outcomes == [
+        DeliveryOutcome.DELIVERED,
+        DeliveryOutcome.DELIVERED,
+        DeliveryOutcome.REFUSED,
+        DeliveryOutcome.DELIVERED,
+    ]
     for path in ("/fails", "/hangs"):
         requests = site.asked(path)
         assert len({request.headers["webhook-id"] for request in requests}) == 1

@@ -9,9 +9,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 from reportd.ports import Outgoing
-from reportd.work.in_flight import Recall
+from reportd.work.in_flight import Revocation
 from reportd.work.settlement import SETTLE_SECONDS
 from tests.daemon.node import Node, World, job, open_node
 
@@ -23,7 +23,7 @@ async def stopping(world: World, *, after_seconds: float, prefetch: int = 2) -> 
     """A node that has been told to stop. The block must not take longer than the node itself; its end waits for it."""
     node, stop = Node(world, prefetch=prefetch), trio.Event()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(node.run, stop, DRAIN_SECONDS)
+        nursery.start_soon(node.run, stop)
         await trio.sleep(after_seconds)
         stop.set()
         yield node
@@ -35,13 +35,13 @@ async def test_jobs_that_end_in_time_are_finished_and_nothing_else_is_begun(auto
     jobs = [job(number) for number in range(1, 9)]
     await world.send(*jobs)
     async with stopping(world, after_seconds=5.0) as node:
-        assert len(node.held) == 4
+        assert len(node.in_flight) == 4
         await trio.sleep(0.5)
         # What had been taken ahead is back for others while the others still render.
-        assert len(node.held) == 2
+        assert len(node.in_flight) == 2
         assert len(world.queue.in_flight) == 2
     assert trio.current_time() == 10.0
-    assert [record.state for record in world.jobs.records.values()] == [State.SUCCEEDED] * 2
+    assert [record.state for record in world.jobs.records.values()] == [JobState.SUCCEEDED] * 2
     assert len(world.renderer.rendered) == 2
     assert [message.visible for message in world.queue.messages] == [True] * 6
 
@@ -53,19 +53,19 @@ async def test_what_is_not_done_in_time_goes_back_and_has_used_no_attempt(autoju
     await world.send(*jobs)
     async with stopping(world, after_seconds=5.0) as node:
         await trio.sleep(DRAIN_SECONDS - 0.5)
-        assert len(node.held) == 2
+        assert len(node.in_flight) == 2
     assert trio.current_time() == 5.0 + DRAIN_SECONDS
     assert [message.visible for message in world.queue.messages] == [True] * 3
     assert len(world.jobs.records) == 2
     for task_id, record in world.jobs.records.items():
-        assert (record.state, record.error, record.tally.attempts) == (State.QUEUED, None, 0)
+        assert (record.state, record.error, record.tally.attempts) == (JobState.QUEUED, None, 0)
         assert [attempt.outcome for attempt in await world.jobs.attempts(task_id)] == ["released"]
     assert not world.dead.messages
     world.renderer.seconds = 1.0
     async with open_node(world, name="successor"):
         for one in jobs:
             end = await world.terminal(one)
-            assert (end.state, end.tally.attempts, end.tally.node_losses) == (State.SUCCEEDED, 1, 0)
+            assert (end.state, end.tally.attempts, end.tally.node_losses) == (JobState.SUCCEEDED, 1, 0)
 
 
 async def test_the_messages_of_running_jobs_stay_invisible_during_a_long_drain(autojump_clock: MockClock) -> None:
@@ -75,7 +75,7 @@ async def test_the_messages_of_running_jobs_stay_invisible_during_a_long_drain(a
     await world.send(one)
     async with stopping(world, after_seconds=180.0):
         pass
-    assert world.record(one).state is State.SUCCEEDED
+    assert world.record(one).state is JobState.SUCCEEDED
     assert len(await world.jobs.attempts(one.task_id)) == 1
 
 
@@ -87,7 +87,7 @@ async def test_the_order_is_stop_taking_then_give_back_then_wait(autojump_clock:
         world.weather.calls.clear()
         await trio.sleep(0.5)
         await world.send(job(3))
-    rounds = ("dead.", "letters.", "jobs.lead", "jobs.overdue", "jobs.expired", "jobs.renew")
+    rounds = ("dead.", "letters.", "jobs.acquire_lease", "jobs.overdue", "jobs.expired", "jobs.renew")
     # What is held is renewed by the clock.
     calls = [call for call in world.weather.calls if not call.startswith(rounds)]
     assert calls == ["queue.set_visibility", "queue.send", "artifacts.put", "jobs.settle", "queue.delete"]
@@ -104,7 +104,7 @@ async def test_a_message_that_comes_in_at_the_last_moment_goes_back_too(autojump
 
     world.weather.hook = hook
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Node(world).run, stop, DRAIN_SECONDS)
+        nursery.start_soon(Node(world).run, stop)
         await world.send(job())
     assert trio.current_time() == 0.0
     assert [message.visible for message in world.queue.messages] == [True]
@@ -128,14 +128,14 @@ async def test_stopped_at_any_step_it_ends_and_nothing_is_stranded(
     await world.send(one)
     world.weather.hook = hook
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Node(world).run, stop, DRAIN_SECONDS)
+        nursery.start_soon(Node(world).run, stop)
     world.weather.hook = None
     record = world.jobs.records.get(one.task_id)
-    if record is not None and record.state is State.SUCCEEDED:
+    if record is not None and record.state is JobState.SUCCEEDED:
         assert not world.queue.messages
     else:
         assert [message.visible for message in world.queue.messages] == [True]
-        assert record is None or (record.state, record.tally.attempts) == (State.QUEUED, 0)
+        assert record is None or (record.state, record.tally.attempts) == (JobState.QUEUED, 0)
         assert record is None or record.tally.node_losses == 0
 
 
@@ -152,7 +152,7 @@ async def test_a_part_that_is_away_does_not_keep_it_from_ending(autojump_clock: 
     # Even what could not be recorded or given back is found by a successor.
     async with open_node(world, name="successor"):
         end = await world.terminal(one)
-    assert (end.state, end.tally.attempts) == (State.SUCCEEDED, 1)
+    assert (end.state, end.tally.attempts) == (JobState.SUCCEEDED, 1)
 
 
 async def test_a_malformed_message_that_could_not_be_moved_goes_back(autojump_clock: MockClock) -> None:
@@ -171,9 +171,9 @@ async def test_a_user_who_cancels_during_the_drain_ends_it_at_once(autojump_cloc
     await world.send(one)
     async with stopping(world, after_seconds=5.0) as node:
         await trio.sleep(1.0)
-        (hold,) = node.held.all()
-        assert hold.recalled is None
-        node.held.cancel(one.task_id)
-        assert hold.recalled is Recall.CANCELLED
+        (hold,) = node.in_flight.all()
+        assert hold.revoked is None
+        node.in_flight.cancel(one.task_id)
+        assert hold.revoked is Revocation.CANCELLED
     assert trio.current_time() == 6.0
     assert not world.queue.messages

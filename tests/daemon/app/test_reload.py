@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 import reportd_web
 from reportd.app.checks import Checks
-from reportd.app.reload import Orders, Reload
+from reportd.app.reload import Reload, ReloadRequests
 from reportd.concurrency.supervisor import Supervisor
 from reportd.config import Config, Loaded, load_from
 from reportd.intake.tokens import Tokens, new_token
@@ -50,7 +50,7 @@ class Files:
         self.learnt: list[Config] = []
         self.supervisor = Supervisor()
         self.order, given = trio.open_memory_channel[None](1)
-        orders = Orders(given, self.load, self._set_level)
+        orders = ReloadRequests(given, self.load, self._set_level)
         self.reload = Reload(orders, config, self.types, self.checks, self.tokens, self.learnt.append, self.supervisor)
 
     def admit(self, name: str) -> str:

@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from reportd.adapters.chromium import browser
 from reportd.app.shutdown import CUT_SECONDS, LAST_SECONDS, Stopping
-from reportd.work.in_flight import Held, Hold
+from reportd.work.in_flight import InFlightTask, InFlightTasks
 from reportd.work.poller import drain
 from reportd_web.http import server
 
@@ -68,20 +68,20 @@ async def test_a_start_is_called_off_at_once(autojump_clock: MockClock) -> None:
 
 
 async def test_a_hurried_drain_waits_for_no_job(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
-    held, hurried, ended = Held(), trio.Event(), trio.Event()
-    hold = Hold("task", ["receipt"])
-    held.add(hold)
+    in_flight, hurried, ended = InFlightTasks(), trio.Event(), trio.Event()
+    task = InFlightTask("task", ["receipt"])
+    in_flight.add(task)
 
     async def work() -> None:
-        with hold.scope:
+        with task.scope:
             await trio.sleep_forever()
-        held.remove(hold)
+        in_flight.remove(task)
 
     async def end() -> None:
-        await drain(held, DRAIN_SECONDS, hurried)
+        await drain(in_flight, DRAIN_SECONDS, hurried)
         ended.set()
 
-    hold.started = object()  # type: ignore[assignment]  # that it is something is all that counts
+    task.started = object()  # type: ignore[assignment]  # that it is something is all that counts
     nursery.start_soon(work)
     nursery.start_soon(end)
     await trio.sleep(5.0)

@@ -6,22 +6,22 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from reportd.breakers.manager import LEASE_MARGIN_SECONDS, STORE_SECONDS, Breakers, PutOffError
-from reportd.core.breaker.breaker import Command, Event, Policy, State, Transition
+from reportd.breakers.manager import LEASE_MARGIN_SECONDS, STORE_SECONDS, Breakers, DeferredError
+from reportd.core.breaker.breaker import BreakerEvent, BreakerPolicy, BreakerState, Command, Transition
 from reportd.core.faults import NATURE, FaultKind
 from tests.fleet import TIMEOUT_SECONDS, BadLine, Node, open_it, render
 
 
-async def put_off(node: Breakers, report_type: str = "sales") -> PutOffError:
-    with pytest.raises(PutOffError) as caught:
+async def defer(node: Breakers, report_type: str = "sales") -> DeferredError:
+    with pytest.raises(DeferredError) as caught:
         await render(node, report_type=report_type)
     return caught.value
 
 
-async def ask(node: Breakers, answers: list[bool | PutOffError]) -> None:
+async def ask(node: Breakers, answers: list[bool | DeferredError]) -> None:
     try:
         answers.append(await render(node))
-    except PutOffError as error:
+    except DeferredError as error:
         answers.append(error)
 
 
@@ -52,11 +52,11 @@ async def test_a_success_after_failures_is_written_once(autojump_clock: MockCloc
     node = Node(store)
     await render(node, FaultKind.TIMEOUT)
     await render(node, FaultKind.TIMEOUT)
-    assert (store.seen, node.sales().failures, node.suspect("sales")) == (2 * ["load", "replace"], 2, True)
+    assert (store.seen, node.sales().failures, node.failing("sales")) == (2 * ["load", "replace"], 2, True)
     store.seen.clear()
     for _ in range(10):
         await render(node)
-    assert (store.seen, node.sales().failures, node.suspect("sales")) == (["load", "replace"], 0, False)
+    assert (store.seen, node.sales().failures, node.failing("sales")) == (["load", "replace"], 0, False)
 
 
 async def test_no_job_waits_for_what_another_has_to_tell(
@@ -80,7 +80,7 @@ async def test_many_that_ask_when_the_rest_is_over_cost_one_probe_and_one_questi
     await trio.sleep(10)
     store.seen.clear()
     store.seconds = 0.1
-    answers: list[bool | PutOffError] = []
+    answers: list[bool | DeferredError] = []
     async with trio.open_nursery() as nursery:
         for _ in range(20):
             nursery.start_soon(ask, node, answers)
@@ -95,7 +95,7 @@ async def test_many_that_ask_when_the_rest_is_over_cost_one_probe_and_one_questi
 async def test_only_faults_of_the_type_count(autojump_clock: MockClock, store: BadLine, kind: FaultKind) -> None:
     node = Node(store)
     await render(node, kind)
-    counted = (1, (f"{kind}: as asked for",)) if NATURE[kind].trips else (0, ())
+    counted = (1, (f"{kind}: as asked for",)) if NATURE[kind].counts_for_breaker else (0, ())
     assert (node.sales().failures, node.sales().faults) == counted
 
 
@@ -117,7 +117,7 @@ async def test_what_ends_without_a_verdict_does_not_count(autojump_clock: MockCl
 async def test_types_are_apart(autojump_clock: MockClock, store: BadLine) -> None:
     node = Node(store)
     await open_it(node)
-    await put_off(node)
+    await defer(node)
     assert not await render(node, report_type="users")
     assert node.resting() == {"sales"}
     assert [breaker.report_type for breaker in node.snapshot()] == ["sales", "users"]
@@ -128,8 +128,11 @@ async def test_the_listeners_hear_what_this_node_did(autojump_clock: MockClock, 
     await open_it(node)
     await trio.sleep(10)
     await render(other)
-    assert [(move.event, move.by) for move in node.moves] == [(Event.TRIPPED, "n1")]
-    assert [(move.event, move.by) for move in other.moves] == [(Event.PROBE_STARTED, "n2"), (Event.RECOVERED, "n2")]
+    assert [(move.event, move.by) for move in node.moves] == [(BreakerEvent.TRIPPED, "n1")]
+    assert [(move.event, move.by) for move in other.moves] == [
+        (BreakerEvent.PROBE_STARTED, "n2"),
+        (BreakerEvent.RECOVERED, "n2"),
+    ]
     assert node.moves[0].faults == 3 * ("timeout: as asked for",)
 
 
@@ -139,10 +142,10 @@ async def test_a_listener_that_fails_fails_nobody_else(autojump_clock: MockClock
     def fails(_: Transition) -> None:
         raise KeyError
 
-    node = Breakers(store, Policy(failure_threshold=1), node="n1", listeners=[fails, heard.append])
+    node = Breakers(store, BreakerPolicy(failure_threshold=1), node="n1", listeners=[fails, heard.append])
     await render(node, FaultKind.TIMEOUT)
-    assert [move.event for move in heard] == [Event.TRIPPED]
-    await put_off(node)
+    assert [move.event for move in heard] == [BreakerEvent.TRIPPED]
+    await defer(node)
 
 
 # --- the probe ----------------------------------------------------------------------------------------------
@@ -162,17 +165,17 @@ async def test_a_probe_is_given_back_however_it_ends(
             try:
                 async with node.admit("sales", TIMEOUT_SECONDS) as admission:
                     assert admission.probe
-                    assert (await put_off(other)).seconds == 10
+                    assert (await defer(other)).seconds == 10
                     if how == "cancelled":
                         await trio.sleep(1000)
                     elif how == "KeyError":
                         raise KeyError  # noqa: TRY301
             except KeyError:
                 pass
-    assert (await store.kept()).state is State.HALF_OPEN
+    assert (await store.kept()).state is BreakerState.HALF_OPEN
     await trio.sleep(1)
     assert await render(other)
-    assert (await store.kept()).state is State.CLOSED
+    assert (await store.kept()).state is BreakerState.CLOSED
 
 
 async def test_a_probe_that_fails_is_told_even_when_it_is_cancelled_while_it_tells(
@@ -186,7 +189,7 @@ async def test_a_probe_that_fails_is_told_even_when_it_is_cancelled_while_it_tel
         await render(node, FaultKind.TIMEOUT)
         await trio.lowlevel.checkpoint()
     assert scope.cancelled_caught
-    assert ((await store.kept()).state, (await store.kept()).openings) == (State.OPEN, 2)
+    assert ((await store.kept()).state, (await store.kept()).openings) == (BreakerState.OPEN, 2)
 
 
 async def test_a_job_that_is_cancelled_while_it_asks_leaves_no_lease_behind(
@@ -200,7 +203,7 @@ async def test_a_job_that_is_cancelled_while_it_asks_leaves_no_lease_behind(
         async with node.admit("sales", TIMEOUT_SECONDS):
             await trio.sleep(1000)
     assert scope.cancelled_caught
-    assert [move.event for move in node.moves] == [Event.TRIPPED, Event.PROBE_STARTED]
+    assert [move.event for move in node.moves] == [BreakerEvent.TRIPPED, BreakerEvent.PROBE_STARTED]
     store.seconds = 0.0
     await trio.sleep(2)
     assert await render(other)
@@ -229,7 +232,7 @@ async def test_a_probe_that_outlives_its_lease_is_called_off(
     await open_it(node)
     await trio.sleep(10)
     begun = trio.current_time()
-    with pytest.raises(PutOffError, match="outlived"):
+    with pytest.raises(DeferredError, match="outlived"):
         async with node.admit("sales", TIMEOUT_SECONDS):
             await trio.sleep(1000)
     assert trio.current_time() == pytest.approx(begun + TIMEOUT_SECONDS + LEASE_MARGIN_SECONDS)
@@ -249,7 +252,7 @@ async def test_a_lease_is_counted_from_before_the_question(autojump_clock: MockC
             store.seconds = 0.0
             await trio.sleep(1000)
 
-    with pytest.raises(PutOffError):
+    with pytest.raises(DeferredError):
         await go_on()
     assert trio.current_time() == pytest.approx(begun + TIMEOUT_SECONDS + LEASE_MARGIN_SECONDS)
 
@@ -260,14 +263,14 @@ async def test_whoever_is_quicker_wins_and_the_other_looks_again(
     node = Node(store)
     await open_it(node)
     await trio.sleep(10)
-    answers: list[bool | PutOffError] = []
+    answers: list[bool | DeferredError] = []
     store.seconds = 0.1
     async with trio.open_nursery() as nursery:
         for each in (node, other):
             nursery.start_soon(ask, each, answers)
     assert answers.count(True) == 1
-    assert sum(isinstance(answer, PutOffError) for answer in answers) == 1
-    assert [move.event for move in other.moves + node.moves[1:]] == [Event.PROBE_STARTED, Event.RECOVERED]
+    assert sum(isinstance(answer, DeferredError) for answer in answers) == 1
+    assert [move.event for move in other.moves + node.moves[1:]] == [BreakerEvent.PROBE_STARTED, BreakerEvent.RECOVERED]
 
 
 # --- putting off --------------------------------------------------------------------------------------------
@@ -279,39 +282,39 @@ async def test_messages_come_back_when_the_rest_is_over_one_after_another(
     node = Node(store)
     await open_it(node)
     await trio.sleep(4)
-    seconds = [(await put_off(node)).seconds for _ in range(50)]
+    seconds = [(await defer(node)).seconds for _ in range(50)]
     assert seconds == pytest.approx([6 + number / 20 for number in range(50)], abs=0.01)
     await trio.sleep(100)
     assert not node.resting()
     await render(node, FaultKind.TIMEOUT)
-    assert (await put_off(node)).seconds == pytest.approx((await store.kept()).until - node._now())
+    assert (await defer(node)).seconds == pytest.approx((await store.kept()).until - node._now())
 
 
 async def test_no_message_waits_for_longer_than_the_longest_rest_more(
     autojump_clock: MockClock, store: BadLine
 ) -> None:
-    node = Node(store, policy=Policy(max_recovery_seconds=20))
+    node = Node(store, policy=BreakerPolicy(max_recovery_seconds=20))
     await open_it(node)
-    assert max([(await put_off(node)).seconds for _ in range(1000)]) == pytest.approx(30, abs=0.01)
+    assert max([(await defer(node)).seconds for _ in range(1000)]) == pytest.approx(30, abs=0.01)
 
 
 async def test_why_it_is_put_off(autojump_clock: MockClock, store: BadLine) -> None:
     node = Node(store)
     await open_it(node)
-    assert str(await put_off(node)) == "open: 3 failures in a row"
+    assert str(await defer(node)) == "open: 3 failures in a row"
 
 
 async def test_a_job_can_be_put_off_before_it_waits_for_anything(autojump_clock: MockClock, store: BadLine) -> None:
     node = Node(store)
     node.check("sales")
     await open_it(node)
-    with pytest.raises(PutOffError, match="open: 3 failures in a row") as caught:
+    with pytest.raises(DeferredError, match="open: 3 failures in a row") as caught:
         node.check("sales")
     assert caught.value.seconds == pytest.approx(10, abs=0.01)
     await trio.sleep(10)
     store.seen.clear()
     node.check("sales")
-    assert (store.seen, node.sales().state, node.suspect("sales")) == ([], State.OPEN, True)
+    assert (store.seen, node.sales().state, node.failing("sales")) == ([], BreakerState.OPEN, True)
     assert await render(node)
 
 
@@ -325,13 +328,13 @@ async def test_all_nodes_see_a_change_within_a_second(
     await nursery.start(node.run)
     await open_it(node)
     await trio.sleep(1)
-    assert other.sales().state is State.OPEN
+    assert other.sales().state is BreakerState.OPEN
     assert other.resting() == {"sales"}
     await trio.sleep(9)
     assert other.resting() == frozenset()
     await render(node)
     await trio.sleep(1)
-    assert other.sales().state is State.CLOSED
+    assert other.sales().state is BreakerState.CLOSED
 
 
 async def test_whoever_goes_by_its_doubts_hears_of_them_whichever_node_has_them(
@@ -339,7 +342,7 @@ async def test_whoever_goes_by_its_doubts_hears_of_them_whichever_node_has_them(
 ) -> None:
     """Else jobs of a type that is well again would wait for the one that was in doubt."""
     node, heard = Node(store), list[bool]()
-    other.on_change = lambda: heard.append(other.suspect("sales"))
+    other.on_change = lambda: heard.append(other.failing("sales"))
     await render(node, FaultKind.TIMEOUT)
     await render(node, FaultKind.TIMEOUT)
     await trio.sleep(1)
@@ -367,21 +370,25 @@ async def test_an_operator_is_obeyed_by_all(
     autojump_clock: MockClock, store: BadLine, other: Node, nursery: trio.Nursery
 ) -> None:
     node = Node(store)
-    forced = await node.command("sales", Command("ann", Event.FORCED_OPEN, "moving"))
-    assert (forced.breaker, forced.breaker.state) == (node.sales(), State.FORCED_OPEN)
+    forced = await node.command("sales", Command("ann", BreakerEvent.FORCED_OPEN, "moving"))
+    assert (forced.breaker, forced.breaker.state) == (node.sales(), BreakerState.FORCED_OPEN)
     await trio.sleep(1)
-    assert str(await put_off(other)) == "held open by ann: moving"
-    await node.command("sales", Command("ann", Event.FORCED_CLOSED))
+    assert str(await defer(other)) == "held open by ann: moving"
+    await node.command("sales", Command("ann", BreakerEvent.FORCED_CLOSED))
     await trio.sleep(1)
     for _ in range(5):
         assert not await render(other, FaultKind.TIMEOUT)
-    await node.command("sales", Command("ann", Event.RESET))
-    assert [move.event for move in node.moves] == [Event.FORCED_OPEN, Event.FORCED_CLOSED, Event.RESET]
+    await node.command("sales", Command("ann", BreakerEvent.RESET))
+    assert [move.event for move in node.moves] == [
+        BreakerEvent.FORCED_OPEN,
+        BreakerEvent.FORCED_CLOSED,
+        BreakerEvent.RESET,
+    ]
 
 
 async def test_what_makes_no_sense_moves_nothing(autojump_clock: MockClock, store: BadLine) -> None:
     node = Node(store)
-    refused = await node.command("sales", Command("ann", Event.HURRIED))
+    refused = await node.command("sales", Command("ann", BreakerEvent.HURRIED))
     assert (refused.transition, refused.breaker, node.moves) == (None, node.sales(), [])
 
 
@@ -391,9 +398,9 @@ async def test_what_an_operator_did_is_told_also_when_he_does_not_wait(
     node = Node(store)
     store.seconds = 1.0
     with trio.move_on_after(1.5):
-        await node.command("sales", Command("ann", Event.FORCED_OPEN))
-    assert (await store.kept()).state is State.FORCED_OPEN
-    assert [(move.event, move.by) for move in node.moves] == [(Event.FORCED_OPEN, "ann")]
+        await node.command("sales", Command("ann", BreakerEvent.FORCED_OPEN))
+    assert (await store.kept()).state is BreakerState.FORCED_OPEN
+    assert [(move.event, move.by) for move in node.moves] == [(BreakerEvent.FORCED_OPEN, "ann")]
 
 
 # --- report types that come and go --------------------------------------------------------------------------
@@ -403,10 +410,10 @@ async def test_a_type_that_goes_and_comes_again_is_as_the_store_has_it(
     autojump_clock: MockClock, store: BadLine, other: Node
 ) -> None:
     await open_it(other)
-    other.know(["users"])
+    other.reconfigure(["users"])
     assert [breaker.report_type for breaker in other.snapshot()] == ["users"]
     assert other.resting() == frozenset()
-    other.know(["users", "sales"])
+    other.reconfigure(["users", "sales"])
     await trio.sleep(1.0)
     assert other.resting() == {"sales"}
 
@@ -415,7 +422,7 @@ async def test_a_job_of_a_type_that_has_gone_meanwhile_is_still_told(
     autojump_clock: MockClock, store: BadLine, other: Node
 ) -> None:
     async with other.admit("sales", TIMEOUT_SECONDS) as admission:
-        other.know([])
+        other.reconfigure([])
         await trio.sleep(2.0)  # what is remembered is refreshed
         admission.succeeded(1.0)
     assert other.snapshot() == []

@@ -9,8 +9,8 @@ import trio
 from trio.testing import MockClock
 
 from reportd.adapters.memory_breakers import MemoryBreakers
-from reportd.breakers.manager import STORE_SECONDS, PutOffError
-from reportd.core.breaker.breaker import Command, Event, State
+from reportd.breakers.manager import STORE_SECONDS, DeferredError
+from reportd.core.breaker.breaker import BreakerEvent, BreakerState, Command
 from reportd.core.faults import FaultError, FaultKind
 from reportd.ports import UnavailableError
 from tests.fleet import TIMEOUT_SECONDS, BadLine, Node, fail, open_it, render
@@ -38,14 +38,18 @@ async def test_alone_a_node_goes_on_with_what_it_knows(
     store.away = True
     await render(node, FaultKind.TIMEOUT)
     await render(node, FaultKind.TIMEOUT)
-    assert node.sales().state is State.OPEN
+    assert node.sales().state is BreakerState.OPEN
     assert "redis: can't be reached" in node.trouble
-    with pytest.raises(PutOffError):
+    with pytest.raises(DeferredError):
         await render(node)
     await trio.sleep(10)
     assert await render(node)
-    assert node.sales().state is State.CLOSED
-    assert [move.event for move in node.moves] == [Event.TRIPPED, Event.PROBE_STARTED, Event.RECOVERED]
+    assert node.sales().state is BreakerState.CLOSED
+    assert [move.event for move in node.moves] == [
+        BreakerEvent.TRIPPED,
+        BreakerEvent.PROBE_STARTED,
+        BreakerEvent.RECOVERED,
+    ]
 
 
 async def test_alone_a_node_does_not_wait_for_the_store(autojump_clock: MockClock, store: BadLine) -> None:
@@ -53,7 +57,7 @@ async def test_alone_a_node_does_not_wait_for_the_store(autojump_clock: MockCloc
     store.seconds = float("inf")
     begun = trio.current_time()
     for _ in range(10):
-        with suppress(PutOffError):
+        with suppress(DeferredError):
             await render(node, FaultKind.TIMEOUT)
     assert trio.current_time() == pytest.approx(begun + STORE_SECONDS)
 
@@ -67,10 +71,10 @@ async def test_what_is_kept_wins_when_the_store_is_back(
     store.away = True
     await render(node, FaultKind.TIMEOUT)
     await render(node, FaultKind.TIMEOUT)
-    assert node.sales().state is State.OPEN
+    assert node.sales().state is BreakerState.OPEN
     store.away = False
     await trio.sleep(1)
-    assert (node.trouble, node.sales().state, node.sales().failures) == ("", State.CLOSED, 1)
+    assert (node.trouble, node.sales().state, node.sales().failures) == ("", BreakerState.CLOSED, 1)
     await render(other, FaultKind.TIMEOUT)
     assert (await store.kept()).failures == 2
 
@@ -108,9 +112,9 @@ async def test_verdicts_of_the_time_alone_say_nothing_to_the_store(
         assert admission.probe
         store.away = False
         await trio.sleep(1)
-        await node.command("sales", Command("ann", Event.FORCED_OPEN))
+        await node.command("sales", Command("ann", BreakerEvent.FORCED_OPEN))
         admission.succeeded(1.0)
-    assert (await store.kept()).state is State.FORCED_OPEN
+    assert (await store.kept()).state is BreakerState.FORCED_OPEN
 
 
 @pytest.mark.parametrize("how", ["success", "failure", "cancelled"])
@@ -130,14 +134,14 @@ async def test_a_probe_that_ends_while_the_store_is_away_leaves_no_lease_behind(
                 fail()
             admission.succeeded(3.0)
     await trio.sleep(1)
-    assert (await store.kept()).state is State.HALF_OPEN
+    assert (await store.kept()).state is BreakerState.HALF_OPEN
     store.away = False
     await trio.sleep(2)
-    expected = {"success": State.CLOSED, "failure": State.OPEN, "cancelled": State.HALF_OPEN}[how]
+    expected = {"success": BreakerState.CLOSED, "failure": BreakerState.OPEN, "cancelled": BreakerState.HALF_OPEN}[how]
     assert (await store.kept()).state is other.sales().state is expected
     # Also what the node has to tell the store later, its listeners hear once.
-    verdict = {"success": [Event.RECOVERED], "failure": [Event.PROBE_FAILED], "cancelled": []}[how]
-    assert [move.event for move in node.moves] == [Event.TRIPPED, Event.PROBE_STARTED, *verdict]
+    verdict = {"success": [BreakerEvent.RECOVERED], "failure": [BreakerEvent.PROBE_FAILED], "cancelled": []}[how]
+    assert [move.event for move in node.moves] == [BreakerEvent.TRIPPED, BreakerEvent.PROBE_STARTED, *verdict]
     assert not (await store.kept()).lease
     await trio.sleep(20)
     assert await render(other) == (how != "success")
@@ -147,13 +151,13 @@ async def test_a_store_that_forgot_is_told_again(
     autojump_clock: MockClock, store: BadLine, other: Node, nursery: trio.Nursery
 ) -> None:
     node = Node(store)
-    await node.command("sales", Command("ann", Event.FORCED_OPEN))
+    await node.command("sales", Command("ann", BreakerEvent.FORCED_OPEN))
     store.inner = MemoryBreakers()
     await nursery.start(node.run)
-    assert (await store.kept()).state is State.FORCED_OPEN
+    assert (await store.kept()).state is BreakerState.FORCED_OPEN
     store.inner = MemoryBreakers()
     await trio.sleep(2)
-    assert (await store.kept()).state is node.sales().state is other.sales().state is State.FORCED_OPEN
+    assert (await store.kept()).state is node.sales().state is other.sales().state is BreakerState.FORCED_OPEN
 
 
 async def test_news_for_a_store_that_forgot_bring_along_what_is_known(
@@ -164,7 +168,7 @@ async def test_news_for_a_store_that_forgot_bring_along_what_is_known(
     await render(node, FaultKind.TIMEOUT)
     store.inner = MemoryBreakers()
     await render(node, FaultKind.TIMEOUT)
-    assert (await store.kept()).state is State.OPEN
+    assert (await store.kept()).state is BreakerState.OPEN
 
 
 async def test_it_starts_without_the_store(autojump_clock: MockClock, store: BadLine, nursery: trio.Nursery) -> None:
@@ -179,8 +183,8 @@ async def test_an_operator_is_told_that_the_store_is_away(autojump_clock: MockCl
     node = Node(store)
     store.away = True
     with pytest.raises(UnavailableError):
-        await node.command("sales", Command("ann", Event.FORCED_OPEN))
-    assert node.sales().state is State.CLOSED
+        await node.command("sales", Command("ann", BreakerEvent.FORCED_OPEN))
+    assert node.sales().state is BreakerState.CLOSED
 
 
 async def test_a_store_that_answers_and_takes_nothing_is_away(
@@ -195,7 +199,7 @@ async def test_a_store_that_answers_and_takes_nothing_is_away(
         await render(node, FaultKind.TIMEOUT)
         await trio.sleep(2)
     assert "is out of memory" in node.trouble
-    assert node.sales().state is State.OPEN
+    assert node.sales().state is BreakerState.OPEN
     store.full = False
     await trio.sleep(1)
     assert (node.trouble, node.sales().failures) == ("", 1)
@@ -211,10 +215,10 @@ async def test_an_order_that_the_store_refuses_is_told_until_it_takes_one(
         await render(node, FaultKind.TIMEOUT)
     store.full = True
     with pytest.raises(UnavailableError):
-        await node.command("sales", Command("ann", Event.FORCED_OPEN))
+        await node.command("sales", Command("ann", BreakerEvent.FORCED_OPEN))
     await trio.sleep(5)
     assert "is out of memory" in node.trouble
     store.full = False
     await trio.sleep(1)
     assert not node.trouble
-    assert (await node.command("sales", Command("ann", Event.FORCED_OPEN))).transition
+    assert (await node.command("sales", Command("ann", BreakerEvent.FORCED_OPEN))).transition

@@ -6,14 +6,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from reportd.breakers.manager import PutOffError
-from reportd.breakers.operator import Controls, NoSenseError, Order, UnknownReportTypeError
-from reportd.core.breaker.breaker import Breaker, State
-from reportd.ports import Entry, UnavailableError
+from reportd.breakers.manager import DeferredError
+from reportd.breakers.operator import BreakerCommand, BreakerOperator, InapplicableCommandError, UnknownReportTypeError
+from reportd.core.breaker.breaker import Breaker, BreakerState
+from reportd.ports import AuditEntry, UnavailableError
 from reportd.telemetry.audit_recorder import Recorder
 from tests.fleet import BadLine, Node, render
 
-CLOSED, OPEN, HALF_OPEN, FORCED_OPEN, FORCED_CLOSED = State
+CLOSED, OPEN, HALF_OPEN, FORCED_OPEN, FORCED_CLOSED = BreakerState
 
 
 class Sales:
@@ -27,10 +27,10 @@ class Desk:
     def __init__(self) -> None:
         self.store = BadLine()
         self.node = Node(self.store)
-        send, self.noted = trio.open_memory_channel[Entry](10)
-        self.controls = Controls(self.node, Sales(), Recorder(send), clock=lambda: 7.0)
+        send, self.noted = trio.open_memory_channel[AuditEntry](10)
+        self.controls = BreakerOperator(self.node, Sales(), Recorder(send), clock=lambda: 7.0)
 
-    async def bring(self, state: State) -> None:
+    async def bring(self, state: BreakerState) -> None:
         breaker = Breaker("sales", state, epoch="e", version=1, since=1.7e9, until=9e9, reason="moving", by="bob")
         assert await self.store.inner.replace(0, breaker)
 
@@ -41,23 +41,48 @@ async def desk(autojump_clock: MockClock) -> Desk:
 
 
 # What each order leads to; None where it makes no sense.
-RESULTS: dict[State, dict[Order, State | None]] = {
-    CLOSED: {Order.OPEN: FORCED_OPEN, Order.CLOSE: CLOSED, Order.HOLD: FORCED_CLOSED, Order.PROBE: None},
-    OPEN: {Order.OPEN: FORCED_OPEN, Order.CLOSE: CLOSED, Order.HOLD: FORCED_CLOSED, Order.PROBE: OPEN},
-    HALF_OPEN: {Order.OPEN: FORCED_OPEN, Order.CLOSE: CLOSED, Order.HOLD: FORCED_CLOSED, Order.PROBE: None},
-    FORCED_OPEN: {Order.OPEN: None, Order.CLOSE: CLOSED, Order.HOLD: FORCED_CLOSED, Order.PROBE: OPEN},
-    FORCED_CLOSED: {Order.OPEN: FORCED_OPEN, Order.CLOSE: CLOSED, Order.HOLD: None, Order.PROBE: None},
+RESULTS: dict[BreakerState, dict[BreakerCommand, BreakerState | None]] = {
+    CLOSED: {
+        BreakerCommand.OPEN: FORCED_OPEN,
+        BreakerCommand.CLOSE: CLOSED,
+        BreakerCommand.HOLD: FORCED_CLOSED,
+        BreakerCommand.PROBE: None,
+    },
+    OPEN: {
+        BreakerCommand.OPEN: FORCED_OPEN,
+        BreakerCommand.CLOSE: CLOSED,
+        BreakerCommand.HOLD: FORCED_CLOSED,
+        BreakerCommand.PROBE: OPEN,
+    },
+    HALF_OPEN: {
+        BreakerCommand.OPEN: FORCED_OPEN,
+        BreakerCommand.CLOSE: CLOSED,
+        BreakerCommand.HOLD: FORCED_CLOSED,
+        BreakerCommand.PROBE: None,
+    },
+    FORCED_OPEN: {
+        BreakerCommand.OPEN: None,
+        BreakerCommand.CLOSE: CLOSED,
+        BreakerCommand.HOLD: FORCED_CLOSED,
+        BreakerCommand.PROBE: OPEN,
+    },
+    FORCED_CLOSED: {
+        BreakerCommand.OPEN: FORCED_OPEN,
+        BreakerCommand.CLOSE: CLOSED,
+        BreakerCommand.HOLD: None,
+        BreakerCommand.PROBE: None,
+    },
 }
 
 
-@pytest.mark.parametrize("state", list(State))
-@pytest.mark.parametrize("order", list(Order))
-async def test_every_order_in_every_state(desk: Desk, state: State, order: Order) -> None:
+@pytest.mark.parametrize("state", list(BreakerState))
+@pytest.mark.parametrize("order", list(BreakerCommand))
+async def test_every_order_in_every_state(desk: Desk, state: BreakerState, order: BreakerCommand) -> None:
     """By what the store has, whatever this node remembers."""
     await desk.bring(state)
     target = RESULTS[state][order]
     if target is None:
-        with pytest.raises(NoSenseError, match=r"^sales is "):
+        with pytest.raises(InapplicableCommandError, match=r"^sales is "):
             await desk.controls.give("sales", order, "ann", "why")
         assert ((await desk.store.kept()).version, desk.node.moves) == (1, [])
         return
@@ -71,32 +96,32 @@ async def test_every_order_in_every_state(desk: Desk, state: State, order: Order
 @pytest.mark.parametrize(
     ("state", "order", "text"),
     [
-        (CLOSED, Order.PROBE, "sales is closed: its jobs are rendered, and none has to be a probe"),
-        (HALF_OPEN, Order.PROBE, "sales is half-open: its probe is under way, or its next job is the probe"),
-        (FORCED_OPEN, Order.OPEN, "sales is held open since 2023-11-14T22:13:20.000Z by bob: moving"),
-        (FORCED_CLOSED, Order.HOLD, "sales is held closed since 2023-11-14T22:13:20.000Z by bob: moving"),
+        (CLOSED, BreakerCommand.PROBE, "sales is closed: its jobs are rendered, and none has to be a probe"),
+        (HALF_OPEN, BreakerCommand.PROBE, "sales is half-open: its probe is under way, or its next job is the probe"),
+        (FORCED_OPEN, BreakerCommand.OPEN, "sales is held open since 2023-11-14T22:13:20.000Z by bob: moving"),
+        (FORCED_CLOSED, BreakerCommand.HOLD, "sales is held closed since 2023-11-14T22:13:20.000Z by bob: moving"),
     ],
 )
-async def test_a_refusal_says_how_it_stands(desk: Desk, state: State, order: Order, text: str) -> None:
+async def test_a_refusal_says_how_it_stands(desk: Desk, state: BreakerState, order: BreakerCommand, text: str) -> None:
     await desk.bring(state)
-    with pytest.raises(NoSenseError) as caught:
+    with pytest.raises(InapplicableCommandError) as caught:
         await desk.controls.give("sales", order, "ann")
     assert str(caught.value) == text
 
 
 async def test_jobs_do_as_they_are_told(desk: Desk) -> None:
-    await desk.controls.give("sales", Order.OPEN, "ann", "moving")
-    with pytest.raises(PutOffError, match="held open by ann: moving"):
+    await desk.controls.give("sales", BreakerCommand.OPEN, "ann", "moving")
+    with pytest.raises(DeferredError, match="held open by ann: moving"):
         await render(desk.node)
-    await desk.controls.give("sales", Order.PROBE, "ann")
+    await desk.controls.give("sales", BreakerCommand.PROBE, "ann")
     assert await render(desk.node)
-    await desk.controls.give("sales", Order.OPEN, "ann")
-    await desk.controls.give("sales", Order.CLOSE, "ann")
+    await desk.controls.give("sales", BreakerCommand.OPEN, "ann")
+    await desk.controls.give("sales", BreakerCommand.CLOSE, "ann")
     assert not await render(desk.node)
 
 
 async def test_an_alias_means_its_type(desk: Desk) -> None:
-    moved = await desk.controls.give("old_sales", Order.OPEN, "ann")
+    moved = await desk.controls.give("old_sales", BreakerCommand.OPEN, "ann")
     assert (moved.report_type, moved.reason) == ("sales", "by hand")
     assert [breaker.report_type for breaker in desk.controls.overview().breakers] == ["sales"]
     assert desk.controls.overview().resting == {"sales"}
@@ -104,14 +129,14 @@ async def test_an_alias_means_its_type(desk: Desk) -> None:
 
 async def test_an_unknown_type_has_no_breaker(desk: Desk) -> None:
     with pytest.raises(UnknownReportTypeError, match=r"accepted: sales$"):
-        await desk.controls.give("other", Order.OPEN, "ann")
+        await desk.controls.give("other", BreakerCommand.OPEN, "ann")
     assert len(desk.controls.overview().breakers) == 1
 
 
 async def test_what_may_have_been_done_is_noted(desk: Desk) -> None:
     desk.store.away = True
     with pytest.raises(UnavailableError):
-        await desk.controls.give("sales", Order.CLOSE, "ann", "why")
-    noted = Entry(7.0, "ann", "breaker.unanswered", "sales", {"order": "close", "reason": "why"})
+        await desk.controls.give("sales", BreakerCommand.CLOSE, "ann", "why")
+    noted = AuditEntry(7.0, "ann", "breaker.unanswered", "sales", {"order": "close", "reason": "why"})
     assert desk.noted.receive_nowait() == noted
     assert desk.node.moves == []

@@ -9,8 +9,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from reportd.app import backends
-from reportd.browsers.autosize import LOOK_SECONDS, keep_sized
+from reportd.app import policies
+from reportd.browsers.autosize import LOOK_SECONDS, autosize_pool
 from reportd.browsers.pool import GROW_SECONDS, Pool, PoolSettings, open_pool
 from reportd.concurrency.nurseries import open_background
 from reportd.config import Config
@@ -68,7 +68,7 @@ async def kept(policy: SizePolicy = POLICY, meter: Metrics | None = None) -> Asy
     settings = PoolSettings(browsers=policy.least, pages_per_browser=policy.pages_per_browser)
     async with open_background() as nursery, open_pool(launcher, settings, meter or Metrics({})) as pool:
         node = Node(pool, launcher, nursery)
-        nursery.start_soon(keep_sized, pool, node.depth, policy, lambda: node.free_mib)
+        nursery.start_soon(autosize_pool, pool, node.depth, policy, lambda: node.free_mib)
         yield node
         nursery.cancel_scope.cancel()
 
@@ -159,7 +159,7 @@ async def test_without_a_choice_nothing_is_looked_at(autojump_clock: MockClock) 
     always_two = SizePolicy(least=2, most=2, pages_per_browser=2, browser_mib=1000.0)
     async with kept(always_two) as node:
         with trio.fail_after(1.0):
-            await keep_sized(node.pool, node.depth, always_two)
+            await autosize_pool(node.pool, node.depth, always_two)
         assert node.pool.slots == 4
 
 
@@ -211,7 +211,7 @@ def test_bounds_are_the_usual_number_unless_they_are_given(
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(8))
     config = Config(pool=PoolKeys(**keys, recycle_above_mib=700))
-    policy = backends.size_policy(config)
+    policy = policies.size_policy(config)
     assert (policy.least, policy.most) == (least, most)
     assert (policy.pages_per_browser, policy.browser_mib) == (2, 700.0)
-    assert backends.pool_settings(config).browsers == start
+    assert policies.pool_settings(config).browsers == start

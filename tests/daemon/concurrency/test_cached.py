@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from reportd.concurrency.cached import Remembered
+from reportd.concurrency.cached import Cached
 from reportd.concurrency.nurseries import open_background
 from reportd.ports import UnavailableError
 
@@ -27,8 +27,8 @@ class Part:
             raise self.error
         return asked
 
-    def remembered(self, nursery: trio.Nursery) -> Remembered[int]:
-        return Remembered("part", self.look, nursery, fresh_seconds=10.0, patience_seconds=2.0)
+    def remembered(self, nursery: trio.Nursery) -> Cached[int]:
+        return Cached("part", self.look, nursery, fresh_seconds=10.0, patience_seconds=2.0)
 
 
 async def test_an_answer_is_good_for_a_while_and_nobody_is_asked_unless_somebody_wants_to_know(
@@ -131,7 +131,7 @@ async def test_who_asks_after_something_was_done_gets_what_is_seen_after_it(auto
 async def test_what_is_dear_is_looked_at_less_often(autojump_clock: MockClock) -> None:
     async with open_background() as background:
         part = Part(seconds=0.5)
-        remembered = Remembered("part", part.look, background, fresh_seconds=1.0, patience_seconds=2.0, rests=50.0)
+        remembered = Cached("part", part.look, background, fresh_seconds=1.0, patience_seconds=2.0, duty_factor=50.0)
         begun = trio.current_time()
         while trio.current_time() < begun + 255.0:
             await remembered.get()

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from reportd.concurrency.nurseries import alone, open_background
+from reportd.concurrency.nurseries import open_background, sole_exception
 
 
 async def fail(error: Exception) -> None:
@@ -87,7 +87,7 @@ async def test_cancellation_reaches_its_own_scope(autojump_clock: MockClock) -> 
 
 def test_alone_looks_through_groups_of_one() -> None:
     error = KeyError()
-    assert alone(error) is error
-    assert alone(ExceptionGroup("", [ExceptionGroup("", [error])])) is error
+    assert sole_exception(error) is error
+    assert sole_exception(ExceptionGroup("", [ExceptionGroup("", [error])])) is error
     two = ExceptionGroup("", [error, ValueError()])
-    assert alone(two) is two
+    assert sole_exception(two) is two

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from reportd.concurrency.slots import Places
+from reportd.concurrency.slots import ResizableSemaphore
 
 
 async def test_first_come_first_served_but_who_comes_back_goes_first(autojump_clock: MockClock) -> None:
-    places = Places(1)
+    places = ResizableSemaphore(1)
     order: list[str] = []
 
     async def come(name: str, *, again: bool) -> None:
@@ -34,7 +34,7 @@ async def test_first_come_first_served_but_who_comes_back_goes_first(autojump_cl
 
 
 async def test_fewer_places_than_are_taken_are_given_up_as_they_are_released(autojump_clock: MockClock) -> None:
-    places = Places(2)
+    places = ResizableSemaphore(2)
     await places.acquire()
     await places.acquire()
     places.add(-1)
@@ -46,7 +46,7 @@ async def test_fewer_places_than_are_taken_are_given_up_as_they_are_released(aut
 
 
 async def test_who_is_cancelled_has_a_place_or_takes_none(autojump_clock: MockClock) -> None:
-    places = Places(1)
+    places = ResizableSemaphore(1)
     had: list[str] = []
 
     async def take() -> None:
@@ -79,7 +79,7 @@ async def test_who_is_cancelled_has_a_place_or_takes_none(autojump_clock: MockCl
 @given(st.lists(st.sampled_from(["take", "back", "release", "more", "fewer"]), max_size=40))
 def test_never_more_at_once_than_there_are_places(steps: list[str]) -> None:
     async def run() -> None:
-        places, taken, there = Places(2), 0, 2
+        places, taken, there = ResizableSemaphore(2), 0, 2
 
         async def take(*, again: bool) -> None:
             nonlocal taken

@@ -145,8 +145,8 @@ def test_the_page_s_example_can_be_used(tmp_path: Path) -> None:
 
 def test_the_page_says_when_a_page_has_failed() -> None:
     def again(nature: Nature) -> str:
-        return "once" if nature.loss else "yes" if nature.retry else "no"
+        return "once" if nature.kills_browser else "yes" if nature.retry else "no"
 
     _, *failures = rows(PAGE.partition("### When a page has failed")[2], 3)
     told = {kind.strip("`"): tried for kind, _, tried in failures}
-    assert told == {str(kind): again(nature) for kind, nature in NATURE.items() if nature.trips}
+    assert told == {str(kind): again(nature) for kind, nature in NATURE.items() if nature.counts_for_breaker}

@@ -7,7 +7,7 @@ import pytest
 
 from reportd.adapters.bounded.checker import BoundedChecker
 from reportd.adapters.bounded.frames import Frame
-from reportd.core.dead_letters.triage import Letter, Reading
+from reportd.core.dead_letters.triage import RawLetter, Reading
 from reportd.dead_letters.reader import LetterReader
 from reportd.ports import TooCostlyError
 from tests.daemon.node import USER, job, message_of
@@ -38,7 +38,7 @@ def reader(checker: BoundedChecker) -> LetterReader:
 
 async def test_a_letter_is_read_by_the_types_there_are() -> None:
     one = job(1, "Report", a=1)
-    reading = await reader(inline_checker()).letter(Letter(message_of(one).body, 0.0))
+    reading = await reader(inline_checker()).letter(RawLetter(message_of(one).body, 0.0))
     assert reading.job is not None
     assert reading.job.report_type == "report"
     assert [change.where for change in reading.changes] == ["/reportType"]
@@ -49,10 +49,10 @@ async def test_a_letter_is_read_by_the_types_there_are() -> None:
 async def test_what_is_too_costly_to_repair_ends_with_its_job() -> None:
     one = job()
     costly = costly_reader("letter", "job")
-    reading = await costly.letter(Letter(message_of(one).body, 0.0))
+    reading = await costly.letter(RawLetter(message_of(one).body, 0.0))
     assert reading == Reading(one, one.task_id, "it can't be repaired: that takes longer than 4 s")
     stored = orjson.dumps({"taskId": USER, "parametersStored": True}).decode()
-    assert await costly.letter(Letter(stored, 0.0)) == Reading(task_id=USER)
+    assert await costly.letter(RawLetter(stored, 0.0)) == Reading(task_id=USER)
     assert await costly.job(one) == Reading(
         one, one.task_id, "/parameters: are too costly to check: that takes longer than 4 s"
     )
@@ -66,4 +66,4 @@ async def test_what_is_too_costly_to_repair_ends_with_its_job() -> None:
     ],
 )
 async def test_what_names_no_job_is_told_as_it_is(tasks: list[str], problem: str) -> None:
-    assert await costly_reader(*tasks).letter(Letter("{}", 0.0)) == Reading(problem=problem)
+    assert await costly_reader(*tasks).letter(RawLetter("{}", 0.0)) == Reading(problem=problem)

@@ -11,17 +11,17 @@ import trio
 from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background
-from reportd.core.breaker.breaker import Policy as BreakerPolicy
-from reportd.core.dead_letters.triage import Policy
+from reportd.config.models import Breaker as BreakerOptions
+from reportd.config.models import Triage as TriageOptions
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.job import Job
-from reportd.core.jobs.transitions import Event, State
-from reportd.ports import Entry, Pdf, RenderRequest, Standing
+from reportd.core.jobs.transitions import JobEvent, JobState
+from reportd.ports import AuditEntry, LetterStatus, Pdf, RenderRequest
 from tests.daemon.node import NEVER_OPENS, Node, World, job
 from tests.fakes import FakeRenderer, now
 
 COOLDOWN = 60.0
-REAL_BREAKER = BreakerPolicy()
+REAL_BREAKER = BreakerOptions()
 HOUR = 3600.0
 
 
@@ -51,17 +51,19 @@ class Outage(FakeRenderer):
         return [entry.at for entry in redriven(self._world) if entry.at < self.ends_at]
 
 
-def redriven(world: World) -> list[Entry]:
+def redriven(world: World) -> list[AuditEntry]:
     return [entry for entry in world.audit.entries if entry.action == "dead_letter.redriven"]
 
 
 def world_with(count: int, *, max_redrives: int = 2, max_wait_seconds: float = 86400.0) -> tuple[World, list[Job]]:
     world = World(slots=4)
-    world.policy = Policy(COOLDOWN, max_redrives, max_wait_seconds)
+    world.triage = TriageOptions(
+        cooldown_seconds=COOLDOWN, max_redrives=max_redrives, max_wait_seconds=max_wait_seconds
+    )
     return world, [job(number) for number in range(1, count + 1)]
 
 
-async def all_ended(world: World, jobs: list[Job]) -> Counter[State]:
+async def all_ended(world: World, jobs: list[Job]) -> Counter[JobState]:
     return Counter([(await world.terminal(one)).state for one in jobs])
 
 
@@ -75,15 +77,15 @@ def at_most_one_each_cooldown(times: list[float]) -> bool:
     ids=["soon over", "few, for hours", "breaker", "few, breaker, for hours"],
 )
 async def test_after_an_outage_all_succeed_and_nobody_touches_anything(
-    autojump_clock: MockClock, breaker: BreakerPolicy, hours: float, count: int
+    autojump_clock: MockClock, breaker: BreakerOptions, hours: float, count: int
 ) -> None:
     world, jobs = world_with(count)
     outage = Outage(world, seconds=hours * HOUR)
     await world.send(*jobs)
     async with open_background() as nursery:
-        nursery.start_soon(Node(world, breaker_policy=breaker).run, trio.Event())
+        nursery.start_soon(Node(world, breaker=breaker).run, trio.Event())
         with trio.fail_after(hours * HOUR + 2 * HOUR):
-            assert await all_ended(world, jobs) == {State.SUCCEEDED: count}
+            assert await all_ended(world, jobs) == {JobState.SUCCEEDED: count}
         await trio.sleep(600.0)
     # With a breaker nearly all of them wait for it, and have used no attempt.
     assert len(outage.canaries()) >= hours * 4 or breaker is REAL_BREAKER
@@ -112,7 +114,7 @@ async def test_one_report_that_always_fails_is_quarantined_after_its_redrives(au
     await world.send(one)
     async with open_background() as nursery:
         nursery.start_soon(Node(world).run, trio.Event())
-        assert (await world.terminal(one)).state is State.QUARANTINED
+        assert (await world.terminal(one)).state is JobState.QUARANTINED
     assert len(outage.renders) == 3 + 2
     assert world.letters.letters[one.task_id].redrives == 2
     assert [letter.reason for letter in world.quarantined] == ["it was tried again 2 times in vain"]
@@ -127,7 +129,7 @@ async def test_those_that_fail_by_themselves_are_told_from_the_victims(autojump_
     async with open_background() as nursery:
         nursery.start_soon(Node(world).run, trio.Event())
         with trio.fail_after(12 * HOUR):
-            assert await all_ended(world, jobs) == {State.SUCCEEDED: 90, State.QUARANTINED: 10}
+            assert await all_ended(world, jobs) == {JobState.SUCCEEDED: 90, JobState.QUARANTINED: 10}
     assert {letter.id for letter in world.quarantined} == outage.poison
     assert set(world.letters.letters) == outage.poison
 
@@ -139,12 +141,12 @@ async def test_a_cause_that_does_not_pass_is_not_waited_for_for_ever(autojump_cl
     async with open_background() as nursery:
         nursery.start_soon(Node(world).run, trio.Event())
         with trio.fail_after(7 * HOUR):
-            assert await all_ended(world, jobs) == {State.QUARANTINED: 30}
+            assert await all_ended(world, jobs) == {JobState.QUARANTINED: 30}
         await trio.sleep(600.0)
     assert trio.current_time() > 6 * HOUR
     assert len(world.quarantined) == len(world.letters.letters) == 30
     assert at_most_one_each_cooldown(outage.canaries())
-    assert all(letter.standing is Standing.QUARANTINED for letter in world.letters.letters.values())
+    assert all(letter.standing is LetterStatus.QUARANTINED for letter in world.letters.letters.values())
     assert not world.queue.messages
 
 
@@ -156,7 +158,7 @@ async def test_what_is_cancelled_while_it_waits_is_forgotten(autojump_clock: Moc
         nursery.start_soon(Node(world).run, trio.Event())
         await trio.sleep(30.0)
         assert len(world.letters.letters) == 3
-        world.jobs._move(jobs[0].task_id, Event.CANCELLED)
+        world.jobs._move(jobs[0].task_id, JobEvent.CANCELLED)
         await trio.sleep(10.0)
         assert set(world.letters.letters) == {one.task_id for one in jobs[1:]}
 
@@ -168,7 +170,7 @@ async def test_nodes_share_one_canary(autojump_clock: MockClock) -> None:
     async with open_background() as nursery:
         for name in ("a", "b", "c"):
             nursery.start_soon(Node(world, name=name).run, trio.Event())
-        assert await all_ended(world, jobs) == {State.SUCCEEDED: 60}
+        assert await all_ended(world, jobs) == {JobState.SUCCEEDED: 60}
     assert at_most_one_each_cooldown(outage.canaries())
 
 
@@ -180,12 +182,12 @@ async def test_nodes_that_both_lead_share_one_canary_all_the_same(autojump_clock
     async def always(work: str, node: str, seconds: float) -> bool:
         return True
 
-    world.jobs.lead = always  # type: ignore[method-assign]
+    world.jobs.acquire_lease = always  # type: ignore[method-assign]
     await world.send(*jobs)
     async with open_background() as nursery:
         for name in ("a", "b", "c"):
             nursery.start_soon(Node(world, name=name).run, trio.Event())
-        assert await all_ended(world, jobs) == {State.SUCCEEDED: 20}
+        assert await all_ended(world, jobs) == {JobState.SUCCEEDED: 20}
     assert at_most_one_each_cooldown(outage.canaries())
 
 
@@ -197,7 +199,7 @@ async def test_a_queue_that_does_not_take_the_canary_gets_it_later(autojump_cloc
         nursery.start_soon(Node(world).run, trio.Event())
         await trio.sleep(HOUR / 2)
         world.weather.away("queue", HOUR)
-        assert await all_ended(world, jobs) == {State.SUCCEEDED: 5}
+        assert await all_ended(world, jobs) == {JobState.SUCCEEDED: 5}
     assert not world.quarantined
 
 
@@ -216,9 +218,9 @@ async def test_it_may_be_cut_off_at_any_call(autojump_clock: MockClock, phase: s
         async with open_background() as nursery:
             nursery.start_soon(Node(world).run, trio.Event())
             with trio.fail_after(5 * HOUR):
-                assert await all_ended(world, jobs) == {State.SUCCEEDED: 6}
+                assert await all_ended(world, jobs) == {JobState.SUCCEEDED: 6}
             await trio.sleep(600.0)
-        assert all(world.jobs.terminal_moves(one.task_id) == [State.SUCCEEDED] for one in jobs)
+        assert all(world.jobs.terminal_moves(one.task_id) == [JobState.SUCCEEDED] for one in jobs)
         assert not world.letters.letters
         assert not world.queue.messages
         assert not world.dead.messages

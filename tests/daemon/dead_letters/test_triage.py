@@ -11,12 +11,13 @@ import trio
 from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background
-from reportd.core.dead_letters.triage import MAX_RETURNS, Policy
+from reportd.config.models import Triage as TriageOptions
+from reportd.core.dead_letters.triage import MAX_RETURNS
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.job import from_message, to_message
-from reportd.core.jobs.transitions import Event, State
+from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.dead_letters.triage import BATCH, MAX_BATCHES, PATIENCE
-from reportd.ports import Outgoing, Settlement, Standing
+from reportd.ports import LetterStatus, Outgoing, Settlement
 from tests.daemon.node import Node, World, job, message_of
 from tests.fakes import EPOCH, now
 
@@ -28,7 +29,7 @@ async def dead_lettered(world: World, number: int = 1, *, letters: int = 1, faul
     """A job that the worker has given up."""
     one = job(number)
     await world.jobs.add([one])
-    await world.jobs.settle(Settlement(one.task_id, Event.DEAD_LETTERED, now(), fault=fault))
+    await world.jobs.settle(Settlement(one.task_id, JobEvent.DEAD_LETTERED, now(), fault=fault))
     told = {"kind": str(fault.kind), "reason": fault.detail}
     await world.dead.send([replace(message_of(one), attributes=told)] * letters)
     return one.task_id
@@ -49,17 +50,21 @@ async def test_a_job_that_was_given_up_is_quarantined_with_its_error(autojump_cl
         heard: list[bool] = []
 
         async def listen() -> None:
-            heard.append(await node.changes.wait(task_id, 10.0))
+            heard.append(await node.waiters.wait(task_id, 10.0))
 
         nursery.start_soon(listen)
         await trio.sleep(1.0)
         await node.sort()
     record = world.jobs.records[task_id]
-    assert (record.state, record.error, record.finished_at) == (State.QUARANTINED, FAULT, EPOCH + 1.0)
+    assert (record.state, record.error, record.finished_at) == (JobState.QUARANTINED, FAULT, EPOCH + 1.0)
     assert heard == [True]
     assert not world.dead.messages
     letter = world.letters.letters[task_id]
-    assert (letter.kind, letter.detail, letter.standing) == ("script_error", "x is not defined", Standing.QUARANTINED)
+    assert (letter.kind, letter.detail, letter.standing) == (
+        "script_error",
+        "x is not defined",
+        LetterStatus.QUARANTINED,
+    )
     assert letter.body == message_of(job()).body
     assert [told.id for told in world.quarantined] == [task_id]
     (entry,) = world.audit.entries
@@ -70,7 +75,7 @@ async def test_a_second_letter_of_it_changes_nothing(autojump_clock: MockClock) 
     world = World()
     task_id = await dead_lettered(world, letters=3)
     await Node(world).sort()
-    assert world.jobs.terminal_moves(task_id) == [State.QUARANTINED]
+    assert world.jobs.terminal_moves(task_id) == [JobState.QUARANTINED]
     assert len(world.quarantined) == len(world.letters.letters) == 1
     assert not world.dead.messages
 
@@ -84,12 +89,12 @@ async def test_a_round_is_bounded_and_the_next_one_goes_on(autojump_clock: MockC
     await node.sort()
     assert len(world.dead.messages) == 3
     await node.sort()
-    assert {record.state for record in world.jobs.records.values()} == {State.QUARANTINED}
+    assert {record.state for record in world.jobs.records.values()} == {JobState.QUARANTINED}
     assert not world.dead.messages
 
 
-@pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING])
-async def test_what_nobody_has_given_up_goes_back_to_the_queue(autojump_clock: MockClock, state: State) -> None:
+@pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING])
+async def test_what_nobody_has_given_up_goes_back_to_the_queue(autojump_clock: MockClock, state: JobState) -> None:
     """The queue's own redrive took it away: it never reaches quarantine untried (I3)."""
     world, one = World(), job()
     await world.jobs.add([one])
@@ -112,7 +117,7 @@ async def test_a_job_without_a_row_goes_back_to_the_queue_once(autojump_clock: M
     await node.sort()
     await node.janitor.send_unconfirmed()
     assert len(world.queue.messages) == 1
-    assert world.record(one).state is State.QUEUED
+    assert world.record(one).state is JobState.QUEUED
 
 
 async def test_what_comes_back_untried_again_and_again_is_quarantined_in_the_end(autojump_clock: MockClock) -> None:
@@ -121,10 +126,10 @@ async def test_what_comes_back_untried_again_and_again_is_quarantined_in_the_end
     for _ in range(MAX_RETURNS):
         await world.dead.send([message_of(one)])
         await node.sort()
-        assert world.record(one).state is State.QUEUED
+        assert world.record(one).state is JobState.QUEUED
     await world.dead.send([message_of(one)])
     await node.sort()
-    assert world.record(one).state is State.QUARANTINED
+    assert world.record(one).state is JobState.QUARANTINED
     assert len(world.queue.messages) == MAX_RETURNS
     assert (world.record(one).error or FAULT).kind is FaultKind.EXHAUSTED_RECEIVES
 
@@ -135,7 +140,7 @@ async def test_a_job_that_a_node_did_not_know_yet_is_tried_by_those_that_do(auto
     fault = Fault(FaultKind.UNKNOWN_REPORT_TYPE, "/reportType: there is no report type of this name")
     task_id = await dead_lettered(world, fault=fault)
     await Node(world).sort()
-    assert world.jobs.records[task_id].state is State.QUEUED
+    assert world.jobs.records[task_id].state is JobState.QUEUED
     assert len(world.queue.messages) == 1
     assert world.letters.letters[task_id].returns == 1
 
@@ -145,10 +150,10 @@ async def test_the_letter_of_a_job_too_large_for_its_message_is_settled_from_the
 ) -> None:
     world, large, gone = World(), job(1, rows="r" * 1000), job(2, rows="r" * 1000)
     await world.jobs.add([large])
-    await world.jobs.settle(Settlement(large.task_id, Event.DEAD_LETTERED, now(), fault=FAULT))
+    await world.jobs.settle(Settlement(large.task_id, JobEvent.DEAD_LETTERED, now(), fault=FAULT))
     await world.dead.send([replace(message_of(one), body=to_message(one, 500)) for one in (large, gone)])
     await Node(world).sort()
-    assert (world.record(large).state, world.record(large).job) == (State.QUARANTINED, large)
+    assert (world.record(large).state, world.record(large).job) == (JobState.QUARANTINED, large)
     # Nothing is known of the other one; its letter is kept for people to see.
     (other,) = [letter for letter in world.letters.letters.values() if letter.id != large.task_id]
     assert (other.task_id, other.body) == (None, to_message(gone, 500))
@@ -164,7 +169,7 @@ async def test_a_letter_that_comes_while_it_waits_is_settled_at_once(autojump_cl
             await trio.sleep(3.0)
             task_id = await dead_lettered(world)
             await trio.sleep(0.5)
-            assert world.jobs.records[task_id].state is State.QUARANTINED
+            assert world.jobs.records[task_id].state is JobState.QUARANTINED
 
 
 async def test_a_message_received_in_vain_too_often_comes_to_its_end_all_the_same(autojump_clock: MockClock) -> None:
@@ -175,12 +180,12 @@ async def test_a_message_received_in_vain_too_often_comes_to_its_end_all_the_sam
     async with open_background() as nursery:
         await trio.sleep(60.0)
         nursery.start_soon(Node(world).run, trio.Event())
-        assert (await world.terminal(one)).state is State.SUCCEEDED
+        assert (await world.terminal(one)).state is JobState.SUCCEEDED
     assert not world.dead.messages
 
 
-@pytest.mark.parametrize("state", [State.SUCCEEDED, State.QUARANTINED, State.CANCELLED])
-async def test_the_letter_of_a_finished_job_is_dropped(autojump_clock: MockClock, state: State) -> None:
+@pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.QUARANTINED, JobState.CANCELLED])
+async def test_the_letter_of_a_finished_job_is_dropped(autojump_clock: MockClock, state: JobState) -> None:
     world, one = World(), job()
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=state)
@@ -201,7 +206,7 @@ async def test_what_is_no_job_is_kept_whole_before_it_leaves_its_queue(autojump_
     task_id = await dead_lettered(world)
     node = Node(world)
     await node.sort()
-    assert world.jobs.records[task_id].state is State.QUARANTINED
+    assert world.jobs.records[task_id].state is JobState.QUARANTINED
     assert not world.dead.messages
     (kept,) = [letter for letter in world.letters.letters.values() if letter.task_id is None]
     assert (kept.body, kept.kind, kept.attributes) == ("{", "malformed_message", {"kind": "malformed_message"})
@@ -214,7 +219,7 @@ async def test_a_message_that_can_be_repaired_is_rendered(autojump_clock: MockCl
     await world.queue.send([Outgoing(f"\ufeff{message_of(one).body}".replace("userId", "user_id"), "", "", "")])
     async with open_background() as nursery:
         nursery.start_soon(Node(world).run, trio.Event())
-        assert (await world.terminal(one)).state is State.SUCCEEDED
+        assert (await world.terminal(one)).state is JobState.SUCCEEDED
     assert world.record(one).job == one
     (entry,) = world.audit.entries
     assert (entry.action, entry.subject) == ("dead_letter.repaired", one.task_id)
@@ -232,7 +237,7 @@ async def test_a_job_that_its_type_refused_is_repaired_in_its_record_too(autojum
     async with open_background() as nursery:
         nursery.start_soon(Node(world).run, trio.Event())
         record = await world.terminal(one)
-    assert (record.state, record.job) == (State.SUCCEEDED, replace(one, report_type="report"))
+    assert (record.state, record.job) == (JobState.SUCCEEDED, replace(one, report_type="report"))
     assert actions(world) == {"dead_letter.repaired": 1}
 
 
@@ -246,7 +251,7 @@ async def test_a_repaired_message_makes_one_job_whatever_is_cut_off(autojump_clo
         await trio.sleep(500.0)
         assert not await life(world, 10_000, phase)
         (record,) = world.jobs.records.values()
-        assert record.state is State.SUCCEEDED, kill
+        assert record.state is JobState.SUCCEEDED, kill
         assert len(world.artifacts.stored) == 1
         assert not world.letters.letters
 
@@ -267,12 +272,12 @@ async def life(world: World, until_call: int, phase: str) -> bool:
 
 async def test_what_may_pass_waits_outside_of_the_queue(autojump_clock: MockClock) -> None:
     world = World()
-    world.policy = Policy()
+    world.triage = TriageOptions()
     task_id = await dead_lettered(world, fault=TIMEOUT)
     await Node(world).sort()
     letter = world.letters.letters[task_id]
-    assert (letter.standing, letter.due_at) == (Standing.WAITING, EPOCH + 60.0)
-    assert world.jobs.records[task_id].state is State.DEAD_LETTERED
+    assert (letter.standing, letter.due_at) == (LetterStatus.WAITING, EPOCH + 60.0)
+    assert world.jobs.records[task_id].state is JobState.DEAD_LETTERED
     assert not world.dead.messages
     assert not world.quarantined
 
@@ -280,13 +285,13 @@ async def test_what_may_pass_waits_outside_of_the_queue(autojump_clock: MockCloc
 async def test_a_late_letter_of_a_job_that_is_tried_again_is_judged_anew(autojump_clock: MockClock) -> None:
     """The job moves between the look at it and the copy."""
     world = World()
-    world.policy = Policy()
+    world.triage = TriageOptions()
     task_id = await dead_lettered(world, fault=TIMEOUT)
 
     async def hook(call: str, when: str) -> None:
         if (call, when) == ("letters.keep", "before"):
             world.weather.hook = None
-            await world.jobs.settle(Settlement(task_id, Event.REDRIVEN, now()))
+            await world.jobs.settle(Settlement(task_id, JobEvent.REDRIVEN, now()))
 
     world.weather.hook = hook
     node = Node(world)
@@ -296,7 +301,7 @@ async def test_a_late_letter_of_a_job_that_is_tried_again_is_judged_anew(autojum
     await trio.sleep(world.dead.visibility_seconds)
     await node.sort()
     assert not world.dead.messages
-    assert world.jobs.records[task_id].state is State.QUEUED
+    assert world.jobs.records[task_id].state is JobState.QUEUED
 
 
 # --- whatever happens -------------------------------------------------------------------------------------------
@@ -308,18 +313,18 @@ async def everything(world: World) -> None:
     await world.dead.send([message_of(job(2)), Outgoing("{", "", "", "")])
     await world.dead.send([replace(message_of(job(3)), body="\ufeff" + message_of(job(3)).body)])
     await world.jobs.add([job(4)])
-    world.jobs._change(job(4).task_id, state=State.SUCCEEDED)
+    world.jobs._change(job(4).task_id, state=JobState.SUCCEEDED)
     await world.dead.send([message_of(job(4))])
 
 
 def settled(world: World) -> bool:
     records = world.jobs.records
     return (
-        records[job(1).task_id].state is State.QUARANTINED
+        records[job(1).task_id].state is JobState.QUARANTINED
         and {message.sent.task_id for message in world.queue.messages} == {job(2).task_id, job(3).task_id}
         and all(records[job(number).task_id].confirmed for number in (2, 3))
         and not world.dead.messages
-        and [letter.standing for letter in world.letters.letters.values()].count(Standing.QUARANTINED) == 2
+        and [letter.standing for letter in world.letters.letters.values()].count(LetterStatus.QUARANTINED) == 2
     )
 
 
@@ -344,7 +349,7 @@ async def test_it_may_be_cut_off_at_any_call(autojump_clock: MockClock, phase: s
         with trio.move_on_after(200.0):
             await triaging(world)
         assert settled(world)
-        assert world.jobs.terminal_moves(job(1).task_id) == [State.QUARANTINED]
+        assert world.jobs.terminal_moves(job(1).task_id) == [JobState.QUARANTINED]
         assert len(world.quarantined) <= 2
 
 
@@ -385,7 +390,7 @@ async def test_a_letter_at_which_the_daemon_fails_is_left_to_people_in_the_end(a
     world.weather.fail("queue.send", *[ValueError("it can't be sent")] * PATIENCE)
     with world.without_threads(), trio.move_on_after((PATIENCE + 1) * world.dead.visibility_seconds):
         await Node(world).triage.run()
-    assert world.record(one).state is State.QUARANTINED
+    assert world.record(one).state is JobState.QUARANTINED
     letter = world.letters.letters[one.task_id]
     assert (letter.kind, letter.reason) == ("internal", "ValueError in the daemon; see its log")
     assert not world.dead.messages
@@ -403,7 +408,7 @@ async def test_two_nodes_do_each_thing_once(autojump_clock: MockClock) -> None:
                 nursery.start_soon(node.triage.run)
             with world.without_threads():
                 await trio.sleep_forever()
-    assert Counter(state for _, _, state in world.jobs.moves if state is State.QUARANTINED).total() == 59
+    assert Counter(state for _, _, state in world.jobs.moves if state is JobState.QUARANTINED).total() == 59
     assert len(world.quarantined) == len(world.letters.letters) == 59
     assert actions(world)["dead_letter.quarantined"] == 59
     assert not world.dead.messages

@@ -10,18 +10,9 @@ from trio.testing import MockClock
 
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.job import Job
-from reportd.core.jobs.transitions import IllegalTransitionError, State
-from reportd.intake.service import (
-    LOOK_AGAIN_SECONDS,
-    LOOK_SECONDS_EACH,
-    MAX_WAIT_SECONDS,
-    GoneError,
-    MissingPdfError,
-    NotFinishedError,
-    NotFoundError,
-    Service,
-    StillQueuedError,
-)
+from reportd.core.jobs.transitions import IllegalTransitionError, JobState
+from reportd.intake.errors import GoneError, MissingPdfError, NotFinishedError, NotFoundError, StillQueuedError
+from reportd.intake.service import LOOK_AGAIN_SECONDS, LOOK_SECONDS_EACH, MAX_WAIT_SECONDS, Service
 from reportd.ports import JobFilter, PdfInfo, Record, UnavailableError
 from tests.daemon.node import USER, Node, World, job, open_node, open_service, submission
 from tests.fakes import now
@@ -38,9 +29,9 @@ async def test_a_wait_ends_with_the_job(autojump_clock: MockClock) -> None:
     world.renderer.seconds = 3.3
     async with open_node(world) as node, open_service(world, node) as service:
         record = await service.submit(submission())
-        assert (await service.get(record.job.task_id)).state is not State.SUCCEEDED
+        assert (await service.get(record.job.task_id)).state is not JobState.SUCCEEDED
         begun = trio.current_time()
-        assert (await service.get(record.job.task_id, 20.0)).state is State.SUCCEEDED
+        assert (await service.get(record.job.task_id, 20.0)).state is JobState.SUCCEEDED
         assert trio.current_time() - begun == pytest.approx(3.3)
 
 
@@ -49,7 +40,7 @@ async def test_a_wait_notices_what_another_node_did(autojump_clock: MockClock) -
     world.renderer.seconds = 3.3
     async with open_node(world), open_service(world) as service:
         record = await service.submit(submission())
-        assert (await service.get(record.job.task_id, 20.0)).state is State.SUCCEEDED
+        assert (await service.get(record.job.task_id, 20.0)).state is JobState.SUCCEEDED
         assert trio.current_time() <= 3.3 + LOOK_AGAIN_SECONDS
 
 
@@ -79,7 +70,7 @@ async def test_a_wait_is_no_longer_than_asked_for_or_allowed(
     world, one = World(), job()
     await world.jobs.add([one])
     async with open_service(world) as service:
-        assert (await service.get(one.task_id, wanted)).state is State.QUEUED
+        assert (await service.get(one.task_id, wanted)).state is JobState.QUEUED
     assert trio.current_time() == waited
 
 
@@ -102,8 +93,8 @@ async def test_a_search_goes_on_below_the_last_one_seen(autojump_clock: MockCloc
     assert [record.job for record in first + rest] == [job(number) for number in (5, 4, 3, 2, 1)]
 
 
-@pytest.mark.parametrize("state", [state for state in State if state is not State.SUCCEEDED])
-async def test_no_pdf_of_a_job_that_has_none(autojump_clock: MockClock, state: State) -> None:
+@pytest.mark.parametrize("state", [state for state in JobState if state is not JobState.SUCCEEDED])
+async def test_no_pdf_of_a_job_that_has_none(autojump_clock: MockClock, state: JobState) -> None:
     world, one = World(), job()
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=state)
@@ -117,7 +108,7 @@ async def test_no_pdf_of_a_job_that_has_none(autojump_clock: MockClock, state: S
 async def test_a_pdf_is_there_until_it_is_purged(autojump_clock: MockClock, *, purged: bool, stored: bool) -> None:
     world, one = World(), job()
     await world.jobs.add([one])
-    world.jobs._change(one.task_id, state=State.SUCCEEDED, pdf=PdfInfo(4, "sha", purged))
+    world.jobs._change(one.task_id, state=JobState.SUCCEEDED, pdf=PdfInfo(4, "sha", purged))
     if stored:
         world.artifacts.stored[one.task_id] = b"%PDF"
     async with open_service(world) as service:
@@ -136,7 +127,9 @@ async def test_what_is_missing_is_past_its_retention_only_when_it_is(
     world, one = World(), job()
     await world.jobs.add([one])
     finished_at = now() - days * 86400.0
-    world.jobs._change(one.task_id, state=State.SUCCEEDED, pdf=PdfInfo(4, "sha", purged=False), finished_at=finished_at)
+    world.jobs._change(
+        one.task_id, state=JobState.SUCCEEDED, pdf=PdfInfo(4, "sha", purged=False), finished_at=finished_at
+    )
     async with open_service(world) as service:
         with pytest.raises(refusal):
             await service.pdf(one.task_id)
@@ -152,7 +145,7 @@ async def test_a_cancelled_job_is_stopped_at_once_and_uses_no_more(autojump_cloc
         one = (await service.submit(submission())).job
         await trio.sleep(5.0)
         async with trio.open_nursery() as nursery:
-            heard: list[State] = []
+            heard: list[JobState] = []
 
             async def listen() -> None:
                 heard.append((await service.get(one.task_id, 20.0)).state)
@@ -160,15 +153,15 @@ async def test_a_cancelled_job_is_stopped_at_once_and_uses_no_more(autojump_cloc
             nursery.start_soon(listen)
             await trio.sleep(0.5)
             record = await service.cancel(one.task_id)
-        assert record.state is State.CANCELLED
-        assert heard == [State.CANCELLED]
+        assert record.state is JobState.CANCELLED
+        assert heard == [JobState.CANCELLED]
         assert trio.current_time() == 5.5  # sooner than it would have looked again
         await trio.sleep(0.5)
-        assert not node.held.all()
+        assert not node.in_flight.all()
         assert world.renderer.busy == 0
         assert not world.queue.messages
-        assert (await service.cancel(one.task_id)).state is State.CANCELLED  # once more does no harm
-    assert world.jobs.terminal_moves(one.task_id) == [State.CANCELLED]
+        assert (await service.cancel(one.task_id)).state is JobState.CANCELLED  # once more does no harm
+    assert world.jobs.terminal_moves(one.task_id) == [JobState.CANCELLED]
     assert [attempt.outcome for attempt in await world.jobs.attempts(one.task_id)] == ["cancelled"]
 
 
@@ -181,11 +174,11 @@ async def test_a_job_cancelled_while_it_waits_is_never_rendered(autojump_clock: 
         await trio.sleep(5.0)
     assert not world.renderer.rendered
     assert not world.queue.messages
-    assert world.record(one).state is State.CANCELLED
+    assert world.record(one).state is JobState.CANCELLED
 
 
-@pytest.mark.parametrize("state", [State.SUCCEEDED, State.QUARANTINED])
-async def test_what_is_finished_cannot_be_cancelled(autojump_clock: MockClock, state: State) -> None:
+@pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.QUARANTINED])
+async def test_what_is_finished_cannot_be_cancelled(autojump_clock: MockClock, state: JobState) -> None:
     world, one = World(), job()
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=state)
@@ -200,9 +193,9 @@ async def test_a_quarantined_job_is_tried_again_with_a_fresh_tally(autojump_cloc
     async with open_node(world) as node, open_service(world, node) as service:
         one = await quarantined(world, service)
         record = await service.retry(one.task_id)
-        assert (record.state, record.tally.attempts, record.error) == (State.QUEUED, 0, None)
+        assert (record.state, record.tally.attempts, record.error) == (JobState.QUEUED, 0, None)
         end = await service.get(one.task_id, 20.0)
-    assert (end.state, end.tally.attempts) == (State.SUCCEEDED, 1)
+    assert (end.state, end.tally.attempts) == (JobState.SUCCEEDED, 1)
     assert len(world.renderer.rendered) == 2
 
 
@@ -214,7 +207,7 @@ async def test_a_job_revived_while_the_queue_is_away_is_sent_when_it_is_back(aut
         world.weather.away("queue", 60.0)
         with pytest.raises(UnavailableError):
             await service.retry(one.task_id)
-        assert (await world.terminal(one)).state is State.SUCCEEDED
+        assert (await world.terminal(one)).state is JobState.SUCCEEDED
 
 
 async def test_a_revived_job_does_not_get_a_pdf_that_an_earlier_attempt_left(autojump_clock: MockClock) -> None:
@@ -223,14 +216,14 @@ async def test_a_revived_job_does_not_get_a_pdf_that_an_earlier_attempt_left(aut
         one = await quarantined(world, service)
         world.artifacts.stored[one.task_id] = b"%PDF of an attempt that was cut off"
         await service.retry(one.task_id)
-        assert (await world.terminal(one)).state is State.SUCCEEDED
+        assert (await world.terminal(one)).state is JobState.SUCCEEDED
         assert b"cut off" not in world.artifacts.stored[one.task_id]
 
 
 async def quarantined(world: World, service: Service) -> Job:
     one = (await service.submit(submission())).job
     world.renderer.faults[one.task_id] = [FaultKind.PAGE_STATUS]
-    assert (await world.terminal(one)).state is State.QUARANTINED
+    assert (await world.terminal(one)).state is JobState.QUARANTINED
     return one
 
 
@@ -255,7 +248,7 @@ async def test_a_slow_removal_never_takes_the_new_pdf(autojump_clock: MockClock,
             for _ in range(3):
                 nursery.start_soon(retry)
                 await trio.sleep(seconds / 2)
-        assert (await world.terminal(one)).state is State.SUCCEEDED
+        assert (await world.terminal(one)).state is JobState.SUCCEEDED
         await trio.sleep(2 * seconds + 1.0)
     assert b"cut off" not in world.artifacts.stored[one.task_id]
 
@@ -264,7 +257,7 @@ async def test_a_second_message_of_a_quarantined_job_takes_no_pdf_away(autojump_
     """It may be revived while that is under way on another node."""
     world, one = World(), job()
     await world.jobs.add([one])
-    world.jobs._change(one.task_id, state=State.QUARANTINED)
+    world.jobs._change(one.task_id, state=JobState.QUARANTINED)
 
     async def slow(call: str, phase: str) -> None:
         if (call, phase) == ("artifacts.remove", "before"):
@@ -278,7 +271,7 @@ async def test_a_second_message_of_a_quarantined_job_takes_no_pdf_away(autojump_
         world.weather.hook = None
         await service.retry(one.task_id)
         await Node(world).handle(*await world.queue.receive(1, 0.0))
-    assert world.record(one).state is State.SUCCEEDED
+    assert world.record(one).state is JobState.SUCCEEDED
     assert one.task_id in world.artifacts.stored
 
 
@@ -294,7 +287,7 @@ async def test_a_queued_job_whose_message_is_lost_can_be_sent_again(autojump_clo
         with pytest.raises(StillQueuedError):
             await service.retry(waiting.task_id)
         await trio.sleep(SILENT_SECONDS)
-        assert (await service.retry(waiting.task_id)).state is State.QUEUED
+        assert (await service.retry(waiting.task_id)).state is JobState.QUEUED
         assert [message.sent.task_id for message in world.queue.messages][1:] == [waiting.task_id]
         with pytest.raises(StillQueuedError):
             await service.retry(waiting.task_id)
@@ -304,8 +297,8 @@ async def test_a_queued_job_whose_message_is_lost_can_be_sent_again(autojump_clo
         assert [message.sent.task_id for message in world.queue.messages] == [one.task_id]
 
 
-@pytest.mark.parametrize("state", [state for state in State if state not in (State.QUARANTINED, State.QUEUED)])
-async def test_only_a_quarantined_job_can_be_tried_again(autojump_clock: MockClock, state: State) -> None:
+@pytest.mark.parametrize("state", [state for state in JobState if state not in (JobState.QUARANTINED, JobState.QUEUED)])
+async def test_only_a_quarantined_job_can_be_tried_again(autojump_clock: MockClock, state: JobState) -> None:
     world, one = World(), job()
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=state)

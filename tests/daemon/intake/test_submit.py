@@ -12,8 +12,8 @@ from trio.testing import MockClock
 
 from reportd.core.jobs.job import StoredJob, from_message
 from reportd.core.jobs.submission import InvalidSubmissionError, Submission
-from reportd.core.jobs.transitions import Event, State
-from reportd.intake.service import KeyReusedError
+from reportd.core.jobs.transitions import JobEvent, JobState
+from reportd.intake.errors import KeyReusedError
 from reportd.ports import JobFilter, Outgoing, Record, Settlement, UnavailableError
 from tests.daemon.node import USER, World, open_node, open_service, submission
 from tests.fakes import now
@@ -72,7 +72,7 @@ async def test_nobody_waits_for_the_confirmation_and_nothing_depends_on_it(autoj
         world.weather.hook = slow
         one = (await service.submit(submission())).job
         assert trio.current_time() == 0.0
-        assert (await service.get(one.task_id, 20.0)).state is State.SUCCEEDED
+        assert (await service.get(one.task_id, 20.0)).state is JobState.SUCCEEDED
         await trio.sleep(200.0)
     assert world.renderer.rendered == [(one.task_id, False)]
 
@@ -87,7 +87,7 @@ async def test_a_job_too_large_for_the_queue_goes_without_its_parameters(autojum
     assert carried == [small, StoredJob(large.task_id)]
     assert max(len(message.sent.body) for message in world.queue.messages) <= 1000
     async with open_node(world):
-        assert (await world.terminal(large)).state is State.SUCCEEDED
+        assert (await world.terminal(large)).state is JobState.SUCCEEDED
 
 
 @pytest.mark.parametrize("part", ["queue", "jobs"])
@@ -147,7 +147,7 @@ async def test_an_intake_cut_off_anywhere_has_promised_nothing_that_is_not_kept(
         assert not answered or world.queue.messages
         async with open_node(world):
             await trio.sleep(200.0)
-        assert all(record.state is State.SUCCEEDED for record in world.jobs.records.values())
+        assert all(record.state is JobState.SUCCEEDED for record in world.jobs.records.values())
         assert not world.queue.messages
 
 
@@ -224,7 +224,7 @@ async def test_a_repeated_submission_whose_message_is_lost_is_sent_again_once(au
         assert [message.sent.task_id for message in world.queue.messages] == [first.job.task_id]
         # A FIFO queue would swallow a second message that is the same as the first.
         assert world.queue.messages[0].sent.attributes
-        assert (again.state, again.job.task_id) == (State.QUEUED, first.job.task_id)
+        assert (again.state, again.job.task_id) == (JobState.QUEUED, first.job.task_id)
 
 
 async def test_a_repeated_submission_of_what_waits_for_triage_sends_nothing(autojump_clock: MockClock) -> None:
@@ -234,10 +234,10 @@ async def test_a_repeated_submission_of_what_waits_for_triage_sends_nothing(auto
         first = await service.submit(submission("key"))
         await trio.sleep(1.0)
         world.queue.messages.clear()
-        await world.jobs.settle(Settlement(first.job.task_id, Event.DEAD_LETTERED, now()))
+        await world.jobs.settle(Settlement(first.job.task_id, JobEvent.DEAD_LETTERED, now()))
         await trio.sleep(2 * SILENT_SECONDS)
         again = await service.submit(submission("key"))
-        assert again.state is State.DEAD_LETTERED
+        assert again.state is JobState.DEAD_LETTERED
         assert not world.queue.messages
 
 
@@ -250,5 +250,5 @@ async def test_a_repeated_submission_of_what_has_ended_sends_nothing(autojump_cl
         await service.cancel(first.job.task_id)
         await trio.sleep(SILENT_SECONDS)
         again = await service.submit(submission("key"))
-        assert (again.state, again.job.task_id) == (State.CANCELLED, first.job.task_id)
+        assert (again.state, again.job.task_id) == (JobState.CANCELLED, first.job.task_id)
         assert not world.queue.messages

@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 from reportd.maintenance.janitor import SWEEP_SECONDS
 from reportd.ports import UNCONFIRMED_SECONDS, Outgoing, PdfInfo, UnavailableError
 from tests.daemon.node import Node, World, job, message_of
@@ -52,7 +52,7 @@ async def test_pdfs_go_when_their_retention_is_over(autojump_clock: MockClock) -
         await world.jobs.add([one])
         world.artifacts.stored[one.task_id] = b"%PDF"
         pdf = PdfInfo(4, "sha")
-        world.jobs._change(one.task_id, state=State.SUCCEEDED, finished_at=EPOCH - age, pdf=pdf)
+        world.jobs._change(one.task_id, state=JobState.SUCCEEDED, finished_at=EPOCH - age, pdf=pdf)
     await Node(world).janitor.remove_expired()
     assert sorted(world.artifacts.stored) == [job(1).task_id, job(2).task_id]
     assert [record.pdf and record.pdf.purged for record in world.jobs.records.values()] == [False, False, True, True]
@@ -63,7 +63,7 @@ async def test_more_old_pdfs_than_fit_a_batch_all_go(autojump_clock: MockClock) 
     for number in range(1, 251):
         one = job(number)
         await world.jobs.add([one])
-        world.jobs._change(one.task_id, state=State.SUCCEEDED, finished_at=0.0, pdf=PdfInfo(4, "sha"))
+        world.jobs._change(one.task_id, state=JobState.SUCCEEDED, finished_at=0.0, pdf=PdfInfo(4, "sha"))
     await Node(world).janitor.remove_expired()
     assert all(record.pdf and record.pdf.purged for record in world.jobs.records.values())
 
@@ -74,7 +74,7 @@ async def test_more_old_pdfs_than_fit_a_batch_all_go(autojump_clock: MockClock) 
 async def everything(world: World) -> None:
     """One thing for each rule."""
     await world.jobs.add([job(3), job(4)])
-    world.jobs._change(job(4).task_id, state=State.SUCCEEDED, finished_at=0.0, pdf=PdfInfo(4, "sha"))
+    world.jobs._change(job(4).task_id, state=JobState.SUCCEEDED, finished_at=0.0, pdf=PdfInfo(4, "sha"))
     world.artifacts.stored[job(4).task_id] = b"%PDF"
 
 

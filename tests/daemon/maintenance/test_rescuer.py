@@ -7,15 +7,14 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from reportd.core.breaker.breaker import Command
-from reportd.core.breaker.breaker import Event as BreakerEvent
-from reportd.core.dead_letters.triage import Policy
+from reportd.config.models import Triage as TriageOptions
+from reportd.core.breaker.breaker import BreakerEvent, Command
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.job import Job
-from reportd.core.jobs.transitions import Event, State
+from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.maintenance.rescuer import BATCH, HIDDEN_SECONDS, MAX_BATCHES
 from reportd.ports import UNCONFIRMED_SECONDS, Depth, Settlement, UnavailableError
-from reportd.work.in_flight import Hold
+from reportd.work.in_flight import InFlightTask
 from tests.daemon.node import Node, World, job, open_node, open_service, submission
 from tests.fakes.jobs import SILENT_SECONDS
 
@@ -55,9 +54,9 @@ async def test_jobs_whose_messages_were_purged_behind_a_breaker_end_once(autojum
         await hold_open(node, BreakerEvent.RESET)
         with trio.fail_after(WITHIN_SECONDS):
             for one in jobs:
-                assert (await world.terminal(one)).state is State.SUCCEEDED
+                assert (await world.terminal(one)).state is JobState.SUCCEEDED
     assert sorted(world.artifacts.puts) == sorted(one.task_id for one in jobs)
-    assert all(world.jobs.terminal_moves(one.task_id) == [State.SUCCEEDED] for one in jobs)
+    assert all(world.jobs.terminal_moves(one.task_id) == [JobState.SUCCEEDED] for one in jobs)
 
 
 async def test_what_only_waits_is_not_sent_again(autojump_clock: MockClock) -> None:
@@ -89,14 +88,14 @@ async def test_what_comes_and_ends_while_it_is_counted_is_not_lost(
         found = await depth()
         if len(world.queue.messages) == 5:
             gone = world.queue.messages.pop(0)
-            await world.jobs.settle(Settlement(gone.sent.task_id, Event.CANCELLED, 0.0))
+            await world.jobs.settle(Settlement(gone.sent.task_id, JobEvent.CANCELLED, 0.0))
         return found
 
     async def sent() -> int:
         found = await count()
         if len(world.queue.messages) == 5:
             gone = world.queue.messages.pop(0)
-            await world.jobs.settle(Settlement(gone.sent.task_id, Event.CANCELLED, 0.0))
+            await world.jobs.settle(Settlement(gone.sent.task_id, JobEvent.CANCELLED, 0.0))
         return found
 
     count = world.jobs.sent
@@ -195,16 +194,16 @@ async def test_a_message_that_was_not_lost_after_all_does_no_harm(autojump_clock
     async with open_node(world) as node, open_service(world, node) as service:
         one = (await service.submit(submission())).job
         await world.terminal(one)
-        world.jobs._change(one.task_id, state=State.QUEUED, due_at=0.0, pdf=None, finished_at=None)  # a backup
+        world.jobs._change(one.task_id, state=JobState.QUEUED, due_at=0.0, pdf=None, finished_at=None)  # a backup
         world.jobs.moves.clear()
         for _ in range(2):
             await world.send(one)
         await node.rescuer.resend_lost()
-        assert (await world.terminal(one)).state is State.SUCCEEDED
+        assert (await world.terminal(one)).state is JobState.SUCCEEDED
         await trio.sleep(SILENT_SECONDS)
     assert not world.queue.messages
     assert world.artifacts.puts == [one.task_id]
-    assert world.jobs.terminal_moves(one.task_id) == [State.SUCCEEDED]
+    assert world.jobs.terminal_moves(one.task_id) == [JobState.SUCCEEDED]
 
 
 async def test_what_a_node_holds_is_not_lost(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,9 +217,9 @@ async def test_what_a_node_holds_is_not_lost(autojump_clock: MockClock, monkeypa
     async with open_node(world) as node, open_service(world, node) as service:
         one = (await service.submit(submission())).job
         await trio.sleep(1.0)
-        assert isinstance(node.held.get(one.task_id), Hold)
+        assert isinstance(node.in_flight.get(one.task_id), InFlightTask)
         monkeypatch.setattr(world.queue, "depth", empty)
-        assert (await world.terminal(one)).state is State.SUCCEEDED
+        assert (await world.terminal(one)).state is JobState.SUCCEEDED
     assert node.rescuer.resent == 0
 
 
@@ -229,7 +228,7 @@ async def test_a_running_job_whose_node_and_message_are_gone_is_sent_again(autoj
     await world.jobs.start(one, "dead node", 0.0)
     await trio.sleep(SILENT_SECONDS + 1)
     async with open_node(world):
-        assert (await world.terminal(one)).state is State.SUCCEEDED
+        assert (await world.terminal(one)).state is JobState.SUCCEEDED
     assert world.artifacts.puts == [one.task_id]
 
 
@@ -238,25 +237,29 @@ async def test_a_dead_letter_that_is_lost_is_sent_again(autojump_clock: MockCloc
     world.renderer.faults[job().task_id] = [FaultKind.PAGE_STATUS]
     node = Node(world)
     await node.handle(*await world.received(job()))
-    assert world.record(job()).state is State.DEAD_LETTERED
+    assert world.record(job()).state is JobState.DEAD_LETTERED
     world.dead.messages.clear()
     await trio.sleep(SILENT_SECONDS + 1)
     for _ in range(2):
         await node.rescuer.resend_lost()
     assert [message.sent.attributes["kind"] for message in world.dead.messages] == ["page_status"]
     await node.sort()
-    assert world.record(job()).state is State.QUARANTINED
+    assert world.record(job()).state is JobState.QUARANTINED
 
 
-@pytest.mark.parametrize("policy", [Policy(max_redrives=0), Policy(max_redrives=2, cooldown_seconds=1e6)])
-async def test_what_waits_for_triage_or_for_people_is_not_sent_again(autojump_clock: MockClock, policy: Policy) -> None:
+@pytest.mark.parametrize(
+    "triage", [TriageOptions(max_redrives=0), TriageOptions(max_redrives=2, cooldown_seconds=600000)]
+)
+async def test_what_waits_for_triage_or_for_people_is_not_sent_again(
+    autojump_clock: MockClock, triage: TriageOptions
+) -> None:
     world = World()
-    world.policy = policy
+    world.triage = triage
     world.renderer.faults[job().task_id] = [FaultKind.TIMEOUT] * 3
     async with open_node(world) as node:
         await world.send(job())
         await trio.sleep(10 * SILENT_SECONDS)
-        assert world.record(job()).state in (State.QUARANTINED, State.DEAD_LETTERED)
+        assert world.record(job()).state in (JobState.QUARANTINED, JobState.DEAD_LETTERED)
         assert node.rescuer.resent == 0
 
 
@@ -284,7 +287,7 @@ async def test_it_waits_for_a_part_that_is_away(autojump_clock: MockClock, part:
         world.weather.away(part, SILENT_SECONDS + 60.0)
         with trio.fail_after(SILENT_SECONDS + 120.0):
             for one in jobs:
-                assert (await world.terminal(one)).state is State.SUCCEEDED
+                assert (await world.terminal(one)).state is JobState.SUCCEEDED
 
 
 async def test_one_node_at_a_time_sweeps(autojump_clock: MockClock) -> None:

@@ -11,9 +11,9 @@ from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background
 from reportd.core.alerts.incidents import GATHER_SECONDS, LEASE_SECONDS
-from reportd.core.breaker.breaker import Event, State, Transition
+from reportd.core.breaker.breaker import BreakerEvent, BreakerState, Transition
 from reportd.notify.alerts import MAX_CAUSES, TIMEOUT_SECONDS, Alerts
-from reportd.ports import DeadLetter, Standing
+from reportd.ports import DeadLetter, LetterStatus
 from tests.fakes import Weather, now
 from tests.fakes.alerts import FakeChannel, MemoryAlerts
 
@@ -55,7 +55,7 @@ def quarantine(alerts: Alerts, cause: str = "no chart") -> None:
             kind="script_error",
             detail=f"script_error: {cause}",
             cause=cause,
-            standing=Standing.QUARANTINED,
+            standing=LetterStatus.QUARANTINED,
             reason="trying again can't help",
             first_seen_at=at,
             last_seen_at=at,
@@ -64,8 +64,8 @@ def quarantine(alerts: Alerts, cause: str = "no chart") -> None:
     )
 
 
-def moved(source: State, target: State) -> Transition:
-    return Transition("sales", source, Event.TRIPPED, target, now(), "timeout", (), "node")
+def moved(source: BreakerState, target: BreakerState) -> Transition:
+    return Transition("sales", source, BreakerEvent.TRIPPED, target, now(), "timeout", (), "node")
 
 
 async def test_five_thousand_failures_of_five_causes_are_five_alerts(autojump_clock: MockClock, stage: Stage) -> None:
@@ -105,14 +105,14 @@ async def test_the_first_alert_does_not_wait_long(autojump_clock: MockClock, sta
 
 async def test_a_breaker_that_opens_and_closes(autojump_clock: MockClock, stage: Stage) -> None:
     async with stage.node() as alerts:
-        alerts.breaker_moved(moved(State.CLOSED, State.OPEN))
+        alerts.breaker_moved(moved(BreakerState.CLOSED, BreakerState.OPEN))
         for _ in range(100):
             await trio.sleep(60)
-            alerts.breaker_moved(moved(State.OPEN, State.HALF_OPEN))
-            alerts.breaker_moved(moved(State.HALF_OPEN, State.OPEN))
+            alerts.breaker_moved(moved(BreakerState.OPEN, BreakerState.HALF_OPEN))
+            alerts.breaker_moved(moved(BreakerState.HALF_OPEN, BreakerState.OPEN))
         assert (len(stage.channel.alerts), len(stage.channel.recoveries)) == (1, 0)
-        alerts.breaker_moved(moved(State.OPEN, State.HALF_OPEN))
-        alerts.breaker_moved(moved(State.HALF_OPEN, State.CLOSED))
+        alerts.breaker_moved(moved(BreakerState.OPEN, BreakerState.HALF_OPEN))
+        alerts.breaker_moved(moved(BreakerState.HALF_OPEN, BreakerState.CLOSED))
         await trio.sleep(1)
         assert (len(stage.channel.alerts), len(stage.channel.recoveries)) == (1, 1)
 
@@ -121,9 +121,9 @@ async def test_openings_and_closings_before_they_are_written_down(autojump_clock
     """The last word counts, and every opening."""
     alerts = stage.alerts()
     for _ in range(3):
-        alerts.breaker_moved(moved(State.CLOSED, State.FORCED_OPEN))
-        alerts.breaker_moved(moved(State.FORCED_OPEN, State.FORCED_CLOSED))
-    alerts.breaker_moved(moved(State.CLOSED, State.OPEN))
+        alerts.breaker_moved(moved(BreakerState.CLOSED, BreakerState.FORCED_OPEN))
+        alerts.breaker_moved(moved(BreakerState.FORCED_OPEN, BreakerState.FORCED_CLOSED))
+    alerts.breaker_moved(moved(BreakerState.CLOSED, BreakerState.OPEN))
     async with open_background() as nursery:
         nursery.start_soon(alerts.run)
         await trio.sleep(20)

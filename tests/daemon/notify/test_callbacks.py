@@ -12,9 +12,9 @@ from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background
 from reportd.core.jobs.job import Job
-from reportd.core.jobs.transitions import Event
+from reportd.core.jobs.transitions import JobEvent
 from reportd.notify.callbacks import AT_ONCE, AT_ONCE_PER_HOST, LEASE_SECONDS, TIMEOUT_SECONDS, Notifier
-from reportd.ports import Callback, Outcome, Settlement
+from reportd.ports import Callback, DeliveryOutcome, Settlement
 from tests.fakes import EPOCH, MemoryJobs, MemoryOutbox, Weather, now
 from tests.fakes.messenger import FakeMessenger
 
@@ -31,7 +31,7 @@ class Stage:
         self.messenger = messenger or FakeMessenger()
         self._number = 0
 
-    async def end_job(self, host: str = "app.example", event: Event = Event.CANCELLED) -> Job:
+    async def end_job(self, host: str = "app.example", event: JobEvent = JobEvent.CANCELLED) -> Job:
         self._number += 1
         url = f"https://{host}/done?token=s3cret"
         job = Job(f"{self._number:08d}-0000-4000-8000-000000000000", "report", {}, "user", EPOCH, url)
@@ -50,7 +50,7 @@ class Stage:
             nursery.start_soon(self.notifier(messenger).run)
             yield
 
-    def outcomes(self) -> list[Outcome | None]:
+    def outcomes(self) -> list[DeliveryOutcome | None]:
         return [entry.outcome for entry in self.outbox.entries]
 
     async def all_settled(self, look_seconds: float = 0.25) -> None:
@@ -81,7 +81,7 @@ async def test_what_was_left_by_an_earlier_run_is_sent(autojump_clock: MockClock
     await stage.end_job()
     async with stage.node():
         await stage.all_settled()
-    assert stage.outcomes() == [Outcome.DELIVERED]
+    assert stage.outcomes() == [DeliveryOutcome.DELIVERED]
 
 
 async def test_a_receiver_that_fails_for_two_minutes_is_told_then(autojump_clock: MockClock, stage: Stage) -> None:
@@ -112,7 +112,7 @@ async def test_a_receiver_that_hangs_is_told_when_it_answers(autojump_clock: Moc
         assert entry.callback.error == "no answer within 15 s"
         stage.messenger.hosts.clear()
         await stage.all_settled()
-    assert stage.outcomes() == [Outcome.DELIVERED]
+    assert stage.outcomes() == [DeliveryOutcome.DELIVERED]
 
 
 async def test_what_is_refused_is_not_tried_again(autojump_clock: MockClock, stage: Stage) -> None:
@@ -122,7 +122,7 @@ async def test_what_is_refused_is_not_tried_again(autojump_clock: MockClock, sta
         await trio.sleep(48 * HOUR)
     assert len(stage.messenger.tried) == 1
     (entry,) = stage.outbox.entries
-    assert (entry.outcome, entry.callback.error) == (Outcome.REFUSED, "refused: not there")
+    assert (entry.outcome, entry.callback.error) == (DeliveryOutcome.REFUSED, "refused: not there")
 
 
 @pytest.mark.parametrize("what", ["fail", "break"])
@@ -131,7 +131,7 @@ async def test_it_is_given_up_in_the_end(autojump_clock: MockClock, stage: Stage
     async with stage.node():
         await stage.end_job()
         await stage.all_settled(60)
-    assert stage.outcomes() == [Outcome.FAILED]
+    assert stage.outcomes() == [DeliveryOutcome.FAILED]
     assert 23.5 * HOUR < trio.current_time() <= 24 * HOUR + 60
     assert len(stage.messenger.tried) < 200
 
@@ -142,7 +142,7 @@ async def test_one_that_comes_late_is_tried_once_all_the_same(autojump_clock: Mo
     await trio.sleep(30 * HOUR)
     async with stage.node():
         await stage.all_settled()
-    assert stage.outcomes() == [Outcome.DELIVERED]
+    assert stage.outcomes() == [DeliveryOutcome.DELIVERED]
 
 
 # --- nobody is held up --------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ async def test_so_many_at_once_and_no_more(autojump_clock: MockClock, stage: Sta
         assert stage.messenger.most_under_way == AT_ONCE
         stage.messenger.hosts.clear()
         await stage.all_settled()
-    assert stage.outcomes() == [Outcome.DELIVERED] * 180
+    assert stage.outcomes() == [DeliveryOutcome.DELIVERED] * 180
 
 
 async def test_jobs_end_while_all_receivers_hang(autojump_clock: MockClock, stage: Stage) -> None:
@@ -233,7 +233,7 @@ async def test_an_outbox_that_is_away_for_a_while(autojump_clock: MockClock, sta
         await stage.end_job()
         stage.weather.away("outbox", 120)
         await stage.all_settled()
-    assert stage.outcomes() == [Outcome.DELIVERED]
+    assert stage.outcomes() == [DeliveryOutcome.DELIVERED]
     assert trio.current_time() < 121 + LEASE_SECONDS + 10
     assert len(set(ids([callback for _, callback in stage.messenger.tried]))) == 1
 
@@ -243,7 +243,7 @@ async def test_a_fault_of_the_outbox_is_not_the_daemons_end(autojump_clock: Mock
     async with stage.node():
         await stage.end_job()
         await stage.all_settled()
-    assert stage.outcomes() == [Outcome.DELIVERED]
+    assert stage.outcomes() == [DeliveryOutcome.DELIVERED]
 
 
 async def test_no_secret_is_logged(autojump_clock: MockClock, stage: Stage, capsys: Any) -> None:

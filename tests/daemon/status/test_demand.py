@@ -15,7 +15,7 @@ import trio
 from trio.testing import MockClock
 
 from reportd.adapters.aws.cloudwatch import open_cloudwatch
-from reportd.app import backends
+from reportd.app import backends, policies
 from reportd.concurrency.nurseries import open_background
 from reportd.concurrency.supervisor import Supervisor
 from reportd.config import Config
@@ -238,11 +238,11 @@ async def test_what_cloudwatch_refuses_is_told_in_words(server: str, code: str) 
 
 
 async def test_a_daemon_publishes_only_when_it_is_told_where(server: str) -> None:
-    async with backends.open_board(Config()) as board:
+    async with backends.open_scaling_metrics(Config()) as board:
         assert board is None
     keys = ScalingKeys(cloudwatch_namespace="reports/fleet", region=REGION, endpoint_url=server)
     config = Config(scaling=keys, queue={"url": f"{server}/123456789012/told", "dead_letter_url": f"{server}/1/dead"})
-    async with backends.open_board(config) as board:
+    async with backends.open_scaling_metrics(config) as board:
         assert board is not None
         await board.publish(DEMAND)
     assert len(seen(server, "NodesWanted", "told")) == 1
@@ -250,5 +250,5 @@ async def test_a_daemon_publishes_only_when_it_is_told_where(server: str) -> Non
 
 async def test_every_key_arrives() -> None:
     keys = ScalingKeys(target_seconds=900.0, reaction_seconds=100.0, hold_seconds=60.0)
-    assert backends.scaling_policy(Config(scaling=keys)) == ScalingPolicy(900.0, 100.0, 60.0)
-    assert backends.scaling_policy(Config()) == ScalingPolicy()
+    assert policies.scaling_policy(Config(scaling=keys)) == ScalingPolicy(900.0, 100.0, 60.0)
+    assert policies.scaling_policy(Config()) == ScalingPolicy()

@@ -13,7 +13,7 @@ from reportd.adapters.routed_queue import RoutedQueue
 from reportd.adapters.sqs import SqsQueue
 from reportd.adapters.sqs.attributes import QueueAttributes
 from reportd.app import backends
-from reportd.core.breaker.breaker import State
+from reportd.core.breaker.breaker import BreakerState
 from reportd.ports import Depth
 from reportd.status.prometheus import PATIENCE_SECONDS
 from tests.daemon.node import World, job
@@ -51,7 +51,7 @@ async def test_pool_breakers_and_readiness(autojump_clock: MockClock) -> None:
     assert (seen[("reportd_pool_waiting_jobs",)], seen[("reportd_messages_held",)]) == (1, 3)
     assert (seen[("reportd_browsers",)], seen[("reportd_browsers_memory_bytes",)]) == (2, 150 * 1024 * 1024)
     states = {name[1:]: value for name, value in seen.items() if name[0] == "reportd_breaker_state"}
-    assert len(states) == 2 * len(State), "a breaker of a type that is not configured makes no series"
+    assert len(states) == 2 * len(BreakerState), "a breaker of a type that is not configured makes no series"
     assert {labels for labels, value in states.items() if value} == {
         (("report_type", "activity"), ("state", "closed")),
         (("report_type", "sales"), ("state", "half_open")),

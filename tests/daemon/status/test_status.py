@@ -14,17 +14,18 @@ from reportd.breakers.manager import Breakers
 from reportd.browsers.pool import PoolSettings, open_pool
 from reportd.concurrency.nurseries import open_background
 from reportd.concurrency.supervisor import Supervisor
+from reportd.core.breaker.breaker import BreakerPolicy
 from reportd.core.capacity.scaling import Demand, ScalingPolicy
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 from reportd.core.status.snapshot import Figures, Load, Node, Series
 from reportd.maintenance.rescuer import Rescuer
 from reportd.status.demand import Scaling
 from reportd.status.status import FRESH_SECONDS, PATIENCE_SECONDS, SAMPLE_SECONDS, SNAPSHOT_SECONDS, Status
 from reportd.telemetry.heartbeat import GONE_SECONDS, told
 from reportd.telemetry.history import History
-from reportd.work.in_flight import Hold
-from tests.daemon.node import NEVER_OPENS, World, job
+from reportd.work.in_flight import InFlightTask
 from tests.daemon.node import Node as Shell
+from tests.daemon.node import World, job
 from tests.fakes import EPOCH, FakeLauncher, now
 from tests.fakes.fleet import MemoryFleet
 
@@ -49,9 +50,9 @@ async def open_status(
                 dead=world.dead,
                 pool=pool,
                 poller=node.poller,
-                breakers=Breakers(MemoryBreakers(), NEVER_OPENS, node="node", report_types=["report"]),
+                breakers=Breakers(MemoryBreakers(), BreakerPolicy(), node="node", report_types=["report"]),
                 bulkheads=node.bulkheads,
-                held=node.held,
+                in_flight=node.in_flight,
                 history=History({}),
                 fleet=fleet or MemoryFleet(world.weather),
                 stop=stop,
@@ -150,10 +151,10 @@ async def test_a_snapshot_of_all_there_is(autojump_clock: MockClock) -> None:
         await node.handle(*await world.queue.receive(1, 0.0))
         snapshot = await status.snapshot()
     assert snapshot.jobs is not None
-    assert (snapshot.jobs[State.SUCCEEDED], snapshot.jobs[State.QUEUED]) == (1, 1)
+    assert (snapshot.jobs[JobState.SUCCEEDED], snapshot.jobs[JobState.QUEUED]) == (1, 1)
     assert snapshot.queue is not None
     assert (snapshot.queue.visible, snapshot.queue.dead) == (Series(1, (1,)), Series(0, (0,)))
-    assert [one.state for one in snapshot.recent or ()] == [State.QUEUED, State.SUCCEEDED]
+    assert [one.state for one in snapshot.recent or ()] == [JobState.QUEUED, JobState.SUCCEEDED]
     assert [(view.name, view.load, view.limit) for view in snapshot.types] == [("report", Load(1, 1, 0, EPOCH), 2)]
     assert [one.name for one in snapshot.nodes] == ["node"]
     assert snapshot.here.slots == 2
@@ -244,12 +245,12 @@ async def test_while_there_is_nothing_the_queues_are_looked_at_seldom(autojump_c
         background.start_soon(status.run)
         await trio.sleep(299.0)
         assert Counter(world.weather.calls) == {"queue.depth": 1, "dead.depth": 1}
-        node.held.add(Hold("task", ["receipt"]))
+        node.in_flight.add(InFlightTask("task", ["receipt"]))
         await trio.sleep(2 * SAMPLE_SECONDS)
         assert Counter(world.weather.calls)["queue.depth"] >= 2
         await world.send(job(1))
         await trio.sleep(2 * SAMPLE_SECONDS)
-        node.held.remove(node.held.all()[0])
+        node.in_flight.remove(node.in_flight.all()[0])
         world.weather.calls.clear()
         await trio.sleep(100 * SAMPLE_SECONDS)
         assert Counter(world.weather.calls)["queue.depth"] >= 99

@@ -12,17 +12,17 @@ from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.breakers.manager import Breakers
 from reportd.browsers.pool import PoolSettings, open_pool
 from reportd.concurrency.nurseries import open_background
-from reportd.core.breaker.breaker import Command, Event
-from reportd.status.systemd_status import LOOK_SECONDS, Standing, keep_told
-from reportd.work.in_flight import Hold
-from tests.daemon.node import NEVER_OPENS, Node, World
+from reportd.core.breaker.breaker import BreakerEvent, BreakerPolicy, Command
+from reportd.status.systemd_status import LOOK_SECONDS, StatusLine, report_status
+from reportd.work.in_flight import InFlightTask
+from tests.daemon.node import Node, World
 from tests.fakes import FakeLauncher
 
 WELL = "serving http://here, 0 of 2 slots busy, 0 jobs in hand"
 
 
 class Daemon:
-    def __init__(self, standing: Standing, node: Node, breakers: Breakers, stop: trio.Event) -> None:
+    def __init__(self, standing: StatusLine, node: Node, breakers: Breakers, stop: trio.Event) -> None:
         self.standing = standing
         self.node = node
         self.breakers = breakers
@@ -34,15 +34,15 @@ class Daemon:
 @asynccontextmanager
 async def open_daemon() -> AsyncIterator[Daemon]:
     node, stop = Node(World()), trio.Event()
-    breakers = Breakers(MemoryBreakers(), NEVER_OPENS, node="node")
+    breakers = Breakers(MemoryBreakers(), BreakerPolicy(), node="node")
     async with open_pool(FakeLauncher(), PoolSettings()) as pool:
-        standing = Standing(
+        standing = StatusLine(
             url="http://here",
             pool=pool,
             poller=node.poller,
             ailing=lambda: daemon.ailing,
             breakers=breakers,
-            held=node.held,
+            in_flight=node.in_flight,
             stop=stop,
             reloaded=lambda: daemon.reloaded,
         )
@@ -53,9 +53,9 @@ async def open_daemon() -> AsyncIterator[Daemon]:
 async def test_what_it_does(autojump_clock: MockClock) -> None:
     async with open_daemon() as daemon:
         assert daemon.standing.line() == WELL
-        daemon.node.held.add(Hold("t-1", ["r"], 1))
+        daemon.node.in_flight.add(InFlightTask("t-1", ["r"], 1))
         assert daemon.standing.line() == WELL.replace("0 jobs", "1 job")
-        await daemon.breakers.command("sales", Command("ada", Event.FORCED_OPEN, "its database moves"))
+        await daemon.breakers.command("sales", Command("ada", BreakerEvent.FORCED_OPEN, "its database moves"))
         assert daemon.standing.line().endswith("1 job in hand, resting: sales")
 
 
@@ -71,7 +71,7 @@ async def test_what_troubles_it(autojump_clock: MockClock) -> None:
 
 async def test_when_it_stops(autojump_clock: MockClock) -> None:
     async with open_daemon() as daemon:
-        daemon.node.held.add(Hold("t-1", ["r"], 1))
+        daemon.node.in_flight.add(InFlightTask("t-1", ["r"], 1))
         daemon.stop.set()
         assert daemon.standing.line() == "draining: 1 job in hand"
 
@@ -86,7 +86,7 @@ async def test_it_is_told_when_it_has_changed_and_in_one_line(autojump_clock: Mo
 
     begun = trio.current_time()
     async with open_background() as background:
-        background.start_soon(keep_told, lambda: line, notify)
+        background.start_soon(report_status, lambda: line, notify)
         await trio.sleep(10.5 * LOOK_SECONDS)
         line = "b\nREADY=0"
         await trio.sleep(5 * LOOK_SECONDS)
@@ -103,6 +103,6 @@ async def test_a_systemd_that_is_away_is_told_later(autojump_clock: MockClock) -
 
     begun = trio.current_time()
     async with open_background() as background:
-        background.start_soon(keep_told, lambda: "a", notify)
+        background.start_soon(report_status, lambda: "a", notify)
         await trio.sleep(10 * LOOK_SECONDS)
     assert told == ["STATUS=a"]

@@ -29,9 +29,9 @@ from reportd.adapters.sqs import open_sqs_queue
 from reportd.adapters.templates import Templates
 from reportd.browsers.pool import PoolSettings, open_pool
 from reportd.concurrency.nurseries import open_background
-from reportd.core.breaker.breaker import Policy
+from reportd.config.models import Breaker as BreakerOptions
 from reportd.core.faults import FaultError, FaultKind
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 from reportd.core.pages.network import NetworkRule
 from reportd.intake.tokens import Tokens, TokensFileError
 from reportd.ports import BrowserError, Pdf, UnavailableError
@@ -118,20 +118,20 @@ async def test_what_failed_meanwhile_uses_no_attempt_and_tells_no_breaker(
 ) -> None:
     world, one = World(), job()
     world.renderer.faults[one.task_id] = [kind]
-    node = Node(world, breaker_policy=Policy(failure_threshold=1))
+    node = Node(world, breaker=BreakerOptions(failure_threshold=1))
     begun = trio.current_time()
     node.worker._shortage_since = begun.__ge__  # at the instant when the render began, and not since
     await node.handle(*await world.received(one))
     record = world.record(one)
     assert record.error is not None
-    assert (record.state, record.error.kind) == (State.QUEUED, FaultKind.OUT_OF_FILES)
+    assert (record.state, record.error.kind) == (JobState.QUEUED, FaultKind.OUT_OF_FILES)
     assert record.error.detail.startswith("the node had no file descriptor left; ")
-    assert (record.tally.attempts, record.tally.unharmed) == (0, 1)
+    assert (record.tally.attempts, record.tally.uncounted) == (0, 1)
     assert not node.breakers.resting()
     node.worker._shortage_since = lambda _begun: False
     await trio.sleep(61)
     await node.handle(*await world.queue.receive(1, 0.0))
-    assert (world.record(one).state, world.record(one).tally.attempts) == (State.SUCCEEDED, 1)
+    assert (world.record(one).state, world.record(one).tally.attempts) == (JobState.SUCCEEDED, 1)
 
 
 async def test_a_browser_that_died_counts_all_the_same(autojump_clock: MockClock) -> None:
@@ -154,7 +154,7 @@ async def test_the_error_itself_is_the_nodes_fault(autojump_clock: MockClock, er
     await Node(world).handle(*await world.received(one))
     record = world.record(one)
     assert record.error is not None
-    assert (record.state, record.error.kind) == (State.QUEUED, FaultKind.OUT_OF_FILES)
+    assert (record.state, record.error.kind) == (JobState.QUEUED, FaultKind.OUT_OF_FILES)
     assert record.tally.attempts == 0
 
 

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from reportd.adapters.sql.stores.secrets import shared_secret
-from reportd.app import backends
+from reportd.app import backends, policies
 from reportd.config import load
 from reportd.system.permissions import close_folder, make_private
 
@@ -86,7 +86,7 @@ def test_what_belongs_to_somebody_else_is_left_and_told(folder: Path, monkeypatc
 def test_what_the_daemon_keeps_in_its_folder(tmp_path: Path, text: str, names: set[str]) -> None:
     file = tmp_path / "reportd.toml"
     file.write_text(f'data_dir = "{tmp_path}/data"\n{text}\n')
-    assert backends.kept_names(load(file, {})) == {"lock", "spool", "browsers"} | names
+    assert policies.kept_names(load(file, {})) == {"lock", "spool", "browsers"} | names
 
 
 async def test_a_database_elsewhere_is_closed_too(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from reportd.core.breaker.breaker import Event, State, Transition
-from reportd.ports import Entry, UnavailableError
+from reportd.core.breaker.breaker import BreakerEvent, BreakerState, Transition
+from reportd.ports import AuditEntry, UnavailableError
 from reportd.telemetry.audit_recorder import LAST_SECONDS, MAX_WAITING, open_recorder
 from tests.fakes.audit import FakeAudit
 from tests.fleet import BadLine, Node, open_it
@@ -28,7 +28,7 @@ class Database(FakeAudit):
     def away(self, seconds: float) -> None:
         self.back_at = trio.current_time() + seconds
 
-    async def record(self, entries: Sequence[Entry]) -> None:
+    async def record(self, entries: Sequence[AuditEntry]) -> None:
         await trio.sleep(self.seconds)
         if trio.current_time() < self.back_at:
             raise UnavailableError("database", "is away")
@@ -37,8 +37,8 @@ class Database(FakeAudit):
         await super().record(entries)
 
 
-def deed(number: int, action: str = "breaker.tripped") -> Entry:
-    return Entry(float(number), "n1", action, "sales", {"reason": "x"})
+def deed(number: int, action: str = "breaker.tripped") -> AuditEntry:
+    return AuditEntry(float(number), "n1", action, "sales", {"reason": "x"})
 
 
 DEEDS = [deed(number) for number in range(20)]
@@ -74,7 +74,7 @@ async def test_no_job_waits_for_the_record_nor_fails_with_it(autojump_clock: Moc
         node._listeners = (recorder.transition,)
         begun = trio.current_time()
         await open_it(node)
-        assert (trio.current_time(), node.sales().state) == (begun, State.OPEN)
+        assert (trio.current_time(), node.sales().state) == (begun, BreakerState.OPEN)
 
 
 async def test_what_there_is_no_room_for_goes_to_the_log(autojump_clock: MockClock) -> None:
@@ -145,8 +145,17 @@ async def test_what_is_raised_in_the_block_leaves_it_bare(autojump_clock: MockCl
 
 async def test_a_move_of_a_breaker_is_told_whole(autojump_clock: MockClock) -> None:
     database = Database()
-    change = Transition("sales", State.HALF_OPEN, Event.PROBE_FAILED, State.OPEN, 5.0, "the probe failed", ("a",), "n2")
+    change = Transition(
+        "sales",
+        BreakerState.HALF_OPEN,
+        BreakerEvent.PROBE_FAILED,
+        BreakerState.OPEN,
+        5.0,
+        "the probe failed",
+        ("a",),
+        "n2",
+    )
     async with open_recorder(database) as recorder:
         recorder.transition(change)
     detail = {"before": "half_open", "after": "open", "reason": "the probe failed", "faults": ["a"]}
-    assert database.entries == [Entry(5.0, "n2", "breaker.probe_failed", "sales", detail)]
+    assert database.entries == [AuditEntry(5.0, "n2", "breaker.probe_failed", "sales", detail)]

@@ -89,7 +89,7 @@ async def test_what_is_called_off_is_no_failure(autojump_clock: MockClock) -> No
     async with trio.open_nursery() as nursery:
         nursery.start_soon(counted.node.handle, *messages)
         await trio.sleep(5.0)
-        counted.node.held.cancel(one.task_id)
+        counted.node.in_flight.cancel(one.task_id)
     assert counted.jobs() == {"cancelled": 1}
     assert counted.failures() == {}
 

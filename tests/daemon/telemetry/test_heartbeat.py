@@ -10,8 +10,8 @@ from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background
 from reportd.core.status.snapshot import BrowserView, Figures, Node
-from reportd.ports import Sign
-from reportd.telemetry.heartbeat import GONE_SECONDS, LATE_SECONDS, SIGN_SECONDS, Presence, all_nodes, told
+from reportd.ports import Heartbeat
+from reportd.telemetry.heartbeat import GONE_SECONDS, LATE_SECONDS, SIGN_SECONDS, HeartbeatReporter, all_nodes, told
 from tests.fakes import Weather
 from tests.fakes.fleet import MemoryFleet
 
@@ -22,7 +22,7 @@ HERE = Node("n1", slots=2)
 
 def seen(age_seconds: float, what: Any, node: str = "n2") -> Node:
     """What is made of it, once it has been through the database."""
-    sign = Sign(node, 1e9, age_seconds, orjson.loads(orjson.dumps(what)))
+    sign = Heartbeat(node, 1e9, age_seconds, orjson.loads(orjson.dumps(what)))
     here, other = all_nodes([sign], HERE)
     assert here == HERE
     return other
@@ -41,7 +41,7 @@ def test_a_sign_that_is_late_says_when_it_was() -> None:
 
 
 def test_this_node_is_as_it_is_and_comes_first() -> None:
-    signs = [Sign(name, 1e9, 0.0, {"slots": 99}) for name in ("a", "n1", "z")]
+    signs = [Heartbeat(name, 1e9, 0.0, {"slots": 99}) for name in ("a", "n1", "z")]
     assert [(node.name, node.slots) for node in all_nodes(signs, HERE)] == [("n1", 2), ("a", 99), ("z", 99)]
 
 
@@ -56,7 +56,7 @@ def test_another_version_of_the_daemon_is_understood_as_far_as_can_be() -> None:
 async def test_a_node_gives_signs_and_leaves(autojump_clock: MockClock) -> None:
     fleet = MemoryFleet()
     async with open_background() as nursery:
-        nursery.start_soon(Presence(fleet, lambda: NODE).run)
+        nursery.start_soon(HeartbeatReporter(fleet, lambda: NODE).run)
         for _ in range(3):
             await trio.sleep(SIGN_SECONDS)
             (sign,) = await fleet.signs()
@@ -68,7 +68,7 @@ async def test_a_node_that_died_is_forgotten_by_the_others(autojump_clock: MockC
     fleet = MemoryFleet()
     await fleet.report("dead", {})
     async with open_background() as nursery:
-        nursery.start_soon(Presence(fleet, lambda: NODE).run)
+        nursery.start_soon(HeartbeatReporter(fleet, lambda: NODE).run)
         await trio.sleep(600.0)
         assert [sign.node for sign in await fleet.signs()] == ["dead", "n2"]
         await trio.sleep(600.0)
@@ -80,7 +80,7 @@ async def test_whoever_shared_a_database_that_is_this_node_s_alone_is_dead(autoj
     await fleet.report("killed", {})
     await trio.sleep(1.0)
     async with open_background() as nursery:
-        nursery.start_soon(Presence(fleet, lambda: NODE, alone=True).run)
+        nursery.start_soon(HeartbeatReporter(fleet, lambda: NODE, single_node=True).run)
         for _ in range(3):
             await trio.sleep(SIGN_SECONDS - 1.0)
             assert [sign.node for sign in await fleet.signs()] == ["n2"]
@@ -90,7 +90,7 @@ async def test_a_database_that_is_away_keeps_no_node_from_ending(autojump_clock:
     weather = Weather()
     fleet = MemoryFleet(weather)
     async with open_background() as nursery:
-        nursery.start_soon(Presence(fleet, lambda: NODE).run)
+        nursery.start_soon(HeartbeatReporter(fleet, lambda: NODE).run)
         await trio.sleep(1.0)
         weather.away("fleet", 20.0)
         await trio.sleep(30.0)

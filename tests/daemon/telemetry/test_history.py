@@ -5,9 +5,9 @@ from itertools import pairwise
 import pytest
 
 from reportd.core.faults import FaultKind
-from reportd.core.jobs.transitions import Event
+from reportd.core.jobs.transitions import JobEvent
 from reportd.core.status.snapshot import Figures
-from reportd.ports import Meter, Several
+from reportd.ports import Meter, MeterFanOut
 from reportd.telemetry.history import LAST, History
 
 
@@ -95,9 +95,9 @@ def test_types_that_nobody_knows_take_no_memory(history: History) -> None:
 
 
 def test_from_submission_to_the_stored_pdf(history: History) -> None:
-    history.ended("sales", Event.RETRIED, 1000.0)
+    history.ended("sales", JobEvent.RETRIED, 1000.0)
     for seconds in (1.0, 2.0, 3.0, -5.0):
-        history.ended("sales", Event.SUCCEEDED, seconds)
+        history.ended("sales", JobEvent.SUCCEEDED, seconds)
     assert history.stored_p95_seconds() == 3.0
 
 
@@ -128,7 +128,7 @@ def test_several_are_told_all_there_is_to_tell() -> None:
             for name in CALLS:
                 setattr(self, name, lambda *said, name=name: told.append((number, name, said)))
 
-    several = Several(Listener(1), Listener(2))
+    several = MeterFanOut(Listener(1), Listener(2))
     for name in CALLS:
         getattr(several, name)("a", name)
     assert told == [(number, name, ("a", name)) for name in CALLS for number in (1, 2)]

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from reportd.core.breaker import breaker
 from reportd.core.breaker.breaker import Breaker, decide
 from reportd.core.faults import FaultKind
-from reportd.core.jobs.transitions import Event
+from reportd.core.jobs.transitions import JobEvent
 from reportd.telemetry.metrics import Metrics
 from tests.exposed import Samples, everything, samples
 
@@ -27,7 +27,7 @@ def test_a_job_from_submission_to_success() -> None:
     metrics.accepted("sales")
     metrics.started("sales", 1.5)
     metrics.rendered("sales", 0.25, 12_000)
-    metrics.ended("sales", Event.SUCCEEDED, 2.0)
+    metrics.ended("sales", JobEvent.SUCCEEDED, 2.0)
     seen = counted(metrics)
     assert seen["reportd_jobs_accepted_total", ("report_type", "sales")] == 1
     assert seen["reportd_jobs_total", ("outcome", "succeeded"), ("report_type", "sales")] == 1
@@ -42,9 +42,9 @@ def test_a_job_from_submission_to_success() -> None:
 
 def test_only_success_has_a_duration() -> None:
     metrics = Metrics(TYPES)
-    for outcome in (Event.RETRIED, Event.DEAD_LETTERED, Event.CANCELLED, Event.RELEASED):
+    for outcome in (JobEvent.RETRIED, JobEvent.DEAD_LETTERED, JobEvent.CANCELLED, JobEvent.RELEASED):
         metrics.ended("sales", outcome, 5.0)
-    metrics.put_off("sales")
+    metrics.deferred("sales")
     metrics.failed("sales", FaultKind.TIMEOUT)
     seen = counted(metrics)
     for what in ("retried", "dead_lettered", "cancelled", "released", "deferred"):
@@ -55,7 +55,7 @@ def test_only_success_has_a_duration() -> None:
 
 def test_nobody_outside_can_make_new_series() -> None:
     metrics = Metrics(TYPES)
-    metrics.ended("sales", Event.SUCCEEDED, 1.0)
+    metrics.ended("sales", JobEvent.SUCCEEDED, 1.0)
     everything(metrics, "of nobody")
     before = len(counted(metrics))
     for number in range(1000):
@@ -76,7 +76,7 @@ def test_an_alias_is_counted_with_its_type() -> None:
 def test_a_producers_clock_that_is_ahead_makes_no_negative_wait() -> None:
     metrics = Metrics(TYPES)
     metrics.started("sales", -600.0)
-    metrics.ended("sales", Event.SUCCEEDED, -599.0)
+    metrics.ended("sales", JobEvent.SUCCEEDED, -599.0)
     seen = counted(metrics)
     assert seen["reportd_job_wait_seconds_sum", ("report_type", "sales")] == 0
     assert seen["reportd_job_duration_seconds_sum", ("report_type", "sales")] == 0
@@ -84,8 +84,8 @@ def test_a_producers_clock_that_is_ahead_makes_no_negative_wait() -> None:
 
 def test_moves_of_a_breaker() -> None:
     metrics = Metrics(TYPES)
-    command = breaker.Command("ada", breaker.Event.FORCED_OPEN)
-    change = decide(Breaker("sales"), command, 1.0, breaker.Policy(), chance=0.0, token="t").transition
+    command = breaker.Command("ada", breaker.BreakerEvent.FORCED_OPEN)
+    change = decide(Breaker("sales"), command, 1.0, breaker.BreakerPolicy(), chance=0.0, token="t").transition
     assert change is not None
     metrics.breaker_moved(change)
     seen = counted(metrics)
@@ -141,7 +141,7 @@ def test_counting_a_job_costs_a_hundredth_of_the_job_at_most() -> None:
         metrics.accepted(report_type)
         metrics.started(report_type, 1.0)
         metrics.rendered(report_type, 0.3, 12_000)
-        metrics.ended(report_type, Event.SUCCEEDED, 2.0)
+        metrics.ended(report_type, JobEvent.SUCCEEDED, 2.0)
     # A small job takes 20 ms of the daemon's own CPU; the browser's comes on top.
     assert (time.process_time() - begun) / jobs < 0.01 * 0.020
 
@@ -165,11 +165,11 @@ def test_promtool_has_nothing_to_say() -> None:
 
 def test_report_types_that_come_later_count_from_zero_and_those_that_go_are_kept() -> None:
     metrics = Metrics({"sales": "sales"})
-    metrics.ended("sales", Event.SUCCEEDED, 1.0)
-    metrics.know({"later": "later", "alias": "later"})
+    metrics.ended("sales", JobEvent.SUCCEEDED, 1.0)
+    metrics.reconfigure({"later": "later", "alias": "later"})
     assert counted(metrics)["reportd_jobs_total", ("outcome", "succeeded"), ("report_type", "later")] == 0
-    metrics.ended("alias", Event.SUCCEEDED, 1.0)
-    metrics.ended("sales", Event.SUCCEEDED, 1.0)
+    metrics.ended("alias", JobEvent.SUCCEEDED, 1.0)
+    metrics.ended("sales", JobEvent.SUCCEEDED, 1.0)
     seen = counted(metrics)
     assert seen["reportd_jobs_total", ("outcome", "succeeded"), ("report_type", "later")] == 1
     assert seen["reportd_jobs_total", ("outcome", "succeeded"), ("report_type", "sales")] == 2

@@ -10,9 +10,9 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from reportd.breakers.manager import PutOffError
+from reportd.breakers.manager import DeferredError
 from reportd.concurrency.nurseries import open_background
-from reportd.work.bulkheads import MAX_OVERTAKEN, MAX_PUT_OFF_SECONDS, Bulkheads
+from reportd.work.bulkheads import MAX_DEFERRAL_SECONDS, MAX_OVERTAKEN, Bulkheads
 
 
 class FakeDoubts:
@@ -23,13 +23,13 @@ class FakeDoubts:
         self.at_rest: set[str] = set()
         self.probed: set[str] = set()
 
-    def suspect(self, report_type: str) -> bool:
+    def failing(self, report_type: str) -> bool:
         return report_type in self.suspects | self.probed
 
     def resting(self) -> Collection[str]:
         return self.at_rest
 
-    def unproved(self) -> Collection[str]:
+    def probing(self) -> Collection[str]:
         return self.probed
 
 
@@ -38,14 +38,14 @@ class Crowd:
 
     def __init__(self, bulkheads: Bulkheads, nursery: trio.Nursery) -> None:
         self.running: list[str] = []
-        self.put_off: list[float] = []
+        self.defer: list[float] = []
         self._bulkheads = bulkheads
         self._nursery = nursery
         self._ends: list[tuple[str, trio.Event]] = []
 
-    async def come(self, report_type: str, number: int = 1, *, offender: bool = False) -> None:
+    async def come(self, report_type: str, number: int = 1, *, timed_out_before: bool = False) -> None:
         for _ in range(number):
-            self._nursery.start_soon(partial(self._run, report_type, offender=offender))
+            self._nursery.start_soon(partial(self._run, report_type, timed_out_before=timed_out_before))
         await wait_all_tasks_blocked()
 
     async def end(self, report_type: str) -> None:
@@ -54,17 +54,17 @@ class Crowd:
         place[1].set()
         await wait_all_tasks_blocked()
 
-    async def _run(self, report_type: str, *, offender: bool) -> None:
+    async def _run(self, report_type: str, *, timed_out_before: bool) -> None:
         try:
-            async with self._bulkheads.enter(report_type, offender=offender) as turn:
+            async with self._bulkheads.enter(report_type, timed_out_before=timed_out_before) as turn:
                 await turn.come()
                 self.running.append(report_type)
                 end = trio.Event()
                 self._ends.append((report_type, end))
                 await end.wait()
                 self.running.remove(report_type)
-        except PutOffError as rest:
-            self.put_off.append(round(rest.seconds, 1))
+        except DeferredError as rest:
+            self.defer.append(round(rest.seconds, 1))
 
 
 def bulkheads_of(
@@ -137,9 +137,9 @@ async def test_what_is_too_much_is_put_off_at_the_pace_at_which_it_can_be_render
         crowd = Crowd(bulkheads, nursery)
         await crowd.come("slow", 7)
         assert crowd.running == ["slow", "slow"]
-        assert crowd.put_off == [5.0, 10.0, 15.0]
+        assert crowd.defer == [5.0, 10.0, 15.0]
         await crowd.come("slow", 50)
-        assert max(crowd.put_off) == MAX_PUT_OFF_SECONDS
+        assert max(crowd.defer) == MAX_DEFERRAL_SECONDS
 
 
 async def test_a_type_that_failed_gets_one_place_until_it_succeeds(autojump_clock: MockClock) -> None:
@@ -204,10 +204,10 @@ async def test_jobs_that_timed_out_have_one_place_together_whatever_their_type(a
     bulkheads = bulkheads_of(FakeDoubts(), one=0, other=0)
     async with open_background() as nursery:
         crowd = Crowd(bulkheads, nursery)
-        await crowd.come("one", offender=True)
-        await crowd.come("other", offender=True)
-        await crowd.come("other", offender=True)
-        assert (crowd.running, len(crowd.put_off)) == (["one"], 1)
+        await crowd.come("one", timed_out_before=True)
+        await crowd.come("other", timed_out_before=True)
+        await crowd.come("other", timed_out_before=True)
+        assert (crowd.running, len(crowd.defer)) == (["one"], 1)
         await crowd.come("one", 3)
         assert crowd.running == ["one"] * 4
         await crowd.end("one")
@@ -221,14 +221,14 @@ async def test_who_waits_for_the_place_of_those_that_timed_out_leaves_its_types_
     bulkheads = bulkheads_of(FakeDoubts(), hanging=0, healthy=1)
     async with open_background() as nursery:
         crowd = Crowd(bulkheads, nursery)
-        await crowd.come("hanging", offender=True)
-        await crowd.come("healthy", offender=True)
+        await crowd.come("hanging", timed_out_before=True)
+        await crowd.come("healthy", timed_out_before=True)
         for _ in range(8):
             await crowd.come("healthy")
             assert crowd.running == ["hanging", "healthy"]
             await crowd.end("healthy")
         await crowd.end("hanging")
-        assert (crowd.running, crowd.put_off) == (["healthy"], [])
+        assert (crowd.running, crowd.defer) == (["healthy"], [])
 
 
 async def test_no_more_wait_for_their_types_than_there_are_places_to_spare(autojump_clock: MockClock) -> None:
@@ -239,7 +239,7 @@ async def test_no_more_wait_for_their_types_than_there_are_places_to_spare(autoj
         await crowd.come("one", 2)
         assert bulkheads.at_most() == {"one": 0, "other": 3}
         await crowd.come("other", 4)
-        assert (len(crowd.running), crowd.put_off, bulkheads.at_most()) == (3, [0.5], {"one": 0, "other": 0})
+        assert (len(crowd.running), crowd.defer, bulkheads.at_most()) == (3, [0.5], {"one": 0, "other": 0})
         await crowd.end("one")
         assert bulkheads.at_most() == {"one": 1, "other": 0}
 
@@ -250,9 +250,9 @@ async def test_a_job_that_timed_out_waits_for_no_other_where_there_is_no_place_t
     bulkheads = bulkheads_of(FakeDoubts(), one=0, other=0, spare=0)
     async with open_background() as nursery:
         crowd = Crowd(bulkheads, nursery)
-        await crowd.come("one", offender=True)
-        await crowd.come("other", offender=True)
-        assert (crowd.running, crowd.put_off) == (["one"], [1.0])
+        await crowd.come("one", timed_out_before=True)
+        await crowd.come("other", timed_out_before=True)
+        assert (crowd.running, crowd.defer) == (["one"], [1.0])
 
 
 async def test_of_those_that_timed_out_none_is_overtaken_for_ever(autojump_clock: MockClock) -> None:
@@ -261,16 +261,16 @@ async def test_of_those_that_timed_out_none_is_overtaken_for_ever(autojump_clock
     async with open_background() as nursery:
         crowd = Crowd(bulkheads, nursery)
         await crowd.come("busy")
-        await crowd.come("busy", offender=True)
+        await crowd.come("busy", timed_out_before=True)
         for _ in range(MAX_OVERTAKEN):
-            await crowd.come("other", offender=True)
+            await crowd.come("other", timed_out_before=True)
             await crowd.end("other")
-        await crowd.come("other", offender=True)
+        await crowd.come("other", timed_out_before=True)
         assert crowd.running == ["busy"]
         await crowd.end("busy")
         assert crowd.running == ["busy"]
         await crowd.end("busy")
-        assert (crowd.running, crowd.put_off) == (["other"], [])
+        assert (crowd.running, crowd.defer) == (["other"], [])
 
 
 async def test_who_is_cancelled_while_he_waits_leaves_no_trace(autojump_clock: MockClock) -> None:

@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.job import Job
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 from tests.daemon.node import World, job, open_node
 
 HANGS_SECONDS = 40.0
@@ -23,7 +23,7 @@ def world_of(*names: str, slots: int) -> World:
 async def took(world: World, one: Job) -> float:
     """From now until it succeeded."""
     begun = trio.current_time()
-    assert (await world.terminal(one)).state is State.SUCCEEDED
+    assert (await world.terminal(one)).state is JobState.SUCCEEDED
     return trio.current_time() - begun
 
 

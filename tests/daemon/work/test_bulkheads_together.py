@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from reportd.breakers.manager import PutOffError
+from reportd.breakers.manager import DeferredError
 from reportd.concurrency.nurseries import open_background
 from reportd.work.bulkheads import MAX_OVERTAKEN, Bulkheads
 from tests.daemon.work.test_bulkheads import FakeDoubts
@@ -23,7 +23,7 @@ TYPES = ("one", "other", "third")
 @dataclass
 class Job:
     report_type: str
-    offender: bool
+    timed_out_before: bool
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     end: trio.Event = field(default_factory=trio.Event)
     running: bool = False
@@ -42,8 +42,8 @@ class Schedule:
         self.jobs: list[Job] = []
         self._nursery = nursery
 
-    def come(self, report_type: str, *, offender: bool = False) -> Job:
-        job = Job(report_type, offender)
+    def come(self, report_type: str, *, timed_out_before: bool = False) -> Job:
+        job = Job(report_type, timed_out_before)
         self.jobs.append(job)
         self._nursery.start_soon(self._run, job)
         return job
@@ -51,12 +51,12 @@ class Schedule:
     async def _run(self, job: Job) -> None:
         try:
             with job.scope:
-                async with self.bulkheads.enter(job.report_type, offender=job.offender) as turn:
+                async with self.bulkheads.enter(job.report_type, timed_out_before=job.timed_out_before) as turn:
                     job.waiting = True
                     await turn.come()
                     job.waiting, job.running = False, True
                     await job.end.wait()
-        except PutOffError:
+        except DeferredError:
             pass
         finally:
             job.waiting = job.running = False
@@ -65,8 +65,8 @@ class Schedule:
     def do(self, step: tuple[str, int]) -> None:
         what, number = step
         name = TYPES[number % len(TYPES)]
-        if what in ("come", "offender"):
-            self.come(name, offender=what == "offender")
+        if what in ("come", "timed_out_before"):
+            self.come(name, timed_out_before=what == "timed_out_before")
         elif what == "limit":
             self.limits[name] = number // len(TYPES)
             self.bulkheads.look_again()
@@ -82,17 +82,17 @@ class Schedule:
 
     def could_go(self, job: Job) -> bool:
         """Whether everything that it needs is free, and nobody has waited too long for that."""
-        taken = any(one.running and one.offender for one in self.jobs)
+        taken = any(one.running and one.timed_out_before for one in self.jobs)
         kept = any(turn.overtaken >= MAX_OVERTAKEN for turn in self.bulkheads._line)
         free = self.running(job.report_type) < self.bulkheads.limit(job.report_type)
-        return free and not (job.offender and (taken or kept))
+        return free and not (job.timed_out_before and (taken or kept))
 
     def check(self) -> None:
         assert [job for job in self.jobs if job.waiting and self.could_go(job)] == []
-        assert sum(job.running for job in self.jobs if job.offender) <= 1
+        assert sum(job.running for job in self.jobs if job.timed_out_before) <= 1
 
 
-ARRIVES = st.tuples(st.sampled_from(["come", "offender"]), st.integers(0, len(TYPES) - 1))
+ARRIVES = st.tuples(st.sampled_from(["come", "timed_out_before"]), st.integers(0, len(TYPES) - 1))
 STEPS = ARRIVES | ARRIVES | st.tuples(st.sampled_from(["end", "cancel", "limit", "doubt"]), st.integers(0, 11))
 
 
@@ -125,7 +125,7 @@ def test_whatever_happens_no_job_waits_while_everything_that_it_needs_is_free(
             schedule.doubts.suspects.clear()
             schedule.bulkheads.look_again()
             assert schedule.bulkheads.at_most() == dict.fromkeys(TYPES, 2)
-            schedule.come("one", offender=True)
+            schedule.come("one", timed_out_before=True)
             await wait_all_tasks_blocked()
             assert schedule.running("one") == 1
 

@@ -7,13 +7,13 @@ import trio
 from trio.testing import MockClock
 
 from reportd.ports import Started
-from reportd.work.in_flight import RECORD_SECONDS, Held, Hold, Recall, delete, release
+from reportd.work.in_flight import RECORD_SECONDS, InFlightTask, InFlightTasks, Revocation, delete, release
 from tests.daemon.node import job, message_of
 from tests.fakes import MemoryJobs, MemoryQueue
 
 
-def hold_of(*receipts: str, task_id: str = "task") -> Hold:
-    return Hold(task_id, list(receipts))
+def hold_of(*receipts: str, task_id: str = "task") -> InFlightTask:
+    return InFlightTask(task_id, list(receipts))
 
 
 async def started() -> Started:
@@ -23,20 +23,20 @@ async def started() -> Started:
 
 
 async def test_a_recall_cancels_the_work_and_its_first_reason_stays(autojump_clock: MockClock) -> None:
-    hold = hold_of("r")
-    with hold.scope:
-        hold.recall(Recall.CANCELLED)
-        hold.recall(Recall.DRAINED)
+    task = hold_of("r")
+    with task.scope:
+        task.revoke(Revocation.CANCELLED)
+        task.revoke(Revocation.DRAINED)
         await trio.sleep(1.0)
-    assert hold.scope.cancelled_caught
-    assert hold.recalled is Recall.CANCELLED
+    assert task.scope.cancelled_caught
+    assert task.revoked is Revocation.CANCELLED
 
 
 async def test_a_recall_waits_for_what_is_being_recorded(autojump_clock: MockClock) -> None:
-    hold, steps = hold_of("r"), []
-    with hold.scope:
-        with hold.recording():
-            hold.recall(Recall.DRAINED)
+    task, steps = hold_of("r"), []
+    with task.scope:
+        with task.recording():
+            task.revoke(Revocation.DRAINED)
             await trio.sleep(RECORD_SECONDS / 2)
             steps.append("recorded")
         await trio.sleep(0.0)
@@ -46,74 +46,79 @@ async def test_a_recall_waits_for_what_is_being_recorded(autojump_clock: MockClo
 
 
 async def test_a_recall_does_not_wait_for_ever(autojump_clock: MockClock) -> None:
-    hold = hold_of("r")
-    with hold.scope, hold.recording():
-        hold.recall(Recall.DRAINED)
+    task = hold_of("r")
+    with task.scope, task.recording():
+        task.revoke(Revocation.DRAINED)
         await trio.sleep_forever()
-    assert hold.scope.cancelled_caught
+    assert task.scope.cancelled_caught
     assert trio.current_time() == RECORD_SECONDS
 
 
 async def test_without_a_recall_recording_changes_nothing(autojump_clock: MockClock) -> None:
-    hold = hold_of("r")
-    with hold.scope:
-        with hold.recording():
+    task = hold_of("r")
+    with task.scope:
+        with task.recording():
             await trio.sleep(100.0)
         await trio.sleep(100.0)
-    assert not hold.scope.cancel_called
+    assert not task.scope.cancel_called
 
 
 def test_only_the_last_receipt_takes_the_work_with_it() -> None:
-    hold = hold_of("one", "two")
-    hold.lose("two")
-    hold.lose("two")
-    hold.lose("unknown")
-    assert (hold.receipts, hold.recalled) == (["one"], None)
-    hold.lose("one")
-    assert (hold.receipts, hold.recalled) == ([], Recall.LOST)
+    task = hold_of("one", "two")
+    task.receipt_lost("two")
+    task.receipt_lost("two")
+    task.receipt_lost("unknown")
+    assert (task.receipts, task.revoked) == (["one"], None)
+    task.receipt_lost("one")
+    assert (task.receipts, task.revoked) == ([], Revocation.LOST)
 
 
 def test_what_is_settled_cannot_be_lost() -> None:
-    hold = hold_of("one")
-    hold.settled(["one"])
-    hold.lose("one")
-    assert hold.recalled is None
+    task = hold_of("one")
+    task.settled(["one"])
+    task.receipt_lost("one")
+    assert task.revoked is None
 
 
 def test_a_cancelled_task_is_found_by_its_id() -> None:
-    held, hold = Held(), hold_of("r")
-    held.add(hold)
-    held.cancel("another")
-    assert hold.recalled is None
-    held.cancel("task")
-    assert hold.recalled is Recall.CANCELLED
+    in_flight, task = InFlightTasks(), hold_of("r")
+    in_flight.add(task)
+    in_flight.cancel("another")
+    assert task.revoked is None
+    in_flight.cancel("task")
+    assert task.revoked is Revocation.CANCELLED
 
 
 async def test_everybody_who_waits_hears_when_nothing_is_held(autojump_clock: MockClock) -> None:
-    held, one, two = Held(), hold_of("1", task_id="one"), hold_of("2", task_id="two")
-    await held.wait_empty()
-    held.add(one)
-    held.add(two)
+    in_flight, one, two = InFlightTasks(), hold_of("1", task_id="one"), hold_of("2", task_id="two")
+    await in_flight.wait_empty()
+    in_flight.add(one)
+    in_flight.add(two)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(held.wait_empty)
-        nursery.start_soon(held.wait_empty)
+        nursery.start_soon(in_flight.wait_empty)
+        nursery.start_soon(in_flight.wait_empty)
         await trio.sleep(1.0)
-        held.remove(one)
+        in_flight.remove(one)
         assert one.ended.is_set()
-        assert (len(held), held.get("one"), held.get("two")) == (1, None, two)
+        assert (len(in_flight), in_flight.get("one"), in_flight.get("two")) == (1, None, two)
         await trio.sleep(1.0)
         assert len(nursery.child_tasks) == 2
-        held.remove(two)
+        in_flight.remove(two)
 
 
 async def test_stopped_nothing_begins_any_more(autojump_clock: MockClock) -> None:
-    held, begun, waiting, late = Held(), hold_of("1", task_id="1"), hold_of("2", task_id="2"), hold_of("3", task_id="3")
+    in_flight, begun, waiting, late = (
+        InFlightTasks(),
+        hold_of("1", task_id="1"),
+        hold_of("2", task_id="2"),
+        hold_of("3", task_id="3"),
+    )
     begun.started = await started()
-    held.add(begun)
-    held.add(waiting)
-    held.stop()
-    held.add(late)
-    assert [hold.recalled for hold in (begun, waiting, late)] == [None, Recall.DRAINED, Recall.DRAINED]
+    in_flight.add(begun)
+    in_flight.add(waiting)
+    in_flight.stop()
+    in_flight.add(late)
+    assert [task.revoked for task in (begun, waiting, late)] == [None, Revocation.DRAINED, Revocation.DRAINED]
 
 
 @pytest.mark.parametrize("settle", ["delete", "release"])
@@ -121,23 +126,23 @@ async def test_a_receipt_that_comes_during_the_call_is_settled_as_well(autojump_
     queue = MemoryQueue()
     await queue.send([message_of(job()), message_of(job())])
     first, second = await queue.receive(2, 0.0)
-    hold, calls = hold_of(first.receipt), 0
+    task, calls = hold_of(first.receipt), 0
 
     async def settle_it(receipts: list[str]) -> list[Exception | None]:
         nonlocal calls
         calls += 1
         if calls == 1:
-            hold.receipts.append(second.receipt)
+            task.receipts.append(second.receipt)
         return await MemoryQueue.delete(queue, receipts)
 
     if settle == "delete":
         queue.delete = settle_it  # type: ignore[assignment,method-assign]
-        await delete(queue, hold)
+        await delete(queue, task)
     else:
         queue.set_visibility = lambda changes: settle_it([receipt for receipt, _ in changes])  # type: ignore[method-assign]
-        await release(queue, hold, 0.0)
+        await release(queue, task, 0.0)
     assert calls == 2
-    assert not hold.receipts
+    assert not task.receipts
     assert not queue.messages
 
 

@@ -5,11 +5,11 @@
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from reportd.work.job_waiters import Changes
+from reportd.work.job_waiters import JobWaiters
 
 
 async def test_everybody_who_waits_for_the_task_is_woken_and_nobody_else(autojump_clock: MockClock) -> None:
-    changes, heard = Changes(), []
+    changes, heard = JobWaiters(), []
 
     async def wait(task_id: str) -> None:
         heard.append((task_id, await changes.wait(task_id, 10.0), trio.current_time()))
@@ -24,13 +24,13 @@ async def test_everybody_who_waits_for_the_task_is_woken_and_nobody_else(autojum
 
 
 async def test_what_was_before_is_not_heard(autojump_clock: MockClock) -> None:
-    changes = Changes()
+    changes = JobWaiters()
     changes.notify("a")
     assert not await changes.wait("a", 1.0)
 
 
 async def test_nothing_is_kept_of_those_who_no_longer_wait(autojump_clock: MockClock) -> None:
-    changes = Changes()
+    changes = JobWaiters()
     await changes.wait("a", 1.0)
     with trio.move_on_after(1.0):
         await changes.wait("b", 10.0)
@@ -38,7 +38,7 @@ async def test_nothing_is_kept_of_those_who_no_longer_wait(autojump_clock: MockC
 
 
 async def test_one_who_leaves_takes_nobody_along(autojump_clock: MockClock) -> None:
-    changes = Changes()
+    changes = JobWaiters()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(changes.wait, "a", 1.0)
         await trio.sleep(0.5)
@@ -49,7 +49,7 @@ async def test_one_who_leaves_takes_nobody_along(autojump_clock: MockClock) -> N
 
 
 async def test_it_is_known_how_many_wait(autojump_clock: MockClock) -> None:
-    changes = Changes()
+    changes = JobWaiters()
     assert len(changes) == 0
     async with trio.open_nursery() as nursery:
         for task_id in ("a", "a", "b"):

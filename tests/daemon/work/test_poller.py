@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from reportd.concurrency.nurseries import open_background
 from reportd.concurrency.supervisor import Supervisor
 from reportd.core.faults import FaultKind
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 from reportd.ports import ANY, Outgoing, Received, UnavailableError
 from reportd.work.poller import MAX_BATCH, WAIT_SECONDS, Poller
 from tests.daemon.node import World, job, message_of, open_node
@@ -56,7 +56,7 @@ async def test_never_more_are_held_than_slots_and_prefetch(
         for number, one in enumerate(jobs):
             await world.send(*[one] * (1 + number % 3))  # some come twice, some three times
         for one in jobs:
-            assert (await world.terminal(one)).state is State.SUCCEEDED
+            assert (await world.terminal(one)).state is JobState.SUCCEEDED
     assert world.renderer.most_busy == slots
     assert world.queue.most_in_flight == slots + prefetch
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from reportd.work.timeouts import FLOOR_SECONDS, KEPT, LEAST, Deadlines
+from reportd.work.timeouts import FLOOR_SECONDS, KEPT, LEAST, LearnedTimeouts
 
 
-def taught(*seconds: float, factor: float = 10.0) -> Deadlines:
-    deadlines = Deadlines({"report": factor, "other": 0.0})
+def taught(*seconds: float, factor: float = 10.0) -> LearnedTimeouts:
+    deadlines = LearnedTimeouts({"report": factor, "other": 0.0})
     for one in seconds:
         deadlines.rendered("report", one)
         deadlines.rendered("other", one)
@@ -36,8 +36,8 @@ def test_what_is_long_ago_is_forgotten() -> None:
 
 def test_what_was_learned_outlives_other_factors() -> None:
     deadlines = taught(*[0.5] * LEAST)
-    deadlines.know({"report": 4.0, "new": 2.0})
+    deadlines.reconfigure({"report": 4.0, "new": 2.0})
     assert deadlines.limit("report", 60.0) == 2.0
     assert deadlines.limit("new", 60.0) == 60.0
-    deadlines.know({})
+    deadlines.reconfigure({})
     assert deadlines.limit("report", 60.0) == 60.0

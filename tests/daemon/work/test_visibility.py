@@ -9,10 +9,10 @@ import trio
 from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 from reportd.ports import UnavailableError
-from reportd.work.in_flight import Held, Hold, Recall
-from reportd.work.poller import keep_invisible
+from reportd.work.heartbeat import extend_visibility
+from reportd.work.in_flight import InFlightTask, InFlightTasks, Revocation
 from tests.daemon.node import World, job, message_of, open_node
 from tests.fakes import MemoryQueue, Weather, now
 
@@ -23,8 +23,8 @@ class Beat:
     def __init__(self, messages: int = 2) -> None:
         self.weather = Weather()
         self.queue = MemoryQueue(self.weather, visibility_seconds=60.0)
-        self.held = Held()
-        self.holds: list[Hold] = []
+        self.in_flight = InFlightTasks()
+        self.holds: list[InFlightTask] = []
         self._messages = messages
 
     @asynccontextmanager
@@ -32,11 +32,11 @@ class Beat:
         jobs = [job(number) for number in range(1, self._messages + 1)]
         await self.queue.send([message_of(one) for one in jobs])
         for message, one in zip(await self.queue.receive(10, 0.0), jobs, strict=True):
-            hold = Hold(one.task_id, [message.receipt])
-            self.holds.append(hold)
-            self.held.add(hold)
+            task = InFlightTask(one.task_id, [message.receipt])
+            self.holds.append(task)
+            self.in_flight.add(task)
         async with open_background() as nursery:
-            nursery.start_soon(keep_invisible, self.queue, self.held)
+            nursery.start_soon(extend_visibility, self.queue, self.in_flight)
             yield self
 
     @property
@@ -49,7 +49,7 @@ async def test_all_are_renewed_in_one_call_at_a_third_of_their_visibility(autoju
         await trio.sleep(200.5)
         assert beat.beats == 10
         assert len(beat.queue.in_flight) == 5
-    assert not any(hold.recalled for hold in beat.holds)
+    assert not any(task.revoked for task in beat.holds)
 
 
 async def test_nothing_held_costs_no_call(autojump_clock: MockClock) -> None:
@@ -66,7 +66,7 @@ async def test_a_short_outage_loses_nothing(autojump_clock: MockClock) -> None:
         assert len(beat.queue.in_flight) == 2
         await trio.sleep(300.0)
         assert len(beat.queue.in_flight) == 2
-        assert not any(hold.recalled for hold in beat.holds)
+        assert not any(task.revoked for task in beat.holds)
 
 
 async def test_after_an_outage_the_beat_is_the_usual_one(autojump_clock: MockClock) -> None:
@@ -88,7 +88,7 @@ async def test_a_call_that_hangs_is_not_the_last_one(autojump_clock: MockClock) 
         beat.weather.hook = hang_once
         await trio.sleep(300.0)
         assert len(beat.queue.in_flight) == 2
-        assert not any(hold.recalled for hold in beat.holds)
+        assert not any(task.revoked for task in beat.holds)
 
 
 async def test_a_message_that_could_not_be_renewed_is_tried_again_soon(autojump_clock: MockClock) -> None:
@@ -103,42 +103,42 @@ async def test_a_message_that_could_not_be_renewed_is_tried_again_soon(autojump_
         beat.queue.set_visibility = throttled  # type: ignore[assignment,method-assign]
         await trio.sleep(21.5)
         assert beat.beats == 2
-        assert not any(hold.recalled for hold in beat.holds)
+        assert not any(task.revoked for task in beat.holds)
 
 
 async def test_a_lost_message_calls_its_own_work_off(autojump_clock: MockClock) -> None:
     async with Beat().going() as beat:
         beat.queue.messages[0].receipt = "another node's"
         await trio.sleep(21.0)
-        assert [hold.recalled for hold in beat.holds] == [Recall.LOST, None]
-        assert [hold.scope.cancel_called for hold in beat.holds] == [True, False]
+        assert [task.revoked for task in beat.holds] == [Revocation.LOST, None]
+        assert [task.scope.cancel_called for task in beat.holds] == [True, False]
 
 
 async def test_the_loss_of_one_of_two_receipts_is_none(autojump_clock: MockClock) -> None:
     """It came again while it was held: the older receipt is worth nothing any more."""
     async with Beat(1).going() as beat:
-        (hold,) = beat.holds
+        (task,) = beat.holds
         beat.queue.messages[0].visible_at = now()
         (again,) = await beat.queue.receive(1, 0.0)
-        hold.receipts.append(again.receipt)
+        task.receipts.append(again.receipt)
         await trio.sleep(100.0)
-        assert hold.recalled is None
-        assert hold.receipts == [again.receipt]
+        assert task.revoked is None
+        assert task.receipts == [again.receipt]
         assert beat.queue.in_flight
 
 
 async def test_a_message_settled_during_the_call_is_not_lost(autojump_clock: MockClock) -> None:
     async with Beat(1).going() as beat:
-        (hold,) = beat.holds
+        (task,) = beat.holds
 
         async def settle(_call: str, when: str) -> None:
             if when == "before":
                 beat.queue.messages.clear()
-                hold.settled(hold.receipts)
+                task.settled(task.receipts)
 
         beat.weather.hook = settle
         await trio.sleep(21.0)
-        assert hold.recalled is None
+        assert task.revoked is None
 
 
 async def test_the_render_of_a_lost_message_is_cancelled_and_the_other_node_finishes(
@@ -155,10 +155,10 @@ async def test_the_render_of_a_lost_message_is_cancelled_and_the_other_node_fini
         await trio.sleep(71.0)
         async with open_node(world, name="b") as second:
             await trio.sleep(2.0)
-            assert not first.held.all()
+            assert not first.in_flight.all()
             assert world.renderer.busy == 1
-            assert len(second.held.all()) == 1
+            assert len(second.in_flight.all()) == 1
             end = await world.terminal(one)
-    assert (end.state, end.tally.attempts) == (State.SUCCEEDED, 1)
-    assert world.jobs.terminal_moves(one.task_id) == [State.SUCCEEDED]
+    assert (end.state, end.tally.attempts) == (JobState.SUCCEEDED, 1)
+    assert world.jobs.terminal_moves(one.task_id) == [JobState.SUCCEEDED]
     assert world.artifacts.puts == [one.task_id]

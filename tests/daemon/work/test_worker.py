@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import to_message
 from reportd.core.jobs.retry import MAX_NODE_LOSSES
-from reportd.core.jobs.transitions import Event, State
+from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.ports import Outgoing, Pdf, RenderRequest, Settlement
 from reportd.work.timeouts import LEAST
 from tests.daemon.node import Node, World, job, message_of, open_node
@@ -27,7 +27,7 @@ async def test_the_pdf_is_stored_then_recorded_then_the_message_deleted(autojump
     await Node(world).handle(*messages)
     assert world.weather.calls == ["jobs.start", "renderer.render", "artifacts.put", "jobs.settle", "queue.delete"]
     record = world.record(one)
-    assert (record.state, record.tally.attempts, record.error) == (State.SUCCEEDED, 1, None)
+    assert (record.state, record.tally.attempts, record.error) == (JobState.SUCCEEDED, 1, None)
     assert record.pdf is not None
     assert record.pdf.size_bytes == len(world.artifacts.stored[one.task_id])
     assert not world.queue.messages
@@ -35,7 +35,7 @@ async def test_the_pdf_is_stored_then_recorded_then_the_message_deleted(autojump
 
 async def test_the_attempt_is_on_record_before_a_browser_is_touched(autojump_clock: MockClock) -> None:
     world, one = World(), job()
-    seen: list[State] = []
+    seen: list[JobState] = []
 
     async def look(call: str, when: str) -> None:
         if (call, when) == ("renderer.render", "before"):
@@ -44,7 +44,7 @@ async def test_the_attempt_is_on_record_before_a_browser_is_touched(autojump_clo
     messages = await world.received(one)
     world.weather.hook = look
     await Node(world).handle(*messages)
-    assert seen == [State.RUNNING]
+    assert seen == [JobState.RUNNING]
 
 
 async def test_a_pdf_that_is_being_stored_takes_nobodys_slot(autojump_clock: MockClock) -> None:
@@ -75,11 +75,11 @@ async def test_a_failure_is_tried_again_after_a_growing_wait_with_jitter(
     messages = await world.received(one)
     for number, wait in enumerate(waits, 1):
         await node.handle(*messages)
-        assert (world.record(one).state, world.record(one).tally.attempts) == (State.QUEUED, number)
+        assert (world.record(one).state, world.record(one).tally.attempts) == (JobState.QUEUED, number)
         assert not await world.queue.receive(1, wait - 0.01)
         messages = await world.queue.receive(1, 0.01)
     await node.handle(*messages)
-    assert (world.record(one).state, world.record(one).tally.attempts) == (State.SUCCEEDED, 3)
+    assert (world.record(one).state, world.record(one).tally.attempts) == (JobState.SUCCEEDED, 3)
     assert world.record(one).error is None
 
 
@@ -91,7 +91,7 @@ async def test_after_the_last_attempt_the_daemon_itself_dead_letters_with_the_re
     for _ in range(3):
         await node.handle(*await world.queue.receive(1, 60.0))
     record = world.record(one)
-    assert (record.state, record.tally.attempts) == (State.DEAD_LETTERED, 3)
+    assert (record.state, record.tally.attempts) == (JobState.DEAD_LETTERED, 3)
     assert record.error is not None
     assert record.error.kind is FaultKind.SCRIPT_ERROR
     assert not world.queue.messages
@@ -104,7 +104,7 @@ async def test_what_trying_again_cannot_help_is_dead_lettered_at_once(autojump_c
     world, one = World(), job()
     world.renderer.faults[one.task_id] = [FaultKind.PAGE_STATUS]
     await Node(world).handle(*await world.received(one))
-    assert (world.record(one).state, world.record(one).tally.attempts) == (State.DEAD_LETTERED, 1)
+    assert (world.record(one).state, world.record(one).tally.attempts) == (JobState.DEAD_LETTERED, 1)
     assert (len(world.queue.messages), len(world.dead.messages)) == (0, 1)
 
 
@@ -113,7 +113,7 @@ async def test_a_bug_in_a_renderer_is_an_internal_fault_of_one_job(autojump_cloc
     world.renderer.faults[one.task_id] = [RuntimeError("a bug")]
     await Node(world).handle(*await world.received(one))
     record = world.record(one)
-    assert record.state is State.QUEUED
+    assert record.state is JobState.QUEUED
     assert record.error is not None
     assert (record.error.kind, record.error.detail) == (FaultKind.INTERNAL, "RuntimeError in the daemon; see its log")
 
@@ -121,12 +121,12 @@ async def test_a_bug_in_a_renderer_is_an_internal_fault_of_one_job(autojump_cloc
 @pytest.mark.parametrize(
     ("broken", "state", "kind"),
     [
-        (FaultError(FaultKind.TEMPLATE_ERROR, "line 3"), State.DEAD_LETTERED, FaultKind.TEMPLATE_ERROR),
-        (KeyError("rows"), State.QUEUED, FaultKind.INTERNAL),
+        (FaultError(FaultKind.TEMPLATE_ERROR, "line 3"), JobState.DEAD_LETTERED, FaultKind.TEMPLATE_ERROR),
+        (KeyError("rows"), JobState.QUEUED, FaultKind.INTERNAL),
     ],
 )
 async def test_a_page_that_cannot_be_made_is_a_failed_attempt_without_a_browser(
-    autojump_clock: MockClock, broken: Exception, state: State, kind: FaultKind
+    autojump_clock: MockClock, broken: Exception, state: JobState, kind: FaultKind
 ) -> None:
     world, one = World(), job()
     world.types.broken = broken
@@ -169,7 +169,7 @@ async def test_a_job_unfit_for_its_type_is_dead_lettered_before_it_waits_for_a_s
         with trio.fail_after(1.0):
             await Node(world).handle(*await world.received(one))
     record = world.record(one)
-    assert (record.state, record.tally.attempts) == (State.DEAD_LETTERED, 0)
+    assert (record.state, record.tally.attempts) == (JobState.DEAD_LETTERED, 0)
     assert record.error is not None
     assert (record.error.kind, record.error.detail) == (kind, detail)
     (letter,) = world.dead.messages
@@ -182,7 +182,7 @@ async def test_a_bug_in_the_check_of_a_job_dead_letters_that_job(autojump_clock:
     world.types.check = lambda *_: 1 / 0  # type: ignore[assignment,method-assign]
     await Node(world).handle(*await world.received(one))
     record = world.record(one)
-    assert record.state is State.DEAD_LETTERED
+    assert record.state is JobState.DEAD_LETTERED
     assert record.error is not None
     assert record.error.kind is FaultKind.INTERNAL
 
@@ -193,7 +193,7 @@ async def test_a_job_straight_from_the_queue_gets_its_row(autojump_clock: MockCl
     await world.queue.send([Outgoing(orjson.dumps(body).decode(), one.task_id, one.report_type, one.user_id)])
     assert one.task_id not in world.jobs.records
     await Node(world).handle(*await world.queue.receive(1, 0.0))
-    assert world.record(one).state is State.SUCCEEDED
+    assert world.record(one).state is JobState.SUCCEEDED
     assert world.record(one).job.submitted_at == 1_750_000_000.0
 
 
@@ -203,7 +203,7 @@ async def test_a_job_too_large_for_its_message_is_taken_from_the_store(autojump_
     world.weather.away("jobs", 10.0)
     await world.queue.send([replace(message_of(one), body=to_message(one, 500))])
     await Node(world).handle(*await world.queue.receive(1, 0.0))
-    assert (world.record(one).state, world.record(one).job) == (State.SUCCEEDED, one)
+    assert (world.record(one).state, world.record(one).job) == (JobState.SUCCEEDED, one)
     assert not world.queue.messages
 
 
@@ -233,7 +233,7 @@ async def test_a_dead_letter_too_large_for_its_queue_goes_without_the_parameters
     world.renderer.faults[one.task_id] = [FaultKind.PAGE_STATUS]
     async with open_node(world):
         await world.send(one)
-        assert (await world.terminal(one)).state is State.QUARANTINED
+        assert (await world.terminal(one)).state is JobState.QUARANTINED
     assert not world.dead.messages
 
 
@@ -247,7 +247,7 @@ async def test_a_job_whose_browser_died_twice_gets_no_third_one(autojump_clock: 
         await world.send(one)
         record = await world.terminal(one)
         await trio.sleep(600.0)
-    assert record.state is State.QUARANTINED
+    assert record.state is JobState.QUARANTINED
     assert record.error is not None
     assert record.error.kind is FaultKind.BROWSER_LOST
     assert (record.tally.losses, record.tally.attempts) == (2, 0)
@@ -260,7 +260,7 @@ async def test_a_job_that_only_shared_the_browser_loses_no_attempt(autojump_cloc
     async with open_node(world):
         await world.send(one)
         record = await world.terminal(one)
-    assert (record.state, record.tally.attempts, record.tally.losses) == (State.SUCCEEDED, 1, 1)
+    assert (record.state, record.tally.attempts, record.tally.losses) == (JobState.SUCCEEDED, 1, 1)
     assert world.renderer.rendered == [(one.task_id, False), (one.task_id, True)]
 
 
@@ -272,9 +272,9 @@ async def test_a_job_that_has_lost_two_browsers_is_not_started_once_more(autojum
     await world.send(one)
     for _ in range(2):
         await node.handle(*await world.queue.receive(1, 60.0))
-    assert await world.jobs.settle(Settlement(one.task_id, Event.REDRIVEN, now())) is State.QUEUED
+    assert await world.jobs.settle(Settlement(one.task_id, JobEvent.REDRIVEN, now())) is JobState.QUEUED
     await node.handle(*await world.received(one))
-    assert world.record(one).state is State.DEAD_LETTERED
+    assert world.record(one).state is JobState.DEAD_LETTERED
     assert len(world.renderer.rendered) == 2
 
 
@@ -285,10 +285,10 @@ async def test_a_job_that_is_there_whenever_a_node_dies_is_given_up(autojump_clo
         (message,) = await world.queue.receive(1, 60.0)
         with trio.move_on_after(0.5):  # the node dies while it renders
             await Node(world).handle(message)
-        assert world.record(one).state is State.RUNNING
+        assert world.record(one).state is JobState.RUNNING
     await Node(world).handle(*await world.queue.receive(1, 60.0))
     record = world.record(one)
-    assert record.state is State.DEAD_LETTERED
+    assert record.state is JobState.DEAD_LETTERED
     assert record.error is not None
     assert (record.error.kind, record.tally.node_losses, record.tally.attempts) == (FaultKind.NODE_LOST, 5, 0)
     assert len(world.renderer.rendered) == MAX_NODE_LOSSES
@@ -298,7 +298,7 @@ async def test_an_alias_in_a_message_means_its_type(autojump_clock: MockClock) -
     world = World()
     node, one = Node(world), job(1, report_type="old_report")
     await node.handle(*await world.received(one))
-    assert world.record(one).state is State.SUCCEEDED
+    assert world.record(one).state is JobState.SUCCEEDED
     assert world.record(one).job.report_type == "report"
     assert [breaker.report_type for breaker in node.worker._breakers.snapshot()] == ["report"]
 
@@ -323,7 +323,7 @@ async def test_a_job_that_took_longer_than_usual_gets_all_the_time_there_is_when
     await node.handle(*await world.received(one))
     await trio.sleep(60.0)
     await node.handle(*await world.queue.receive(1, 0.0))
-    assert world.record(one).state is State.SUCCEEDED
+    assert world.record(one).state is JobState.SUCCEEDED
     assert given == [60.0] * LEAST + [5.0, 60.0]
 
 
@@ -332,7 +332,7 @@ async def test_a_browser_that_dies_under_a_job_alone_says_something_about_its_ty
     node = Node(world)
     world.renderer.faults[one.task_id] = [FaultKind.BROWSER_LOST, FaultKind.BROWSER_LOST]
     await node.handle(*await world.received(one))
-    assert not node.worker._breakers.suspect("report")  # it may have been a neighbour's doing
+    assert not node.worker._breakers.failing("report")  # it may have been a neighbour's doing
     await node.handle(*await world.queue.receive(1, 0.0))
-    assert node.worker._breakers.suspect("report")
+    assert node.worker._breakers.failing("report")
     assert [alone for _, alone in world.renderer.rendered] == [False, True]

@@ -17,9 +17,9 @@ from reportd.concurrency.nurseries import open_background
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.retry import Tally
-from reportd.core.jobs.transitions import Event, State
+from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.ports import Outgoing, Settlement
-from reportd.work.in_flight import Recall
+from reportd.work.in_flight import Revocation
 from tests.daemon.node import Node, World, job
 from tests.fakes import now
 
@@ -33,16 +33,16 @@ class Case:
 
     one: Job
     faults: tuple[FaultKind, ...]
-    end: State
+    end: JobState
 
 
 CASES = {
-    "succeeds": Case(job(), (), State.SUCCEEDED),
-    "succeeds the second time": Case(job(), (FaultKind.SCRIPT_ERROR,), State.SUCCEEDED),
-    "cannot succeed": Case(job(), (FaultKind.PAGE_STATUS,) * 20, State.QUARANTINED),
-    "fails every time": Case(job(), (FaultKind.TIMEOUT,) * 20, State.QUARANTINED),
-    "kills its browser": Case(job(), (FaultKind.BROWSER_LOST,) * 20, State.QUARANTINED),
-    "is of no known type": Case(job(1, "other"), (), State.QUARANTINED),
+    "succeeds": Case(job(), (), JobState.SUCCEEDED),
+    "succeeds the second time": Case(job(), (FaultKind.SCRIPT_ERROR,), JobState.SUCCEEDED),
+    "cannot succeed": Case(job(), (FaultKind.PAGE_STATUS,) * 20, JobState.QUARANTINED),
+    "fails every time": Case(job(), (FaultKind.TIMEOUT,) * 20, JobState.QUARANTINED),
+    "kills its browser": Case(job(), (FaultKind.BROWSER_LOST,) * 20, JobState.QUARANTINED),
+    "is of no known type": Case(job(1, "other"), (), JobState.QUARANTINED),
 }
 
 
@@ -75,7 +75,7 @@ def check(world: World, case: Case) -> None:
     assert not world.queue.messages
     assert not world.dead.messages
     assert world.jobs.terminal_moves(task_id) == [case.end]
-    assert list(world.artifacts.stored) == ([task_id] if case.end is State.SUCCEEDED else [])
+    assert list(world.artifacts.stored) == ([task_id] if case.end is JobState.SUCCEEDED else [])
     tally = world.record(case.one).tally
     assert tally.attempts <= 3
     assert tally.losses <= 2
@@ -160,28 +160,28 @@ async def called_off_everywhere(case: Case, phase: str, call_off: Callable[[Worl
 
 
 def drain(_world: World, node: Node) -> None:
-    node.held.stop()
-    for hold in node.held.all():
-        hold.recall(Recall.DRAINED)
+    node.in_flight.stop()
+    for hold in node.in_flight.all():
+        hold.revoke(Revocation.DRAINED)
 
 
 def cancel(world: World, node: Node) -> None:
     """As ``Service.cancel`` does it."""
-    for hold in node.held.all():
-        if world.jobs._settle(Settlement(hold.task_id, Event.CANCELLED, now())) is not None:
-            node.held.cancel(hold.task_id)
+    for hold in node.in_flight.all():
+        if world.jobs._settle(Settlement(hold.task_id, JobEvent.CANCELLED, now())) is not None:
+            node.in_flight.cancel(hold.task_id)
 
 
-def lose(world: World, node: Node) -> None:
+def receipt_lost(world: World, node: Node) -> None:
     for message in world.queue.messages:
         message.visible_at, message.receipt = now(), None
-    for hold in node.held.all():
+    for hold in node.in_flight.all():
         for receipt in hold.receipts:
-            hold.lose(receipt)
+            hold.receipt_lost(receipt)
 
 
 @pytest.mark.parametrize("phase", BEFORE_AND_AFTER)
-@pytest.mark.parametrize("call_off", [drain, lose])
+@pytest.mark.parametrize("call_off", [drain, receipt_lost])
 @pytest.mark.parametrize("name", ["succeeds", "cannot succeed", "kills its browser"])
 async def test_giving_back_uses_no_attempt(
     autojump_clock: MockClock, name: str, call_off: Callable[[World, Node], None], phase: str
@@ -192,15 +192,15 @@ async def test_giving_back_uses_no_attempt(
     for world in worlds:
         record = world.record(case.one)
         states.add(record.state)
-        if record.state is State.QUEUED:
+        if record.state is JobState.QUEUED:
             assert [m.visible for m in world.queue.messages] == [True]
             # What had failed by itself before stays counted.
             assert record.error is not None or record.tally == Tally()
         assert not await live(world, 10_000, "before")
         check(world, case)
         assert world.record(case.one).tally.node_losses == 0
-    assert State.QUEUED in states
-    assert State.RUNNING not in states
+    assert JobState.QUEUED in states
+    assert JobState.RUNNING not in states
 
 
 @pytest.mark.parametrize("phase", BEFORE_AND_AFTER)
@@ -217,5 +217,5 @@ async def test_a_cancelled_job_stays_cancelled_and_leaves_nothing(
         assert not world.dead.messages
         (end,) = world.jobs.terminal_moves(case.one.task_id)
         ends.add(end)
-        assert list(world.artifacts.stored) == ([case.one.task_id] if end is State.SUCCEEDED else [])
-    assert ends == {State.CANCELLED, case.end}
+        assert list(world.artifacts.stored) == ([case.one.task_id] if end is JobState.SUCCEEDED else [])
+    assert ends == {JobState.CANCELLED, case.end}

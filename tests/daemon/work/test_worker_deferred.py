@@ -9,16 +9,18 @@ from trio.testing import MockClock
 
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.breakers.manager import Breakers
-from reportd.core.breaker.breaker import Policy
+from reportd.core.breaker.breaker import BreakerPolicy
 from reportd.core.faults import FaultError, FaultKind
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 from tests.daemon.node import Node, World, job
 
 
 async def resting(world: World, max_receive_count: int) -> Node:
     """A node whose breaker for ``report`` has just opened for a minute."""
     node = Node(world)
-    breakers = Breakers(MemoryBreakers(), Policy(1, recovery_seconds=60.0, max_recovery_seconds=60.0), node="node")
+    breakers = Breakers(
+        MemoryBreakers(), BreakerPolicy(1, recovery_seconds=60.0, max_recovery_seconds=60.0), node="node"
+    )
     node.worker._breakers = breakers
     node.worker._outcomes._max_receive_count = max_receive_count
     with suppress(FaultError):
@@ -34,7 +36,7 @@ async def test_it_waits_out_the_rest_and_no_page_is_opened(autojump_clock: MockC
     world.weather.calls.clear()
     await node.handle(*messages)
     record = world.record(one)
-    assert (record.state, record.tally.attempts, record.tally.deferrals) == (State.QUEUED, 0, 1)
+    assert (record.state, record.tally.attempts, record.tally.deferrals) == (JobState.QUEUED, 0, 1)
     assert "renderer.render" not in world.weather.calls
     assert "jobs.start" not in world.weather.calls
     assert await world.queue.receive(1, 0.0) == []
@@ -42,7 +44,7 @@ async def test_it_waits_out_the_rest_and_no_page_is_opened(autojump_clock: MockC
     (again,) = await world.queue.receive(1, 0.0)
     assert again.receive_count == 2
     await node.handle(again)
-    assert world.record(one).state is State.SUCCEEDED
+    assert world.record(one).state is JobState.SUCCEEDED
 
 
 async def test_it_is_sent_anew_before_the_queue_would_give_it_up(autojump_clock: MockClock) -> None:

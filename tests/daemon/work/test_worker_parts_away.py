@@ -9,9 +9,9 @@ import trio
 from trio.testing import MockClock
 
 from reportd.core.faults import FaultKind
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 from reportd.ports import Outgoing, UnavailableError
-from reportd.work.in_flight import Recall
+from reportd.work.in_flight import Revocation
 from reportd.work.worker import STORE_PATIENCE_SECONDS
 from tests.daemon.node import Node, World, job, open_node
 
@@ -39,7 +39,7 @@ async def test_a_part_that_is_away_for_a_while_costs_only_time(
     await Node(world).handle(*messages)
     assert 30.0 <= trio.current_time() < 40.0
     record = world.record(one)
-    assert (record.state, record.tally.attempts) == (State.SUCCEEDED, 1)
+    assert (record.state, record.tally.attempts) == (JobState.SUCCEEDED, 1)
     assert world.renderer.rendered == [(one.task_id, False)]
     assert world.artifacts.puts == [one.task_id]
     assert not world.queue.messages
@@ -54,7 +54,7 @@ async def test_dead_lettering_waits_for_its_parts(autojump_clock: MockClock, ste
     away_from(world, step, 30.0)
     await Node(world).handle(*messages)
     assert trio.current_time() >= 30.0
-    assert world.record(one).state is State.DEAD_LETTERED
+    assert world.record(one).state is JobState.DEAD_LETTERED
     assert (len(world.dead.messages), len(world.queue.messages)) == (1, 0)
 
 
@@ -93,12 +93,12 @@ async def test_a_store_away_for_long_gives_the_place_to_another_job(autojump_clo
         await trio.sleep(STORE_PATIENCE_SECONDS + 2.0)
         record = world.record(one)
         assert record.error is not None
-        assert (record.state, record.error.kind) == (State.QUEUED, FaultKind.STORE_UNAVAILABLE)
-        assert (record.tally.attempts, record.tally.unharmed) == (0, 1)
+        assert (record.state, record.error.kind) == (JobState.QUEUED, FaultKind.STORE_UNAVAILABLE)
+        assert (record.tally.attempts, record.tally.uncounted) == (0, 1)
         record = await world.terminal(one)
     # More tries than a job has attempts: the store's absence uses none.
-    assert (record.state, record.tally.attempts) == (State.SUCCEEDED, 1)
-    assert record.tally.unharmed > 3
+    assert (record.state, record.tally.attempts) == (JobState.SUCCEEDED, 1)
+    assert record.tally.uncounted > 3
     assert world.artifacts.puts == [one.task_id]
     assert not world.spooled()
 
@@ -112,9 +112,9 @@ async def test_everything_ends_well_after_a_part_was_away_for_minutes(autojump_c
     async with open_node(world):
         with trio.fail_after(1000.0):
             for one in good:
-                assert (await world.terminal(one)).state is State.SUCCEEDED
+                assert (await world.terminal(one)).state is JobState.SUCCEEDED
             for one in bad:
-                assert (await world.terminal(one)).state is State.QUARANTINED
+                assert (await world.terminal(one)).state is JobState.QUARANTINED
         await trio.sleep(120.0)
     assert sorted(world.artifacts.stored) == sorted(one.task_id for one in good)
     assert not world.queue.messages
@@ -122,9 +122,9 @@ async def test_everything_ends_well_after_a_part_was_away_for_minutes(autojump_c
     assert all(len(world.jobs.terminal_moves(one.task_id)) == 1 for one in good + bad)
 
 
-@pytest.mark.parametrize("why", list(Recall))
+@pytest.mark.parametrize("why", list(Revocation))
 async def test_the_file_of_a_pdf_goes_when_its_job_is_called_off(
-    autojump_clock: MockClock, why: Recall, tmp_path: Path
+    autojump_clock: MockClock, why: Revocation, tmp_path: Path
 ) -> None:
     world, one = World(spool=tmp_path), job()
     node = Node(world)
@@ -132,8 +132,8 @@ async def test_the_file_of_a_pdf_goes_when_its_job_is_called_off(
     async def hook(call: str, when: str) -> None:
         if (call, when) == ("artifacts.put", "before"):
             assert world.spooled()
-            for hold in node.held.all():
-                hold.recall(why)
+            for hold in node.in_flight.all():
+                hold.revoke(why)
             await trio.lowlevel.checkpoint()
 
     messages = await world.received(one)
@@ -149,5 +149,5 @@ async def test_the_file_of_a_pdf_goes_when_storing_it_hits_a_bug(autojump_clock:
         await world.send(one)
         await trio.sleep(5.0)
         assert not world.spooled()
-        assert (await world.terminal(one)).state is State.SUCCEEDED
+        assert (await world.terminal(one)).state is JobState.SUCCEEDED
     assert not world.spooled()

@@ -6,7 +6,7 @@ import trio
 from trio.testing import MockClock
 
 from reportd.core.jobs.job import Job, StoredJob, from_message
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 from reportd.ports import TooCostlyError, UnavailableError
 from tests.daemon.node import Node, World, job, open_node
 from tests.fakes import FakeTypes
@@ -34,9 +34,9 @@ async def test_a_message_that_is_being_read_is_held(autojump_clock: MockClock) -
     async with open_node(world) as node:
         await world.send(one)
         await trio.sleep(READING_SECONDS / 2)
-        assert [hold.receive_count for hold in node.held.all()] == [1]
+        assert [hold.receive_count for hold in node.in_flight.all()] == [1]
         end = await world.terminal(one)
-    assert end.state is State.SUCCEEDED
+    assert end.state is JobState.SUCCEEDED
     assert [message.receive_count for message in world.queue.messages] == []
     assert world.renderer.rendered == [(one.task_id, False)]
 
@@ -60,7 +60,7 @@ async def test_a_drain_gives_it_back(autojump_clock: MockClock) -> None:
         await trio.sleep(READING_SECONDS / 2)
         stop.set()
         with trio.fail_after(1.0):
-            await node.held.wait_empty()
+            await node.in_flight.wait_empty()
     assert not world.renderer.rendered
     assert len(await world.queue.receive(1, 0.0)) == 1
 
@@ -78,4 +78,4 @@ async def test_it_waits_for_its_turn(autojump_clock: MockClock) -> None:
     world, one = World(), job()
     world.types = SlowTypes(UnavailableError("work on jobs", "too many wait for their turn"))
     await Node(world).handle(*await world.received(one))
-    assert world.record(one).state is State.SUCCEEDED
+    assert world.record(one).state is JobState.SUCCEEDED

@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from reportd.core.faults import FaultKind
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 from tests.daemon.node import Node, World, job, message_of, open_node
 from tests.fakes import EPOCH, now
 
@@ -16,7 +16,7 @@ async def test_twice_at_once_on_one_node_is_one_render(autojump_clock: MockClock
     world, one = World(), job()
     await Node(world).handle(*await world.received(one, one, one))
     assert world.renderer.rendered == [(one.task_id, False)]
-    assert world.jobs.terminal_moves(one.task_id) == [State.SUCCEEDED]
+    assert world.jobs.terminal_moves(one.task_id) == [JobState.SUCCEEDED]
     assert len(await world.jobs.attempts(one.task_id)) == 1
     assert not world.queue.messages
 
@@ -31,7 +31,7 @@ async def test_a_message_that_comes_again_while_it_is_worked_on_is_settled_by_it
         nursery.start_soon(node.handle, *await world.received(one))
         nursery.start_soon(node.handle, *await world.queue.receive(1, 90.0))
     assert world.renderer.rendered == [(one.task_id, False)]
-    assert world.record(one).state is State.SUCCEEDED
+    assert world.record(one).state is JobState.SUCCEEDED
     assert not world.queue.messages
 
 
@@ -43,7 +43,7 @@ async def test_every_message_of_a_failed_job_is_settled_with_it(autojump_clock: 
         await world.send(one, one)
         end = await world.terminal(one)
         await trio.sleep(120.0)
-    assert end.state is (State.SUCCEEDED if fault is FaultKind.SCRIPT_ERROR else State.QUARANTINED)
+    assert end.state is (JobState.SUCCEEDED if fault is FaultKind.SCRIPT_ERROR else JobState.QUARANTINED)
     assert len(world.renderer.rendered) == (2 if fault is FaultKind.SCRIPT_ERROR else 1)
     assert not world.queue.messages
     assert not world.dead.messages
@@ -63,15 +63,15 @@ async def test_a_second_message_takes_over_when_the_work_on_the_first_hits_a_bug
         nursery.start_soon(fails)
         await trio.sleep(0.5)
         await node.handle(second)
-    assert world.record(one).state is State.SUCCEEDED
+    assert world.record(one).state is JobState.SUCCEEDED
 
 
-@pytest.mark.parametrize("state", [State.SUCCEEDED, State.QUARANTINED, State.CANCELLED])
-async def test_after_the_end_a_message_is_only_deleted(autojump_clock: MockClock, state: State) -> None:
+@pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.QUARANTINED, JobState.CANCELLED])
+async def test_after_the_end_a_message_is_only_deleted(autojump_clock: MockClock, state: JobState) -> None:
     world, one = World(), job()
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=state)
-    if state is State.SUCCEEDED:
+    if state is JobState.SUCCEEDED:
         world.artifacts.stored[one.task_id] = b"%PDF"
     async with open_node(world):
         await world.send(one, one)
@@ -79,7 +79,7 @@ async def test_after_the_end_a_message_is_only_deleted(autojump_clock: MockClock
     assert not world.renderer.rendered
     assert world.record(one).state is state
     assert not world.jobs.moves
-    assert list(world.artifacts.stored) == ([one.task_id] if state is State.SUCCEEDED else [])
+    assert list(world.artifacts.stored) == ([one.task_id] if state is JobState.SUCCEEDED else [])
     assert not world.queue.messages
 
 
@@ -92,7 +92,7 @@ async def test_two_nodes_with_the_same_message_make_one_outcome(autojump_clock: 
         await trio.sleep(5.0)
         world.queue.messages[0].visible_at = now()
         nursery.start_soon(Node(world, name="b").handle, *await world.queue.receive(1, 0.0))
-    assert world.jobs.terminal_moves(one.task_id) == [State.SUCCEEDED]
+    assert world.jobs.terminal_moves(one.task_id) == [JobState.SUCCEEDED]
     assert list(world.artifacts.stored) == [one.task_id]
     assert world.record(one).tally.attempts == 1
     assert not world.queue.messages
@@ -117,7 +117,7 @@ async def test_a_failed_node_leaves_the_message_to_the_one_that_was_given_it_sin
         world.queue.messages[0].receipt = messages[0].receipt  # a queue that takes old receipts
     assert len(world.queue.in_flight) == 1
     assert world.queue.in_flight[0].visible_at == 5.0 + EPOCH + world.queue.visibility_seconds
-    assert world.record(one).state is State.RUNNING
+    assert world.record(one).state is JobState.RUNNING
     assert not world.dead.messages
 
 
@@ -129,17 +129,17 @@ async def test_a_late_success_is_a_success(autojump_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(Node(world, name="slow").handle, *messages)
         await trio.sleep(5.0)
-        world.jobs._change(one.task_id, state=State.DEAD_LETTERED)
+        world.jobs._change(one.task_id, state=JobState.DEAD_LETTERED)
         await world.dead.send([message_of(one)])
     await Node(world).sort()
-    assert world.jobs.terminal_moves(one.task_id) == [State.SUCCEEDED]
+    assert world.jobs.terminal_moves(one.task_id) == [JobState.SUCCEEDED]
     assert list(world.artifacts.stored) == [one.task_id]
     assert not world.dead.messages
 
 
-@pytest.mark.parametrize("state", [State.QUARANTINED, State.CANCELLED])
+@pytest.mark.parametrize("state", [JobState.QUARANTINED, JobState.CANCELLED])
 async def test_a_pdf_that_comes_too_late_is_taken_away_unless_it_can_be_replaced(
-    autojump_clock: MockClock, state: State
+    autojump_clock: MockClock, state: JobState
 ) -> None:
     """Who revives a quarantined job takes it away first: later it might be the new one that goes."""
     world, one = World(), job()
@@ -149,6 +149,6 @@ async def test_a_pdf_that_comes_too_late_is_taken_away_unless_it_can_be_replaced
         await trio.sleep(0.5)
         world.jobs._change(one.task_id, state=state)
     assert world.artifacts.puts == [one.task_id]
-    assert bool(world.artifacts.stored) is (state is State.QUARANTINED)
+    assert bool(world.artifacts.stored) is (state is JobState.QUARANTINED)
     assert world.record(one).state is state
     assert not world.queue.messages

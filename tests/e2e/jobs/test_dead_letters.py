@@ -20,8 +20,8 @@ from reportd.adapters.sql.stores.dead_letters import SqlDeadLetters
 from reportd.adapters.sql.stores.jobs import SqlJobs
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.job import Job, to_message
-from reportd.core.jobs.transitions import Event, State
-from reportd.ports import JobFilter, PdfInfo, Settlement, Standing
+from reportd.core.jobs.transitions import JobEvent, JobState
+from reportd.ports import JobFilter, LetterStatus, PdfInfo, Settlement
 from tests.e2e.cluster import Cluster, open_cluster
 from tests.e2e.process import Daemon
 from tests.servers.aws import ask_sqs, pretend_credentials
@@ -44,11 +44,11 @@ AWAY = Fault(FaultKind.PAGE_UNAVAILABLE, "https://reports.internal/render answer
 class Letters:
     """What is in the dead-letter queue. ``ends``: what each job must come to; ``jobless``: bodies that are no jobs."""
 
-    ends: dict[str, State] = field(default_factory=dict)
+    ends: dict[str, JobState] = field(default_factory=dict)
     bodies: list[str] = field(default_factory=list)
     jobless: set[str] = field(default_factory=set)
 
-    def add(self, job: Job, body: str, end: State) -> None:
+    def add(self, job: Job, body: str, end: JobState) -> None:
         self.ends[job.task_id] = end
         self.bodies.append(body)
 
@@ -62,18 +62,18 @@ async def fill(cluster: Cluster, jobs: SqlJobs, count: int) -> Letters:
         match number % 5:
             case 0:  # settled long ago
                 await jobs.add([job])
-                await jobs.settle(Settlement(job.task_id, Event.SUCCEEDED, time.time(), pdf=PdfInfo(1, "sha")))
-                letters.add(job, body, State.SUCCEEDED)
+                await jobs.settle(Settlement(job.task_id, JobEvent.SUCCEEDED, time.time(), pdf=PdfInfo(1, "sha")))
+                letters.add(job, body, JobState.SUCCEEDED)
             case 1:  # never tried
-                letters.add(job, body, State.SUCCEEDED)
+                letters.add(job, body, JobState.SUCCEEDED)
             case 2:  # broken by its producer
-                letters.add(job, "\ufeff" + body.replace("userId", "user_id"), State.SUCCEEDED)
+                letters.add(job, "\ufeff" + body.replace("userId", "user_id"), JobState.SUCCEEDED)
             case 3:  # victim of an outage
                 await dead_letter(jobs, job, AWAY)
-                letters.add(job, body, State.SUCCEEDED)
+                letters.add(job, body, JobState.SUCCEEDED)
             case _ if number % 2:  # hopeless
                 await dead_letter(jobs, job, GONE)
-                letters.add(job, body, State.QUARANTINED)
+                letters.add(job, body, JobState.QUARANTINED)
             case _:
                 letters.jobless.add(f"{{{number}")
                 letters.bodies.append(f"{{{number}")
@@ -83,7 +83,7 @@ async def fill(cluster: Cluster, jobs: SqlJobs, count: int) -> Letters:
 
 async def dead_letter(jobs: SqlJobs, job: Job, fault: Fault) -> None:
     await jobs.add([job])
-    await jobs.settle(Settlement(job.task_id, Event.DEAD_LETTERED, time.time(), fault=fault))
+    await jobs.settle(Settlement(job.task_id, JobEvent.DEAD_LETTERED, time.time(), fault=fault))
 
 
 async def send(cluster: Cluster, bodies: list[str]) -> None:
@@ -133,7 +133,7 @@ async def two_nodes(folder: Path, moto: str, postgres: Postgres, *, count: int, 
         with counted(cluster.daemons) as done:
             records = {r.job.task_id: r for r in await jobs.search(JobFilter(), 10_000)}
         assert {task_id: record.state for task_id, record in records.items()} == letters.ends
-        renders = [t for t, end in letters.ends.items() if end is State.SUCCEEDED and (UUID(t).int - 1) % 5]
+        renders = [t for t, end in letters.ends.items() if end is JobState.SUCCEEDED and (UUID(t).int - 1) % 5]
         assert sorted(cluster.objects()) == sorted(f"pdfs/{task_id[:2]}/{task_id}.pdf" for task_id in renders)
         assert max(done.values()) == 1
         await only_the_quarantined_are_kept(kept, letters)
@@ -147,7 +147,7 @@ async def open_ends(cluster: Cluster, jobs: SqlJobs) -> bool:
     queues = [cluster.messages(url) for url in (cluster.queue_url, cluster.dead_letter_url)]
     counts = await jobs.counts()
     return any(any(queue.values()) for queue in queues) or any(
-        counts[state] for state in (State.QUEUED, State.RUNNING, State.DEAD_LETTERED)
+        counts[state] for state in (JobState.QUEUED, JobState.RUNNING, JobState.DEAD_LETTERED)
     )
 
 
@@ -155,8 +155,8 @@ async def only_the_quarantined_are_kept(kept: SqlDeadLetters, letters: Letters) 
     await kept.tidy()
     groups = await kept.groups(100)
     members: list[Any] = [one for group in groups for one in await kept.members(group.signature, 10_000)]
-    assert {one.standing for one in members} == {Standing.QUARANTINED}
-    gone = {task_id for task_id, end in letters.ends.items() if end is State.QUARANTINED}
+    assert {one.standing for one in members} == {LetterStatus.QUARANTINED}
+    gone = {task_id for task_id, end in letters.ends.items() if end is JobState.QUARANTINED}
     assert sorted(one.task_id for one in members if one.task_id) == sorted(gone)
     assert {one.body for one in members if one.task_id is None} == letters.jobless
     # Hundreds of one cause are one line; the jobless differ in nothing but their number.

@@ -10,7 +10,7 @@ import trio
 from structlog.testing import capture_logs
 
 from reportd.app.checks import Checks, folders_of
-from reportd.app.reload import Orders, Reload
+from reportd.app.reload import Reload, ReloadRequests
 from reportd.cli.main import main
 from reportd.concurrency.supervisor import Supervisor
 from reportd.config import load_from
@@ -46,7 +46,7 @@ async def reloaded(folder: Path, fault: Fault) -> list[str]:
     checker = inline_checker(folders)
     types = catalogue_of(sound.config, folders, checker)
     _, given = trio.open_memory_channel[None](1)
-    orders = Orders(given, lambda: load_from(folder / "reportd.toml", {}), lambda _: None)
+    orders = ReloadRequests(given, lambda: load_from(folder / "reportd.toml", {}), lambda _: None)
     learnt: list[object] = []
     checks = Checks(folders, checker)
     reload = Reload(orders, sound.config, types, checks, Tokens(), learnt.append, Supervisor())

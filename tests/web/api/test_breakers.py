@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from reportd.core.faults import FaultError, FaultKind
-from reportd.ports import Entry
+from reportd.ports import AuditEntry
 from reportd_web.api.breakers import MAX_REASON
 from tests.fleet import BadLine
 from tests.web.running import MAX_BODY_BYTES, Running
@@ -37,7 +37,7 @@ async def fail(running: Running, times: int = 3) -> None:
                 raise FaultError(FaultKind.TIMEOUT, "<b>60</b> s")
 
 
-async def recorded(running: Running, count: int) -> list[Entry]:
+async def recorded(running: Running, count: int) -> list[AuditEntry]:
     """The last entries, oldest first, once there are so many."""
     with trio.fail_after(10):
         while len(entries := await running.audit.latest(100, SALES)) < count:

@@ -6,7 +6,7 @@ import jsonschema_rs
 import orjson
 import pytest
 
-from reportd.ports import Callback, Outcome
+from reportd.ports import Callback, DeliveryOutcome
 from tests.web.running import Running
 
 URL = "https://hooks.example.com/done?token=s3cret"
@@ -35,7 +35,7 @@ async def test_how_far_it_has_come(running: Running) -> None:
     assert await told(running, task_id) == {"state": "pending", "attempts": 1, "nextAt": None, "error": None}
     await running.outbox.settle(callback, None, "the receiver answers 503", 0.0)
     assert (await told(running, task_id))["error"] == "the receiver answers 503"
-    await running.outbox.settle(await claimed(running), Outcome.DELIVERED, "")
+    await running.outbox.settle(await claimed(running), DeliveryOutcome.DELIVERED, "")
     assert await told(running, task_id) == {"state": "delivered", "attempts": 2, "nextAt": None, "error": None}
 
 

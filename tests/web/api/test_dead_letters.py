@@ -8,9 +8,9 @@ import pytest
 from reportd.core.dead_letters.signature import normalised, signature
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.job import to_message
-from reportd.core.jobs.transitions import Event
+from reportd.core.jobs.transitions import JobEvent
 from reportd.dead_letters.service import MAX_AT_ONCE
-from reportd.ports import DeadLetter, Settlement, Standing
+from reportd.ports import DeadLetter, LetterStatus, Settlement
 from tests.web.running import Running
 
 NOON = 1_750_000_000.0
@@ -28,7 +28,7 @@ def a_letter(letter_id: str, fault: Fault, **fields: Any) -> DeadLetter:
         kind=fault.kind,
         detail=fault.detail,
         cause=normalised(fault.detail),
-        standing=Standing.QUARANTINED,
+        standing=LetterStatus.QUARANTINED,
         reason="it was tried again 2 times in vain",
         first_seen_at=NOON,
         last_seen_at=NOON,
@@ -49,8 +49,8 @@ async def quarantined(running: Running, fault: Fault = TIMEOUT, **fields: Any) -
 
 async def waiting(running: Running, **fields: Any) -> str:
     task_id = await running.submit()
-    await running._settle(task_id, Event.DEAD_LETTERED, fault=TIMEOUT)
-    assert await running.letters.keep(a_letter(task_id, TIMEOUT, standing=Standing.WAITING, **fields))
+    await running._settle(task_id, JobEvent.DEAD_LETTERED, fault=TIMEOUT)
+    assert await running.letters.keep(a_letter(task_id, TIMEOUT, standing=LetterStatus.WAITING, **fields))
     return task_id
 
 
@@ -177,7 +177,7 @@ async def test_a_waiting_job_goes_back_at_once_and_keeps_its_count(running: Runn
     assert (await running.client.get(f"/dead-letters/{task_id}")).status_code == 404
     kept = await running.letters.get(task_id)
     assert kept is not None
-    assert (kept.redrives, kept.standing) == (2, Standing.UNDERWAY)
+    assert (kept.redrives, kept.standing) == (2, LetterStatus.UNDERWAY)
 
 
 async def test_what_is_no_job_goes_back_as_it_came(running: Running) -> None:
@@ -237,7 +237,7 @@ async def test_a_waiting_job_that_is_dropped_is_quarantined(running: Running) ->
     await running.client.delete(f"/dead-letters/{task_id}")
     record = await running.record(task_id)
     assert (record.state, record.error) == ("quarantined", TIMEOUT)
-    settlement = Settlement(task_id, Event.REDRIVEN, NOON)
+    settlement = Settlement(task_id, JobEvent.REDRIVEN, NOON)
     assert await running.jobs.settle(settlement) is None
 
 

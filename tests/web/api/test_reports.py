@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 from reportd.ports import UnavailableError
 from tests.web.running import USER, Running
 
@@ -177,7 +177,7 @@ async def test_cancel(running: Running) -> None:
     assert answer.status_code == 200
     assert answer.json()["state"] == "cancelled"
     assert answer.json()["finishedAt"] is not None
-    assert (await running.record(task_id)).state is State.CANCELLED
+    assert (await running.record(task_id)).state is JobState.CANCELLED
 
 
 async def test_cancelling_twice_is_the_same(running: Running) -> None:
@@ -193,7 +193,7 @@ async def test_finished_report_can_not_be_cancelled(running: Running) -> None:
     answer = await running.client.delete(f"/reports/{task_id}")
     assert answer.status_code == 409
     assert answer.json()["detail"] == "a job that is succeeded can't be cancelled"
-    assert (await running.record(task_id)).state is State.SUCCEEDED
+    assert (await running.record(task_id)).state is JobState.SUCCEEDED
 
 
 async def test_retry_queues_a_quarantined_report_again(running: Running) -> None:

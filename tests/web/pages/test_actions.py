@@ -7,10 +7,10 @@ import httpx
 import pytest
 import trio
 
-from reportd.core.breaker.breaker import State
+from reportd.core.breaker.breaker import BreakerState
 from reportd.core.dead_letters.signature import signature
-from reportd.core.jobs.transitions import State as JobState
-from reportd.ports import Entry, UnavailableError
+from reportd.core.jobs.transitions import JobState
+from reportd.ports import AuditEntry, UnavailableError
 from tests.web.api.test_dead_letters import TIMEOUT, quarantined
 from tests.web.running import Running
 from tests.web.secured import Secured
@@ -30,18 +30,18 @@ def breaker(running: Running, name: str = "sales_summary") -> Any:
 @pytest.mark.parametrize(
     ("before", "order", "after"),
     [
-        ("close", "open", State.FORCED_OPEN),
-        ("open", "close", State.CLOSED),
-        ("open", "probe", State.OPEN),
+        ("close", "open", BreakerState.FORCED_OPEN),
+        ("open", "close", BreakerState.CLOSED),
+        ("open", "probe", BreakerState.OPEN),
     ],
 )
-async def test_a_breaker_is_moved(running: Running, before: str, order: str, after: State) -> None:
+async def test_a_breaker_is_moved(running: Running, before: str, order: str, after: BreakerState) -> None:
     await press(running, f"/types/sales_summary/{before}")
     answer = await press(running, f"/types/sales_summary/{order}", reason=" its database moves ")
     assert (answer.status_code, answer.headers["location"]) == (303, "/#types")
     moved = breaker(running)
     assert (moved.state, moved.reason, moved.by) == (after, "its database moves", "local")
-    assert "its database moves" in (await running.client.get("/")).text or after is State.CLOSED
+    assert "its database moves" in (await running.client.get("/")).text or after is BreakerState.CLOSED
 
 
 async def test_what_was_done_is_on_record_with_who_did_it(secured: Secured) -> None:
@@ -53,7 +53,7 @@ async def test_what_was_done_is_on_record_with_who_did_it(secured: Secured) -> N
     assert (await running.client.post(f"/jobs/{task_id}/cancel", headers=headers)).status_code == 303
     assert (await running.client.delete(f"/reports/{other}", headers=secured.bearer("submit"))).status_code == 200
     assert (await running.client.post(f"/reports/{failed}/retry", headers=secured.bearer("submit"))).status_code == 202
-    entries: list[Entry] = []
+    entries: list[AuditEntry] = []
     with trio.move_on_after(5):
         while len(entries) < 4:
             entries = await running.audit.latest(10)
@@ -91,7 +91,7 @@ async def test_why_nothing_was_done(
     assert "script-src 'self'" in answer.headers["content-security-policy"]
     assert said in answer.text
     assert "<script>" not in answer.text
-    assert breaker(running).state is State.CLOSED
+    assert breaker(running).state is BreakerState.CLOSED
 
 
 async def test_a_part_that_is_away(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

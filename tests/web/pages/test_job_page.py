@@ -2,7 +2,7 @@
 
 import pytest
 
-from reportd.ports import Entry, UnavailableError
+from reportd.ports import AuditEntry, UnavailableError
 from tests.web.pages.test_status_page import words
 from tests.web.running import USER, Running
 from tests.web.secured import Secured
@@ -55,7 +55,9 @@ async def test_a_job_that_failed(running: Running) -> None:
 
 async def test_what_people_did_with_it(running: Running) -> None:
     task_id = await running.submit()
-    await running.audit.record([Entry(2e9, "ada", "job.cancelled", task_id), Entry(2e9, "bob", "other", "other")])
+    await running.audit.record(
+        [AuditEntry(2e9, "ada", "job.cancelled", task_id), AuditEntry(2e9, "bob", "other", "other")]
+    )
     text = words(await shown(running, task_id))
     assert "cancelled by ada" in text
     assert "bob" not in text

@@ -17,7 +17,7 @@ from reportd.adapters.sql.database import open_database
 from reportd.adapters.sql.stores.sessions import SqlEndedSessions
 from reportd.concurrency.nurseries import open_background
 from reportd.core.access import Role, Token
-from reportd.ports import Ended, UnavailableError
+from reportd.ports import EndedSession, UnavailableError
 from reportd_web.pages.forms import MAX_FORM_BYTES
 from reportd_web.pages.login import log
 from reportd_web.security.access import Access
@@ -168,7 +168,7 @@ async def test_what_this_node_has_ended_is_over_though_an_older_look_comes_late(
     await record.end("another", "s3", time.time(), time.time() + 1000)
     ended_then = record.ended
 
-    async def slow(at: float) -> list[Ended]:
+    async def slow(at: float) -> list[EndedSession]:
         found = await ended_then(at)
         await trio.sleep(0.5)
         return found
@@ -206,7 +206,7 @@ async def test_while_the_database_is_away_a_session_counts_and_cannot_be_ended(
 ) -> None:
     await log_in(secured, secured.secrets["read"])
 
-    async def away(*_: object) -> list[Ended]:
+    async def away(*_: object) -> list[EndedSession]:
         raise UnavailableError("database", "it is away")
 
     for call in ("ended", "end"):
@@ -235,8 +235,8 @@ async def test_the_record_is_asked_for_cookies_only_and_once_a_second(
     assert 1 <= len(asked) <= 2 + trio.current_time() - began
 
 
-def asking(asked: list[float]) -> Callable[..., Awaitable[list[Ended]]]:
-    async def ended(_: SqlEndedSessions, at: float) -> list[Ended]:
+def asking(asked: list[float]) -> Callable[..., Awaitable[list[EndedSession]]]:
+    async def ended(_: SqlEndedSessions, at: float) -> list[EndedSession]:
         asked.append(at)
         return []
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from reportd.core.breaker.breaker import State
+from reportd.core.breaker.breaker import BreakerState
 from reportd.core.jobs.job import Job
-from reportd.core.jobs.transitions import State as JobState
+from reportd.core.jobs.transitions import JobState
 from reportd.core.status.snapshot import Snapshot
 from tests.web.api.test_dead_letters import quarantined
 from tests.web.busy import busy
@@ -35,7 +35,7 @@ async def opened(running: Running, folder: Path) -> AsyncIterator[tuple[Window, 
         yield window, served
 
 
-def state(running: Running) -> State:
+def state(running: Running) -> BreakerState:
     return next(one.state for one in running.breakers.snapshot() if one.report_type == "sales_summary")
 
 
@@ -65,19 +65,19 @@ async def test_each_button_does_what_it_says(running: Running, tmp_path: Path, *
         await window.open("/")
         assert "All clear" in await window.text("#verdict")
         await give(window, "open", "its database moves")
-        assert state(running) is State.FORCED_OPEN
+        assert state(running) is BreakerState.FORCED_OPEN
         assert "held OPEN" in await window.text("#type-sales_summary")
         assert "its database moves, by local" in await window.text("#why-sales_summary")
         await give(window, "probe")
-        assert state(running) is State.OPEN
+        assert state(running) is BreakerState.OPEN
         await give(window, "close")
-        assert state(running) is State.CLOSED
+        assert state(running) is BreakerState.CLOSED
 
         # One that is not confirmed does nothing.
         await window.click("[popovertarget=open-sales_summary]")
         await window.click("#open-sales_summary [type=button]")
         await window.until("!document.querySelector(':popover-open')")
-        assert state(running) is State.CLOSED
+        assert state(running) is BreakerState.CLOSED
 
         await window.follow(f"a[href='/jobs/{waiting}']")
         await window.click("[popovertarget=cancel]")

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from reportd.breakers.operator import Controls, Order
+from reportd.breakers.operator import BreakerCommand, BreakerOperator
 from reportd.core.breaker.breaker import Breaker
 from reportd.core.jobs.job import timestamp, type_name, unsafe_json
 from reportd.core.jobs.submission import FieldProblem, escaped
@@ -18,24 +18,24 @@ from reportd_web.security.guard import Handler
 MAX_REASON = 200
 
 
-def add_breakers(app: FastAPI, controls: Controls, max_body_bytes: int) -> None:
+def add_breakers(app: FastAPI, controls: BreakerOperator, max_body_bytes: int) -> None:
     async def listing(_: Request) -> Response:
         seen = controls.overview()
         breakers = [wire(one, resting=one.report_type in seen.resting) for one in seen.breakers]
         return reports.json({"breakers": breakers, "trouble": seen.trouble or None})
 
-    def order_to(order: Order) -> Handler:
+    def order_to(order: BreakerCommand) -> Handler:
         async def call(request: Request) -> Response:
             document = await submission.read_optional(request.scope, request.receive, max_body_bytes)
-            reason, hold = _parsed(document, may_hold=order is Order.CLOSE)
+            reason, hold = _parsed(document, may_hold=order is BreakerCommand.CLOSE)
             name = request.path_params["reportType"]
-            moved = await controls.give(name, Order.HOLD if hold else order, actor(request), reason)
+            moved = await controls.give(name, BreakerCommand.HOLD if hold else order, actor(request), reason)
             return reports.json(wire(moved, resting=moved.report_type in controls.overview().resting))
 
         return call
 
     reports.add_calls(app, "/breakers", {"GET": listing})
-    for order in (Order.OPEN, Order.CLOSE, Order.PROBE):
+    for order in (BreakerCommand.OPEN, BreakerCommand.CLOSE, BreakerCommand.PROBE):
         reports.add_calls(app, f"/breakers/{{reportType}}/{order}", {"POST": order_to(order)})
 
 

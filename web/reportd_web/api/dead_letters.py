@@ -17,7 +17,7 @@ from starlette.responses import Response
 from reportd.core.dead_letters.signature import SIGNATURE
 from reportd.core.jobs.job import canonical_uuid, timestamp
 from reportd.core.jobs.submission import FieldProblem
-from reportd.dead_letters.service import DeadLetterOffice, Done, NoSuchLetterError
+from reportd.dead_letters.service import DeadLetterService, Done, NoSuchLetterError
 from reportd.ports import DeadLetter, Group
 from reportd_web.api import wire
 from reportd_web.api.reports import add_calls, json
@@ -28,7 +28,7 @@ Place = tuple[float, str]
 """Where a page ended: when that one was last seen, and its id."""
 
 
-def add_dead_letters(app: FastAPI, office: DeadLetterOffice) -> None:
+def add_dead_letters(app: FastAPI, office: DeadLetterService) -> None:
     async def listing(request: Request) -> Response:
         limit, before = _page(request.query_params)
         groups = await office.groups(limit + 1, before)

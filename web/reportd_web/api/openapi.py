@@ -6,11 +6,11 @@ A test walks the routes of the application and fails for one that is not describ
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reportd.breakers.operator import Order
+from reportd.breakers.operator import BreakerCommand
 from reportd.core.dead_letters.signature import SIGNATURE
 from reportd.core.jobs.job import MAX_DEPTH
 from reportd.core.jobs.submission import MAX_URL_LENGTH
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 from reportd.intake.service import MAX_WAIT_SECONDS
 from reportd_web.api.breakers import MAX_REASON
 from reportd_web.api.schemas import (
@@ -73,9 +73,9 @@ _PROBLEMS = {
 _LATER = (429, 503)
 
 _ORDERS = {
-    Order.OPEN: "Let a report type's jobs wait until it is closed again",
-    Order.CLOSE: "Let a report type's jobs flow",
-    Order.PROBE: "Let a report type's next job be the probe, however long the rest",
+    BreakerCommand.OPEN: "Let a report type's jobs wait until it is closed again",
+    BreakerCommand.CLOSE: "Let a report type's jobs flow",
+    BreakerCommand.PROBE: "Let a report type's next job be the probe, however long the rest",
 }
 
 
@@ -191,7 +191,7 @@ def _list() -> Json:
     page = _json(object_of({"reports": reports, "nextCursor": {"type": ["string", "null"]}}))
     limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
     parameters = [
-        _query("state", {"type": "string", "enum": [str(state) for state in State]}),
+        _query("state", {"type": "string", "enum": [str(state) for state in JobState]}),
         _query("reportType", {"type": "string", "pattern": r"^[^\x00]*$"}),
         _query("userId", UUID),
         _query("limit", limit),
@@ -235,7 +235,7 @@ def _breakers() -> Json:
     return _call("listBreakers", "How each report type's breaker stands", {200: answer})
 
 
-def _order(order: Order, schemas: Mapping[str, Any]) -> Json:
+def _order(order: BreakerCommand, schemas: Mapping[str, Any]) -> Json:
     report_type = {
         "name": "reportType",
         "in": "path",
@@ -244,7 +244,7 @@ def _order(order: Order, schemas: Mapping[str, Any]) -> Json:
         "schema": {"type": "string", "enum": list(schemas)},
     }
     fields: Json = {"reason": {"type": "string", "maxLength": MAX_REASON, "pattern": r"^[^\x00]*$"}}
-    if order == Order.CLOSE:
+    if order == BreakerCommand.CLOSE:
         text = "keep it closed, whatever fails, until it is closed without this"
         fields["hold"] = {"type": "boolean", "default": False, "description": text}
     problems = (400, 403, 404, 408, 409, 413, 415, 422, 503)

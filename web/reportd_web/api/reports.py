@@ -17,8 +17,9 @@ from reportd.concurrency.nurseries import open_background
 from reportd.core.jobs.job import timestamp
 from reportd.core.jobs.submission import FieldProblem
 from reportd.core.jobs.transitions import TERMINAL
-from reportd.intake.service import NotFoundError, Service
-from reportd.ports import Entry, Record
+from reportd.intake.errors import NotFoundError
+from reportd.intake.service import Service
+from reportd.ports import AuditEntry, Record
 from reportd_web.api import submission, wire
 from reportd_web.http.pdf import PdfFile, cancel_when_gone, is_fresh
 from reportd_web.http.problems import Place, ProblemError
@@ -71,7 +72,9 @@ def submit_to(service: Service, max_body_bytes: int, bodies: Bodies) -> Handler:
     return submit
 
 
-def add_reports(app: FastAPI, service: Service, submit: Handler, note: Callable[[Entry], None], waits: Waits) -> None:
+def add_reports(
+    app: FastAPI, service: Service, submit: Handler, note: Callable[[AuditEntry], None], waits: Waits
+) -> None:
     """``note``: for the audit record."""
 
     async def listing(request: Request) -> Response:
@@ -130,17 +133,17 @@ async def own_task(service: Service, request: Request) -> str:
     return task_id
 
 
-async def cancel_own(service: Service, note: Callable[[Entry], None], request: Request) -> Record:
+async def cancel_own(service: Service, note: Callable[[AuditEntry], None], request: Request) -> Record:
     """Cancel the task of the path, and note who did."""
     record = await service.cancel(await own_task(service, request))
-    note(Entry(time.time(), actor(request), "job.cancelled", record.job.task_id))
+    note(AuditEntry(time.time(), actor(request), "job.cancelled", record.job.task_id))
     return record
 
 
-async def retry_own(service: Service, note: Callable[[Entry], None], request: Request) -> Record:
+async def retry_own(service: Service, note: Callable[[AuditEntry], None], request: Request) -> Record:
     """Try the task of the path again, and note who wanted it."""
     record = await service.retry(await own_task(service, request))
-    note(Entry(time.time(), actor(request), "job.retried", record.job.task_id))
+    note(AuditEntry(time.time(), actor(request), "job.retried", record.job.task_id))
     return record
 
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from reportd.core.breaker import breaker as breaker_core
-from reportd.core.jobs.transitions import State
-from reportd.ports import Outcome, Standing
+from reportd.core.jobs.transitions import JobState
+from reportd.ports import DeliveryOutcome, LetterStatus
 
 Json = dict[str, Any]
 
-VERDICT: Json = {"type": "string", "enum": [str(Standing.WAITING), str(Standing.QUARANTINED)]}
+VERDICT: Json = {"type": "string", "enum": [str(LetterStatus.WAITING), str(LetterStatus.QUARANTINED)]}
 UUID: Json = {"type": "string", "format": "uuid"}
 TIME: Json = {"type": "string", "format": "date-time"}
 TEXT: Json = {"type": "string"}
@@ -27,7 +27,7 @@ def report_schema() -> Json:
             "taskId": UUID,
             "reportType": TEXT,
             "userId": UUID,
-            "state": {"type": "string", "enum": [str(state) for state in State]},
+            "state": {"type": "string", "enum": [str(state) for state in JobState]},
             "attempts": COUNT,
             "deferrals": COUNT,
             "submittedAt": TIME,
@@ -37,7 +37,7 @@ def report_schema() -> Json:
             "pdf": maybe(object_of({"url": TEXT, "bytes": COUNT, "sha256": TEXT})),
         }
     )
-    state = {"type": "string", "enum": ["pending", *Outcome]}
+    state = {"type": "string", "enum": ["pending", *DeliveryOutcome]}
     callback = object_of({"state": state, "attempts": COUNT, "nextAt": maybe(TIME), "error": maybe(TEXT)})
     report["properties"]["callback"] = {
         **maybe(callback),
@@ -50,7 +50,7 @@ def breaker_schema() -> Json:
     return object_of(
         {
             "reportType": TEXT,
-            "state": {"type": "string", "enum": [str(state) for state in breaker_core.State]},
+            "state": {"type": "string", "enum": [str(state) for state in breaker_core.BreakerState]},
             "resting": {"type": "boolean", "description": "whether its jobs have to wait"},
             "since": {**maybe(TIME), "description": "when it was moved last"},
             "openSince": {**maybe(TIME), "description": "when it first opened, however many probes have failed since"},

@@ -13,7 +13,7 @@ from starlette.datastructures import QueryParams
 
 from reportd.core.jobs.job import canonical_uuid, timestamp
 from reportd.core.jobs.submission import FieldProblem, escaped
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 from reportd.intake.service import MAX_WAIT_SECONDS
 from reportd.ports import CallbackStatus, JobFilter, Record
 from reportd_web.http.problems import invalid
@@ -82,8 +82,8 @@ def list_query(query: QueryParams) -> tuple[JobFilter, int, tuple[float, str] | 
     only(query, _LIST_QUERY)
     problems = []
     state, user_id, limit = query.get("state"), query.get("userId"), query.get("limit", str(DEFAULT_LIMIT))
-    if state is not None and state not in set(State):
-        problems.append(FieldProblem("/state", f"must be one of {', '.join(State)}"))
+    if state is not None and state not in set(JobState):
+        problems.append(FieldProblem("/state", f"must be one of {', '.join(JobState)}"))
     if user_id is not None and canonical_uuid(user_id) is None:
         problems.append(FieldProblem("/userId", "must be a UUID"))
     if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= MAX_LIMIT:
@@ -97,7 +97,7 @@ def list_query(query: QueryParams) -> tuple[JobFilter, int, tuple[float, str] | 
             problems.append(FieldProblem("/cursor", "must be the nextCursor of an earlier answer"))
     if problems:
         raise invalid(*problems, place="query")
-    wanted = JobFilter(None if state is None else State(state), query.get("reportType"), canonical_uuid(user_id))
+    wanted = JobFilter(None if state is None else JobState(state), query.get("reportType"), canonical_uuid(user_id))
     return wanted, int(limit), before
 
 

@@ -11,10 +11,10 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from reportd.breakers.operator import Controls, Order
-from reportd.dead_letters.service import DeadLetterOffice
+from reportd.breakers.operator import BreakerCommand, BreakerOperator
+from reportd.dead_letters.service import DeadLetterService
 from reportd.intake.service import Service
-from reportd.ports import Entry
+from reportd.ports import AuditEntry
 from reportd_web.api import reports
 from reportd_web.api.breakers import reason_of
 from reportd_web.api.dead_letters import target_of
@@ -31,18 +31,18 @@ TO_LETTERS = "/#letters"
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class PageActions:
     """``note``: for the audit record. ``changed``: whoever looks next must see what was done."""
 
     service: Service
-    controls: Controls
-    letters: DeadLetterOffice
+    controls: BreakerOperator
+    letters: DeadLetterService
     pages: Pages
-    note: Callable[[Entry], None]
+    note: Callable[[AuditEntry], None]
     changed: Callable[[], None]
 
     def add_to(self, app: FastAPI) -> None:
-        for order in (Order.OPEN, Order.CLOSE, Order.PROBE):
+        for order in (BreakerCommand.OPEN, BreakerCommand.CLOSE, BreakerCommand.PROBE):
             handler = self._then(TO_TYPES, self._breaker(order))
             reports.add_calls(app, f"/types/{{reportType}}/{order}", {"POST": handler})
         reports.add_calls(app, "/jobs/{taskId:uuid}/cancel", {"POST": self._then(TO_JOB, self._cancel)})
@@ -66,7 +66,7 @@ class Orders:
 
         return press
 
-    def _breaker(self, order: Order) -> Work:
+    def _breaker(self, order: BreakerCommand) -> Work:
         async def give(request: Request) -> None:
             reason = reason_of((await read_form(request)).get("reason", "").strip())
             await self.controls.give(request.path_params["reportType"], order, actor(request), reason)

@@ -13,9 +13,10 @@ from starlette.types import Receive, Scope, Send
 from reportd.concurrency.nurseries import open_background
 from reportd.core.jobs.job import canonical_uuid
 from reportd.core.jobs.submission import FieldProblem
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 from reportd.core.status.snapshot import RECENT, JobView, Snapshot
-from reportd.intake.service import NotFoundError, Service
+from reportd.intake.errors import NotFoundError
+from reportd.intake.service import Service
 from reportd.ports import JobFilter, Record, UnavailableError
 from reportd_web.api import reports, wire
 from reportd_web.api.wire import FeedFormat
@@ -127,7 +128,7 @@ def _search(query: QueryParams) -> tuple[Search, JobFilter, tuple[float, str] | 
     """Whatever is asked for, there is a page: it says what can't be looked for."""
     q, report_type, state = (query.get(name, "").strip()[:_MAX_QUERY] for name in ("q", "type", "state"))
     before = wire.place_of(query.get("cursor", ""))
-    known_state = State(state) if state in set(State) else None
+    known_state = JobState(state) if state in set(JobState) else None
     trouble = ""
     if q and canonical_uuid(q) is None:
         trouble = "A task or a user is found by its whole UUID."

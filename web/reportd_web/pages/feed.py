@@ -10,7 +10,7 @@ import orjson
 import structlog
 import trio
 
-from reportd.core.status.health import Verdict, verdict
+from reportd.core.status.health import Health, health_of
 from reportd.core.status.snapshot import Snapshot
 from reportd_web.api.wire import FeedFormat
 from reportd_web.pages import status_json
@@ -44,7 +44,7 @@ class Feed:
         self._looked = trio.Event()
         self._number = 0
         self._changed = trio.Event()
-        self._seen: tuple[Snapshot, Verdict] | None = None
+        self._seen: tuple[Snapshot, Health] | None = None
         self._sections: dict[str, tuple[int, str]] = {}
         self._messages: dict[tuple[FeedFormat, int], bytes] = {}
 
@@ -110,7 +110,7 @@ class Feed:
             self._looking = False
 
     def _take(self, snapshot: Snapshot) -> None:
-        judged = verdict(snapshot)
+        judged = health_of(snapshot)
         if self._seen is not None and self._seen[0].shows_the_same(snapshot) and self._seen[1] == judged:
             return
         self._seen = snapshot, judged

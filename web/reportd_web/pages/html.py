@@ -16,13 +16,13 @@ from starlette.responses import Response
 
 from reportd.core.breaker import breaker
 from reportd.core.jobs.job import timestamp
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 from reportd.core.status.durations import lasting
-from reportd.core.status.health import At, Name, Sentence, Since, Until, Verdict, clock_time, fault_of, verdict
+from reportd.core.status.health import At, Health, Name, Sentence, Since, Until, clock_time, fault_of, health_of
 from reportd.core.status.snapshot import RECENT, JobView, Series, Snapshot
 from reportd_web.api import wire
 
-SECTIONS = ("verdict", "types", "queue", "letters", "recent", "nodes")
+SECTIONS = ("health_of", "types", "queue", "letters", "recent", "nodes")
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -35,26 +35,26 @@ HEADERS: Mapping[str, str] = MappingProxyType(
 SPARK_HEIGHT = 16
 
 _BREAKER_NAMES = {
-    breaker.State.CLOSED: "closed",
-    breaker.State.OPEN: "OPEN",
-    breaker.State.HALF_OPEN: "half-open",
-    breaker.State.FORCED_OPEN: "held OPEN",
-    breaker.State.FORCED_CLOSED: "held closed",
+    breaker.BreakerState.CLOSED: "closed",
+    breaker.BreakerState.OPEN: "OPEN",
+    breaker.BreakerState.HALF_OPEN: "half-open",
+    breaker.BreakerState.FORCED_OPEN: "held OPEN",
+    breaker.BreakerState.FORCED_CLOSED: "held closed",
 }
 _BREAKER_LEVELS = {
-    breaker.State.CLOSED: "good",
-    breaker.State.OPEN: "bad",
-    breaker.State.HALF_OPEN: "watch",
-    breaker.State.FORCED_OPEN: "bad",
-    breaker.State.FORCED_CLOSED: "watch",
+    breaker.BreakerState.CLOSED: "good",
+    breaker.BreakerState.OPEN: "bad",
+    breaker.BreakerState.HALF_OPEN: "watch",
+    breaker.BreakerState.FORCED_OPEN: "bad",
+    breaker.BreakerState.FORCED_CLOSED: "watch",
 }
 _STATE_LEVELS = {
-    State.QUEUED: "",
-    State.RUNNING: "running",
-    State.DEAD_LETTERED: "watch",
-    State.SUCCEEDED: "good",
-    State.QUARANTINED: "bad",
-    State.CANCELLED: "soft",
+    JobState.QUEUED: "",
+    JobState.RUNNING: "running",
+    JobState.DEAD_LETTERED: "watch",
+    JobState.SUCCEEDED: "good",
+    JobState.QUARANTINED: "bad",
+    JobState.CANCELLED: "soft",
 }
 
 
@@ -99,7 +99,7 @@ class Pages:
             sections=SECTIONS,
             spark=_spark,
             state_level=_STATE_LEVELS,
-            states=tuple(State),
+            states=tuple(JobState),
         )
 
     def status(
@@ -112,14 +112,15 @@ class Pages:
     ) -> str:
         """The whole page. ``jobs``: what is listed; ``older``: where the list goes on."""
         shown = {"search": search, "jobs": jobs, "older": older, "login": reader.login, "operator": reader.operator}
-        return self._render("status.html", snapshot.at, s=snapshot, verdict=verdict(snapshot), **shown)
+        return self._render("status.html", snapshot.at, s=snapshot, health_of=health_of(snapshot), **shown)
 
-    def sections(self, snapshot: Snapshot, judged: Verdict) -> dict[str, str]:
+    def sections(self, snapshot: Snapshot, judged: Health) -> dict[str, str]:
         """Each section by name, the same at any time: how long something lasts is left to who shows it."""
         search, jobs = Search(), snapshot.recent
         shown = {"search": search, "jobs": jobs, "older": older_of(search, jobs or ())}
         return {
-            name: self._render(f"sections/{name}.html", None, s=snapshot, verdict=judged, **shown) for name in SECTIONS
+            name: self._render(f"sections/{name}.html", None, s=snapshot, health_of=judged, **shown)
+            for name in SECTIONS
         }
 
     def job(self, now: float, reader: Reader, **shown: Any) -> str:

@@ -12,8 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from reportd.core.jobs.parameters import text_of, value_of
-from reportd.core.jobs.transitions import TERMINAL, Event, State, sources
-from reportd.intake.service import NotFoundError, Service
+from reportd.core.jobs.transitions import TERMINAL, JobEvent, JobState, sources
+from reportd.intake.errors import NotFoundError
+from reportd.intake.service import Service
 from reportd.ports import Attempt, Audit, Record, UnavailableError
 from reportd_web.api import reports
 from reportd_web.pages.dashboard import reader_of
@@ -59,8 +60,8 @@ def add_jobs(app: FastAPI, service: Service, audit: Audit, access: Access, pages
             steps=sorted([*_steps(record, attempts), *steps], key=lambda step: step.at),
             parameters=text[:MAX_PARAMETERS],
             left_out=max(0, len(text) - MAX_PARAMETERS),
-            may_cancel=record.state in sources(Event.CANCELLED) and access.may(request.scope, "POST", CANCEL),
-            may_retry=record.state in sources(Event.REVIVED) and access.may(request.scope, "POST", RETRY),
+            may_cancel=record.state in sources(JobEvent.CANCELLED) and access.may(request.scope, "POST", CANCEL),
+            may_retry=record.state in sources(JobEvent.REVIVED) and access.may(request.scope, "POST", RETRY),
             again=None if record.state in TERMINAL else AGAIN_SECONDS,
         )
         return page(html)
@@ -88,14 +89,14 @@ def _steps(record: Record, attempts: list[Attempt]) -> list[Step]:
     return steps
 
 
-def _attempt(attempt: Attempt, state: State) -> Step:
+def _attempt(attempt: Attempt, state: JobState) -> Step:
     if attempt.outcome is not None:
         outcome = attempt.outcome.replace("_", " ")
     else:
-        outcome = "under way" if state is State.RUNNING else "nothing more was heard of it"
-    level = "good" if attempt.outcome == Event.SUCCEEDED else "bad" if attempt.detail else "watch"
+        outcome = "under way" if state is JobState.RUNNING else "nothing more was heard of it"
+    level = "good" if attempt.outcome == JobEvent.SUCCEEDED else "bad" if attempt.detail else "watch"
     text = f"attempt {attempt.number} on {attempt.node}: {outcome}"
     return Step(attempt.started_at, level, text, attempt.detail, attempt.finished_at)
 
 
-_LEVELS = {State.SUCCEEDED: "good", State.QUARANTINED: "bad", State.CANCELLED: "soft"}
+_LEVELS = {JobState.SUCCEEDED: "good", JobState.QUARANTINED: "bad", JobState.CANCELLED: "soft"}

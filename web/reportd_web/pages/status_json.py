@@ -7,7 +7,7 @@ from typing import Any
 
 from reportd.core.faults import Fault
 from reportd.core.jobs.job import timestamp
-from reportd.core.status.health import as_text, verdict
+from reportd.core.status.health import as_text, health_of
 from reportd.core.status.snapshot import JobView, LetterGroup, Node, QueueView, Series, Snapshot, TypeView
 from reportd_web.api import breakers
 
@@ -17,13 +17,13 @@ _MOMENT = re.compile(r"at|since|.*_at")
 
 def document(snapshot: Snapshot) -> dict[str, Any]:
     """Names are in camelCase, times in ISO 8601."""
-    judged = verdict(snapshot)
+    judged = health_of(snapshot)
     return {
         "at": timestamp(snapshot.at),
         "node": snapshot.here.name,
         "since": timestamp(snapshot.here.since),
         "held": snapshot.here.held,
-        "verdict": {
+        "health_of": {
             "level": judged.level,
             "brief": judged.brief,
             "findings": [

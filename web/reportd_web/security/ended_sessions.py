@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import trio
 
-from reportd.concurrency.cached import Remembered
-from reportd.ports import Ended, EndedSessions, UnavailableError
+from reportd.concurrency.cached import Cached
+from reportd.ports import EndedSession, EndedSessions, UnavailableError
 from reportd_web.security.sessions import SESSION_SECONDS, SKEW_SECONDS, Session
 
 FRESH_SECONDS = 1.0
@@ -20,10 +20,10 @@ class EndedLogins:
     def __init__(self, record: EndedSessions, nursery: trio.Nursery, clock: Callable[[], float] = time.time) -> None:
         self._record = record
         self._clock = clock
-        self._looked = Remembered(
+        self._looked = Cached(
             "database", self._look, nursery, fresh_seconds=FRESH_SECONDS, patience_seconds=PATIENCE_SECONDS
         )
-        self._known: frozenset[Ended] = frozenset()
+        self._known: frozenset[EndedSession] = frozenset()
         self._sessions: frozenset[tuple[str, str]] = frozenset()
         self._tokens: dict[str, float] = {}
 
@@ -39,16 +39,16 @@ class EndedLogins:
         now, name = self._clock(), session.token.name
         await self._record.end(name, session.id, now, now + SESSION_SECONDS + SKEW_SECONDS)
         self._looked.forget()
-        self._learn(frozenset({Ended(name, session.id, now)}))
+        self._learn(frozenset({EndedSession(name, session.id, now)}))
 
     def includes(self, session: Session) -> bool:
         name = session.token.name
         return (name, session.id) in self._sessions or session.begun_at <= self._tokens.get(name, 0.0)
 
-    async def _look(self) -> frozenset[Ended]:
+    async def _look(self) -> frozenset[EndedSession]:
         return frozenset(await self._record.ended(self._clock()))
 
-    def _learn(self, more: frozenset[Ended]) -> None:
+    def _learn(self, more: frozenset[EndedSession]) -> None:
         """What was known stays known, in case that look began earlier; until no session can be so old."""
         if not more <= self._known:
             oldest = self._clock() - SESSION_SECONDS - SKEW_SECONDS

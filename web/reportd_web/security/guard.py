@@ -9,12 +9,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from reportd.breakers.operator import NoSenseError, UnknownReportTypeError
+from reportd.breakers.operator import InapplicableCommandError, UnknownReportTypeError
 from reportd.core.capacity.backlog import Limit
 from reportd.core.jobs.submission import FieldProblem, InvalidSubmissionError
 from reportd.core.jobs.transitions import IllegalTransitionError
 from reportd.intake.backlog import BusyError
-from reportd.intake.service import (
+from reportd.intake.errors import (
     GoneError,
     KeyReusedError,
     MissingPdfError,
@@ -42,7 +42,7 @@ _REFUSALS: dict[type[Exception], HTTPStatus] = {
     GoneError: HTTPStatus.GONE,
     IllegalTransitionError: HTTPStatus.CONFLICT,
     MissingPdfError: HTTPStatus.NOT_FOUND,
-    NoSenseError: HTTPStatus.CONFLICT,
+    InapplicableCommandError: HTTPStatus.CONFLICT,
     NotFinishedError: HTTPStatus.CONFLICT,
     NotFoundError: HTTPStatus.NOT_FOUND,
     StillQueuedError: HTTPStatus.CONFLICT,

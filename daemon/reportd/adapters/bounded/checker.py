@@ -8,7 +8,7 @@ import orjson
 
 from reportd.adapters.bounded.processes import Processes
 from reportd.adapters.bounded.tasks import job_fields, job_of
-from reportd.core.dead_letters.triage import Letter, Reading
+from reportd.core.dead_letters.triage import RawLetter, Reading
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import BadMessageError, Job, StoredJob
 from reportd.core.jobs.parameters import Parameters, text_of
@@ -67,7 +67,7 @@ class BoundedChecker:
         )
         return _problems(told)
 
-    async def letter(self, letter: Letter, names: Mapping[str, str], schemas: bytes) -> Reading:
+    async def letter(self, letter: RawLetter, names: Mapping[str, str], schemas: bytes) -> Reading:
         asked = {"task": "letter", "names": names, "sentAt": letter.sent_at, "attributes": letter.attributes}
         return _reading(
             *await _ask(self._at_work, asked, _encoded(letter.body), schemas, seconds=CHECK_SECONDS, kind="letters")

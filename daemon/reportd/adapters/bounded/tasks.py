@@ -60,7 +60,7 @@ def _check(_: Mapping[str, Any], schema: bytes, parameters: bytes) -> Frame:
 
 
 def _read_letter(asked: Mapping[str, Any], body: bytes, schemas: bytes) -> Frame:
-    letter = triage.Letter(body.decode(), asked["sentAt"], asked["attributes"])
+    letter = triage.RawLetter(body.decode(), asked["sentAt"], asked["attributes"])
     return _reading(triage.read(letter, known_of(asked["names"], schemas)))
 
 

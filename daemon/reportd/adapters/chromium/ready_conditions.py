@@ -15,7 +15,7 @@ import trio
 from reportd.adapters.chromium.browser import FLAGS, find_executable
 from reportd.adapters.chromium.process.process import open_process, open_run_folder
 from reportd.adapters.chromium.protocol.cdp import Cdp, CdpError, ClosedError, open_cdp
-from reportd.concurrency.nurseries import alone
+from reportd.concurrency.nurseries import sole_exception
 from reportd.ports import BrowserError, Ready
 
 ANSWER_SECONDS = 10.0
@@ -37,7 +37,7 @@ async def misunderstood(conditions: Collection[Ready], executable: str, start_se
             ):
                 return await _asked(browser, conditions)
     except (BaseExceptionGroup, CdpError, ClosedError, OSError, trio.TooSlowError) as failure:
-        error = alone(failure)
+        error = sole_exception(failure)
         if isinstance(error, CdpError | ClosedError | OSError | trio.TooSlowError):
             raise BrowserError(f"the browser gave no answer: {error or type(error).__name__}") from error
         raise error from None

@@ -4,8 +4,8 @@ from typing import Any
 
 import orjson
 
-from reportd.core.breaker.breaker import Breaker, State
-from reportd.core.breaker.window import Verdict
+from reportd.core.breaker.breaker import Breaker, BreakerState
+from reportd.core.breaker.window import Grade
 
 
 def to_json(breaker: Breaker) -> str:
@@ -26,12 +26,12 @@ def from_json(text: str) -> Breaker:
 
 
 def _window(pairs: Any) -> Any:
-    return tuple((float(at), Verdict(verdict)) for at, verdict in pairs)
+    return tuple((float(at), Grade(verdict)) for at, verdict in pairs)
 
 
 _FIELDS: dict[str, Any] = {
     "report_type": str,
-    "state": State,
+    "state": BreakerState,
     "epoch": str,
     "version": int,
     "since": float,

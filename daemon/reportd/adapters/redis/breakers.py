@@ -12,7 +12,7 @@ from dataclasses import replace
 from reportd.adapters.redis.breaker_json import from_json, to_json
 from reportd.adapters.redis.connection import Redis
 from reportd.core.breaker.breaker import Breaker
-from reportd.ports import Kept
+from reportd.ports import StoredBreakers
 
 KEEP_SECONDS = 86400
 """What no node writes or puts back is forgotten after its wait and this."""
@@ -43,11 +43,11 @@ class RedisBreakers:
         self._redis = redis
         self._group = f"{namespace}:breaker"
 
-    async def load(self, report_types: Collection[str]) -> Kept:
+    async def load(self, report_types: Collection[str]) -> StoredBreakers:
         (seconds, microseconds), texts = await self._redis.run(_LOAD, self._group, list(report_types))
         at = int(seconds) + int(microseconds) / 1e6
         found = zip(report_types, texts, strict=True)
-        return Kept(at, {name: _read(name, text) for name, text in found if text is not None})
+        return StoredBreakers(at, {name: _read(name, text) for name, text in found if text is not None})
 
     async def replace(self, version: int, breaker: Breaker, *, durable: bool = False) -> bool:
         keep_seconds = KEEP_SECONDS + max(0, int(max(breaker.until, breaker.lease_until) - breaker.since))

@@ -119,7 +119,7 @@ class Redis:
         return None
 
     async def _confirm(self, connection: TCPConnection) -> None:
-        """Redis answers before its replicas know: what it has just taken may be lost with it."""
+        """Redis answers before its replicas reconfigure: what it has just taken may be lost with it."""
         about: Any = await connection.create_request(b"ROLE")
         role, _, replicas, *_ = about
         if role == b"master" and replicas:

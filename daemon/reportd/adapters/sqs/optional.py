@@ -28,7 +28,7 @@ class OptionalParameter:
         """The request, without the parameter where the server does not know it."""
         return request if self._wanted else self.without(request)
 
-    def suspect(self, request: Mapping[str, Any], outcome: Exception | None) -> bool:
+    def failing(self, request: Mapping[str, Any], outcome: Exception | None) -> bool:
         """Whether the request was refused for its sake: servers name it, or say that some parameter does not fit."""
         said = str(outcome)
         named = self._name in said or "not valid for this queue type" in said

@@ -182,7 +182,7 @@ class SqsQueue:
             return await self._sends.submit(entries)
         given = [self._group.given(entry) for entry in entries]
         outcomes = await self._sends.submit(given)
-        again = [place for place, entry in enumerate(given) if self._group.suspect(entry, outcomes[place])]
+        again = [place for place, entry in enumerate(given) if self._group.failing(entry, outcomes[place])]
         told = await self._sends.submit([self._group.without(given[place]) for place in again])
         for place, outcome in zip(again, told, strict=True):
             if outcome is None and (refusal := outcomes[place]) is not None:
@@ -231,7 +231,7 @@ class SqsQueue:
         try:
             return await self._request("ReceiveMessage", method, **given)
         except RejectedError as error:
-            if not self._attempt.suspect(given, error):
+            if not self._attempt.failing(given, error):
                 raise UnavailableError("queue", f"{self._subject}: {error}") from None
             answer = await self._call("ReceiveMessage", method, **self._attempt.without(given))
             self._attempt.refused(error)

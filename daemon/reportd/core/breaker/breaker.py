@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from reportd.core.breaker.window import Rates, Verdict, Window, add, too_bad
+from reportd.core.breaker.window import Grade, Rates, Window, add, too_bad
 
 MAX_FAULTS = 5
 """How many of the last faults are kept, to say why a breaker opened."""
@@ -19,7 +19,7 @@ MAX_FAULTS = 5
 _MAX_FAULT_CHARACTERS = 200
 
 
-class State(StrEnum):
+class BreakerState(StrEnum):
     """The forced ones are an operator's word and last until an operator takes it back."""
 
     CLOSED = "closed"
@@ -29,7 +29,7 @@ class State(StrEnum):
     FORCED_CLOSED = "forced_closed"
 
 
-class Event(StrEnum):
+class BreakerEvent(StrEnum):
     """What moves a breaker. The last four are an operator's; ``hurried`` means that a probe may start now."""
 
     TRIPPED = "tripped"
@@ -42,25 +42,33 @@ class Event(StrEnum):
     HURRIED = "hurried"
 
 
-TRANSITIONS: dict[tuple[State, Event], State] = {
-    (State.CLOSED, Event.TRIPPED): State.OPEN,
-    (State.OPEN, Event.PROBE_STARTED): State.HALF_OPEN,
+TRANSITIONS: dict[tuple[BreakerState, BreakerEvent], BreakerState] = {
+    (BreakerState.CLOSED, BreakerEvent.TRIPPED): BreakerState.OPEN,
+    (BreakerState.OPEN, BreakerEvent.PROBE_STARTED): BreakerState.HALF_OPEN,
     # The last one ended without a verdict, its holder is gone, or one success is not enough.
-    (State.HALF_OPEN, Event.PROBE_STARTED): State.HALF_OPEN,
-    (State.HALF_OPEN, Event.PROBE_FAILED): State.OPEN,
-    (State.HALF_OPEN, Event.RECOVERED): State.CLOSED,
-    (State.OPEN, Event.HURRIED): State.OPEN,
-    (State.FORCED_OPEN, Event.HURRIED): State.OPEN,
-    **{(state, Event.FORCED_OPEN): State.FORCED_OPEN for state in State if state is not State.FORCED_OPEN},
-    **{(state, Event.FORCED_CLOSED): State.FORCED_CLOSED for state in State if state is not State.FORCED_CLOSED},
-    **{(state, Event.RESET): State.CLOSED for state in State},
+    (BreakerState.HALF_OPEN, BreakerEvent.PROBE_STARTED): BreakerState.HALF_OPEN,
+    (BreakerState.HALF_OPEN, BreakerEvent.PROBE_FAILED): BreakerState.OPEN,
+    (BreakerState.HALF_OPEN, BreakerEvent.RECOVERED): BreakerState.CLOSED,
+    (BreakerState.OPEN, BreakerEvent.HURRIED): BreakerState.OPEN,
+    (BreakerState.FORCED_OPEN, BreakerEvent.HURRIED): BreakerState.OPEN,
+    **{
+        (state, BreakerEvent.FORCED_OPEN): BreakerState.FORCED_OPEN
+        for state in BreakerState
+        if state is not BreakerState.FORCED_OPEN
+    },
+    **{
+        (state, BreakerEvent.FORCED_CLOSED): BreakerState.FORCED_CLOSED
+        for state in BreakerState
+        if state is not BreakerState.FORCED_CLOSED
+    },
+    **{(state, BreakerEvent.RESET): BreakerState.CLOSED for state in BreakerState},
 }
 
-COMMANDS = frozenset({Event.FORCED_OPEN, Event.FORCED_CLOSED, Event.RESET, Event.HURRIED})
+COMMANDS = frozenset({BreakerEvent.FORCED_OPEN, BreakerEvent.FORCED_CLOSED, BreakerEvent.RESET, BreakerEvent.HURRIED})
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class BreakerPolicy:
     """When a breaker opens, and for how long. Durations in seconds."""
 
     failure_threshold: int = 3
@@ -81,7 +89,7 @@ class Breaker:
     """
 
     report_type: str
-    state: State = State.CLOSED
+    state: BreakerState = BreakerState.CLOSED
     epoch: str = ""
     version: int = 0
     since: float = 0.0
@@ -99,14 +107,16 @@ class Breaker:
 
     def rests(self, now: float) -> bool:
         """Whether a job that asks now has to wait."""
-        return self.state is State.FORCED_OPEN or (self.state in _PROBED and now < max(self.until, self.lease_until))
+        return self.state is BreakerState.FORCED_OPEN or (
+            self.state in _PROBED and now < max(self.until, self.lease_until)
+        )
 
     @property
     def open_since(self) -> float:
         """Since when it has let nothing through but probes, however many failed; 0 where it does let jobs through."""
         if self.state in _PROBED:
             return self.opened_at or self.since
-        return self.since if self.state is State.FORCED_OPEN else 0.0
+        return self.since if self.state is BreakerState.FORCED_OPEN else 0.0
 
     @property
     def failed_probes(self) -> int:
@@ -116,10 +126,10 @@ class Breaker:
     @property
     def holds(self) -> bool:
         """Whether what waits can't be worked off, all but a probe: it has to close first."""
-        return self.state is State.FORCED_OPEN or self.state in _PROBED
+        return self.state is BreakerState.FORCED_OPEN or self.state in _PROBED
 
 
-_PROBED = (State.OPEN, State.HALF_OPEN)
+_PROBED = (BreakerState.OPEN, BreakerState.HALF_OPEN)
 
 
 # --- news: what a breaker can be told -------------------------------------------------------------------------------
@@ -163,18 +173,18 @@ class Command:
     """An operator's word: one of COMMANDS. What makes no sense in the breaker's state changes nothing."""
 
     by: str
-    event: Event
+    event: BreakerEvent
     reason: str = "by hand"
 
 
-News = Ask | Success | Failure | Release | Command
+BreakerInput = Ask | Success | Failure | Release | Command
 
 
 # --- decisions: what follows ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Go:
+class Admit:
     """Start, and tell in this ``epoch`` what became of it. A probe must have told it before its lease ends."""
 
     epoch: str
@@ -182,7 +192,7 @@ class Go:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class Reject:
     """Ask again then."""
 
     until: float
@@ -194,9 +204,9 @@ class Transition:
     """A breaker has moved. ``faults`` are the last ones before."""
 
     report_type: str
-    source: State
-    event: Event
-    target: State
+    source: BreakerState
+    event: BreakerEvent
+    target: BreakerState
     at: float
     reason: str
     faults: tuple[str, ...]
@@ -208,11 +218,13 @@ class Decision:
     """``breaker`` is the same object when there is nothing to keep. An Ask, and nothing else, has an ``answer``."""
 
     breaker: Breaker
-    answer: Go | Wait | None = None
+    answer: Admit | Reject | None = None
     transition: Transition | None = None
 
 
-def decide(breaker: Breaker, news: News, now: float, policy: Policy, *, chance: float, token: str) -> Decision:
+def decide(
+    breaker: Breaker, news: BreakerInput, now: float, policy: BreakerPolicy, *, chance: float, token: str
+) -> Decision:
     """What follows from the news. ``chance`` is uniform in [0, 1); ``token`` has never been used before."""
     case = _Case(now, policy, chance, token)
     if now < breaker.since:
@@ -225,9 +237,9 @@ def decide(breaker: Breaker, news: News, now: float, policy: Policy, *, chance: 
         return _asked(breaker, news, case)
     if isinstance(news, Command):
         return _commanded(breaker, news, case)
-    if news.epoch == breaker.epoch and breaker.state is State.HALF_OPEN:
+    if news.epoch == breaker.epoch and breaker.state is BreakerState.HALF_OPEN:
         return _probed(breaker, news, case)
-    if news.epoch == breaker.epoch and breaker.state is State.CLOSED and not isinstance(news, Release):
+    if news.epoch == breaker.epoch and breaker.state is BreakerState.CLOSED and not isinstance(news, Release):
         return _counted(breaker, news, case)
     if breaker.lease and news.epoch == breaker.lease:
         return Decision(_kept(breaker, **_NO_LEASE))
@@ -236,38 +248,38 @@ def decide(breaker: Breaker, news: News, now: float, policy: Policy, *, chance: 
 
 class _Case(NamedTuple):
     now: float
-    policy: Policy
+    policy: BreakerPolicy
     chance: float
     token: str
 
 
 def _asked(breaker: Breaker, ask: Ask, case: _Case) -> Decision:
     now, soon = case.now, case.now + case.policy.recovery_seconds
-    if breaker.state is State.FORCED_OPEN:
-        return Decision(breaker, Wait(soon, f"held open by {breaker.by}: {breaker.reason}"))
+    if breaker.state is BreakerState.FORCED_OPEN:
+        return Decision(breaker, Reject(soon, f"held open by {breaker.by}: {breaker.reason}"))
     if breaker.state not in _PROBED:
-        return Decision(breaker, Go(breaker.epoch))
+        return Decision(breaker, Admit(breaker.epoch))
     if now < breaker.until:
-        return Decision(breaker, Wait(breaker.until, f"open: {breaker.reason}"))
+        return Decision(breaker, Reject(breaker.until, f"open: {breaker.reason}"))
     if breaker.rests(now):
-        return Decision(breaker, Wait(min(breaker.lease_until, soon), "a probe is under way"))
+        return Decision(breaker, Reject(min(breaker.lease_until, soon), "a probe is under way"))
     kept = {
         "lease": case.token,
         "lease_until": now + ask.lease_seconds,
         "successes": breaker.successes,
         "openings": breaker.openings,
     }
-    why = "the rest is over" if breaker.state is State.OPEN else "no verdict yet"
-    return _moved(breaker, Event.PROBE_STARTED, why, ask.by, case, answer=Go(case.token, probe=True), **kept)
+    why = "the rest is over" if breaker.state is BreakerState.OPEN else "no verdict yet"
+    return _moved(breaker, BreakerEvent.PROBE_STARTED, why, ask.by, case, answer=Admit(case.token, probe=True), **kept)
 
 
 def _probed(breaker: Breaker, news: Success | Failure | Release, case: _Case) -> Decision:
     breaker = replace(breaker, **_NO_LEASE)
     if isinstance(news, Failure):
-        return _opened(_with_fault(breaker, news), Event.PROBE_FAILED, "the probe failed", news.by, case)
+        return _opened(_with_fault(breaker, news), BreakerEvent.PROBE_FAILED, "the probe failed", news.by, case)
     successes = breaker.successes + isinstance(news, Success)
     if isinstance(news, Success) and successes >= case.policy.successes_to_close:
-        return _moved(breaker, Event.RECOVERED, "the probe succeeded", news.by, case, faults=())
+        return _moved(breaker, BreakerEvent.RECOVERED, "the probe succeeded", news.by, case, faults=())
     # A probe gives one verdict: in a new epoch this one can say no more.
     return Decision(_kept(breaker, epoch=case.token, successes=successes))
 
@@ -275,13 +287,13 @@ def _probed(breaker: Breaker, news: Success | Failure | Release, case: _Case) ->
 def _counted(breaker: Breaker, news: Success | Failure, case: _Case) -> Decision:
     rates = case.policy.rates
     if isinstance(news, Failure):
-        counted, verdict, failures = _with_fault(breaker, news), Verdict.FAILED, breaker.failures + 1
+        counted, verdict, failures = _with_fault(breaker, news), Grade.FAILED, breaker.failures + 1
     else:
         counted, verdict, failures = breaker, rates.judge(news.seconds), 0
     window = add(breaker.window, verdict, case.now, rates)
     in_a_row = f"{failures} failures in a row" if failures >= case.policy.failure_threshold else ""
     if reason := in_a_row or too_bad(window, rates):
-        return _opened(counted, Event.TRIPPED, reason, news.by, case)
+        return _opened(counted, BreakerEvent.TRIPPED, reason, news.by, case)
     if failures == breaker.failures and window == breaker.window:
         return Decision(breaker)
     faults = counted.faults if failures or window else ()
@@ -293,15 +305,15 @@ def _commanded(breaker: Breaker, command: Command, case: _Case) -> Decision:
     if event not in COMMANDS or (breaker.state, event) not in TRANSITIONS:
         return Decision(breaker)
     kept: dict[str, Any] = {}
-    if event is Event.HURRIED:
+    if event is BreakerEvent.HURRIED:
         # One that was held open is opened by this.
         kept = {"until": case.now, "openings": max(1, breaker.openings)}
-    elif event is Event.RESET:
+    elif event is BreakerEvent.RESET:
         kept = {"faults": ()}
     return _moved(breaker, event, command.reason, command.by, case, **kept)
 
 
-def _opened(breaker: Breaker, event: Event, reason: str, by: str, case: _Case) -> Decision:
+def _opened(breaker: Breaker, event: BreakerEvent, reason: str, by: str, case: _Case) -> Decision:
     """The first rest is as long as is configured; each further one twice the last, less up to a quarter of it.
 
     So the back end that several types share is not probed by all of them at once.
@@ -314,7 +326,7 @@ def _opened(breaker: Breaker, event: Event, reason: str, by: str, case: _Case) -
 
 
 def _moved(
-    breaker: Breaker, event: Event, reason: str, by: str, case: _Case, answer: Go | None = None, **kept: Any
+    breaker: Breaker, event: BreakerEvent, reason: str, by: str, case: _Case, answer: Admit | None = None, **kept: Any
 ) -> Decision:
     """Along TRANSITIONS, into a new epoch, with every count at its beginning but for what is ``kept``."""
     target = TRANSITIONS[breaker.state, event]

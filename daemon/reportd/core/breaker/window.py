@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class Grade(StrEnum):
     """What a render says about its report type."""
 
     FINE = "fine"
@@ -12,7 +12,7 @@ class Verdict(StrEnum):
     FAILED = "failed"
 
 
-Window = tuple[tuple[float, Verdict], ...]
+Window = tuple[tuple[float, Grade], ...]
 """When and how each ended, oldest first."""
 
 
@@ -28,28 +28,28 @@ class Rates:
     minimum: int = 10
     """Fewer renders say nothing; at least 1."""
 
-    def judge(self, render_seconds: float) -> Verdict:
+    def judge(self, render_seconds: float) -> Grade:
         """Of a render that succeeded."""
-        return Verdict.SLOW if self.slow and render_seconds >= self.slow_seconds else Verdict.FINE
+        return Grade.SLOW if self.slow and render_seconds >= self.slow_seconds else Grade.FINE
 
 
-def add(window: Window, verdict: Verdict, now: float, rates: Rates) -> Window:
+def add(window: Window, verdict: Grade, now: float, rates: Rates) -> Window:
     """The window with one render more. It begins with a bad one, so that without trouble there is nothing to keep."""
     if not rates.failed and not rates.slow:
         return ()
     recent = [past for past in window if now - rates.seconds < past[0] <= now]
     recent = [*recent, (now, verdict)][-rates.size :]
-    while recent and recent[0][1] is Verdict.FINE:
+    while recent and recent[0][1] is Grade.FINE:
         del recent[0]
     return tuple(recent)
 
 
 def too_bad(window: Window, rates: Rates) -> str:
     """Why the last one was too much, in words; empty when it was not."""
-    if len(window) < rates.minimum or window[-1][1] is Verdict.FINE:
+    if len(window) < rates.minimum or window[-1][1] is Grade.FINE:
         return ""
     verdicts = [verdict for _, verdict in window]
-    for verdict, share in ((Verdict.FAILED, rates.failed), (Verdict.SLOW, rates.slow)):
+    for verdict, share in ((Grade.FAILED, rates.failed), (Grade.SLOW, rates.slow)):
         count = verdicts.count(verdict)
         if share and count >= share * len(verdicts):
             return f"{count} of the last {len(verdicts)} renders: {verdict}"

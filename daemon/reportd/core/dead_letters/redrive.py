@@ -8,8 +8,8 @@ its causes are.
 
 from dataclasses import dataclass, replace
 
-from reportd.core.breaker.breaker import Breaker, State
-from reportd.core.dead_letters.triage import Policy
+from reportd.core.breaker.breaker import Breaker, BreakerState
+from reportd.core.dead_letters.triage import TriagePolicy
 
 MAX_WAVE = 256
 MAX_DOUBLINGS = 3
@@ -36,7 +36,7 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RedriveOutcome:
     """What became of a wave. ``pending`` ones are not finished; a cancelled one is none of these."""
 
     pending: int = 0
@@ -44,7 +44,7 @@ class Outcome:
     failed: int = 0
 
 
-def judged(cause: Cause, outcome: Outcome, now: float) -> Cause:
+def judged(cause: Cause, outcome: RedriveOutcome, now: float) -> Cause:
     """The cause once its wave has come to its end; before, the same object."""
     if not cause.wave or outcome.pending:
         return cause
@@ -58,7 +58,7 @@ def judged(cause: Cause, outcome: Outcome, now: float) -> Cause:
     return replace(ended, size=size, failures=0)
 
 
-def may_go(cause: Cause, breaker: Breaker, last_sent_at: float, now: float, policy: Policy) -> int:
+def may_go(cause: Cause, breaker: Breaker, last_sent_at: float, now: float, policy: TriagePolicy) -> int:
     """How many of its jobs may be tried now. ``last_sent_at``: when one was, of any cause of the type."""
     if cause.wave or breaker.rests(now):
         return 0
@@ -69,12 +69,12 @@ def may_go(cause: Cause, breaker: Breaker, last_sent_at: float, now: float, poli
         rest *= 2 ** min(MAX_DOUBLINGS, max(0, cause.failures - 1))
     if cause.failures and now < cause.failed_at + rest:
         return 0
-    return cause.size if breaker.state in (State.CLOSED, State.FORCED_CLOSED) else 1
+    return cause.size if breaker.state in (BreakerState.CLOSED, BreakerState.FORCED_CLOSED) else 1
 
 
 def works(breaker: Breaker) -> bool:
     """Whether the last thing heard of the type is a success, or nothing."""
-    return breaker.state in (State.CLOSED, State.FORCED_CLOSED) and not breaker.failures
+    return breaker.state in (BreakerState.CLOSED, BreakerState.FORCED_CLOSED) and not breaker.failures
 
 
 def is_own(cause: Cause, breaker: Breaker, count: int, waiting: int, first_failed_at: float) -> bool:
@@ -86,7 +86,7 @@ def is_own(cause: Cause, breaker: Breaker, count: int, waiting: int, first_faile
     return count > 1 or waiting == 1 or works(breaker) or cause.passed_at > first_failed_at
 
 
-def is_over(cause: Cause, now: float, policy: Policy) -> bool:
+def is_over(cause: Cause, now: float, policy: TriagePolicy) -> bool:
     """Whether a cause of which nothing waits any more can be forgotten."""
     if cause.wave:
         return False

@@ -13,7 +13,7 @@ from reportd.core.breaker.breaker import Breaker
 from reportd.core.faults import Blame, Fault
 from reportd.core.jobs.job import BadMessageError, Job, StoredJob, from_message
 from reportd.core.jobs.retry import MAX_LOSSES, Tally
-from reportd.core.jobs.transitions import TERMINAL, State
+from reportd.core.jobs.transitions import TERMINAL, JobState
 from reportd.core.repair.envelopes import Change
 from reportd.core.repair.message import Known, derived_id, repair, repair_job
 
@@ -34,7 +34,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class TriageVerdict:
     """What to do, and why. ``rule`` is the name of the one that decided."""
 
     action: Action
@@ -43,7 +43,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class TriagePolicy:
     """``max_redrives`` of a job's own; ``max_wait_seconds`` from its first failure on. Durations in seconds."""
 
     cooldown_seconds: float = 60.0
@@ -52,7 +52,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class RawLetter:
     """A dead letter as it was received. ``attributes`` say who sent it here and why."""
 
     body: str
@@ -88,14 +88,14 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class JobHistory:
     """What the database knows. Times are seconds since the epoch.
 
     ``state``: None when there is no such job. ``redrives`` are its own, ``returns`` those of a job that nobody tried.
     ``turn``: its cause may be tried again with this one.
     """
 
-    state: State | None = None
+    state: JobState | None = None
     fault: Fault | None = None
     tally: Tally = field(default_factory=Tally)
     redrives: int = 0
@@ -106,17 +106,17 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class TriageFacts:
     """All that a rule may look at."""
 
     reading: Reading
-    history: History
+    history: JobHistory
     breaker: Breaker
     now: float
-    policy: Policy
+    policy: TriagePolicy
 
 
-def read(letter: Letter, known: Known) -> Reading:
+def read(letter: RawLetter, known: Known) -> Reading:
     """What the letter says, repaired where need be. Its job, if there is a record of it, is read by ``read_job``."""
     try:
         carried = from_message(letter.body)
@@ -139,7 +139,7 @@ def read_job(job: Job, known: Known) -> Reading:
     return Reading(repaired.job, job.task_id, problem, repaired.changes)
 
 
-def number_in(letter: Letter, name: str) -> float | None:
+def number_in(letter: RawLetter, name: str) -> float | None:
     """What an attribute of a letter counts, or a time in it; None when it says nothing that can be understood."""
     text = letter.attributes.get(name, "")
     try:
@@ -148,112 +148,112 @@ def number_in(letter: Letter, name: str) -> float | None:
         return None
 
 
-def triage(case: Case) -> Verdict:
+def triage(case: TriageFacts) -> TriageVerdict:
     """The verdict of the first rule that has one."""
     verdicts = ((rule, rule(case)) for rule in RULES)
     # The last rule has one on everything.
     rule, verdict = next((rule, verdict) for rule, verdict in verdicts if verdict)
-    return Verdict(verdict.action, verdict.reason, rule.__name__)
+    return TriageVerdict(verdict.action, verdict.reason, rule.__name__)
 
 
 # --- the rules, in their order ----------------------------------------------------------------------------------
 
-Rule = Callable[[Case], Verdict | None]
+Rule = Callable[[TriageFacts], TriageVerdict | None]
 
 
-def settled(case: Case) -> Verdict | None:
+def settled(case: TriageFacts) -> TriageVerdict | None:
     """A second letter, or one that came late."""
     state = case.history.state
-    return Verdict(Action.DROP, f"the job is {state}") if state in TERMINAL else None
+    return TriageVerdict(Action.DROP, f"the job is {state}") if state in TERMINAL else None
 
 
-def no_job(case: Case) -> Verdict | None:
+def no_job(case: TriageFacts) -> TriageVerdict | None:
     """No repair makes a job of it."""
-    return Verdict(Action.QUARANTINE, case.reading.problem) if case.reading.task_id is None else None
+    return TriageVerdict(Action.QUARANTINE, case.reading.problem) if case.reading.task_id is None else None
 
 
-def lost(case: Case) -> Verdict | None:
+def lost(case: TriageFacts) -> TriageVerdict | None:
     """Its message was too large to carry the parameters, and the store does not know them."""
     if case.reading.job is None:
-        return Verdict(Action.QUARANTINE, "its parameters are in the job store no more")
+        return TriageVerdict(Action.QUARANTINE, "its parameters are in the job store no more")
     return None
 
 
-def repairable(case: Case) -> Verdict | None:
+def repairable(case: TriageFacts) -> TriageVerdict | None:
     """Such a job can't have been rendered, unless a sound message of it came, too."""
-    if not case.reading.changes or case.history.state in (State.QUEUED, State.RUNNING):
+    if not case.reading.changes or case.history.state in (JobState.QUEUED, JobState.RUNNING):
         return None
     told = ", ".join(dict.fromkeys(f"{change.where} {change.what}" for change in case.reading.changes))
-    return Verdict(Action.REPAIR, told)
+    return TriageVerdict(Action.REPAIR, told)
 
 
-def unfit(case: Case) -> Verdict | None:
+def unfit(case: TriageFacts) -> TriageVerdict | None:
     """Its report type does not accept it, or there is no such type. A worker may know better."""
-    if not case.reading.problem or case.history.state in (State.QUEUED, State.RUNNING):
+    if not case.reading.problem or case.history.state in (JobState.QUEUED, JobState.RUNNING):
         return None
-    return Verdict(Action.QUARANTINE, case.reading.problem)
+    return TriageVerdict(Action.QUARANTINE, case.reading.problem)
 
 
-def returned_too_often(case: Case) -> Verdict | None:
+def returned_too_often(case: TriageFacts) -> TriageVerdict | None:
     """No node survived so much as receiving it."""
     if not _tried(case) and case.history.returns >= MAX_RETURNS:
-        return Verdict(Action.QUARANTINE, f"it came back {case.history.returns} times without having been tried")
+        return TriageVerdict(Action.QUARANTINE, f"it came back {case.history.returns} times without having been tried")
     return None
 
 
-def untried(case: Case) -> Verdict | None:
+def untried(case: TriageFacts) -> TriageVerdict | None:
     """The queue's own redrive took it away, or a node that does not know its type yet gave it up (I3)."""
-    return None if _tried(case) else Verdict(Action.REQUEUE, "nobody has tried it")
+    return None if _tried(case) else TriageVerdict(Action.REQUEUE, "nobody has tried it")
 
 
-def poison(case: Case) -> Verdict | None:
+def poison(case: TriageFacts) -> TriageVerdict | None:
     """It is given no third browser (I5)."""
     losses = case.history.tally.losses
-    return Verdict(Action.QUARANTINE, f"its browser died {losses} times") if losses >= MAX_LOSSES else None
+    return TriageVerdict(Action.QUARANTINE, f"its browser died {losses} times") if losses >= MAX_LOSSES else None
 
 
-def permanent(case: Case) -> Verdict | None:
+def permanent(case: TriageFacts) -> TriageVerdict | None:
     """It would fail again."""
     fault = case.history.fault
-    if fault is None or not fault.nature.passes:
-        return Verdict(Action.QUARANTINE, f"{fault.kind if fault else 'the cause'} does not pass by itself")
+    if fault is None or not fault.nature.transient:
+        return TriageVerdict(Action.QUARANTINE, f"{fault.kind if fault else 'the cause'} does not pass by itself")
     return None
 
 
-def spent(case: Case) -> Verdict | None:
+def spent(case: TriageFacts) -> TriageVerdict | None:
     """The cause has passed for others, not for this one."""
     redrives = case.history.redrives
     if redrives >= case.policy.max_redrives:
-        return Verdict(Action.QUARANTINE, f"it was tried again {redrives} times in vain")
+        return TriageVerdict(Action.QUARANTINE, f"it was tried again {redrives} times in vain")
     return None
 
 
-def outlasted(case: Case) -> Verdict | None:
+def outlasted(case: TriageFacts) -> TriageVerdict | None:
     """Somebody waits for an answer."""
     waited = case.now - case.history.first_failed_at
     if waited >= case.policy.max_wait_seconds:
-        return Verdict(Action.QUARANTINE, f"its cause has not passed in {waited / 3600:.1f} h")
+        return TriageVerdict(Action.QUARANTINE, f"its cause has not passed in {waited / 3600:.1f} h")
     return None
 
 
-def cooling(case: Case) -> Verdict | None:
+def cooling(case: TriageFacts) -> TriageVerdict | None:
     """Time heals some of them."""
     left = case.history.last_failed_at + case.policy.cooldown_seconds - case.now
-    return Verdict(Action.WAIT, "its cool-down is not over") if left > 0 else None
+    return TriageVerdict(Action.WAIT, "its cool-down is not over") if left > 0 else None
 
 
-def resting(case: Case) -> Verdict | None:
+def resting(case: TriageFacts) -> TriageVerdict | None:
     """It would only be put off."""
-    return Verdict(Action.WAIT, "the breaker is open") if case.breaker.rests(case.now) else None
+    return TriageVerdict(Action.WAIT, "the breaker is open") if case.breaker.rests(case.now) else None
 
 
-def in_line(case: Case) -> Verdict | None:
+def in_line(case: TriageFacts) -> TriageVerdict | None:
     """One goes first, and the rest follow if it succeeds."""
-    return None if case.history.turn else Verdict(Action.WAIT, "it waits for its turn")
+    return None if case.history.turn else TriageVerdict(Action.WAIT, "it waits for its turn")
 
 
-def its_turn(_: Case) -> Verdict:
-    return Verdict(Action.REDRIVE, "its cause may have passed")
+def its_turn(_: TriageFacts) -> TriageVerdict:
+    return TriageVerdict(Action.REDRIVE, "its cause may have passed")
 
 
 RULES: tuple[Rule, ...] = (
@@ -275,9 +275,9 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def _tried(case: Case) -> bool:
+def _tried(case: TriageFacts) -> bool:
     """Whether it failed by more than what somebody took to be its message's fault, and is not any more."""
     fault = case.history.fault
-    if case.history.state is not State.DEAD_LETTERED:
+    if case.history.state is not JobState.DEAD_LETTERED:
         return False
     return fault is None or fault.nature.blame is not Blame.MESSAGE

@@ -19,7 +19,7 @@ class Tally:
     deferrals: int = 0
     losses: int = 0
     node_losses: int = 0
-    unharmed: int = 0
+    uncounted: int = 0
     """Attempts that did not count: the store was full, no browser could be had."""
 
 
@@ -49,7 +49,7 @@ class GiveUp:
 def counted(tally: Tally, fault: Fault) -> Tally:
     """With a fault that has just ended an attempt; the attempt itself is in it already."""
     nature = fault.nature
-    return replace(tally, losses=tally.losses + nature.loss, unharmed=tally.unharmed + (not nature.counts))
+    return replace(tally, losses=tally.losses + nature.kills_browser, uncounted=tally.uncounted + (not nature.counts))
 
 
 def may_start(tally: Tally) -> Fault | None:
@@ -71,13 +71,13 @@ def after_fault(fault: Fault, tally: Tally, policy: RetryPolicy, jitter: float) 
     nature = fault.nature
     if not nature.retry:
         return GiveUp("trying again can't help")
-    if nature.loss and tally.losses >= MAX_LOSSES:
+    if nature.kills_browser and tally.losses >= MAX_LOSSES:
         return GiveUp(f"its browser died {tally.losses} times")
     if nature.counts and tally.attempts >= policy.max_attempts:
         return GiveUp(f"{tally.attempts} attempts failed")
-    if nature.loss:
+    if nature.kills_browser:
         return TryAgain(0.0)
-    number = tally.attempts if nature.counts else tally.unharmed
+    number = tally.attempts if nature.counts else tally.uncounted
     return TryAgain(backoff(number, policy, jitter))
 
 

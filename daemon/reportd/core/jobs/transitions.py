@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 
-class State(StrEnum):
+class JobState(StrEnum):
     """``queued`` with ``attempts > 0`` is a retry; ``dead_lettered`` waits for triage."""
 
     QUEUED = "queued"
@@ -14,7 +14,7 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Event(StrEnum):
+class JobEvent(StrEnum):
     """What happens to a job."""
 
     STARTED = "started"
@@ -29,41 +29,41 @@ class Event(StrEnum):
     REVIVED = "revived"
 
 
-TERMINAL = frozenset({State.SUCCEEDED, State.QUARANTINED, State.CANCELLED})
+TERMINAL = frozenset({JobState.SUCCEEDED, JobState.QUARANTINED, JobState.CANCELLED})
 
-TRANSITIONS: dict[tuple[State, Event], State] = {
-    (State.QUEUED, Event.STARTED): State.RUNNING,
+TRANSITIONS: dict[tuple[JobState, JobEvent], JobState] = {
+    (JobState.QUEUED, JobEvent.STARTED): JobState.RUNNING,
     # A node that lost the message to another one may still be the first to finish: its PDF is as good.
-    (State.QUEUED, Event.SUCCEEDED): State.SUCCEEDED,
-    (State.QUEUED, Event.DEFERRED): State.QUEUED,
-    (State.QUEUED, Event.DEAD_LETTERED): State.DEAD_LETTERED,
-    (State.QUEUED, Event.CANCELLED): State.CANCELLED,
+    (JobState.QUEUED, JobEvent.SUCCEEDED): JobState.SUCCEEDED,
+    (JobState.QUEUED, JobEvent.DEFERRED): JobState.QUEUED,
+    (JobState.QUEUED, JobEvent.DEAD_LETTERED): JobState.DEAD_LETTERED,
+    (JobState.QUEUED, JobEvent.CANCELLED): JobState.CANCELLED,
     # A start that finds a start is a redelivery after a crash.
-    (State.RUNNING, Event.STARTED): State.RUNNING,
-    (State.RUNNING, Event.SUCCEEDED): State.SUCCEEDED,
-    (State.RUNNING, Event.RETRIED): State.QUEUED,
-    (State.RUNNING, Event.RELEASED): State.QUEUED,
-    (State.RUNNING, Event.DEFERRED): State.QUEUED,
-    (State.RUNNING, Event.DEAD_LETTERED): State.DEAD_LETTERED,
-    (State.RUNNING, Event.CANCELLED): State.CANCELLED,
-    (State.DEAD_LETTERED, Event.SUCCEEDED): State.SUCCEEDED,
-    (State.DEAD_LETTERED, Event.REDRIVEN): State.QUEUED,
-    (State.DEAD_LETTERED, Event.QUARANTINED): State.QUARANTINED,
-    (State.DEAD_LETTERED, Event.CANCELLED): State.CANCELLED,
-    (State.QUARANTINED, Event.REVIVED): State.QUEUED,
+    (JobState.RUNNING, JobEvent.STARTED): JobState.RUNNING,
+    (JobState.RUNNING, JobEvent.SUCCEEDED): JobState.SUCCEEDED,
+    (JobState.RUNNING, JobEvent.RETRIED): JobState.QUEUED,
+    (JobState.RUNNING, JobEvent.RELEASED): JobState.QUEUED,
+    (JobState.RUNNING, JobEvent.DEFERRED): JobState.QUEUED,
+    (JobState.RUNNING, JobEvent.DEAD_LETTERED): JobState.DEAD_LETTERED,
+    (JobState.RUNNING, JobEvent.CANCELLED): JobState.CANCELLED,
+    (JobState.DEAD_LETTERED, JobEvent.SUCCEEDED): JobState.SUCCEEDED,
+    (JobState.DEAD_LETTERED, JobEvent.REDRIVEN): JobState.QUEUED,
+    (JobState.DEAD_LETTERED, JobEvent.QUARANTINED): JobState.QUARANTINED,
+    (JobState.DEAD_LETTERED, JobEvent.CANCELLED): JobState.CANCELLED,
+    (JobState.QUARANTINED, JobEvent.REVIVED): JobState.QUEUED,
 }
 
 
 class IllegalTransitionError(Exception):
     """This event can't happen in this state; nothing was changed."""
 
-    def __init__(self, state: State, event: Event) -> None:
+    def __init__(self, state: JobState, event: JobEvent) -> None:
         super().__init__(f"a job that is {state} can't be {event}")
         self.state = state
         self.event = event
 
 
-def after(state: State, event: Event) -> State:
+def after(state: JobState, event: JobEvent) -> JobState:
     """The state that follows, or IllegalTransitionError."""
     try:
         return TRANSITIONS[state, event]
@@ -71,6 +71,6 @@ def after(state: State, event: Event) -> State:
         raise IllegalTransitionError(state, event) from None
 
 
-def sources(event: Event) -> tuple[State, ...]:
+def sources(event: JobEvent) -> tuple[JobState, ...]:
     """The states in which an event may happen: the condition of a compare-and-set."""
     return tuple(state for state, possible in TRANSITIONS if possible is event)

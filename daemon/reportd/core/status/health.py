@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from reportd.core.breaker.breaker import State
+from reportd.core.breaker.breaker import BreakerState
 from reportd.core.faults import NATURE, Blame, FaultKind
 from reportd.core.status.durations import lasting
 from reportd.core.status.snapshot import BACKGROUND, Load, Snapshot, TypeView
@@ -73,7 +73,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Health:
     """The findings, the worst first. ``brief`` is for the title of a tab that is in the background."""
 
     level: Level
@@ -81,7 +81,7 @@ class Verdict:
     findings: tuple[Finding, ...]
 
 
-def verdict(snapshot: Snapshot) -> Verdict:
+def health_of(snapshot: Snapshot) -> Health:
     """Judge by the snapshot alone."""
     found = [*_parts(snapshot), *_breakers(snapshot), *_backlog(snapshot), *_refused(snapshot), *_scale(snapshot)]
     found += [*_nodes(snapshot), *_lost(snapshot)]
@@ -93,7 +93,7 @@ def verdict(snapshot: Snapshot) -> Verdict:
     level = found[0].level if found else Level.GOOD
     if level is Level.GOOD:
         found.insert(0, Finding(Level.GOOD, ("All clear",)))
-    return Verdict(level, _MARK[level] + _brief(snapshot, level), tuple(found))
+    return Health(level, _MARK[level] + _brief(snapshot, level), tuple(found))
 
 
 def as_text(sentence: Sentence, now: float) -> str:
@@ -142,8 +142,8 @@ def _brief(snapshot: Snapshot, level: Level) -> str:
     if level is Level.GOOD:
         return "All clear"
     states = [view.breaker.state for view in snapshot.types]
-    tries = states.count(State.HALF_OPEN)
-    opened = states.count(State.OPEN) + states.count(State.FORCED_OPEN)
+    tries = states.count(BreakerState.HALF_OPEN)
+    opened = states.count(BreakerState.OPEN) + states.count(BreakerState.FORCED_OPEN)
     said = [part.name for part in snapshot.parts if not part.ok]
     said += [f"{opened} open"] if opened else []
     said += [f"{tries} half-open"] if tries and not said else []
@@ -172,16 +172,16 @@ def _breakers(snapshot: Snapshot) -> Iterator[Finding]:
         breaker = view.breaker
         name, since, waits = Name(view.name), Since(breaker.open_since or breaker.since), _waits(view)
         by_hand = f"{breaker.by}: {breaker.reason}"
-        if breaker.state is State.OPEN:
+        if breaker.state is BreakerState.OPEN:
             is_next = breaker.until > snapshot.at
             probe = (", next probe in ", Until(breaker.until)) if is_next else (", its next job is the probe",)
             yield Finding(Level.BAD, (name, " is OPEN for ", since, *_opened(view), *probe, waits), *_because(view))
-        elif breaker.state is State.FORCED_OPEN:
+        elif breaker.state is BreakerState.FORCED_OPEN:
             yield Finding(Level.BAD, (name, " is held OPEN for ", since, waits), because=by_hand)
-        elif breaker.state is State.HALF_OPEN:
+        elif breaker.state is BreakerState.HALF_OPEN:
             probe = ("its probe is under way" if view.resting else "its next job is the probe",)
             yield Finding(Level.WATCH, (name, " is half-open: ", *probe, *_opened(view), waits), *_because(view))
-        elif breaker.state is State.FORCED_CLOSED:
+        elif breaker.state is BreakerState.FORCED_CLOSED:
             yield Finding(Level.WATCH, (name, " is held closed for ", since, ", whatever fails"), because=by_hand)
         elif view.figures.tried >= ENOUGH and view.figures.failed >= BAD_RATE * view.figures.tried:
             share = f" fails: {view.figures.failed} of the last {view.figures.tried} renders"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from reportd.core.breaker.breaker import Breaker
 from reportd.core.capacity.scaling import Demand
 from reportd.core.faults import Fault
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 
 RECENT = 25
 """Jobs that are listed."""
@@ -109,7 +109,7 @@ class QueueView:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class LetterView:
     """A dead letter. ``verdict``: waiting to be tried again, which is at ``due_at``, or quarantined."""
 
     id: str
@@ -132,7 +132,7 @@ class LetterGroup:
     quarantined: int
     first_seen_at: float
     last_seen_at: float
-    letters: tuple[Letter, ...]
+    letters: tuple[LetterView, ...]
 
     @property
     def due_at(self) -> float | None:
@@ -151,7 +151,7 @@ class JobView:
     task_id: str
     report_type: str
     user_id: str
-    state: State
+    state: JobState
     attempts: int
     deferrals: int
     submitted_at: float
@@ -211,7 +211,7 @@ class Snapshot:
     queue: QueueView | None
     demand: Demand | None
     letters: tuple[LetterGroup, ...] | None
-    jobs: Mapping[State, int] | None
+    jobs: Mapping[JobState, int] | None
     recent: tuple[JobView, ...] | None
     nodes: tuple[Node, ...]
     alone: str = ""

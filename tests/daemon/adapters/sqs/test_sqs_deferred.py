@@ -9,18 +9,19 @@ from reportd.adapters.sql.database import open_database
 from reportd.adapters.sql.migrate import migrate
 from reportd.adapters.sql.stores.jobs import SqlJobs
 from reportd.breakers.manager import Breakers
-from reportd.core.breaker.breaker import Command, Event, Policy
-from reportd.core.jobs.transitions import State
+from reportd.core.breaker.breaker import BreakerEvent, BreakerPolicy, Command
+from reportd.core.jobs.retry import RetryPolicy
+from reportd.core.jobs.transitions import JobState
 from reportd.ports import Jobs, Record
 from reportd.work.bulkheads import Bulkheads
-from reportd.work.in_flight import Held
-from reportd.work.job_waiters import Changes
-from reportd.work.settlement import Outcomes
-from reportd.work.timeouts import Deadlines
+from reportd.work.in_flight import InFlightTasks
+from reportd.work.job_waiters import JobWaiters
+from reportd.work.settlement import MessageSettler
+from reportd.work.timeouts import LearnedTimeouts
 from reportd.work.worker import Worker
 from tests.contract.queue.queue_lab import QueueLab, is_empty, sent, take_one
 from tests.contract.queue.sqs_lab import open_sqs
-from tests.daemon.node import POLICY, job, message_of
+from tests.daemon.node import job, message_of
 from tests.fakes import FakeRenderer, FakeTypes, MemoryArtifacts
 from tests.servers.aws import pretend_credentials
 
@@ -28,18 +29,18 @@ MAX_RECEIVE_COUNT = 5
 TIMES = 1000
 
 # SQS counts whole seconds, and a thousand of them would pass for real.
-NO_WAIT = Policy(recovery_seconds=0.0, max_recovery_seconds=0.0)
+NO_WAIT = BreakerPolicy(recovery_seconds=0.0, max_recovery_seconds=0.0)
 
 
 def worker_of(lab: QueueLab, jobs: Jobs, renderer: FakeRenderer, breakers: Breakers) -> Worker:
     artifacts = MemoryArtifacts()
-    outcomes = Outcomes(
+    outcomes = MessageSettler(
         jobs=jobs,
         queue=lab.queue,
         dead=lab.dead,
         artifacts=artifacts,
-        changes=Changes(),
-        policy=POLICY,
+        changes=JobWaiters(),
+        policy=RetryPolicy(max_attempts=3, backoff_seconds=4.0, max_backoff_seconds=60.0),
         max_receive_count=lab.queue.max_receive_count or 0,
     )
     return Worker(
@@ -49,8 +50,8 @@ def worker_of(lab: QueueLab, jobs: Jobs, renderer: FakeRenderer, breakers: Break
         types=FakeTypes(),
         breakers=breakers,
         bulkheads=Bulkheads({}, lambda: 2, 2.0, breakers, 2),
-        deadlines=Deadlines({}),
-        held=Held(),
+        deadlines=LearnedTimeouts({}),
+        in_flight=InFlightTasks(),
         outcomes=outcomes,
         node="node",
     )
@@ -72,20 +73,20 @@ async def test_a_message_put_off_over_and_over_is_still_there_and_untried(
         worker = worker_of(lab, jobs, renderer, breakers)
         await sent(lab.queue, message_of(one))
 
-        await breakers.command("report", Command("ann", Event.FORCED_OPEN))
+        await breakers.command("report", Command("ann", BreakerEvent.FORCED_OPEN))
         for _ in range(TIMES):
             await worker.handle(await take_one(lab))
-        assert _told(await jobs.get(one.task_id)) == (State.QUEUED, 0, TIMES)
+        assert _told(await jobs.get(one.task_id)) == (JobState.QUEUED, 0, TIMES)
         assert renderer.rendered == []
         assert await is_empty(lab, lab.dead)
 
-        await breakers.command("report", Command("ann", Event.RESET))
+        await breakers.command("report", Command("ann", BreakerEvent.RESET))
         await worker.handle(await take_one(lab))
-        assert _told(await jobs.get(one.task_id)) == (State.SUCCEEDED, 1, TIMES)
+        assert _told(await jobs.get(one.task_id)) == (JobState.SUCCEEDED, 1, TIMES)
         depths = [await queue.depth() for queue in (lab.queue, lab.dead)]
         assert [(depth.visible, depth.in_flight, depth.delayed) for depth in depths] == [(0, 0, 0)] * 2
 
 
-def _told(record: Record | None) -> tuple[State, int, int]:
+def _told(record: Record | None) -> tuple[JobState, int, int]:
     assert record is not None
     return record.state, record.tally.attempts, record.tally.deferrals

@@ -13,7 +13,7 @@ from reportd.core.faults import Fault, FaultKind
 from reportd.ports import RenderRequest
 
 
-class Watch:
+class PageMonitor:
     """Of one job, or of none between two jobs. ``blank`` is the loader of the empty document it starts from.
 
     ``on_loaded`` is called when the page has loaded, which does not mean that it is ready.
@@ -85,7 +85,7 @@ class Watch:
 class Listener:
     """Tells the watch of the job that is in the page just now what its connection says."""
 
-    def __init__(self, page: Cdp, frame_id: str, watch: Watch) -> None:
+    def __init__(self, page: Cdp, frame_id: str, watch: PageMonitor) -> None:
         self.watch = watch
         self._page = page
         self._frame_id = frame_id

@@ -13,7 +13,7 @@ import trio
 
 from reportd.adapters.chromium.page import ready
 from reportd.adapters.chromium.page.headers import OwnHeaders
-from reportd.adapters.chromium.page.monitor import Listener, Watch, shown
+from reportd.adapters.chromium.page.monitor import Listener, PageMonitor, shown
 from reportd.adapters.chromium.page.pdf import receive_pdf
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp, CdpError, ClosedError
 from reportd.adapters.egress.proxy import Egress
@@ -59,7 +59,7 @@ class ChromiumPage:
         self._spool_folder = spool_folder
         self._frame_id: str = frame["id"]
         self._blank: str = frame["loaderId"]
-        self._heard = Listener(page, self._frame_id, Watch(self._blank))
+        self._heard = Listener(page, self._frame_id, PageMonitor(self._blank))
         self._scripts = True
         """Whether scripts may run. An inert document has none, and this is to make sure of it."""
         self._inert = False
@@ -68,7 +68,7 @@ class ChromiumPage:
     # --- a job ----------------------------------------------------------------------------------------------
 
     async def render(self, request: RenderRequest, to_print: ToPrint = at_once) -> Pdf:
-        watch = self._heard.watch = Watch(self._blank, request, self._waits_for_readiness)
+        watch = self._heard.watch = PageMonitor(self._blank, request, self._waits_for_readiness)
         if self._page.closed.is_set():
             raise FaultError(FaultKind.BROWSER_UNAVAILABLE, "the page was gone before the job began")
         limit = request.options.max_page_bytes
@@ -87,7 +87,7 @@ class ChromiumPage:
             raise RuntimeError("a render was cut off without a fault")
         raise FaultError(watch.fault.kind, watch.fault.detail)
 
-    async def _render(self, request: RenderRequest, watch: Watch, to_print: ToPrint) -> Pdf:
+    async def _render(self, request: RenderRequest, watch: PageMonitor, to_print: ToPrint) -> Pdf:
         self.doing = "preparing the page"
         wanted = request.options.ready
         inert = wanted.kind == "load" and request.html is not None and request.inert
@@ -112,7 +112,7 @@ class ChromiumPage:
         await self._until_ready(request, watch)
         return await self._finish(request, watch, to_print)
 
-    async def _finish(self, request: RenderRequest, watch: Watch, to_print: ToPrint) -> Pdf:
+    async def _finish(self, request: RenderRequest, watch: PageMonitor, to_print: ToPrint) -> Pdf:
         await trio.sleep(request.options.delay_seconds)
         self._report_refusals(request)
         self.doing = "waiting for a slot to be printed in"
@@ -160,7 +160,7 @@ class ChromiumPage:
         if request.options.ready.kind != "event":
             self._page.send("Page.setDocumentContent", frameId=self._frame_id, html=request.html)
 
-    async def _navigate(self, url: str, watch: Watch) -> None:
+    async def _navigate(self, url: str, watch: PageMonitor) -> None:
         address = shown(url)
         self.doing = f"waiting for {address} to answer"
         watch.opening()
@@ -178,7 +178,7 @@ class ChromiumPage:
             await self._judge_status(url, self._ask_status(), ((1, 599),))
             raise self._unreachable(f"{address} could not be opened: {error}")
 
-    async def _why_aborted(self, url: str, watch: Watch) -> FaultError:
+    async def _why_aborted(self, url: str, watch: PageMonitor) -> FaultError:
         """There is nothing to show, or nobody who fetches: Chromium's network process can crash. Asking again tells."""
         await self._enable_network().get()
         await self._page.call("Page.navigate", url=url)
@@ -186,7 +186,7 @@ class ChromiumPage:
             return FaultError(FaultKind.PAGE_STATUS, f"{shown(url)} answered {watch.status}, without a page")
         return self._unreachable(f"opening {shown(url)} was broken off")
 
-    async def _until_ready(self, request: RenderRequest, watch: Watch) -> None:
+    async def _until_ready(self, request: RenderRequest, watch: PageMonitor) -> None:
         wanted = request.options.ready
         asked = self._ask_status() if request.url is not None else None
         if wanted.kind == "event":
@@ -226,7 +226,7 @@ class ChromiumPage:
                 refused=len(refusals),
             )
 
-    async def _print(self, request: RenderRequest, watch: Watch) -> Pdf:
+    async def _print(self, request: RenderRequest, watch: PageMonitor) -> Pdf:
         self.doing = "printing"
         parameters = {**request.options.print_parameters, "transferMode": "ReturnAsStream"}
         answer = self._page.send("Page.printToPDF", **parameters)
@@ -284,7 +284,7 @@ class ChromiumPage:
         if self._egress.leave() or not self._inert or self._page.closed.is_set():
             return False
         self.doing = "being scrubbed"
-        self._heard.watch = Watch(self._blank)
+        self._heard.watch = PageMonitor(self._blank)
         with trio.move_on_after(SCRUB_SECONDS):
             try:
                 await self._replace_content("")

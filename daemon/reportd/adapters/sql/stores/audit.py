@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from reportd.adapters.sql.database import Database
 from reportd.adapters.sql.schema import audit
 from reportd.adapters.sql.text import storable
-from reportd.ports import Entry
+from reportd.ports import AuditEntry
 
 MAX_NAME = 255
 """The longest actor, action or subject that is kept; what is longer is cut."""
@@ -25,19 +25,19 @@ class SqlAudit:
         # One that is there already was recorded before, and only the answer was lost.
         self._insert = dialect.insert(audit).on_conflict_do_nothing()
 
-    async def record(self, entries: Sequence[Entry]) -> None:
+    async def record(self, entries: Sequence[AuditEntry]) -> None:
         if entries:
             rows = [_row(entry) for entry in entries]
             await self._database.write(lambda connection: connection.execute(self._insert, rows).rowcount)
 
-    async def latest(self, limit: int, subject: str | None = None) -> list[Entry]:
+    async def latest(self, limit: int, subject: str | None = None) -> list[AuditEntry]:
         statement = select(audit).order_by(audit.c.at.desc(), audit.c.id.desc()).limit(limit)
         if subject is not None:
             statement = statement.where(audit.c.subject == _name(subject))
         return await self._database.read(lambda connection: [_entry(row) for row in connection.execute(statement)])
 
 
-def _row(entry: Entry) -> dict[str, Any]:
+def _row(entry: AuditEntry) -> dict[str, Any]:
     return {
         "at": entry.at,
         "actor": _name(entry.actor),
@@ -47,8 +47,8 @@ def _row(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _entry(row: Row[Any]) -> Entry:
-    return Entry(row.at, row.actor, row.action, row.subject, json.loads(row.detail))
+def _entry(row: Row[Any]) -> AuditEntry:
+    return AuditEntry(row.at, row.actor, row.action, row.subject, json.loads(row.detail))
 
 
 def _name(text: str) -> str:

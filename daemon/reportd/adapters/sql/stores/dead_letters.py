@@ -30,20 +30,20 @@ from reportd.adapters.sql.schema import causes, dead_letters, jobs
 from reportd.adapters.sql.stores import records
 from reportd.adapters.sql.stores.messages import CLOCK
 from reportd.adapters.sql.text import storable
-from reportd.core.dead_letters.redrive import Cause, Outcome
+from reportd.core.dead_letters.redrive import Cause, RedriveOutcome
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.parameters import text_of
-from reportd.core.jobs.transitions import Event, State, after, sources
-from reportd.ports import UNCONFIRMED_SECONDS, CauseView, DeadLetter, Group, Record, Redrive, Standing
+from reportd.core.jobs.transitions import JobEvent, JobState, after, sources
+from reportd.ports import UNCONFIRMED_SECONDS, CauseView, DeadLetter, Group, LetterStatus, Record, Redrive
 
 EXAMPLES = 3
 MAX_REPORT_TYPES = 20
 
 _c = dead_letters.c
-_SHOWN = _c.standing.in_([Standing.WAITING, Standing.QUARANTINED])
-_WAITING = _c.standing == Standing.WAITING
-_DEAD = (State.DEAD_LETTERED, State.QUARANTINED)
-_UNDER_WAY = (State.QUEUED, State.RUNNING, State.DEAD_LETTERED)
+_SHOWN = _c.standing.in_([LetterStatus.WAITING, LetterStatus.QUARANTINED])
+_WAITING = _c.standing == LetterStatus.WAITING
+_DEAD = (JobState.DEAD_LETTERED, JobState.QUARANTINED)
+_UNDER_WAY = (JobState.QUEUED, JobState.RUNNING, JobState.DEAD_LETTERED)
 
 _STATE_LOCKED = select(jobs.c.state).where(jobs.c.task_id == bindparam("task")).with_for_update()
 _STATES = select(jobs.c.task_id, jobs.c.state).where(jobs.c.task_id.in_(bindparam("ids", expanding=True)))
@@ -96,31 +96,31 @@ _DUE = (
 
 _REDRIVE = (
     update(jobs)
-    .where(jobs.c.task_id == bindparam("task"), jobs.c.state.in_([str(state) for state in sources(Event.REDRIVEN)]))
+    .where(jobs.c.task_id == bindparam("task"), jobs.c.state.in_([str(state) for state in sources(JobEvent.REDRIVEN)]))
     .values(due_at=CLOCK + UNCONFIRMED_SECONDS)
 )
 _UNDERWAY = (
     update(dead_letters)
     .where(_c.id == bindparam("task"))
-    .values(standing=Standing.UNDERWAY, redrives=_c.redrives + bindparam("own"), released_at=bindparam("at"))
+    .values(standing=LetterStatus.UNDERWAY, redrives=_c.redrives + bindparam("own"), released_at=bindparam("at"))
 )
 _this_cause = (causes.c.signature == bindparam("sig")) & (causes.c.report_type == bindparam("kind"))
 _same_version = causes.c.version == bindparam("seen")
 
 
-def _of_a_job(*states: State) -> ColumnElement[bool]:
+def _of_a_job(*states: JobState) -> ColumnElement[bool]:
     return exists().where(jobs.c.task_id == _c.task_id, jobs.c.state.in_([str(state) for state in states]))
 
 
 _TIDY = delete(dead_letters).where(
     _c.task_id.is_not(None),
-    or_(_SHOWN & ~_of_a_job(*_DEAD), (_c.standing == Standing.UNDERWAY) & ~_of_a_job(*_UNDER_WAY)),
+    or_(_SHOWN & ~_of_a_job(*_DEAD), (_c.standing == LetterStatus.UNDERWAY) & ~_of_a_job(*_UNDER_WAY)),
 )
 
 _MISSING = (
     select(jobs)
     .where(
-        jobs.c.state == State.DEAD_LETTERED,
+        jobs.c.state == JobState.DEAD_LETTERED,
         jobs.c.due_at < CLOCK,
         ~exists().where(_c.id == jobs.c.task_id, _SHOWN),
     )
@@ -146,7 +146,7 @@ class SqlDeadLetters:
         def change(connection: Connection) -> bool:
             if letter.task_id is None:
                 return connection.execute(self._keep_new, _row(letter)).rowcount == 1
-            if letter.standing is not Standing.UNDERWAY:
+            if letter.standing is not LetterStatus.UNDERWAY:
                 state = connection.execute(_STATE_LOCKED, {"task": letter.task_id}).scalar()
                 if state not in _DEAD:
                     return False
@@ -193,7 +193,7 @@ class SqlDeadLetters:
             found = [known.get(key) or Cause(*key) for key in dict.fromkeys([*known, *waiting])]
             found = sorted(found, key=lambda cause: (cause.sent_at, cause.signature, cause.report_type))[:limit]
             ids = [task_id for cause in found for task_id in cause.wave]
-            states = {task_id: State(state) for task_id, state in connection.execute(_STATES, {"ids": ids})}
+            states = {task_id: JobState(state) for task_id, state in connection.execute(_STATES, {"ids": ids})}
             return [_view(cause, states, waiting.get((cause.signature, cause.report_type))) for cause in found]
 
         return await self._database.read(query)
@@ -255,7 +255,7 @@ class SqlDeadLetters:
 
 
 def _release(connection: Connection, redrive: Redrive, at: float) -> bool:
-    values: dict[str, Any] = {"state": after(State.DEAD_LETTERED, Event.REDRIVEN), "confirmed": False}
+    values: dict[str, Any] = {"state": after(JobState.DEAD_LETTERED, JobEvent.REDRIVEN), "confirmed": False}
     # Nodes that died with it have used no attempt, and it is to be tried once more.
     values |= {"node_losses": 0} | records.error_columns(None)
     if redrive.job is not None:
@@ -277,10 +277,13 @@ def _group(connection: Connection, row: Row[Any]) -> Group:
     return Group(report_types=types, examples=examples, **row._asdict())
 
 
-def _view(cause: Cause, states: dict[str, State], row: Row[Any] | None) -> CauseView:
+def _view(cause: Cause, states: dict[str, JobState], row: Row[Any] | None) -> CauseView:
     ends = Counter(states[task_id] for task_id in cause.wave if task_id in states)
-    pending, failed = ends[State.QUEUED] + ends[State.RUNNING], ends[State.DEAD_LETTERED] + ends[State.QUARANTINED]
-    outcome = Outcome(pending, ends[State.SUCCEEDED], failed)
+    pending, failed = (
+        ends[JobState.QUEUED] + ends[JobState.RUNNING],
+        ends[JobState.DEAD_LETTERED] + ends[JobState.QUARANTINED],
+    )
+    outcome = RedriveOutcome(pending, ends[JobState.SUCCEEDED], failed)
     return CauseView(cause, outcome, row.waiting if row else 0, row.due if row else 0)
 
 
@@ -316,6 +319,6 @@ def _row(letter: DeadLetter) -> dict[str, Any]:
 
 
 def _letter(row: Row[Any]) -> DeadLetter:
-    values = row._asdict() | {"standing": Standing(row.standing), "attributes": orjson.loads(row.attributes)}
+    values = row._asdict() | {"standing": LetterStatus(row.standing), "attributes": orjson.loads(row.attributes)}
     del values["released_at"]
     return DeadLetter(**values)

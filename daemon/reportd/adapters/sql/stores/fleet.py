@@ -11,7 +11,7 @@ from reportd.adapters.sql.database import Database
 from reportd.adapters.sql.schema import nodes
 from reportd.adapters.sql.stores.messages import now
 from reportd.adapters.sql.text import storable
-from reportd.ports import Sign
+from reportd.ports import Heartbeat
 
 _ALL = select(nodes).order_by(nodes.c.node)
 _LEAVE = delete(nodes).where(nodes.c.node == bindparam("which"))
@@ -37,11 +37,13 @@ class SqlFleet:
 
         await self._database.write(change)
 
-    async def signs(self) -> list[Sign]:
-        def query(connection: Connection) -> list[Sign]:
+    async def signs(self) -> list[Heartbeat]:
+        def query(connection: Connection) -> list[Heartbeat]:
             at = now(connection)
             rows = connection.execute(_ALL)
-            return [Sign(row.node, row.seen_at, max(0.0, at - row.seen_at), orjson.loads(row.told)) for row in rows]
+            return [
+                Heartbeat(row.node, row.seen_at, max(0.0, at - row.seen_at), orjson.loads(row.told)) for row in rows
+            ]
 
         return await self._database.read(query)
 

@@ -18,12 +18,12 @@ from reportd.adapters.sql.stores.outbox import SqlOutbox
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.retry import Tally, may_start
-from reportd.core.jobs.transitions import TERMINAL, Event, State, after, sources
+from reportd.core.jobs.transitions import TERMINAL, JobEvent, JobState, after, sources
 from reportd.core.status.snapshot import Load
 from reportd.ports import UNCONFIRMED_SECONDS, Attempt, JobFilter, Record, Refused, Settlement, Started
 
 # After an attempt that somebody else has closed, only a success is still worth recording.
-_OWNERS_ONLY = frozenset({Event.RETRIED, Event.RELEASED, Event.DEFERRED, Event.DEAD_LETTERED})
+_OWNERS_ONLY = frozenset({JobEvent.RETRIED, JobEvent.RELEASED, JobEvent.DEFERRED, JobEvent.DEAD_LETTERED})
 
 _this = jobs.c.task_id == bindparam("task")
 _listed = jobs.c.task_id.in_(bindparam("ids", expanding=True))
@@ -46,14 +46,14 @@ _CONFIRM = (
     .where(jobs.c.task_id.in_(_UNCONFIRMED))
     .values(confirmed=True, due_at=case((jobs.c.due_at < _later, _later), else_=jobs.c.due_at))
 )
-_under_way = jobs.c.state.in_((State.QUEUED, State.RUNNING))
+_under_way = jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING))
 _RENEW = update(jobs).where(jobs.c.task_id.in_(_FREE.where(_under_way))).values(due_at=_later)
 _DISCARD = delete(jobs).where(
-    _listed, jobs.c.state == State.QUEUED, jobs.c.confirmed.is_(other=False), jobs.c.started_at.is_(None)
+    _listed, jobs.c.state == JobState.QUEUED, jobs.c.confirmed.is_(other=False), jobs.c.started_at.is_(None)
 )
 _PURGE = update(jobs).where(_listed).values(pdf_purged=True)
 
-_waits = jobs.c.state == State.QUEUED
+_waits = jobs.c.state == JobState.QUEUED
 _LOADS = (
     select(
         jobs.c.report_type,
@@ -62,7 +62,7 @@ _LOADS = (
         func.count(case((~_waits, 1))).label("running"),
         func.min(case((_waits, jobs.c.submitted_at))).label("oldest_at"),
     )
-    .where(jobs.c.state.in_((State.QUEUED, State.RUNNING)))
+    .where(jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING)))
     .group_by(jobs.c.report_type)
 )
 
@@ -119,7 +119,7 @@ class SqlJobs:
 
         def change(connection: Connection) -> dict[str, Record]:
             if connection.execute(self._insert, rows).rowcount == len(rows):
-                return {job.task_id: Record(job, State.QUEUED, Tally()) for job in new}
+                return {job.task_id: Record(job, JobState.QUEUED, Tally()) for job in new}
             there: dict[str, Record] = {}
             # One that was in the way may have been discarded a moment later.
             while absent := [row for row in rows if row["task_id"] not in there]:
@@ -141,7 +141,7 @@ class SqlJobs:
         self, limit: int, *, confirmed: bool, by_seconds: float = 0.0, but: Collection[str] = ()
     ) -> list[Record]:
         silent = (
-            (_under_way if confirmed else jobs.c.state == State.QUEUED)
+            (_under_way if confirmed else jobs.c.state == JobState.QUEUED)
             & jobs.c.confirmed.is_(confirmed)
             & (jobs.c.due_at < CLOCK - by_seconds)
         )
@@ -193,8 +193,8 @@ class SqlJobs:
 
         return await self._database.write(change)
 
-    async def settle(self, settlement: Settlement) -> State | None:
-        def change(connection: Connection) -> tuple[State | None, bool]:
+    async def settle(self, settlement: Settlement) -> JobState | None:
+        def change(connection: Connection) -> tuple[JobState | None, bool]:
             row = _locked(connection, settlement.task_id)
             state = None if row is None else self._settle(connection, row, settlement)
             return state, row is not None and state in TERMINAL and self._enter(connection, row, settlement.at)
@@ -205,7 +205,7 @@ class SqlJobs:
         return state
 
     def _start(self, connection: Connection, record: Record, node: str, at: float) -> Started | Refused:
-        if record.state not in sources(Event.STARTED):
+        if record.state not in sources(JobEvent.STARTED):
             return Refused(record)
         task_id = record.job.task_id
         # Most have never been started.
@@ -223,7 +223,7 @@ class SqlJobs:
         record = replace(record, tally=tally, confirmed=True)
         fault = may_start(tally)
         if fault is None:
-            state = after(record.state, Event.STARTED)
+            state = after(record.state, JobEvent.STARTED)
             record = replace(record, state=state, tally=replace(tally, attempts=tally.attempts + 1), started_at=at)
         values = records.tally_columns(record.tally)
         values |= {"state": record.state, "started_at": record.started_at, "confirmed": True}
@@ -233,12 +233,12 @@ class SqlJobs:
         attempt = {"task_id": task_id, "number": len(earlier) + 1, "node": node, "started_at": at}
         return Started(connection.execute(_NEW_ATTEMPT, attempt).scalar_one(), record)
 
-    def _settle(self, connection: Connection, row: Row[Any], done: Settlement) -> State | None:
-        if State(row.state) not in sources(done.event):
+    def _settle(self, connection: Connection, row: Row[Any], done: Settlement) -> JobState | None:
+        if JobState(row.state) not in sources(done.event):
             return None
         owners_only = done.attempt_id is not None and done.event in _OWNERS_ONLY
         # Put off before it starts, it finds a start: as for one that starts, that one's node died.
-        finds_lost = done.attempt_id is None and done.event is Event.DEFERRED
+        finds_lost = done.attempt_id is None and done.event is JobEvent.DEFERRED
         closed = connection.execute(
             _CLOSE_OWN if owners_only else _CLOSE_ALL,
             {
@@ -247,12 +247,12 @@ class SqlJobs:
                 "at": done.at,
                 "what": done.fault.kind if done.fault else done.event,
                 "text": records.detail(done.fault) if done.fault else "",
-                "other": FaultKind.NODE_LOST if finds_lost else Event.CANCELLED,
+                "other": FaultKind.NODE_LOST if finds_lost else JobEvent.CANCELLED,
             },
         ).rowcount
         if owners_only and not closed:
             return None
-        state = after(State(row.state), done.event)
+        state = after(JobState(row.state), done.event)
         values = _settled(row, done, state, lost=closed if finds_lost else 0)
         away = done.away_seconds + self._silent_seconds
         connection.execute(_CHANGE, {"task": done.task_id, "away": away, **values})
@@ -271,9 +271,9 @@ class SqlJobs:
     async def revive(self, task_id: str) -> Record | None:
         def change(connection: Connection) -> Record | None:
             row = _locked(connection, task_id)
-            if row is None or row.state not in sources(Event.REVIVED):
+            if row is None or row.state not in sources(JobEvent.REVIVED):
                 return None
-            afresh = {"state": after(State(row.state), Event.REVIVED), "finished_at": None, "confirmed": False}
+            afresh = {"state": after(JobState(row.state), JobEvent.REVIVED), "finished_at": None, "confirmed": False}
             values = afresh | records.tally_columns(Tally()) | records.error_columns(None)
             connection.execute(_CHANGE, {"task": task_id, "away": UNCONFIRMED_SECONDS, **values})
             return records.record(connection.execute(_ONE, {"task": task_id}).one())
@@ -289,7 +289,7 @@ class SqlJobs:
     async def purge(self, task_ids: Sequence[str]) -> None:
         await self._write(_PURGE, {"ids": list(task_ids)})
 
-    async def lead(self, work: str, node: str, seconds: float) -> bool:
+    async def acquire_lease(self, work: str, node: str, seconds: float) -> bool:
         def change(connection: Connection) -> bool:
             at = now(connection)
             values = {"name": work, "who": node, "at": at, "then": at + seconds}
@@ -298,12 +298,12 @@ class SqlJobs:
 
         return await self._database.write(change)
 
-    async def counts(self) -> dict[State, int]:
+    async def counts(self) -> dict[JobState, int]:
         statement = select(jobs.c.state, func.count()).group_by(jobs.c.state)
 
-        def query(connection: Connection) -> dict[State, int]:
-            found = {State(state): count for state, count in connection.execute(statement)}
-            return {state: found.get(state, 0) for state in State}
+        def query(connection: Connection) -> dict[JobState, int]:
+            found = {JobState(state): count for state, count in connection.execute(statement)}
+            return {state: found.get(state, 0) for state in JobState}
 
         return await self._database.read(query)
 
@@ -339,19 +339,19 @@ def _locked(connection: Connection, task_id: str) -> Row[Any] | None:
     return connection.execute(_ONE_LOCKED, {"task": task_id}).one_or_none()
 
 
-def _settled(row: Row[Any], done: Settlement, state: State, lost: int) -> dict[str, Any]:
+def _settled(row: Row[Any], done: Settlement, state: JobState, lost: int) -> dict[str, Any]:
     uncounted = done.attempt_id is not None and not done.counted
     values: dict[str, Any] = {
         "state": state,
         "attempts": max(0, row.attempts - uncounted - lost),
         "node_losses": row.node_losses + lost,
-        "unharmed": row.unharmed + (uncounted and done.event is Event.RETRIED),
-        "deferrals": row.deferrals + (done.event is Event.DEFERRED),
+        "unharmed": row.uncounted + (uncounted and done.event is JobEvent.RETRIED),
+        "deferrals": row.deferrals + (done.event is JobEvent.DEFERRED),
         "losses": row.losses + done.loss,
     }
     if state in TERMINAL:
         values["finished_at"] = done.at
-    if done.event in (Event.SUCCEEDED, Event.REDRIVEN):
+    if done.event in (JobEvent.SUCCEEDED, JobEvent.REDRIVEN):
         values |= records.error_columns(None)
     elif done.fault is not None:
         values |= records.error_columns(done.fault)

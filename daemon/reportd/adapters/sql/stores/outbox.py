@@ -16,7 +16,7 @@ from reportd.adapters.sql.stores import messages
 from reportd.adapters.sql.text import storable
 from reportd.core.jobs.job import Job
 from reportd.core.pages.network import url_target
-from reportd.ports import Callback, CallbackStatus, Outcome, Record
+from reportd.ports import Callback, CallbackStatus, DeliveryOutcome, Record
 
 _MAX_HOST = 255
 _MAX_ERROR = 500
@@ -72,9 +72,9 @@ class SqlOutbox:
         self._clock = clock
         self._listener: Callable[[], None] = lambda: None
 
-    def know(self, defaults: Mapping[str, str]) -> None:
+    def reconfigure(self, urls: Mapping[str, str]) -> None:
         """Other defaults, as when this was made."""
-        self._defaults = defaults
+        self._defaults = urls
 
     async def recover(self) -> None:
         """On SQLite one daemon owns the file, so whoever had claimed something must be dead."""
@@ -127,7 +127,9 @@ class SqlOutbox:
         seconds = await self._database.read(query)
         return (await self._database.write(change), seconds) if seconds == 0.0 else ([], seconds)
 
-    async def settle(self, callback: Callback, outcome: Outcome | None, error: str, delay_seconds: float = 0.0) -> bool:
+    async def settle(
+        self, callback: Callback, outcome: DeliveryOutcome | None, error: str, delay_seconds: float = 0.0
+    ) -> bool:
         values = {"entry": callback.callback_id, "token": callback.token, "why": storable(error[:_MAX_ERROR])}
 
         def change(connection: Connection) -> bool:
@@ -150,7 +152,7 @@ class SqlOutbox:
             return None
         outcome, attempts, due_at, claim, error = row
         waits = outcome is None and claim is None
-        return CallbackStatus(outcome and Outcome(outcome), attempts, due_at if waits else None, error)
+        return CallbackStatus(outcome and DeliveryOutcome(outcome), attempts, due_at if waits else None, error)
 
     def _now(self, connection: Connection) -> float:
         return messages.now(connection) if self._clock is None else self._clock()

@@ -10,7 +10,7 @@ from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.parameters import Parameters, text_of
 from reportd.core.jobs.retry import Tally
-from reportd.core.jobs.transitions import State
+from reportd.core.jobs.transitions import JobState
 from reportd.ports import Attempt, PdfInfo, Record
 
 MAX_DETAIL = 2000
@@ -24,7 +24,7 @@ def new_row(job: Job) -> dict[str, Any]:
         "user_id": job.user_id,
         "parameters": text_of(job.parameters),
         "callback_url": job.callback_url,
-        "state": State.QUEUED,
+        "state": JobState.QUEUED,
         "submitted_at": job.submitted_at,
     }
 
@@ -41,8 +41,8 @@ def record(row: Row[Any]) -> Record:
             row.submitted_at,
             row.callback_url,
         ),
-        state=State(row.state),
-        tally=Tally(row.attempts, row.deferrals, row.losses, row.node_losses, row.unharmed),
+        state=JobState(row.state),
+        tally=Tally(row.attempts, row.deferrals, row.losses, row.node_losses, row.uncounted),
         started_at=row.started_at,
         finished_at=row.finished_at,
         error=error,

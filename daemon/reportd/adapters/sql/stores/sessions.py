@@ -1,4 +1,4 @@
-"""Ended logins: a row of ``ended_sessions`` each, until the login would have ended by itself."""
+"""EndedSession logins: a row of ``ended_sessions`` each, until the login would have ended by itself."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from reportd.adapters.sql.database import Database
 from reportd.adapters.sql.schema import ended_sessions as table
-from reportd.ports import Ended
+from reportd.ports import EndedSession
 
 MAX_OF_TOKEN = 1000
 """Whoever has a token can log in and out as often as he likes."""
@@ -40,8 +40,8 @@ class SqlEndedSessions:
 
         await self._database.write(change)
 
-    async def ended(self, at: float) -> list[Ended]:
-        def query(connection: Connection) -> list[Ended]:
-            return [Ended(row.token, row.session, row.at) for row in connection.execute(_STILL, {"now": at})]
+    async def ended(self, at: float) -> list[EndedSession]:
+        def query(connection: Connection) -> list[EndedSession]:
+            return [EndedSession(row.token, row.session, row.at) for row in connection.execute(_STILL, {"now": at})]
 
         return await self._database.read(query)

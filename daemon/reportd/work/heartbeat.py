@@ -1,0 +1,56 @@
+"""Keeps the messages and jobs of this node its own, for as long as it works on them (I8)."""
+
+import structlog
+import trio
+
+from reportd.ports import Jobs, Queue, ReceiptLostError, UnavailableError
+from reportd.work.in_flight import InFlightTask, InFlightTasks
+
+log = structlog.get_logger()
+
+TROUBLE_SECONDS = 1.0
+"""The pause after a failure: messages become visible to other nodes soon."""
+
+RENEW_SECONDS = 5.0
+"""How often. Far less than a message may be silent, as what comes off a long backlog is overdue when it is received."""
+
+
+async def extend_visibility(queue: Queue, in_flight: InFlightTasks) -> None:
+    """Renew every held message at a third of its visibility, all in one call."""
+    usual = queue.visibility_seconds / 3
+    pause = usual
+    while True:
+        await trio.sleep(pause)
+        renewals = [(task, receipt) for task in in_flight.all() for receipt in task.receipts]
+        renewed = not renewals or await _renew(queue, renewals)
+        pause = usual if renewed else min(TROUBLE_SECONDS, usual)
+
+
+async def _renew(queue: Queue, renewals: list[tuple[InFlightTask, str]]) -> bool:
+    """Whether each is known to be renewed or lost."""
+    outcomes: list[Exception | None] = []
+    # A call that hangs must not be the last one: there is time for others before the visibility ends.
+    with trio.move_on_after(queue.visibility_seconds / 3) as limit:
+        try:
+            outcomes = await queue.set_visibility([(receipt, queue.visibility_seconds) for _, receipt in renewals])
+        except UnavailableError as error:
+            log.warning("heartbeat.failed", error=str(error), held=len(renewals))
+            return False
+    if limit.cancelled_caught:
+        log.warning("heartbeat.failed", error="no answer", held=len(renewals))
+        return False
+    for (task, receipt), outcome in zip(renewals, outcomes, strict=True):
+        if isinstance(outcome, ReceiptLostError):
+            log.warning("message.lost", taskId=task.task_id)
+            task.receipt_lost(receipt)
+    return all(outcome is None or isinstance(outcome, ReceiptLostError) for outcome in outcomes)
+
+
+async def renew_jobs(jobs: Jobs, in_flight: InFlightTasks) -> None:
+    """Say of what this node holds that it is not lost, for as long as it is held."""
+    while True:
+        await trio.sleep(RENEW_SECONDS)
+        try:
+            await jobs.renew([task.task_id for task in in_flight.all()])
+        except UnavailableError as error:
+            log.warning("jobs.not_renewed", held=len(in_flight), error=str(error))
