@@ -131,7 +131,7 @@ class MemoryJobs:
                     self._change(task_id, pdf=replace(record.pdf, purged=True))
 
     async def acquire_lease(self, work: str, node: str, seconds: float) -> bool:
-        async with self._weather.call("jobs", "lead"):
+        async with self._weather.call("jobs", "acquire_lease"):
             holder, until = self._leases.get(work, (node, 0.0))
             if holder != node and until > trio.current_time():
                 return False
