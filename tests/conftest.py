@@ -1,11 +1,15 @@
 """Servers that tests of several folders share. Each is started when the first test asks for it."""
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from functools import partial
+from typing import Any
 
 import pytest
 import structlog
+import trio
 from hypothesis import settings
+from trio.abc import Clock, Instrument
 
 from tests.servers.aws import running_moto
 from tests.servers.postgresql import postgres
@@ -28,10 +32,24 @@ settings.load_profile("reportd")
 @pytest.hookimpl(trylast=True)  # pytest-trio has said by then which tests are its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        # To make an AWS client takes a quarter of a second of parsing; the daemon does it before it is ready.
-        exempt = item.get_closest_marker("stands_still") or "moto" in getattr(item, "fixturenames", ())
-        if item.get_closest_marker("trio") and not exempt:
-            item.add_marker(pytest.mark.trio(run=guarded_run), append=False)
+        if isinstance(item, pytest.Function) and item.get_closest_marker("trio"):
+            # To make an AWS client takes a quarter of a second of parsing; the daemon does it before it is ready.
+            exempt = item.get_closest_marker("stands_still") or "moto" in item.fixturenames
+            run = partial(run_on_clock, item, trio.run if exempt else guarded_run)
+            item.add_marker(pytest.mark.trio(run=run), append=False)
+
+
+def run_on_clock(
+    item: pytest.Function,
+    run: Callable[..., object],
+    main: Callable[[], Coroutine[Any, Any, object]],
+    *,
+    clock: Clock | None = None,
+    instruments: Iterable[Instrument] = (),
+) -> object:
+    """As ``run``, on the clock among the fixtures of the test; pytest-trio sees only those that are its arguments."""
+    clocks = [fixture for fixture in item.funcargs.values() if isinstance(fixture, Clock)]
+    return run(main, clock=clock or next(iter(clocks), None), instruments=instruments)
 
 
 configure = structlog.configure

@@ -1,15 +1,14 @@
 """Admission as the worker sees it: what counts, what it costs, and what becomes of the probe."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.breakers.manager import LEASE_MARGIN_SECONDS, STORE_SECONDS, Breakers, DeferredError
 from reportd.core.breaker.breaker import BreakerEvent, BreakerPolicy, BreakerState, Command, Transition
 from reportd.core.faults import NATURE, FaultKind
 from tests.fleet import TIMEOUT_SECONDS, BadLine, Node, open_it, render
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 async def defer(node: Breakers, report_type: str = "sales") -> DeferredError:
@@ -41,14 +40,14 @@ async def other(store: BadLine, nursery: trio.Nursery) -> Node:
 # --- what it costs ------------------------------------------------------------------------------------------
 
 
-async def test_without_trouble_no_job_asks_the_store(autojump_clock: MockClock, store: BadLine) -> None:
+async def test_without_trouble_no_job_asks_the_store(store: BadLine) -> None:
     node = Node(store)
     for _ in range(100):
         assert not await render(node)
     assert store.seen == []
 
 
-async def test_a_success_after_failures_is_written_once(autojump_clock: MockClock, store: BadLine) -> None:
+async def test_a_success_after_failures_is_written_once(store: BadLine) -> None:
     node = Node(store)
     await render(node, FaultKind.TIMEOUT)
     await render(node, FaultKind.TIMEOUT)
@@ -59,9 +58,7 @@ async def test_a_success_after_failures_is_written_once(autojump_clock: MockCloc
     assert (store.seen, node.sales().failures, node.failing("sales")) == (["load", "replace"], 0, False)
 
 
-async def test_no_job_waits_for_what_another_has_to_tell(
-    autojump_clock: MockClock, store: BadLine, nursery: trio.Nursery
-) -> None:
+async def test_no_job_waits_for_what_another_has_to_tell(store: BadLine, nursery: trio.Nursery) -> None:
     node = Node(store)
     store.seconds = 1.0
     nursery.start_soon(render, node, FaultKind.TIMEOUT)
@@ -72,9 +69,7 @@ async def test_no_job_waits_for_what_another_has_to_tell(
     nursery.cancel_scope.cancel()
 
 
-async def test_many_that_ask_when_the_rest_is_over_cost_one_probe_and_one_question(
-    autojump_clock: MockClock, store: BadLine
-) -> None:
+async def test_many_that_ask_when_the_rest_is_over_cost_one_probe_and_one_question(store: BadLine) -> None:
     node = Node(store)
     await open_it(node)
     await trio.sleep(10)
@@ -92,14 +87,14 @@ async def test_many_that_ask_when_the_rest_is_over_cost_one_probe_and_one_questi
 
 
 @pytest.mark.parametrize("kind", list(FaultKind))
-async def test_only_faults_of_the_type_count(autojump_clock: MockClock, store: BadLine, kind: FaultKind) -> None:
+async def test_only_faults_of_the_type_count(store: BadLine, kind: FaultKind) -> None:
     node = Node(store)
     await render(node, kind)
     counted = (1, (f"{kind}: as asked for",)) if NATURE[kind].counts_for_breaker else (0, ())
     assert (node.sales().failures, node.sales().faults) == counted
 
 
-async def test_what_ends_without_a_verdict_does_not_count(autojump_clock: MockClock, store: BadLine) -> None:
+async def test_what_ends_without_a_verdict_does_not_count(store: BadLine) -> None:
     node = Node(store)
     await render(node, FaultKind.TIMEOUT)
     with pytest.raises(KeyError):
@@ -114,7 +109,7 @@ async def test_what_ends_without_a_verdict_does_not_count(autojump_clock: MockCl
     assert node.sales().failures == 1
 
 
-async def test_types_are_apart(autojump_clock: MockClock, store: BadLine) -> None:
+async def test_types_are_apart(store: BadLine) -> None:
     node = Node(store)
     await open_it(node)
     await defer(node)
@@ -123,7 +118,7 @@ async def test_types_are_apart(autojump_clock: MockClock, store: BadLine) -> Non
     assert [breaker.report_type for breaker in node.snapshot()] == ["sales", "users"]
 
 
-async def test_the_listeners_hear_what_this_node_did(autojump_clock: MockClock, store: BadLine, other: Node) -> None:
+async def test_the_listeners_hear_what_this_node_did(store: BadLine, other: Node) -> None:
     node = Node(store)
     await open_it(node)
     await trio.sleep(10)
@@ -136,7 +131,7 @@ async def test_the_listeners_hear_what_this_node_did(autojump_clock: MockClock, 
     assert node.moves[0].faults == 3 * ("timeout: as asked for",)
 
 
-async def test_a_listener_that_fails_fails_nobody_else(autojump_clock: MockClock, store: BadLine) -> None:
+async def test_a_listener_that_fails_fails_nobody_else(store: BadLine) -> None:
     heard: list[Transition] = []
 
     def fails(_: Transition) -> None:
@@ -152,9 +147,7 @@ async def test_a_listener_that_fails_fails_nobody_else(autojump_clock: MockClock
 
 
 @pytest.mark.parametrize("how", ["cancelled", "KeyError", "no verdict", "a fault of the node"])
-async def test_a_probe_is_given_back_however_it_ends(
-    autojump_clock: MockClock, store: BadLine, other: Node, how: str
-) -> None:
+async def test_a_probe_is_given_back_however_it_ends(store: BadLine, other: Node, how: str) -> None:
     node = Node(store)
     await open_it(node)
     await trio.sleep(10)
@@ -178,9 +171,7 @@ async def test_a_probe_is_given_back_however_it_ends(
     assert (await store.kept()).state is BreakerState.CLOSED
 
 
-async def test_a_probe_that_fails_is_told_even_when_it_is_cancelled_while_it_tells(
-    autojump_clock: MockClock, store: BadLine
-) -> None:
+async def test_a_probe_that_fails_is_told_even_when_it_is_cancelled_while_it_tells(store: BadLine) -> None:
     node = Node(store)
     await open_it(node)
     await trio.sleep(10)
@@ -192,9 +183,7 @@ async def test_a_probe_that_fails_is_told_even_when_it_is_cancelled_while_it_tel
     assert ((await store.kept()).state, (await store.kept()).openings) == (BreakerState.OPEN, 2)
 
 
-async def test_a_job_that_is_cancelled_while_it_asks_leaves_no_lease_behind(
-    autojump_clock: MockClock, store: BadLine, other: Node
-) -> None:
+async def test_a_job_that_is_cancelled_while_it_asks_leaves_no_lease_behind(store: BadLine, other: Node) -> None:
     node = Node(store)
     await open_it(node)
     await trio.sleep(10)
@@ -209,9 +198,7 @@ async def test_a_job_that_is_cancelled_while_it_asks_leaves_no_lease_behind(
     assert await render(other)
 
 
-async def test_a_store_that_hangs_holds_up_a_cancelled_probe_for_a_bounded_time(
-    autojump_clock: MockClock, store: BadLine
-) -> None:
+async def test_a_store_that_hangs_holds_up_a_cancelled_probe_for_a_bounded_time(store: BadLine) -> None:
     node = Node(store)
     await open_it(node)
     await trio.sleep(10)
@@ -225,9 +212,7 @@ async def test_a_store_that_hangs_holds_up_a_cancelled_probe_for_a_bounded_time(
     assert "did not answer" in node.trouble
 
 
-async def test_a_probe_that_outlives_its_lease_is_called_off(
-    autojump_clock: MockClock, store: BadLine, other: Node
-) -> None:
+async def test_a_probe_that_outlives_its_lease_is_called_off(store: BadLine, other: Node) -> None:
     node = Node(store)
     await open_it(node)
     await trio.sleep(10)
@@ -239,7 +224,7 @@ async def test_a_probe_that_outlives_its_lease_is_called_off(
     assert await render(other)
 
 
-async def test_a_lease_is_counted_from_before_the_question(autojump_clock: MockClock, store: BadLine) -> None:
+async def test_a_lease_is_counted_from_before_the_question(store: BadLine) -> None:
     """Otherwise a slow line would have the holder go on after the store has given the lease to another."""
     node = Node(store)
     await open_it(node)
@@ -257,9 +242,7 @@ async def test_a_lease_is_counted_from_before_the_question(autojump_clock: MockC
     assert trio.current_time() == pytest.approx(begun + TIMEOUT_SECONDS + LEASE_MARGIN_SECONDS)
 
 
-async def test_whoever_is_quicker_wins_and_the_other_looks_again(
-    autojump_clock: MockClock, store: BadLine, other: Node
-) -> None:
+async def test_whoever_is_quicker_wins_and_the_other_looks_again(store: BadLine, other: Node) -> None:
     node = Node(store)
     await open_it(node)
     await trio.sleep(10)
@@ -276,9 +259,7 @@ async def test_whoever_is_quicker_wins_and_the_other_looks_again(
 # --- putting off --------------------------------------------------------------------------------------------
 
 
-async def test_messages_come_back_when_the_rest_is_over_one_after_another(
-    autojump_clock: MockClock, store: BadLine
-) -> None:
+async def test_messages_come_back_when_the_rest_is_over_one_after_another(store: BadLine) -> None:
     node = Node(store)
     await open_it(node)
     await trio.sleep(4)
@@ -290,21 +271,19 @@ async def test_messages_come_back_when_the_rest_is_over_one_after_another(
     assert (await defer(node)).seconds == pytest.approx((await store.kept()).until - node._now())
 
 
-async def test_no_message_waits_for_longer_than_the_longest_rest_more(
-    autojump_clock: MockClock, store: BadLine
-) -> None:
+async def test_no_message_waits_for_longer_than_the_longest_rest_more(store: BadLine) -> None:
     node = Node(store, policy=BreakerPolicy(max_recovery_seconds=20))
     await open_it(node)
     assert max([(await defer(node)).seconds for _ in range(1000)]) == pytest.approx(30, abs=0.01)
 
 
-async def test_why_it_is_put_off(autojump_clock: MockClock, store: BadLine) -> None:
+async def test_why_it_is_put_off(store: BadLine) -> None:
     node = Node(store)
     await open_it(node)
     assert str(await defer(node)) == "open: 3 failures in a row"
 
 
-async def test_a_job_can_be_put_off_before_it_waits_for_anything(autojump_clock: MockClock, store: BadLine) -> None:
+async def test_a_job_can_be_put_off_before_it_waits_for_anything(store: BadLine) -> None:
     node = Node(store)
     node.check("sales")
     await open_it(node)
@@ -321,9 +300,7 @@ async def test_a_job_can_be_put_off_before_it_waits_for_anything(autojump_clock:
 # --- many nodes ---------------------------------------------------------------------------------------------
 
 
-async def test_all_nodes_see_a_change_within_a_second(
-    autojump_clock: MockClock, store: BadLine, other: Node, nursery: trio.Nursery
-) -> None:
+async def test_all_nodes_see_a_change_within_a_second(store: BadLine, other: Node, nursery: trio.Nursery) -> None:
     node = Node(store)
     await nursery.start(node.run)
     await open_it(node)
@@ -337,9 +314,7 @@ async def test_all_nodes_see_a_change_within_a_second(
     assert other.sales().state is BreakerState.CLOSED
 
 
-async def test_whoever_goes_by_its_doubts_hears_of_them_whichever_node_has_them(
-    autojump_clock: MockClock, store: BadLine, other: Node
-) -> None:
+async def test_whoever_goes_by_its_doubts_hears_of_them_whichever_node_has_them(store: BadLine, other: Node) -> None:
     """Else jobs of a type that is well again would wait for the one that was in doubt."""
     node, heard = Node(store), list[bool]()
     other.on_change = lambda: heard.append(other.failing("sales"))
@@ -352,9 +327,7 @@ async def test_whoever_goes_by_its_doubts_hears_of_them_whichever_node_has_them(
     assert heard == [True, False]
 
 
-async def test_what_is_told_while_a_refresh_is_under_way_is_not_undone(
-    autojump_clock: MockClock, store: BadLine, nursery: trio.Nursery
-) -> None:
+async def test_what_is_told_while_a_refresh_is_under_way_is_not_undone(store: BadLine, nursery: trio.Nursery) -> None:
     node = Node(store)
     await render(node, FaultKind.TIMEOUT)
     store.answer_seconds = 1.0
@@ -366,9 +339,7 @@ async def test_what_is_told_while_a_refresh_is_under_way_is_not_undone(
     assert node.sales().failures == 2
 
 
-async def test_an_operator_is_obeyed_by_all(
-    autojump_clock: MockClock, store: BadLine, other: Node, nursery: trio.Nursery
-) -> None:
+async def test_an_operator_is_obeyed_by_all(store: BadLine, other: Node) -> None:
     node = Node(store)
     forced = await node.command("sales", Command("ann", BreakerEvent.FORCED_OPEN, "moving"))
     assert (forced.breaker, forced.breaker.state) == (node.sales(), BreakerState.FORCED_OPEN)
@@ -386,15 +357,13 @@ async def test_an_operator_is_obeyed_by_all(
     ]
 
 
-async def test_what_makes_no_sense_moves_nothing(autojump_clock: MockClock, store: BadLine) -> None:
+async def test_what_makes_no_sense_moves_nothing(store: BadLine) -> None:
     node = Node(store)
     refused = await node.command("sales", Command("ann", BreakerEvent.HURRIED))
     assert (refused.transition, refused.breaker, node.moves) == (None, node.sales(), [])
 
 
-async def test_what_an_operator_did_is_told_also_when_he_does_not_wait(
-    autojump_clock: MockClock, store: BadLine
-) -> None:
+async def test_what_an_operator_did_is_told_also_when_he_does_not_wait(store: BadLine) -> None:
     node = Node(store)
     store.seconds = 1.0
     with trio.move_on_after(1.5):
@@ -406,9 +375,7 @@ async def test_what_an_operator_did_is_told_also_when_he_does_not_wait(
 # --- report types that come and go --------------------------------------------------------------------------
 
 
-async def test_a_type_that_goes_and_comes_again_is_as_the_store_has_it(
-    autojump_clock: MockClock, store: BadLine, other: Node
-) -> None:
+async def test_a_type_that_goes_and_comes_again_is_as_the_store_has_it(other: Node) -> None:
     await open_it(other)
     other.reconfigure(["users"])
     assert [breaker.report_type for breaker in other.snapshot()] == ["users"]
@@ -418,9 +385,7 @@ async def test_a_type_that_goes_and_comes_again_is_as_the_store_has_it(
     assert other.resting() == {"sales"}
 
 
-async def test_a_job_of_a_type_that_has_gone_meanwhile_is_still_told(
-    autojump_clock: MockClock, store: BadLine, other: Node
-) -> None:
+async def test_a_job_of_a_type_that_has_gone_meanwhile_is_still_told(other: Node) -> None:
     async with other.admit("sales", TIMEOUT_SECONDS) as admission:
         other.reconfigure([])
         await trio.sleep(2.0)  # what is remembered is refreshed

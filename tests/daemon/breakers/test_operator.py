@@ -1,10 +1,7 @@
 """An operator's orders in every state of a breaker, by any name of the type, and what is noted of them."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.breakers.manager import DeferredError
 from reportd.breakers.operator import BreakerCommand, BreakerOperator, InapplicableCommandError, UnknownReportTypeError
@@ -12,6 +9,8 @@ from reportd.core.breaker.breaker import Breaker, BreakerState
 from reportd.ports import AuditEntry, UnavailableError
 from reportd.telemetry.audit_recorder import Recorder
 from tests.fleet import BadLine, Node, render
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 CLOSED, OPEN, HALF_OPEN, FORCED_OPEN, FORCED_CLOSED = BreakerState
 
@@ -36,7 +35,7 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(autojump_clock: MockClock) -> Desk:
+async def desk() -> Desk:
     return Desk()
 
 

@@ -1,14 +1,11 @@
 """What becomes of each dead letter, and that triage may be cut off anywhere and done again."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background
 from reportd.config.models import Triage as TriageOptions
@@ -20,6 +17,8 @@ from reportd.dead_letters.triage import BATCH, MAX_BATCHES, PATIENCE
 from reportd.ports import LetterStatus, Outgoing, Settlement
 from tests.daemon.node import Node, World, job, message_of
 from tests.fakes import EPOCH, now
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 FAULT = Fault(FaultKind.SCRIPT_ERROR, "x is not defined")
 TIMEOUT = Fault(FaultKind.TIMEOUT, "the page took longer than 60 s")
@@ -42,7 +41,7 @@ def actions(world: World) -> Counter[str]:
 # --- jobs -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_job_that_was_given_up_is_quarantined_with_its_error(autojump_clock: MockClock) -> None:
+async def test_a_job_that_was_given_up_is_quarantined_with_its_error() -> None:
     world = World()
     task_id = await dead_lettered(world)
     node = Node(world)
@@ -71,7 +70,7 @@ async def test_a_job_that_was_given_up_is_quarantined_with_its_error(autojump_cl
     assert (entry.actor, entry.action, entry.subject) == ("node", "dead_letter.quarantined", task_id)
 
 
-async def test_a_second_letter_of_it_changes_nothing(autojump_clock: MockClock) -> None:
+async def test_a_second_letter_of_it_changes_nothing() -> None:
     world = World()
     task_id = await dead_lettered(world, letters=3)
     await Node(world).sort()
@@ -80,7 +79,7 @@ async def test_a_second_letter_of_it_changes_nothing(autojump_clock: MockClock) 
     assert not world.dead.messages
 
 
-async def test_a_round_is_bounded_and_the_next_one_goes_on(autojump_clock: MockClock) -> None:
+async def test_a_round_is_bounded_and_the_next_one_goes_on() -> None:
     world = World()
     count = BATCH * MAX_BATCHES + 3
     for number in range(1, count + 1):
@@ -94,7 +93,7 @@ async def test_a_round_is_bounded_and_the_next_one_goes_on(autojump_clock: MockC
 
 
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING])
-async def test_what_nobody_has_given_up_goes_back_to_the_queue(autojump_clock: MockClock, state: JobState) -> None:
+async def test_what_nobody_has_given_up_goes_back_to_the_queue(state: JobState) -> None:
     """The queue's own redrive took it away: it never reaches quarantine untried (I3)."""
     world, one = World(), job()
     await world.jobs.add([one])
@@ -109,7 +108,7 @@ async def test_what_nobody_has_given_up_goes_back_to_the_queue(autojump_clock: M
     assert (world.record(one).state, world.record(one).confirmed) == (state, True)
 
 
-async def test_a_job_without_a_row_goes_back_to_the_queue_once(autojump_clock: MockClock) -> None:
+async def test_a_job_without_a_row_goes_back_to_the_queue_once() -> None:
     world, one = World(), job()
     await world.dead.send([message_of(one)])
     node = Node(world)
@@ -120,7 +119,7 @@ async def test_a_job_without_a_row_goes_back_to_the_queue_once(autojump_clock: M
     assert world.record(one).state is JobState.QUEUED
 
 
-async def test_what_comes_back_untried_again_and_again_is_quarantined_in_the_end(autojump_clock: MockClock) -> None:
+async def test_what_comes_back_untried_again_and_again_is_quarantined_in_the_end() -> None:
     world, one = World(), job()
     node = Node(world)
     for _ in range(MAX_RETURNS):
@@ -134,7 +133,7 @@ async def test_what_comes_back_untried_again_and_again_is_quarantined_in_the_end
     assert (world.record(one).error or FAULT).kind is FaultKind.EXHAUSTED_RECEIVES
 
 
-async def test_a_job_that_a_node_did_not_know_yet_is_tried_by_those_that_do(autojump_clock: MockClock) -> None:
+async def test_a_job_that_a_node_did_not_know_yet_is_tried_by_those_that_do() -> None:
     """While a new report type is rolled out (I3)."""
     world = World()
     fault = Fault(FaultKind.UNKNOWN_REPORT_TYPE, "/reportType: there is no report type of this name")
@@ -145,9 +144,7 @@ async def test_a_job_that_a_node_did_not_know_yet_is_tried_by_those_that_do(auto
     assert world.letters.letters[task_id].returns == 1
 
 
-async def test_the_letter_of_a_job_too_large_for_its_message_is_settled_from_the_store(
-    autojump_clock: MockClock,
-) -> None:
+async def test_the_letter_of_a_job_too_large_for_its_message_is_settled_from_the_store() -> None:
     world, large, gone = World(), job(1, rows="r" * 1000), job(2, rows="r" * 1000)
     await world.jobs.add([large])
     await world.jobs.settle(Settlement(large.task_id, JobEvent.DEAD_LETTERED, now(), fault=FAULT))
@@ -160,7 +157,7 @@ async def test_the_letter_of_a_job_too_large_for_its_message_is_settled_from_the
     assert not world.dead.messages
 
 
-async def test_a_letter_that_comes_while_it_waits_is_settled_at_once(autojump_clock: MockClock) -> None:
+async def test_a_letter_that_comes_while_it_waits_is_settled_at_once() -> None:
     world = World()
     node = Node(world)
     with world.without_threads():
@@ -172,7 +169,7 @@ async def test_a_letter_that_comes_while_it_waits_is_settled_at_once(autojump_cl
             assert world.jobs.records[task_id].state is JobState.QUARANTINED
 
 
-async def test_a_message_received_in_vain_too_often_comes_to_its_end_all_the_same(autojump_clock: MockClock) -> None:
+async def test_a_message_received_in_vain_too_often_comes_to_its_end_all_the_same() -> None:
     world, one = World(max_receive_count=3), job()
     await world.send(one)
     for _ in range(3):
@@ -185,7 +182,7 @@ async def test_a_message_received_in_vain_too_often_comes_to_its_end_all_the_sam
 
 
 @pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.QUARANTINED, JobState.CANCELLED])
-async def test_the_letter_of_a_finished_job_is_dropped(autojump_clock: MockClock, state: JobState) -> None:
+async def test_the_letter_of_a_finished_job_is_dropped(state: JobState) -> None:
     world, one = World(), job()
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=state)
@@ -200,7 +197,7 @@ async def test_the_letter_of_a_finished_job_is_dropped(autojump_clock: MockClock
 # --- messages ---------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_no_job_is_kept_whole_before_it_leaves_its_queue(autojump_clock: MockClock) -> None:
+async def test_what_is_no_job_is_kept_whole_before_it_leaves_its_queue() -> None:
     world = World()
     await world.dead.send([Outgoing("{", "", "", "", attributes={"kind": "malformed_message"})] * 2)
     task_id = await dead_lettered(world)
@@ -214,7 +211,7 @@ async def test_what_is_no_job_is_kept_whole_before_it_leaves_its_queue(autojump_
     assert [told.id for told in world.quarantined].count(kept.id) == 1
 
 
-async def test_a_message_that_can_be_repaired_is_rendered(autojump_clock: MockClock) -> None:
+async def test_a_message_that_can_be_repaired_is_rendered() -> None:
     world, one = World(), job()
     await world.queue.send([Outgoing(f"\ufeff{message_of(one).body}".replace("userId", "user_id"), "", "", "")])
     async with open_background() as nursery:
@@ -231,7 +228,7 @@ async def test_a_message_that_can_be_repaired_is_rendered(autojump_clock: MockCl
     assert not world.quarantined
 
 
-async def test_a_job_that_its_type_refused_is_repaired_in_its_record_too(autojump_clock: MockClock) -> None:
+async def test_a_job_that_its_type_refused_is_repaired_in_its_record_too() -> None:
     world, one = World(), job(report_type="old__report", n=1)
     await world.send(one)
     async with open_background() as nursery:
@@ -242,7 +239,7 @@ async def test_a_job_that_its_type_refused_is_repaired_in_its_record_too(autojum
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])
-async def test_a_repaired_message_makes_one_job_whatever_is_cut_off(autojump_clock: MockClock, phase: str) -> None:
+async def test_a_repaired_message_makes_one_job_whatever_is_cut_off(phase: str) -> None:
     body = message_of(job()).body.replace('"taskId"', '"unknown"')
     for kill in range(1, 22):
         world = World()
@@ -270,7 +267,7 @@ async def life(world: World, until_call: int, phase: str) -> bool:
 # --- waiting ----------------------------------------------------------------------------------------------------
 
 
-async def test_what_may_pass_waits_outside_of_the_queue(autojump_clock: MockClock) -> None:
+async def test_what_may_pass_waits_outside_of_the_queue() -> None:
     world = World()
     world.triage = TriageOptions()
     task_id = await dead_lettered(world, fault=TIMEOUT)
@@ -282,7 +279,7 @@ async def test_what_may_pass_waits_outside_of_the_queue(autojump_clock: MockCloc
     assert not world.quarantined
 
 
-async def test_a_late_letter_of_a_job_that_is_tried_again_is_judged_anew(autojump_clock: MockClock) -> None:
+async def test_a_late_letter_of_a_job_that_is_tried_again_is_judged_anew() -> None:
     """The job moves between the look at it and the copy."""
     world = World()
     world.triage = TriageOptions()
@@ -337,7 +334,7 @@ async def triaging(world: World) -> None:
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])
-async def test_it_may_be_cut_off_at_any_call(autojump_clock: MockClock, phase: str) -> None:
+async def test_it_may_be_cut_off_at_any_call(phase: str) -> None:
     for number in range(1, 45):
         world = World()
         await everything(world)
@@ -354,7 +351,7 @@ async def test_it_may_be_cut_off_at_any_call(autojump_clock: MockClock, phase: s
 
 
 @pytest.mark.parametrize("part", ["jobs", "dead", "queue", "letters"])
-async def test_it_waits_for_a_part_that_is_away(autojump_clock: MockClock, part: str) -> None:
+async def test_it_waits_for_a_part_that_is_away(part: str) -> None:
     world = World()
     await everything(world)
     world.weather.away(part, 120.0)
@@ -374,7 +371,7 @@ def bug(world: World) -> None:
 
 @pytest.mark.parametrize("fault", [too_large, bug])
 async def test_a_letter_that_nobody_foresaw_does_not_keep_the_others_from_being_settled(
-    autojump_clock: MockClock, fault: Callable[[World], None]
+    fault: Callable[[World], None],
 ) -> None:
     world = World()
     await everything(world)
@@ -384,7 +381,7 @@ async def test_a_letter_that_nobody_foresaw_does_not_keep_the_others_from_being_
     assert settled(world)
 
 
-async def test_a_letter_at_which_the_daemon_fails_is_left_to_people_in_the_end(autojump_clock: MockClock) -> None:
+async def test_a_letter_at_which_the_daemon_fails_is_left_to_people_in_the_end() -> None:
     world, one = World(), job()
     await world.dead.send([message_of(one)])
     world.weather.fail("queue.send", *[ValueError("it can't be sent")] * PATIENCE)
@@ -397,7 +394,7 @@ async def test_a_letter_at_which_the_daemon_fails_is_left_to_people_in_the_end(a
     assert from_message(letter.body) == one
 
 
-async def test_two_nodes_do_each_thing_once(autojump_clock: MockClock) -> None:
+async def test_two_nodes_do_each_thing_once() -> None:
     world = World()
     for number in range(1, 60):
         await dead_lettered(world, number, letters=1 + number % 2)

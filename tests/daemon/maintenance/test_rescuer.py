@@ -1,11 +1,8 @@
 """What was lost is sent again, once, and what only waits is not."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 import pytest
 import trio
 from structlog.testing import capture_logs
-from trio.testing import MockClock
 
 from reportd.config.models import Triage as TriageOptions
 from reportd.core.breaker.breaker import BreakerEvent, Command
@@ -17,6 +14,8 @@ from reportd.ports import UNCONFIRMED_SECONDS, Depth, Settlement, UnavailableErr
 from reportd.work.in_flight import InFlightTask
 from tests.daemon.node import Node, World, job, open_node, open_service, submission
 from tests.fakes.jobs import SILENT_SECONDS
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 WITHIN_SECONDS = 180.0
 """From the end of a fault to the end of every job."""
@@ -43,7 +42,7 @@ async def hold_open(node: Node, event: BreakerEvent = BreakerEvent.FORCED_OPEN) 
     await node.breakers.command("report", Command("ann", event, "a test"))
 
 
-async def test_jobs_whose_messages_were_purged_behind_a_breaker_end_once(autojump_clock: MockClock) -> None:
+async def test_jobs_whose_messages_were_purged_behind_a_breaker_end_once() -> None:
     world = World()
     async with open_node(world) as node, open_service(world, node) as service:
         await hold_open(node)
@@ -59,7 +58,7 @@ async def test_jobs_whose_messages_were_purged_behind_a_breaker_end_once(autojum
     assert all(world.jobs.terminal_moves(one.task_id) == [JobState.SUCCEEDED] for one in jobs)
 
 
-async def test_what_only_waits_is_not_sent_again(autojump_clock: MockClock) -> None:
+async def test_what_only_waits_is_not_sent_again() -> None:
     """However long its backlog takes."""
     world = World()
     jobs = await accepted(world, 5)
@@ -73,9 +72,7 @@ async def test_what_only_waits_is_not_sent_again(autojump_clock: MockClock) -> N
 
 @pytest.mark.parametrize("unsent", [0, 3])
 @pytest.mark.parametrize("part", ["queue.depth", "jobs.sent"])
-async def test_what_comes_and_ends_while_it_is_counted_is_not_lost(
-    autojump_clock: MockClock, part: str, unsent: int
-) -> None:
+async def test_what_comes_and_ends_while_it_is_counted_is_not_lost(part: str, unsent: int) -> None:
     """Nor is the message of a submission that is under way."""
     world = World()
     await accepted(world, 5)
@@ -107,7 +104,7 @@ async def test_what_comes_and_ends_while_it_is_counted_is_not_lost(
     assert rescuer.resent == 0
 
 
-async def test_what_an_older_node_has_written_is_not_lost_for_that(autojump_clock: MockClock) -> None:
+async def test_what_an_older_node_has_written_is_not_lost_for_that() -> None:
     """Such a node says of no job when something is due."""
     world = World()
     for one in await accepted(world, 3):
@@ -120,7 +117,7 @@ async def test_what_an_older_node_has_written_is_not_lost_for_that(autojump_cloc
     assert rescuer.resent == 3
 
 
-async def test_a_loss_within_a_backlog_is_found(autojump_clock: MockClock) -> None:
+async def test_a_loss_within_a_backlog_is_found() -> None:
     world = World()
     jobs = await accepted(world, 5)
     del world.queue.messages[:2]
@@ -130,7 +127,7 @@ async def test_a_loss_within_a_backlog_is_found(autojump_clock: MockClock) -> No
     assert sorted(sent(world)) == [one.task_id for one in jobs]
 
 
-async def test_a_loss_that_other_messages_hide_is_found_in_the_end(autojump_clock: MockClock) -> None:
+async def test_a_loss_that_other_messages_hide_is_found_in_the_end() -> None:
     world = World()
     (one,) = await accepted(world, 1)
     purge(world)
@@ -144,7 +141,7 @@ async def test_a_loss_that_other_messages_hide_is_found_in_the_end(autojump_cloc
     assert sent(world) == [job(7).task_id, one.task_id]
 
 
-async def test_what_a_breaker_holds_for_long_is_not_taken_for_lost(autojump_clock: MockClock) -> None:
+async def test_what_a_breaker_holds_for_long_is_not_taken_for_lost() -> None:
     """The embedded queue keeps its messages, so nothing is heard of them; nor at once when it closes."""
     world = World()
     await accepted(world, 3)
@@ -162,7 +159,7 @@ async def test_what_a_breaker_holds_for_long_is_not_taken_for_lost(autojump_cloc
     assert node.rescuer.resent == 3
 
 
-async def test_what_can_not_be_sent_is_told(autojump_clock: MockClock) -> None:
+async def test_what_can_not_be_sent_is_told() -> None:
     world = World()
     await accepted(world, 2)
     purge(world)
@@ -174,7 +171,7 @@ async def test_what_can_not_be_sent_is_told(autojump_clock: MockClock) -> None:
     assert (line["count"], line["error"]) == (2, "queue: it is full")
 
 
-async def test_one_copy_for_each_time_that_it_is_due(autojump_clock: MockClock) -> None:
+async def test_one_copy_for_each_time_that_it_is_due() -> None:
     """While its type rests it comes, is put off, and is lost again: no sweep sends it before its rest is over."""
     world = World()
     async with open_node(world) as node, open_service(world, node) as service:
@@ -189,7 +186,7 @@ async def test_one_copy_for_each_time_that_it_is_due(autojump_clock: MockClock) 
         assert len(world.queue.messages) == 1
 
 
-async def test_a_message_that_was_not_lost_after_all_does_no_harm(autojump_clock: MockClock) -> None:
+async def test_a_message_that_was_not_lost_after_all_does_no_harm() -> None:
     world = World()
     async with open_node(world) as node, open_service(world, node) as service:
         one = (await service.submit(submission())).job
@@ -206,7 +203,7 @@ async def test_a_message_that_was_not_lost_after_all_does_no_harm(autojump_clock
     assert world.jobs.terminal_moves(one.task_id) == [JobState.SUCCEEDED]
 
 
-async def test_what_a_node_holds_is_not_lost(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_a_node_holds_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """The purge takes the messages of what is being rendered, too."""
 
     async def empty() -> Depth:
@@ -223,7 +220,7 @@ async def test_what_a_node_holds_is_not_lost(autojump_clock: MockClock, monkeypa
     assert node.rescuer.resent == 0
 
 
-async def test_a_running_job_whose_node_and_message_are_gone_is_sent_again(autojump_clock: MockClock) -> None:
+async def test_a_running_job_whose_node_and_message_are_gone_is_sent_again() -> None:
     world, one = World(), job()
     await world.jobs.start(one, "dead node", 0.0)
     await trio.sleep(SILENT_SECONDS + 1)
@@ -232,7 +229,7 @@ async def test_a_running_job_whose_node_and_message_are_gone_is_sent_again(autoj
     assert world.artifacts.puts == [one.task_id]
 
 
-async def test_a_dead_letter_that_is_lost_is_sent_again(autojump_clock: MockClock) -> None:
+async def test_a_dead_letter_that_is_lost_is_sent_again() -> None:
     world = World()
     world.renderer.faults[job().task_id] = [FaultKind.PAGE_STATUS]
     node = Node(world)
@@ -250,9 +247,7 @@ async def test_a_dead_letter_that_is_lost_is_sent_again(autojump_clock: MockCloc
 @pytest.mark.parametrize(
     "triage", [TriageOptions(max_redrives=0), TriageOptions(max_redrives=2, cooldown_seconds=600000)]
 )
-async def test_what_waits_for_triage_or_for_people_is_not_sent_again(
-    autojump_clock: MockClock, triage: TriageOptions
-) -> None:
+async def test_what_waits_for_triage_or_for_people_is_not_sent_again(triage: TriageOptions) -> None:
     world = World()
     world.triage = triage
     world.renderer.faults[job().task_id] = [FaultKind.TIMEOUT] * 3
@@ -263,7 +258,7 @@ async def test_what_waits_for_triage_or_for_people_is_not_sent_again(
         assert node.rescuer.resent == 0
 
 
-async def test_a_sweep_is_bounded(autojump_clock: MockClock) -> None:
+async def test_a_sweep_is_bounded() -> None:
     world = World()
     count = MAX_BATCHES * BATCH + 1
     await accepted(world, count)
@@ -279,7 +274,7 @@ async def test_a_sweep_is_bounded(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("part", ["jobs", "queue", "letters", "dead"])
-async def test_it_waits_for_a_part_that_is_away(autojump_clock: MockClock, part: str) -> None:
+async def test_it_waits_for_a_part_that_is_away(part: str) -> None:
     world = World()
     jobs = await accepted(world, 3)
     purge(world)
@@ -290,7 +285,7 @@ async def test_it_waits_for_a_part_that_is_away(autojump_clock: MockClock, part:
                 assert (await world.terminal(one)).state is JobState.SUCCEEDED
 
 
-async def test_one_node_at_a_time_sweeps(autojump_clock: MockClock) -> None:
+async def test_one_node_at_a_time_sweeps() -> None:
     world = World()
     await accepted(world, 3)
     purge(world)

@@ -1,13 +1,11 @@
 """Readiness: each part with its reason, cheap however often it is asked for, and never late."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.breakers.manager import Breakers
@@ -28,6 +26,8 @@ from tests.daemon.node import Node as Shell
 from tests.daemon.node import World, job
 from tests.fakes import EPOCH, FakeLauncher, now
 from tests.fakes.fleet import MemoryFleet
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 PARTS = {"browsers", "accepting", "queue", "breakers", "artifacts", "database", "background"}
 
@@ -77,7 +77,7 @@ async def open_status(
         )
 
 
-async def test_all_is_well(autojump_clock: MockClock) -> None:
+async def test_all_is_well() -> None:
     async with open_status(World(), trio.Event()) as (status, _):
         parts = await status.parts()
     assert parts.keys() == PARTS
@@ -85,7 +85,7 @@ async def test_all_is_well(autojump_clock: MockClock) -> None:
     assert all(why for _, why in parts.values())
 
 
-async def test_each_part_says_what_is_wrong_with_it(autojump_clock: MockClock) -> None:
+async def test_each_part_says_what_is_wrong_with_it() -> None:
     world, stop = World(), trio.Event()
     async with open_status(world, stop, ailing=lambda part: f"{part}: the disk is full") as (status, node):
         node.poller.trouble = "the queue does not answer"
@@ -101,7 +101,7 @@ async def test_each_part_says_what_is_wrong_with_it(autojump_clock: MockClock) -
     }
 
 
-async def test_a_database_that_answers_and_takes_nothing_is_not_well(autojump_clock: MockClock) -> None:
+async def test_a_database_that_answers_and_takes_nothing_is_not_well() -> None:
     async with open_status(World(), trio.Event(), ailing=lambda part: f"{part}: it is full") as (status, _):
         parts = await status.parts()
     assert {name: why for name, (ok, why) in parts.items() if not ok} == {
@@ -109,7 +109,7 @@ async def test_a_database_that_answers_and_takes_nothing_is_not_well(autojump_cl
     }
 
 
-async def test_the_database_is_asked_once_a_second_however_many_ask(autojump_clock: MockClock) -> None:
+async def test_the_database_is_asked_once_a_second_however_many_ask() -> None:
     world = World()
     async with open_status(world, trio.Event()) as (status, _):
         world.weather.calls.clear()
@@ -123,7 +123,7 @@ async def test_the_database_is_asked_once_a_second_however_many_ask(autojump_clo
         assert set(world.weather.calls) == {"jobs.get"}
 
 
-async def test_a_database_that_hangs_is_told_in_time(autojump_clock: MockClock) -> None:
+async def test_a_database_that_hangs_is_told_in_time() -> None:
     world = World()
 
     async def hang(_call: str, _when: str) -> None:
@@ -142,7 +142,7 @@ async def test_a_database_that_hangs_is_told_in_time(autojump_clock: MockClock) 
 # The snapshot
 
 
-async def test_a_snapshot_of_all_there_is(autojump_clock: MockClock) -> None:
+async def test_a_snapshot_of_all_there_is() -> None:
     world = World()
     async with open_status(world, trio.Event()) as (status, node):
         for one in (job(1), job(2)):
@@ -163,7 +163,7 @@ async def test_a_snapshot_of_all_there_is(autojump_clock: MockClock) -> None:
     assert all(part.ok for part in snapshot.parts)
 
 
-async def test_what_is_away_is_left_out_and_the_rest_is_there_in_time(autojump_clock: MockClock) -> None:
+async def test_what_is_away_is_left_out_and_the_rest_is_there_in_time() -> None:
     world = World()
 
     async def hang(call: str, _when: str) -> None:
@@ -183,7 +183,7 @@ async def test_what_is_away_is_left_out_and_the_rest_is_there_in_time(autojump_c
     assert [one.name for one in snapshot.nodes] == ["node"]
 
 
-async def test_a_queue_that_is_away(autojump_clock: MockClock) -> None:
+async def test_a_queue_that_is_away() -> None:
     world = World()
     async with open_status(world, trio.Event()) as (status, _):
         world.weather.away("queue", 60.0)
@@ -197,7 +197,7 @@ async def test_a_queue_that_is_away(autojump_clock: MockClock) -> None:
     assert queue.dead is None
 
 
-async def test_however_many_look_it_is_looked_once(autojump_clock: MockClock) -> None:
+async def test_however_many_look_it_is_looked_once() -> None:
     world = World()
     async with open_status(world, trio.Event()) as (status, _):
         world.weather.calls.clear()
@@ -211,7 +211,7 @@ async def test_however_many_look_it_is_looked_once(autojump_clock: MockClock) ->
         assert {call: count for call, count in Counter(world.weather.calls).items() if count > most} == {}
 
 
-async def test_what_somebody_has_done_is_seen_at_once(autojump_clock: MockClock) -> None:
+async def test_what_somebody_has_done_is_seen_at_once() -> None:
     world = World()
     async with open_status(world, trio.Event()) as (status, _):
         assert (await status.snapshot()).recent == ()
@@ -221,7 +221,7 @@ async def test_what_somebody_has_done_is_seen_at_once(autojump_clock: MockClock)
         assert len((await status.snapshot()).recent or ()) == 1
 
 
-async def test_the_history_of_the_queue_is_kept_while_nobody_looks(autojump_clock: MockClock) -> None:
+async def test_the_history_of_the_queue_is_kept_while_nobody_looks() -> None:
     world = World()
     async with open_status(world, trio.Event()) as (status, _), open_background() as background:
         background.start_soon(status.run)
@@ -235,7 +235,7 @@ async def test_the_history_of_the_queue_is_kept_while_nobody_looks(autojump_cloc
     assert len(queue.visible.minutes) == 4
 
 
-async def test_while_there_is_nothing_the_queues_are_looked_at_seldom(autojump_clock: MockClock) -> None:
+async def test_while_there_is_nothing_the_queues_are_looked_at_seldom() -> None:
     world = World()
     async with (
         open_status(world, trio.Event(), idle_seconds=300.0) as (status, node),
@@ -256,7 +256,7 @@ async def test_while_there_is_nothing_the_queues_are_looked_at_seldom(autojump_c
         assert Counter(world.weather.calls)["queue.depth"] >= 99
 
 
-async def test_the_others_are_on_the_page_too(autojump_clock: MockClock) -> None:
+async def test_the_others_are_on_the_page_too() -> None:
     fleet = MemoryFleet()
     other = Node("other", slots=6, figures={"report": Figures(per_minute=10.0)})
     await fleet.report("other", told(other))

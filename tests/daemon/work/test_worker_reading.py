@@ -1,15 +1,15 @@
 """A large message takes a moment to be read: it is held meanwhile, as any other, and judged if it can't be read."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
+import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.core.jobs.job import Job, StoredJob, from_message
 from reportd.core.jobs.transitions import JobState
 from reportd.ports import TooCostlyError, UnavailableError
 from tests.daemon.node import Node, World, job, open_node
 from tests.fakes import FakeTypes
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 READING_SECONDS = 100.0
 
@@ -28,7 +28,7 @@ class SlowTypes(FakeTypes):
         return from_message(body)
 
 
-async def test_a_message_that_is_being_read_is_held(autojump_clock: MockClock) -> None:
+async def test_a_message_that_is_being_read_is_held() -> None:
     world, one = World(), job()
     world.types = SlowTypes()
     async with open_node(world) as node:
@@ -41,7 +41,7 @@ async def test_a_message_that_is_being_read_is_held(autojump_clock: MockClock) -
     assert world.renderer.rendered == [(one.task_id, False)]
 
 
-async def test_two_of_the_same_task_are_one_render(autojump_clock: MockClock) -> None:
+async def test_two_of_the_same_task_are_one_render() -> None:
     world, one = World(), job()
     world.types = SlowTypes()
     await Node(world).handle(*await world.received(one, one))
@@ -49,7 +49,7 @@ async def test_two_of_the_same_task_are_one_render(autojump_clock: MockClock) ->
     assert not world.queue.messages
 
 
-async def test_a_drain_gives_it_back(autojump_clock: MockClock) -> None:
+async def test_a_drain_gives_it_back() -> None:
     world, one = World(), job()
     world.types = SlowTypes()
     stop = trio.Event()
@@ -65,7 +65,7 @@ async def test_a_drain_gives_it_back(autojump_clock: MockClock) -> None:
     assert len(await world.queue.receive(1, 0.0)) == 1
 
 
-async def test_what_is_too_costly_to_read_is_malformed(autojump_clock: MockClock) -> None:
+async def test_what_is_too_costly_to_read_is_malformed() -> None:
     world, one = World(), job()
     world.types = SlowTypes(TooCostlyError("takes longer than 20 s"))
     await Node(world).handle(*await world.received(one))
@@ -74,7 +74,7 @@ async def test_what_is_too_costly_to_read_is_malformed(autojump_clock: MockClock
     assert not world.queue.messages
 
 
-async def test_it_waits_for_its_turn(autojump_clock: MockClock) -> None:
+async def test_it_waits_for_its_turn() -> None:
     world, one = World(), job()
     world.types = SlowTypes(UnavailableError("work on jobs", "too many wait for their turn"))
     await Node(world).handle(*await world.received(one))
