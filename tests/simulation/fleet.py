@@ -1,6 +1,6 @@
 """A fleet of nodes on trio's mock clock: it is given traffic and trouble, and tells how it fared.
 
-What is real: the nodes' poller, worker, bulkheads, manager, heartbeat, drain and figures, and with them all of
+What is real: the nodes' poller, worker, bulkheads, breakers, heartbeat, drain and figures, and with them all of
 ``core``. What is modelled: the browsers, the queue, the database, and the group that starts and ends machines. Two
 things are coarser than in the daemon, so that a day takes a minute: a node looks at the breakers of the others every
 few seconds, and one triage serves all.
@@ -18,22 +18,20 @@ import structlog
 import trio
 from trio.testing import MockClock
 
+from reportd.app.upkeep import Upkeep
 from reportd.breakers import manager
 from reportd.breakers.manager import Breakers
 from reportd.concurrency.nurseries import open_background
+from reportd.concurrency.supervisor import Supervisor
 from reportd.core.breaker.breaker import BreakerPolicy
 from reportd.core.capacity.scaling import ScalingPolicy
-from reportd.core.dead_letters.triage import TriagePolicy
 from reportd.core.jobs.job import Job, to_message
 from reportd.core.jobs.transitions import TERMINAL, JobEvent, JobState
 from reportd.core.repair.message import Known
-from reportd.dead_letters.quarantine import Quarantine
-from reportd.dead_letters.triage import Triage
 from reportd.ports import Outgoing
 from reportd.work.job_waiters import JobWaiters
 from tests.daemon.node import USER, run_inline
-from tests.fakes import EPOCH, MemoryDeadLetters, now
-from tests.fakes.audit import FakeAudit
+from tests.fakes import EPOCH, now
 from tests.fakes.checking import InlineReader
 from tests.simulation.group import MINUTE, Blackboard, Group, GroupPolicy
 from tests.simulation.node import SLOTS, Node, Shared
@@ -147,8 +145,8 @@ class _Fleet:
         self._nursery = nursery
         self._board = Blackboard()
         self._group = Group(group, scenario.nodes)
-        self._shared = Shared(rng, self._board, policy, scenario.broken)
-        self._types = sorted({arrival.report_type for arrival in scenario.traffic})
+        types = sorted({arrival.report_type for arrival in scenario.traffic})
+        self._shared = Shared(rng, self._board, policy, types, scenario.broken)
         self._in_service: dict[str, tuple[Node, trio.CancelScope]] = {}
         self._coming = 0
         self._machines = 0
@@ -178,24 +176,20 @@ class _Fleet:
 
     async def _triage(self) -> None:
         shared = self._shared
-        letters, audit = MemoryDeadLetters(shared.jobs), FakeAudit()
-        triage = Triage(
-            jobs=shared.jobs,
-            queue=shared.queue,
-            dead=shared.dead,
-            letters=letters,
-            quarantine=Quarantine(
-                jobs=shared.jobs, letters=letters, audit=audit, changes=JobWaiters(), node="triage", clock=now
-            ),
-            breakers=Breakers(shared.breakers, BreakerPolicy(), node="triage", report_types=self._types),
-            reader=InlineReader(Known({name: name for name in self._types}, lambda _, __: [])),
-            audit=audit,
-            policy=TriagePolicy(),
-            interval_seconds=5.0,
+        upkeep = Upkeep(
+            shared.config,
+            shared.backends,
             node="triage",
+            reader=InlineReader(Known({name: name for name in shared.config.reports}, lambda _, __: [])),
+            breakers=Breakers(
+                shared.backends.breaker_store, BreakerPolicy(), node="triage", report_types=shared.config.reports
+            ),
+            waiters=JobWaiters(),
+            on_quarantined=lambda _: None,
+            supervisor=Supervisor(now),
             clock=now,
         )
-        await triage.run()
+        await upkeep.triage.run()
 
     # --- machines -------------------------------------------------------------------------------------------
 
@@ -222,7 +216,7 @@ class _Fleet:
         begun = trio.current_time()
         await trio.sleep(boot_seconds)
         self._coming -= 1
-        node, life = Node(name, self._shared, self._types), trio.CancelScope()
+        node, life = Node(name, self._shared), trio.CancelScope()
         self._in_service[name] = node, life
         self.outcome.most_nodes = max(self.outcome.most_nodes, len(self._in_service))
         try:
