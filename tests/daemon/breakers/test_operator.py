@@ -5,7 +5,7 @@ import trio
 
 from reportd.breakers.manager import DeferredError
 from reportd.breakers.operator import BreakerCommand, BreakerOperator, InapplicableCommandError, UnknownReportTypeError
-from reportd.core.breaker.breaker import Breaker, BreakerState
+from reportd.core.breaker.breaker import TRANSITIONS, Breaker, BreakerEvent, BreakerState
 from reportd.ports import AuditEntry, UnavailableError
 from reportd.telemetry.audit_recorder import Recorder
 from tests.fleet import BadLine, Node, render
@@ -21,7 +21,7 @@ class Sales:
 
 
 class Desk:
-    """A node's controls, and what they noted."""
+    """The controls of a node, and what they noted for the audit."""
 
     def __init__(self) -> None:
         self.store = BadLine()
@@ -39,47 +39,20 @@ async def desk() -> Desk:
     return Desk()
 
 
-# What each order leads to; None where it makes no sense.
-RESULTS: dict[BreakerState, dict[BreakerCommand, BreakerState | None]] = {
-    CLOSED: {
-        BreakerCommand.OPEN: FORCED_OPEN,
-        BreakerCommand.CLOSE: CLOSED,
-        BreakerCommand.HOLD: FORCED_CLOSED,
-        BreakerCommand.PROBE: None,
-    },
-    OPEN: {
-        BreakerCommand.OPEN: FORCED_OPEN,
-        BreakerCommand.CLOSE: CLOSED,
-        BreakerCommand.HOLD: FORCED_CLOSED,
-        BreakerCommand.PROBE: OPEN,
-    },
-    HALF_OPEN: {
-        BreakerCommand.OPEN: FORCED_OPEN,
-        BreakerCommand.CLOSE: CLOSED,
-        BreakerCommand.HOLD: FORCED_CLOSED,
-        BreakerCommand.PROBE: None,
-    },
-    FORCED_OPEN: {
-        BreakerCommand.OPEN: None,
-        BreakerCommand.CLOSE: CLOSED,
-        BreakerCommand.HOLD: FORCED_CLOSED,
-        BreakerCommand.PROBE: OPEN,
-    },
-    FORCED_CLOSED: {
-        BreakerCommand.OPEN: FORCED_OPEN,
-        BreakerCommand.CLOSE: CLOSED,
-        BreakerCommand.HOLD: None,
-        BreakerCommand.PROBE: None,
-    },
+EVENTS = {
+    BreakerCommand.OPEN: BreakerEvent.FORCED_OPEN,
+    BreakerCommand.CLOSE: BreakerEvent.RESET,
+    BreakerCommand.HOLD: BreakerEvent.FORCED_CLOSED,
+    BreakerCommand.PROBE: BreakerEvent.HURRIED,
 }
 
 
 @pytest.mark.parametrize("state", list(BreakerState))
 @pytest.mark.parametrize("order", list(BreakerCommand))
 async def test_every_order_in_every_state(desk: Desk, state: BreakerState, order: BreakerCommand) -> None:
-    """By what the store has, whatever this node remembers."""
+    """The state in the store counts, whatever this node remembers."""
     await desk.bring(state)
-    target = RESULTS[state][order]
+    target = TRANSITIONS.get((state, EVENTS[order]))
     if target is None:
         with pytest.raises(InapplicableCommandError, match=r"^sales is "):
             await desk.controls.give("sales", order, "ann", "why")
