@@ -20,6 +20,7 @@ from reportd.intake.tokens import Tokens, new_token
 from reportd.ports import TooCostlyError, UnavailableError
 from reportd.system.regular_files import MAX_BYTES
 from tests.fakes.checking import catalogue_of, inline_checker
+from tests.wording import mentions
 
 TYPES = """
 [reports.one]
@@ -164,7 +165,6 @@ async def test_a_bad_file_changes_nothing_and_is_told(files: Files, how: str) ->
     spoil(files)
     with capture_logs() as captured:
         await files.reload.again()
-    assert files.reload.trouble.startswith("the configuration is that of before: ")
     assert expected in files.reload.trouble
     (kept,) = [line for line in captured if line["event"] == "config.kept"]
     assert (kept["log_level"], expected in kept["error"]) == ("error", True)
@@ -195,7 +195,8 @@ async def test_bad_tokens_stay_but_report_types_change(files: Files, kind: str) 
         os.mkfifo(files.tokens_file)
     files.configure(TYPES.replace("reports.one", "reports.three"))
     await files.reload.again()
-    assert files.reload.trouble == "the tokens are those of before"
+    assert mentions(files.reload.trouble, "tokens")
+    assert "configuration" not in files.reload.trouble
     assert files.knows(files.secret)
     assert "three" in files.types.names
 
@@ -212,7 +213,7 @@ async def test_what_needs_a_restart_is_named_for_as_long_as_it_does(files: Files
     with capture_logs() as captured:
         await files.reload.again()
         await files.reload.again()
-    assert files.reload.trouble == "waits for a restart: pool.browsers, pool.max_stalled, shutdown.drain_seconds"
+    assert mentions(files.reload.trouble, "restart", "pool.browsers, pool.max_stalled, shutdown.drain_seconds")
     assert [line["event"] for line in captured].count("config.needs_restart") == 2
     assert files.learnt[-1].pool.browsers == 0
     files.configure(TYPES)
@@ -229,9 +230,7 @@ async def test_a_fault_that_nobody_foresaw_changes_nothing_and_is_told(
     monkeypatch.setattr(files.checks, "read", fail)
     monkeypatch.setattr(files.tokens, "read", fail)
     await files.reload.again()
-    assert files.reload.trouble == (
-        "the tokens are those of before; the configuration is that of before: ZeroDivisionError: by nothing"
-    )
+    assert mentions(files.reload.trouble, "tokens", "configuration", "ZeroDivisionError: by nothing")
     assert files.knows(files.secret)
 
 
@@ -254,7 +253,7 @@ async def test_a_file_system_that_does_not_answer_holds_up_nobody(
         second = files.admit("second")
         for _ in range(3):
             await files.reload.again()
-            assert files.reload.trouble.endswith("the files could not be read within 0.2 s")
+            assert mentions(files.reload.trouble, "within 0.2 s")
         assert files.knows(second)
         assert len(waiting) == 1
     finally:
@@ -298,7 +297,7 @@ async def test_what_is_large_is_judged_by_another_process(files: Files, monkeypa
     assert processes.asked == 6
     processes.fault = TooCostlyError("needs more memory than there is for it")
     await files.reload.again()
-    assert "(and 5 more, which the log has)" in files.reload.trouble
+    assert mentions(files.reload.trouble, "5 more")
     processes.fault = UnavailableError("work on jobs", "too many wait for their turn")
     await files.reload.again()
     assert "too many wait for their turn" in files.reload.trouble

@@ -15,6 +15,7 @@ from reportd.ports import Pdf
 from tests.fakes import FakeLauncher, Turn
 from tests.fakes.browsers import FOREVER
 from tests.fakes.rendering import pdf_of, request_for
+from tests.wording import mentions
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
@@ -113,7 +114,7 @@ async def test_a_page_that_never_answers_is_left_at_the_deadline() -> None:
                 await slot.render(request_for("hangs", timeout_seconds=7.0), alone=False)
         assert trio.current_time() - begun == pytest.approx(7.0)
         assert caught.value.fault.kind is FaultKind.TIMEOUT
-        assert caught.value.fault.detail == "not done within 7 s, while printing"
+        assert mentions(caught.value.fault.detail, "within 7 s", "printing")
         assert await render(pool, "next") == pdf_of("next")
         assert launcher.browsers[0].pages_made == 2
 
@@ -149,7 +150,7 @@ async def test_waiting_for_a_page_counts_towards_the_deadline_but_not_against_th
         assert trio.current_time() - begun == pytest.approx(10.0)
         assert caught.value.fault.kind is FaultKind.BROWSER_UNAVAILABLE
         assert not caught.value.fault.nature.counts
-        assert caught.value.fault.detail == "no page was free within 10 s; no browser today"
+        assert mentions(caught.value.fault.detail, "within 10 s", "no browser today")
 
 
 @pytest.mark.parametrize("alone", [False, True])

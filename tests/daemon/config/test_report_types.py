@@ -7,6 +7,7 @@ import pytest
 from reportd.config import ConfigError, ReportType, load
 from reportd.core.pages.network import NetworkRule
 from reportd.ports import Ready
+from tests.wording import mentions
 
 
 def reports(tmp_path: Path, text: str) -> dict[str, ReportType]:
@@ -64,15 +65,14 @@ def test_a_url_replaces_a_built_in_type_whole(tmp_path: Path) -> None:
 
 
 def test_a_page_has_exactly_one_source(tmp_path: Path) -> None:
-    assert refused(tmp_path, "") == "template: is missing, and so is url; accepted: one of them"
-    said = refused(tmp_path, 'template = "a.html"\nurl = "http://app.test/"')
-    assert said == "url: is set together with template; accepted: one of them"
+    assert mentions(refused(tmp_path, ""), "template: ", "missing", "url")
+    assert mentions(refused(tmp_path, 'template = "a.html"\nurl = "http://app.test/"'), "url: ", "template")
     assert report(tmp_path, 'template = ""').url == "https://app.test/"
 
 
 def test_cookies_need_an_address(tmp_path: Path) -> None:
     said = refused(tmp_path, 'template = "a.html"\ncookies = {a = "b"}')
-    assert said == "cookies: is set, but a template's page has no address to send them to; accepted: cookies for a url"
+    assert mentions(said, "cookies: ", "template", "accepted: ", "url")
 
 
 @pytest.mark.parametrize("key", ["template", "parameters_schema"])
@@ -80,8 +80,7 @@ def test_cookies_need_an_address(tmp_path: Path) -> None:
 def test_files_are_below_the_configurations_folder(tmp_path: Path, key: str, path: str) -> None:
     keys = {"template": "a.html", key: path}
     said = refused(tmp_path, "\n".join(f'{name} = "{value}"' for name, value in keys.items()))
-    accepted = "accepted: a file's path below the configuration's folder, or nothing"
-    assert said == f"{key}: leads out of the folder; {accepted}"
+    assert mentions(said, f"{key}: ", "folder", "accepted: ")
 
 
 @pytest.mark.parametrize(
@@ -139,14 +138,12 @@ def test_aliases_are_names_of_one_type_only(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"reports\.b\.aliases: has c, {taken}\.a"):
         reports(tmp_path, '[reports]\na = {template = "a", aliases = ["c"]}\nb = {template = "b", aliases = ["c"]}')
     said = refused(tmp_path, 'template = "a.html"\naliases = ["b", "Not-a-name"]')
-    assert said == (
-        "aliases: entry 2 is no name; accepted: a list of names of lower-case letters, digits and underscores"
-    )
+    assert mentions(said, "aliases: entry 2 ", "accepted: ", "lower-case letters, digits and underscores")
 
 
 @pytest.mark.parametrize("name", ["A", "1a", "_a", "a-b", "", "a" * 65])
 def test_a_report_types_name_is_checked(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="is no name for a report type; accepted: a lower-case letter, then"):
+    with pytest.raises(ConfigError, match="accepted: a lower-case letter, then"):
         reports(tmp_path, f'[reports."{name}"]\ntemplate = "a.html"')
 
 
@@ -182,7 +179,7 @@ def test_a_template_reaches_nothing_by_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["", "a b", "http://app.test", "*.10.0.0.1", "0x7f.1", "app.test:0", "*"])
 def test_what_is_no_host_is_refused(tmp_path: Path, host: str) -> None:
     said = refused(tmp_path, f'template = "a.html"\nallowed_hosts = ["{host}"]')
-    assert said.startswith("allowed_hosts: entry 1 is no host; accepted: a list of hosts")
+    assert mentions(said, "allowed_hosts: entry 1 ", "accepted: ", '["reports.internal", "*.cdn.internal"]')
 
 
 @pytest.mark.parametrize(
@@ -191,8 +188,7 @@ def test_what_is_no_host_is_refused(tmp_path: Path, host: str) -> None:
 )
 def test_headers_and_cookies_are_what_http_allows(tmp_path: Path, keys: str) -> None:
     said = refused(tmp_path, f'url = "http://app.test/"\n{keys}')
-    assert ": entry 1 has a " in said
-    assert "; accepted: a table of names and texts" in said
+    assert mentions(said, ": entry 1 ", "accepted: ", "table")
 
 
 # When it is ready, and when it has failed
@@ -217,9 +213,7 @@ def test_when_a_page_is_ready(tmp_path: Path, text: str, ready: Ready) -> None:
 def test_a_condition_there_is_not_is_refused(tmp_path: Path, text: str) -> None:
     said = refused(tmp_path, f"url = 'http://app.test/'\nready = '{text}'")
     assert said.startswith("ready: ")
-    assert said.endswith(
-        "accepted: load, networkidle, selector:CSS, expression:JS (until truthy) or event:NAME (on window)"
-    )
+    assert mentions(said, "accepted: load, networkidle, selector:CSS, expression:JS ", "event:NAME")
 
 
 def test_which_statuses_fail(tmp_path: Path) -> None:
@@ -235,8 +229,7 @@ def test_which_statuses_fail(tmp_path: Path) -> None:
 )
 def test_what_is_no_status_is_refused(tmp_path: Path, entry: str) -> None:
     said = refused(tmp_path, f"url = 'http://app.test/'\nfail_on_status = [{entry}]")
-    assert said.startswith("fail_on_status: has a")
-    assert '; accepted: a list of statuses and ranges from 100 to 599, e.g. ["400-499", "503"]' in said
+    assert mentions(said, "fail_on_status: ", "accepted: ", "100 to 599", '["400-499", "503"]')
 
 
 # What comes out

@@ -16,6 +16,7 @@ from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.ports import AuditEntry, LetterStatus, Pdf, RenderRequest
 from tests.daemon.node import NEVER_OPENS, Node, World, job
 from tests.fakes import FakeRenderer, now
+from tests.wording import mentions
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
@@ -116,7 +117,8 @@ async def test_one_report_that_always_fails_is_quarantined_after_its_redrives() 
         assert (await world.terminal(one)).state is JobState.QUARANTINED
     assert len(outage.renders) == 3 + 2
     assert world.letters.letters[one.task_id].redrives == 2
-    assert [letter.reason for letter in world.quarantined] == ["it was tried again 2 times in vain"]
+    (letter,) = world.quarantined
+    assert mentions(letter.reason, "2 times")
 
 
 async def test_those_that_fail_by_themselves_are_told_from_the_victims() -> None:

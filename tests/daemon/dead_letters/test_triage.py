@@ -17,6 +17,7 @@ from reportd.dead_letters.triage import BATCH, MAX_BATCHES, PATIENCE
 from reportd.ports import LetterStatus, Outgoing, Settlement
 from tests.daemon.node import Node, World, job, message_of
 from tests.fakes import EPOCH, now
+from tests.wording import mentions
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
@@ -220,10 +221,9 @@ async def test_a_message_that_can_be_repaired_is_rendered() -> None:
     assert world.record(one).job == one
     (entry,) = world.audit.entries
     assert (entry.action, entry.subject) == ("dead_letter.repaired", one.task_id)
-    assert [change["what"] for change in entry.detail["changes"]] == [
-        "blanks or a byte order mark taken off",
-        "a name put right",
-    ]
+    blanks, name = (change["what"] for change in entry.detail["changes"])
+    assert mentions(blanks, "byte order mark")
+    assert mentions(name, "name")
     assert not world.letters.letters
     assert not world.quarantined
 
@@ -389,7 +389,8 @@ async def test_a_letter_at_which_the_daemon_fails_is_left_to_people_in_the_end()
         await Node(world).triage.run()
     assert world.record(one).state is JobState.QUARANTINED
     letter = world.letters.letters[one.task_id]
-    assert (letter.kind, letter.reason) == ("internal", "ValueError in the daemon; see its log")
+    assert letter.kind == "internal"
+    assert mentions(letter.reason, "ValueError", "log")
     assert not world.dead.messages
     assert from_message(letter.body) == one
 

@@ -295,8 +295,8 @@ async def test_a_refusal_names_the_limit_and_its_key() -> None:
     async with opened(4) as place:
         await place.accepted(1, "other", BEN)
         await place.accepted(2, "report", ANN)
-        with pytest.raises(BusyError, match=r"2 jobs of report wait already, and 2 may \(queue.max_type_share\)$"):
+        with pytest.raises(BusyError, match=r"2 jobs of report .* 2 .*\(queue\.max_type_share\)$"):
             await place.service.submit(Submission("report", {}, USER))
         place.held.add("report")
-        with pytest.raises(BusyError, match=r"\(queue.max_type_share\), while the breaker of report is open$"):
+        with pytest.raises(BusyError, match=r"\(queue\.max_type_share\).*breaker of report is open"):
             await place.service.submit(Submission("report", {}, USER))

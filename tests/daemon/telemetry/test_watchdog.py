@@ -14,6 +14,7 @@ from reportd.concurrency.supervisor import Supervisor
 from reportd.ports import Meter
 from reportd.system import sd_notify
 from reportd.telemetry.watchdog import LIMIT_SECONDS, MEMORY_SECONDS, TICK_SECONDS, Watchdog, open_watchdog
+from tests.wording import mentions
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
@@ -59,9 +60,9 @@ async def test_a_loop_that_stood_still_is_unhealthy_for_a_while_and_says_why(aut
         nursery.start_soon(watchdog.run)
         await trio.sleep(10.1)
         autojump_clock.jump(10.0)  # nothing runs meanwhile, as when a task computes
-        assert watchdog.trouble() == "the event loop has not turned for 10.1 s"
+        assert mentions(watchdog.trouble(), "event loop", "for 10.1 s")
         await trio.sleep(0.1)
-        assert watchdog.trouble().startswith("the event loop stood still for 9.6 s, until ")
+        assert mentions(watchdog.trouble(), "event loop", "for 9.6 s", "until ")
         assert max(meter.seconds) == pytest.approx(9.6)
         await trio.sleep(MEMORY_SECONDS + TICK_SECONDS)
         assert watchdog.trouble() == ""
