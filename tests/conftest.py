@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,9 +29,19 @@ importlib.import_module("aiobotocore.session")
 settings.register_profile("reportd", deadline=None)
 settings.load_profile("reportd")
 
+FIRST = ("e2e", "simulation", "web")
+"""The folders of the longest files. Begun last, one of them would keep one worker busy while the others are idle."""
+
+
+def turn(item: pytest.Item) -> int:
+    """Return when a test's folder is begun: those of FIRST in that order, then all others."""
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    return FIRST.index(folder) if folder in FIRST else len(FIRST)
+
 
 @pytest.hookimpl(trylast=True)  # pytest-trio has said by then which tests are its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=turn)
     for item in items:
         if isinstance(item, pytest.Function) and item.get_closest_marker("trio"):
             # To make an AWS client takes a quarter of a second of parsing; the daemon does it before it is ready.
