@@ -180,7 +180,7 @@ async def test_each_letter_has_one_end(
     tmp_path: Path, moto: str, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend_credentials(monkeypatch)
-    await two_nodes(tmp_path, moto, postgres, count=100, kills=2)
+    await two_nodes(tmp_path, moto, postgres, count=60, kills=2)
 
 
 @pytest.mark.soak

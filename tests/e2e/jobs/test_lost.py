@@ -16,7 +16,7 @@ from tests.servers.aws import ENVIRONMENT, ask_s3, ask_sqs
 
 pytestmark = pytest.mark.browser
 
-JOBS = 50
+JOBS = 30
 SLOTS_AND_PREFETCH = 10
 WITHIN_SECONDS = 180.0
 """From the end of the fault, at the defaults."""

@@ -88,8 +88,9 @@ class Watched:
 
 @asynccontextmanager
 async def watching(daemon: Daemon) -> AsyncIterator[Watched]:
-    """Asks for its health all the time, and looks at its memory. The first look is at its memory before."""
+    """Ask for its health all the time, and look at its memory, first before the block."""
     watched = Watched()
+    looked = trio.Event()
 
     async def ask() -> None:
         async with daemon.client() as client:
@@ -99,11 +100,12 @@ async def watching(daemon: Daemon) -> AsyncIterator[Watched]:
                 assert answer.status_code == httpx.codes.OK
                 watched.slowest_seconds = max(watched.slowest_seconds, time.monotonic() - begun)
                 watched.mib.append(daemon.rss_mib())
+                looked.set()
                 await trio.sleep(0.01)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
-        await trio.sleep(0.3)
+        await looked.wait()
         yield watched
         await trio.sleep(0.3)
         nursery.cancel_scope.cancel()

@@ -14,7 +14,8 @@ from tests.servers.site import Content, Reply, after, open_site
 
 pytestmark = pytest.mark.browser
 
-SHORTAGE_SECONDS = 6
+SHORTAGE_SECONDS = 4
+"""Longer than a page may take."""
 
 # A job that loses its one attempt is dead, and one failure of the page opens the breaker.
 CONFIG = """

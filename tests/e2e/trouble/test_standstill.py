@@ -11,10 +11,12 @@ import httpx
 import pytest
 import trio
 
+from reportd.telemetry.watchdog import LIMIT_SECONDS
 from tests.e2e.process import open_daemon
 
 UNIT = Path(__file__).parents[3] / "reportd.service"
-STANDSTILL_SECONDS = 10.0
+WATCHDOG_SECONDS = 6.0
+STANDSTILL_SECONDS = 6.5
 
 # A signal's handler runs on the thread of the event loop, in between two steps of it.
 PROGRAM = f"""
@@ -26,11 +28,11 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def watchdog_seconds() -> float:
-    """How long systemd waits for a sign of life."""
+def test_the_health_fails_before_systemd_restarts_the_daemon() -> None:
     found = re.search(r"^WatchdogSec=(\d+)$", UNIT.read_text(), re.MULTILINE)
     assert found
-    return float(found[1])
+    assert float(found[1]) > LIMIT_SECONDS
+    assert LIMIT_SECONDS < WATCHDOG_SECONDS < STANDSTILL_SECONDS
 
 
 class Systemd:
@@ -64,18 +66,16 @@ class Systemd:
 async def test_a_loop_that_stands_still_fails_its_health_and_systemd_hears_nothing(
     tmp_path: Path, nursery: trio.Nursery
 ) -> None:
-    limit_seconds = watchdog_seconds()
-    assert limit_seconds <= STANDSTILL_SECONDS
     init = Systemd(tmp_path / "notify")
     await nursery.start(init.listen)
-    environ = {"NOTIFY_SOCKET": str(init.path), "WATCHDOG_USEC": str(int(limit_seconds * 1e6))}
+    environ = {"NOTIFY_SOCKET": str(init.path), "WATCHDOG_USEC": str(int(WATCHDOG_SECONDS * 1e6))}
     async with open_daemon(tmp_path, environ=environ, start=False) as daemon:
         daemon.command = [sys.executable, "-c", PROGRAM]
         await daemon.start()
         async with daemon.client() as client:
             assert (await client.get("/healthz")).status_code == httpx.codes.OK
             for _ in range(2):  # it hears in time, while all is well
-                with trio.fail_after(limit_seconds):
+                with trio.fail_after(WATCHDOG_SECONDS):
                     last = await init.sign()
             os.kill(daemon.pid, signal.SIGUSR1)
             await trio.sleep(1.0)
@@ -85,9 +85,9 @@ async def test_a_loop_that_stands_still_fails_its_health_and_systemd_hears_nothi
             async with daemon.client() as other:
                 answer = await other.get("/healthz")
             assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
-            assert re.search(r"stood still for (9|10)\.\d s|not turned for", answer.json()["detail"])
+            assert re.search(r"event loop .* for \d+\.\d s", answer.json()["detail"])
             recovered = await init.sign()
-            assert recovered - last > limit_seconds, "systemd would not have noticed"
+            assert recovered - last > WATCHDOG_SECONDS, "systemd would not have noticed"
             with trio.fail_after(30):
                 while (await client.get("/healthz")).status_code != httpx.codes.OK:
                     await trio.sleep(0.2)
