@@ -1,4 +1,4 @@
-"""Servers that tests of several folders share. Each is started when the first test asks for it."""
+"""What all tests share: servers, which are started when the first test asks for them, the log, clocks, the order."""
 
 import importlib
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -18,14 +18,14 @@ from tests.standstill import guarded_run
 
 __all__ = ["moto", "postgres"]
 
-# Tracebacks in colours take a second each, and libraries that are imported where they are asked for are so before the
-# daemon is ready. Neither is what a test is about that looks at how long the event loop is held.
+# A traceback in colours takes a second, and the daemon has imported its lazy libraries before it is ready. Neither
+# belongs to what a test measures that looks at how long the event loop is held.
 plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
 LOG_OF_THE_RUN = structlog.get_config()
 importlib.import_module("aiobotocore.session")
 
-# How long an example takes is a property of the machine, which others may be using.
+# How long an example takes depends on the machine, which others may be using.
 settings.register_profile("reportd", deadline=None)
 settings.load_profile("reportd")
 
@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=turn)
     for item in items:
         if isinstance(item, pytest.Function) and item.get_closest_marker("trio"):
-            # To make an AWS client takes a quarter of a second of parsing; the daemon does it before it is ready.
+            # An AWS client parses for a quarter of a second when it is made; the daemon makes it before it is ready.
             exempt = item.get_closest_marker("stands_still") or "moto" in item.fixturenames
             run = partial(run_on_clock, item, trio.run if exempt else guarded_run)
             item.add_marker(pytest.mark.trio(run=run), append=False)
@@ -58,7 +58,7 @@ def run_on_clock(
     clock: Clock | None = None,
     instruments: Iterable[Instrument] = (),
 ) -> object:
-    """As ``run``, on the clock among the fixtures of the test; pytest-trio sees only those that are its arguments."""
+    """Run on the clock among the test's fixtures. pytest-trio finds it only among the arguments of the test."""
     clocks = [fixture for fixture in item.funcargs.values() if isinstance(fixture, Clock)]
     return run(main, clock=clock or next(iter(clocks), None), instruments=instruments)
 
@@ -67,7 +67,7 @@ configure = structlog.configure
 
 
 def configure_uncached(**options: object) -> None:
-    """A command that runs in a test configures the log. A cached logger would write to that test's output for good."""
+    """Configure without caching. A cached logger would write to the output of the test that made it for ever."""
     configure(**{**options, "cache_logger_on_first_use": False})  # type: ignore[arg-type]
 
 
@@ -75,12 +75,12 @@ structlog.configure = configure_uncached  # type: ignore[assignment]
 
 
 def pytest_runtest_teardown() -> None:
-    """The next test has the log of the run again."""
+    """Give the next test the log of the run again."""
     configure(**LOG_OF_THE_RUN)
 
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
-    """The URL of a server that speaks SQS and S3."""
+    """Yield the URL of a server that speaks SQS and S3."""
     with running_moto() as url:
         yield url

@@ -1,9 +1,9 @@
-"""A fleet of nodes on trio's mock clock: it is given traffic and trouble, and tells how it fared.
+"""A fleet of nodes on trio's mock clock, under given traffic and faults.
 
-What is real: the nodes' poller, worker, bulkheads, breakers, heartbeat, drain and figures, and with them all of
-``core``. What is modelled: the browsers, the queue, the database, and the group that starts and ends machines. Two
-things are coarser than in the daemon, so that a day takes a minute: a node looks at the breakers of the others every
-few seconds, and one triage serves all.
+Real: the nodes' poller, worker, bulkheads, breakers, heartbeat, drain and figures, and with them all of ``core``.
+Modelled: the browsers, the queue, the database, and the group that starts and ends machines. Two things are coarser
+than in the daemon, so that a day takes a minute: a node refreshes its breakers every few seconds, and one triage
+serves all nodes.
 """
 
 import logging
@@ -38,7 +38,7 @@ from tests.simulation.node import SLOTS, Node, Shared
 from tests.simulation.traffic import POISON, Arrival
 
 REFRESH_SECONDS = 5.0
-"""How often a node looks at the breakers of the others; the daemon does so twice a second."""
+"""How often a node refreshes its breakers; the daemon does so twice a second."""
 
 NOTICE_SECONDS = 60.0
 """How long the group takes to see that a node is gone."""
@@ -46,7 +46,7 @@ NOTICE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Of one minute: messages that wait, nodes in service, nodes that were desired, slots that were busy."""
+    """One minute: visible messages, nodes in service, desired nodes, busy slots."""
 
     at: float
     backlog: int
@@ -57,8 +57,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Scenario:
-    """``losses``: when a node dies, with all it works on. ``broken``: while one report type has a bug. ``nodes``: how
-    many there are at the beginning. ``marks``: what the plot points out.
+    """``losses``: when a node dies with its work. ``broken``: from when to when one report type has a bug. ``nodes``:
+    how many there are at the beginning. ``marks``: what the plot points out.
     """
 
     name: str
@@ -72,11 +72,11 @@ class Scenario:
 
 @dataclass
 class Outcome:
-    """``waits``: when a report came, and how long until it was first given a slot. Those of the type with a bug are
-    left out, for its breaker makes them wait; ``faults`` is how many slots it was given in vain.
+    """``waits``: when a report came, and how long until its first slot. The type with a bug is left out, because its
+    breaker makes it wait; ``faults``: how many slots it used in vain.
 
-    ``given_back``: how many renders were cut off by the end of a node's drain. ``stored_twice``: how many PDFs were.
-    ``states``: how many jobs ended how; ``node_seconds``: of all machines, from their start to their end.
+    ``given_back``: renders that the end of a node's drain cut off. ``stored_twice``: PDFs that were.
+    ``states``: how many jobs ended how. ``node_seconds``: of all machines, from their start to their end.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -92,20 +92,20 @@ class Outcome:
     most_nodes: int = 0
 
     def wait_seconds(self, share: float, since: float = 0.0, until: float = math.inf) -> float:
-        """Within which that share of those who came in that time had a slot; 0 when nobody came."""
+        """Return the wait within which that share of the reports of that time got a slot; 0 without reports."""
         waits = sorted(wait for at, wait in self.waits if since <= at < until)
         return waits[min(len(waits) - 1, int(share * len(waits)))] if waits else 0.0
 
 
 def run(scenario: Scenario, policy: ScalingPolicy, group: GroupPolicy, seed: int = 0) -> Outcome:
-    """The same for the same arguments."""
+    """Run the scenario. The same arguments give the same outcome."""
     with _deterministic(seed), _quiet():
         return trio.run(_run, scenario, policy, group, seed, clock=MockClock(autojump_threshold=0))
 
 
 @contextmanager
 def _deterministic(seed: int) -> Iterator[None]:
-    """trio shuffles the tasks that are ready, so that nobody relies on their order."""
+    """Fix the order of ready tasks, which trio shuffles so that nobody relies on it."""
     inside = trio._core._run
     state = inside._r.getstate()
     with mock.patch.object(inside, "_ALLOW_DETERMINISTIC_SCHEDULING", new=True):
@@ -152,7 +152,7 @@ class _Fleet:
         self._machines = 0
 
     async def live(self) -> None:
-        """Until the traffic is over and every job is settled, at most twice as long as it lasts."""
+        """Run until the traffic is over and every job is settled, at most for twice the scenario's time."""
         for _ in range(self._scenario.nodes):
             self._start(0.0)
         self._nursery.start_soon(self._triage)
@@ -194,7 +194,7 @@ class _Fleet:
     # --- machines -------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Once a minute, as the group does."""
+        """Sample and scale once a minute, as the group does."""
         while True:
             await trio.sleep(MINUTE)
             depth = await self._shared.queue.depth()
@@ -227,7 +227,7 @@ class _Fleet:
             self.outcome.node_seconds += trio.current_time() - begun
 
     def _scale_in(self) -> None:
-        """The lifecycle hook waits until the node has drained; it counts as in service no more."""
+        """Let a node drain. It is no longer in service; the lifecycle hook waits for the drain."""
         name = self._rng.choice(sorted(self._in_service))
         node, _ = self._in_service.pop(name)
         node.stop.set()
@@ -264,14 +264,14 @@ class _Fleet:
 
 
 def ideal_node_seconds(scenario: Scenario, least: int) -> float:
-    """Of a fleet that has in every minute just the machines that the work of this minute fills, in fractions of one and
-    as if they were there at once, but never fewer than the least.
+    """Return the machine time of an ideal fleet: in every minute exactly as many machines, in fractions, as the work of
+    that minute fills, without a start-up time, and at least ``least``.
     """
     return MINUTE * sum(ideal_nodes(scenario, least))
 
 
 def ideal_nodes(scenario: Scenario, least: int) -> list[float]:
-    """The same, minute by minute."""
+    """Return the machines of the ideal fleet, minute by minute."""
     work = [0.0] * math.ceil(scenario.seconds / MINUTE)
     for arrival in scenario.traffic:
         work[int(arrival.at / MINUTE)] += arrival.seconds

@@ -1,6 +1,6 @@
 """A node of the simulated fleet: the daemon's own parts, wired by ``reportd.app``, over a few fakes.
 
-Modelled are only the browser, which takes a slot for as long as the traffic says, and what is outside of the node.
+Only the browser is modelled, which takes a slot for as long as the traffic says, and what is outside of the node.
 """
 
 import random
@@ -42,10 +42,10 @@ TIMEOUT_SECONDS = 60.0
 
 
 class Shared:
-    """What outlives a node: the configuration, queues, job store, breakers' store, and what is known of each report.
+    """What outlives a node: the configuration, the queues and stores, and what is known of each report.
 
-    ``begun``: when a report was first given a slot; ``broken``: from when to when the type with the bug is so, and
-    ``faults``: how often that showed.
+    ``begun``: when a report first got a slot. ``broken``: from when to when one type has a bug. ``faults``: how many
+    renders failed by it.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Shared:
 
 
 class FleetTypes:
-    """Every report type is known, and anything will do for its parameters."""
+    """Knows every report type, and accepts any parameters."""
 
     async def message(self, body: str) -> Job | StoredJob:
         return from_message(body)
@@ -143,7 +143,7 @@ class FleetRenderer:
 
 
 class Node:
-    """``run`` is its life, up to the last message; ``stop`` lets it drain."""
+    """``run`` lasts until the last message is settled; setting ``stop`` drains the node."""
 
     def __init__(self, name: str, shared: Shared) -> None:
         self.name = name

@@ -82,12 +82,12 @@ PARAMETERS: dict[str, Any] = {
 
 
 def submission(**changes: Any) -> dict[str, Any]:
-    """A body that is accepted, with these fields changed."""
+    """Return a valid body with these fields changed."""
     return {"reportType": "sales_summary", "parameters": PARAMETERS, "userId": USER, **changes}
 
 
 async def known(look: Callable[[], Awaitable[T]]) -> T | None:
-    """What is seen, unless it is away."""
+    """Return what ``look`` returns, or None while its part is away."""
     try:
         return await look()
     except UnavailableError:
@@ -95,7 +95,7 @@ async def known(look: Callable[[], Awaitable[T]]) -> T | None:
 
 
 def calls(app: FastAPI) -> set[tuple[str, str]]:
-    """Every method and path of the application, HEAD left out where it only follows GET."""
+    """Return every method and path of the application but HEAD, which follows GET."""
     routes = [route for route in app.routes if isinstance(route, Route)]
     return {
         (method, re.sub(r":\w+}", "}", route.path))
@@ -107,7 +107,7 @@ def calls(app: FastAPI) -> set[tuple[str, str]]:
 
 @dataclass
 class Running:
-    """The application, a client of it, and what it runs on."""
+    """The application, a client, and the parts it runs on."""
 
     app: FastAPI
     client: httpx.AsyncClient
@@ -126,10 +126,10 @@ class Running:
     parts: dict[str, tuple[bool, str]] = field(default_factory=lambda: {"database": (True, "answers")})
     trouble: str = ""
     shown: dict[str, Any] = field(default_factory=dict)
-    """Fields of the snapshot, in the place of those that are seen."""
+    """Fields of the snapshot that replace the real ones."""
 
     async def snapshot(self) -> Snapshot:
-        """As ``reportd.status`` makes one, of what there is here."""
+        """Return a snapshot as ``reportd.status`` makes one."""
         here = Node(
             "n1", since=time.time() - 7500, slots=SLOTS, browsers=(BrowserView(4711, 12, 1, 210, retiring=False),)
         )
@@ -198,7 +198,7 @@ class Running:
         self.changes.notify(task_id)
 
     async def succeed(self, task_id: str, data: bytes = b"%PDF-1.7 what was rendered") -> str:
-        """Store it as a worker does; the answer is its SHA-256."""
+        """Store a PDF as a worker does. Return its SHA-256."""
         pdf = Pdf(len(data), hashlib.sha256(data).hexdigest(), data=data)
         await self.artifacts.put((await self.record(task_id)).job, pdf)
         await self._settle(task_id, JobEvent.SUCCEEDED, pdf=pdf)
@@ -212,7 +212,7 @@ class Running:
 
 @asynccontextmanager
 async def open_running(folder: Path, access: Access | None = None) -> AsyncIterator[Running]:
-    """``folder`` holds a migrated database. Without ``access`` no tokens are asked for."""
+    """Open the application. ``folder`` holds a migrated database. Without ``access`` no token is needed."""
     config = _config()
     types = catalogue_of(config, [Path(reportd_web.__file__).parent / "reports"])
     async with open_database(f"sqlite:///{folder / 'reportd.db'}") as database:

@@ -1,4 +1,4 @@
-"""The breaker step by step: the counts, the rests, the lease, the operator, the clock."""
+"""The state machine step by step: counts, recovery times, the lease, the operator, the clock."""
 
 from dataclasses import replace
 
@@ -214,7 +214,7 @@ def test_a_probe_keeps_its_lease_whatever_an_operator_says() -> None:
         asked = told(breaker, Ask("n2", 70), NOW + 20)
         assert asked.answer == Reject(NOW + 30, "a probe is under way")
         assert isinstance(told(breaker, Ask("n2", 70), NOW + 70).answer, Admit)
-        # Its verdict is late, but it is no longer in the way.
+        # The late verdict changes nothing, but it frees the lease.
         ended = told(breaker, success(running), NOW + 20)
         assert (ended.breaker.state, ended.transition) == (OPEN, None)
         assert isinstance(told(ended.breaker, Ask("n2", 70), NOW + 20).answer, Admit)
@@ -270,7 +270,7 @@ def test_one_that_was_held_open_is_open_since_somebody_let_it_probe() -> None:
 
 
 def test_what_an_older_daemon_has_written_is_open_since_it_was_moved_last() -> None:
-    """It drops ``opened_at`` when it writes; what it counts is the same."""
+    """An older daemon drops ``opened_at`` when it writes; its counts are the same."""
     breaker = opened()
     breaker = after(breaker, Ask("n1", 70), now=NOW + 10)
     breaker = after(breaker, failure(breaker), now=NOW + 20)

@@ -1,5 +1,6 @@
-"""Many nodes tell one breaker what they see, each in two steps (load, replace if nobody was quicker), and any of
-them may be late, have a wrong clock, or die in between.
+"""Many nodes update one breaker, each in two steps: load, then replace if the version is still the same.
+
+Any of them may be late, have a wrong clock, or die between the steps.
 """
 
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ seldom = st.sampled_from([False, False, False, True])
 
 @dataclass(eq=False)
 class Step:
-    """A node has loaded ``breaker`` at the store's time ``at`` and is about to replace it."""
+    """A node has loaded ``breaker`` at ``at`` by the store's clock, and has not replaced it yet."""
 
     news: BreakerInput
     breaker: Breaker
@@ -46,7 +47,7 @@ class Step:
 
 @dataclass(eq=False)
 class Running:
-    """A job that a node renders. A probe is called off at ``ends``, by the node's own stop watch."""
+    """A job that a node renders. The node calls a probe off at ``ends``, by its monotonic clock."""
 
     node: str
     epoch: str
@@ -54,7 +55,7 @@ class Running:
 
 
 class Cluster(RuleBasedStateMachine):
-    """``elapsed`` is true time; the store's clock differs by ``offset``, each node's clock by its own ``skew``."""
+    """``elapsed``: true time. The store's clock differs by ``offset``, each node's clock by its own skew."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +89,7 @@ class Cluster(RuleBasedStateMachine):
         return decide(breaker, news, at, self.policy, chance=self.chances.random(), token=str(self.tokens))
 
     def tell(self, news: BreakerInput, *, late: bool = False) -> None:
-        """``late``: other things happen before the node replaces what it has loaded, or it never does."""
+        """Let a node load and replace. ``late``: others come in between, or the node never replaces."""
         step = Step(news, self.kept, self.now, self.elapsed)
         if late:
             self.steps.append(step)
@@ -96,7 +97,7 @@ class Cluster(RuleBasedStateMachine):
             self.take(step)
 
     def take(self, step: Step, *, lost: bool = False) -> None:
-        """``lost``: it is done, but the node dies before it knows."""
+        """Replace. ``lost``: the store takes it, but the node dies before it gets the answer."""
         decision = self.decide(step.breaker, step.news, step.at)
         if decision.breaker is not step.breaker:
             if self.kept.version != step.breaker.version:
@@ -137,7 +138,7 @@ class Cluster(RuleBasedStateMachine):
 
     @rule(node=nodes, refreshed=st.booleans(), late=seldom)
     def a_node_asks(self, node: str, *, refreshed: bool, late: bool) -> None:
-        """As it remembers the breaker; the store is asked only if that would change it."""
+        """Decide by the cached breaker; ask the store only if the answer would change it."""
         if refreshed:
             self.views[node] = self.kept
         ask, view = Ask(node, LEASE_SECONDS), self.views[node]
@@ -203,7 +204,7 @@ class Cluster(RuleBasedStateMachine):
         self.in_a_row = 0
 
     def teardown(self) -> None:
-        """Whatever has happened: when time passes and somebody asks, it goes on, and successes close it."""
+        """After any history, time lets a job in again, and successes close the breaker."""
         if not self.tokens:
             return
         for seconds in (0.0, self.policy.max_recovery_seconds, LEASE_SECONDS):

@@ -1,4 +1,4 @@
-"""The whole product of a breaker's states and what it can be told, against a table to read; and the table itself."""
+"""All states of a breaker times all inputs, against a readable table; and the transition table itself."""
 
 import itertools
 
@@ -48,7 +48,7 @@ NEWS: dict[str, tuple[BreakerInput, float]] = {
     **{event: (Command("n1", event), NOW + 1) for event in BreakerEvent},
 }
 
-# The state that all news leads to; "kept" where something is written down and it stays, a dot where nothing happens.
+# The state after each input. "kept": the same state with new data. A dot: nothing changes.
 LIFE = """
                closed         open           half_open      forced_open    forced_closed
 asked          go             wait           wait           wait           go

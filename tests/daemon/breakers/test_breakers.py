@@ -1,4 +1,4 @@
-"""Admission as the worker sees it: what counts, what it costs, and what becomes of the probe."""
+"""The manager as the worker sees it: what counts, what an admission costs, and how a probe ends."""
 
 import pytest
 import trio
@@ -225,7 +225,7 @@ async def test_a_probe_that_outlives_its_lease_is_called_off(store: BadLine, oth
 
 
 async def test_a_lease_is_counted_from_before_the_question(store: BadLine) -> None:
-    """Otherwise a slow line would have the holder go on after the store has given the lease to another."""
+    """Otherwise the holder behind a slow connection goes on after the store has given the lease to another node."""
     node = Node(store)
     await open_it(node)
     await trio.sleep(10)
@@ -310,7 +310,7 @@ async def test_all_nodes_see_a_change_within_a_second(store: BadLine, other: Nod
 
 
 async def test_whoever_goes_by_its_doubts_hears_of_them_whichever_node_has_them(store: BadLine, other: Node) -> None:
-    """Else jobs of a type that is well again would wait for the one that was in doubt."""
+    """Otherwise jobs of a recovered type would wait for the one job that was in doubt."""
     node, heard = Node(store), list[bool]()
     other.on_change = lambda: heard.append(other.failing("sales"))
     await render(node, FaultKind.TIMEOUT)

@@ -1,4 +1,4 @@
-"""A node whose store is away goes on alone, and gives way when the store is back."""
+"""A node goes on alone while its store is away, and takes over the store's state when it is back."""
 
 from contextlib import suppress
 
@@ -93,7 +93,7 @@ async def test_a_job_that_began_before_and_ends_after_counts_once(store: BadLine
 
 
 async def test_verdicts_of_the_time_alone_say_nothing_to_the_store(store: BadLine, nursery: trio.Nursery) -> None:
-    """The probe that this node let start alone ends when the store is back and its breaker is another."""
+    """The node admits a probe while it is alone. The probe ends after the store is back with another state."""
     node = Node(store)
     await nursery.start(node.run)
     store.away = True
@@ -130,7 +130,7 @@ async def test_a_probe_that_ends_while_the_store_is_away_leaves_no_lease_behind(
     await trio.sleep(2)
     expected = {"success": BreakerState.CLOSED, "failure": BreakerState.OPEN, "cancelled": BreakerState.HALF_OPEN}[how]
     assert (await store.kept()).state is other.sales().state is expected
-    # Also what the node has to tell the store later, its listeners hear once.
+    # The node tells the store later, but its listeners hear each move once.
     verdict = {"success": [BreakerEvent.RECOVERED], "failure": [BreakerEvent.PROBE_FAILED], "cancelled": []}[how]
     assert [move.event for move in node.moves] == [BreakerEvent.TRIPPED, BreakerEvent.PROBE_STARTED, *verdict]
     assert not (await store.kept()).lease
@@ -175,7 +175,7 @@ async def test_an_operator_is_told_that_the_store_is_away(store: BadLine) -> Non
 
 
 async def test_a_store_that_answers_and_takes_nothing_is_away(store: BadLine, nursery: trio.Nursery) -> None:
-    """As a Redis without memory, or without the replicas that it wants: what it kept before must not win."""
+    """Such as a Redis without memory, or without its replicas: its old state must not win."""
     node = Node(store)
     await nursery.start(node.run)
     await render(node, FaultKind.TIMEOUT)

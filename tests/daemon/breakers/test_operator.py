@@ -1,4 +1,4 @@
-"""An operator's orders in every state of a breaker, by any name of the type, and what is noted of them."""
+"""An operator's orders: in every state of a breaker, by any name of the type, and their audit entries."""
 
 import pytest
 import trio

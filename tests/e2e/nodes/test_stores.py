@@ -1,4 +1,4 @@
-"""Nodes on one PostgreSQL and their artifact store: shared by all, or refused; and parts in trouble, on /readyz."""
+"""Nodes on one PostgreSQL: they share an artifact store or do not start. And parts in trouble, on /readyz."""
 
 from collections import Counter
 from contextlib import AsyncExitStack, suppress

@@ -1,4 +1,4 @@
-"""A daemon whose event loop stands still: its health fails, and systemd, which hears nothing, would restart it."""
+"""A daemon whose event loop stands still: its health check fails, and systemd gets no sign of life from it."""
 
 import os
 import re
@@ -18,7 +18,7 @@ UNIT = Path(__file__).parents[3] / "reportd.service"
 WATCHDOG_SECONDS = 6.0
 STANDSTILL_SECONDS = 6.5
 
-# A signal's handler runs on the thread of the event loop, in between two steps of it.
+# A signal handler runs on the thread of the event loop, between two of its steps.
 PROGRAM = f"""
 import resource, signal, sys, time
 from reportd.cli.main import main
@@ -36,7 +36,7 @@ def test_the_health_fails_before_systemd_restarts_the_daemon() -> None:
 
 
 class Systemd:
-    """Its end of the socket: what it hears, and when."""
+    """systemd's end of the socket. ``heard``: the lines, and when they came."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,11 +51,11 @@ class Systemd:
                 self.heard += [(trio.current_time(), line) for line in lines]
 
     def signs(self) -> list[float]:
-        """When it was told that the daemon lives."""
+        """Return when the signs of life came."""
         return [at for at, line in self.heard if line == "WATCHDOG=1"]
 
     async def sign(self) -> float:
-        """The next one."""
+        """Wait for the next sign of life. Return when it came."""
         known = len(self.signs())
         while len(self.signs()) == known:
             await trio.sleep(0.02)
@@ -105,7 +105,7 @@ async def test_a_loop_that_stands_still_fails_its_health_and_systemd_hears_nothi
 
 @pytest.mark.browser
 async def test_what_systemd_does_then_shows_where_it_stood(tmp_path: Path) -> None:
-    """It sends SIGABRT; the log then has the place, and no browser is left."""
+    """systemd sends SIGABRT. The log then names the line, and no browser is left."""
     async with open_daemon(tmp_path, start=False) as daemon:
         daemon.command = [sys.executable, "-c", PROGRAM]
         await daemon.start()

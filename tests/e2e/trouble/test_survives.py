@@ -1,4 +1,4 @@
-"""Faults that nobody foresaw: the daemon goes on, and says which part is in trouble."""
+"""Unforeseen faults: the daemon goes on, and names the part in trouble."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ DRAIN_SECONDS = 1.0
 
 @asynccontextmanager
 async def spoilt(daemon: Daemon, table: str) -> AsyncIterator[None]:
-    """Nothing can be written to that table."""
+    """Make every write to that table fail."""
     file = daemon.data_dir / "reportd.db"
     for event in ("INSERT", "UPDATE", "DELETE"):
         body = f"BEFORE {event} ON {table} BEGIN SELECT RAISE(ABORT, 'no right to it'); END"
@@ -94,7 +94,7 @@ async def test_a_reload_survives_whatever_lies_in_the_place_of_its_files(tmp_pat
         assert await daemon.stop() == 0
 
 
-# A call of the system that never returns, on the thread of the event loop, once the daemon stops.
+# A system call on the thread of the event loop that never returns, once the daemon stops.
 HANGS = """
 import sys, time
 from reportd.app import processing
