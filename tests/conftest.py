@@ -67,7 +67,7 @@ configure = structlog.configure
 
 
 def configure_uncached(**options: object) -> None:
-    """Configure without caching. A cached logger would write to the output of the test that made it for ever."""
+    """Configure without caching. A cached logger would write for ever to the output of the test that made it."""
     configure(**{**options, "cache_logger_on_first_use": False})  # type: ignore[arg-type]
 
 

@@ -235,7 +235,7 @@ def test_type_names() -> None:
         "\ufeff{}",
         '{"a": NaN}',
         '{"a": 1e999}',
-        '{"a": "\\ud800"}',  # half a character has no UTF-8, so nobody could store it
+        '{"a": "\\ud800"}',  # UTF-8 can't hold half a surrogate pair, so it can't be stored
         '{"a": "\ud800"}',
         '{"\\udfff": 1}',
     ],
@@ -289,7 +289,7 @@ def test_no_near_miss_raises_anything_else(message: dict[str, Any]) -> None:
 
 
 def _job_or_refusal(body: str) -> None:
-    """Whatever comes out is either refused or a job that can be sent on and stored."""
+    """Any message is either refused or a job that can be sent and stored."""
     try:
         job = parsed_job(body)
     except BadMessageError:

@@ -123,7 +123,7 @@ def test_a_node_whose_breakers_are_its_own() -> None:
 
 
 def test_background_work_that_fails_for_a_reason_that_nobody_foresaw() -> None:
-    """Once, and not as a part that does not work: jobs are accepted and rendered."""
+    """It is named once, and not as a broken part: jobs are still accepted and rendered."""
     failing = Part("background", ok=False, detail="presence: no right to it")
     snapshot = replace(
         CALM, parts=(*CALM.parts, failing), troubles=(Trouble("presence", "no right to it", NOW - 14, 3),)
@@ -174,7 +174,7 @@ def backlog(jobs: int, wanted: int | None, *, seconds: float = 0.14) -> Snapshot
 
 
 def test_a_backlog_that_takes_longer_than_a_job_may_wait_is_not_all_clear() -> None:
-    """Nothing has waited for five minutes yet, and everything will."""
+    """No job has waited for five minutes yet, but all will."""
     snapshot = backlog(19000, 8)
     judged = health_of(snapshot)
     assert (judged.level, judged.brief) == (Level.WATCH, "◐ backlog")

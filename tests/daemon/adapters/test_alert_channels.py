@@ -1,4 +1,4 @@
-"""How an alert looks where it arrives, and what is said when it does not."""
+"""How an alert arrives at each channel, and the error when it does not."""
 
 import json
 from collections.abc import AsyncIterator
@@ -107,7 +107,7 @@ def ask_sns(server: str, **parameters: str) -> str:
 
 @pytest.fixture
 def sns(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The server, which is the one that AWS's programs ask now."""
+    """Return the server's URL, which AWS clients use from now on."""
     pretend_credentials(monkeypatch)
     monkeypatch.setenv("AWS_ENDPOINT_URL_SNS", moto)
     return moto

@@ -1,4 +1,4 @@
-"""What is sent to a receiver of callbacks, where it may be, and what its answers mean."""
+"""What a receiver of callbacks gets, where it may be, and what its answers mean."""
 
 import json
 import socket
@@ -44,7 +44,7 @@ async def opened(*hosts: str, secret: str = SECRET, forbidden: Any = never) -> A
 
 
 async def deliver(messenger: HttpMessenger, url: str) -> str:
-    """What went wrong, with ``final`` in front if for good; empty when nothing did."""
+    """Return the error, after ``final`` if a retry is useless; empty after success."""
     with trio.fail_after(30):
         try:
             await messenger.deliver(callback(url))
@@ -78,7 +78,7 @@ class Names(trio.abc.HostnameResolver):
 
 
 def resolve(**answers: list[list[str]]) -> Names:
-    """For the rest of the test."""
+    """Set this for the rest of the test."""
     names = Names({name.replace("_", "."): found for name, found in answers.items()})
     trio.socket.set_custom_hostname_resolver(names)
     return names
@@ -186,7 +186,7 @@ async def test_a_name_is_resolved_once_and_that_address_is_used() -> None:
 
 
 async def test_the_daemon_itself_is_never_called() -> None:
-    """It would do what the URL says, as a caller from this very machine."""
+    """A server on this machine would trust the caller and do what the URL says."""
     own: set[int] = set()
     forbidden = lambda _, port: port in own  # noqa: E731 - of the site, which is not there yet
     async with open_site({"/done": Reply()}) as site, opened("127.0.0.1", forbidden=forbidden) as messenger:
@@ -277,7 +277,7 @@ async def test_a_receiver_that_breaks_off() -> None:
 
 @pytest.fixture
 def patient_clock() -> MockClock:
-    """It leaps once nothing has moved for a moment: what goes over a socket is no reason to leap."""
+    """The clock jumps only when nothing has moved for a moment, so that bytes on a socket arrive first."""
     return MockClock(autojump_threshold=0.03)
 
 

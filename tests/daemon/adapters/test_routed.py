@@ -1,4 +1,4 @@
-"""Several queues as one: where messages go, where receipts lead, and what a queue that is away costs the others."""
+"""Several queues as one: routing of messages and receipts, and what an unavailable queue costs the others."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A node that is told to stop (I9): what has not begun goes back at once, running jobs get ``drain_seconds``."""
+"""A node that is told to stop (I9): jobs not begun go back at once, running jobs get ``drain_seconds``."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +19,7 @@ DRAIN_SECONDS = 30.0
 
 @asynccontextmanager
 async def stopping(world: World, *, after_seconds: float, prefetch: int = 2) -> AsyncIterator[Node]:
-    """A node that has been told to stop. The block must not take longer than the node itself; its end waits for it."""
+    """Open a node that was told to stop. The end of the block waits for the node, which must outlast the block."""
     node, stop = Node(world, prefetch=prefetch), trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(node.run, stop)
@@ -36,7 +36,7 @@ async def test_jobs_that_end_in_time_are_finished_and_nothing_else_is_begun() ->
     async with stopping(world, after_seconds=5.0) as node:
         assert len(node.in_flight) == 4
         await trio.sleep(0.5)
-        # What had been taken ahead is back for others while the others still render.
+        # Prefetched messages are visible to other nodes while the running jobs still render.
         assert len(node.in_flight) == 2
         assert len(world.queue.in_flight) == 2
     assert trio.current_time() == 10.0
@@ -87,14 +87,14 @@ async def test_the_order_is_stop_taking_then_give_back_then_wait() -> None:
         await trio.sleep(0.5)
         await world.send(job(3))
     rounds = ("dead.", "letters.", "jobs.acquire_lease", "jobs.overdue", "jobs.expired", "jobs.renew")
-    # What is held is renewed by the clock.
+    # The heartbeat renews messages in flight by the clock.
     calls = [call for call in world.weather.calls if not call.startswith(rounds)]
     assert calls == ["queue.set_visibility", "queue.send", "artifacts.put", "jobs.settle", "queue.delete"]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_message_that_comes_in_at_the_last_moment_goes_back_too(when: str) -> None:
-    """The queue had handed it out already; nobody else would get it until its visibility ends."""
+    """The queue has handed it out already, so no other node gets it until its visibility timeout ends."""
     world, stop = World(), trio.Event()
 
     async def hook(call: str, phase: str) -> None:
@@ -146,7 +146,7 @@ async def test_a_part_that_is_away_does_not_keep_it_from_ending(part: str) -> No
     assert trio.current_time() <= 5.0 + DRAIN_SECONDS + 2 * SETTLE_SECONDS
     if part == "jobs":
         assert [message.visible for message in world.queue.messages] == [True] * 3
-    # Even what could not be recorded or given back is found by a successor.
+    # A successor finds even a job that could not be recorded or given back.
     async with open_node(world, name="successor"):
         end = await world.terminal(one)
     assert (end.state, end.tally.attempts) == (JobState.SUCCEEDED, 1)

@@ -1,4 +1,4 @@
-"""Reading the configuration again: what counts from then on, and what stays when a file is wrong."""
+"""Reloading the configuration: what changes, and what stays when a file is wrong."""
 
 import errno
 import os
@@ -32,7 +32,7 @@ max_concurrency = 1
 
 
 class Files:
-    """A configuration's folder, and a daemon's parts that were made from it."""
+    """The folder of a configuration, and the parts of a daemon made from it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -93,7 +93,7 @@ async def test_new_report_types_a_level_and_tokens(files: Files) -> None:
 
 
 def replaced(path: Path) -> Path:
-    """Room for something else of this name."""
+    """Remove the file or folder, so that another one can take its place."""
     if path.is_dir():
         path.rmdir()
     else:
@@ -108,7 +108,7 @@ def with_fifo_as_schema(files: "Files") -> None:
 
 @pytest.fixture(autouse=True)
 def shut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who runs the tests may look into any folder, but not into one of this name."""
+    """Refuse to list a folder of this name, even to root."""
     is_file = Path.is_file
 
     def look(path: Path) -> bool:
@@ -173,7 +173,7 @@ async def test_a_bad_file_changes_nothing_and_is_told(files: Files, how: str) ->
     assert files.learnt == []
     (trouble,) = files.supervisor.troubles()
     assert (trouble.part, trouble.error) == ("reload", files.reload.trouble)
-    # And when it is mended, all is well.
+    # A repaired file ends the trouble.
     for path in (files.file, files.folder / "two.html"):
         replaced(path)
     files.configure(TYPES)
@@ -237,7 +237,7 @@ async def test_a_fault_that_nobody_foresaw_changes_nothing_and_is_told(
 async def test_a_file_system_that_does_not_answer_holds_up_nobody(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither the end of the daemon, nor the tokens, nor more threads than one."""
+    """It delays neither the daemon's end nor the tokens, and it takes one thread at most."""
     answers, waiting = threading.Event(), []
 
     def hang(*_: object) -> None:
@@ -274,7 +274,7 @@ async def test_systemd_is_told_when_it_begins_and_when_it_is_done(
                 await trio.sleep(0.01)
     assert told[0] == told[3] == "RELOADING=1"
     assert told[2] == told[5] == "READY=1"
-    # By this systemd knows that it is about its order and not an earlier one.
+    # By this stamp systemd tells its own order from an earlier one.
     stamps = [int(told[index].removeprefix("MONOTONIC_USEC=")) for index in (1, 4)]
     assert 0 < stamps[0] < stamps[1]
     assert len(files.learnt) == 2
@@ -293,7 +293,7 @@ async def test_what_is_large_is_judged_by_another_process(files: Files, monkeypa
     (files.folder / "two.json").write_text("{}")
     await files.reload.again()
     assert files.reload.trouble == ""
-    # Two shipped templates, two shipped schemas, and those here.
+    # Two shipped templates, two shipped schemas, and the two of this test.
     assert processes.asked == 6
     processes.fault = TooCostlyError("needs more memory than there is for it")
     await files.reload.again()

@@ -1,4 +1,4 @@
-"""Signals that end the daemon: what each one means, and what sees to it that it ends."""
+"""Signals that end the daemon: the meaning of each, and the timers that guarantee the end."""
 
 import pytest
 import trio
@@ -17,7 +17,7 @@ DRAIN_SECONDS = 30.0
 
 @pytest.fixture(autouse=True)
 def last(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, bool]]:
-    """When the process would be ended, instead."""
+    """Record when the process would be ended, and do not end it."""
     asked: list[tuple[float, bool]] = []
     monkeypatch.setattr(
         "faulthandler.dump_traceback_later",
@@ -89,6 +89,6 @@ async def test_a_hurried_drain_waits_for_no_job(nursery: trio.Nursery) -> None:
 
 
 def test_what_ends_as_it_should_is_not_cut_off() -> None:
-    """A request that is never sent to its end, and then a browser that has to be killed."""
+    """The slowest end: a request that is never completed, then a browser that must be killed."""
     assert server.GRACE_SECONDS + browser.CLOSE_SECONDS + 1.0 <= CUT_SECONDS
     assert CUT_SECONDS + browser.CLOSE_SECONDS <= LAST_SECONDS

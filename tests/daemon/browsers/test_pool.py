@@ -1,4 +1,4 @@
-"""Slots and pages: how many there are, who gets them, how long a job may have one, and what a job leaves behind."""
+"""Slots and pages: their number, who gets them and for how long, and what a job leaves behind."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 @asynccontextmanager
 async def pool_of(launcher: FakeLauncher, browsers: int = 1, pages: int = 2) -> AsyncIterator[Pool]:
-    """A pool; at its end nothing of it is left."""
+    """Open a pool, and see that nothing of it is left at its end."""
     async with open_pool(launcher, PoolSettings(browsers=browsers, pages_per_browser=pages)) as pool:
         yield pool
     assert not launcher.running
@@ -82,7 +82,7 @@ async def test_the_figures_are_right_at_every_moment() -> None:
 
 
 async def test_a_slot_without_a_render_holds_no_page() -> None:
-    """Between its slot and its page a job's start is recorded."""
+    """The job's start is recorded after it has a slot and before it has a page."""
     launcher = FakeLauncher()
     async with pool_of(launcher, pages=1) as pool, pool.slot() as slot:
         await trio.sleep(10.0)

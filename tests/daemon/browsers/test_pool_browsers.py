@@ -76,7 +76,7 @@ async def test_a_browser_that_cannot_be_started_is_tried_again_after_growing_wai
         waited = trio.current_time() - begun
         assert waited == pytest.approx(0.5 + 1 + 2 + 4 + 8 + 16 + 30 + 30 + 30 + 0.5, abs=2.0)
         assert (pool.state().trouble, len(pool.state().browsers)) == ("", 1)
-        # The next trouble starts with a short wait again.
+        # The backoff starts anew at the next trouble.
         launcher.failing_starts = 1
         launcher.browsers[-1].die()
         begun = trio.current_time()
@@ -219,7 +219,7 @@ async def test_a_page_that_never_comes_is_given_up_with_its_browser() -> None:
 
 @asynccontextmanager
 async def watched(launcher: FakeLauncher, settings: PoolSettings) -> AsyncIterator[Pool]:
-    """A pool of which at every moment as many browsers as wanted could take a job."""
+    """A pool in which at every moment the wanted number of browsers can take a job."""
 
     def could(browser: FakeBrowser) -> bool:
         return browser.running and not browser.died.is_set() and bool(browser.pages)
@@ -243,7 +243,7 @@ async def test_after_so_many_jobs_a_browser_is_replaced_and_nobody_waits(browser
         assert all(isinstance(result, Pdf) for result in results)
         assert pool.state().lost == 0
         await trio.sleep(5.0)
-    # It goes on until its replacement is warm, which takes a job or two.
+    # The old browser serves until its replacement is warm, which takes a job or two.
     assert all(10 <= len(browser.renders) <= 15 for browser in launcher.browsers[:-browsers])
     assert len(launcher.browsers) >= 6
 
@@ -319,7 +319,7 @@ async def test_a_browser_that_should_retire_goes_on_while_no_other_can_be_had() 
 async def test_a_page_that_was_just_lent_is_not_taken_away_by_retirement(pages: int) -> None:
     """The job has the page but has not woken up yet when the replacement comes.
 
-    Jobs end, pages are lent and browsers get ready all in the same instant here, in whatever order trio chooses.
+    Jobs end, pages are lent and browsers get ready all in the same instant here, in an order that trio chooses.
     """
     launcher = FakeLauncher()
     assert (launcher.start_seconds, launcher.page_seconds) == (Turn().seconds, launcher.scrub_seconds)

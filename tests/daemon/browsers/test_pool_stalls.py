@@ -1,4 +1,4 @@
-"""A page that waits gives its slot to another job; one that works keeps it; nobody is printed without one."""
+"""A waiting page lends its slot to another job, a working page keeps it, and no page is printed without one."""
 
 import pytest
 import trio
@@ -16,7 +16,7 @@ SETTINGS = PoolSettings(stall_seconds=2.0, max_stalled=2)
 
 
 async def ends(pool: Pool, launcher: FakeLauncher, turns: dict[str, Turn], seconds: float = 60.0) -> dict[str, float]:
-    """When each job ended, all begun at once in this order, in seconds from then."""
+    """Start all jobs at once in this order. Return the seconds after which each ended."""
     begun = trio.current_time()
     ended: dict[str, float] = {}
 
@@ -38,14 +38,14 @@ async def test_while_pages_wait_others_are_rendered_in_their_place() -> None:
         hanging = {name: Turn(waits=30.0) for name in ("h1", "h2")}
         working = {str(number): Turn(1.0) for number in range(20)}
         ended = await ends(pool, launcher, hanging | working)
-        # Two slots, twenty jobs of a second: they lose what it takes to see that the first two only wait.
+        # Two slots, twenty jobs of a second: they lose only the time until the first two count as stalled.
         assert max(ended[name] for name in working) < 10 * 1.1 + 3.5
         assert ended["h1"] >= 31.0
         assert launcher.most_rendering == 2
         await trio.sleep(5.0)
         state = pool.state()
         assert (state.stalled, state.busy) == (0, 0)
-        # The pages that were made for the others are gone again.
+        # The extra pages are closed again.
         assert len(launcher.browsers[0].pages) == 2
 
 

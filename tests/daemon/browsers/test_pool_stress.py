@@ -22,7 +22,7 @@ ISOLATIONS = ("page",) * 6 + ("context", "context", "browser")
 
 
 def turn(chance: random.Random) -> Turn:
-    """Mostly a PDF; now and then a fault, a hang, or the death of the browser."""
+    """Mostly a PDF; sometimes a fault, a hang, or the death of the browser."""
     seconds = chance.uniform(0.0, 3.0)
     lot = chance.random()
     if lot < 0.02:
@@ -37,7 +37,7 @@ def turn(chance: random.Random) -> Turn:
 
 
 class Stress:
-    """Throws jobs at a pool and counts what comes back."""
+    """Sends jobs to a pool and counts the results."""
 
     def __init__(self, pool: Pool, launcher: FakeLauncher, chance: random.Random) -> None:
         self.done = 0
@@ -103,7 +103,7 @@ async def test_after_thousands_of_random_steps_every_slot_still_works(seed: int)
         assert min(stress.done, stress.called_off) > JOBS / 10
         assert launcher.most_rendering <= settings.slots
 
-        # At rest: whatever was broken is replaced, and nothing is left over.
+        # At rest, everything broken is replaced and nothing is left over.
         launcher.failing_starts = launcher.failing_pages = launcher.failing_scrubs = 0
         await trio.sleep(120.0)
         state = pool.state()

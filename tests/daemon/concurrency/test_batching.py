@@ -1,4 +1,4 @@
-"""Group commit: who arrives while a flush is under way goes with the next one."""
+"""Group commit: callers that arrive during a flush share the next one."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -108,7 +108,7 @@ async def test_who_lingers_goes_when_there_are_enough_or_the_time_is_over() -> N
 
 
 async def test_nobody_waits_for_a_batcher_that_has_ended() -> None:
-    """Neither who is in the flush that is cut off, nor who waits for the next, nor who comes too late."""
+    """Neither the callers in the flush that is cut off, nor those that wait for the next, nor late ones."""
     flushes, results = Flushes(), dict[int, int | Exception]()
     async with trio.open_nursery() as nursery:
         nursery.cancel_scope.deadline = trio.current_time() + 100

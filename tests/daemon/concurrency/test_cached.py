@@ -1,4 +1,4 @@
-"""A look that costs something is made once, whoever wants to know; and nobody waits for one that hangs."""
+"""All callers share one costly look, and nobody waits for a look that hangs."""
 
 import pytest
 import trio

@@ -1,4 +1,4 @@
-"""Patience outlasts an absence, but neither a bug nor a cancellation."""
+"""Retrying outlasts an absence, but neither a bug nor a cancellation."""
 
 import pytest
 import trio
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class Part:
-    """Away so many times, then there."""
+    """Is away for the first ``times`` calls."""
 
     def __init__(self, away: int, error: Exception | None = None) -> None:
         self.away = away

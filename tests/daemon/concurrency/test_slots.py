@@ -1,4 +1,4 @@
-"""So many at once, whatever is lent, taken back, added or cancelled."""
+"""The semaphore never lends more slots than it has, through resizing, loans and cancellations."""
 
 from functools import partial
 

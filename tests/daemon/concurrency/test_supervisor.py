@@ -1,4 +1,4 @@
-"""Background work that fails for a reason that nobody foresaw: told, tried again with backoff, over once it works."""
+"""Background work with an unforeseen error: reported, retried with backoff, and out of trouble once it works."""
 
 from collections.abc import Awaitable, Callable
 
@@ -16,7 +16,7 @@ Work = Callable[[], Awaitable[None]]
 
 
 class Failing:
-    """Work that raises what it is told to, as long as there is something, and then goes on."""
+    """Work that raises its errors one after the other, and then goes on."""
 
     def __init__(self, *errors: BaseException) -> None:
         self.errors = list(errors)
@@ -90,7 +90,7 @@ async def test_work_that_returns_is_done() -> None:
 
 @pytest.mark.parametrize("beside", [False, True])
 async def test_cancellation_is_no_failure(*, beside: bool) -> None:
-    """Nor is what fails beside it a reason to go on."""
+    """An error beside the cancellation is no reason to go on."""
     supervisor = Supervisor(now)
 
     async def fail_when_cancelled() -> None:

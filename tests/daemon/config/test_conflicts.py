@@ -1,4 +1,4 @@
-"""Keys that are fine each on its own but not together, and the bind address that needs tokens."""
+"""Keys that conflict though each is valid by itself, and bind addresses that need tokens."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ SQS = "https://sqs.test/1/reports"
 
 
 def conflicts(tmp_path: Path, text: str, **environ: str) -> list[str]:
-    """The lines of the error, the file's path as FILE; empty when there is none."""
+    """Return the lines of the error, with FILE for the file's path; empty without an error."""
     file = tmp_path / "reportd.toml"
     file.write_text(text)
     try:
@@ -151,7 +151,7 @@ def test_a_conflict_is_told_where_one_of_its_keys_was_set(tmp_path: Path) -> Non
 
 
 def test_faulty_keys_make_no_conflicts(tmp_path: Path) -> None:
-    """Half of what it would be about is not known."""
+    """A conflict needs both values, and one of them is not known."""
     lines = conflicts(tmp_path, '[queue]\nmax_attempts = 101\nmax_receive_count = 1\nurl = "ftp://x"')
     assert [line.split(": ")[1] for line in lines] == ["queue.url", "queue.max_attempts"]
     lines = conflicts(tmp_path, '[reports.a]\nurl = "ftp://app.test/"')

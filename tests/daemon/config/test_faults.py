@@ -1,4 +1,4 @@
-"""What is said of a faulty configuration: all of it at once, a line a fault, with place, key and what is accepted."""
+"""Errors of a faulty configuration: all at once, a line each, with place, key and accepted values."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ SECTIONS = (
 
 
 def refused(tmp_path: Path, content: str | bytes, **environ: str) -> list[str]:
-    """The lines of the error, the file's path as FILE."""
+    """Return the lines of the error, with FILE for the file's path."""
     file = tmp_path / "reportd.toml"
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(ConfigError) as caught:
@@ -210,7 +210,7 @@ def test_a_table_that_is_nested_deeply_is_just_unknown(tmp_path: Path) -> None:
 
 
 def test_the_environment_is_judged_even_when_the_file_cannot_be_read(tmp_path: Path) -> None:
-    """Conflicts are not: the other half of one may stand in the file."""
+    """Conflicts are not judged: the other value may be in the file."""
     syntax, value = refused(tmp_path, "a =\n", REPORTD_HTTP__BIND="0.0.0.0:80", REPORTD_POOL__BROWSERS="x")
     assert syntax.startswith("FILE: line 1, column 4: ")
     assert value.startswith("REPORTD_POOL__BROWSERS: pool.browsers: ")

@@ -19,7 +19,7 @@ def conflicts(**keys: Any) -> list[str]:
 
 
 def test_the_defaults() -> None:
-    """Tagging costs a third of the pace, so it is off; a template's own @page rules win."""
+    """Tagging costs a third of the throughput, so it is off. A template's own @page rules win."""
     assert printed() == {
         "landscape": False,
         "displayHeaderFooter": False,

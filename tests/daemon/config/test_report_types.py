@@ -21,7 +21,7 @@ def report(tmp_path: Path, keys: str) -> ReportType:
 
 
 def refused(tmp_path: Path, text: str) -> str:
-    """What is said of one fault of ``[reports.a]``, from its key on."""
+    """Return the error of the one fault in ``[reports.a]``, from its key on."""
     with pytest.raises(ConfigError) as caught:
         reports(tmp_path, f"[reports.a]\n{text}")
     (problem,) = caught.value.problems

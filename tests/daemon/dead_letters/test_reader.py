@@ -1,4 +1,4 @@
-"""Dead letters that can't be repaired within bounds: nobody tries for ever, and the job ends with its letter."""
+"""Dead letters that are too costly to repair: the attempt ends in time, and the job is quarantined with its letter."""
 
 from collections.abc import Hashable, Sequence
 
@@ -16,7 +16,7 @@ from tests.wording import mentions
 
 
 class Costly(InlineProcesses):
-    """These tasks take too long."""
+    """Return a reader for which these tasks take too long."""
 
     def __init__(self, *tasks: str) -> None:
         super().__init__()

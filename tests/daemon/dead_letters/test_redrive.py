@@ -1,4 +1,4 @@
-"""Jobs that an outage has stopped: one of them finds out when it is over, and then all of them succeed, untouched."""
+"""Jobs that an outage has stopped: one probes for its end, then all succeed without an operator."""
 
 import random
 from collections import Counter
@@ -26,9 +26,9 @@ HOUR = 3600.0
 
 
 class Outage(FakeRenderer):
-    """The render page of every report is away for so long, and for the ``poison`` for ever.
+    """The render page is away for ``seconds``, and for the tasks in ``poison`` for ever.
 
-    ``renders``: when each began, of which task, and whether it succeeded.
+    ``renders``: of each render its start, its task, and whether it succeeded.
     """
 
     def __init__(self, world: World, *, seconds: float) -> None:
@@ -47,7 +47,7 @@ class Outage(FakeRenderer):
         return await super().render(request, alone=alone)
 
     def canaries(self) -> list[float]:
-        """When jobs were let out of the dead letters during it."""
+        """Return when dead letters were redriven during the outage."""
         return [entry.at for entry in redriven(self._world) if entry.at < self.ends_at]
 
 
@@ -87,7 +87,7 @@ async def test_after_an_outage_all_succeed_and_nobody_touches_anything(
         with trio.fail_after(hours * HOUR + 2 * HOUR):
             assert await all_ended(world, jobs) == {JobState.SUCCEEDED: count}
         await trio.sleep(600.0)
-    # With a breaker nearly all of them wait for it, and have used no attempt.
+    # With a breaker, nearly all jobs wait for it and have used no attempt.
     assert len(outage.canaries()) >= hours * 4 or breaker is REAL_BREAKER
     assert at_most_one_each_cooldown(outage.canaries())
     assert not world.quarantined
@@ -122,7 +122,7 @@ async def test_one_report_that_always_fails_is_quarantined_after_its_redrives() 
 
 
 async def test_those_that_fail_by_themselves_are_told_from_the_victims() -> None:
-    """Ten of a hundred never succeed, by a fault that looks the same as the outage."""
+    """Ten of a hundred never succeed, by a fault that looks like the outage."""
     world, jobs = world_with(100)
     outage = Outage(world, seconds=HOUR)
     outage.poison = {one.task_id for one in jobs[::10]}
@@ -176,7 +176,7 @@ async def test_nodes_share_one_canary() -> None:
 
 
 async def test_nodes_that_both_lead_share_one_canary_all_the_same() -> None:
-    """A lease ends while its holder is slow; the cause itself is moved by one of them."""
+    """A lease ends while its holder is slow, but only one node can move the cause itself."""
     world, jobs = world_with(20)
     outage = Outage(world, seconds=HOUR)
 
@@ -208,11 +208,11 @@ async def test_a_queue_that_does_not_take_the_canary_gets_it_later() -> None:
 async def test_it_may_be_cut_off_at_any_call(phase: str) -> None:
     chance = random.Random(phase)
     for _ in range(25):
-        # They fail one after the other, so the first is alone for a while, and what it is tried then counts.
+        # They fail one after the other, so the first is alone for a while, and its redrives then count.
         world, jobs = world_with(6, max_redrives=20)
         await world.send(*jobs)
         Outage(world, seconds=20 * 60.0)
-        # Five lost nodes would be held against a job.
+        # Five lost nodes would count against a job.
         for _ in range(4):
             await until_killed(world, chance.randint(1, 250), phase)
         world.weather.hook = None

@@ -1,4 +1,4 @@
-"""What becomes of each dead letter, and that triage may be cut off anywhere and done again."""
+"""The outcome of each dead letter, and that triage can be cut off anywhere and repeated."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -26,7 +26,7 @@ TIMEOUT = Fault(FaultKind.TIMEOUT, "the page took longer than 60 s")
 
 
 async def dead_lettered(world: World, number: int = 1, *, letters: int = 1, fault: Fault = FAULT) -> str:
-    """A job that the worker has given up."""
+    """Make a job that the worker has given up."""
     one = job(number)
     await world.jobs.add([one])
     await world.jobs.settle(Settlement(one.task_id, JobEvent.DEAD_LETTERED, now(), fault=fault))
@@ -95,7 +95,7 @@ async def test_a_round_is_bounded_and_the_next_one_goes_on() -> None:
 
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING])
 async def test_what_nobody_has_given_up_goes_back_to_the_queue(state: JobState) -> None:
-    """The queue's own redrive took it away: it never reaches quarantine untried (I3)."""
+    """The queue's own redrive policy took it: it never reaches quarantine untried (I3)."""
     world, one = World(), job()
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=state)
@@ -103,7 +103,7 @@ async def test_what_nobody_has_given_up_goes_back_to_the_queue(state: JobState) 
     await Node(world).sort()
     (message,) = world.queue.messages
     assert message.sent.body == message_of(one).body
-    # A FIFO queue would swallow a second message that is the same as the first.
+    # A FIFO queue drops a second message that equals the first.
     assert message.sent.attributes
     assert not world.dead.messages
     assert (world.record(one).state, world.record(one).confirmed) == (state, True)
@@ -135,7 +135,7 @@ async def test_what_comes_back_untried_again_and_again_is_quarantined_in_the_end
 
 
 async def test_a_job_that_a_node_did_not_know_yet_is_tried_by_those_that_do() -> None:
-    """While a new report type is rolled out (I3)."""
+    """This happens while a new report type is rolled out (I3)."""
     world = World()
     fault = Fault(FaultKind.UNKNOWN_REPORT_TYPE, "/reportType: there is no report type of this name")
     task_id = await dead_lettered(world, fault=fault)
@@ -152,7 +152,7 @@ async def test_the_letter_of_a_job_too_large_for_its_message_is_settled_from_the
     await world.dead.send([replace(message_of(one), body=to_message(one, 500)) for one in (large, gone)])
     await Node(world).sort()
     assert (world.record(large).state, world.record(large).job) == (JobState.QUARANTINED, large)
-    # Nothing is known of the other one; its letter is kept for people to see.
+    # The other job is unknown; its letter is kept for an operator.
     (other,) = [letter for letter in world.letters.letters.values() if letter.id != large.task_id]
     assert (other.task_id, other.body) == (None, to_message(gone, 500))
     assert not world.dead.messages
@@ -254,7 +254,7 @@ async def test_a_repaired_message_makes_one_job_whatever_is_cut_off(phase: str) 
 
 
 async def life(world: World, until_call: int, phase: str) -> bool:
-    """A node until it is killed, or has nothing left to do. Whether it was killed."""
+    """Run a node until it is killed or idle. Return whether it was killed."""
     killed = world.weather.kill_at(until_call, phase)
     async with open_background() as nursery:
         nursery.start_soon(Node(world).run, trio.Event())
@@ -280,7 +280,7 @@ async def test_what_may_pass_waits_outside_of_the_queue() -> None:
 
 
 async def test_a_late_letter_of_a_job_that_is_tried_again_is_judged_anew() -> None:
-    """The job moves between the look at it and the copy."""
+    """The job moves after triage has looked at it and before it is copied."""
     world = World()
     world.triage = TriageOptions()
     task_id = await dead_lettered(world, fault=TIMEOUT)
@@ -305,7 +305,7 @@ async def test_a_late_letter_of_a_job_that_is_tried_again_is_judged_anew() -> No
 
 
 async def everything(world: World) -> None:
-    """One thing for each action."""
+    """Make one letter for each action."""
     await dead_lettered(world, 1)
     await world.dead.send([message_of(job(2)), Outgoing("{", "", "", "")])
     await world.dead.send([replace(message_of(job(3)), body="\ufeff" + message_of(job(3)).body)])

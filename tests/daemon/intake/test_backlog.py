@@ -1,4 +1,4 @@
-"""The backlog is shared: a held type or a greedy user costs the others no place, a burst no exactness (I15)."""
+"""The backlog is shared: a held type or greedy user takes no place of others, and bursts are counted exactly (I15)."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ class Place:
     held: set[str] = field(default_factory=set)
 
     async def accepted(self, count: int, report_type: str = "report", user_id: str = USER) -> int:
-        """How many of so many submissions are accepted."""
+        """Submit ``count`` jobs. Return how many are accepted."""
         accepted = 0
         for _ in range(count):
             with suppress(BusyError):

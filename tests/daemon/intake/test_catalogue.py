@@ -1,4 +1,4 @@
-"""Report types: what may be submitted, what becomes of a job, and which files can't be used."""
+"""Report types: which submissions are valid, how a job becomes a request, and which files can't be used."""
 
 import json
 from pathlib import Path

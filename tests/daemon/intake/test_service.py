@@ -1,4 +1,4 @@
-"""The use cases on jobs that are there: looking, waiting, cancelling, trying again."""
+"""The use cases of existing jobs: get, wait, cancel, retry."""
 
 from contextlib import suppress
 
@@ -118,7 +118,7 @@ async def test_a_pdf_is_there_until_it_is_purged(*, purged: bool, stored: bool) 
 
 @pytest.mark.parametrize(("days", "refusal"), [(1, MissingPdfError), (29, MissingPdfError), (31, GoneError)])
 async def test_what_is_missing_is_past_its_retention_only_when_it_is(days: int, refusal: type[Exception]) -> None:
-    """A lifecycle rule of the bucket may be quicker than the janitor."""
+    """A lifecycle rule of the bucket may act before the janitor."""
     world, one = World(), job()
     await world.jobs.add([one])
     finished_at = now() - days * 86400.0
@@ -224,7 +224,7 @@ async def quarantined(world: World, service: Service) -> Job:
 
 @pytest.mark.parametrize("seconds", [0.0, 20.0, 100.0])
 async def test_a_slow_removal_never_takes_the_new_pdf(seconds: float) -> None:
-    """Whoever else sends the message meanwhile, and however often it is asked for."""
+    """Even if another node sends the message meanwhile, and the retry is requested repeatedly."""
     world = World()
     async with open_node(world) as node, open_service(world, node) as service:
         one = await quarantined(world, service)
@@ -249,7 +249,7 @@ async def test_a_slow_removal_never_takes_the_new_pdf(seconds: float) -> None:
 
 
 async def test_a_second_message_of_a_quarantined_job_takes_no_pdf_away() -> None:
-    """It may be revived while that is under way on another node."""
+    """Another node may still quarantine it while it is revived."""
     world, one = World(), job()
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=JobState.QUARANTINED)

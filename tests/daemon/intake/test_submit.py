@@ -1,4 +1,4 @@
-"""What is accepted, and what that promises (I2)."""
+"""Which submissions are accepted, and what acceptance promises (I2)."""
 
 from dataclasses import replace
 from typing import Any
@@ -132,7 +132,7 @@ async def test_of_a_burst_each_gets_its_own_answer() -> None:
 
 @pytest.mark.parametrize("phase", ["before", "after"])
 async def test_an_intake_cut_off_anywhere_has_promised_nothing_that_is_not_kept(phase: str) -> None:
-    """Whoever got his answer has a job that ends; whoever did not may have one."""
+    """A client with an answer has a job that ends; a client without one may have a job."""
     for number in range(1, 4):
         world, answered = World(), []
         world.weather.kill_at(number, phase)
@@ -219,13 +219,13 @@ async def test_a_repeated_submission_whose_message_is_lost_is_sent_again_once() 
         for _ in range(3):
             again = await service.submit(submission("key"))
         assert [message.sent.task_id for message in world.queue.messages] == [first.job.task_id]
-        # A FIFO queue would swallow a second message that is the same as the first.
+        # A FIFO queue drops a second message that equals the first.
         assert world.queue.messages[0].sent.attributes
         assert (again.state, again.job.task_id) == (JobState.QUEUED, first.job.task_id)
 
 
 async def test_a_repeated_submission_of_what_waits_for_triage_sends_nothing() -> None:
-    """However long that takes: its message is in the dead-letter queue, or triage has it."""
+    """This may take any time: its message is in the dead-letter queue, or triage has it."""
     world = World()
     async with open_service(world) as service:
         first = await service.submit(submission("key"))

@@ -1,4 +1,4 @@
-"""The file of tokens: read at the start and again on demand; a bad one locks nobody out and lets nobody in."""
+"""The token file: read at the start and on reload. A bad file neither locks anybody out nor lets anybody in."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the janitor sweeps up, and that it may be cut off anywhere and done again."""
+"""What the janitor cleans up, and that a sweep can be cut off anywhere and repeated."""
 
 import pytest
 import trio
@@ -71,7 +71,7 @@ async def test_more_old_pdfs_than_fit_a_batch_all_go() -> None:
 
 
 async def everything(world: World) -> None:
-    """One thing for each rule."""
+    """Make one job for each rule."""
     await world.jobs.add([job(3), job(4)])
     world.jobs._change(job(4).task_id, state=JobState.SUCCEEDED, finished_at=0.0, pdf=PdfInfo(4, "sha"))
     world.artifacts.stored[job(4).task_id] = b"%PDF"

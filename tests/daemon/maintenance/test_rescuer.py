@@ -1,4 +1,4 @@
-"""What was lost is sent again, once, and what only waits is not."""
+"""A lost message is sent again once; a message that only waits is not."""
 
 import pytest
 import trio
@@ -22,7 +22,7 @@ WITHIN_SECONDS = 180.0
 
 
 async def accepted(world: World, count: int) -> list[Job]:
-    """Jobs that wait in the queue."""
+    """Add jobs that wait in the queue."""
     jobs = [job(number) for number in range(1, count + 1)]
     await world.jobs.add(jobs)
     await world.send(*jobs)
@@ -59,7 +59,7 @@ async def test_jobs_whose_messages_were_purged_behind_a_breaker_end_once() -> No
 
 
 async def test_what_only_waits_is_not_sent_again() -> None:
-    """However long its backlog takes."""
+    """The length of its backlog does not matter."""
     world = World()
     jobs = await accepted(world, 5)
     rescuer = Node(world).rescuer
@@ -73,7 +73,7 @@ async def test_what_only_waits_is_not_sent_again() -> None:
 @pytest.mark.parametrize("unsent", [0, 3])
 @pytest.mark.parametrize("part", ["queue.depth", "jobs.sent"])
 async def test_what_comes_and_ends_while_it_is_counted_is_not_lost(part: str, unsent: int) -> None:
-    """Nor is the message of a submission that is under way."""
+    """The message of a submission under way is not lost either."""
     world = World()
     await accepted(world, 5)
     await trio.sleep(SILENT_SECONDS + 1)
@@ -105,7 +105,7 @@ async def test_what_comes_and_ends_while_it_is_counted_is_not_lost(part: str, un
 
 
 async def test_what_an_older_node_has_written_is_not_lost_for_that() -> None:
-    """Such a node says of no job when something is due."""
+    """An older node does not record when a job is due."""
     world = World()
     for one in await accepted(world, 3):
         world.jobs._change(one.task_id, due_at=0.0)
@@ -142,7 +142,7 @@ async def test_a_loss_that_other_messages_hide_is_found_in_the_end() -> None:
 
 
 async def test_what_a_breaker_holds_for_long_is_not_taken_for_lost() -> None:
-    """The embedded queue keeps its messages, so nothing is heard of them; nor at once when it closes."""
+    """The embedded queue keeps their messages, so none is heard of, even for a while after the breaker closes."""
     world = World()
     await accepted(world, 3)
     node = Node(world)
@@ -172,7 +172,7 @@ async def test_what_can_not_be_sent_is_told() -> None:
 
 
 async def test_one_copy_for_each_time_that_it_is_due() -> None:
-    """While its type rests it comes, is put off, and is lost again: no sweep sends it before its rest is over."""
+    """While the breaker is open, a resent message would be deferred and lost again, so no sweep sends it before."""
     world = World()
     async with open_node(world) as node, open_service(world, node) as service:
         await hold_open(node)
@@ -204,7 +204,7 @@ async def test_a_message_that_was_not_lost_after_all_does_no_harm() -> None:
 
 
 async def test_what_a_node_holds_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The purge takes the messages of what is being rendered, too."""
+    """The purge takes the messages of running jobs, too."""
 
     async def empty() -> Depth:
         return Depth(0, 0, 0)

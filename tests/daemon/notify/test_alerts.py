@@ -1,4 +1,4 @@
-"""People hear of each cause once a window, and nobody waits for them."""
+"""Each cause gives one alert a window, and nothing waits for its delivery."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -118,7 +118,7 @@ async def test_a_breaker_that_opens_and_closes(stage: Stage) -> None:
 
 
 async def test_openings_and_closings_before_they_are_written_down(stage: Stage) -> None:
-    """The last word counts, and every opening."""
+    """The last state and every opening count."""
     alerts = stage.alerts()
     for _ in range(3):
         alerts.breaker_moved(moved(BreakerState.CLOSED, BreakerState.FORCED_OPEN))

@@ -1,4 +1,4 @@
-"""Callbacks are sent at once, again and again while that may help, and hold up nobody."""
+"""Callbacks are sent at once and retried while that may help, and they delay nobody."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -137,7 +137,7 @@ async def test_it_is_given_up_in_the_end(stage: Stage, what: str) -> None:
 
 
 async def test_one_that_comes_late_is_tried_once_all_the_same(stage: Stage) -> None:
-    """Nobody was there for a day."""
+    """No node ran for a day."""
     await stage.end_job()
     await trio.sleep(30 * HOUR)
     async with stage.node():
@@ -203,7 +203,7 @@ async def test_of_several_nodes_one_sends_each(stage: Stage) -> None:
 
 
 async def test_what_a_killed_node_had_taken_is_sent_by_another(stage: Stage) -> None:
-    """It may have been sent already, so it comes with the same id."""
+    """It may have been sent already, so the repetition has the same id."""
     job = await stage.end_job()
     ((taken,), _) = await stage.outbox.claim(1, LEASE_SECONDS)
     async with stage.node():

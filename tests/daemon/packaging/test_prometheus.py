@@ -1,4 +1,4 @@
-"""The alert rules and the dashboard: Prometheus takes them, they fire when they should, and they ask for what there is.
+"""The alert rules and the dashboard: Prometheus accepts them, they fire when they should, and their series exist.
 
 ``promtool`` is in Debian's package prometheus, which ``packaging/machine.sh test`` installs.
 """
@@ -23,20 +23,20 @@ DASHBOARD = PACKAGING / "grafana" / "dashboard.json"
 
 
 def promtool(*arguments: str | Path) -> str:
-    """What it says; "" where all is well and it only says so."""
+    """Return the output of promtool; empty when it reports success only."""
     done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False, timeout=120)
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
 def queries() -> list[str]:
-    """All that the dashboard asks Prometheus, as Grafana sends it."""
+    """Return all queries of the dashboard, as Grafana sends them."""
     dashboard: dict[str, Any] = json.loads(DASHBOARD.read_text())
     asked = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
     return [query.replace("$__rate_interval", "5m").replace("$job", ".+") for query in asked]
 
 
 async def exposed() -> set[str]:
-    """The names of all series that a daemon may have."""
+    """Return the names of all series that a daemon may have."""
     async with open_scene(World()) as scene:
         everything(scene.metrics, "sales")
         scene.requests = {"reports": {"ReceiveMessage": 1}}

@@ -1,4 +1,4 @@
-"""How a part from outside is: as its uses say, probed at the start and while it is in trouble, and left alone else."""
+"""The condition of an outside part: its uses report it, and it is probed only at the start and in trouble."""
 
 import pytest
 import trio

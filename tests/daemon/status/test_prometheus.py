@@ -1,4 +1,4 @@
-"""What a scrape sees of the parts, what it costs them, and what is left of it when one is away."""
+"""What a scrape shows of the parts, what it costs them, and what remains of it when one is away."""
 
 from collections import Counter
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Readiness: each part with its reason, cheap however often it is asked for, and never late."""
+"""Readiness: each part with its reason, cheap at any rate of requests, and never late."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable

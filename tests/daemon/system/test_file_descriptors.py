@@ -1,4 +1,4 @@
-"""No file descriptor is left: each part waits for one, or says that it is away; nothing blames a page, or ends."""
+"""No file descriptor is left: each part waits for one or reports that it is away. No page is blamed, nothing ends."""
 
 import errno
 import os
@@ -46,7 +46,7 @@ spent = pytest.mark.parametrize("error", SPENT, ids=["EMFILE", "ENFILE"])
 
 
 class Files:
-    """Stands in for what opens something: fails with ``error`` until the time has come."""
+    """Open something: fails with ``error`` until a given time."""
 
     def __init__(self, error: OSError, until: float = float("inf")) -> None:
         self._error = error
@@ -170,7 +170,7 @@ def test_a_template_that_can_not_be_opened_is_not_at_fault(tmp_path: Path) -> No
 
 
 async def survives(call: Callable[[], Awaitable[object]]) -> None:
-    """With any number of descriptors left it works, or says that the part is away; and works again when there are."""
+    """With any number of descriptors left it works or reports that the part is away, and it recovers."""
     refused = 0
     for number in range(8):
         with some_left(number):
@@ -272,7 +272,7 @@ def test_the_file_of_tokens(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [socket.EAI_NONAME, socket.EAI_AGAIN])
 async def test_a_name_that_can_not_be_looked_up_for_want_of_descriptors_is_not_unknown(number: int) -> None:
-    """What the resolver says of a file or a socket that it could not open depends on which it was."""
+    """The resolver's error depends on which file or socket it could not open."""
 
     class Resolver(trio.abc.HostnameResolver):
         async def getaddrinfo(self, *_: Any, **__: Any) -> Any:
@@ -294,7 +294,7 @@ async def test_a_name_that_can_not_be_looked_up_for_want_of_descriptors_is_not_u
 
 
 def test_systemd_hears_of_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else it would end it: WatchdogSec=."""
+    """Otherwise systemd would end the daemon: WatchdogSec=."""
     address = str(tmp_path / "notify")
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
@@ -354,7 +354,7 @@ async def test_a_browser_ends_without_a_look_at_proc(tmp_path: Path) -> None:
 
 
 async def test_a_browser_starts_or_says_why_not_with_any_number_left(tmp_path: Path) -> None:
-    """Where it waits for one, the pool's patience with a start ends that; this one's ends at once."""
+    """The pool's start timeout ends the wait for a descriptor; here it ends at once."""
     fake = "echo '{}' >&4; sleep 63; :"
     async with open_run_folder(tmp_path) as folder:
         started, errors = 0, list[OSError]()

@@ -1,4 +1,4 @@
-"""What becomes of jobs, dead letters and browsers is counted, once."""
+"""Each outcome of jobs, dead letters and browsers is counted once."""
 
 from collections import Counter
 from typing import Any
@@ -30,7 +30,7 @@ class Counted:
         return samples(self.metrics.exposition())
 
     def jobs(self) -> Counter[str]:
-        """By outcome, those that there are."""
+        """Return the counts by outcome, without zeros."""
         seen = self.seen().items()
         counts: Counter[str] = Counter()
         for name, value in seen:

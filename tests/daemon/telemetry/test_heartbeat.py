@@ -1,4 +1,4 @@
-"""Nodes: each gives signs of life, and what is made of those of the others."""
+"""Each node reports signs of life and judges those of the others."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ HERE = Node("n1", slots=2)
 
 
 def seen(age_seconds: float, what: Any, node: str = "n2") -> Node:
-    """What is made of it, once it has been through the database."""
+    """Return the node after a trip through the database."""
     sign = Heartbeat(node, 1e9, age_seconds, orjson.loads(orjson.dumps(what)))
     here, other = all_nodes([sign], HERE)
     assert here == HERE

@@ -1,4 +1,4 @@
-"""The watchdog notices that the event loop stands still, tells it, and lets systemd notice."""
+"""The watchdog detects that the event loop stands still, reports it, and lets systemd detect it."""
 
 import socket
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class Lags(Meter):
 
 
 class Systemd:
-    """Hears what it is told, and when."""
+    """Records what it is told, and when."""
 
     def __init__(self) -> None:
         self.heard: list[float] = []

@@ -1,4 +1,4 @@
-"""No report type takes every slot, and one in doubt takes one."""
+"""No report type takes all slots, and a type in doubt takes one."""
 
 import math
 from collections.abc import Collection
@@ -34,7 +34,7 @@ class FakeDoubts:
 
 
 class Crowd:
-    """Jobs of some types that are rendered until they are told to end."""
+    """Jobs of some types that render until they are told to end."""
 
     def __init__(self, bulkheads: Bulkheads, nursery: trio.Nursery) -> None:
         self.running: list[str] = []
@@ -211,7 +211,7 @@ async def test_jobs_that_timed_out_have_one_place_together_whatever_their_type()
 
 
 async def test_who_waits_for_the_place_of_those_that_timed_out_leaves_its_types_place_to_others() -> None:
-    """It took its type's only place with it, and the healthy of its type waited for a type that hangs."""
+    """It kept its type's only place, so healthy jobs of its type waited for another type that hangs."""
     bulkheads = bulkheads_of(FakeDoubts(), hanging=0, healthy=1)
     async with open_background() as nursery:
         crowd = Crowd(bulkheads, nursery)
@@ -248,7 +248,7 @@ async def test_a_job_that_timed_out_waits_for_no_other_where_there_is_no_place_t
 
 
 async def test_of_those_that_timed_out_none_is_overtaken_for_ever() -> None:
-    """What it needs is never free at one moment, so after some time the others' place waits for its type's."""
+    """The places it needs are never free at the same time, so after a while it holds one and waits for the other."""
     bulkheads = bulkheads_of(FakeDoubts(), busy=1, other=0)
     async with open_background() as nursery:
         crowd = Crowd(bulkheads, nursery)

@@ -1,4 +1,4 @@
-"""What a type that hangs costs the healthy ones of a whole node, in the time that their jobs take."""
+"""How much longer healthy jobs of a whole node take because of a type that hangs."""
 
 import pytest
 import trio
@@ -20,7 +20,7 @@ def world_of(*names: str, slots: int) -> World:
 
 
 async def took(world: World, one: Job) -> float:
-    """From now until it succeeded."""
+    """Return the seconds until it succeeded."""
     begun = trio.current_time()
     assert (await world.terminal(one)).state is JobState.SUCCEEDED
     return trio.current_time() - begun
@@ -50,7 +50,7 @@ async def test_a_job_that_timed_out_keeps_no_healthy_one_of_its_type_waiting_for
 
 @pytest.mark.parametrize("prefetch", [0, 2, 10])
 async def test_jobs_that_wait_for_their_types_leave_every_slot_to_the_healthy(prefetch: int) -> None:
-    """One in hand waited for each that hung: five such types held all that a node may hold, with three slots free."""
+    """One job in flight waited for each hanging one: five such types filled a node with three free slots."""
     sick = [f"sick{number}" for number in range(5)]
     world = world_of("healthy", *sick, slots=8)
     jobs = [job(number, name) for number, name in enumerate(3 * sick, 1)]

@@ -1,4 +1,4 @@
-"""What is held: recalled once, for one reason, and not in the middle of what must be known."""
+"""Tasks in flight: revoked once, for one reason, and never while an outcome is being recorded."""
 
 import pytest
 import trio

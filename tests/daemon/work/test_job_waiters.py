@@ -1,4 +1,4 @@
-"""Who waits for a task hears of it, at once, and leaves nothing behind."""
+"""A waiter of a task is woken at once and leaves nothing behind."""
 
 import pytest
 import trio

@@ -1,4 +1,4 @@
-"""The poller holds no more than it can place, and what it holds it keeps from others (I8)."""
+"""The poller holds no more messages than it has places for, and keeps them invisible to others (I8)."""
 
 import random
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ async def test_never_more_are_held_than_slots_and_prefetch(slots: int, prefetch:
 
 
 async def test_what_is_held_is_kept_from_others_from_the_first_instant() -> None:
-    """Those that wait for a slot as well as those that render, each several times its visibility."""
+    """Both waiting and rendering jobs last several times the visibility timeout."""
     world = World(slots=2)
     world.renderer.seconds = 200.0
     jobs = [job(number) for number in range(1, 9)]
@@ -121,7 +121,7 @@ async def test_it_asks_for_no_fewer_than_pay_and_holds_no_more_than_it_may(
         nursery.start_soon(poller.run)
         while queue.messages and len(handler.handled) < 40:
             await trio.sleep(0.5)
-            # Of the places of which so few are free that nothing was asked for, none is one of the slots'.
+            # Too few places are free to ask for messages, and none of the free ones belongs to a slot.
             assert handler.busy > capacity - fewest
     assert min(limits) == fewest
     assert handler.most_busy == capacity
@@ -198,7 +198,7 @@ async def test_a_queue_that_is_away_is_asked_again_every_second() -> None:
 
 @pytest.mark.parametrize("at_most", [ANY, {"other": 0}], ids=["any", "not all"])
 async def test_a_queue_that_answers_again_and_is_empty_is_in_trouble_no_longer(at_most: Mapping[str, int]) -> None:
-    """A node that counts as not ready for as long as a long poll gets no jobs of others in the meantime."""
+    """A node that stays unready for the length of a long poll gets no jobs from others in the meantime."""
     weather = Weather()
     queue = await filled(0, weather)
     weather.away("queue", 5.0)
@@ -228,7 +228,7 @@ async def test_stopped_it_takes_no_more_and_ends_with_what_it_has(*, while_away:
 
 
 async def test_an_error_of_the_queue_that_is_no_outage_is_told_and_survived() -> None:
-    """A bug must not look like an empty queue; nor may it end the jobs in hand, or take their places."""
+    """A bug must neither look like an empty queue, nor end the jobs in flight, nor take their places."""
     weather, supervisor = Weather(), Supervisor()
     queue, handler = await filled(3, weather), Handler()
     handler.seconds = 5.0
@@ -259,7 +259,7 @@ async def test_jobs_that_wait_in_pages_leave_their_places_to_others() -> None:
         assert handler.busy == 5
         poller.widen(-2)
         await trio.sleep(150.0)
-        # The first five have ended, and no more than three may be in hand again.
+        # The first five have ended, and no more than three may be in flight again.
         assert handler.busy == 3
 
 

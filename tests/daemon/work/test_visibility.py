@@ -1,4 +1,4 @@
-"""The heartbeat keeps what is held invisible, and calls off the work on what is lost all the same (I8)."""
+"""The heartbeat keeps messages in flight invisible, and cancels the work on a message that is lost (I8)."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class Beat:
-    """A queue with so many messages, all held."""
+    """A queue with ``count`` messages, all in flight."""
 
     def __init__(self, messages: int = 2) -> None:
         self.weather = Weather()
@@ -92,7 +92,7 @@ async def test_a_call_that_hangs_is_not_the_last_one() -> None:
 
 
 async def test_a_message_that_could_not_be_renewed_is_tried_again_soon() -> None:
-    """The others of the same call were."""
+    """The other messages of the same call were renewed."""
     async with Beat().going() as beat:
         set_visibility = beat.queue.set_visibility
 
@@ -115,7 +115,7 @@ async def test_a_lost_message_calls_its_own_work_off() -> None:
 
 
 async def test_the_loss_of_one_of_two_receipts_is_none() -> None:
-    """It came again while it was held: the older receipt is worth nothing any more."""
+    """It came again while it was in flight, so the older receipt is no longer valid."""
     async with Beat(1).going() as beat:
         (task,) = beat.holds
         beat.queue.messages[0].visible_at = now()

@@ -1,4 +1,4 @@
-"""What the worker makes of a message: the order of its steps, retries, and the dead-letter queue."""
+"""How the worker handles a message: the order of its steps, retries, and the dead-letter queue."""
 
 from dataclasses import replace
 from typing import Any
@@ -267,7 +267,7 @@ async def test_a_job_that_only_shared_the_browser_loses_no_attempt() -> None:
 
 
 async def test_a_job_that_has_lost_two_browsers_is_not_started_once_more() -> None:
-    """Whoever puts it back on the queue."""
+    """It does not matter who puts it back on the queue."""
     world, one = World(), job()
     world.renderer.faults[one.task_id] = [FaultKind.PAGE_CRASHED] * 2
     node = Node(world)

@@ -1,4 +1,4 @@
-"""A node is killed, or its work is called off, at every single call it makes; nothing is lost and nothing doubled.
+"""A node is killed, or its work is cancelled, at every single call it makes; nothing is lost or done twice.
 
 I1: one terminal state and one artifact whatever is cut off. I7: calling off is no failure and uses no attempt.
 """
@@ -29,7 +29,7 @@ BEFORE_AND_AFTER = ("before", "after")
 
 @dataclass(frozen=True)
 class Case:
-    """A job, what its renders come to, and what must become of it."""
+    """A job, the outcomes of its renders, and its expected end."""
 
     one: Job
     faults: tuple[FaultKind, ...]
@@ -53,7 +53,7 @@ def world_of(case: Case) -> World:
 
 
 async def live(world: World, until_call: int, phase: str) -> bool:
-    """One life of a node: until it is killed at a call, or nothing is left to do. True if it was killed."""
+    """Run a node until it is killed at a call or is idle. Return whether it was killed."""
     killed = world.weather.kill_at(until_call, phase)
     with trio.move_on_after(LONG_ENOUGH):
         async with open_background() as nursery:
@@ -109,7 +109,7 @@ async def test_a_node_killed_again_and_again_loses_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("phase", BEFORE_AND_AFTER)
 async def test_a_malformed_message_is_kept_once_whatever_is_cut_off(phase: str) -> None:
-    """A kill between sending and deleting makes two letters of it; they are known for the same."""
+    """A kill between sending and deleting makes two letters of it, which are recognized as the same."""
     for kill in range(1, 12):
         world = World()
         await world.queue.send([Outgoing("{", "", "", "")])
@@ -125,7 +125,7 @@ async def test_a_malformed_message_is_kept_once_whatever_is_cut_off(phase: str) 
 
 
 def called_off_at(world: World, call_off: Callable[[], None], number: int, phase: str) -> Iterator[int]:
-    """Set the hook that calls off at call ``number``; yield how many calls there were."""
+    """Set a hook that cancels at call ``number``. Yield how many calls there were."""
     calls = 0
 
     async def hook(_call: str, when: str) -> None:
@@ -134,7 +134,7 @@ def called_off_at(world: World, call_off: Callable[[], None], number: int, phase
             calls += 1
             if calls == number:
                 call_off()
-            # What was cancelled in the middle may have taken effect.
+            # A cancelled call may have taken effect.
             await trio.lowlevel.checkpoint()
 
     world.weather.hook = hook
@@ -144,7 +144,7 @@ def called_off_at(world: World, call_off: Callable[[], None], number: int, phase
 
 
 async def called_off_everywhere(case: Case, phase: str, call_off: Callable[[World, Node], None]) -> list[World]:
-    """The worlds that come of calling off the first handling of a job at its first call, its second, …"""
+    """Cancel the first handling of a job at its first call, its second, and so on. Return the resulting worlds."""
     worlds = []
     for number in range(1, 100):
         world = world_of(case)
@@ -192,7 +192,7 @@ async def test_giving_back_uses_no_attempt(name: str, call_off: Callable[[World,
         states.add(record.state)
         if record.state is JobState.QUEUED:
             assert [m.visible for m in world.queue.messages] == [True]
-            # What had failed by itself before stays counted.
+            # An earlier failure of its own stays counted.
             assert record.error is not None or record.tally == Tally()
         assert not await live(world, 10_000, "before")
         check(world, case)

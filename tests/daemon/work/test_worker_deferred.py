@@ -1,4 +1,4 @@
-"""A job whose report type rests is put off: it uses no attempt, and in the end no receive either (I3)."""
+"""A job whose breaker is open is deferred: it uses no attempt, and finally no receive either (I3)."""
 
 from contextlib import suppress
 

@@ -1,4 +1,4 @@
-"""Store, database, queue and dead-letter queue may be away at any step of a job: it waits, and loses nothing."""
+"""Store, database, queue or dead-letter queue are away at some step of a job: it waits and loses nothing."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ STEPS = ["jobs.start", "artifacts.put", "jobs.settle", "queue.delete"]
 
 
 def away_from(world: World, step: str, seconds: float) -> None:
-    """The part goes away at the moment its step is wanted."""
+    """The part goes away at the moment it is needed."""
 
     async def hook(call: str, when: str) -> None:
         if (call, when) == (step, "before"):

@@ -1,4 +1,4 @@
-"""A large message takes a moment to be read: it is held meanwhile, as any other, and judged if it can't be read."""
+"""A large message takes time to parse: it stays in flight meanwhile, and is dead-lettered if it can't be read."""
 
 import pytest
 import trio

@@ -1,4 +1,4 @@
-"""A message that comes more than once makes no second PDF and no second outcome (I6)."""
+"""A redelivered message makes no second PDF and no second outcome (I6)."""
 
 import pytest
 import trio
@@ -98,7 +98,7 @@ async def test_two_nodes_with_the_same_message_make_one_outcome() -> None:
 
 @pytest.mark.parametrize("fault", [FaultKind.SCRIPT_ERROR, FaultKind.PAGE_STATUS])
 async def test_a_failed_node_leaves_the_message_to_the_one_that_was_given_it_since(fault: FaultKind) -> None:
-    """Its own receipt may still be good enough to delete it."""
+    """Its own receipt may still be valid for the delete."""
     world, one = World(), job()
     world.renderer.seconds = 10.0
     world.renderer.faults[one.task_id] = [fault]
@@ -117,7 +117,7 @@ async def test_a_failed_node_leaves_the_message_to_the_one_that_was_given_it_sin
 
 
 async def test_a_late_success_is_a_success() -> None:
-    """The node had lost the message to another one, which failed sooner."""
+    """The node had lost the message to another node, which failed sooner."""
     world, one = World(), job()
     world.renderer.seconds = 10.0
     messages = await world.received(one)
@@ -134,7 +134,7 @@ async def test_a_late_success_is_a_success() -> None:
 
 @pytest.mark.parametrize("state", [JobState.QUARANTINED, JobState.CANCELLED])
 async def test_a_pdf_that_comes_too_late_is_taken_away_unless_it_can_be_replaced(state: JobState) -> None:
-    """Who revives a quarantined job takes it away first: later it might be the new one that goes."""
+    """A retry of a quarantined job removes the old message first; later it might remove the new one."""
     world, one = World(), job()
     messages = await world.received(one)
     async with trio.open_nursery() as nursery:

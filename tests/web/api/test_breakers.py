@@ -1,4 +1,4 @@
-"""The breakers over HTTP: what is shown of each, an operator's word to it, and what goes on record."""
+"""The breakers over HTTP: what is shown of each, an operator's orders, and the audit entries."""
 
 import json
 from typing import Any

@@ -232,7 +232,7 @@ async def test_a_dropped_job_stays_quarantined(running: Running) -> None:
 
 
 async def test_a_waiting_job_that_is_dropped_is_quarantined(running: Running) -> None:
-    """It would wait for ever, and who asked for it, too."""
+    """Otherwise the letter would wait for ever, and the caller with it."""
     task_id = await waiting(running)
     await running.client.delete(f"/dead-letters/{task_id}")
     record = await running.record(task_id)

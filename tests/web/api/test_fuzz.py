@@ -1,4 +1,4 @@
-"""Requests made from the OpenAPI document, good and bad ones: none is answered with 5xx, each as the document says."""
+"""Good and bad requests, generated from the OpenAPI document: no answer is 5xx, and each is as documented."""
 
 import threading
 from collections import Counter
@@ -30,7 +30,7 @@ CALLS = [
     *("openBreaker", "closeBreaker", "probeBreaker"),
     *("listDeadLetters", "getDeadLetter", "requeueDeadLetters", "dropDeadLetters"),
 ]
-"""Those that are given anything. What the others answer does not depend on the request."""
+"""The calls that take input. The answers of the others do not depend on the request."""
 
 
 NO_JUDGEMENT: dict[int, list[CheckFunction]] = {
@@ -38,11 +38,11 @@ NO_JUDGEMENT: dict[int, list[CheckFunction]] = {
     413: [positive_data_acceptance, negative_data_rejection],
     416: [positive_data_acceptance],
 }
-"""Says nothing of whether the request was as described."""
+"""Checks that a status excludes, because it does not tell whether the request was valid."""
 
 
 class Target:
-    """A server in another thread, and what it has answered."""
+    """A server in another thread, and the statuses of its answers."""
 
     def __init__(self, url: str, task_ids: list[str], cursor: str, letters: list[str], letter_cursor: str) -> None:
         self.url = url
@@ -68,7 +68,7 @@ async def reports_in_every_state(running: Running) -> list[str]:
 
 @pytest.fixture
 def target(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
-    # No report will be finished while somebody waits for it.
+    # No report finishes while a client waits for it.
     monkeypatch.setattr("reportd.intake.service.MAX_WAIT_SECONDS", 0.001)
     ready: SimpleQueue[tuple[Target, trio.Event, trio.lowlevel.TrioToken]] = SimpleQueue()
 
@@ -139,7 +139,7 @@ def is_negative(case: Case[Any], location: ParameterLocation) -> bool:
 
 
 def made_good(case: Case[Any], mode: GenerationMode, target: Target) -> None:
-    """What the document can't say: which hosts may be called back, which cursors there are, which keys are new."""
+    """Put in what the document can't say: hosts for callbacks, existing cursors, new keys."""
     if mode.is_negative:
         return
     if "cursor" in case.query:

@@ -23,7 +23,7 @@ NOW = 1.8e9
 
 
 class World:
-    """``looks``: how often it was looked."""
+    """``looks``: how many snapshots were taken."""
 
     def __init__(self) -> None:
         self.now = busy(NOW)
@@ -178,7 +178,7 @@ async def test_a_look_that_fails_ends_nothing() -> None:
 
 
 async def event(connection: Connection, buffer: bytearray) -> tuple[str, str]:
-    """The next one: its name, and its data."""
+    """Return the name and the data of the next event."""
     while b"\n\n" not in buffer:
         piece = await connection.stream.receive_some()
         assert piece, "the stream has ended"

@@ -1,4 +1,4 @@
-"""A message may be put off as often as it takes: SQS's redrive policy, which counts receives, never takes it (I3)."""
+"""A message may be deferred any number of times: SQS's redrive policy, which counts receives, never takes it (I3)."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from tests.servers.aws import pretend_credentials
 
 MAX_RECEIVE_COUNT = 5
 
-# SQS counts whole seconds, which would pass in earnest.
+# SQS delays by whole seconds, and a test must not wait for them.
 NO_WAIT = BreakerPolicy(recovery_seconds=0.0, max_recovery_seconds=0.0)
 
 

@@ -1,4 +1,4 @@
-"""A long poll can be left at any instant, and no message is stranded by it."""
+"""A long poll can be cancelled at any instant without stranding a message."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ def message(name: str) -> Received:
 
 
 class Server:
-    """Answers each poll with what is laid out for it, so many seconds later."""
+    """Answers each poll with its prepared messages after its prepared delay."""
 
     def __init__(self) -> None:
         self.answers: list[tuple[float, list[Received] | UnavailableError]] = []
