@@ -49,7 +49,7 @@ class Node:
         return Depth(self.backlog, 0, 0)
 
     def give(self, jobs: int, seconds: float) -> None:
-        """Run ``count`` renders of that duration."""
+        """Start ``jobs`` renders that take ``seconds`` each."""
         for _ in range(jobs):
             self._jobs += 1
             name = str(self._jobs)

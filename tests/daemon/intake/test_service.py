@@ -249,7 +249,7 @@ async def test_a_slow_removal_never_takes_the_new_pdf(seconds: float) -> None:
 
 
 async def test_a_second_message_of_a_quarantined_job_takes_no_pdf_away() -> None:
-    """Another node may still quarantine it while it is revived."""
+    """A retry may revive the job while another node still handles the old message."""
     world, one = World(), job()
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=JobState.QUARANTINED)

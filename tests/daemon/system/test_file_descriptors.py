@@ -46,7 +46,7 @@ spent = pytest.mark.parametrize("error", SPENT, ids=["EMFILE", "ENFILE"])
 
 
 class Files:
-    """Open something: fails with ``error`` until a given time."""
+    """Opens something; fails with ``error`` until ``until``."""
 
     def __init__(self, error: OSError, until: float = float("inf")) -> None:
         self._error = error

@@ -134,7 +134,7 @@ async def test_a_late_success_is_a_success() -> None:
 
 @pytest.mark.parametrize("state", [JobState.QUARANTINED, JobState.CANCELLED])
 async def test_a_pdf_that_comes_too_late_is_taken_away_unless_it_can_be_replaced(state: JobState) -> None:
-    """A retry of a quarantined job removes the old message first; later it might remove the new one."""
+    """The retry of a quarantined job removes the old PDF first; a later removal might take the new one."""
     world, one = World(), job()
     messages = await world.received(one)
     async with trio.open_nursery() as nursery:
