@@ -25,6 +25,12 @@ REAL_BREAKER = BreakerOptions()
 HOUR = 3600.0
 
 
+@pytest.fixture(autouse=True)
+def patient_poller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hours pass here. Polls twice a second would take nearly all of the test's time."""
+    monkeypatch.setattr("reportd.work.poller.LIMITED_SECONDS", 10.0)
+
+
 class Outage(FakeRenderer):
     """The render page is away for ``seconds``, and for the tasks in ``poison`` for ever.
 
