@@ -1,9 +1,9 @@
 """A fleet of nodes on trio's mock clock, under given traffic and faults.
 
 Real: the nodes' poller, worker, bulkheads, breakers, heartbeat, drain and figures, and with them all of ``core``.
-Modelled: the browsers, the queue, the database, and the group that starts and ends machines. Two things are coarser
-than in the daemon, so that a day takes a minute: a node refreshes its breakers every few seconds, and one triage
-serves all nodes.
+Modelled: the browsers, the queue, the database, and the group that starts and ends machines. Three things are
+coarser than in the daemon, so that a day takes a minute: a node refreshes its breakers and renews its jobs less often,
+and one triage serves all nodes.
 """
 
 import logging
@@ -29,6 +29,7 @@ from reportd.core.jobs.job import Job, to_message
 from reportd.core.jobs.transitions import TERMINAL, JobEvent, JobState
 from reportd.core.repair.message import Known
 from reportd.ports import Outgoing
+from reportd.work import heartbeat
 from reportd.work.job_waiters import JobWaiters
 from tests.daemon.node import USER, run_inline
 from tests.fakes import EPOCH, now
@@ -40,8 +41,8 @@ from tests.simulation.traffic import POISON, Arrival
 REFRESH_SECONDS = 5.0
 """How often a node refreshes its breakers; the daemon does so twice a second."""
 
-NOTICE_SECONDS = 60.0
-"""How long the group takes to see that a node is gone."""
+RENEW_SECONDS = 30.0
+"""How often a node renews its jobs; the daemon does so every five seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ def _quiet() -> Iterator[None]:
     with (
         mock.patch.object(trio.to_thread, "run_sync", run_inline),
         mock.patch.object(manager, "REFRESH_SECONDS", REFRESH_SECONDS),
+        mock.patch.object(heartbeat, "RENEW_SECONDS", RENEW_SECONDS),
     ):
         before = structlog.get_config()
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
