@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from schemathesis import Case, CheckFunction, Config, GenerationMode
 from schemathesis.core.parameters import ParameterLocation
-from schemathesis.schemas import BaseSchema as OpenApiSchema
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from reportd_web.http import server
 from tests.web.api.test_dead_letters import no_job, quarantined, waiting
