@@ -345,7 +345,7 @@ def _settled(row: Row[Any], done: Settlement, state: JobState, lost: int) -> dic
         "state": state,
         "attempts": max(0, row.attempts - uncounted - lost),
         "node_losses": row.node_losses + lost,
-        "unharmed": row.uncounted + (uncounted and done.event is JobEvent.RETRIED),
+        "unharmed": row.unharmed + (uncounted and done.event is JobEvent.RETRIED),
         "deferrals": row.deferrals + (done.event is JobEvent.DEFERRED),
         "losses": row.losses + done.loss,
     }

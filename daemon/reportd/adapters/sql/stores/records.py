@@ -42,7 +42,7 @@ def record(row: Row[Any]) -> Record:
             row.callback_url,
         ),
         state=JobState(row.state),
-        tally=Tally(row.attempts, row.deferrals, row.losses, row.node_losses, row.uncounted),
+        tally=Tally(row.attempts, row.deferrals, row.losses, row.node_losses, row.unharmed),
         started_at=row.started_at,
         finished_at=row.finished_at,
         error=error,
