@@ -124,7 +124,7 @@ class MessageSettler:
         )
         await retry_while_unavailable(lambda: self._jobs.settle(settlement))
         self._changes.notify(job.task_id)
-        log.info("job.defer", why=str(rest), seconds=round(rest.seconds, 3))
+        log.info("job.put_off", why=str(rest), seconds=round(rest.seconds, 3))
         self._meter.deferred(job.report_type)
         if 2 * task.receive_count < self._max_receive_count:
             await release(self._queue, task, rest.seconds)

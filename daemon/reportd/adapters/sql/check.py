@@ -66,7 +66,7 @@ def _looked(connection: Connection, *, running: bool = False) -> list[str]:
         return []
     known = scripts()
     if not running and current not in {script.revision for script in known.walk_revisions()}:
-        return [f"it has schema {current}, which this version does not reconfigure: install a newer reportd"]
+        return [f"it has schema {current}, which this version does not know: install a newer reportd"]
     if not running and current != known.get_current_head():
         return []  # the daemon brings it up to date when it starts
     problems = _faults_of_tables(connection) if postgresql else []

@@ -36,7 +36,7 @@ def _upgrade(connection: Connection) -> None:
     known = {script.revision for script in known_scripts.walk_revisions()}
     if current is not None and current not in known:
         raise NewerSchemaError(
-            f"the database has schema {current}, which this version does not reconfigure: install a newer reportd"
+            f"the database has schema {current}, which this version does not know: install a newer reportd"
         )
     if current != known_scripts.get_current_head():
         config.attributes["connection"] = connection
