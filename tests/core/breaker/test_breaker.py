@@ -19,8 +19,8 @@ from reportd.core.breaker.breaker import (
     Reject,
     Release,
     Success,
-    decide,
 )
+from reportd.core.breaker.decide import decide
 
 POLICY = BreakerPolicy()
 NOW = 1000.0

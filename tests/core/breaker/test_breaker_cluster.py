@@ -24,8 +24,8 @@ from reportd.core.breaker.breaker import (
     Reject,
     Release,
     Success,
-    decide,
 )
+from reportd.core.breaker.decide import decide
 
 LEASE_SECONDS = 30.0
 NODES = ("n1", "n2", "n3", "n4")

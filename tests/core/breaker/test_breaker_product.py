@@ -21,8 +21,8 @@ from reportd.core.breaker.breaker import (
     Release,
     Success,
     Transition,
-    decide,
 )
+from reportd.core.breaker.decide import decide
 
 NOW = 1000.0
 HERE = "here"

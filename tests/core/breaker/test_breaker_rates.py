@@ -2,7 +2,8 @@
 
 import pytest
 
-from reportd.core.breaker.breaker import Breaker, BreakerInput, BreakerPolicy, BreakerState, Failure, Success, decide
+from reportd.core.breaker.breaker import Breaker, BreakerInput, BreakerPolicy, BreakerState, Failure, Success
+from reportd.core.breaker.decide import decide
 from reportd.core.breaker.window import Grade, Rates, add, too_bad
 
 OFF_IN_A_ROW = 1000
