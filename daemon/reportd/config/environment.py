@@ -48,7 +48,7 @@ def name_of(path: Path) -> str:
 def _variable(name: str, text: str) -> Variable:
     path = _path(name)
     if path[0] == "reports" and len(path) > 1 and not REPORT_TYPE.fullmatch(path[1]):
-        text = "is no report type's; accepted: REPORTD_REPORTS__NAME__KEY, NAME of letters, digits and underscores"
+        text = "names no report type; accepted: REPORTD_REPORTS__NAME__KEY, NAME of letters, digits and underscores"
         return Variable(name, (), problem=text)
     field = field_at(path) if name == name_of(path) else None
     if field is None or is_section(field) or path == ("reports",):
@@ -107,10 +107,10 @@ def _scalar(stripped: str, kind: Any) -> Any:
         return _BOOLEANS[stripped.lower()]
     if kind is int:
         if not re.fullmatch(r"[+-]?[0-9]{1,18}", stripped):
-            raise ValueError("is no whole number")
+            raise ValueError("is not a whole number")
         return int(stripped)
     if not re.fullmatch(r"[+-]?[0-9]{1,18}(\.[0-9]{0,18})?([eE][+-]?[0-9]{1,2})?", stripped):
-        raise ValueError("is no number")
+        raise ValueError("is not a number")
     return float(stripped)
 
 
@@ -118,7 +118,7 @@ def _json(text: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        raise ValueError("is no JSON") from None
+        raise ValueError("is not JSON") from None
 
 
 def _form(field: FieldInfo) -> str:

@@ -111,7 +111,7 @@ class _Loader:
         for name in reports if isinstance(reports, dict) else ():
             if not REPORT_TYPE.fullmatch(name):
                 path = ("reports", name)
-                text = "is no name for a report type; accepted: a lower-case letter, then up to 63 of a-z, 0-9 and _"
+                text = "is not a valid name; accepted: a lower-case letter, then up to 63 of a-z, 0-9 and _"
                 self._problems.append(Problem(self._where(path), dotted(path), text))
 
     def _add_built_in(self) -> None:

@@ -100,7 +100,7 @@ class QueueOptions(Section):
         if self.dead_letter_url == queue_url:
             return "is the queue itself; accepted: another queue"
         if self.dead_letter_url.endswith(".fifo") != queue_url.endswith(".fifo"):
-            return "is of another kind; accepted: a FIFO queue for a FIFO queue, a standard one else"
+            return "is of another kind; accepted: a FIFO queue for a FIFO queue, else a standard queue"
         return ""
 
 

@@ -48,9 +48,9 @@ def wrong(detail: Mapping[str, Any]) -> str:
             return f"{_short(value)} is too large"
         # An infinite number, or an integer too large for a float.
         if kind in ("finite_number", "float_type"):
-            return f"{_short(value)} is no such number"
+            return f"{_short(value)} is not a valid number"
     if kind == "literal_error" and isinstance(value, str):
-        return "is none of the values"
+        return "is not one of the values"
     types = {bool: "a boolean", int: "a number", float: "a number", str: "a text", list: "a list", dict: "a table"}
     return f"has the wrong type ({types.get(type(value), 'a date or time')})"
 

@@ -69,7 +69,7 @@ def _page_url(text: str) -> str:
 
 def _alias(text: str) -> str:
     if not REPORT_TYPE.fullmatch(text):
-        raise ValueError("is no name")
+        raise ValueError("is not a valid name")
     return text
 
 

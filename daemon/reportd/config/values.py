@@ -112,7 +112,7 @@ def _database(text: str) -> str:
     parts = split_url(text, ("postgresql", "postgresql+psycopg", "sqlite"), host=False)
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name == "prepare_threshold" and not re.fullmatch("[0-9]{1,9}", value):
-            raise ValueError("has a prepare_threshold that is no whole number")
+            raise ValueError("has a prepare_threshold that is not a whole number")
     return text
 
 
@@ -147,15 +147,15 @@ def _breaker_store(text: str) -> str:
         raise ValueError("has a ? or # (encode / ? # @ in a password)")
     if parts.scheme.endswith("+sentinel"):
         if not re.fullmatch(r"/[A-Za-z0-9._-]+(/[0-9]*)?", parts.path):
-            raise ValueError("does not name the primary that Sentinel watches, behind the hosts")
+            raise ValueError("does not name Sentinel's primary after the hosts")
     elif not re.fullmatch(r"/?[0-9]*", parts.path):
-        raise ValueError("has more behind the host than the number of a database")
+        raise ValueError("has more than a database number after the host")
     return text
 
 
 def _namespace(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", text):
-        raise ValueError("is not the beginning of a key")
+        raise ValueError("is not a valid key prefix")
     return text
 
 
@@ -163,7 +163,7 @@ def _host_pattern(text: str) -> str:
     try:
         parse_host_pattern(text)
     except ValueError:
-        raise ValueError("is no host") from None
+        raise ValueError("is not a host") from None
     return text
 
 
@@ -195,7 +195,7 @@ def _pairs(value_pattern: str) -> Callable[[Mapping[str, str]], Mapping[str, str
     def check(pairs: Mapping[str, str]) -> Mapping[str, str]:
         for number, (name, value) in enumerate(pairs.items(), 1):
             if not _TOKEN.fullmatch(name):
-                raise ValueError(f"entry {number} has a name that is no HTTP token")
+                raise ValueError(f"entry {number} has a name that is not an HTTP token")
             if not compiled.fullmatch(value):
                 raise ValueError(f"entry {number} has a value with a character that is not allowed there")
         return pairs
@@ -233,9 +233,7 @@ Namespace = Annotated[
 MetricNamespace = Annotated[
     str,
     Accepts("1 to 255 letters, digits, spaces or . - _ / # :, not AWS/ at the beginning, or nothing"),
-    AfterValidator(
-        _matches(r"(?!AWS/)[A-Za-z0-9._/#: -]{1,255}", "is no namespace of CloudWatch for metrics of one's own")
-    ),
+    AfterValidator(_matches(r"(?!AWS/)[A-Za-z0-9._/#: -]{1,255}", "is not a CloudWatch namespace for custom metrics")),
 ]
 OptionalUrl = Annotated[str, Accepts("an http(s):// URL, or nothing"), AfterValidator(_optional_url)]
 SecretUrl = Annotated[OptionalUrl, Secret]

@@ -31,10 +31,7 @@ def said(incident: Incident) -> Notice:
     [
         (
             QUARANTINED,
-            (
-                "12 reports of sales went to quarantine, since 2025-06-15T15:06:40.000Z: script_error: no chart. "
-                "They stay until somebody acts. Put right what is wrong, then retry them. https://reports.example/"
-            ),
+            "12 reports of sales went to quarantine, since 2025-06-15T15:06:40.000Z: script_error: no chart. ",
         ),
         (replace(QUARANTINED, total=1, untold=1), "1 report of sales went to quarantine, since "),
         (replace(QUARANTINED, total=20), "12 reports of sales went to quarantine (8 more before), since "),

@@ -70,7 +70,7 @@ def test_a_bind_address_has_its_parts() -> None:
     [
         ("", "is missing; accepted: the URL of the DLQ, which an SQS queue needs"),
         (SQS, "is the queue itself; accepted: another queue"),
-        (f"{SQS}-dead.fifo", "is of another kind; accepted: a FIFO queue for a FIFO queue, a standard one else"),
+        (f"{SQS}-dead.fifo", "is of another kind; accepted: a FIFO queue for a FIFO queue, else a standard queue"),
         (f"{SQS}-dead", None),
     ],
 )

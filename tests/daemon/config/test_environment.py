@@ -193,7 +193,7 @@ def test_variables_that_are_no_keys_are_left_alone() -> None:
         ("REPORTD_REPORTS__A", "is a section; accepted: a variable for each key, e.g. REPORTD_REPORTS__A__TEMPLATE"),
         (
             "REPORTD_REPORTS__1A__URL",
-            "is no report type's; accepted: REPORTD_REPORTS__NAME__KEY, NAME of letters, digits and underscores",
+            "names no report type; accepted: REPORTD_REPORTS__NAME__KEY, NAME of letters, digits and underscores",
         ),
     ],
 )
@@ -204,24 +204,24 @@ def test_an_unknown_variable_is_refused(name: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("key", "text", "said"),
     [
-        ("pool.browsers", "two", "is no whole number; accepted: a whole number from 0 to 256"),
-        ("pool.browsers", "1.5", "is no whole number; accepted: a whole number from 0 to 256"),
-        ("pool.browsers", "", "is no whole number; accepted: a whole number from 0 to 256"),
-        ("pool.browsers", "9" * 5000, "is no whole number; accepted: a whole number from 0 to 256"),
+        ("pool.browsers", "two", "is not a whole number; accepted: a whole number from 0 to 256"),
+        ("pool.browsers", "1.5", "is not a whole number; accepted: a whole number from 0 to 256"),
+        ("pool.browsers", "", "is not a whole number; accepted: a whole number from 0 to 256"),
+        ("pool.browsers", "9" * 5000, "is not a whole number; accepted: a whole number from 0 to 256"),
         ("pool.browsers", "257", "257 is too large; accepted: a whole number from 0 to 256"),
-        ("pool.stall_seconds", "nan", "is no number; accepted: a number from 0.05 to 3600"),
+        ("pool.stall_seconds", "nan", "is not a number; accepted: a number from 0.05 to 3600"),
         ("pool.stall_seconds", "0.01", "0.01 is too small; accepted: a number from 0.05 to 3600"),
         ("reports.a.fail_on_script_errors", "on", "is neither true nor false; accepted: true or false"),
         (
             "reports.a.headers",
             "X=y",
-            'is no JSON; accepted: a table of names and texts, e.g. {"X-Tenant" = "acme"}; here as JSON',
+            'is not JSON; accepted: a table of names and texts, e.g. {"X-Tenant" = "acme"}; here as JSON',
         ),
         (
             "callbacks.allowed_hosts",
             '["a"',
             (
-                'is no JSON; accepted: a list of hosts, e.g. ["reports.internal", "*.cdn.internal"]; '
+                'is not JSON; accepted: a list of hosts, e.g. ["reports.internal", "*.cdn.internal"]; '
                 "comma-separated or JSON"
             ),
         ),

@@ -63,16 +63,16 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
         "FILE: data_dir: has the wrong type (a number); accepted: the path of a folder, or nothing",
         f"FILE: http.bind: is not HOST:PORT; accepted: {BIND}",
         "FILE: http.max_body_bytes: 1 is too small; accepted: a whole number from 1024 to 104857600",
-        "FILE: log.level: is none of the values; accepted: one of debug, info, warning, error",
+        "FILE: log.level: is not one of the values; accepted: one of debug, info, warning, error",
         "FILE: queue.max_attempts: has the wrong type (a text); accepted: a whole number from 1 to 100",
         "FILE: queue.max_backoff_seconds: is below backoff_seconds; accepted: at least 100",
         "FILE: queue.urk: is unknown; did you mean queue.url?",
-        f"FILE: reports.Sales: is no name for a report type; accepted: {NAME}",
-        f"FILE: reports.quarterly.allowed_hosts: entry 2 is no host; accepted: {HOSTS}",
+        f"FILE: reports.Sales: is not a valid name; accepted: {NAME}",
+        f"FILE: reports.quarterly.allowed_hosts: entry 2 is not a host; accepted: {HOSTS}",
         f"FILE: reports.quarterly.pdf.margin: is not a length; accepted: {MARGIN}",
         "FILE: reports.quarterly.url: is set together with template; accepted: one of them",
         "REPORTD_POOL__BROWSER: is unknown; did you mean REPORTD_POOL__BROWSERS?",
-        f"REPORTD_POOL__BROWSERS: pool.browsers: is no whole number; accepted: {WHOLE}",
+        f"REPORTD_POOL__BROWSERS: pool.browsers: is not a whole number; accepted: {WHOLE}",
     ]
 
 
@@ -87,7 +87,7 @@ def test_a_problem_has_its_parts(tmp_path: Path) -> None:
 
 def test_a_faulty_variable_stands_for_the_key_that_the_file_has_too(tmp_path: Path) -> None:
     assert refused(tmp_path, "pool.browsers = -1", REPORTD_POOL__BROWSERS="x") == [
-        f"REPORTD_POOL__BROWSERS: pool.browsers: is no whole number; accepted: {WHOLE}"
+        f"REPORTD_POOL__BROWSERS: pool.browsers: is not a whole number; accepted: {WHOLE}"
     ]
 
 
@@ -167,19 +167,19 @@ def test_a_mistyped_key_hides_no_other_conflict(tmp_path: Path) -> None:
         ("pool.browsers = {}", "has the wrong type (a table)", WHOLE),
         ("pool.browsers = 1979-05-27", "has the wrong type (a date or time)", WHOLE),
         (f"pool.browsers = 0x{'f' * 6000}", "a huge number is too large", WHOLE),
-        ("pool.stall_seconds = inf", "inf is no such number", NUMBER),
-        ("pool.stall_seconds = nan", "nan is no such number", NUMBER),
-        (f"pool.stall_seconds = 0x{'f' * 6000}", "a huge number is no such number", NUMBER),
+        ("pool.stall_seconds = inf", "inf is not a valid number", NUMBER),
+        ("pool.stall_seconds = nan", "nan is not a valid number", NUMBER),
+        (f"pool.stall_seconds = 0x{'f' * 6000}", "a huge number is not a valid number", NUMBER),
         ("reports.sales_summary.pdf.landscape = 'yes'", "has the wrong type (a text)", "true or false"),
         ("auth.tokens_file = 1", "has the wrong type (a number)", "the path of a file, or nothing"),
         ("callbacks.allowed_hosts = 'app.test'", "has the wrong type (a text)", HOSTS),
         ("callbacks.allowed_hosts = ['app.test', 5, 6]", "entry 2 has the wrong type (a number)", HOSTS),
         ("breaker.failure_rate = 1.5", "1.5 is too large", "a number from 0 to 1"),
         ("breaker.minimum_volume = 0", "0 is too small", "a whole number from 1 to 1000"),
-        ("scaling.cloudwatch_namespace = 'AWS/SQS'", "is no namespace of CloudWatch for metrics of one's own", METRICS),
-        ("scaling.cloudwatch_namespace = 'a;b'", "is no namespace of CloudWatch for metrics of one's own", METRICS),
-        ("breaker.namespace = ''", "is not the beginning of a key", KEY),
-        ("breaker.namespace = 'a b'", "is not the beginning of a key", KEY),
+        ("scaling.cloudwatch_namespace = 'AWS/SQS'", "is not a CloudWatch namespace for custom metrics", METRICS),
+        ("scaling.cloudwatch_namespace = 'a;b'", "is not a CloudWatch namespace for custom metrics", METRICS),
+        ("breaker.namespace = ''", "is not a valid key prefix", KEY),
+        ("breaker.namespace = 'a b'", "is not a valid key prefix", KEY),
         ("reports.sales_summary.headers = {a = 1}", "has the wrong type (a number)", HEADERS),
         ('auth.tokens_file = "a\\u0000"', "holds the character NUL", "a text without it"),
         ('callbacks.allowed_hosts = ["a\\u0000"]', "holds the character NUL", "a text without it"),
@@ -217,7 +217,7 @@ def test_the_environment_is_judged_even_when_the_file_cannot_be_read(tmp_path: P
     lines = refused(tmp_path, "a =\n", REPORTD_HTTP__BIND="0.0.0.0:80", REPORTD_POOL__BROWSERS="x")
     assert lines == [
         "FILE: line 1, column 4: is not TOML: Invalid value",
-        f"REPORTD_POOL__BROWSERS: pool.browsers: is no whole number; accepted: {WHOLE}",
+        f"REPORTD_POOL__BROWSERS: pool.browsers: is not a whole number; accepted: {WHOLE}",
     ]
 
 

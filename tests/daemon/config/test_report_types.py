@@ -140,13 +140,13 @@ def test_aliases_are_names_of_one_type_only(tmp_path: Path) -> None:
         reports(tmp_path, '[reports]\na = {template = "a", aliases = ["c"]}\nb = {template = "b", aliases = ["c"]}')
     said = refused(tmp_path, 'template = "a.html"\naliases = ["b", "Not-a-name"]')
     assert said == (
-        "aliases: entry 2 is no name; accepted: a list of names of lower-case letters, digits and underscores"
+        "aliases: entry 2 is not a valid name; accepted: a list of names of lower-case letters, digits and underscores"
     )
 
 
 @pytest.mark.parametrize("name", ["A", "1a", "_a", "a-b", "", "a" * 65])
 def test_a_report_types_name_is_checked(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="is no name for a report type; accepted: a lower-case letter, then"):
+    with pytest.raises(ConfigError, match="is not a valid name; accepted: a lower-case letter, then"):
         reports(tmp_path, f'[reports."{name}"]\ntemplate = "a.html"')
 
 
@@ -182,7 +182,7 @@ def test_a_template_reaches_nothing_by_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["", "a b", "http://app.test", "*.10.0.0.1", "0x7f.1", "app.test:0", "*"])
 def test_what_is_no_host_is_refused(tmp_path: Path, host: str) -> None:
     said = refused(tmp_path, f'template = "a.html"\nallowed_hosts = ["{host}"]')
-    assert said.startswith("allowed_hosts: entry 1 is no host; accepted: a list of hosts")
+    assert said.startswith("allowed_hosts: entry 1 is not a host; accepted: a list of hosts")
 
 
 @pytest.mark.parametrize(
