@@ -76,7 +76,7 @@ def test_one_alert_with_the_count_and_one_word_when_it_is_over() -> None:
     assert story.incident is None, "and then it is forgotten"
 
 
-def test_what_goes_on_is_told_once_a_window() -> None:
+def test_a_lasting_cause_alerts_once_per_window() -> None:
     story = Story()
     story.alarm(*(quarantined(60.0 * number) for number in range(31)))
     story.run_until(1e6)
@@ -93,14 +93,14 @@ def test_a_breaker_is_over_when_it_closes_and_not_before() -> None:
     assert story.said[-1][1].incident.since == NOON
 
 
-def test_a_breaker_that_closes_before_anybody_was_told() -> None:
+def test_a_breaker_that_closes_before_the_first_alert() -> None:
     story = Story()
     story.alarm(opened(0), closed(2))
     story.run_until(1e6)
     assert story.heard() == [(5.0, "1 and over")]
 
 
-def test_a_breaker_that_flaps_is_told_once_a_window() -> None:
+def test_a_flapping_breaker_alerts_once_per_window() -> None:
     story = Story()
     for number in range(40):
         story.alarm(opened(60.0 * number), closed(60.0 * number + 30))
@@ -116,7 +116,7 @@ def test_a_breaker_that_flaps_is_told_once_a_window() -> None:
     ]
 
 
-def test_what_comes_again_after_it_was_over_is_a_new_incident() -> None:
+def test_an_alarm_after_the_end_is_a_new_incident() -> None:
     story = Story()
     story.alarm(quarantined(0), quarantined(2000))
     story.run_until(1e6)
@@ -124,7 +124,7 @@ def test_what_comes_again_after_it_was_over_is_a_new_incident() -> None:
     assert story.said[2][1].incident.since == NOON + 2000
 
 
-def test_an_end_without_a_beginning_is_no_news() -> None:
+def test_an_end_without_an_incident_is_ignored() -> None:
     assert happened(None, closed(0), WINDOW) is None
     story = Story()
     story.alarm(opened(0), closed(10))
@@ -153,7 +153,7 @@ def test_nothing_is_claimed_before_it_is_due() -> None:
     assert claimed(None, NOON, "mine", WINDOW) is None
 
 
-def test_what_is_claimed_is_nobody_elses_until_the_lease_is_over() -> None:
+def test_a_claim_is_exclusive_until_the_lease_ends() -> None:
     taken, at = due()
     assert claimed(taken, at + LEASE_SECONDS - 1, "yours", WINDOW) is taken
     again = claimed(taken, at + LEASE_SECONDS, "yours", WINDOW)
@@ -164,7 +164,7 @@ def test_what_is_claimed_is_nobody_elses_until_the_lease_is_over() -> None:
     assert not_told(again, "mine", at + 61, 5.0, WINDOW) is again
 
 
-def test_what_could_not_be_told_is_told_later_with_what_has_come() -> None:
+def test_a_failed_alert_is_sent_later_with_new_events() -> None:
     taken, at = due()
     later = not_told(taken, "mine", at, 30.0, WINDOW)
     assert later is not None
@@ -174,13 +174,13 @@ def test_what_could_not_be_told_is_told_later_with_what_has_come() -> None:
     assert (more.untold, more.total, more.due_at) == (7, 7, at + 30)
 
 
-def test_what_is_gone_is_gone() -> None:
+def test_a_deleted_incident_stays_deleted() -> None:
     taken, at = due()
     assert told(None, notice("cause", taken), at, WINDOW) is None
     assert not_told(None, "mine", at, 5.0, WINDOW) is None
 
 
-def test_what_came_while_an_alert_was_sent_is_in_the_next_one() -> None:
+def test_events_during_a_send_are_in_the_next_alert() -> None:
     taken, at = due()
     said = notice("cause", taken)
     more = happened(taken, quarantined(6, 4), WINDOW)
@@ -189,7 +189,7 @@ def test_what_came_while_an_alert_was_sent_is_in_the_next_one() -> None:
     assert (after.untold, after.total, after.due_at) == (4, 7, at + 2 + WINDOW)
 
 
-def test_what_came_while_the_end_was_told_begins_anew() -> None:
+def test_events_while_the_end_is_sent_begin_a_new_incident() -> None:
     taken, at = due()
     incident = told(taken, notice("cause", taken), at, WINDOW)
     assert incident is not None
@@ -204,7 +204,7 @@ def test_what_came_while_the_end_was_told_begins_anew() -> None:
     assert (after.since, after.total, after.untold, after.over) == (over_at + 1, 2, 2, False)
 
 
-def test_an_alert_that_comes_too_late_says_that_it_is_over() -> None:
+def test_a_late_alert_says_that_the_incident_is_over() -> None:
     """The channel was dead for a day."""
     taken, at = due()
     later = not_told(taken, "mine", at, 86400.0, WINDOW)
@@ -237,7 +237,7 @@ steps = st.lists(st.tuples(st.floats(0, 2000), st.sampled_from([1, 7, 0])), min_
 
 @settings(deadline=None, max_examples=200)
 @given(steps=steps, lasts=st.booleans())
-def test_whatever_happens(steps: list[tuple[float, int]], lasts: bool) -> None:
+def test_any_sequence_of_events(steps: list[tuple[float, int]], lasts: bool) -> None:
     """An alert a window at most; no end without an alert; and every alarm is told, but for one that nothing ends."""
     story, at, total = Story(), 0.0, 0
     for gap, count in steps:

@@ -67,7 +67,7 @@ def test_titles() -> None:
     assert all(len(title(said(replace(QUARANTINED, kind=kind, report_type="x" * 64)))) <= 100 for kind in Kind)
 
 
-def test_the_same_for_programs() -> None:
+def test_the_alert_for_programs() -> None:
     assert document(said(replace(QUARANTINED, total=20)), PAGE) == {
         "id": "id-1",
         "type": "alert.raised",

@@ -82,12 +82,12 @@ def _told(breaker: Breaker, news: BreakerInput, now: float) -> Decision:
     return decide(breaker, news, now, BreakerPolicy(), chance=0.0, token="next")
 
 
-def test_the_product_is_whole() -> None:
+def test_the_table_has_every_pair() -> None:
     assert set(PRODUCT) == set(itertools.product(BreakerState, NEWS))
 
 
 @pytest.mark.parametrize(("state", "name"), list(PRODUCT))
-def test_every_state_with_all_news(state: BreakerState, name: str) -> None:
+def test_every_state_with_every_input(state: BreakerState, name: str) -> None:
     before, (news, now), expected = IN_STATE[state], NEWS[name], PRODUCT[state, name]
     decision = _told(before, news, now)
     breaker, transition = decision.breaker, decision.transition
@@ -113,7 +113,7 @@ def test_every_state_with_all_news(state: BreakerState, name: str) -> None:
         assert decision.answer is None
 
 
-def test_the_table_holds_what_the_machine_does_and_no_more() -> None:
+def test_transitions_are_exactly_those_that_happen() -> None:
     done = {(state, news, _told(IN_STATE[state], *NEWS[news]).transition) for state, news in PRODUCT}
     assert {(state, moved.event): moved.target for state, _, moved in done if moved} == TRANSITIONS
     assert {news for _, news, moved in done if moved and news == moved.event} == COMMANDS

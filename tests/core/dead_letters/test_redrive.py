@@ -21,14 +21,14 @@ def sent(count: int, size: int | None = None) -> Cause:
     return replace(FRESH, wave=tuple(map(str, range(count))), sent_at=NOW - 10, size=size or count)
 
 
-def test_a_wave_is_waited_for() -> None:
+def test_no_wave_starts_before_the_last_one_ends() -> None:
     for cause in (FRESH, sent(8)):
         assert judged(cause, RedriveOutcome(pending=1, succeeded=3, failed=4), NOW) is cause
     assert may_go(sent(8), WORKS, 0.0, NOW, POLICY) == 0
     assert judged(FRESH, RedriveOutcome(), NOW) is FRESH
 
 
-def test_the_rate_rises_while_all_succeed() -> None:
+def test_the_wave_doubles_while_all_succeed() -> None:
     cause, sizes = FRESH, []
     for _ in range(11):
         count = may_go(cause, WORKS, cause.sent_at, NOW, POLICY)
@@ -58,7 +58,7 @@ def test_how_many_follow_a_wave_of_eight(outcome: RedriveOutcome, size: int) -> 
     assert judged(replace(sent(1), failures=3), RedriveOutcome(succeeded=1), NOW).failures == 0
 
 
-def test_it_grows_by_what_went_and_not_by_what_might_have() -> None:
+def test_the_next_size_depends_on_what_was_sent() -> None:
     assert judged(sent(3, size=64), RedriveOutcome(succeeded=3), NOW).size == 6
     assert judged(sent(1, size=64), RedriveOutcome(succeeded=3, failed=1), NOW).size == 1
 
@@ -74,11 +74,11 @@ def after_failures(count: int) -> float:
     return seconds
 
 
-def test_canaries_in_vain_come_less_and_less_often_but_at_once_when_the_type_works() -> None:
+def test_failed_canaries_double_the_wait_only_while_the_type_is_unhealthy() -> None:
     assert [after_failures(count) for count in range(7)] == [0, 60, 120, 240, 480, 480, 480]
 
 
-def test_a_type_in_trouble_has_one_canary_a_cooldown_whatever_its_causes() -> None:
+def test_an_unhealthy_type_has_one_canary_per_cooldown_for_all_causes() -> None:
     assert may_go(FRESH, SUSPECT, NOW - 59, NOW, POLICY) == 0
     assert may_go(FRESH, SUSPECT, NOW - 60, NOW, POLICY) == 1
     assert may_go(FRESH, WORKS, NOW - 59, NOW, POLICY) == 1
@@ -97,12 +97,12 @@ def test_a_type_in_trouble_has_one_canary_a_cooldown_whatever_its_causes() -> No
         (Breaker("sales", BreakerState.FORCED_CLOSED), 1, 8),
     ],
 )
-def test_what_the_breaker_lets_through(breaker: Breaker, canary: int, many: int) -> None:
+def test_how_many_the_breaker_admits(breaker: Breaker, canary: int, many: int) -> None:
     assert may_go(FRESH, breaker, 0.0, NOW, POLICY) == canary
     assert may_go(replace(FRESH, size=8), breaker, 0.0, NOW, POLICY) == many
 
 
-def test_who_is_tried_for_himself() -> None:
+def test_which_redrives_count() -> None:
     assert not is_own(FRESH, SUSPECT, 1, 2, NOW)
     assert not is_own(FRESH, TO_BE_PROBED, 1, 200, NOW)
     assert is_own(FRESH, SUSPECT, 1, 1, NOW)
@@ -114,7 +114,7 @@ def test_who_is_tried_for_himself() -> None:
     assert not works(replace(WORKS, failures=1))
 
 
-def test_when_a_cause_is_forgotten() -> None:
+def test_when_a_cause_can_be_deleted() -> None:
     assert is_over(FRESH, NOW, POLICY)
     assert not is_over(sent(1), NOW, POLICY)
     failed = judged(sent(1), RedriveOutcome(failed=1), NOW)

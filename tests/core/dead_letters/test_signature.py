@@ -36,7 +36,7 @@ DIFFERENT = [
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)
-def test_what_differs_only_in_numbers_and_names_is_the_same(one: str, other: str) -> None:
+def test_details_that_differ_only_in_numbers_and_names_share_a_signature(one: str, other: str) -> None:
     assert normalised(one) == normalised(other)
     assert signature("timeout", one) == signature("timeout", other)
     assert signature("timeout", one) != signature("unreachable", one)
@@ -47,14 +47,14 @@ def test_different_causes_differ(one: str, other: str) -> None:
     assert signature("timeout", one) != signature("timeout", other)
 
 
-def test_it_does_not_change_from_one_version_to_the_next() -> None:
+def test_a_signature_is_the_same_in_every_version() -> None:
     """It is kept in databases."""
     assert signature("timeout", "the page took longer than 60 s") == "g-9ffcf986c6c1e36d"
     assert normalised('host a:80 said "no" 3 times') == "host a said {value} {n} times"
 
 
 @given(kind=st.text(), detail=st.text(st.characters(codec=None)))
-def test_any_text_has_one(kind: str, detail: str) -> None:
+def test_every_text_has_a_signature(kind: str, detail: str) -> None:
     assert SIGNATURE.fullmatch(signature(kind, detail))
     assert len(normalised(detail)) <= MAX_CHARACTERS
 

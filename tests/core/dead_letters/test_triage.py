@@ -109,7 +109,7 @@ def test_which_rule_decides_and_how(rule: str, given_case: TriageFacts, action: 
     assert verdict.reason
 
 
-def test_every_rule_has_its_case_and_a_reason_to_be() -> None:
+def test_every_rule_has_a_case_and_is_needed() -> None:
     assert {rule for rule, _, _ in CASES} == {rule.__name__ for rule in RULES}
     assert all(rule.__doc__ for rule in RULES[:-1])
 
@@ -127,7 +127,7 @@ PASSING = {
 
 
 @pytest.mark.parametrize("kind", FaultKind)
-def test_which_causes_pass_by_themselves(kind: FaultKind) -> None:
+def test_which_causes_are_transient(kind: FaultKind) -> None:
     expected = Action.REDRIVE if kind in PASSING else Action.QUARANTINE
     if NATURE[kind].blame is Blame.MESSAGE:
         expected = Action.REQUEUE
@@ -139,7 +139,7 @@ def test_which_causes_pass_by_themselves(kind: FaultKind) -> None:
 KNOWN = Known({"sales": "sales"}, lambda name, _: [] if name == "sales" else [FieldProblem("/reportType", "unknown")])
 
 
-def test_a_letter_says_what_it_is_about() -> None:
+def test_a_letter_names_its_job() -> None:
     assert read(RawLetter(to_message(JOB), NOW), KNOWN) == FINE
     assert read(RawLetter(to_message(JOB, 10), NOW), KNOWN) == LOST
     assert "not JSON" in read(RawLetter("{", NOW), KNOWN).problem
@@ -149,7 +149,7 @@ def test_a_letter_says_what_it_is_about() -> None:
     assert (capital.job, capital.problem[:10], len(capital.changes)) == (JOB, "reportType", 1)
 
 
-def test_a_copy_is_known_for_the_message_it_was_made_of() -> None:
+def test_a_copy_has_the_id_of_its_original() -> None:
     original, copy = RawLetter("{", NOW), RawLetter("{", NOW + 5, {"sentAt": f"{NOW:.3f}"})
     assert original.id == copy.id != RawLetter("{", NOW + 5).id
     assert RawLetter("{", NOW, {"sentAt": "noon"}).original_at == NOW
@@ -163,7 +163,7 @@ def test_a_copy_is_known_for_the_message_it_was_made_of() -> None:
         *((text, None) for text in ("", "two", "T", "9" * 400, "9" * 5000, "0001-01-01T00:00:00")),
     ],
 )
-def test_what_attributes_count(text: str, number: float | None) -> None:
+def test_numbers_and_times_of_attributes(text: str, number: float | None) -> None:
     assert number_in(RawLetter("{", NOW, {"redrives": text}), "redrives") == number
     assert number_in(RawLetter("{", NOW), "redrives") is None
 
@@ -176,7 +176,7 @@ def test_what_attributes_count(text: str, number: float | None) -> None:
     news=st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.floats(0.5, 600)), max_size=400),
     policy=st.builds(TriagePolicy, st.floats(0, 100), st.integers(0, 4), st.floats(100, 5000)),
 )
-def test_a_message_is_tried_again_only_so_often(news: list[tuple[bool, int, float]], policy: TriagePolicy) -> None:
+def test_the_number_of_redrives_is_bounded(news: list[tuple[bool, int, float]], policy: TriagePolicy) -> None:
     """Whatever its breaker and its company are: its own redrives are counted, and the others have their time."""
     now = NOW
     history, cause = failed(first_failed_at=now, last_failed_at=now), Cause("g-0123456789abcdef", "sales")

@@ -91,7 +91,7 @@ def test_round_trip(job: Job) -> None:
 @unhurried
 @given(st.floats(0, YEAR_2200_MS / 1000))
 @example(1.7039995193481445)
-def test_a_message_made_of_a_message_is_the_same(submitted_at: float) -> None:
+def test_a_message_survives_a_second_round_trip(submitted_at: float) -> None:
     """The time loses what is below a millisecond once, and nothing after that. ``datetime`` rounds to microseconds."""
     first = to_message(Job(TASK_ID, "sales_summary", {}, USER_ID, submitted_at))
     parsed = parsed_job(first)
@@ -213,7 +213,7 @@ def test_every_malformed_field_is_named(field: str, value: Any) -> None:
     ("body", "kind"),
     [("[]", "array"), ('"x"', "string"), ("3", "number"), ("1.5", "number"), ("null", "null"), ("true", "boolean")],
 )
-def test_what_is_no_object_is_called_by_its_json_name(body: str, kind: str) -> None:
+def test_a_message_that_is_not_an_object_is_named_by_its_json_type(body: str, kind: str) -> None:
     error = _refusal(body)
     assert str(error) == f"the message must be a JSON object, not {kind}"
     assert error.task_id is None
@@ -239,7 +239,7 @@ def test_type_names() -> None:
         '{"\\udfff": 1}',
     ],
 )
-def test_what_is_no_json_is_refused(body: str) -> None:
+def test_a_message_that_is_not_json_is_refused(body: str) -> None:
     error = _refusal(body)
     assert str(error).startswith("the message is not JSON: ")
     assert len(str(error)) < 300
@@ -319,7 +319,7 @@ def test_a_uuid_has_one_form(value: Any) -> None:
         "\N{FULLWIDTH DIGIT ZERO}" + TASK_ID[1:],
     ],
 )
-def test_what_is_no_uuid(value: object) -> None:
+def test_invalid_uuids(value: object) -> None:
     assert canonical_uuid(value) is None
 
 
@@ -339,7 +339,7 @@ def test_the_limit_is_in_bytes() -> None:
     assert from_message(to_message(job, len(whole))) == StoredJob(TASK_ID)
 
 
-def test_parameters_that_came_are_not_looked_for() -> None:
+def test_parameters_in_the_message_are_used() -> None:
     assert isinstance(from_message(_body(parametersStored=True)), Job)
     assert _refusal(_body(parameters=MISSING, parametersStored="true")).task_id == TASK_ID
 

@@ -67,7 +67,7 @@ def test_every_pair(state: JobState, event: JobEvent) -> None:
 
 
 @pytest.mark.parametrize("event", JobEvent)
-def test_sources_are_the_states_the_event_can_happen_in(event: JobEvent) -> None:
+def test_sources_are_the_states_in_which_an_event_is_legal(event: JobEvent) -> None:
     assert set(sources(event)) == {state for state in JobState if PRODUCT[state, event] is not None}
     assert len(sources(event)) == len(set(sources(event))) > 0
 
@@ -76,7 +76,7 @@ def test_terminal_states_are_those_of_the_interface() -> None:
     assert {JobState.SUCCEEDED, JobState.QUARANTINED, JobState.CANCELLED} == TERMINAL
 
 
-def test_nothing_leaves_a_terminal_state_but_reviving_what_is_quarantined() -> None:
+def test_only_a_quarantined_job_leaves_a_terminal_state() -> None:
     leaving = {(state, event, end) for (state, event), end in TRANSITIONS.items() if state in TERMINAL}
     assert leaving == {(JobState.QUARANTINED, JobEvent.REVIVED, JobState.QUEUED)}
 
@@ -102,17 +102,17 @@ def test_there_is_no_second_success() -> None:
     assert not TERMINAL & set(sources(JobEvent.STARTED))
 
 
-def test_a_stored_pdf_is_never_in_vain() -> None:
+def test_a_stored_pdf_always_counts() -> None:
     """I1: whoever finishes late, after its message went to another node, has finished the job."""
     assert set(sources(JobEvent.SUCCEEDED)) == set(JobState) - TERMINAL
 
 
-def test_quarantine_is_only_behind_the_dead_letter_queue() -> None:
+def test_quarantine_follows_only_the_dead_letter_queue() -> None:
     into = {state for (state, _), end in TRANSITIONS.items() if end is JobState.QUARANTINED}
     assert into == {JobState.DEAD_LETTERED}
 
 
-def test_what_is_not_finished_can_be_cancelled() -> None:
+def test_unfinished_jobs_can_be_cancelled() -> None:
     assert set(sources(JobEvent.CANCELLED)) == set(JobState) - TERMINAL
 
 

@@ -142,7 +142,7 @@ def test_one_spelling_of_each_host(text: str, normal: str | Address) -> None:
         "\ud800.com",
     ],
 )
-def test_what_is_no_host_or_too_clever_a_spelling_is_refused(text: str) -> None:
+def test_invalid_hosts_and_unusual_spellings_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not|is neither|has a zone") as caught:
         normal_host(text)
     assert str(caught.value).isascii()
@@ -163,7 +163,7 @@ def test_no_text_raises_anything_but_value_error(text: str) -> None:
 
 @unhurried
 @given(host_texts)
-def test_what_is_normal_stays_so(text: str) -> None:
+def test_a_normal_host_stays_the_same(text: str) -> None:
     try:
         normal = normal_host(text)
     except ValueError:
@@ -256,7 +256,7 @@ def test_entries(entry: str, pattern: HostPattern) -> None:
         "a,b",
     ],
 )
-def test_what_is_no_entry_is_refused_with_what_is_accepted(entry: str) -> None:
+def test_an_invalid_entry_is_refused_with_what_is_accepted(entry: str) -> None:
     with pytest.raises(ValueError, match=r"is not a host: .*accepted: a name") as caught:
         parse_host_pattern(entry)
     assert str(caught.value).startswith(repr(entry))
@@ -266,7 +266,7 @@ def test_what_is_no_entry_is_refused_with_what_is_accepted(entry: str) -> None:
 
 @unhurried
 @given(patterns)
-def test_an_entry_is_shown_as_it_can_be_written(pattern: HostPattern) -> None:
+def test_an_entry_is_shown_in_the_form_it_is_written(pattern: HostPattern) -> None:
     assert parse_host_pattern(str(pattern)) == pattern
 
 

@@ -24,7 +24,7 @@ from reportd.core.schemas.keywords import MAX_MISSPELT, misspelt
         ("enums", "enum"),
     ],
 )
-def test_a_slip_is_told_with_what_was_meant(word: str, meant: str) -> None:
+def test_a_misspelling_is_reported_with_its_keyword(word: str, meant: str) -> None:
     assert misspelt({word: {}}) == [("", word, meant)]
 
 
@@ -35,7 +35,7 @@ def test_a_slip_is_told_with_what_was_meant(word: str, meant: str) -> None:
         "errorMessage", "markdownDescription", "enumNames", "$defs", "definitions", "required", "if", "a", "",
     ],
 )  # fmt: skip
-def test_keywords_and_annotations_are_none(word: str) -> None:
+def test_keywords_and_annotations_are_not_misspellings(word: str) -> None:
     assert misspelt({word: {}}) == []
 
 
@@ -49,7 +49,7 @@ def test_keywords_and_annotations_are_none(word: str) -> None:
         ({"dependencies": {"a": ["b"], "c": {"minimun": 1}}}, "/dependencies/c"),
     ],
 )
-def test_it_is_looked_for_wherever_a_schema_may_be(schema: dict[str, Any], where: str) -> None:
+def test_every_subschema_is_searched(schema: dict[str, Any], where: str) -> None:
     assert misspelt(schema) == [(where, "minimun", "minimum")]
 
 
@@ -63,9 +63,9 @@ def test_it_is_looked_for_wherever_a_schema_may_be(schema: dict[str, Any], where
         {"required": ["minimun"]},
     ],
 )
-def test_names_and_values_are_no_keywords(schema: dict[str, Any]) -> None:
+def test_names_and_values_are_not_searched(schema: dict[str, Any]) -> None:
     assert misspelt(schema) == []
 
 
-def test_the_first_few_are_enough() -> None:
+def test_the_list_is_bounded() -> None:
     assert len(misspelt({"allOf": [{"minimun": 1}] * 100})) == MAX_MISSPELT

@@ -44,7 +44,7 @@ def test_all_clear() -> None:
     assert said(replace(CALM, letters=None, queue=None, jobs=None, recent=None)) == [("good", "All clear")]
 
 
-def test_dead_letters_are_told_and_alarm_nobody() -> None:
+def test_dead_letters_are_a_finding_but_no_alarm() -> None:
     snapshot = replace(CALM, letters=busy(NOW).letters)
     assert said(snapshot) == [("good", "All clear"), ("good", "20 dead letters to decide on")]
     (group, *_) = busy(NOW).letters or ()
@@ -71,11 +71,11 @@ def test_an_open_breaker() -> None:
         (Load(5, 5), ", its next job is the probe, 5 waiting, no attempts used"),
     ],
 )
-def test_an_open_breaker_whose_rest_is_over(load: Load | None, end: str) -> None:
+def test_an_open_breaker_whose_wait_is_over(load: Load | None, end: str) -> None:
     assert first(with_type(view(BreakerState.OPEN, load, until=NOW))) == f"sales is OPEN for 14 s{end}"
 
 
-def test_what_is_said_of_its_fault_when_little_is_known() -> None:
+def test_an_unknown_fault_is_nobodys() -> None:
     for faults in ((), ("something",), ("nothing: of ours",)):
         finding = health_of(with_type(view(BreakerState.OPEN, faults=faults))).findings[0]
         assert (finding.whose, finding.because) == ("", faults[0] if faults else "")
@@ -96,7 +96,7 @@ def test_other_states(state: BreakerState, resting: bool, level: str, sentence: 
     assert health_of(snapshot).findings[0].because.endswith("it moves")
 
 
-def test_the_brief_says_what_is_worst() -> None:
+def test_the_brief_names_the_worst() -> None:
     opened, held, half = view(BreakerState.OPEN), view(BreakerState.FORCED_OPEN), view(BreakerState.HALF_OPEN)
     assert health_of(replace(CALM, types=(half, opened, held))).brief == "● 2 open"
     assert health_of(with_type(half)).brief == "◐ 1 half-open"
@@ -110,18 +110,18 @@ def test_parts_that_do_not_work() -> None:
     assert said(replace(CALM, parts=parts)) == [("bad", "queue: no answer")]
 
 
-def test_a_node_that_drains_is_as_it_should_be() -> None:
+def test_a_draining_node_is_only_watched() -> None:
     accepting = Part("accepting", ok=False, detail="draining")
     snapshot = replace(CALM, parts=(accepting,), here=Node("n1", draining=True))
     assert said(snapshot) == [("watch", "accepting: draining")]
     assert said(replace(CALM, parts=(accepting,))) == [("bad", "accepting: draining")]
 
 
-def test_a_node_whose_breakers_are_its_own() -> None:
+def test_a_node_that_decides_about_breakers_by_itself() -> None:
     assert said(replace(CALM, alone="redis: no answer")) == [("watch", "breakers: redis: no answer")]
 
 
-def test_background_work_that_fails_for_a_reason_that_nobody_foresaw() -> None:
+def test_background_work_that_fails_unexpectedly() -> None:
     """Once, and not as a part that does not work: jobs are accepted and rendered."""
     failing = Part("background", ok=False, detail="presence: no right to it")
     snapshot = replace(
@@ -142,7 +142,7 @@ def test_a_type_that_fails_though_its_breaker_is_closed() -> None:
     assert said(with_type(replace(failing, figures=Figures(failed=3, tried=7)))) == [("good", "All clear")]
 
 
-def test_jobs_that_wait_for_long_though_nothing_rests() -> None:
+def test_jobs_that_wait_long_with_a_closed_breaker() -> None:
     waits = view(load=Load(8, 8, 2, NOW - SLOW_SECONDS - 60))
     assert said(with_type(waits)) == [("watch", "sales: the oldest of 8 waits for 6 min, 0 of 2 slots busy")]
     assert said(with_type(replace(waits, load=Load(8, 8, 2, NOW - SLOW_SECONDS)))) == [("good", "All clear")]
@@ -197,20 +197,20 @@ def test_nodes() -> None:
     ]
 
 
-def test_messages_that_were_lost() -> None:
+def test_lost_messages() -> None:
     other = Node("n2", resent=12, resent_at=NOW - 180)
     long_ago = Node("n3", resent=7, resent_at=NOW - 3601)
     said_so = "12 messages were lost and sent again, the last one 3 min ago"
     assert said(replace(CALM, nodes=(Node("n1"), other, long_ago))) == [("watch", said_so)]
 
 
-def test_the_worst_comes_first() -> None:
+def test_the_worst_finding_comes_first() -> None:
     levels = [finding.level for finding in health_of(busy(NOW)).findings]
     assert levels == sorted(levels, key=[Level.BAD, Level.WATCH, Level.GOOD].index)
     assert len(levels) >= 5
 
 
-def test_every_fault_is_somebodys() -> None:
+def test_every_fault_has_an_owner() -> None:
     whose = {fault_of(f"{kind}: it failed") for kind in FaultKind}
     assert all(text.startswith("fault of ") for text in whose)
     assert len(whose) == 6
@@ -218,7 +218,7 @@ def test_every_fault_is_somebodys() -> None:
     assert fault_of("") == ""
 
 
-def test_refused_submissions_are_told_by_type() -> None:
+def test_refused_submissions_are_a_finding_per_type() -> None:
     refusing = replace(view(load=Load(5000, 5000)), figures=Figures(refused=28))
     assert said(with_type(refusing)) == [("watch", "sales: 28 submissions refused within 10 min, 5000 waiting")]
     assert "queue.max_backlog" in health_of(with_type(refusing)).findings[0].because

@@ -120,7 +120,7 @@ def test_keys_that_the_page_mentions_are_there() -> None:
     assert mentioned <= known
 
 
-def test_the_page_s_variables_set_what_it_says() -> None:
+def test_the_page_s_variables_set_their_keys() -> None:
     part = PAGE.partition("## The environment")[2].partition("\n## ")[0]
     environ = {"REPORTD_REPORTS__QUARTERLY__URL": "https://reports.internal/"}
     names = set()

@@ -34,7 +34,7 @@ def refused(tmp_path: Path, content: str | bytes, **environ: str) -> list[str]:
 # All at once
 
 
-def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_together(tmp_path: Path) -> None:
     text = """
     data_dir = 5
     [http]
@@ -85,20 +85,20 @@ def test_a_problem_has_its_parts(tmp_path: Path) -> None:
     assert caught.value.problems == (Problem(str(file), "pool.browsers", text),)
 
 
-def test_a_faulty_variable_stands_for_the_key_that_the_file_has_too(tmp_path: Path) -> None:
+def test_a_faulty_variable_hides_the_files_key(tmp_path: Path) -> None:
     assert refused(tmp_path, "pool.browsers = -1", REPORTD_POOL__BROWSERS="x") == [
         f"REPORTD_POOL__BROWSERS: pool.browsers: is not a whole number; accepted: {WHOLE}"
     ]
 
 
-def test_a_fault_is_told_where_the_value_was_set(tmp_path: Path) -> None:
+def test_a_fault_is_reported_where_the_value_was_set(tmp_path: Path) -> None:
     lines = refused(tmp_path, "[pool]\nbrowsers = 1", REPORTD_POOL__MAX_STALLED="1000")
     assert lines == [
         "REPORTD_POOL__MAX_STALLED: pool.max_stalled: 1000 is too large; accepted: a whole number from 0 to 256"
     ]
 
 
-def test_a_variable_below_what_is_no_table_is_of_no_use(tmp_path: Path) -> None:
+def test_a_variable_below_a_scalar_is_ignored(tmp_path: Path) -> None:
     lines = refused(tmp_path, "pool = 1\nreports = 1", REPORTD_POOL__BROWSERS="2", REPORTD_REPORTS__A__URL="http://a")
     assert lines == [
         "FILE: pool: has the wrong type (a number); accepted: a table",
@@ -134,7 +134,7 @@ def test_an_unknown_key_is_refused_and_the_near_one_named(tmp_path: Path, text: 
     assert refused(tmp_path, text) == [line]
 
 
-def test_what_a_mistyped_key_leaves_out_is_not_said_to_be_missing(tmp_path: Path) -> None:
+def test_a_mistyped_key_is_not_reported_as_missing_too(tmp_path: Path) -> None:
     assert refused(tmp_path, '[reports.a]\nulr = "http://app.test/"') == [
         "FILE: reports.a.ulr: is unknown; did you mean reports.a.url?"
     ]
@@ -204,15 +204,15 @@ def test_a_wrong_value_is_refused_with_what_is_accepted(tmp_path: Path, text: st
         ("a = " + "[" * 5000, "FILE: is nested too deeply; accepted: the keys there are"),
     ],
 )
-def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, content: str | bytes, line: str) -> None:
+def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, content: str | bytes, line: str) -> None:
     assert refused(tmp_path, content) == [line]
 
 
-def test_a_table_that_is_nested_deeply_is_just_unknown(tmp_path: Path) -> None:
+def test_a_deeply_nested_table_is_unknown(tmp_path: Path) -> None:
     assert refused(tmp_path, f"[{'.'.join('a' * 5000)}]") == [f"FILE: a: is unknown; accepted: {SECTIONS}"]
 
 
-def test_the_environment_is_judged_even_when_the_file_cannot_be_read(tmp_path: Path) -> None:
+def test_the_environment_is_checked_even_when_the_file_cannot_be_read(tmp_path: Path) -> None:
     """Conflicts are not: the other half of one may stand in the file."""
     lines = refused(tmp_path, "a =\n", REPORTD_HTTP__BIND="0.0.0.0:80", REPORTD_POOL__BROWSERS="x")
     assert lines == [

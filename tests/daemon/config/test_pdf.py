@@ -39,7 +39,7 @@ def test_the_defaults() -> None:
     }
 
 
-def test_every_key_arrives() -> None:
+def test_every_key_reaches_chromium() -> None:
     assert printed(
         format="Letter",
         landscape=True,
@@ -73,7 +73,7 @@ def test_every_key_arrives() -> None:
 
 
 @pytest.mark.parametrize(("header", "footer"), [("<b></b>", ""), ("", "<b></b>")])
-def test_one_of_header_and_footer_leaves_the_other_empty(header: str, footer: str) -> None:
+def test_a_header_alone_leaves_the_footer_blank(header: str, footer: str) -> None:
     parameters = printed(header_template=header, footer_template=footer, margin="20mm")
     assert parameters["displayHeaderFooter"] is True
     assert parameters["headerTemplate"] == (header or "<span></span>")

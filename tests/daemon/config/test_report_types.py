@@ -30,32 +30,32 @@ def refused(tmp_path: Path, text: str) -> str:
 # Those that are built in
 
 
-def test_the_built_in_types_are_there_by_default(tmp_path: Path) -> None:
+def test_the_built_in_types_exist_by_default(tmp_path: Path) -> None:
     found = reports(tmp_path, "")
     assert set(found) == {"sales_summary", "user_activity"}
     for name, built_in in found.items():
         assert built_in == ReportType(template=f"{name}.html", parameters_schema=f"{name}.schema.json")
 
 
-def test_a_type_of_ones_own_does_not_take_them_away(tmp_path: Path) -> None:
+def test_another_type_does_not_replace_them(tmp_path: Path) -> None:
     assert set(reports(tmp_path, '[reports.a]\ntemplate = "a.html"')) == {"a", "sales_summary", "user_activity"}
 
 
-def test_a_built_in_type_keeps_what_is_not_said(tmp_path: Path) -> None:
+def test_a_built_in_type_keeps_keys_that_are_not_set(tmp_path: Path) -> None:
     found = reports(tmp_path, '[reports.sales_summary]\nmedia = "screen"\n[reports.sales_summary.pdf]\nformat = "A5"')
     assert found["sales_summary"].template == "sales_summary.html"
     assert found["sales_summary"].media == "screen"
     assert found["sales_summary"].pdf.format == "A5"
 
 
-def test_a_built_in_template_can_be_replaced_and_its_schema_taken_away(tmp_path: Path) -> None:
+def test_a_built_in_template_can_be_replaced_and_its_schema_removed(tmp_path: Path) -> None:
     found = reports(tmp_path, '[reports.sales_summary]\ntemplate = "own.html"')["sales_summary"]
     assert (found.template, found.parameters_schema) == ("own.html", "sales_summary.schema.json")
     found = reports(tmp_path, '[reports.sales_summary]\nparameters_schema = ""')["sales_summary"]
     assert (found.template, found.parameters_schema) == ("sales_summary.html", "")
 
 
-def test_a_url_replaces_a_built_in_type_whole(tmp_path: Path) -> None:
+def test_a_url_replaces_a_built_in_type_completely(tmp_path: Path) -> None:
     found = reports(tmp_path, '[reports.sales_summary]\nurl = "https://app.test/"')["sales_summary"]
     assert (found.template, found.url, found.parameters_schema) == ("", "https://app.test/", "")
 
@@ -180,7 +180,7 @@ def test_a_template_reaches_nothing_by_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["", "a b", "http://app.test", "*.10.0.0.1", "0x7f.1", "app.test:0", "*"])
-def test_what_is_no_host_is_refused(tmp_path: Path, host: str) -> None:
+def test_an_invalid_host_is_refused(tmp_path: Path, host: str) -> None:
     said = refused(tmp_path, f'template = "a.html"\nallowed_hosts = ["{host}"]')
     assert said.startswith("allowed_hosts: entry 1 is not a host; accepted: a list of hosts")
 
@@ -214,7 +214,7 @@ def test_when_a_page_is_ready(tmp_path: Path, text: str, ready: Ready) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "Load", "load:", "networkidle0", "selector", "event: ", "done"])
-def test_a_condition_there_is_not_is_refused(tmp_path: Path, text: str) -> None:
+def test_an_unknown_condition_is_refused(tmp_path: Path, text: str) -> None:
     said = refused(tmp_path, f"url = 'http://app.test/'\nready = '{text}'")
     assert said.startswith("ready: ")
     assert said.endswith(
@@ -233,7 +233,7 @@ def test_which_statuses_fail(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "entry", ["99", "600", '"4xx"', '"499-400"', "true", "4.5", f"0x{'f' * 6000}", "[400]", '"400-"']
 )
-def test_what_is_no_status_is_refused(tmp_path: Path, entry: str) -> None:
+def test_an_invalid_status_is_refused(tmp_path: Path, entry: str) -> None:
     said = refused(tmp_path, f"url = 'http://app.test/'\nfail_on_status = [{entry}]")
     assert said.startswith("fail_on_status: has a")
     assert '; accepted: a list of statuses and ranges from 100 to 599, e.g. ["400-499", "503"]' in said
@@ -242,7 +242,7 @@ def test_what_is_no_status_is_refused(tmp_path: Path, entry: str) -> None:
 # What comes out
 
 
-def test_what_is_shown_could_stand_in_the_file(tmp_path: Path) -> None:
+def test_the_shown_form_is_valid_in_the_file(tmp_path: Path) -> None:
     keys = 'ready = "event:done"\nfail_on_status = [404]\nallowed_hosts = ["cdn.test"]\n[reports.a.pdf]\nscale = 2.0'
     found = report(tmp_path, keys)
     assert ReportType(**found.redacted()) == found
