@@ -1,4 +1,4 @@
-"""Tokens and their roles, and the text that lists them: what is understood, and what is refused with its line."""
+"""The parser of the token list: accepted lines, refused lines, and the lookup of a secret."""
 
 from hashlib import sha256
 
@@ -56,7 +56,7 @@ USER_ID = "the user is not acceptable; accepted: user= and a UUID"
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "problem"),
     [
         ("web", "has 1 parts; accepted: NAME ROLE[,ROLE] sha256:HEX [user=UUID]"),
         (f"read sha256:{ONE}", "has 2 parts; accepted: NAME ROLE[,ROLE] sha256:HEX [user=UUID]"),
@@ -81,8 +81,8 @@ USER_ID = "the user is not acceptable; accepted: user= and a UUID"
         (f"web read sha256:{ONE} # ours", "has 5 parts; accepted: NAME ROLE[,ROLE] sha256:HEX [user=UUID]"),
     ],
 )
-def test_a_problem_names_its_line(line: str, said: str) -> None:
-    assert problems(f"# who\n\nfine read sha256:{OTHER}\n{line}\n") == [f"line 4: {said}"]
+def test_a_problem_names_its_line(line: str, problem: str) -> None:
+    assert problems(f"# who\n\nfine read sha256:{OTHER}\n{line}\n") == [f"line 4: {problem}"]
 
 
 def test_all_problems_are_listed() -> None:
@@ -110,8 +110,8 @@ def test_a_problem_quotes_nothing_of_its_line(part: int) -> None:
     secret = "reportd_hunter2/hunter2"
     words = ["web", "read", f"sha256:{ONE}", f"user={USER}"]
     words[part] = secret
-    (said,) = problems(" ".join(words))
-    assert "hunter2" not in said
+    (problem,) = problems(" ".join(words))
+    assert "hunter2" not in problem
 
 
 def test_no_hash_is_shown() -> None:
@@ -120,7 +120,7 @@ def test_no_hash_is_shown() -> None:
     assert repr(token.digest) not in repr(token)
 
 
-# Finding one
+# Lookup
 
 
 def _tokens(*secrets: str) -> tuple[Token, ...]:
@@ -129,9 +129,9 @@ def _tokens(*secrets: str) -> tuple[Token, ...]:
 
 @pytest.mark.parametrize(("secret", "name"), [("one", "t0"), ("two", "t1"), ("three", "t2")])
 def test_a_secret_is_found_by_its_hash(secret: str, name: str) -> None:
-    found = matching(_tokens("one", "two", "three"), secret.encode())
-    assert found is not None
-    assert found.name == name
+    token = matching(_tokens("one", "two", "three"), secret.encode())
+    assert token is not None
+    assert token.name == name
 
 
 @pytest.mark.parametrize("secret", [b"", b"On", b"one ", b"ONE", b"\xff\0", sha256(b"one").hexdigest().encode()])
@@ -143,9 +143,9 @@ def test_an_unknown_secret_matches_no_token(secret: bytes) -> None:
 def test_every_token_is_compared_in_any_case(secret: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[bytes] = []
 
-    def compare(one: bytes, other: bytes) -> bool:
-        compared.append(one)
-        return one == other
+    def compare(first: bytes, second: bytes) -> bool:
+        compared.append(first)
+        return first == second
 
     monkeypatch.setattr(access, "compare_digest", compare)
     tokens = _tokens("one", "two", "three")

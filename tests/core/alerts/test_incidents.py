@@ -1,4 +1,4 @@
-"""Who hears of trouble, and how often: decided by one cause's incident alone."""
+"""When a channel alerts, and how often, by the incident of one cause."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -44,7 +44,7 @@ class Story:
 
     def __init__(self) -> None:
         self.incident: Incident | None = None
-        self.said: list[tuple[float, Notice]] = []
+        self.sent: list[tuple[float, Notice]] = []
 
     def alarm(self, *alarms: Alarm) -> None:
         for alarm in alarms:
@@ -56,23 +56,23 @@ class Story:
             now = self.incident.due_at
             self.incident = claimed(self.incident, now, "token", WINDOW)
             if self.incident is not None:
-                said = notice("cause", self.incident)
-                self.said.append((now - NOON, said))
-                self.incident = told(self.incident, said, now, WINDOW)
+                sent = notice("cause", self.incident)
+                self.sent.append((now - NOON, sent))
+                self.incident = told(self.incident, sent, now, WINDOW)
 
-    def heard(self) -> list[tuple[float, str]]:
-        """When, and what: how many, or that it is over, or both."""
+    def alerts(self) -> list[tuple[float, str]]:
+        """Return the time and content of each alert: the count, that it is over, or both."""
         return [
             (at, "over" if n.recovered else f"{n.incident.untold}{' and over' if n.incident.over else ''}")
-            for at, n in self.said
+            for at, n in self.sent
         ]
 
 
-def test_one_alert_with_the_count_and_one_word_when_it_is_over() -> None:
+def test_one_alert_with_the_count_and_one_at_the_end() -> None:
     story = Story()
     story.alarm(*(quarantined(0.001 * number) for number in range(1000)))
     story.run_until(1e6)
-    assert story.heard() == [(GATHER_SECONDS, "1000"), (pytest.approx(900.999), "over")]
+    assert story.alerts() == [(GATHER_SECONDS, "1000"), (pytest.approx(900.999), "over")]
     assert story.incident is None, "and then it is forgotten"
 
 
@@ -80,8 +80,8 @@ def test_a_lasting_cause_alerts_once_per_window() -> None:
     story = Story()
     story.alarm(*(quarantined(60.0 * number) for number in range(31)))
     story.run_until(1e6)
-    assert story.heard() == [(5.0, "1"), (905.0, "15"), (1805.0, "15"), (2700.0, "over")]
-    totals = [said.incident.total for _, said in story.said]
+    assert story.alerts() == [(5.0, "1"), (905.0, "15"), (1805.0, "15"), (2700.0, "over")]
+    totals = [sent.incident.total for _, sent in story.sent]
     assert totals == [1, 16, 31, 31]
 
 
@@ -89,15 +89,15 @@ def test_a_breaker_is_over_when_it_closes_and_not_before() -> None:
     story = Story()
     story.alarm(opened(0), closed(10_000))
     story.run_until(1e6)
-    assert story.heard() == [(5.0, "1"), (10_000.0, "over")]
-    assert story.said[-1][1].incident.since == NOON
+    assert story.alerts() == [(5.0, "1"), (10_000.0, "over")]
+    assert story.sent[-1][1].incident.since == NOON
 
 
 def test_a_breaker_that_closes_before_the_first_alert() -> None:
     story = Story()
     story.alarm(opened(0), closed(2))
     story.run_until(1e6)
-    assert story.heard() == [(5.0, "1 and over")]
+    assert story.alerts() == [(5.0, "1 and over")]
 
 
 def test_a_flapping_breaker_alerts_once_per_window() -> None:
@@ -105,7 +105,7 @@ def test_a_flapping_breaker_alerts_once_per_window() -> None:
     for number in range(40):
         story.alarm(opened(60.0 * number), closed(60.0 * number + 30))
     story.run_until(1e6)
-    assert story.heard() == [
+    assert story.alerts() == [
         (5.0, "1"),
         (30.0, "over"),
         (905.0, "15"),
@@ -120,8 +120,8 @@ def test_an_alarm_after_the_end_is_a_new_incident() -> None:
     story = Story()
     story.alarm(quarantined(0), quarantined(2000))
     story.run_until(1e6)
-    assert story.heard() == [(5.0, "1"), (900.0, "over"), (2005.0, "1"), (2900.0, "over")]
-    assert story.said[2][1].incident.since == NOON + 2000
+    assert story.alerts() == [(5.0, "1"), (900.0, "over"), (2005.0, "1"), (2900.0, "over")]
+    assert story.sent[2][1].incident.since == NOON + 2000
 
 
 def test_an_end_without_an_incident_is_ignored() -> None:
@@ -134,11 +134,11 @@ def test_an_end_without_an_incident_is_ignored() -> None:
     assert story.incident == before
 
 
-# --- telling ------------------------------------------------------------------------------------------------
+# --- sending ------------------------------------------------------------------------------------------------
 
 
 def due(alarm: Alarm | None = None) -> tuple[Incident, float]:
-    """One that is claimed at the very moment it is due."""
+    """Return an incident that is claimed at the moment it is due."""
     incident = happened(None, alarm or quarantined(0, 3), WINDOW)
     assert incident is not None
     taken = claimed(incident, incident.due_at, "mine", WINDOW)
@@ -182,9 +182,9 @@ def test_a_deleted_incident_stays_deleted() -> None:
 
 def test_events_during_a_send_are_in_the_next_alert() -> None:
     taken, at = due()
-    said = notice("cause", taken)
+    sent = notice("cause", taken)
     more = happened(taken, quarantined(6, 4), WINDOW)
-    after = told(more, said, at + 2, WINDOW)
+    after = told(more, sent, at + 2, WINDOW)
     assert after is not None
     assert (after.untold, after.total, after.due_at) == (4, 7, at + 2 + WINDOW)
 
@@ -196,10 +196,10 @@ def test_events_while_the_end_is_sent_begin_a_new_incident() -> None:
     over_at = incident.due_at
     ending = claimed(incident, over_at, "mine", WINDOW)
     assert ending is not None
-    said = notice("cause", ending)
-    assert said.recovered
+    sent = notice("cause", ending)
+    assert sent.recovered
     more = happened(ending, quarantined(over_at - NOON + 1, 2), WINDOW)
-    after = told(more, said, over_at + 2, WINDOW)
+    after = told(more, sent, over_at + 2, WINDOW)
     assert after is not None
     assert (after.since, after.total, after.untold, after.over) == (over_at + 1, 2, 2, False)
 
@@ -223,11 +223,11 @@ def test_several_alarms_as_one() -> None:
 
 
 def test_long_texts_are_cut_and_long_signatures_stay_apart() -> None:
-    one, other = (quarantined(0, signature="x" * 5000 + end, detail="d" * 5000) for end in "ab")
-    assert one.key != other.key
-    assert len(one.key) == 216
+    first, second = (quarantined(0, signature="x" * 5000 + end, detail="d" * 5000) for end in "ab")
+    assert first.key != second.key
+    assert len(first.key) == 216
     assert quarantined(0).key == "script_error:no chart"
-    incident = happened(None, replace(one, report_type="t" * 100), WINDOW)
+    incident = happened(None, replace(first, report_type="t" * 100), WINDOW)
     assert incident is not None
     assert (len(incident.detail), len(incident.report_type)) == (500, 64)
 
@@ -238,7 +238,7 @@ steps = st.lists(st.tuples(st.floats(0, 2000), st.sampled_from([1, 7, 0])), min_
 @settings(deadline=None, max_examples=200)
 @given(steps=steps, lasts=st.booleans())
 def test_any_sequence_of_events(steps: list[tuple[float, int]], lasts: bool) -> None:
-    """An alert a window at most; no end without an alert; and every alarm is told, but for one that nothing ends."""
+    """At most one alert per window; no end without an alert; every alarm is in an alert, except one without an end."""
     story, at, total = Story(), 0.0, 0
     for gap, count in steps:
         at += gap
@@ -246,13 +246,13 @@ def test_any_sequence_of_events(steps: list[tuple[float, int]], lasts: bool) -> 
         story.alarm(replace(make(at), count=count) if count else closed(at) if lasts else replace(make(at), over=True))
         total += count
     story.run_until(1e7)
-    alerts = [when for when, said in story.said if not said.recovered]
+    alerts = [when for when, sent in story.sent if not sent.recovered]
     assert all(later - earlier >= WINDOW - 1e-3 for earlier, later in pairwise(alerts))
-    assert sum(said.incident.untold for _, said in story.said) == total
+    assert sum(sent.incident.untold for _, sent in story.sent) == total
     open_ = False
-    for _, said in story.said:
-        assert open_ or not said.recovered
-        open_ = not said.recovered and not said.incident.over
-    assert len({said.notice_id for _, said in story.said}) == len(story.said)
+    for _, sent in story.sent:
+        assert open_ or not sent.recovered
+        open_ = not sent.recovered and not sent.incident.over
+    assert len({sent.notice_id for _, sent in story.sent}) == len(story.sent)
     if not lasts or not steps[-1][1]:
         assert story.incident is None

@@ -1,4 +1,4 @@
-"""Who may still submit: shares of the backlog, for report types and for users."""
+"""The limits of the backlog: shares of report types and users."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def test_the_smallest_backlog_has_room_for_one_of_each() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "refused"),
+    ("backlog", "refused"),
     [
         (EMPTY, None),
         (replace(EMPTY, of_type=999, of_user=999, counted=999), None),
@@ -39,8 +39,8 @@ def test_the_smallest_backlog_has_room_for_one_of_each() -> None:
         (replace(EMPTY, of_type=500, types=2, held=True), Refusal(Limit.REPORT_TYPE, 500, 500, held=True)),
     ],
 )
-def test_the_lowest_limit_that_is_hit_is_given(found: Waiting, refused: Refusal | None) -> None:
-    assert refusal(found, POLICY) == refused
+def test_the_lowest_limit_that_is_hit_is_given(backlog: Waiting, refused: Refusal | None) -> None:
+    assert refusal(backlog, POLICY) == refused
 
 
 def test_the_excess_above_a_share() -> None:

@@ -1,4 +1,4 @@
-"""How many nodes and browsers are wanted: worked examples, and what must hold for any numbers."""
+"""How many nodes and browsers are wanted: examples, and rules for any numbers."""
 
 from itertools import pairwise
 
@@ -37,7 +37,7 @@ class TestNodes:
         [
             (load(0), 1),
             (load(0, running=1), 1),
-            # 6 renders of 10 s are little for two slots, 60 are all that they work off in 300 s
+            # 6 renders of 10 s are a small backlog for two slots; 60 are all that they work off in 300 s
             (load(6), 1),
             (load(7), 2),
             (load(60), 2),

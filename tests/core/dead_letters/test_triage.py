@@ -1,4 +1,4 @@
-"""Every rule, the order they come in, and that no message is tried again and again for ever."""
+"""Every rule of the triage, their order, and a bound on the number of redrives."""
 
 from dataclasses import replace
 from typing import Any
@@ -42,7 +42,7 @@ OPEN = Breaker("sales", BreakerState.OPEN, until=NOW + 5)
 
 
 def failed(**fields: Any) -> JobHistory:
-    """A job that failed long enough ago to be tried again, and whose turn it is."""
+    """The history of a job whose cool-down is over and whose turn it is."""
     values: dict[str, Any] = {
         "state": JobState.DEAD_LETTERED,
         "fault": TIMEOUT,
@@ -97,7 +97,7 @@ CASES: list[tuple[str, TriageFacts, Action]] = [
     ("its_turn", case(failed()), Action.REDRIVE),
     ("its_turn", case(failed(redrives=1, first_failed_at=NOW - 86399)), Action.REDRIVE),
     ("its_turn", case(failed(tally=Tally(losses=MAX_LOSSES - 1))), Action.REDRIVE),
-    # Its rest is over: the job is the probe.
+    # The recovery wait is over: the job is the probe.
     ("its_turn", case(failed(), breaker=replace(OPEN, until=NOW)), Action.REDRIVE),
 ]
 
@@ -143,8 +143,8 @@ def test_a_letter_names_its_job() -> None:
     assert read(RawLetter(to_message(JOB), NOW), KNOWN) == FINE
     assert read(RawLetter(to_message(JOB, 10), NOW), KNOWN) == LOST
     assert "not JSON" in read(RawLetter("{", NOW), KNOWN).problem
-    other = read(RawLetter(to_message(replace(JOB, report_type="other")), NOW), KNOWN)
-    assert (other.problem, other.changes) == ("/reportType: unknown", ())
+    unknown = read(RawLetter(to_message(replace(JOB, report_type="unknown")), NOW), KNOWN)
+    assert (unknown.problem, unknown.changes) == ("/reportType: unknown", ())
     capital = read(RawLetter(to_message(JOB).replace('"sales"', '"Sales"'), NOW), KNOWN)
     assert (capital.job, capital.problem[:10], len(capital.changes)) == (JOB, "reportType", 1)
 
@@ -168,20 +168,20 @@ def test_numbers_and_times_of_attributes(text: str, number: float | None) -> Non
     assert number_in(RawLetter("{", NOW), "redrives") is None
 
 
-# --- for ever ---------------------------------------------------------------------------------------------------
+# --- redrives are bounded ---------------------------------------------------------------------------------------
 
 
 @settings(max_examples=300, deadline=None)
 @given(
-    news=st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.floats(0.5, 600)), max_size=400),
+    steps=st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.floats(0.5, 600)), max_size=400),
     policy=st.builds(TriagePolicy, st.floats(0, 100), st.integers(0, 4), st.floats(100, 5000)),
 )
-def test_the_number_of_redrives_is_bounded(news: list[tuple[bool, int, float]], policy: TriagePolicy) -> None:
-    """Whatever its breaker and its company are: its own redrives are counted, and the others have their time."""
+def test_the_number_of_redrives_is_bounded(steps: list[tuple[bool, int, float]], policy: TriagePolicy) -> None:
+    """With any breaker and any number of other jobs: its own redrives are counted, the others end with max_wait."""
     now = NOW
     history, cause = failed(first_failed_at=now, last_failed_at=now), Cause("g-0123456789abcdef", "sales")
     own = tried = 0
-    for healthy, company, seconds in news:
+    for healthy, company, seconds in steps:
         now += seconds
         breaker = replace(CLOSED, failures=0 if healthy else 3)
         cause = judged(cause, RedriveOutcome(failed=len(cause.wave)), now)
@@ -195,7 +195,7 @@ def test_the_number_of_redrives_is_bounded(news: list[tuple[bool, int, float]], 
         cause = replace(cause, wave=(JOB.task_id,), sent_at=now)
         history = replace(history, redrives=history.redrives + counted, last_failed_at=now)
     assert own <= policy.max_redrives
-    # Canaries keep their distance, and there is an end to them.
+    # Canaries keep the cool-down between them, and end with max_wait_seconds.
     if policy.cooldown_seconds:
         assert tried <= own + policy.max_wait_seconds / policy.cooldown_seconds + 1
     now = NOW + policy.max_wait_seconds + 0.1

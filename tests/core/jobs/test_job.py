@@ -1,4 +1,4 @@
-"""The queue message: what producers may send, what is refused and by which name, and that nothing is lost."""
+"""The queue message: accepted forms, refused forms with the field's name, and lossless round trips."""
 
 import json
 from collections.abc import Mapping
@@ -79,7 +79,7 @@ jobs = st.builds(
 )
 
 
-# --- what goes out ------------------------------------------------------------------------------------------
+# --- sending ------------------------------------------------------------------------------------------------
 
 
 @unhurried
@@ -92,7 +92,7 @@ def test_round_trip(job: Job) -> None:
 @given(st.floats(0, YEAR_2200_MS / 1000))
 @example(1.7039995193481445)
 def test_a_message_survives_a_second_round_trip(submitted_at: float) -> None:
-    """The time loses what is below a millisecond once, and nothing after that. ``datetime`` rounds to microseconds."""
+    """The time is cut to milliseconds once, and stays the same then. ``datetime`` rounds to microseconds."""
     first = to_message(Job(TASK_ID, "sales_summary", {}, USER_ID, submitted_at))
     parsed = parsed_job(first)
     assert to_message(parsed) == first
@@ -120,7 +120,7 @@ def test_timestamp(epoch_seconds: float, text: str) -> None:
     assert timestamp(epoch_seconds) == text
 
 
-# --- what producers send ------------------------------------------------------------------------------------
+# --- parsing ------------------------------------------------------------------------------------------------
 
 
 def test_a_message_is_parsed() -> None:
@@ -157,7 +157,7 @@ def test_names_of_report_types(name: str) -> None:
     assert parsed_job(_body(reportType=name)).report_type == name
 
 
-# --- what is refused ----------------------------------------------------------------------------------------
+# --- refusals -----------------------------------------------------------------------------------------------
 
 NO_UUID = [
     MISSING,
@@ -288,7 +288,7 @@ def test_no_near_miss_raises_anything_else(message: dict[str, Any]) -> None:
 
 
 def _job_or_refusal(body: str) -> None:
-    """Whatever comes out is either refused or a job that can be sent on and stored."""
+    """Parse any body: it is either refused, or a job that can be sent and stored."""
     try:
         job = parsed_job(body)
     except BadMessageError:

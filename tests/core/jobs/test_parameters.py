@@ -1,4 +1,4 @@
-"""Parameters as text are the same value as the object that the text is."""
+"""Parameters as text equal the object that the text encodes."""
 
 import orjson
 

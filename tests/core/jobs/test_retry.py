@@ -1,4 +1,4 @@
-"""What follows a failed attempt: nobody gets a third browser (I5), and only what counts uses attempts (I3)."""
+"""After a failed attempt: no job gets a third browser (I5), and only counted faults use attempts (I3)."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ tallies = st.builds(Tally, counts, counts, counts, counts, counts)
 
 
 def _tried(tally: Tally, kind: FaultKind) -> Tally:
-    """The tally after one more attempt that ended with this fault, as ``after_fault`` is to be given it."""
+    """Return the tally after another attempt that ended with this fault, as ``after_fault`` takes it."""
     nature = NATURE[kind]
     return replace(
         tally,
@@ -44,7 +44,7 @@ def _tried(tally: Tally, kind: FaultKind) -> Tally:
 
 
 def _settled(tally: Tally, kind: FaultKind) -> Tally:
-    """What the store keeps of it: an attempt that does not count is taken back."""
+    """Return the tally as the store keeps it: an uncounted attempt is subtracted."""
     return tally if NATURE[kind].counts else replace(tally, attempts=tally.attempts - 1)
 
 
@@ -75,7 +75,7 @@ def test_counted_faults_use_exactly_max_attempts(kind: FaultKind, max_attempts: 
 @unhurried
 @given(st.lists(st.sampled_from(UNCOUNTED), max_size=60), policies, jitters)
 def test_uncounted_faults_never_exhaust_a_job(kinds: list[FaultKind], policy: RetryPolicy, jitter: float) -> None:
-    """I3: however long the store is full or no browser is to be had, the job keeps its attempts."""
+    """I3: the job keeps its attempts while the store is full or no browser is available, for any time."""
     tally = Tally()
     for kind in kinds:
         assert may_start(tally) is None
@@ -98,7 +98,7 @@ def test_an_uncounted_fault_does_not_use_the_last_attempt(kind: FaultKind) -> No
 @unhurried
 @given(st.lists(st.sampled_from(PASSING)), st.integers(1, 50))
 def test_no_job_gets_a_third_browser(kinds: list[FaultKind], max_attempts: int) -> None:
-    """I5, whatever else befalls the job in between. The second loss is nobody's but its own."""
+    """I5, with any other faults in between. The job runs alone before its second loss."""
     policy, tally, lost = RetryPolicy(max_attempts=max_attempts), Tally(), 0
     for kind in kinds:
         assert may_start(tally) is None
@@ -128,7 +128,7 @@ def test_a_second_loss_ends_a_job_with_attempts_left(kind: FaultKind) -> None:
 
 
 def test_a_shared_browser_that_dies_uses_no_attempt() -> None:
-    """I5: with one attempt in all, the innocent still gets its own."""
+    """I5: with max_attempts 1, a job that shared the browser still gets its attempt."""
     tally = Tally(attempts=1, losses=1, uncounted=1)
     assert after_fault(Fault(FaultKind.BROWSER_LOST, ""), tally, RetryPolicy(max_attempts=1), 0.5) == TryAgain(0.0)
     assert isinstance(after_fault(Fault(FaultKind.PAGE_CRASHED, ""), tally, RetryPolicy(max_attempts=1), 0.5), GiveUp)
@@ -183,15 +183,15 @@ def test_backoff_is_bounded_and_never_zero(number: int, policy: RetryPolicy, jit
 
 @unhurried
 @given(st.integers(1, 10**6), st.integers(1, 10**6), policies, jitters)
-def test_a_later_failure_never_waits_less(one: int, other: int, policy: RetryPolicy, jitter: float) -> None:
-    sooner, later = sorted((one, other))
+def test_a_later_failure_never_waits_less(first: int, second: int, policy: RetryPolicy, jitter: float) -> None:
+    sooner, later = sorted((first, second))
     assert backoff(sooner, policy, jitter) <= backoff(later, policy, jitter)
 
 
 @unhurried
 @given(st.integers(1, 40), policies, jitters, jitters)
-def test_jitter_spreads_over_the_upper_half(number: int, policy: RetryPolicy, one: float, other: float) -> None:
-    low, high = sorted((one, other))
+def test_jitter_spreads_over_the_upper_half(number: int, policy: RetryPolicy, first: float, second: float) -> None:
+    low, high = sorted((first, second))
     least, most = backoff(number, policy, 0.0), backoff(number, policy, 1.0)
     assert least == most / 2
     assert least <= backoff(number, policy, low) <= backoff(number, policy, high) <= most

@@ -1,4 +1,4 @@
-"""What a request has to be before a report type is asked about it, and what is told of one that is not."""
+"""The parser of a submission: well-formed bodies, and the problems of the others."""
 
 from typing import Any
 
@@ -20,9 +20,9 @@ def pointers(**changes: Any) -> list[str]:
 
 @pytest.mark.parametrize("url", [None, "https://app.test/done", "http://[::1]:8080/x?y=z"])
 def test_a_well_formed_body_is_parsed(url: str | None) -> None:
-    found = parse(orjson.dumps(GOOD | {"callbackUrl": url}))
-    assert (found.report_type, found.parameters, found.user_id) == ("sales_summary", {"a": 1}, USER)
-    assert found.callback_url == url
+    submission = parse(orjson.dumps(GOOD | {"callbackUrl": url}))
+    assert (submission.report_type, submission.parameters, submission.user_id) == ("sales_summary", {"a": 1}, USER)
+    assert submission.callback_url == url
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff"])

@@ -1,4 +1,4 @@
-"""The life of a job: the whole product of states and events, and what the table as a whole must keep to."""
+"""The states of a job: every pair of state and event, and rules for the whole table."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from reportd.core.jobs.transitions import (
     sources,
 )
 
-# Where each event leads, by the state it happens in; a dot where it can't happen.
+# The target of each event by state; a dot where the event is illegal.
 LIFE = """
                 queued     running        dead_lettered  succeeded  quarantined  cancelled
 started         running    running        .              .          .            .
@@ -88,7 +88,7 @@ def test_every_state_that_is_not_terminal_can_reach_each_terminal_one(state: Job
 
 @pytest.mark.parametrize("state", sorted(TERMINAL))
 def test_no_terminal_state_follows_another(state: JobState) -> None:
-    """I1: exactly one of them, unless somebody revives the job."""
+    """I1: exactly one terminal state, unless somebody revives the job."""
     assert _reachable(state, JobEvent.REVIVED) == {state}
 
 
@@ -97,13 +97,13 @@ def test_every_state_is_reached_from_a_new_job() -> None:
 
 
 def test_there_is_no_second_success() -> None:
-    """I6: a second delivery finds no state in which it could make one."""
+    """I6: after a success, no state allows a second one."""
     assert not TERMINAL & set(sources(JobEvent.SUCCEEDED))
     assert not TERMINAL & set(sources(JobEvent.STARTED))
 
 
 def test_a_stored_pdf_always_counts() -> None:
-    """I1: whoever finishes late, after its message went to another node, has finished the job."""
+    """I1: a node that finishes late, after its message went to another node, has finished the job."""
     assert set(sources(JobEvent.SUCCEEDED)) == set(JobState) - TERMINAL
 
 

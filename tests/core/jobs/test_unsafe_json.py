@@ -1,4 +1,4 @@
-"""What a job's parameters must not hold: nesting too deep for others to read, and text that can't be stored."""
+"""Parameters must not hold nesting too deep for consumers, nor text that can't be stored."""
 
 import json
 from typing import Any

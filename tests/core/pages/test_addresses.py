@@ -1,4 +1,4 @@
-"""Which addresses a page may reach (I10): what an allowed name may resolve to, and every way around that."""
+"""Which addresses an allowed name may resolve to (I10), and attempts to get around that."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -232,7 +232,7 @@ def test_another_entry_never_forbids_anything(rule: NetworkRule, host: str, port
 @unhurried
 @given(few_addresses | st.ip_addresses(v=6, network="::/64").map(str))
 def test_a_wildcard_reaches_nothing_that_is_not_global(address: str) -> None:
-    """Against the standard library's own reading of the registries."""
+    """Compare with the standard library's copy of the registries."""
     if _may_resolve("*.a.b", "x.a.b", address):
         target = plain_address(ip_address(address))
         wrong = (target.is_private, target.is_loopback, target.is_link_local, target.is_multicast)

@@ -1,4 +1,4 @@
-"""Which hosts a page may reach, asked by name (I10): the entries, the report's own host, and the ports of both."""
+"""Which hosts a page may reach, by name (I10): the entries, the report's own host, and their ports."""
 
 import pytest
 from hypothesis import given, settings
@@ -78,7 +78,7 @@ def test_an_invalid_report_url_is_refused(url: str) -> None:
         NetworkRule.of([], url)
 
 
-# --- asked by name ------------------------------------------------------------------------------------------
+# --- by name ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is repaired and what is not, message by message; and that nothing is ever half repaired."""
+"""Which messages are repaired, example by example; a repair is complete or does not happen."""
 
 import json
 from pathlib import Path
@@ -105,7 +105,7 @@ def test_a_missing_time_is_the_time_of_sending() -> None:
 
 
 def test_a_name_is_recognised_by_its_normal_form() -> None:
-    """Which is not always the name itself."""
+    """The normal form can differ from the type's own name."""
     known = Known({"sales_summary": "sales__summary"}, lambda name, _: [] if name == "sales__summary" else UNKNOWN)
     repaired = repair(text(GOOD), SENT_AT, known)
     assert repaired is not None
@@ -199,7 +199,7 @@ VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(KE
 
 
 def spoiled(message: dict[str, Any], path: tuple[str | int, ...], value: Any) -> str:
-    """The good message with one value in it replaced."""
+    """Return the good message with one value replaced."""
     copy = json.loads(text(message))
     holder = copy
     for step in path[:-1]:

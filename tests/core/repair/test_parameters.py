@@ -1,4 +1,4 @@
-"""Values are changed where the check points, and nowhere else."""
+"""Only the values that the check points at are changed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from reportd.core.repair.parameters import ROUNDS, mended
 
 
 class Checks:
-    """A check that finds these pointers, round by round, and then nothing."""
+    """A check that returns these pointers, round by round, and then none."""
 
     def __init__(self, *rounds: Sequence[str]) -> None:
         self._rounds = list(rounds)
@@ -31,7 +31,7 @@ def test_valid_parameters_are_returned_unchanged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "other"),
+    ("value", "meant"),
     [
         ("1", 1),
         ("-0.5", -0.5),
@@ -43,10 +43,10 @@ def test_valid_parameters_are_returned_unchanged() -> None:
         ({"a_b": 1, "aB": 2, "c_d": 3}, {"a_b": 1, "aB": 2, "cD": 3}),
     ],
 )
-def test_values_with_another_meaning(value: Any, other: Any) -> None:
-    found, changes = mend({"a": value, "b": value}, ["/parameters/a"])
-    assert found == {"a": other, "b": value}
-    assert [(type(found["a"]), change.where) for change in changes] == [(type(other), "/parameters/a")]
+def test_values_with_another_meaning(value: Any, meant: Any) -> None:
+    repaired, changes = mend({"a": value, "b": value}, ["/parameters/a"])
+    assert repaired == {"a": meant, "b": value}
+    assert [(type(repaired["a"]), change.where) for change in changes] == [(type(meant), "/parameters/a")]
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,8 @@ def test_keys_of_any_kind_are_found() -> None:
 
 def test_a_mistake_that_rows_share_is_repaired_in_all_of_them() -> None:
     rows = [{"n": "1"}, {"n": "2"}, {"n": 3}, {"n": "x"}, "no row", {}, {"n": "4"}]
-    found, changes = mend({"rows": rows}, ["/parameters/rows/0/n", "/parameters/rows/1/n"])
-    assert found["rows"] == [{"n": 1}, {"n": 2}, {"n": 3}, {"n": "x"}, "no row", {}, {"n": 4}]
+    repaired, changes = mend({"rows": rows}, ["/parameters/rows/0/n", "/parameters/rows/1/n"])
+    assert repaired["rows"] == [{"n": 1}, {"n": 2}, {"n": 3}, {"n": "x"}, "no row", {}, {"n": 4}]
     assert [change.where for change in changes] == [f"/parameters/rows/{n}/n" for n in (0, 1, 6)]
 
 
@@ -83,8 +83,8 @@ def test_a_mistake_of_one_row_is_repaired_only_there() -> None:
 
 
 def test_nested_values_are_repaired_before_their_container() -> None:
-    found, _ = mend({"all_rows": ["1"]}, ["/parameters", "/parameters/all_rows/0"])
-    assert found == {"allRows": [1]}
+    repaired, _ = mend({"all_rows": ["1"]}, ["/parameters", "/parameters/all_rows/0"])
+    assert repaired == {"allRows": [1]}
 
 
 def test_a_repair_that_oscillates_is_given_up() -> None:

@@ -1,4 +1,4 @@
-"""Words in a JSON Schema that were meant to be keywords, and those that were not."""
+"""Misspelt keywords in a JSON Schema, and words that are none."""
 
 from typing import Any
 

@@ -10,7 +10,7 @@ SQS = "https://sqs.test/1/reports"
 
 
 def conflicts(tmp_path: Path, text: str, **environ: str) -> list[str]:
-    """The lines of the error, the file's path as FILE; empty when there is none."""
+    """Return the lines of the error, with the file's path as FILE; empty when there is none."""
     file = tmp_path / "reportd.toml"
     file.write_text(text)
     try:
@@ -20,7 +20,7 @@ def conflicts(tmp_path: Path, text: str, **environ: str) -> list[str]:
     return []
 
 
-# Who can reach the daemon
+# Bind addresses
 
 
 def credentials(folder: Path, name: str) -> Path:
@@ -90,7 +90,7 @@ def test_a_fifo_queue_needs_a_fifo_dlq(tmp_path: Path) -> None:
     assert "is of another kind" in conflicts(tmp_path, f'{text}"')[0]
 
 
-# Waits and counts
+# Limits
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_equal_limits_are_accepted(tmp_path: Path, text: str) -> None:
     assert not conflicts(tmp_path, text)
 
 
-# Where a conflict is told
+# Reporting
 
 
 def test_a_conflict_is_reported_where_one_of_its_keys_is_set(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_conflict_is_reported_where_one_of_its_keys_is_set(tmp_path: Path) -> 
 
 
 def test_faulty_keys_make_no_conflicts(tmp_path: Path) -> None:
-    """Half of what it would be about is not known."""
+    """A conflict needs the values of both keys."""
     lines = conflicts(tmp_path, '[queue]\nmax_attempts = 101\nmax_receive_count = 1\nurl = "ftp://x"')
     assert [line.split(": ")[1] for line in lines] == ["queue.url", "queue.max_attempts"]
     lines = conflicts(tmp_path, '[reports.a]\nurl = "ftp://app.test/"')

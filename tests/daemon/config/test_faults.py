@@ -22,7 +22,7 @@ SECTIONS = (
 
 
 def refused(tmp_path: Path, content: str | bytes, **environ: str) -> list[str]:
-    """The lines of the error, the file's path as FILE."""
+    """Return the lines of the error, with the file's path as FILE."""
     file = tmp_path / "reportd.toml"
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(ConfigError) as caught:
@@ -31,7 +31,7 @@ def refused(tmp_path: Path, content: str | bytes, **environ: str) -> list[str]:
     return str(caught.value).replace(str(file), "FILE").splitlines()
 
 
-# All at once
+# All together
 
 
 def test_all_faults_are_reported_together(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_mistyped_key_hides_no_other_conflict(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "accepted"),
+    ("text", "problem", "accepted"),
     [
         ("http = 1", "has the wrong type (a number)", "a table"),
         ("[[http]]", "has the wrong type (a list)", "a table"),
@@ -185,12 +185,12 @@ def test_a_mistyped_key_hides_no_other_conflict(tmp_path: Path) -> None:
         ('callbacks.allowed_hosts = ["a\\u0000"]', "holds the character NUL", "a text without it"),
     ],
 )
-def test_a_wrong_value_is_refused_with_what_is_accepted(tmp_path: Path, text: str, said: str, accepted: str) -> None:
+def test_a_wrong_value_is_refused_with_what_is_accepted(tmp_path: Path, text: str, problem: str, accepted: str) -> None:
     key = text.partition(" =")[0].strip("[]")
-    assert refused(tmp_path, text) == [f"FILE: {key}: {said}; accepted: {accepted}"]
+    assert refused(tmp_path, text) == [f"FILE: {key}: {problem}; accepted: {accepted}"]
 
 
-# No TOML
+# Not TOML
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_a_deeply_nested_table_is_unknown(tmp_path: Path) -> None:
 
 
 def test_the_environment_is_checked_even_when_the_file_cannot_be_read(tmp_path: Path) -> None:
-    """Conflicts are not: the other half of one may stand in the file."""
+    """Conflicts are not checked: their other key may be in the file."""
     lines = refused(tmp_path, "a =\n", REPORTD_HTTP__BIND="0.0.0.0:80", REPORTD_POOL__BROWSERS="x")
     assert lines == [
         "FILE: line 1, column 4: is not TOML: Invalid value",

@@ -11,7 +11,7 @@ HOME = {"HOME": "/home/ada"}
 
 @pytest.fixture(autouse=True)
 def default_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """What stands in for /etc/reportd/reportd.toml; there is no such file unless a test writes it."""
+    """The stand-in for /etc/reportd/reportd.toml. It exists only if a test writes it."""
     path = tmp_path / "etc" / "reportd.toml"
     monkeypatch.setattr("reportd.config.file.DEFAULT_PATH", path)
     return path

@@ -65,7 +65,7 @@ def may_go(cause: Cause, breaker: Breaker, last_sent_at: float, now: float, poli
     if cause.wave or breaker.rests(now):
         return 0
     wait_seconds = policy.cooldown_seconds
-    if not works(breaker):
+    if not is_healthy(breaker):
         if now < last_sent_at + wait_seconds:
             return 0
         wait_seconds *= 2 ** min(MAX_DOUBLINGS, max(0, cause.failures - 1))
@@ -74,7 +74,7 @@ def may_go(cause: Cause, breaker: Breaker, last_sent_at: float, now: float, poli
     return cause.size if breaker.state in (BreakerState.CLOSED, BreakerState.FORCED_CLOSED) else 1
 
 
-def works(breaker: Breaker) -> bool:
+def is_healthy(breaker: Breaker) -> bool:
     """Return whether the report type is healthy: its breaker is closed and counts no failure."""
     return breaker.state in (BreakerState.CLOSED, BreakerState.FORCED_CLOSED) and not breaker.failures
 
@@ -85,7 +85,7 @@ def is_own(cause: Cause, breaker: Breaker, count: int, waiting: int, first_faile
     It does not count for a lone canary that tests an unhealthy type on behalf of other waiting jobs, however often it
     fails. It counts again once the cause has passed for another job after this one's first failure.
     """
-    return count > 1 or waiting == 1 or works(breaker) or cause.passed_at > first_failed_at
+    return count > 1 or waiting == 1 or is_healthy(breaker) or cause.passed_at > first_failed_at
 
 
 def is_over(cause: Cause, now: float, policy: TriagePolicy) -> bool:
