@@ -8,28 +8,19 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID, uuid5
 
 import orjson
 
 from reportd.core.jobs.job import BadMessageError, Job, from_message, timestamp
+from reportd.core.jobs.submission import FieldProblem
 from reportd.core.repair.envelopes import Change, change, object_in, unwrapped
 from reportd.core.repair.parameters import mended
 
 _LAST_MOMENT = 253402300799.0
 
 NAMESPACE = UUID("0b1f6f0e-6f0a-5d54-9d0c-8e2f0a9a1c3d")
-
-
-class Problem(Protocol):
-    """One problem of a job. ``pointer``: an RFC 6901 JSON pointer into the message."""
-
-    @property
-    def pointer(self) -> str: ...
-
-    @property
-    def detail(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +31,7 @@ class Known:
     """
 
     names: Mapping[str, str]
-    check: Callable[[str, Mapping[str, Any]], Sequence[Problem]]
+    check: Callable[[str, Mapping[str, Any]], Sequence[FieldProblem]]
 
     def problems(self, job: Job) -> str:
         """Return the problems of a job as one text; empty when there is none."""

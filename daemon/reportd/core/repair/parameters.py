@@ -8,11 +8,12 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import orjson
 
 from reportd.core.jobs.parameters import text_of
+from reportd.core.jobs.submission import FieldProblem
 from reportd.core.repair.envelopes import Change, change
 
 ROUNDS = 6
@@ -27,14 +28,7 @@ _LONGEST_NUMBER = 40
 _SAFE_INTEGER = 2**63
 
 
-class Problem(Protocol):
-    """One problem that the check found. ``pointer``: an RFC 6901 JSON pointer into the message."""
-
-    @property
-    def pointer(self) -> str: ...
-
-
-Check = Callable[[Mapping[str, Any]], Sequence[Problem]]
+Check = Callable[[Mapping[str, Any]], Sequence[FieldProblem]]
 
 
 def mended(parameters: Mapping[str, Any], check: Check, changes: list[Change]) -> Mapping[str, Any] | None:
