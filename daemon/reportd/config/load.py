@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from reportd.config import environment, keys
 from reportd.config.file import exists, find_file, read_file
 from reportd.config.models import Config
-from reportd.config.problems import ConfigError, Problem, dotted, wrong
+from reportd.config.problems import ConfigError, Problem, describe, dotted
 from reportd.config.report_types import BUILT_IN
 from reportd.core.jobs.job import REPORT_TYPE
 
@@ -190,7 +190,7 @@ def _message(key: keys.Path, detail: Mapping[str, Any]) -> str:
     field = keys.field_at(key)  # None for [reports.NAME], whose name is no key
     entry = next((part for part in detail["loc"] if isinstance(part, int)), None)
     place = "" if entry is None else f"entry {entry + 1} "
-    return f"{place}{wrong(detail)}; accepted: {'a table' if field is None else keys.accepted(field)}"
+    return f"{place}{describe(detail)}; accepted: {'a table' if field is None else keys.accepted(field)}"
 
 
 def _key_of(path: keys.Path) -> keys.Path:

@@ -36,7 +36,7 @@ def dotted(path: Sequence[str]) -> str:
     return ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else f'"{part}"' for part in path)
 
 
-def wrong(detail: Mapping[str, Any]) -> str:
+def describe(detail: Mapping[str, Any]) -> str:
     """Return what is wrong with a value, from pydantic's error. Only numbers are quoted."""
     kind, value = detail["type"], detail["input"]
     if kind == "value_error":

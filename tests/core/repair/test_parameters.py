@@ -7,7 +7,7 @@ import pytest
 
 from reportd.core.jobs.submission import FieldProblem
 from reportd.core.repair.envelopes import Change
-from reportd.core.repair.parameters import ROUNDS, mended
+from reportd.core.repair.parameters import ROUNDS, repair_parameters
 
 
 class Checks:
@@ -22,7 +22,7 @@ class Checks:
 
 def mend(parameters: dict[str, Any], *rounds: Sequence[str]) -> tuple[Any, list[Change]]:
     changes: list[Change] = []
-    return mended(parameters, Checks(*rounds), changes), changes
+    return repair_parameters(parameters, Checks(*rounds), changes), changes
 
 
 def test_valid_parameters_are_returned_unchanged() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from reportd.core.schemas.keywords import MAX_MISSPELT, misspelt
+from reportd.core.schemas.keywords import MAX_MISSPELT, misspelt_keywords
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from reportd.core.schemas.keywords import MAX_MISSPELT, misspelt
     ],
 )
 def test_a_misspelling_is_reported_with_its_keyword(word: str, meant: str) -> None:
-    assert misspelt({word: {}}) == [("", word, meant)]
+    assert misspelt_keywords({word: {}}) == [("", word, meant)]
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_misspelling_is_reported_with_its_keyword(word: str, meant: str) -> No
     ],
 )  # fmt: skip
 def test_keywords_and_annotations_are_not_misspellings(word: str) -> None:
-    assert misspelt({word: {}}) == []
+    assert misspelt_keywords({word: {}}) == []
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_keywords_and_annotations_are_not_misspellings(word: str) -> None:
     ],
 )
 def test_every_subschema_is_searched(schema: dict[str, Any], where: str) -> None:
-    assert misspelt(schema) == [(where, "minimun", "minimum")]
+    assert misspelt_keywords(schema) == [(where, "minimun", "minimum")]
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_every_subschema_is_searched(schema: dict[str, Any], where: str) -> None
     ],
 )
 def test_names_and_values_are_not_searched(schema: dict[str, Any]) -> None:
-    assert misspelt(schema) == []
+    assert misspelt_keywords(schema) == []
 
 
 def test_the_list_is_bounded() -> None:
-    assert len(misspelt({"allOf": [{"minimun": 1}] * 100})) == MAX_MISSPELT
+    assert len(misspelt_keywords({"allOf": [{"minimun": 1}] * 100})) == MAX_MISSPELT

@@ -38,7 +38,7 @@ def change(where: str, what: str, before: Any, after: Any) -> Change:
     return Change(where, what, *(_shown(value if where == "body" else _json(value)) for value in (before, after)))
 
 
-def unwrapped(body: str) -> tuple[dict[str, Any], list[Change]] | None:
+def unwrap(body: str) -> tuple[dict[str, Any], list[Change]] | None:
     """Return the message and the layers that were removed; None when there is no JSON object inside."""
     changes: list[Change] = []
     text = body

@@ -15,8 +15,8 @@ import orjson
 
 from reportd.core.jobs.job import BadMessageError, Job, from_message, timestamp
 from reportd.core.jobs.submission import FieldProblem
-from reportd.core.repair.envelopes import Change, change, object_in, unwrapped
-from reportd.core.repair.parameters import mended
+from reportd.core.repair.envelopes import Change, change, object_in, unwrap
+from reportd.core.repair.parameters import repair_parameters
 
 _LAST_MOMENT = 253402300799.0
 
@@ -52,7 +52,7 @@ def repair(body: str, sent_at: float, known: Known) -> Repaired | None:
     ``sent_at``: when the producer sent it. A missing task id is derived from body and ``sent_at``, so that every repair
     of the same message gives the same job.
     """
-    content = unwrapped(body)
+    content = unwrap(body)
     if content is None:
         return None
     message, changes = content
@@ -67,12 +67,12 @@ def repair(body: str, sent_at: float, known: Known) -> Repaired | None:
         return None
     if not isinstance(job, Job):
         return None
-    return _fitted(job, changes, known)
+    return _fit(job, changes, known)
 
 
 def repair_job(job: Job, known: Known) -> Repaired | None:
     """Repair a job whose message is well-formed, but which its report type rejects."""
-    return _fitted(job, [], known)
+    return _fit(job, [], known)
 
 
 def derived_id(body: str, sent_at: float) -> str:
@@ -165,13 +165,13 @@ def _fill(message: dict[str, Any], changes: list[Change], task_id: UUID, sent_at
 # --- what the report type accepts -------------------------------------------------------------------------------
 
 
-def _fitted(job: Job, changes: list[Change], known: Known) -> Repaired | None:
+def _fit(job: Job, changes: list[Change], known: Known) -> Repaired | None:
     changes = list(changes)
     name = known.names.get(normal_name(job.report_type), job.report_type)
     if name != job.report_type and known.check(job.report_type, job.parameters):
         changes.append(change("/reportType", "put right", job.report_type, name))
         job = replace(job, report_type=name)
-    parameters = mended(job.parameters, lambda candidate: known.check(job.report_type, candidate), changes)
+    parameters = repair_parameters(job.parameters, lambda candidate: known.check(job.report_type, candidate), changes)
     if parameters is None or not changes:
         return None
     return Repaired(replace(job, parameters=parameters), tuple(changes))

@@ -31,7 +31,7 @@ _SAFE_INTEGER = 2**63
 Check = Callable[[Mapping[str, Any]], Sequence[FieldProblem]]
 
 
-def mended(parameters: Mapping[str, Any], check: Check, changes: list[Change]) -> Mapping[str, Any] | None:
+def repair_parameters(parameters: Mapping[str, Any], check: Check, changes: list[Change]) -> Mapping[str, Any] | None:
     """Return parameters that pass the check, or None when no repair helps. The repairs are added to ``changes``."""
     problems = check(parameters)
     if not problems:

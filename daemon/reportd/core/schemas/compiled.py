@@ -13,7 +13,7 @@ import jsonschema_rs
 import orjson
 
 from reportd.core.jobs.submission import MAX_PROBLEMS, FieldProblem, escaped
-from reportd.core.schemas.keywords import misspelt
+from reportd.core.schemas.keywords import misspelt_keywords
 
 MAX_DETAIL = 300
 
@@ -83,7 +83,7 @@ def faults(schema: bytes) -> list[str]:
     return [
         f"has {word} at {pointer or 'its top'}, which checks nothing; did you mean {meant}? accepted: the keywords of "
         "JSON Schema; an annotation of your own begins with x-"
-        for pointer, word, meant in misspelt(parsed)
+        for pointer, word, meant in misspelt_keywords(parsed)
     ]
 
 

@@ -96,7 +96,7 @@ _SHORTEST = 4
 """Words of fewer letters are never taken for a misspelling."""
 
 
-def misspelt(schema: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def misspelt_keywords(schema: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return the JSON pointer, the word and the meant keyword of the first MAX_MISSPELT misspellings."""
     return list(islice(_misspelt(schema), MAX_MISSPELT))
 
