@@ -34,7 +34,7 @@ class Pdf:
             self.path.unlink(missing_ok=True)
 
 
-class Reading(Protocol):
+class FileReader(Protocol):
     """Runs blocking file access."""
 
     async def __call__(self, work: Callable[[], T], /) -> T:
@@ -47,7 +47,7 @@ class LocalPdf:
     """A PDF in a local file. Access it only through ``reading``, so that a hanging folder delays nobody else."""
 
     path: Path
-    reading: Reading
+    reading: FileReader
 
 
 class Artifacts(Protocol):

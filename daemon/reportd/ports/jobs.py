@@ -88,8 +88,8 @@ class Settlement:
     """The result of an attempt, or of a waiting job.
 
     ``event`` moves the job; ``fault`` is recorded as its error, ``pdf`` as its result. With ``attempt_id`` the attempt
-    gets its outcome. ``counted``: the attempt stays counted; ``loss``: a browser died. ``away_seconds``: how long the
-    message is deferred.
+    gets its outcome. ``counted``: the attempt stays counted; ``loss``: a browser died.
+    ``away_seconds``: how long the message is deferred.
     """
 
     task_id: str
@@ -133,11 +133,11 @@ class Jobs(Protocol):
     async def overdue(
         self, limit: int, *, confirmed: bool, by_seconds: float = 0.0, but: Collection[str] = ()
     ) -> list[Record]:
-        """Return unfinished jobs whose message gave no sign for ``by_seconds`` after it was due; the longest due first.
+        """Return unfinished jobs whose message gave no sign until ``by_seconds`` after its due time, oldest first.
 
         ``confirmed``: queued and running jobs whose message the queue had; else queued jobs whose sender was
-        interrupted before it knew. A job without a due time is due only for ``by_seconds`` 0. ``but``: report types to
-        leave out.
+        interrupted before it knew. A job without a due time is due only for ``by_seconds`` 0.
+        ``but``: report types to leave out.
         """
         ...
 

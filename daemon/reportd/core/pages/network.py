@@ -22,7 +22,7 @@ ACCEPTED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class HostDecision:
     """Allowed or not. ``reason`` is for the log and the job's error, in both cases."""
 
     allowed: bool
@@ -69,38 +69,38 @@ class NetworkRule:
         """
         return cls(frozenset(parse_host_pattern(entry) for entry in allowed_hosts) | _own_host(url))
 
-    def may_name(self, host: str, port: int) -> Decision:
+    def may_name(self, host: str, port: int) -> HostDecision:
         """Check before resolving. ``host`` is as the page wrote it: a name or an IP literal."""
         try:
             normal = normal_host(host)
         except ValueError as error:
-            return Decision(allowed=False, reason=str(error))
+            return HostDecision(allowed=False, reason=str(error))
         matching = [pattern for pattern in self.patterns if pattern.matches(normal)]
         for pattern in matching:
             if pattern.opens(port):
-                return Decision(allowed=True, reason=f"allowed by {pattern}")
+                return HostDecision(allowed=True, reason=f"allowed by {pattern}")
         if matching:
-            return Decision(allowed=False, reason=f"{normal} is allowed, but not on port {port}")
+            return HostDecision(allowed=False, reason=f"{normal} is allowed, but not on port {port}")
         if not isinstance(normal, str):
-            return Decision(allowed=False, reason=f"{normal} is an IP address that allowed_hosts does not list")
-        return Decision(allowed=False, reason=f"{normal} is not among the allowed hosts")
+            return HostDecision(allowed=False, reason=f"{normal} is an IP address that allowed_hosts does not list")
+        return HostDecision(allowed=False, reason=f"{normal} is not among the allowed hosts")
 
-    def may_address(self, host: str, port: int, address: str | Address) -> Decision:
+    def may_address(self, host: str, port: int, address: str | Address) -> HostDecision:
         """Check after resolving, for each address of ``host``. Includes the check of ``may_name``."""
         by_name = self.may_name(host, port)
         if not by_name.allowed:
             return by_name
         normal, target = normal_host(host), plain_address(ip_address(address))
         if not isinstance(normal, str):
-            return by_name if normal == target else Decision(allowed=False, reason=f"{normal} is not {target}")
+            return by_name if normal == target else HostDecision(allowed=False, reason=f"{normal} is not {target}")
         exact = any(p.matches(normal) and p.opens(port) for p in self.patterns if not p.wildcard)
         if not exact and not _is_public(target):
-            return Decision(allowed=False, reason=f"{normal} resolves to {target}: a wildcard allows public only")
+            return HostDecision(allowed=False, reason=f"{normal} resolves to {target}: a wildcard allows public only")
         listed = any(p.host == target and p.opens(port) for p in self.patterns)
         kind = _forbidden_kind(target)
         if kind and not listed:
-            return Decision(allowed=False, reason=f"{normal} resolves to {target}, a {kind} address")
-        return Decision(allowed=True, reason=f"{by_name.reason}, at {target}")
+            return HostDecision(allowed=False, reason=f"{normal} resolves to {target}, a {kind} address")
+        return HostDecision(allowed=True, reason=f"{by_name.reason}, at {target}")
 
 
 def parse_host_pattern(text: str) -> HostPattern:
