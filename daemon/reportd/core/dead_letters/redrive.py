@@ -1,8 +1,9 @@
 """When the jobs of one cause are redriven, and how many at a time.
 
-The first wave is one job, the canary. Each wave that succeeds doubles the size of the next one; a wave in which most
-jobs fail resets it to one. The next wave starts after the last one has ended. While the report type is unhealthy, each
-failed canary doubles the wait before the next one, and all causes of the type share one canary per cool-down.
+The first wave is one job, the canary. A wave that succeeds doubles the size of the next one; one with some failures
+halves it; one in which at least half of the jobs fail resets it to one. A wave starts after the last one has ended.
+While the report type is unhealthy, each failed canary doubles the wait before the next one, and all causes of the type
+share one canary per cool-down.
 """
 
 from dataclasses import dataclass, replace
