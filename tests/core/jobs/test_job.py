@@ -298,29 +298,7 @@ def _job_or_refusal(body: str) -> None:
     assert "\0" not in (job.callback_url or "")
 
 
-# --- identifiers --------------------------------------------------------------------------------------------
-
-
-@unhurried
-@given(st.uuids())
-def test_a_uuid_has_one_form(value: Any) -> None:
-    assert canonical_uuid(str(value)) == canonical_uuid(str(value).upper()) == str(value)
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        None,
-        5,
-        b"",
-        {},
-        "0b9f6c1e6a0c-4b57-9f2a-2f3c8f1f7f10-",
-        "0b9f6c1e-6a0c-4b57-9f2a-2f3c8f1f7f1g",
-        "\N{FULLWIDTH DIGIT ZERO}" + TASK_ID[1:],
-    ],
-)
-def test_invalid_uuids(value: object) -> None:
-    assert canonical_uuid(value) is None
+# --- large messages, and SQS ---------------------------------------------------------------------------------
 
 
 def test_a_message_too_large_for_its_queue_leaves_the_parameters_in_the_store() -> None:
