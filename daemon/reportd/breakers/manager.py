@@ -32,8 +32,8 @@ from reportd.core.breaker.breaker import (
     Release,
     Success,
     Transition,
-    decide,
 )
+from reportd.core.breaker.decide import decide
 from reportd.core.faults import FaultError
 from reportd.ports import BreakerStore, StoredBreakers, UnavailableError
 
