@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from reportd.browsers.pool import Pool, PoolSettings, open_pool
-from reportd.browsers.supply import HEAVY_SECONDS, PAGE_SECONDS
+from reportd.browsers.supply import OVER_LIMIT_SECONDS, PAGE_SECONDS
 from reportd.concurrency.nurseries import open_background
 from reportd.core.faults import FaultError, FaultKind
 from reportd.ports import BrowserError, Pdf
@@ -284,7 +284,7 @@ async def test_a_browser_that_has_grown_fat_is_replaced(autojump_clock: MockCloc
         assert pool.state().browsers[0].memory_mib == 500.0
         assert len(launcher.browsers) == 1
         launcher.browsers[0].mib = 501.0
-        await trio.sleep(HEAVY_SECONDS + 10.0)
+        await trio.sleep(OVER_LIMIT_SECONDS + 10.0)
         assert [browser.pid for browser in launcher.running] == [2]
         assert pool.state().lost == 0
 
@@ -295,7 +295,7 @@ async def test_a_browser_may_be_heavy_for_as_long_as_something_large_takes(autoj
         await render(pool, "a")
         for _ in range(20):
             launcher.browsers[0].mib = 2000.0
-            await trio.sleep(HEAVY_SECONDS - 10.0)
+            await trio.sleep(OVER_LIMIT_SECONDS - 10.0)
             launcher.browsers[0].mib = 400.0
             await trio.sleep(3.0)
         assert len(launcher.browsers) == 1
