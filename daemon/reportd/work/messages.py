@@ -1,4 +1,4 @@
-"""Sends the messages of jobs: for the intake, a retry, a redrive and the maintenance."""
+"""Sends the messages of jobs, for the intake, retries, redrives and the maintenance."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -13,10 +13,10 @@ from reportd.ports import (
 )
 
 LARGE_BYTES = 65536
-"""Others have their turn after a message of this size: it takes milliseconds, and there may be a hundred of them."""
+"""Yield to other tasks after a message above this size: each takes milliseconds, and a batch may hold a hundred."""
 
 LATE: Mapping[str, str] = MappingProxyType({"late": "yes"})
-"""With an attribute, a FIFO queue does not take a message for the first one, which it may have had long ago."""
+"""Attributes of a message that is sent late. Without them, a FIFO queue may drop it as a duplicate of the first one."""
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -24,7 +24,7 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 async def send_jobs(
     queue: Queue, jobs: Sequence[Job], attributes: Mapping[str, str] = NOTHING
 ) -> list[tuple[Job, Exception | None]]:
-    """Send each job's message; a queue that is down is every job's error."""
+    """Send each job's message. Return each job with its error, or None; if the queue is down, all have that error."""
     if not jobs:
         return []
     messages = []
@@ -34,16 +34,16 @@ async def send_jobs(
         if len(body) > LARGE_BYTES:
             await trio.lowlevel.checkpoint()
     try:
-        outcomes = await queue.send(messages)
+        errors = await queue.send(messages)
     except UnavailableError as error:
-        outcomes = [error] * len(jobs)
-    return list(zip(jobs, outcomes, strict=True))
+        errors = [error] * len(jobs)
+    return list(zip(jobs, errors, strict=True))
 
 
 async def resend_job(queue: Queue, job: Job) -> None:
-    """Send one job's message anew, or raise why it could not be sent.
+    """Send one job's message again, or raise the error of the queue.
 
-    The attribute tells a FIFO queue that it is not the first one once more, which it would swallow.
+    Without the attribute, a FIFO queue would drop the message as a duplicate.
     """
     for _, error in await send_jobs(queue, [job], {"redrive": "1"}):
         if error is not None:

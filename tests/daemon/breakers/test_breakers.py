@@ -6,7 +6,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from reportd.breakers.manager import LEASE_MARGIN_SECONDS, STORE_SECONDS, Breakers, DeferredError
+from reportd.breakers.admission import DeferredError
+from reportd.breakers.manager import LEASE_MARGIN_SECONDS, STORE_SECONDS, Breakers
 from reportd.core.breaker.breaker import BreakerEvent, BreakerPolicy, BreakerState, Command, Transition
 from reportd.core.faults import NATURE, FaultKind
 from tests.fleet import TIMEOUT_SECONDS, BadLine, Node, open_it, render

@@ -9,7 +9,8 @@ import trio
 from trio.testing import MockClock
 
 from reportd.adapters.memory_breakers import MemoryBreakers
-from reportd.breakers.manager import STORE_SECONDS, DeferredError
+from reportd.breakers.admission import DeferredError
+from reportd.breakers.manager import STORE_SECONDS
 from reportd.core.breaker.breaker import BreakerEvent, BreakerState, Command
 from reportd.core.faults import FaultError, FaultKind
 from reportd.ports import UnavailableError

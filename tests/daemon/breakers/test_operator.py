@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from reportd.breakers.manager import DeferredError
+from reportd.breakers.admission import DeferredError
 from reportd.breakers.operator import BreakerCommand, BreakerOperator, InapplicableCommandError, UnknownReportTypeError
 from reportd.core.breaker.breaker import Breaker, BreakerState
 from reportd.ports import AuditEntry, UnavailableError

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from reportd.breakers.manager import DeferredError
+from reportd.breakers.admission import DeferredError
 from reportd.concurrency.nurseries import open_background
 from reportd.work.bulkheads import MAX_OVERTAKEN, Bulkheads
-from tests.daemon.work.test_bulkheads import FakeDoubts
+from tests.daemon.work.test_bulkheads import FakeHealth
 
 TYPES = ("one", "other", "third")
 
@@ -35,8 +35,8 @@ class Schedule:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.limits = dict(zip(TYPES, (1, 2, 0), strict=True))
-        self.doubts = FakeDoubts()
-        self.bulkheads = Bulkheads(self.limits, lambda: 4, 2.0, self.doubts, spare=6)
+        self.health = FakeHealth()
+        self.bulkheads = Bulkheads(self.limits, lambda: 4, 2.0, self.health, spare=6)
         for name in TYPES:
             self.bulkheads.succeeded(name, 1.0)
         self.jobs: list[Job] = []
@@ -71,7 +71,7 @@ class Schedule:
             self.limits[name] = number // len(TYPES)
             self.bulkheads.look_again()
         elif what == "doubt":
-            self.doubts.suspects ^= {name}
+            self.health.suspects ^= {name}
             self.bulkheads.look_again()
         elif self.jobs:
             job = self.jobs[number % len(self.jobs)]
@@ -83,7 +83,7 @@ class Schedule:
     def could_go(self, job: Job) -> bool:
         """Whether everything that it needs is free, and nobody has waited too long for that."""
         taken = any(one.running and one.timed_out_before for one in self.jobs)
-        kept = any(turn.overtaken >= MAX_OVERTAKEN for turn in self.bulkheads._line)
+        kept = any(turn.overtaken >= MAX_OVERTAKEN for turn in self.bulkheads._waiting)
         free = self.running(job.report_type) < self.bulkheads.limit(job.report_type)
         return free and not (job.timed_out_before and (taken or kept))
 
@@ -122,7 +122,7 @@ def test_whatever_happens_no_job_waits_while_everything_that_it_needs_is_free(
                 schedule.check()
             # And nothing is left behind.
             schedule.limits.update(dict.fromkeys(TYPES, 1))
-            schedule.doubts.suspects.clear()
+            schedule.health.suspects.clear()
             schedule.bulkheads.look_again()
             assert schedule.bulkheads.at_most() == dict.fromkeys(TYPES, 2)
             schedule.come("one", timed_out_before=True)

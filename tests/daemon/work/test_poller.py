@@ -146,7 +146,7 @@ async def test_stopped_while_it_waits_for_places_it_keeps_none(autojump_clock: M
         await trio.sleep(2.0)  # it has one of the three it wants
         poller.stop()
     assert trio.current_time() == 10.0
-    assert poller._places.free == 4
+    assert poller._capacity.free == 4
 
 
 async def test_a_batch_does_not_wait_for_its_slowest_message(autojump_clock: MockClock) -> None:
