@@ -250,7 +250,7 @@ def test_sums_that_are_kept_are_those_of_a_walk(
     there = +there
     for report_type in "abc":
         for user_id in "uvwxyz":
-            found = tally.found(report_type, user_id, 0)
+            found = tally.waiting(report_type, user_id, 0)
             mine = {
                 c: n for c, n in there.items() if (c[0] == report_type if report_type in held else c[0] not in held)
             }

@@ -12,7 +12,7 @@ from reportd.core.faults import FaultKind
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.transitions import IllegalTransitionError, JobState
 from reportd.intake.errors import GoneError, MissingPdfError, NotFinishedError, NotFoundError, StillQueuedError
-from reportd.intake.service import LOOK_AGAIN_SECONDS, LOOK_SECONDS_EACH, MAX_WAIT_SECONDS, Service
+from reportd.intake.service import LOOK_AGAIN_SECONDS, MAX_WAIT_SECONDS, POLL_SECONDS_PER_WAITER, Service
 from reportd.ports import JobFilter, PdfInfo, Record, UnavailableError
 from tests.daemon.node import USER, Node, World, job, open_node, open_service, submission
 from tests.fakes import now
@@ -59,7 +59,7 @@ async def test_many_who_wait_look_less_often_each(autojump_clock: MockClock) -> 
         for _ in range(500):
             nursery.start_soon(service.get, job(1).task_id, 20.0)
         await trio.sleep(15.0)
-        assert 500 < looks < 500 + 1.5 * 15 / LOOK_SECONDS_EACH
+        assert 500 < looks < 500 + 1.5 * 15 / POLL_SECONDS_PER_WAITER
         nursery.cancel_scope.cancel()
 
 
