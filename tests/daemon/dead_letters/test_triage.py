@@ -16,7 +16,7 @@ from reportd.core.dead_letters.triage import MAX_RETURNS
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.job import from_message, to_message
 from reportd.core.jobs.transitions import JobEvent, JobState
-from reportd.dead_letters.triage import BATCH, MAX_BATCHES, PATIENCE
+from reportd.dead_letters.triage import BATCH, MAX_BATCHES, MAX_INTERNAL_ERRORS
 from reportd.ports import LetterStatus, Outgoing, Settlement
 from tests.daemon.node import Node, World, job, message_of
 from tests.fakes import EPOCH, now
@@ -387,8 +387,8 @@ async def test_a_letter_that_nobody_foresaw_does_not_keep_the_others_from_being_
 async def test_a_letter_at_which_the_daemon_fails_is_left_to_people_in_the_end(autojump_clock: MockClock) -> None:
     world, one = World(), job()
     await world.dead.send([message_of(one)])
-    world.weather.fail("queue.send", *[ValueError("it can't be sent")] * PATIENCE)
-    with world.without_threads(), trio.move_on_after((PATIENCE + 1) * world.dead.visibility_seconds):
+    world.weather.fail("queue.send", *[ValueError("it can't be sent")] * MAX_INTERNAL_ERRORS)
+    with world.without_threads(), trio.move_on_after((MAX_INTERNAL_ERRORS + 1) * world.dead.visibility_seconds):
         await Node(world).triage.run()
     assert world.record(one).state is JobState.QUARANTINED
     letter = world.letters.letters[one.task_id]
