@@ -172,7 +172,7 @@ class Triage:
             log.exception("dead_letter.stuck", receiveCount=received.receive_count)
 
     async def _settle(self, received: Received, internal_error: str = "") -> None:
-        """Read, decide, act, delete. ``internal_error``: the reason to quarantine the letter, whatever the rules say."""
+        """Read, decide, act, delete. ``internal_error``: the reason to quarantine the letter against the rules."""
         letter = RawLetter(received.body, received.sent_at, received.attributes)
         facts, record = await self._facts(letter)
         verdict = triage(facts)

@@ -151,7 +151,7 @@ async def test_to_tell_waits_for_nothing_and_holds_little(autojump_clock: MockCl
             quarantine(alerts, str(number))
             if number == 10_000:
                 await trio.sleep(1)
-        assert len(alerts._unwritten) <= MAX_CAUSES
+        assert len(alerts._unstored) <= MAX_CAUSES
         assert alerts.dropped >= 20_000 - 2 * MAX_CAUSES
         await trio.sleep(3700)
     assert sum(notice.incident.untold for notice in stage.channel.alerts) == 20_000 - alerts.dropped
