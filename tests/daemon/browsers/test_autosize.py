@@ -1,4 +1,4 @@
-"""The pool of a node grows with what waits and shrinks when it is done, as far as memory allows."""
+"""The pool of a node grows with the backlog, as far as memory allows, and shrinks when it is idle."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
@@ -28,7 +28,7 @@ POLICY = SizePolicy(least=1, most=3, pages_per_browser=2, browser_mib=1000.0, ho
 
 
 class Node:
-    """A pool that is kept sized, with a queue so deep and so much memory left."""
+    """A pool that is sized, with a given queue depth and free memory."""
 
     def __init__(self, pool: Pool, launcher: FakeLauncher, nursery: trio.Nursery) -> None:
         self.pool = pool
@@ -50,7 +50,7 @@ class Node:
         return Depth(self.backlog, 0, 0)
 
     def give(self, jobs: int, seconds: float) -> None:
-        """So many renders that take so long."""
+        """Start ``number`` renders that take ``seconds`` each."""
         for _ in range(jobs):
             self._jobs += 1
             name = str(self._jobs)

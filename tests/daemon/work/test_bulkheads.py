@@ -1,4 +1,4 @@
-"""No report type takes every slot, and one in doubt takes one."""
+"""No report type takes every slot, and a type in doubt takes one."""
 
 # ruff: noqa: ARG001 - the mock clock works by being there
 
@@ -34,7 +34,7 @@ class FakeHealth:
 
 
 class Crowd:
-    """Jobs of some types that are rendered until they are told to end."""
+    """Jobs of some types, each rendered until ``end``."""
 
     def __init__(self, bulkheads: Bulkheads, nursery: trio.Nursery) -> None:
         self.running: list[str] = []
@@ -217,7 +217,7 @@ async def test_jobs_that_timed_out_have_one_place_together_whatever_their_type(a
 async def test_who_waits_for_the_place_of_those_that_timed_out_leaves_its_types_place_to_others(
     autojump_clock: MockClock,
 ) -> None:
-    """It took its type's only place with it, and the healthy of its type waited for a type that hangs."""
+    """It used to hold its type's only permit meanwhile, so healthy jobs of its type waited for a type that hangs."""
     bulkheads = bulkheads_of(FakeHealth(), hanging=0, healthy=1)
     async with open_background() as nursery:
         crowd = Crowd(bulkheads, nursery)
@@ -256,7 +256,7 @@ async def test_a_job_that_timed_out_waits_for_no_other_where_there_is_no_place_t
 
 
 async def test_of_those_that_timed_out_none_is_overtaken_for_ever(autojump_clock: MockClock) -> None:
-    """What it needs is never free at one moment, so after some time the others' place waits for its type's."""
+    """Its two permits are never free at the same moment, so after some time the shared one is reserved for it."""
     bulkheads = bulkheads_of(FakeHealth(), busy=1, other=0)
     async with open_background() as nursery:
         crowd = Crowd(bulkheads, nursery)

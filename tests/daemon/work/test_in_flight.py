@@ -1,4 +1,4 @@
-"""What is held: recalled once, for one reason, and not in the middle of what must be known."""
+"""Jobs in flight are revoked once, for one reason, and not while their start is being recorded."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 

@@ -1,4 +1,4 @@
-"""Who waits for a task hears of it, at once, and leaves nothing behind."""
+"""A task that waits for a job is woken at once by its change, and leaves nothing behind."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 

@@ -1,4 +1,4 @@
-"""A type's usual deadline is a multiple of its own 99th percentile, once there is history."""
+"""The timeout of a type is a multiple of its own 99th percentile, once there is enough history."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The heartbeat keeps what is held invisible, and calls off the work on what is lost all the same (I8)."""
+"""The heartbeat keeps messages in flight invisible, and revokes the work on a message that is lost anyway (I8)."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
@@ -18,7 +18,7 @@ from tests.fakes import MemoryQueue, Weather, now
 
 
 class Beat:
-    """A queue with so many messages, all held."""
+    """A queue whose messages are all in flight."""
 
     def __init__(self, messages: int = 2) -> None:
         self.weather = Weather()
@@ -61,7 +61,7 @@ async def test_nothing_held_costs_no_call(autojump_clock: MockClock) -> None:
 async def test_a_short_outage_loses_nothing(autojump_clock: MockClock) -> None:
     async with Beat().going() as beat:
         await trio.sleep(10.0)
-        beat.weather.away("queue", 48.5)  # until a second and a half before the visibility ends
+        beat.weather.away("queue", 48.5)  # until 1.5 s before the visibility ends
         await trio.sleep(50.0)
         assert len(beat.queue.in_flight) == 2
         await trio.sleep(300.0)
@@ -92,7 +92,7 @@ async def test_a_call_that_hangs_is_not_the_last_one(autojump_clock: MockClock) 
 
 
 async def test_a_message_that_could_not_be_renewed_is_tried_again_soon(autojump_clock: MockClock) -> None:
-    """The others of the same call were."""
+    """The other messages of the same call were renewed."""
     async with Beat().going() as beat:
         set_visibility = beat.queue.set_visibility
 
@@ -115,7 +115,7 @@ async def test_a_lost_message_calls_its_own_work_off(autojump_clock: MockClock) 
 
 
 async def test_the_loss_of_one_of_two_receipts_is_none(autojump_clock: MockClock) -> None:
-    """It came again while it was held: the older receipt is worth nothing any more."""
+    """The message was received again while in flight, so its older receipt is no longer valid."""
     async with Beat(1).going() as beat:
         (task,) = beat.holds
         beat.queue.messages[0].visible_at = now()

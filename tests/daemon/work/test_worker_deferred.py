@@ -1,4 +1,4 @@
-"""A job whose report type rests is put off: it uses no attempt, and in the end no receive either (I3)."""
+"""A job is deferred while its breaker is open. It uses no attempt, and does not run out of receives (I3)."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
