@@ -1,4 +1,4 @@
-"""The backlog is shared: an open breaker or a greedy user takes no place of others; bursts are counted exactly (I15)."""
+"""The backlog is shared: an open breaker or a greedy user takes no place of others; bursts count exactly (I15)."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
