@@ -1,5 +1,4 @@
-"""Counts the waiting jobs by report type and user, and refuses jobs beyond the limits. ``core.capacity.backlog``
-decides.
+"""Counts the waiting jobs by report type and user, and refuses jobs as ``core.capacity.backlog`` decides.
 
 The job store counts them, which takes long for a large backlog. So it counts at intervals, and only while jobs come in.
 Between two counts, this node adds each job that it accepts. Jobs that other nodes accept appear in the next count.
@@ -66,28 +65,12 @@ class Backlog:
         self._logs = {limit: ThrottledLog(log) for limit in Limit}
 
     @contextmanager
-    def place(self, report_type: str, user_id: str) -> Iterator[Callable[[], None]]:
-        """Enclose the acceptance of a job, and reserve a place in the backlog for it.
+    def reserve(self, report_type: str, user_id: str) -> Iterator[Callable[[], None]]:
+        """Enclose the acceptance of a job, and reserve a place in the backlog. Raises BusyError if there is none.
 
-        The place is free again when the block raises, or when it calls the function it gets, because no further job
-        waits. Raises BusyError when there is no place.
+        The place is given back when the block raises, or when the block calls the function that it gets.
         """
-        held = self._held()
-        if held != self._tally.held:
-            self._tally = _Tally(self._tally.cells, held, self._policy)
-        refused = refusal(self._tally.waiting(report_type, user_id, self._sent_directly), self._policy)
-        if refused is not None:
-            self._meter.refused(report_type, refused.limit)
-            self._logs[refused.limit].warning(
-                "submission.refused",
-                reason=refused.limit,
-                reportType=report_type,
-                userId=user_id,
-                waiting=refused.waiting,
-                accepted=refused.accepted,
-                held=refused.held,
-            )
-            raise BusyError(refused, report_type, user_id)
+        self._check(report_type, user_id)
         cell, waits = (report_type, user_id), True
 
         def give_back() -> None:
@@ -105,13 +88,32 @@ class Backlog:
             if not (accepted and waits):
                 self._add(cell, -1)
 
+    def _check(self, report_type: str, user_id: str) -> None:
+        held = self._held()
+        if held != self._tally.held:
+            self._tally = _Tally(self._tally.cells, held, self._policy)
+        refused = refusal(self._tally.waiting(report_type, user_id, self._sent_directly), self._policy)
+        if refused is not None:
+            self._meter.refused(report_type, refused.limit)
+            self._logs[refused.limit].warning(
+                "submission.refused",
+                reason=refused.limit,
+                reportType=report_type,
+                userId=user_id,
+                waiting=refused.waiting,
+                accepted=refused.accepted,
+                held=refused.held,
+            )
+            raise BusyError(refused, report_type, user_id)
+
     def _add(self, cell: tuple[str, str], count: int) -> None:
         self._since_count[cell] += count
         self._tally.add(cell, count)
 
     async def watch(self, interval_seconds: float) -> None:
-        """Count again and again while jobs come in. The pause is ``DUTY_FACTOR`` times the duration of a count, so that
-        counting uses little of the store's time.
+        """Count every ``interval_seconds`` while jobs come in.
+
+        After a slow count, wait ``DUTY_FACTOR`` times its duration, so that counting uses little of the store's time.
         """
         counted = False  # jobs may wait from before the start
         while True:

@@ -168,7 +168,7 @@ class Service:
 
     async def _record(self, job: Job) -> Record:
         """Record and queue the job, within the limits of the backlog. Return its record, or that of a repetition."""
-        with self._backlog.place(job.report_type, job.user_id) as give_back:
+        with self._backlog.reserve(job.report_type, job.user_id) as give_back:
             try:
                 record = await self._intake.submit(job)
             except UnavailableError as error:
