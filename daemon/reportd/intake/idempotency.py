@@ -11,7 +11,6 @@ import trio
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.parameters import text_of, value_of
 from reportd.core.jobs.submission import Submission
-from reportd.work.messages import NOTHING
 
 IDEMPOTENCY_NAMESPACE = uuid.UUID("6d0c3f4e-4f0e-5c5b-9a44-1f6f5c0d2b7a")
 
@@ -25,9 +24,7 @@ def task_id_of(submission: Submission) -> str:
 
 async def is_same_request(stored: Job, submitted: Job) -> bool:
     """Return whether two jobs of the same task id ask for the same report."""
-    if replace(stored, parameters=NOTHING, submitted_at=submitted.submitted_at) != replace(
-        submitted, parameters=NOTHING
-    ):
+    if replace(stored, parameters={}, submitted_at=submitted.submitted_at) != replace(submitted, parameters={}):
         return False
     if stored.parameters is submitted.parameters or text_of(stored.parameters) == text_of(submitted.parameters):
         return True

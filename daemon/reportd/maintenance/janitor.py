@@ -14,7 +14,7 @@ from reportd.concurrency.periodic import LEASE_ROUNDS, periodically
 from reportd.concurrency.supervisor import Supervisor
 from reportd.maintenance.rescuer import Rescuer
 from reportd.ports import UNCONFIRMED_SECONDS, Artifacts, Jobs, Queue
-from reportd.work.messages import LATE, send_jobs
+from reportd.work.messages import LATE_ATTRIBUTES, send_jobs
 
 log = structlog.get_logger()
 
@@ -63,7 +63,7 @@ class Janitor:
     async def send_unconfirmed(self) -> None:
         """Send the messages of jobs that were recorded, but may never have been sent."""
         records = await self._jobs.overdue(100, confirmed=False)
-        outcomes = await send_jobs(self._queue, [record.job for record in records], LATE)
+        outcomes = await send_jobs(self._queue, [record.job for record in records], LATE_ATTRIBUTES)
         sent = [job.task_id for job, error in outcomes if error is None]
         if sent:
             log.warning("jobs.sent_late", count=len(sent))

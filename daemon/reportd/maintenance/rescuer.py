@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 import structlog
 
 from reportd.ports import SILENT, DeadLetters, Jobs, Meter, Queue, Record
-from reportd.work.messages import LATE, send_jobs
+from reportd.work.messages import LATE_ATTRIBUTES, send_jobs
 from reportd.work.settlement import dead_letter
 
 BATCH = 100
@@ -72,7 +72,7 @@ class Rescuer:
     async def _resend_jobs(self, count: int, by_seconds: float = 0.0, but: Collection[str] = ()) -> None:
         while count > 0:
             records = await self._jobs.overdue(min(count, BATCH), confirmed=True, by_seconds=by_seconds, but=but)
-            outcomes = await send_jobs(self._queue, [record.job for record in records], LATE)
+            outcomes = await send_jobs(self._queue, [record.job for record in records], LATE_ATTRIBUTES)
             if not await self._record(records, [error for _, error in outcomes], "job"):
                 return
             count -= len(records)

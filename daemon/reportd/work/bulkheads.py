@@ -79,7 +79,7 @@ class Bulkheads:
 
     @asynccontextmanager
     async def enter(self, report_type: str, *, timed_out_before: bool = False) -> AsyncIterator["Turn"]:
-        """Enclose the work on one job; ``Turn.come`` waits for its permits.
+        """Enclose the work on one job; ``Turn.wait`` waits for its permits.
 
         ``timed_out_before``: the job has timed out before. Raises DeferredError when too many jobs wait already.
         """
@@ -88,7 +88,7 @@ class Bulkheads:
             permits.append(_Permit(self._repeat_timeouts, lambda: 1))
         for permit in permits:
             permit.check(may_wait=self._waits_left() > 0)
-        turn = Turn(permits, self._come, timed_out_before=timed_out_before)
+        turn = Turn(permits, self._wait, timed_out_before=timed_out_before)
         for permit in permits:
             permit.group.in_flight += 1
         try:
@@ -162,7 +162,7 @@ class Bulkheads:
         """Return how many more jobs may wait for a permit of their type."""
         return self._spare - sum(group.blocked(self.limit(name)) for name, group in self._types.items())
 
-    async def _come(self, turn: "Turn") -> None:
+    async def _wait(self, turn: "Turn") -> None:
         self._waiting.append(turn)
         try:
             self._admit()
@@ -233,15 +233,15 @@ class Turn:
     """
 
     permits: list[_Permit]
-    _come: Callable[["Turn"], Awaitable[None]]
+    _wait: Callable[["Turn"], Awaitable[None]]
     timed_out_before: bool
     overtaken: int = 0
     admitted: bool = False
     event: trio.Event = field(default_factory=trio.Event)
 
-    async def come(self) -> None:
+    async def wait(self) -> None:
         """Wait until the job may be rendered."""
-        await self._come(self)
+        await self._wait(self)
 
     def admit(self) -> None:
         for permit in self.permits:

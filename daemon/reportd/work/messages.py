@@ -15,14 +15,14 @@ from reportd.ports import (
 LARGE_BYTES = 65536
 """Yield to other tasks after a message above this size: each takes milliseconds, and a batch may hold a hundred."""
 
-LATE: Mapping[str, str] = MappingProxyType({"late": "yes"})
+LATE_ATTRIBUTES: Mapping[str, str] = MappingProxyType({"late": "yes"})
 """Attributes of a message that is sent late. Without them, a FIFO queue may drop it as a duplicate of the first one."""
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
+NO_ATTRIBUTES: Mapping[str, str] = MappingProxyType({})
 
 
 async def send_jobs(
-    queue: Queue, jobs: Sequence[Job], attributes: Mapping[str, str] = NOTHING
+    queue: Queue, jobs: Sequence[Job], attributes: Mapping[str, str] = NO_ATTRIBUTES
 ) -> list[tuple[Job, Exception | None]]:
     """Send each job's message. Return each job with its error, or None; if the queue is down, all have that error."""
     if not jobs:

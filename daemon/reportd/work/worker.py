@@ -203,7 +203,7 @@ class Worker:
         self, job: Job, task: InFlightTask, prepared: RenderRequest | FaultError, turn: Turn
     ) -> Pdf | None:
         """Return the PDF, or None when the job may not be started. Record the attempt before a browser is used."""
-        await turn.come()
+        await turn.wait()
         async with (
             self._renderer.slot() as slot,
             self._breakers.admit(job.report_type, _timeout_seconds(prepared)) as admission,

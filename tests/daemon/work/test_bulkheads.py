@@ -57,7 +57,7 @@ class Crowd:
     async def _run(self, report_type: str, *, timed_out_before: bool) -> None:
         try:
             async with self._bulkheads.enter(report_type, timed_out_before=timed_out_before) as turn:
-                await turn.come()
+                await turn.wait()
                 self.running.append(report_type)
                 end = trio.Event()
                 self._ends.append((report_type, end))
@@ -280,7 +280,7 @@ async def test_who_is_cancelled_while_he_waits_leaves_no_trace(autojump_clock: M
         await crowd.come("slow")
         with trio.move_on_after(1.0):
             async with bulkheads.enter("slow") as turn:
-                await turn.come()
+                await turn.wait()
         assert bulkheads.at_most() == {"slow": 1}
         await crowd.end("slow")
         await crowd.come("slow")

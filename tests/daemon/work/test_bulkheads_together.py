@@ -52,7 +52,7 @@ class Schedule:
             with job.scope:
                 async with self.bulkheads.enter(job.report_type, timed_out_before=job.timed_out_before) as turn:
                     job.waiting = True
-                    await turn.come()
+                    await turn.wait()
                     job.waiting, job.running = False, True
                     await job.end.wait()
         except DeferredError:
