@@ -22,7 +22,7 @@ CONFIRM_SECONDS = 0.25
 
 
 class Intake:
-    """Accepts jobs in batches. ``on_failure``: called with ``"writes"`` and the reason when the queue is away."""
+    """Accepts jobs in batches. ``on_failure``: called with ``"writes"`` and the reason when the queue is down."""
 
     def __init__(self, jobs: Jobs, queue: Queue, nursery: trio.Nursery) -> None:
         self._jobs = jobs
@@ -50,7 +50,8 @@ class Intake:
         return [failed.get(record.job.task_id, record) for record in records]
 
     async def _confirm(self) -> None:
-        """Write many confirmations at once; no client waits for them, and a job that has started is confirmed already.
+        """Write many confirmations at once. No client waits for them, and most jobs have started by then, which also
+        confirms them.
 
         The janitor sends the message of an unconfirmed job again, which does no harm (I6).
         """

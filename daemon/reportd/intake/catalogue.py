@@ -35,7 +35,7 @@ class Catalogue:
         return tuple(sorted(self._edition.entries))
 
     def canonical(self, report_type: str) -> str | None:
-        """Return the name of the report type of this name or alias, or None."""
+        """Return the own name of the report type with this name or alias, or None if there is no such type."""
         return self._edition.canonical.get(report_type)
 
     def schemas(self) -> Mapping[str, Mapping[str, Any]]:

@@ -4,8 +4,8 @@ A type in doubt gets one permit: its last job failed, its breaker is open or hal
 that took so long has succeeded yet. A type of which this node has rendered nothing yet gets half of the slots, once
 another type has succeeded. Jobs that timed out before share one permit.
 
-A job takes all its permits at once. A permit that is held while its job waits for another one would keep out jobs that
-need no other.
+A job takes all its permits at once. If it held one permit while it waits for another, it would keep out jobs that need
+only that one.
 
 Excess jobs stay in a queue that can tell types apart (``at_most``). Where the queue can't, they are deferred, and come
 back at about the rate at which they can be rendered.

@@ -16,7 +16,7 @@ RENEW_SECONDS = 5.0
 
 
 async def extend_visibility(queue: Queue, in_flight: InFlightTasks) -> None:
-    """Extend the visibility timeout of every message in flight, after each third of it, all in one call."""
+    """Extend the visibility timeout of every message in flight: three times per timeout, all in one call."""
     usual_pause = queue.visibility_seconds / 3
     pause = usual_pause
     while True:
