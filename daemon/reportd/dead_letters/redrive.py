@@ -23,7 +23,7 @@ from reportd.core.dead_letters.triage import (
     TriageVerdict,
     triage,
 )
-from reportd.core.jobs.job import timestamp, to_message
+from reportd.core.jobs.job import timestamp
 from reportd.core.jobs.retry import Tally
 from reportd.dead_letters.quarantine import Quarantine
 from reportd.ports import (
@@ -37,8 +37,8 @@ from reportd.ports import (
     Queue,
     Record,
     Redrive,
-    UnavailableError,
 )
+from reportd.work.messages import message_of, send_messages
 
 MAX_CAUSES = 200
 """The most causes of a round."""
@@ -149,7 +149,10 @@ class Redriver:
         messages = [
             self._message(record, letters[record.job.task_id], own=own[record.job.task_id]) for record in released
         ]
-        await self._deliver(messages)
+        errors = await send_messages(self._queue, messages)
+        # The janitor sends those later that the queue does not accept now.
+        if confirmed := [m.task_id for m, error in zip(messages, errors, strict=True) if error is None]:
+            await self._jobs.confirm(confirmed)
         detail = {"group": cause.signature, "jobs": len(released), "canary": len(released) == 1}
         await self._audit.record(
             [AuditEntry(now, self._node, "dead_letter.redriven", message.task_id, detail) for message in messages]
@@ -157,22 +160,9 @@ class Redriver:
         return True
 
     def _message(self, record: Record, letter: DeadLetter, *, own: bool) -> Outgoing:
-        job = record.job
         # Without attributes, a FIFO queue may drop it as a duplicate of the first message.
         attributes = {"redrives": str(letter.redrives + own), "firstFailedAt": timestamp(letter.first_seen_at)}
-        body = to_message(job, self._queue.max_message_bytes)
-        return Outgoing(body, job.task_id, job.report_type, job.user_id, attributes=attributes)
-
-    async def _deliver(self, messages: Sequence[Outgoing]) -> None:
-        """Send the messages. The janitor sends those later that the queue does not accept now."""
-        if not messages:
-            return
-        try:
-            errors = await self._queue.send(messages)
-        except UnavailableError as error:
-            errors = [error] * len(messages)
-        sent = [message.task_id for message, error in zip(messages, errors, strict=True) if error is None]
-        await self._jobs.confirm(sent)
+        return message_of(record.job, self._queue.max_message_bytes, attributes=attributes)
 
 
 def _counts(view: CauseView) -> dict[str, int]:

@@ -14,7 +14,7 @@ import trio
 from reportd.breakers.admission import DeferredError
 from reportd.concurrency.retrying import retry_while_unavailable
 from reportd.core.faults import Fault
-from reportd.core.jobs.job import BadMessageError, Job, to_message
+from reportd.core.jobs.job import BadMessageError, Job
 from reportd.core.jobs.retry import GiveUp, RetryPolicy, Tally, after_fault, counted
 from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.ports import (
@@ -32,6 +32,7 @@ from reportd.ports import (
 )
 from reportd.work.in_flight import InFlightTask, Revocation, delete, release
 from reportd.work.job_waiters import JobWaiters
+from reportd.work.messages import message_of
 
 log = structlog.get_logger()
 
@@ -132,9 +133,9 @@ class MessageSettler:
         if 2 * task.receive_count < self._max_receive_count:
             await release(self._queue, task, deferral.seconds)
             return
-        body = to_message(job, self._queue.max_message_bytes)
         # Without the attribute, a FIFO queue would drop it as a duplicate of the message that it replaces.
-        message = Outgoing(body, job.task_id, job.report_type, job.user_id, deferral.seconds, {"deferred": "yes"})
+        max_bytes, attributes = self._queue.max_message_bytes, {"deferred": "yes"}
+        message = message_of(job, max_bytes, delay_seconds=deferral.seconds, attributes=attributes)
         await self._send(self._queue, message)
         await delete(self._queue, task)
 
@@ -241,7 +242,7 @@ class MessageSettler:
 def dead_letter(job: Job, fault: Fault | None, max_bytes: int) -> Outgoing:
     """Return the message that tells triage of a job that was given up."""
     attributes = {"kind": str(fault.kind), "reason": fault.detail[:1000]} if fault else {"kind": "unknown"}
-    return Outgoing(to_message(job, max_bytes), job.task_id, job.report_type, job.user_id, attributes=attributes)
+    return message_of(job, max_bytes, attributes=attributes)
 
 
 def _attempt_id(task: InFlightTask) -> int | None:
