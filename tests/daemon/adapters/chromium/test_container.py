@@ -24,9 +24,9 @@ import trio
 from reportd.adapters.chromium import ChromiumSettings, browser, launcher, open_launcher
 from reportd.adapters.chromium.browser import ChromiumBrowser
 from reportd.adapters.chromium.process import limits
-from reportd.adapters.chromium.process.container import Container, _made_inside
+from reportd.adapters.chromium.process.container import Container, _create_inside
 from reportd.adapters.chromium.process.limits import Limits, confine
-from reportd.adapters.chromium.process.process import group_members
+from reportd.adapters.chromium.process.proc import group_members
 from reportd.core.faults import FaultKind
 from reportd.ports import Browser, BrowserError, Launcher, Pdf
 from tests.servers.chromium import fault_of, request, text_of
@@ -221,7 +221,7 @@ SUCCEEDED, NOT_ALLOWED = 0, 2
 async def connect_inside(container: Container, port: int) -> socket.socket:
     """To a port of the container's loopback. Raises OSError."""
     return await trio.to_thread.run_sync(
-        _made_inside, container._namespaces, lambda: socket.create_connection(("127.0.0.1", port), 5)
+        _create_inside, container._namespaces, lambda: socket.create_connection(("127.0.0.1", port), 5)
     )
 
 

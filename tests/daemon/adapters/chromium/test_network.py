@@ -13,7 +13,7 @@ import trio
 
 from reportd.adapters.chromium import ChromiumSettings, launcher
 from reportd.adapters.chromium.browser import FLAGS
-from reportd.adapters.chromium.process.process import group_members
+from reportd.adapters.chromium.process.proc import group_members
 from reportd.ports import Page
 from tests.servers.chromium import Stage, fault_of, on_stage, open_stage, request, text_of
 from tests.servers.site import Reply, Request, Site, accept_websocket, open_site, redirect

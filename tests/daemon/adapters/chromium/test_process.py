@@ -18,7 +18,10 @@ from reportd.adapters.chromium import ChromiumSettings, browser, open_launcher
 from reportd.adapters.chromium import launcher as launcher_module
 from reportd.adapters.chromium.browser import ChromiumBrowser
 from reportd.adapters.chromium.process import process as process_module
-from reportd.adapters.chromium.process.process import group_members, open_process, open_run_folder
+from reportd.adapters.chromium.process import run_folder as run_folder_module
+from reportd.adapters.chromium.process.proc import group_members
+from reportd.adapters.chromium.process.process import open_process
+from reportd.adapters.chromium.process.run_folder import open_run_folder
 from reportd.core.faults import FaultKind
 from reportd.ports import Browser, BrowserError, Launcher
 from tests.servers.chromium import fault_of, request, text_of
@@ -317,8 +320,8 @@ async def test_a_disk_that_hangs_holds_up_no_end(tmp_path: Path, monkeypatch: py
     """Neither the browser's nor, for ever, the daemon's; and it takes no thread that others need."""
     goes_on, others = threading.Event(), trio.to_thread.current_default_thread_limiter()
     monkeypatch.setattr(process_module, "DISK_SECONDS", 0.2)
-    monkeypatch.setattr(process_module, "GUARD_SECONDS", 0.2)
-    monkeypatch.setattr(process_module, "_GUARD", "while read -r _; do :; done; sleep 1")
+    monkeypatch.setattr(run_folder_module, "GUARD_SECONDS", 0.2)
+    monkeypatch.setattr(run_folder_module, "_GUARD", "while read -r _; do :; done; sleep 1")
     remove = shutil.rmtree
 
     def hang(folder: Path, *, ignore_errors: bool) -> None:
