@@ -24,7 +24,8 @@ import httpx
 import structlog
 import trio
 
-from reportd.adapters.aws.client import NOT_KNOWN, MissingError, RejectedError, in_words, open_client
+from reportd.adapters.aws.client import open_client
+from reportd.adapters.aws.errors import NOT_KNOWN, MissingError, RejectedError, in_words
 from reportd.core.jobs.job import Job, timestamp
 from reportd.ports import Pdf, PdfInfo, UnavailableError
 

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import orjson
 
-from reportd.adapters.aws.client import RejectedError, in_words, open_client
+from reportd.adapters.aws.client import open_client
+from reportd.adapters.aws.errors import RejectedError, in_words
 from reportd.adapters.outbound.client import open_web_client
 from reportd.core.alerts.incidents import Notice
 from reportd.core.alerts.text import document, text, title

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from reportd.adapters.aws import client
+from reportd.adapters.aws import errors
 from reportd.adapters.sqs import open_queue_client, open_sqs_queue
 from reportd.ports import UnavailableError
 from tests.servers.aws import new_queue, pretend_credentials, running_moto
@@ -153,5 +153,5 @@ async def test_an_exception_of_the_block_leaves_it_as_it_is(server: str) -> None
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_fault_of_the_server_is_never_the_messages(status: int) -> None:
-    assert isinstance(client.explain("queue", "q", "InvalidParameterValue", "", status), UnavailableError)
-    assert isinstance(client.explain("queue", "q", "InvalidParameterValue", "", 400), client.RejectedError)
+    assert isinstance(errors.explain("queue", "q", "InvalidParameterValue", "", status), UnavailableError)
+    assert isinstance(errors.explain("queue", "q", "InvalidParameterValue", "", 400), errors.RejectedError)

@@ -9,7 +9,7 @@ import structlog
 import trio
 
 from reportd.adapters.aws import client
-from reportd.adapters.aws.client import RejectedError
+from reportd.adapters.aws.errors import RejectedError
 from reportd.adapters.sqs import SqsQueue, open_sqs_queue
 from reportd.ports import Outgoing, ReceiptLostError, UnavailableError
 from tests.servers.aws import ask_sqs, new_queue, pretend_credentials, running_moto
@@ -220,7 +220,7 @@ async def test_one_entry_of_a_batch_that_fails_fails_alone(server: str, proxy: P
         assert isinstance(outcomes[1], UnavailableError)
         proxy.plan("SendMessageBatch", fail_entry(0, "InvalidMessageContents", sender_fault=True))
         outcomes = await queue.send(jobs(2))
-        assert isinstance(outcomes[0], client.RejectedError)
+        assert isinstance(outcomes[0], RejectedError)
         assert outcomes[1] is None
 
 
@@ -253,7 +253,7 @@ async def test_a_batch_refused_for_one_entry_goes_out_one_by_one(server: str, pr
         assert proxy.seen["SendMessageBatch"] == 4
         proxy.plan("SendMessageBatch", *[answer(400, "InvalidParameterValue")] * 2)
         outcomes = await queue.send(jobs(2))
-        assert isinstance(outcomes[0], client.RejectedError)
+        assert isinstance(outcomes[0], RejectedError)
         assert outcomes[1] is None
 
 
