@@ -13,15 +13,15 @@ import pytest
 import trio
 import trio.testing
 
+from reportd.adapters.egress import connecting
 from reportd.adapters.egress import proxy as module
+from reportd.adapters.egress.own_ports import OwnPorts, is_own_address
 from reportd.adapters.egress.proxy import (
     CONNECTIONS_PER_HANDSHAKE,
     MAX_NOTES,
     Egress,
     Failure,
-    OwnPorts,
     Refusal,
-    is_own_address,
     open_egress,
 )
 from reportd.adapters.egress.resolving import LookupThreads
@@ -396,7 +396,7 @@ async def _can_not_be_connected_to(port: int) -> None:
 
 
 async def test_a_host_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr(connecting, "CONNECT_SECONDS", 0.05)
     # A full backlog: further connections wait for ever.
     with std_socket.socket() as full:
         full.bind(("127.0.0.1", 0))
@@ -578,7 +578,7 @@ async def test_a_request_may_come_in_pieces_and_with_what_follows() -> None:
 async def test_a_fault_of_ours_costs_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     async with upstream(echo) as port, opened("127.0.0.1") as egress:
         with monkeypatch.context() as broken:
-            broken.setattr(module, "_connect", None)
+            broken.setattr(module, "connect", None)
             async with await trio.open_tcp_stream("127.0.0.1", egress.port) as client:
                 await client.send_all(_request("127.0.0.1", port))
                 assert await exactly(client, 2) == b"\x05\x00"

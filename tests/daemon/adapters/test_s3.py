@@ -10,7 +10,8 @@ import httpx
 import pytest
 import trio
 
-from reportd.adapters.artifacts.s3 import PART_BYTES, S3Artifacts, open_s3_artifacts
+from reportd.adapters.artifacts.s3 import S3Artifacts, open_s3_artifacts
+from reportd.adapters.artifacts.s3_parameters import PART_BYTES
 from reportd.core.jobs.job import Job
 from reportd.ports import Pdf
 from tests.servers.aws import ask_s3, new_bucket, pretend_credentials, running_moto

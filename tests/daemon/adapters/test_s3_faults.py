@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 import structlog
 
-from reportd.adapters.artifacts.s3 import PART_BYTES, S3Artifacts, open_s3_artifacts
+from reportd.adapters.artifacts.s3 import S3Artifacts, open_s3_artifacts
+from reportd.adapters.artifacts.s3_parameters import PART_BYTES
 from reportd.adapters.aws import client
 from reportd.core.jobs.job import Job
 from reportd.ports import Pdf, UnavailableError

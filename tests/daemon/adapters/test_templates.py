@@ -18,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reportd_web
-from reportd.adapters.templates import TemplateFault, Templates, filters
+from reportd.adapters.templates import filters
 from reportd.adapters.templates.charts import bar_chart, line_chart, ticks
+from reportd.adapters.templates.templates import TemplateFault, Templates
 
 REPORTS = Path(reportd_web.__file__).parent / "reports"
 ATTACK = "</style></title></text><script>alert('x')</script>\"&{{ 'ab' * 3 }}"

@@ -28,7 +28,7 @@ from reportd.adapters.egress.resolving import judged_addresses
 from reportd.adapters.redis.connection import open_redis
 from reportd.adapters.sql.database import open_database
 from reportd.adapters.sqs import open_sqs_queue
-from reportd.adapters.templates import Templates
+from reportd.adapters.templates.templates import Templates
 from reportd.browsers.pool import PoolSettings, open_pool
 from reportd.concurrency.nurseries import open_background
 from reportd.config.models import Breaker as BreakerOptions

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from reportd.adapters.bounded.frames import Frame
-from reportd.adapters.templates import Templates
+from reportd.adapters.templates.templates import Templates
 from reportd.core.dead_letters import triage
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs import submission

@@ -12,7 +12,8 @@ import trio
 from reportd.adapters.chromium.page.page import ChromiumPage, attach
 from reportd.adapters.chromium.process.process import BrowserProcess
 from reportd.adapters.chromium.protocol.cdp import Cdp, CdpError, ClosedError
-from reportd.adapters.egress.proxy import Egress, OwnPorts, open_egress
+from reportd.adapters.egress.own_ports import OwnPorts
+from reportd.adapters.egress.proxy import Egress, open_egress
 from reportd.ports import BrowserError, Page
 
 log = structlog.get_logger()

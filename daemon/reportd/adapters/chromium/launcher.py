@@ -13,7 +13,7 @@ from reportd.adapters.chromium.process.limits import Limits
 from reportd.adapters.chromium.process.process import BrowserProcess, open_process
 from reportd.adapters.chromium.process.run_folder import open_run_folder
 from reportd.adapters.chromium.protocol.cdp import open_cdp
-from reportd.adapters.egress.proxy import OwnPorts
+from reportd.adapters.egress.own_ports import OwnPorts
 from reportd.concurrency.nurseries import open_background
 from reportd.ports import Browser, BrowserError, Launcher
 from reportd.system.file_limit import MOST_PAGE_CONNECTIONS

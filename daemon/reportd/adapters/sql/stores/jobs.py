@@ -149,7 +149,7 @@ class SqlJobs:
                 "task": task_id,
                 "attempt": None,
                 "at": at,
-                "outcome": "",
+                "result": "",
                 "other": FaultKind.NODE_LOST,
                 "text": "",
             }
