@@ -1,4 +1,4 @@
-"""How an alert looks where it arrives, and what is said when it does not."""
+"""Alerts as the channels send them, and the errors of failed deliveries."""
 
 # ruff: noqa: ARG001
 
@@ -109,7 +109,7 @@ def ask_sns(server: str, **parameters: str) -> str:
 
 @pytest.fixture
 def sns(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The server, which is the one that AWS's programs ask now."""
+    """The local server, which AWS clients now use."""
     pretend_credentials(monkeypatch)
     monkeypatch.setenv("AWS_ENDPOINT_URL_SNS", moto)
     return moto

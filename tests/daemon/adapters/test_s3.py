@@ -1,4 +1,4 @@
-"""PDFs in a bucket of S3, on a server that speaks its protocol."""
+"""PDFs in an S3 bucket, on a local server that speaks the protocol."""
 
 import hashlib
 from collections.abc import AsyncIterator, Iterator

@@ -1,4 +1,4 @@
-"""Report templates: what they print, what they refuse, and how they say what is wrong."""
+"""Report templates: their output, what they refuse, and their error texts."""
 
 import copy
 import json
@@ -64,7 +64,7 @@ def last_row(page: str) -> list[str]:
 
 
 def every_text(value: Any) -> list[tuple[Any, Any]]:
-    """Where each free text stands: (container, key)."""
+    """The free texts of the parameters: (container, key)."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
     found = []
     for key, item in pairs:

@@ -69,8 +69,8 @@ def _read(source: BinaryIO) -> Frame | None:
     head = source.read(HEAD.size)
     if len(head) < HEAD.size:
         return None
-    one, two, three = (source.read(length) for length in lengths(head))
-    return one, two, three
+    first, second, third = (source.read(length) for length in lengths(head))
+    return first, second, third
 
 
 def _resident_bytes(memory: int) -> int:

@@ -16,5 +16,5 @@ def packed(parts: Sequence[bytes]) -> bytes:
 
 
 def lengths(head: bytes) -> tuple[int, int, int]:
-    one, two, three = HEAD.unpack(head)
-    return one, two, three
+    first, second, third = HEAD.unpack(head)
+    return first, second, third

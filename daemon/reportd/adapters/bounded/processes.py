@@ -243,12 +243,12 @@ class _Process:
     async def read(self) -> Frame:
         while len(self._read) < HEAD.size:
             await self._receive()
-        one, two, three = lengths(bytes(self._read[: HEAD.size]))
-        end = HEAD.size + one + two + three
+        first, second, third = lengths(bytes(self._read[: HEAD.size]))
+        end = HEAD.size + first + second + third
         while len(self._read) < end:
             await self._receive()
         data, self._read = memoryview(bytes(self._read))[HEAD.size :], bytearray()
-        return bytes(data[:one]), bytes(data[one : one + two]), bytes(data[one + two :])
+        return bytes(data[:first]), bytes(data[first : first + second]), bytes(data[first + second :])
 
     async def _receive(self) -> None:
         piece = await self._source.receive_some(2**20)

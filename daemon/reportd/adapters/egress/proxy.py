@@ -131,7 +131,7 @@ class Egress:
                 self._connections.discard(scope)
 
     async def accept(self, listeners: list[trio.SocketListener]) -> None:
-        """Accept and serve connections, for ever."""
+        """Accept and serve connections until cancelled."""
         limited = [_LimitedListener(listener, self._handshakes) for listener in listeners]
         await trio.serve_listeners(self.serve, limited)
 

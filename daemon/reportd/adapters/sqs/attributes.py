@@ -58,7 +58,7 @@ def misfits(queue: QueueAttributes, dead: QueueAttributes, max_receive_count: in
     """Yield what does not fit between a queue, its DLQ and the configuration, each with what to do."""
     remedy = "run `reportd provision`, or set it in the queue's redrive policy"
     if not queue.dead_letter_arn:
-        yield f"it has no redrive policy, so a message that no receiver survives comes for ever: {remedy}"
+        yield f"it has no redrive policy, so a message that kills every receiver returns for ever: {remedy}"
     elif queue.dead_letter_arn != dead.arn:
         yield (
             f"its redrive policy leads to {queue.dead_letter_arn}, but queue.dead_letter_url is {dead.arn}: "

@@ -1,7 +1,7 @@
 """How long each received message still belongs to this node. Pure: the time is an argument.
 
 SQS does not always tell an expired receipt from a valid one. And it refuses a visibility timeout beyond twelve hours
-after the receive, instead of reducing it to what is left of them.
+after the receive, instead of reducing it to the rest of them.
 """
 
 import math

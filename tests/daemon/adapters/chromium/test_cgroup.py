@@ -1,4 +1,4 @@
-"""The browsers' control groups, on a folder that stands for the kernel's. `make test-systemd` has the real ones."""
+"""The browsers' control groups, on a plain folder. `make test-systemd` tests the kernel's."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from tests.descriptors import none_left
 
 
 class Kernel:
-    """A cgroup file system and a process in one of its groups, which is delegated unless said otherwise."""
+    """A cgroup file system and a process in one of its groups, which is delegated by default."""
 
     def __init__(self, folder: Path, group: str = "system.slice/reportd.service", limit: str = "max") -> None:
         self.root = folder / "cgroup"
@@ -47,7 +47,7 @@ def test_the_daemon_and_the_browsers_are_kept_apart(tmp_path: Path) -> None:
 
 
 def test_every_process_of_the_service_moves_with_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that stays keeps the kernel from dividing the group: a worker process that was started before."""
+    """A process that stays in the group, such as an earlier worker, would keep the kernel from dividing it."""
     kernel = Kernel(tmp_path)
     (kernel.base / "cgroup.procs").write_text(f"{os.getpid()}\n4194300\n")
     moved = []

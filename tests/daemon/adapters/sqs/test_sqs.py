@@ -1,4 +1,4 @@
-"""A queue of SQS, standard and FIFO, on a server that speaks its protocol."""
+"""An SQS queue, standard and FIFO, on a local server that speaks the protocol."""
 
 from collections.abc import Iterator
 from itertools import count

@@ -1,4 +1,4 @@
-"""What SQS and the way to it can do to a queue, and what its callers see of that."""
+"""Faults of SQS and of the network to it, and what callers of the queue see."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -69,7 +69,7 @@ NO_GROUP = "Value user for parameter MessageGroupId is invalid. The parameter is
 
 
 async def test_a_standard_queue_that_takes_no_group_is_sent_none(server: str, proxy: Proxy) -> None:
-    """As SQS before it was fair, LocalStack and ElasticMQ; nobody else's message is the worse for it."""
+    """Such as SQS before fair queues, LocalStack and ElasticMQ. No other message suffers."""
     proxy.plan("SendMessageBatch", fail_entry(0, "InvalidParameterValue", NO_GROUP, sender_fault=True))
     with structlog.testing.capture_logs() as logs:
         async with opened(server, proxy) as queue:
@@ -166,7 +166,7 @@ async def test_a_server_that_is_not_there_is_told_at_the_start(server: str) -> N
 
 
 async def test_a_send_whose_answer_is_lost_is_made_again(server: str, proxy: Proxy) -> None:
-    """Twice in a standard queue, which the worker sees to; once in a FIFO queue, which knows it."""
+    """Twice in a standard queue, where the worker removes the duplicate; once in a FIFO queue, which knows it."""
     for fifo, copies in ((False, 2), (True, 1)):
         async with opened(server, proxy, fifo=fifo) as queue:
             proxy.plan("SendMessageBatch", drop_after)
@@ -199,7 +199,7 @@ async def test_what_is_on_its_way_when_everything_is_cancelled_is_given_back(ser
 
 
 async def test_a_fifo_receive_is_repeated_under_the_same_name(server: str, proxy: Proxy) -> None:
-    """SQS gives the lost messages to an attempt of the same id."""
+    """SQS gives the lost messages to a retry with the same id."""
     async with opened(server, proxy, fifo=True) as queue:
         proxy.plan("ReceiveMessage", drop_after)
         await queue.receive(10, 0)
@@ -296,7 +296,7 @@ async def test_a_receipt_that_sqs_does_not_take_is_lost(server: str, proxy: Prox
 
 
 async def test_an_answer_that_is_none_is_trouble(server: str, proxy: Proxy) -> None:
-    """As a proxy with something to say of its own would give it."""
+    """As a proxy with an error page of its own would answer."""
     greet = respond(b"<html>Welcome to our network</html>")
     async with opened(server, proxy) as queue:
         proxy.plan("SendMessageBatch", greet)

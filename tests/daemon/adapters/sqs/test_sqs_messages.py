@@ -1,4 +1,4 @@
-"""What is sent to SQS for a message, what is read from it, and whose a receipt is."""
+"""Messages to and from SQS, and the time a receipt is valid."""
 
 from typing import Any
 

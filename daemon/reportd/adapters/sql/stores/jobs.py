@@ -24,8 +24,6 @@ from reportd.core.status.snapshot import Load
 from reportd.ports import UNCONFIRMED_SECONDS, Attempt, JobFilter, Record, Refused, Settlement, Started
 
 # After another node has closed the attempt, only a success is still worth recording.
-
-# After an attempt that somebody else has closed, only a success is still worth recording.
 _OWNERS_ONLY = frozenset({JobEvent.RETRIED, JobEvent.RELEASED, JobEvent.DEFERRED, JobEvent.DEAD_LETTERED})
 
 
@@ -53,7 +51,7 @@ class SqlJobs:
             if connection.execute(self._insert, rows).rowcount == len(rows):
                 return {job.task_id: Record(job, JobState.QUEUED, Tally()) for job in new}
             stored: dict[str, Record] = {}
-            # A job that was in the way may be discarded a moment later, so insert again what is missing.
+            # An existing row may be discarded a moment later, so insert the missing ones again.
             while absent := [row for row in rows if row["task_id"] not in stored]:
                 connection.execute(self._insert, absent)
                 present = connection.execute(sql.LISTED, {"ids": [row["task_id"] for row in absent]})
