@@ -93,7 +93,7 @@ async def test_what_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(slack_url=f"http://127.0.0.9:{site.port}/s3cret") as channel:
         with pytest.raises(DeliveryError) as caught:
             await channel.send(NOTICE)
-    assert str(caught.value) == "no exchange with it (ConnectError)"
+    assert "ConnectError" in str(caught.value)
 
 
 # --- SNS ----------------------------------------------------------------------------------------------------

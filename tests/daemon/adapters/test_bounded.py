@@ -232,11 +232,11 @@ async def test_a_process_that_gets_no_time_says_nothing_about_the_job(
     assert await checking.problems(b"{}", {}) == []
     (pid,) = set(children()) - before
     os.kill(pid, signal.SIGSTOP)
-    with pytest.raises(UnavailableError, match=r"work on jobs: got 0\.\d s of a processor within 0\.6 s"):
+    with pytest.raises(UnavailableError, match=r"work on jobs: .*0\.\d s of CPU time within 0\.6 s"):
         await checking.problems(b"{}", {"a": "b" * 2**20})  # more than fits into a pipe
     (pid,) = (await started(checking)) - before
     os.kill(pid, signal.SIGSTOP)
-    with pytest.raises(UnavailableError, match=r"work on jobs: got 0\.\d s of a processor within 0\.6 s"):
+    with pytest.raises(UnavailableError, match=r"work on jobs: .*0\.\d s of CPU time within 0\.6 s"):
         await checking.problems(b"{}", {})
     assert await checking.problems(b'{"required": ["a"]}', {})
 
@@ -341,7 +341,7 @@ async def test_too_many_of_one_type_do_not_wait(
             nursery.start_soon(checking.html, "own.html", {}, 60.0)
         while (slow := work._slow.get("own.html")) is None or slow.statistics().tasks_waiting < 2:
             await trio.sleep(0.02)
-        with pytest.raises(UnavailableError, match="too many wait for their turn"):
+        with pytest.raises(UnavailableError, match="too many"):
             await checking.html("own.html", {}, 60.0)
         assert await checking.message(to_message(job())) == job()
         nursery.cancel_scope.cancel()
@@ -360,7 +360,7 @@ async def test_too_many_do_not_wait(monkeypatch: pytest.MonkeyPatch, checking: B
     async with trio.open_nursery() as nursery:
         for _ in range(10):
             nursery.start_soon(ask)
-    assert refused == ["work on jobs: too many wait for their turn"] * 7
+    assert refused == ["work on jobs: too many tasks wait"] * 7
 
 
 async def test_it_is_told_no_secret_and_ends_with_the_daemon(

@@ -162,10 +162,10 @@ async def test_a_certificate_must_be_that_of_the_name(tmp_path: Path, monkeypatc
         ("http://app.test@other.test/", "other.test is not among"),
         ("http://sub.wild.test/", "sub.wild.test resolves to 10.0.0.5: a wildcard allows public only"),
         ("http://meta.test/", "meta.test resolves to 169.254.169.254, a link-local address"),
-        ("ftp://app.test/", "no absolute http or https URL"),
-        ("app.test/done", "no absolute http or https URL"),
-        ("", "no absolute http or https URL"),
-        ("http://app.test/\n", "the callback URL is none"),
+        ("ftp://app.test/", "absolute http or https URL"),
+        ("app.test/done", "absolute http or https URL"),
+        ("", "absolute http or https URL"),
+        ("http://app.test/\n", "the callback URL"),
     ],
 )
 async def test_what_is_refused_for_good(url: str, reason: str) -> None:
@@ -239,7 +239,7 @@ async def test_statuses(status: int, told: str) -> None:
         ("http://10.0.0.5/admin", "final: refused: 10.0.0.5 is an IP address that allowed_hosts does not list"),
         ("http://169.254.169.254/latest/meta-data", "final: refused: 169.254.169.254 is an IP address"),
         ("http://sub.wild.test/", "final: refused: sub.wild.test resolves to 10.0.0.5: a wildcard allows public"),
-        ("file:///etc/passwd", "final: refused: it is no absolute http"),
+        ("file:///etc/passwd", "final: refused: it is not an absolute http"),
         ("/elsewhere", "the receiver answers 307: redirects are not followed, so name their target"),
         ("http://\x01/", "the exchange with 127.0.0.1 broke off (RemoteProtocolError)"),
     ],

@@ -373,7 +373,7 @@ import trio
 
 structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
 sys.path.insert(0, sys.argv[1])
-import tests.daemon.test_chromium_container as suite
+import tests.daemon.adapters.chromium.test_container as suite
 
 async def main():
     folder = Path(sys.argv[2])

@@ -15,8 +15,8 @@ OLD_SECONDS = 600.0
 
 
 def upgrade() -> None:
-    # The default is for older nodes that still run for a while: their rows count as due. They are sent again only if the
-    # queue holds fewer messages than there are jobs.
+    # The default is for older nodes that still run for a while: their rows count as due. They are sent again only if
+    # the queue holds fewer messages than there are jobs.
     op.add_column("jobs", sa.Column("due_at", sa.Double, nullable=False, server_default="0"))
     jobs = sa.table("jobs", sa.column("state", sa.String), sa.column("due_at", sa.Double))
     under_way = jobs.c.state.in_(["queued", "running", "dead_lettered"])
