@@ -1,4 +1,4 @@
-"""A message may be put off as often as it takes: SQS's redrive policy, which counts receives, never takes it (I3)."""
+"""A message may be deferred any number of times: SQS's redrive policy, which counts receives, never takes it (I3)."""
 
 from pathlib import Path
 
