@@ -22,7 +22,7 @@ from reportd.core.status.health import At, Health, Name, Sentence, Since, Until,
 from reportd.core.status.snapshot import RECENT, JobView, Series, Snapshot
 from reportd_web.api import wire
 
-SECTIONS = ("health_of", "types", "queue", "letters", "recent", "nodes")
+SECTIONS = ("verdict", "types", "queue", "letters", "recent", "nodes")
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -112,15 +112,14 @@ class Pages:
     ) -> str:
         """The whole page. ``jobs``: what is listed; ``older``: where the list goes on."""
         shown = {"search": search, "jobs": jobs, "older": older, "login": reader.login, "operator": reader.operator}
-        return self._render("status.html", snapshot.at, s=snapshot, health_of=health_of(snapshot), **shown)
+        return self._render("status.html", snapshot.at, s=snapshot, verdict=health_of(snapshot), **shown)
 
     def sections(self, snapshot: Snapshot, judged: Health) -> dict[str, str]:
         """Each section by name, the same at any time: how long something lasts is left to who shows it."""
         search, jobs = Search(), snapshot.recent
         shown = {"search": search, "jobs": jobs, "older": older_of(search, jobs or ())}
         return {
-            name: self._render(f"sections/{name}.html", None, s=snapshot, health_of=judged, **shown)
-            for name in SECTIONS
+            name: self._render(f"sections/{name}.html", None, s=snapshot, verdict=judged, **shown) for name in SECTIONS
         }
 
     def job(self, now: float, reader: Reader, **shown: Any) -> str:

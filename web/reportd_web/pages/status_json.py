@@ -23,7 +23,7 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
         "node": snapshot.here.name,
         "since": timestamp(snapshot.here.since),
         "held": snapshot.here.held,
-        "health_of": {
+        "verdict": {
             "level": judged.level,
             "brief": judged.brief,
             "findings": [
