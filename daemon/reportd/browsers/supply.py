@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from reportd.concurrency.nurseries import open_background
+from reportd.concurrency.signal import Signal
 from reportd.ports import SILENT, Browser, BrowserError, Launcher, Meter, Page
 
 log = structlog.get_logger()
@@ -116,7 +117,7 @@ class Browsers:
         self._offers: list[Lease] = []
         self._wants: list[_Want] = []
         self._keepers: list[_Keeper] = []
-        self._changed = trio.Event()
+        self._changed = Signal()
 
     def state(self) -> tuple[BrowserState, ...]:
         return tuple(
@@ -220,9 +221,8 @@ class Browsers:
         """Whenever fewer browsers than wanted are young and alive, start one. The nursery outlives each browser."""
         delay = 0.0
         while True:
-            changed = self._changed
             if self._replaced():
-                await changed.wait()
+                await self._changed.wait()
                 continue
             try:
                 await nursery.start(self._keep_apart)
@@ -240,8 +240,7 @@ class Browsers:
 
     def _change(self) -> None:
         """Something that others decide by is different now."""
-        self._changed.set()
-        self._changed = trio.Event()
+        self._changed.notify()
         self._match()
 
     async def _keep_apart(self, task_status: trio.TaskStatus[None]) -> None:
@@ -280,14 +279,13 @@ class Browsers:
             watch.start_soon(self._watch_memory, keeper)
             watch.start_soon(self._tell_death, keeper)
             while not keeper.browser.died.is_set():
-                changed = self._changed
                 if keeper.retiring and not keeper.busy and self._replaced():
                     if not keeper.surplus:
                         self._meter.browser_recycled()
                     mib = round(keeper.memory_mib)
                     log.info("browser.retired", browser=keeper.browser.pid, jobs=keeper.jobs, mib=mib)
                     return
-                await changed.wait()
+                await self._changed.wait()
         self.lost += 1
         self._meter.browser_lost()
         log.warning("browser.died", browser=keeper.browser.pid, busy=keeper.busy)

@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from reportd.concurrency.retrying import retry_while_unavailable
+from reportd.concurrency.signal import Signal
 from reportd.concurrency.supervisor import Supervisor
 from reportd.core.alerts.incidents import (
     LEASE_SECONDS,
@@ -96,8 +97,8 @@ class Alerts:
         self._supervisor = supervisor or Supervisor()
         self._chance = chance
         self._unwritten: dict[str, _Unwritten] = {}
-        self._alarmed = trio.Event()
-        self._written = {channel.name: trio.Event() for channel in channels}
+        self._alarmed = Signal()
+        self._written = Signal()
 
     def tell(self, alarm: Alarm) -> None:
         """Costs next to nothing: those of one cause are counted together until they are written down."""
@@ -108,7 +109,7 @@ class Alerts:
             self._meter.alert("none", "dropped")
             return
         self._unwritten.setdefault(alarm.key, _Unwritten()).add(alarm)
-        self._alarmed.set()
+        self._alarmed.notify()
 
     def breaker_moved(self, change: Transition) -> None:
         """Only from closed to open and back: that a probe has failed is no news."""
@@ -131,8 +132,8 @@ class Alerts:
     async def _write_down(self) -> None:
         reported = 0
         while True:
-            await self._alarmed.wait()
-            self._alarmed = trio.Event()
+            while not self._unwritten:
+                await self._alarmed.wait()
             unwritten, self._unwritten = self._unwritten, {}
             # In one order everywhere, so that nodes don't block each other.
             for channel, (key, what) in product(self._channels, sorted(unwritten.items(), key=itemgetter(0))):
@@ -141,8 +142,7 @@ class Alerts:
                 except Exception:
                     # One cause that nobody foresaw must not end the daemon, nor the word of the others.
                     log.exception("alerts.not_written")
-            for event in self._written.values():
-                event.set()
+            self._written.notify()
             if self.dropped > reported:
                 log.error("alerts.dropped", count=self.dropped - reported)
                 reported = self.dropped
@@ -154,7 +154,7 @@ class Alerts:
 
     async def _serve(self, channel: Channel) -> None:
         while True:
-            self._written[channel.name] = news = trio.Event()
+            written = self._written.next()
             try:
                 signatures, seconds = await self._store.due(channel.name, BATCH)
                 for signature in signatures:
@@ -165,7 +165,7 @@ class Alerts:
                 log.warning("alerts.wait", part=error.part, error=str(error))
                 seconds = TROUBLE_SECONDS
             with trio.move_on_after(LOOK_AGAIN_SECONDS if seconds is None else min(seconds, LOOK_AGAIN_SECONDS)):
-                await news.wait()
+                await written.wait()
 
     async def _tell(self, channel: Channel, signature: str) -> None:
         token, window = secrets.token_hex(8), self._window

@@ -14,6 +14,7 @@ import trio
 
 from reportd.concurrency.grace import with_grace
 from reportd.concurrency.retrying import retry_while_unavailable
+from reportd.concurrency.signal import Signal
 from reportd.concurrency.supervisor import Supervisor
 from reportd.core.jobs.retry import RetryPolicy, backoff
 from reportd.ports import SILENT, Callback, DeliveryError, DeliveryOutcome, Messenger, Meter, Outbox, UnavailableError
@@ -66,8 +67,8 @@ class Notifier:
         self._clock = clock
         self._chance = chance
         self._under_way: Counter[str] = Counter()
-        self._news = trio.Event()
-        outbox.watch(self._wake)
+        self._changed = Signal()
+        outbox.watch(self._changed.notify)
 
     async def run(self) -> None:
         # What is being sent goes on, whatever becomes of the next look.
@@ -76,14 +77,14 @@ class Notifier:
 
     async def _take_all(self, nursery: trio.Nursery) -> None:
         while True:
-            self._news = trio.Event()
+            changed = self._changed.next()
             try:
                 seconds = await self._take(nursery)
             except UnavailableError as error:
                 log.warning("notifier.waits", part=error.part, error=str(error))
                 seconds = TROUBLE_SECONDS
             with trio.move_on_after(seconds):
-                await self._news.wait()
+                await changed.wait()
 
     async def _take(self, nursery: trio.Nursery) -> float:
         """Begin to send what is due and has a place; for how long there is nothing more to do."""
@@ -111,7 +112,7 @@ class Notifier:
                 await self._settle(callback, outcome, error, delay)
             self._under_way[callback.host] -= 1
             self._under_way += Counter()  # drops those at 0
-            self._wake()
+            self._changed.notify()
 
     async def _settle(self, callback: Callback, outcome: DeliveryOutcome | None, error: str, delay: float) -> None:
         try:
@@ -150,6 +151,3 @@ class Notifier:
             told.error("callback.given_up", outcome=outcome, error=error, attempts=callback.attempts)
         else:
             told.warning("callback.put_back", error=error, retryInSeconds=round(delay_seconds, 1))
-
-    def _wake(self) -> None:
-        self._news.set()

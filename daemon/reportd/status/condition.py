@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 import trio
 
+from reportd.concurrency.signal import Signal
 from reportd.ports import UnavailableError
 
 PROBE_SECONDS = 2.0
@@ -30,7 +31,7 @@ class Condition:
         self._troubles: dict[str, str] = {}
         self._failures = 0
         self._failed_at = 0.0
-        self._news = trio.Event()
+        self._failed = Signal()
 
     @property
     def trouble(self) -> str:
@@ -44,7 +45,7 @@ class Condition:
         self._troubles[use] = why
         self._failures += 1
         self._failed_at = trio.current_time()
-        self._news.set()
+        self._failed.notify()
 
     async def look(self) -> None:
         """Probe it once."""
@@ -70,7 +71,6 @@ class Condition:
         """Probe it for as long as it is in trouble, whenever it is."""
         while True:
             if not self._troubles:
-                self._news = trio.Event()
-                await self._news.wait()
+                await self._failed.wait()
             await trio.sleep(PROBE_SECONDS)
             await self.look()

@@ -10,6 +10,7 @@ import orjson
 import structlog
 import trio
 
+from reportd.concurrency.signal import Signal
 from reportd.core.status.health import Health, health_of
 from reportd.core.status.snapshot import Snapshot
 from reportd_web.api.wire import FeedFormat
@@ -40,10 +41,10 @@ class Feed:
         self._readers = 0
         self._looking = False
         self._begun = self._ended = 0
-        self._wanted = trio.Event()
-        self._looked = trio.Event()
+        self._wanted = Signal()
+        self._looked = Signal()
         self._number = 0
-        self._changed = trio.Event()
+        self._changed = Signal()
         self._seen: tuple[Snapshot, Health] | None = None
         self._sections: dict[str, tuple[int, str]] = {}
         self._messages: dict[tuple[FeedFormat, int], bytes] = {}
@@ -79,7 +80,7 @@ class Feed:
     async def _look_anew(self) -> None:
         """Whoever comes has the page already, and what he gets must not be older than that."""
         next_one = self._begun + 1
-        self._wanted.set()
+        self._wanted.notify()
         while self._ended < next_one:
             await self._looked.wait()
 
@@ -95,17 +96,16 @@ class Feed:
         try:
             while self._readers:
                 self._begun += 1
-                self._wanted = trio.Event()
+                wanted = self._wanted.next()
                 try:
                     self._take(await self._look())
                 except Exception:
                     # The page must come back when whatever it was is over.
                     log.exception("feed.failed")
                 self._ended = self._begun
-                self._looked.set()
-                self._looked = trio.Event()
+                self._looked.notify()
                 with trio.move_on_after(max(TICK_SECONDS, self._readers * READER_SECONDS)):
-                    await self._wanted.wait()
+                    await wanted.wait()
         finally:
             self._looking = False
 
@@ -119,8 +119,7 @@ class Feed:
             if self._sections.get(name, (0, ""))[1] != html:
                 self._sections[name] = self._number, html
         self._messages.clear()
-        self._changed.set()
-        self._changed = trio.Event()
+        self._changed.notify()
 
 
 def _event(form: FeedFormat, document: object) -> bytes:

@@ -23,6 +23,7 @@ import trio
 
 from reportd.adapters.chromium.protocol import pipes
 from reportd.concurrency.nurseries import open_background
+from reportd.concurrency.signal import Signal
 
 with warnings.catch_warnings():
     # It imports a part of its WebSocket library that is disapproved of there, and not used here.
@@ -170,7 +171,7 @@ class _Pipe:
         self._told = told
         self._unsent: list[memoryview] = []
         self._calls = 0
-        self._wanted = trio.Event()
+        self._unsent_added = Signal()
 
     async def read(self) -> None:
         """Until the browser is gone."""
@@ -231,17 +232,16 @@ class _Pipe:
                 data = pipes.send_now(self._told, data)
         if data:
             self._unsent.append(data)
-            self._wanted.set()
+            self._unsent_added.notify()
 
     async def write(self) -> None:
         """Until the browser is gone, which its reader finds out as well."""
         with suppress(BrokenPipeError):
             while True:
-                await self._wanted.wait()
                 while self._unsent:
                     await pipes.send(self._told, self._unsent[0])
                     del self._unsent[0]
-                self._wanted = trio.Event()
+                await self._unsent_added.wait()
 
     def end(self) -> None:
         self.broken = True

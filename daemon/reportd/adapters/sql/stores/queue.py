@@ -20,6 +20,7 @@ from reportd.adapters.sql.stores import messages as sql
 from reportd.adapters.sql.text import storable
 from reportd.adapters.sql.turns import Turns
 from reportd.concurrency.grace import with_grace
+from reportd.concurrency.signal import Signal
 from reportd.ports import ANY, Depth, Outgoing, ReceiptLostError, Received, UnavailableError
 
 CLAIM_SECONDS = 2.0
@@ -58,7 +59,7 @@ class EmbeddedQueue:
         self._dead = dead
         self._clock = clock
         self._turns = Turns()
-        self._news = trio.Event()
+        self._changed = Signal()
 
     async def recover(self) -> None:
         """Take up the turns where they stand.
@@ -92,7 +93,7 @@ class EmbeddedQueue:
             raise
         except Exception as error:  # noqa: BLE001 - answered to the message that can't be stored
             return [error] if len(messages) == 1 else await self._send_each(messages)
-        self._wake()
+        self._changed.notify()
         return [None] * len(messages)
 
     async def _send_each(self, messages: Sequence[Outgoing]) -> list[Exception | None]:
@@ -119,14 +120,14 @@ class EmbeddedQueue:
     async def receive(self, limit: int, wait_seconds: float, at_most: Mapping[str, int] = ANY) -> list[Received]:
         deadline = trio.current_time() + wait_seconds
         while True:
-            news = self._news
+            changed = self._changed.next()
             # What is claimed must reach the caller, or nobody would know that it is held until its visibility ends.
             received, due_seconds = await with_grace(partial(self._claim, limit, at_most), CLAIM_SECONDS)
             remaining = deadline - trio.current_time()
             if received or remaining <= 0:
                 return received
             with trio.move_on_after(min(remaining, due_seconds, _LOOK_AGAIN_SECONDS)):
-                await news.wait()
+                await changed.wait()
 
     async def _claim(self, limit: int, at_most: Mapping[str, int]) -> tuple[list[Received], float]:
         """What could be taken, and in how many seconds the next one is due."""
@@ -159,7 +160,7 @@ class EmbeddedQueue:
 
         claimed, redriven, due_seconds = await self._database.write(change, durably=False)
         if redriven and self._dead is not None:
-            self._dead._wake()  # noqa: SLF001 - of this class
+            self._dead._changed.notify()  # noqa: SLF001 - of this class
         for _, row in claimed:
             self._turns.serve(row.turn)
         return [_received(token, row) for token, row in claimed], due_seconds
@@ -207,7 +208,7 @@ class EmbeddedQueue:
             return []
         held = await self._database.write(change, durably=False)
         if min(alike) < self.visibility_seconds:
-            self._wake()
+            self._changed.notify()
         return [None if receipt in held else ReceiptLostError(receipt) for receipt, _ in changes]
 
     async def depth(self) -> Depth:
@@ -220,10 +221,6 @@ class EmbeddedQueue:
 
     def _now(self, connection: Connection) -> float:
         return sql.now(connection) if self._clock is None else self._clock()
-
-    def _wake(self) -> None:
-        self._news.set()
-        self._news = trio.Event()
 
 
 def _taken(row: Row[Any], left: dict[str, int]) -> bool:
