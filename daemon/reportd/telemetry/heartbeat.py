@@ -40,7 +40,7 @@ class HeartbeatReporter:
             while True:
                 try:
                     await self._fleet.forget(self._forgotten_seconds)
-                    await self._fleet.report(name, told(self._here()))
+                    await self._fleet.report(name, as_document(self._here()))
                 except UnavailableError as error:
                     log.warning("fleet.unreachable", error=str(error))
                 await trio.sleep(SIGN_SECONDS)
@@ -52,8 +52,8 @@ class HeartbeatReporter:
                     log.warning("fleet.not_left")
 
 
-def told(node: Node) -> dict[str, Any]:
-    """Return a node's state as JSON."""
+def as_document(node: Node) -> dict[str, Any]:
+    """Return a node's state as a JSON document."""
     return asdict(node)
 
 
