@@ -13,6 +13,7 @@ import trio
 
 from reportd.browsers.leases import Lease, ManagedBrowser, PageLender
 from reportd.concurrency.nurseries import open_background
+from reportd.concurrency.signal import Signal
 from reportd.ports import SILENT, Browser, BrowserError, Launcher, Meter, Page
 
 log = structlog.get_logger()
@@ -65,7 +66,7 @@ class Browsers:
         self._settings = settings
         self._wanted = settings.browsers
         self._browsers: list[ManagedBrowser] = []
-        self._changed = trio.Event()
+        self._changed = Signal()
         self._lender = PageLender(self._enough_active, self._announce_change)
 
     def state(self) -> tuple[BrowserState, ...]:
@@ -129,9 +130,8 @@ class Browsers:
         """Start a browser whenever fewer than wanted are active. The nursery outlives each browser."""
         delay = 0.0
         while True:
-            changed = self._changed
             if self._enough_active():
-                await changed.wait()
+                await self._changed.wait()
                 continue
             try:
                 await nursery.start(self._keep_isolated)
@@ -148,8 +148,7 @@ class Browsers:
 
     def _announce_change(self) -> None:
         """Wake the tasks that decide by the state of the browsers, and match jobs and pages again."""
-        self._changed.set()
-        self._changed = trio.Event()
+        self._changed.notify()
         self._lender.match()
 
     async def _keep_isolated(self, task_status: trio.TaskStatus[None]) -> None:
@@ -188,14 +187,13 @@ class Browsers:
             watchers.start_soon(self._watch_memory, managed)
             watchers.start_soon(self._watch_death, managed)
             while not managed.browser.died.is_set():
-                changed = self._changed
                 if managed.retiring and not managed.busy and self._enough_active():
                     if not managed.excess:
                         self._meter.browser_recycled()
                     mib = round(managed.memory_mib)
                     log.info("browser.retired", browser=managed.browser.pid, jobs=managed.jobs, mib=mib)
                     return
-                await changed.wait()
+                await self._changed.wait()
         self.crashed += 1
         self._meter.browser_lost()
         log.warning("browser.died", browser=managed.browser.pid, busy=managed.busy)

@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from reportd.concurrency.retrying import retry_while_unavailable
+from reportd.concurrency.signal import Signal
 from reportd.concurrency.supervisor import Supervisor
 from reportd.core.alerts.incidents import (
     LEASE_SECONDS,
@@ -96,8 +97,8 @@ class Alerts:
         self._supervisor = supervisor or Supervisor()
         self._chance = chance
         self._unstored: dict[str, _Unstored] = {}
-        self._alarmed = trio.Event()
-        self._stored = {channel.name: trio.Event() for channel in channels}
+        self._alarmed = Signal()
+        self._stored = Signal()
 
     def raise_alarm(self, alarm: Alarm) -> None:
         """Queue the alarm to be stored. This is cheap: alarms of one cause are merged until then."""
@@ -108,7 +109,7 @@ class Alerts:
             self._meter.alert("none", "dropped")
             return
         self._unstored.setdefault(alarm.key, _Unstored()).add(alarm)
-        self._alarmed.set()
+        self._alarmed.notify()
 
     def breaker_moved(self, change: Transition) -> None:
         """Raise an alarm when a breaker opens, and report when it closes. A failed probe is neither."""
@@ -132,8 +133,8 @@ class Alerts:
     async def _store_alarms(self) -> None:
         reported = 0
         while True:
-            await self._alarmed.wait()
-            self._alarmed = trio.Event()
+            while not self._unstored:
+                await self._alarmed.wait()
             unstored, self._unstored = self._unstored, {}
             # All nodes use the same order, so that they don't block each other in the database.
             for channel, (key, alarms) in product(self._channels, sorted(unstored.items(), key=itemgetter(0))):
@@ -142,8 +143,7 @@ class Alerts:
                 except Exception:
                     # An unexpected error with one cause must not end the daemon, nor the alerts of other causes.
                     log.exception("alerts.not_written")
-            for event in self._stored.values():
-                event.set()
+            self._stored.notify()
             if self.dropped > reported:
                 log.error("alerts.dropped", count=self.dropped - reported)
                 reported = self.dropped
@@ -155,7 +155,7 @@ class Alerts:
 
     async def _serve(self, channel: Channel) -> None:
         while True:
-            self._stored[channel.name] = stored = trio.Event()
+            stored = self._stored.next()
             try:
                 signatures, seconds = await self._store.due(channel.name, BATCH)
                 for signature in signatures:

@@ -14,6 +14,7 @@ import trio
 
 from reportd.concurrency.grace import with_grace
 from reportd.concurrency.retrying import retry_while_unavailable
+from reportd.concurrency.signal import Signal
 from reportd.concurrency.supervisor import Supervisor
 from reportd.core.jobs.retry import RetryPolicy, backoff
 from reportd.ports import SILENT, Callback, DeliveryError, DeliveryOutcome, Messenger, Meter, Outbox, UnavailableError
@@ -68,8 +69,8 @@ class Notifier:
         self._clock = clock
         self._chance = chance
         self._sending: Counter[str] = Counter()
-        self._changed = trio.Event()
-        outbox.watch(self._wake)
+        self._changed = Signal()
+        outbox.watch(self._changed.notify)
 
     async def run(self) -> None:
         # Callbacks that are being sent go on when claiming fails.
@@ -78,14 +79,14 @@ class Notifier:
 
     async def _claim_all(self, nursery: trio.Nursery) -> None:
         while True:
-            self._changed = trio.Event()
+            changed = self._changed.next()
             try:
                 seconds = await self._claim(nursery)
             except UnavailableError as error:
                 log.warning("notifier.waits", part=error.part, error=str(error))
                 seconds = RETRY_SECONDS
             with trio.move_on_after(seconds):
-                await self._changed.wait()
+                await changed.wait()
 
     async def _claim(self, nursery: trio.Nursery) -> float:
         """Claim due callbacks within the limits, and start to send them. Return the seconds until the next claim."""
@@ -115,7 +116,7 @@ class Notifier:
                 await self._settle(callback, outcome, error, delay)
             self._sending[callback.host] -= 1
             self._sending += Counter()  # removes the hosts at 0
-            self._wake()
+            self._changed.notify()
 
     async def _settle(self, callback: Callback, outcome: DeliveryOutcome | None, error: str, delay: float) -> None:
         try:
@@ -157,6 +158,3 @@ class Notifier:
             bound.error("callback.given_up", outcome=outcome, error=error, attempts=callback.attempts)
         else:
             bound.warning("callback.put_back", error=error, retryInSeconds=round(delay_seconds, 1))
-
-    def _wake(self) -> None:
-        self._changed.set()

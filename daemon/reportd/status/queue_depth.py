@@ -1,7 +1,7 @@
-"""How deep the queue is, with what waits for a breaker set apart: who counts work, for whatever purpose, asks here.
+"""The queue's depth, with the messages behind open breakers counted apart. All code that counts work asks here.
 
-Messages behind an open breaker can't be worked on, so they call for no node and no browser, and nobody is told in how
-many minutes they will be done.
+Messages behind an open breaker can't be worked on: they need no node and no browser, and nobody can say when they will
+be done.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ PATIENCE_SECONDS = 1.0
 
 
 class WorkableQueue:
-    """``holding``: the report types whose breaker is open. ``looks``: where a look at the database goes on that hangs.
+    """``holding``: the report types whose breaker is open. ``looks``: the nursery in which a query that hangs goes on.
 
-    While no breaker is open, or the database is away, it is the queue's own depth.
+    While no breaker is open, or the database is unavailable, the depth is the queue's own.
     """
 
     def __init__(self, queue: Queue, jobs: Jobs, holding: Callable[[], frozenset[str]], looks: trio.Nursery) -> None:

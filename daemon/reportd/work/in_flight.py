@@ -9,6 +9,7 @@ from functools import partial
 import trio
 
 from reportd.concurrency.retrying import retry_while_unavailable
+from reportd.concurrency.signal import Signal
 from reportd.ports import Queue, Started, UnavailableError
 
 RECORD_SECONDS = 5.0
@@ -78,7 +79,7 @@ class InFlightTasks:
 
     def __init__(self) -> None:
         self._tasks: dict[str, InFlightTask] = {}
-        self._emptied = trio.Event()
+        self._emptied = Signal()
         self._stopped = False
 
     def __len__(self) -> int:
@@ -99,8 +100,7 @@ class InFlightTasks:
         del self._tasks[task.task_id]
         task.ended.set()
         if not self._tasks:
-            self._emptied.set()
-            self._emptied = trio.Event()
+            self._emptied.notify()
 
     async def wait_empty(self) -> None:
         """Wait until nothing is in flight."""

@@ -20,8 +20,9 @@ from reportd.core.jobs.transitions import JobState
 from reportd.core.status.snapshot import Figures, Load, Node, Series
 from reportd.maintenance.rescuer import Rescuer
 from reportd.status.demand import Scaling
-from reportd.status.status import FRESH_SECONDS, PATIENCE_SECONDS, SAMPLE_SECONDS, SNAPSHOT_SECONDS, Status
-from reportd.telemetry.heartbeat import GONE_SECONDS, told
+from reportd.status.readiness import FRESH_SECONDS, PATIENCE_SECONDS
+from reportd.status.status import SAMPLE_SECONDS, SNAPSHOT_SECONDS, Status
+from reportd.telemetry.heartbeat import GONE_SECONDS, as_document
 from reportd.telemetry.history import History
 from reportd.work.in_flight import InFlightTask
 from tests.daemon.node import Node as Shell
@@ -259,7 +260,7 @@ async def test_while_there_is_nothing_the_queues_are_looked_at_seldom(autojump_c
 async def test_the_others_are_on_the_page_too(autojump_clock: MockClock) -> None:
     fleet = MemoryFleet()
     other = Node("other", slots=6, figures={"report": Figures(per_minute=10.0)})
-    await fleet.report("other", told(other))
+    await fleet.report("other", as_document(other))
     async with open_status(World(), trio.Event(), fleet) as (status, _):
         snapshot = await status.snapshot()
         assert [(one.name, one.slots) for one in snapshot.nodes] == [("node", 2), ("other", 6)]

@@ -56,7 +56,7 @@ async def test_what_it_does(autojump_clock: MockClock) -> None:
         daemon.node.in_flight.add(InFlightTask("t-1", ["r"], 1))
         assert daemon.standing.line() == WELL.replace("0 jobs", "1 job")
         await daemon.breakers.command("sales", Command("ada", BreakerEvent.FORCED_OPEN, "its database moves"))
-        assert daemon.standing.line().endswith("1 job in hand, resting: sales")
+        assert daemon.standing.line().endswith("1 job in hand, held by breakers: sales")
 
 
 async def test_what_troubles_it(autojump_clock: MockClock) -> None:

@@ -11,7 +11,14 @@ from trio.testing import MockClock
 from reportd.concurrency.nurseries import open_background
 from reportd.core.status.snapshot import BrowserView, Figures, Node
 from reportd.ports import Heartbeat
-from reportd.telemetry.heartbeat import GONE_SECONDS, LATE_SECONDS, SIGN_SECONDS, HeartbeatReporter, all_nodes, told
+from reportd.telemetry.heartbeat import (
+    GONE_SECONDS,
+    LATE_SECONDS,
+    SIGN_SECONDS,
+    HeartbeatReporter,
+    all_nodes,
+    as_document,
+)
 from tests.fakes import Weather
 from tests.fakes.fleet import MemoryFleet
 
@@ -29,14 +36,14 @@ def seen(age_seconds: float, what: Any, node: str = "n2") -> Node:
 
 
 def test_a_node_is_seen_as_it_told() -> None:
-    assert seen(1.0, told(NODE)) == NODE
+    assert seen(1.0, as_document(NODE)) == NODE
 
 
 def test_a_sign_that_is_late_says_when_it_was() -> None:
-    assert seen(LATE_SECONDS, told(NODE)).seen_at is None
-    late = seen(LATE_SECONDS + 1, told(NODE))
+    assert seen(LATE_SECONDS, as_document(NODE)).seen_at is None
+    late = seen(LATE_SECONDS + 1, as_document(NODE))
     assert (late.seen_at, late.gone) == (1e9, False)
-    gone = seen(GONE_SECONDS + 1, told(NODE))
+    gone = seen(GONE_SECONDS + 1, as_document(NODE))
     assert (gone.seen_at, gone.gone) == (1e9, True)
 
 
@@ -60,7 +67,7 @@ async def test_a_node_gives_signs_and_leaves(autojump_clock: MockClock) -> None:
         for _ in range(3):
             await trio.sleep(SIGN_SECONDS)
             (sign,) = await fleet.signs()
-            assert (sign.node, sign.age_seconds <= SIGN_SECONDS, sign.told) == ("n2", True, told(NODE))
+            assert (sign.node, sign.age_seconds <= SIGN_SECONDS, sign.told) == ("n2", True, as_document(NODE))
     assert await fleet.signs() == []
 
 

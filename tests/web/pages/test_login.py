@@ -22,7 +22,7 @@ from reportd_web.pages.forms import MAX_FORM_BYTES
 from reportd_web.pages.login import log
 from reportd_web.security.access import Access
 from reportd_web.security.ended_sessions import EndedLogins
-from reportd_web.security.login_throttle import IN_ALL, PER_ADDRESS, WINDOW_SECONDS, Attempts
+from reportd_web.security.login_throttle import IN_ALL, PER_ADDRESS, WINDOW_SECONDS, LoginThrottle
 from reportd_web.security.sessions import COOKIE, SESSION_SECONDS, SKEW_SECONDS, Session, Sessions
 from tests.fakes.sessions import MemoryEndedSessions
 from tests.web.running import open_running
@@ -97,7 +97,7 @@ async def test_the_cookie_is_kept_from_scripts_and_other_sites(secured: Secured,
 async def test_another_token_is_refused_and_not_repeated(secured: Secured, token: str) -> None:
     answer = await log_in(secured, token)
     assert answer.status_code == 401
-    assert "This is no token that is accepted." in answer.text
+    assert "not accepted" in answer.text
     assert "set-cookie" not in answer.headers
     assert len(token) < 2 or token not in answer.text
 
@@ -214,7 +214,7 @@ async def test_while_the_database_is_away_a_session_counts_and_cannot_be_ended(
     assert (await secured.client.get("/status")).status_code == 200
     answer = await secured.client.post("/logout", headers=OWN)
     assert answer.status_code == 503
-    assert "You are still logged in" in answer.text
+    assert "still logged in" in answer.text
     assert "set-cookie" not in answer.headers
     monkeypatch.undo()
     assert (await secured.client.post("/logout", headers=OWN)).status_code == 303
@@ -338,7 +338,7 @@ def test_no_other_text_is_a_session() -> None:
 
 def test_failures_of_an_address_are_forgotten_after_a_while() -> None:
     clock = Clock()
-    attempts = Attempts(clock)
+    attempts = LoginThrottle(clock)
     for number in range(PER_ADDRESS):
         assert attempts.wait_seconds("a") == 0, number
         attempts.failed("a")
@@ -353,7 +353,7 @@ def test_failures_of_an_address_are_forgotten_after_a_while() -> None:
 
 def test_many_addresses_have_so_many_together_and_no_more_is_kept() -> None:
     clock = Clock()
-    attempts = Attempts(clock)
+    attempts = LoginThrottle(clock)
     for number in range(10 * IN_ALL):
         if not attempts.wait_seconds(str(number)):
             attempts.failed(str(number))

@@ -83,4 +83,4 @@ async def test_the_database_is_away(running: Running, monkeypatch: pytest.Monkey
         raise UnavailableError("database", "no answer")
 
     monkeypatch.setattr(running.database, "read", down)
-    assert "Can't be looked up now." in await page(running, state="queued")
+    assert "Not available" in await page(running, state="queued")

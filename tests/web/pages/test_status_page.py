@@ -120,11 +120,8 @@ async def test_page_shows_figures_and_recent_jobs(running: Running) -> None:
     text = words(html)
     assert "All clear" in text
     assert "sales_summary closed 0 /2 1 " in text
-    assert (
-        "waiting 3 in flight 0 delayed 0 held by breakers 0 dead-lettered 0 worked off in 1.5 s stored after, p95"
-        in text
-    )
-    assert "In all: 1 succeeded, 1 quarantined, 0 cancelled." in text
+    assert "waiting 3 in flight 0 delayed 0 held by breakers 0 dead-lettered 0 done in 1.5 s submit to PDF, p95" in text
+    assert "1 succeeded, 1 quarantined, 0 cancelled." in text
     assert "script error: the page has no chart" in text
     links = {dict(attributes)["href"] for tag, attributes in Page(html).tags if tag == "a"}
     assert {f"/jobs/{bad}", f"/jobs/{done}", f"/reports/{done}/pdf", f"/jobs/{waiting}"} <= links
@@ -137,13 +134,13 @@ SAID = [
     "Fault of its page timeout: not done within 60 s, while waiting for the page to load; 3 failures in a row",
     "payroll held OPEN 2 h 1 min 0 /8 88 1 h 56 min 0 Close",
     "quarterly half-open 2 s 1 /1 12 2 min 3 3.4 s , 9.8 s 10 % Force open",
-    "waiting 137 in flight 8 delayed 41 held by breakers 0 dead-lettered 26 worked off in 33 s stored after, p95 74 s",
+    "waiting 137 in flight 8 delayed 41 held by breakers 0 dead-lettered 26 done in 33 s submit to PDF, p95 74 s",
     "17 script error fault of its page TypeError",
     "17 quarantined Requeue all Drop all",
-    "6 to be tried again in 42 s",
-    "Nodes and browsers 2 there, 3 wanted web-1-4211",
-    "web-2-731 up 1 min 3 3/4 busy, 2 in line, 1 stalled, 1 restart",
-    "Browser Busy Memory Jobs since new 4219 2 640 MiB 212 4377 retiring 1 910 MiB 499",
+    "6 to be retried in 42 s",
+    "Nodes and browsers 2 running, 3 wanted web-1-4211",
+    "web-2-731 up 1 min 3 3/4 busy, 2 waiting, 1 stalled, 1 restart",
+    "Browser Busy Memory Jobs so far 4219 2 640 MiB 212 4377 retiring 1 910 MiB 499",
     "web-3-90 last seen 4 min ago",
 ]
 

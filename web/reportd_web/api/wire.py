@@ -1,4 +1,4 @@
-"""Between HTTP and the daemon's values: JSON out, query parameters in. camelCase on the wire."""
+"""Converts between HTTP and the daemon's values: JSON out, query parameters in. Names are camelCase on the wire."""
 
 import base64
 import binascii
@@ -25,14 +25,14 @@ _LIST_QUERY = frozenset({"state", "reportType", "userId", "limit", "cursor"})
 
 
 class FeedFormat(StrEnum):
-    """What ``GET /events`` sends: the whole snapshot as JSON, or the sections of the page that have changed."""
+    """The form of ``GET /events``: the whole snapshot as JSON, or the changed sections of the page as HTML."""
 
     JSON = "json"
     HTML = "html"
 
 
 def report(record: Record) -> dict[str, Any]:
-    """A job as clients see it."""
+    """Return a job as clients see it."""
     job, error, pdf = record.job, record.error, record.pdf
     url = f"/reports/{job.task_id}/pdf"
     return {
@@ -51,7 +51,7 @@ def report(record: Record) -> dict[str, Any]:
 
 
 def callback(status: CallbackStatus | None) -> dict[str, Any] | None:
-    """How far a job's callback has come."""
+    """Return the state of a job's callback."""
     if status is None:
         return None
     return {
@@ -63,12 +63,13 @@ def callback(status: CallbackStatus | None) -> dict[str, Any] | None:
 
 
 def callback_body(record: Record) -> bytes:
-    """What is sent when a job has ended."""
+    """Return the body of the callback of a finished job."""
     ended_at = record.job.submitted_at if record.finished_at is None else record.finished_at
     return orjson.dumps({"type": f"report.{record.state}", "timestamp": timestamp(ended_at), "data": report(record)})
 
 
 def wait_seconds(query: QueryParams) -> float:
+    """Return the time to wait, 0 without one. Raises ProblemError (422)."""
     only(query, frozenset({"wait"}))
     text = query.get("wait", "0")
     if not _NUMBER.fullmatch(text) or float(text) > MAX_WAIT_SECONDS:
@@ -78,7 +79,7 @@ def wait_seconds(query: QueryParams) -> float:
 
 
 def list_query(query: QueryParams) -> tuple[JobFilter, int, tuple[float, str] | None]:
-    """What to list, how many of them, and below which ``(submitted_at, task_id)``."""
+    """Return the filter, the limit, and the position ``(submitted_at, task_id)`` that the list follows."""
     only(query, _LIST_QUERY)
     problems = []
     state, user_id, limit = query.get("state"), query.get("userId"), query.get("limit", str(DEFAULT_LIMIT))
@@ -97,18 +98,18 @@ def list_query(query: QueryParams) -> tuple[JobFilter, int, tuple[float, str] | 
             problems.append(FieldProblem("/cursor", "must be the nextCursor of an earlier answer"))
     if problems:
         raise invalid(*problems, place="query")
-    wanted = JobFilter(None if state is None else JobState(state), query.get("reportType"), canonical_uuid(user_id))
-    return wanted, int(limit), before
+    jobs = JobFilter(None if state is None else JobState(state), query.get("reportType"), canonical_uuid(user_id))
+    return jobs, int(limit), before
 
 
 def cursor(submitted_at: float, task_id: str) -> str:
-    """Where a list goes on whose last job this is."""
+    """Return the cursor of the page after this job."""
     packed = struct.pack(">d", submitted_at) + task_id.encode()
     return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
 def place_of(text: str) -> tuple[float, str] | None:
-    """What ``cursor`` was made of; None when it was made of nothing."""
+    """Return the position of a cursor; None when it is not valid."""
     try:
         packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         (submitted_at,) = struct.unpack(">d", packed[:8])
@@ -119,7 +120,7 @@ def place_of(text: str) -> tuple[float, str] | None:
 
 
 def only(query: QueryParams, known: frozenset[str]) -> None:
-    """Each parameter is known, and there once: a misspelt filter must not look like one that matches all."""
+    """Raise ProblemError (422) for unknown or repeated parameters: a misspelt filter must not match everything."""
     accepted = ", ".join(sorted(known))
     problems = [
         FieldProblem(f"/{escaped(name)}", f"is no known parameter; accepted: {accepted}")

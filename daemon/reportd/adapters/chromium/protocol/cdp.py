@@ -22,6 +22,7 @@ import trio
 
 from reportd.adapters.chromium.protocol import pipes
 from reportd.concurrency.nurseries import open_background
+from reportd.concurrency.signal import Signal
 
 with warnings.catch_warnings():
     # It imports a deprecated part of its WebSocket library, which is not used here.
@@ -169,7 +170,7 @@ class _Pipe:
         self._write_fd = write_fd
         self._unsent: list[memoryview] = []
         self._calls = 0
-        self._has_unsent = trio.Event()
+        self._unsent_added = Signal()
 
     async def read(self) -> None:
         """Read and dispatch messages until the browser is gone."""
@@ -228,17 +229,16 @@ class _Pipe:
                 data = pipes.send_now(self._write_fd, data)
         if data:
             self._unsent.append(data)
-            self._has_unsent.set()
+            self._unsent_added.notify()
 
     async def write(self) -> None:
         """Send what ``send`` left over, until the browser is gone; the reader notices that as well."""
         with suppress(BrokenPipeError):
             while True:
-                await self._has_unsent.wait()
                 while self._unsent:
                     await pipes.send(self._write_fd, self._unsent[0])
                     del self._unsent[0]
-                self._has_unsent = trio.Event()
+                await self._unsent_added.wait()
 
     def end(self) -> None:
         self.broken = True

@@ -21,6 +21,7 @@ from reportd.adapters.sql.stores.clock import clock_or_database
 from reportd.adapters.sql.text import storable
 from reportd.adapters.sql.turns import Turns
 from reportd.concurrency.grace import with_grace
+from reportd.concurrency.signal import Signal
 from reportd.ports import ANY, Depth, Outgoing, ReceiptLostError, Received, UnavailableError
 
 CLAIM_SECONDS = 2.0
@@ -58,7 +59,7 @@ class EmbeddedQueue:
         self._dead = dead
         self._now = clock_or_database(clock)
         self._turns = Turns()
-        self._changed = trio.Event()
+        self._changed = Signal()
 
     async def recover(self) -> None:
         """Continue with the turns in the database.
@@ -92,7 +93,7 @@ class EmbeddedQueue:
             raise
         except Exception as error:  # noqa: BLE001 - becomes the outcome of the message that can't be stored
             return [error] if len(messages) == 1 else await self._send_each(messages)
-        self._wake()
+        self._changed.notify()
         return [None] * len(messages)
 
     async def _send_each(self, messages: Sequence[Outgoing]) -> list[Exception | None]:
@@ -119,7 +120,7 @@ class EmbeddedQueue:
     async def receive(self, limit: int, wait_seconds: float, at_most: Mapping[str, int] = ANY) -> list[Received]:
         deadline = trio.current_time() + wait_seconds
         while True:
-            changed = self._changed
+            changed = self._changed.next()
             # With grace: claimed messages must reach the caller, or they stay invisible until the timeout.
             received, due_seconds = await with_grace(partial(self._claim, limit, at_most), CLAIM_SECONDS)
             remaining = deadline - trio.current_time()
@@ -159,7 +160,7 @@ class EmbeddedQueue:
 
         claimed, redriven, due_seconds = await self._database.write(change, durably=False)
         if redriven and self._dead is not None:
-            self._dead._wake()  # noqa: SLF001 - of this class
+            self._dead._changed.notify()  # noqa: SLF001 - of this class
         for _, row in claimed:
             self._turns.serve(row.turn)
         return [_received(token, row) for token, row in claimed], due_seconds
@@ -207,7 +208,7 @@ class EmbeddedQueue:
             return []
         held = await self._database.write(change, durably=False)
         if min(by_seconds) < self.visibility_seconds:
-            self._wake()
+            self._changed.notify()
         return [None if receipt in held else ReceiptLostError(receipt) for receipt, _ in changes]
 
     async def depth(self) -> Depth:
@@ -217,10 +218,6 @@ class EmbeddedQueue:
             return Depth(total - waiting, held, waiting - held, oldest)
 
         return await self._database.read(query)
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
 
 
 def _admit(row: Row[Any], left: dict[str, int]) -> bool:
