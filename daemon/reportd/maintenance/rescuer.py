@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
-from reportd.ports import SILENT, DeadLetters, Jobs, Meter, Queue, Record
+from reportd.ports import SILENT, DeadLetters, Jobs, Meter, Queue, Record, UnavailableError
 from reportd.work.messages import LATE_ATTRIBUTES, send_jobs
 from reportd.work.settlement import dead_letter
 
@@ -87,7 +87,10 @@ class Rescuer:
             await self._record(chosen, errors, "dead_letter")
 
     async def _record(self, records: Sequence[Record], errors: Sequence[Exception | None], kind: str) -> int:
-        """Confirm, count and log the messages that were sent. Return how many."""
+        """Confirm, count and log the messages that were sent. Return for how many jobs the sweep is done.
+
+        A message that the queue refuses for good is tried again later, so that it does not block those behind it.
+        """
         sent = [record.job for record, error in zip(records, errors, strict=True) if error is None]
         problems = [str(error) for error in errors if error is not None]
         if problems:
@@ -100,7 +103,14 @@ class Rescuer:
                 self._meter.resent(job.report_type)
             types = dict(Counter(job.report_type for job in sent))
             log.warning("messages.resent", what=kind, count=len(sent), reportTypes=types)
-        return len(sent)
+        refused = [
+            record.job.task_id
+            for record, error in zip(records, errors, strict=True)
+            if error is not None and not isinstance(error, UnavailableError)
+        ]
+        if refused:
+            await self._jobs.renew(refused)
+        return len(sent) + len(refused)
 
 
 async def _message_count(queue: Queue) -> int:

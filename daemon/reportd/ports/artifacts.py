@@ -87,7 +87,11 @@ class ArtifactStore(Artifacts, Protocol):
 
 
 class WrongStoreError(UnavailableError):
-    """This node's artifact store differs from that of the other nodes."""
+    """The artifact store of this node is not the store of the other nodes.
 
-    def __init__(self, detail: str) -> None:
+    ``unmarked``: it has no mark at all, as a mount point has none before its mount is there. That may pass by itself.
+    """
+
+    def __init__(self, detail: str, *, unmarked: bool = False) -> None:
         super().__init__("artifacts", detail)
+        self.unmarked = unmarked

@@ -2,6 +2,8 @@
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
+from collections.abc import Sequence
+
 import pytest
 import trio
 from structlog.testing import capture_logs
@@ -13,7 +15,7 @@ from reportd.core.faults import FaultKind
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.maintenance.rescuer import BATCH, HIDDEN_SECONDS, MAX_BATCHES
-from reportd.ports import UNCONFIRMED_SECONDS, Depth, Settlement, UnavailableError
+from reportd.ports import UNCONFIRMED_SECONDS, Depth, Outgoing, Settlement, UnavailableError
 from reportd.work.in_flight import InFlightTask
 from tests.daemon.node import Node, World, job, open_node, open_service, submission
 from tests.fakes.jobs import SILENT_SECONDS
@@ -172,6 +174,24 @@ async def test_what_can_not_be_sent_is_told(autojump_clock: MockClock) -> None:
         await Node(world).rescuer.resend_lost()
     (line,) = [line for line in logs if line["event"] == "messages.not_resent"]
     assert (line["count"], line["error"]) == (2, "queue: it is full")
+
+
+async def test_messages_that_the_queue_refuses_do_not_block_those_behind_them(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    jobs = await accepted(world, BATCH + 1)
+    purge(world)
+    await trio.sleep(SILENT_SECONDS + 1)
+    send, refused = world.queue.send, {one.task_id for one in jobs[:BATCH]}
+
+    async def refusing(messages: Sequence[Outgoing]) -> list[Exception | None]:
+        await send([message for message in messages if message.task_id not in refused])
+        return [ValueError("too large") if message.task_id in refused else None for message in messages]
+
+    monkeypatch.setattr(world.queue, "send", refusing)
+    await Node(world).rescuer.resend_lost()
+    assert sent(world) == [jobs[-1].task_id]
 
 
 async def test_one_copy_for_each_time_that_it_is_due(autojump_clock: MockClock) -> None:

@@ -89,7 +89,7 @@ class ClusterStore:
             known = await agreements.agree(IDENTITY, own)
         if own != known:
             if own is None or not agreements.alone:
-                raise WrongStoreError(_mismatch(own, known))
+                raise WrongStoreError(_mismatch(own, known), unmarked=own is None)
             await agreements.change(IDENTITY, own)
         if store.place:
             await agreements.change(PLACE, store.place)
