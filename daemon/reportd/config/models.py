@@ -1,6 +1,6 @@
 """The configuration as it is once it is sound: a section a class, and ``Config`` on top.
 
-Called by everything that is configured. Defaults and bounds stand here and nowhere else; ``CONFIGURATION.md`` and
+Called by everything that is configured. Defaults and bounds stand here and nowhere else; ``docs/CONFIGURATION.md`` and
 ``packaging/reportd.toml`` explain each key, and a test keeps them alike.
 """
 
