@@ -1,4 +1,4 @@
-"""The verdict: a sentence that says what is stuck, and whose fault it is."""
+"""The verdict: a sentence that says what is stuck, and whose fault it is (I16)."""
 
 from dataclasses import replace
 from typing import Any

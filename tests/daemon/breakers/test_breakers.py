@@ -1,4 +1,4 @@
-"""Admission as the worker sees it: what counts, what it costs, and what becomes of the probe."""
+"""Admission as the worker sees it: what counts, what it costs, who probes. Being cancelled is no failure (I7)."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 

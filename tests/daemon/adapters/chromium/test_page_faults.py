@@ -1,4 +1,4 @@
-"""Pages that misbehave: each ends with the fault that says so, and hurts neither its slot nor other pages."""
+"""Pages that misbehave: each ends with the fault that says so (I14), and hurts neither its slot nor other pages."""
 
 from collections.abc import Iterator
 from typing import Any
