@@ -1,6 +1,6 @@
 """The valid configuration: one class per section, and ``Config`` on top.
 
-Used by everything that is configured. Defaults and bounds are defined only here. ``CONFIGURATION.md`` and
+Used by everything that is configured. Defaults and bounds are defined only here. ``docs/CONFIGURATION.md`` and
 ``packaging/reportd.toml`` explain each key, and a test compares them with this module.
 """
 

@@ -1,4 +1,4 @@
-"""The stores of manager, and what four nodes that share one do together: in memory, and in a real Redis, be it a
+"""The stores of breakers, and four nodes that share one: one probe at a time (I4). In memory, and in a real Redis: a
 single one, one with TLS, one behind Sentinel, or a cluster.
 """
 

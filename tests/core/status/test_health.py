@@ -1,4 +1,4 @@
-"""The findings of a snapshot: what is stuck, and whose fault it is."""
+"""The findings of a snapshot: what is stuck, and whose fault it is (I16)."""
 
 from dataclasses import replace
 from typing import Any

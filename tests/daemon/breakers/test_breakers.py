@@ -1,4 +1,4 @@
-"""Admission as the worker sees it: what counts, what it costs, and how a probe ends."""
+"""Admission as the worker sees it: what counts, what it costs, who probes. Being cancelled is no failure (I7)."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 

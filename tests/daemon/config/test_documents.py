@@ -1,4 +1,4 @@
-"""CONFIGURATION.md and packaging/reportd.toml say of every key what the models say, and of no other."""
+"""docs/CONFIGURATION.md and packaging/reportd.toml say of every key what the models say, and of no other."""
 
 import re
 import tomllib
@@ -14,7 +14,7 @@ from reportd.core.faults import NATURE, Nature
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = (ROOT / "packaging" / "reportd.toml").read_text()
-PAGE = (ROOT / "CONFIGURATION.md").read_text()
+PAGE = (ROOT / "docs" / "CONFIGURATION.md").read_text()
 HOME = {"HOME": "/home/ada"}
 
 # Keys that are empty in the documents and set by ``load``.

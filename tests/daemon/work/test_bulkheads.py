@@ -1,4 +1,4 @@
-"""No report type takes every slot, and a type in doubt takes one."""
+"""No report type takes every slot, and a type in doubt takes one (I15)."""
 
 # ruff: noqa: ARG001 - the mock clock works by being there
 

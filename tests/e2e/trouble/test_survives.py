@@ -1,4 +1,4 @@
-"""Faults that nobody foresaw: the daemon goes on, and says which part is in trouble."""
+"""Unforeseen faults: the daemon goes on, and says which part is in trouble (I12)."""
 
 import os
 import signal

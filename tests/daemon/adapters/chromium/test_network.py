@@ -1,4 +1,4 @@
-"""A page reaches only the hosts that its type allows, by any route (I10)."""
+"""A page reaches only the hosts that its type allows, by any route (I10); nothing else drives its browser (I13)."""
 
 import json
 import os

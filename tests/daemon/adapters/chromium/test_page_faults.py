@@ -1,4 +1,4 @@
-"""Pages that misbehave: each ends with the right fault, and harms neither its slot nor other pages."""
+"""Pages that misbehave: each ends with the right fault (I14), and harms neither its slot nor other pages."""
 
 from collections.abc import Iterator
 from typing import Any
