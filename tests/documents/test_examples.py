@@ -18,7 +18,7 @@ import orjson
 import pytest
 
 from reportd.adapters.outbound.standard_webhooks import signed_headers
-from reportd.adapters.templates import Templates
+from reportd.adapters.templates.templates import Templates
 from reportd.cli.main import _parser, main
 from reportd.core.access import parse
 from reportd.core.jobs.job import Job, from_message
