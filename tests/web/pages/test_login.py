@@ -1,4 +1,4 @@
-"""The login of a browser: form, cookie, its end, and how often one may try."""
+"""The login of a browser: form, cookie, logout, and the limit of attempts."""
 
 import re
 import time
@@ -333,7 +333,7 @@ def test_no_other_text_is_a_session() -> None:
         assert holder(Sessions(SECRET), cookie) is None, cookie
 
 
-# How often
+# The limit of attempts
 
 
 def test_failures_of_an_address_are_forgotten_after_a_while() -> None:
