@@ -118,7 +118,7 @@ def _insert(data: bytes, chance: random.Random) -> bytes:
 
 
 def _insert_line(data: bytes, chance: random.Random) -> bytes:
-    """The position for a header."""
+    """Insert a line where a header may be."""
     lines = data.split(b"\r\n")
     return b"\r\n".join([*lines[:1], chance.choice(_PIECES).removesuffix(b"\r\n"), *lines[1:]])
 
@@ -141,7 +141,7 @@ _MUTATIONS: tuple[Callable[[bytes, random.Random], bytes], ...] = (_flip, _inser
 
 
 async def attack(port: int, seed: int, count: int, at_once: int = 40) -> None:
-    """Open ``number`` connections. The answers do not matter."""
+    """Open ``count`` connections. The answers do not matter."""
     places = trio.CapacityLimiter(at_once)
     async with trio.open_nursery() as nursery:
         for client in clients(seed, count):

@@ -354,7 +354,7 @@ async def test_a_browser_ends_without_a_look_at_proc(tmp_path: Path) -> None:
 
 
 async def test_a_browser_starts_or_says_why_not_with_any_number_left(tmp_path: Path) -> None:
-    """A start that waits for a descriptor ends with the start timeout, which is 0 here."""
+    """A start that waits for a descriptor ends with the start timeout, 0.2 s here."""
     fake = "echo '{}' >&4; sleep 63; :"
     async with open_run_folder(tmp_path) as folder:
         started, errors = 0, list[OSError]()

@@ -38,7 +38,7 @@ async def fail(running: Running, times: int = 3) -> None:
 
 
 async def recorded(running: Running, count: int) -> list[AuditEntry]:
-    """Wait for ``number`` entries; return the last ones, oldest first."""
+    """Wait for ``count`` entries; return the last ones, oldest first."""
     with trio.fail_after(10):
         while len(entries := await running.audit.latest(100, SALES)) < count:
             await trio.sleep(0.01)

@@ -25,7 +25,7 @@ async def served(running: Running) -> AsyncIterator[Served]:
 
 
 async def long_polls(served: Served, count: int) -> list[Connection]:
-    """Open ``number`` connections inside a request, until the job is finished."""
+    """Open ``count`` connections inside a request, until the job is finished."""
     task_id = await served.running.submit()
     polls = [await served.connect() for _ in range(count)]
     for poll in polls:
