@@ -9,7 +9,7 @@ from reportd.adapters.bounded import tasks
 from reportd.adapters.bounded.checker import BoundedChecker
 from reportd.adapters.bounded.frames import Frame
 from reportd.adapters.bounded.processes import Processes
-from reportd.adapters.templates import Templates
+from reportd.adapters.templates.templates import Templates
 from reportd.config import Config, ConfigError
 from reportd.core.dead_letters.triage import RawLetter, Reading, read, read_job
 from reportd.core.jobs.job import Job

@@ -185,7 +185,7 @@ class _Fleet:
             dead=shared.dead,
             letters=letters,
             quarantine=Quarantine(
-                jobs=shared.jobs, letters=letters, audit=audit, changes=JobWaiters(), node="triage", clock=now
+                jobs=shared.jobs, letters=letters, audit=audit, waiters=JobWaiters(), node="triage", clock=now
             ),
             breakers=Breakers(shared.breakers, BreakerPolicy(), node="triage", report_types=self._types),
             reader=InlineReader(Known({name: name for name in self._types}, lambda _, __: [])),

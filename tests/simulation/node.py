@@ -134,12 +134,12 @@ class Node:
             chance=shared.rng.random,
         )
         bulkheads = Bulkheads(dict.fromkeys(types, 0), lambda: SLOTS, 2.0, self._breakers, PREFETCH)
-        outcomes = MessageSettler(
+        settler = MessageSettler(
             jobs=shared.jobs,
             queue=shared.queue,
             dead=shared.dead,
             artifacts=shared.artifacts,
-            changes=JobWaiters(),
+            waiters=JobWaiters(),
             policy=RetryPolicy(),
             max_receive_count=1000,
             clock=now,
@@ -152,9 +152,9 @@ class Node:
             types=FleetTypes(),
             breakers=self._breakers,
             bulkheads=bulkheads,
-            deadlines=LearnedTimeouts({}),
+            timeouts=LearnedTimeouts({}),
             in_flight=self._in_flight,
-            outcomes=outcomes,
+            settler=settler,
             node=name,
             clock=now,
         )

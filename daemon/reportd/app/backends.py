@@ -12,7 +12,7 @@ import trio
 from reportd.adapters.artifacts.cluster import ClusterStore
 from reportd.adapters.artifacts.folder import FileArtifacts
 from reportd.adapters.aws.cloudwatch import open_cloudwatch
-from reportd.adapters.egress.proxy import OwnPorts
+from reportd.adapters.egress.own_ports import OwnPorts
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.adapters.outbound.alert_channels import open_alert_channels
 from reportd.adapters.outbound.callbacks import open_messenger

@@ -11,7 +11,7 @@ from pathlib import Path
 import reportd_web
 from reportd.adapters.bounded.checker import new_checker
 from reportd.adapters.chromium.ready_conditions import misunderstood
-from reportd.adapters.templates import Templates
+from reportd.adapters.templates.templates import Templates
 from reportd.config import Config, ConfigError, Loaded
 from reportd.intake.report_types import Draft, ReportTypes, ReportTypesReader
 from reportd.intake.tokens import file_problems

@@ -41,7 +41,7 @@ async def open_service(
             artifacts=backends.artifacts,
             intake=batcher,
             validator=validator,
-            changes=processing.waiters,
+            waiters=processing.waiters,
             in_flight=processing.in_flight,
             backlog=backlog,
             retention_seconds=config.artifacts.retention_days * DAY_SECONDS,

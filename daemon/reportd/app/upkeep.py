@@ -39,7 +39,7 @@ class Upkeep:
             jobs=backends.jobs,
             letters=backends.letters,
             audit=backends.audit,
-            changes=waiters,
+            waiters=waiters,
             node=node,
             on_quarantined=on_quarantined,
             clock=clock,

@@ -11,7 +11,8 @@ import httpx
 import trio
 
 from reportd.adapters.artifacts.s3 import S3Artifacts
-from reportd.adapters.aws.client import RejectedError, in_words, open_client
+from reportd.adapters.aws.client import open_client
+from reportd.adapters.aws.errors import RejectedError, in_words
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.chromium.browser import find_executable
 from reportd.adapters.outbound.client import open_web_client

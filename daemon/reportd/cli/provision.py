@@ -10,7 +10,8 @@ from typing import Any
 import orjson
 import trio
 
-from reportd.adapters.aws.client import MissingError, RejectedError, in_words, open_client
+from reportd.adapters.aws.client import open_client
+from reportd.adapters.aws.errors import MissingError, RejectedError, in_words
 from reportd.adapters.sqs import name_of, open_queue_client
 from reportd.adapters.sqs.attributes import REQUIRED
 from reportd.cli import client as terminal

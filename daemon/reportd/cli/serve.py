@@ -66,7 +66,8 @@ def serve(options: argparse.Namespace) -> int:
         if not isinstance(error, expected):
             raise
         say(f"reportd: {error}")
-        return 2 if isinstance(error, WrongStoreError) else 1
+        # systemd does not restart the daemon after a 2. A mount that is late at boot is worth another start.
+        return 2 if isinstance(error, WrongStoreError) and not error.unmarked else 1
 
 
 async def _on_signal(

@@ -1,10 +1,10 @@
-"""Who may call: tokens with roles, and the text that lists them, a line a token. Parsed once; valid from there on.
+"""Access tokens with roles, and the parser of the text that lists them, one token per line:
 
     NAME ROLE[,ROLE...] sha256:HEX [user=UUID]
 
-Only hashes are kept. A token is 256 random bits, which nobody finds by trying, so one plain SHA-256 is as good as a
-slow password hash and costs a request a microsecond instead of a tenth of a second. It has no salt for the same
-reason: no two tokens are alike, and no table of that size exists.
+Only hashes are kept. A token is 256 random bits and can't be guessed, so a plain SHA-256 is as safe as a slow password
+hash, and costs a request a microsecond instead of a tenth of a second. It needs no salt: no two tokens are alike, and
+no lookup table can hold so many.
 """
 
 import re
@@ -18,9 +18,9 @@ from reportd.core.jobs.job import canonical_uuid
 
 
 class Role(StrEnum):
-    """What a token is for. Whoever operates must see what there is, so ``operate`` includes ``read``.
+    """What a token may do. ``operate`` includes ``read``, because an operator must see the state.
 
-    No other includes any: what submits need not read, and an operator's token orders no reports.
+    No other role includes another: a submitter need not read, and an operator's token submits no reports.
     """
 
     SUBMIT = "submit"
@@ -37,7 +37,7 @@ _LEAST_WORDS, _MOST_WORDS = 3, 4
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """``roles`` holds what they include, too. A token with a ``user_id`` sees and makes that user's jobs only."""
+    """``roles`` also holds the included roles. A token with a ``user_id`` reads and submits only that user's jobs."""
 
     name: str
     roles: frozenset[Role]
@@ -46,8 +46,9 @@ class Token:
 
 
 class TokensError(ValueError):
-    """The text lists no tokens that could be used. ``problems`` name lines and what is accepted, and repeat nothing:
-    somebody may have pasted a token where its hash belongs.
+    """The text is not a valid list of tokens. ``problems`` name lines and what is accepted.
+
+    They never quote the text: it may hold a token where its hash belongs.
     """
 
     def __init__(self, problems: Iterable[str]) -> None:
@@ -60,16 +61,16 @@ def digest_of(secret: bytes) -> bytes:
 
 
 def matching(tokens: Iterable[Token], secret: bytes) -> Token | None:
-    """The token that ``secret`` is. Every one is compared, each in constant time."""
-    given, found = digest_of(secret), None
+    """Return the token whose secret this is. Every token is compared, each in constant time."""
+    digest, match = digest_of(secret), None
     for token in tokens:
-        if compare_digest(token.digest, given):
-            found = token
-    return found
+        if compare_digest(token.digest, digest):
+            match = token
+    return match
 
 
 def parse(text: str) -> tuple[Token, ...]:
-    """The tokens of a text. Empty lines and those that begin with # say nothing. Raises TokensError."""
+    """Return the tokens that a text lists. Empty lines and lines that begin with # are skipped. Raises TokensError."""
     tokens: list[Token] = []
     problems: list[str] = []
     lines: dict[tuple[str, str | bytes], int] = {}
@@ -82,13 +83,13 @@ def parse(text: str) -> tuple[Token, ...]:
             problems.append(f"line {number}: {error}")
             continue
         problems += [
-            f"line {number}: the {part[0]} is that of line {first}; accepted: one of its own"
+            f"line {number}: the {part[0]} is already used in line {first}; accepted: a unique one"
             for part in (("name", token.name), ("hash", token.digest))
             if (first := lines.setdefault(part, number)) != number
         ]
         tokens.append(token)
     if not tokens and not problems:
-        # Not the same as no file: nobody may do anything, and that can't be meant.
+        # Unlike no file at all, an empty list would lock everybody out, so it is taken for a mistake.
         problems.append(f"there is no token; accepted: lines of {LINE}")
     if problems:
         raise TokensError(problems)
@@ -96,19 +97,19 @@ def parse(text: str) -> tuple[Token, ...]:
 
 
 def parse_line(words: Sequence[str]) -> Token:
-    """The token of one line, taken apart at its blanks. Raises ValueError."""
+    """Return the token of one line, given as its words. Raises ValueError."""
     if not _LEAST_WORDS <= len(words) <= _MOST_WORDS:
         raise ValueError(f"has {len(words)} parts; accepted: {LINE}")
     name, roles, digest, *user = words
     if not _NAME.fullmatch(name):
         raise ValueError("the name is not acceptable; accepted: up to 64 letters, digits and . _ @ -")
-    found = _HASH.fullmatch(digest)
-    if found is None:
+    hashed = _HASH.fullmatch(digest)
+    if hashed is None:
         raise ValueError("the hash is not acceptable; accepted: sha256: and 64 hexadecimal digits")
     user_id = canonical_uuid(user[0].removeprefix("user=")) if user and user[0].startswith("user=") else None
     if user and user_id is None:
         raise ValueError("the user is not acceptable; accepted: user= and a UUID")
-    return Token(name, _roles(roles), bytes.fromhex(found[1]), user_id)
+    return Token(name, _roles(roles), bytes.fromhex(hashed[1]), user_id)
 
 
 def _roles(text: str) -> frozenset[Role]:

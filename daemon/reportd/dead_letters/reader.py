@@ -1,6 +1,6 @@
-"""Reads dead letters, and the jobs they are about: what they say, and what can be repaired in them.
+"""Reads dead letters and their jobs, and repairs them where that is possible.
 
-Repairing tries and checks many times over, so it is done by the ``Checker``, whatever the size.
+A repair tries and checks many variants, so the ``Checker`` does it, whatever the size of the letter.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from reportd.ports import Checker, TooCostlyError
 
 
 class LetterReader:
-    """``names``: each name of a report type in its normal form, and the type it means. ``schemas``: see ``Checker``."""
+    """``names``: the report type for the normal form of each name and alias. ``schemas``: see ``Checker``."""
 
     def __init__(self, checker: Checker, names: Mapping[str, str], schemas: Callable[[], bytes]) -> None:
         self._checker = checker
@@ -23,14 +23,14 @@ class LetterReader:
         self._names = names
 
     async def letter(self, letter: RawLetter) -> Reading:
-        """What the letter says, repaired where need be. May raise UnavailableError."""
+        """Read the letter, repaired if necessary. May raise UnavailableError."""
         try:
             return await self._checker.letter(letter, self._names, self._schemas())
         except TooCostlyError as error:
             return await self._unrepaired(letter, f"can't be repaired: that {error}")
 
     async def job(self, job: Job) -> Reading:
-        """Whether its report type accepts it, or would with a repair. May raise UnavailableError."""
+        """Check whether the report type accepts the job, if necessary after a repair. May raise UnavailableError."""
         try:
             return await self._checker.job(job, self._names, self._schemas())
         except TooCostlyError as error:
@@ -38,13 +38,13 @@ class LetterReader:
             return Reading(job, job.task_id, f"{problem.pointer}: {problem.detail}")
 
     async def _unrepaired(self, letter: RawLetter, problem: str) -> Reading:
-        """The job it is about is given up with it, where it names one."""
+        """Read a letter whose repair is too costly. Its job, if it names one, is given up with it."""
         try:
-            carried = await self._checker.message(letter.body)
+            content = await self._checker.message(letter.body)
         except BadMessageError as error:
             return Reading(problem=f"{error.fault.detail}; it {problem}")
         except TooCostlyError as error:
             return Reading(problem=f"the message can't be read: that {error}")
-        if isinstance(carried, StoredJob):
-            return Reading(task_id=carried.task_id)
-        return Reading(carried, carried.task_id, f"it {problem}")
+        if isinstance(content, StoredJob):
+            return Reading(task_id=content.task_id)
+        return Reading(content, content.task_id, f"it {problem}")

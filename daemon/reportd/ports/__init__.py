@@ -1,4 +1,4 @@
-"""What the daemon needs from the outside world. Adapters fulfil it; tests hold them all to the same suites."""
+"""The interfaces of the daemon to the outside world. Adapters implement them, and pass the same contract tests."""
 
 from reportd.ports.alerts import AlertStore, Channel, Decide
 from reportd.ports.artifacts import Artifacts, ArtifactStore, LocalPdf, Pdf, WrongStoreError

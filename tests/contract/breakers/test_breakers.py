@@ -1,4 +1,4 @@
-"""The stores of manager, and what four nodes that share one do together: in memory, and in a real Redis, be it a
+"""The stores of breakers, and four nodes that share one: one probe at a time (I4). In memory, and in a real Redis: a
 single one, one with TLS, one behind Sentinel, or a cluster.
 """
 
@@ -14,7 +14,7 @@ import trio
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.adapters.redis import open_breakers
 from reportd.breakers import manager
-from reportd.breakers.manager import DeferredError
+from reportd.breakers.admission import DeferredError
 from reportd.core.breaker.breaker import Breaker, BreakerEvent, BreakerPolicy, BreakerState, Command
 from reportd.core.breaker.window import Grade
 from reportd.core.faults import FaultError, FaultKind
@@ -212,7 +212,7 @@ async def test_a_node_that_dies_with_the_probe_is_followed(nodes: list[Node], mo
         assert admission.probe
         held_since = trio.current_time()
         # It says no more.
-        monkeypatch.setattr(dead, "_tell", say_nothing)
+        monkeypatch.setattr(dead, "_apply", say_nothing)
     followed = False
     while not followed:
         assert trio.current_time() < held_since + 2

@@ -1,4 +1,4 @@
-"""The snapshot: what of it is the same, and what adds up."""
+"""The snapshot: equality, and sums over nodes."""
 
 from dataclasses import FrozenInstanceError, replace
 

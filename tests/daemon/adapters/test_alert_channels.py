@@ -1,4 +1,4 @@
-"""How an alert looks where it arrives, and what is said when it does not."""
+"""Alerts as the channels send them, and the errors of failed deliveries."""
 
 # ruff: noqa: ARG001
 
@@ -93,7 +93,7 @@ async def test_what_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(slack_url=f"http://127.0.0.9:{site.port}/s3cret") as channel:
         with pytest.raises(DeliveryError) as caught:
             await channel.send(NOTICE)
-    assert str(caught.value) == "no exchange with it (ConnectError)"
+    assert "ConnectError" in str(caught.value)
 
 
 # --- SNS ----------------------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ def ask_sns(server: str, **parameters: str) -> str:
 
 @pytest.fixture
 def sns(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The server, which is the one that AWS's programs ask now."""
+    """The local server, which AWS clients now use."""
     pretend_credentials(monkeypatch)
     monkeypatch.setenv("AWS_ENDPOINT_URL_SNS", moto)
     return moto

@@ -1,4 +1,4 @@
-"""The store of the cluster: a node whose store is another one puts nothing into it and looks for nothing there."""
+"""The cluster's store: a node with another store neither writes to it nor reads from it."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
@@ -138,7 +138,7 @@ async def test_a_bucket_whose_first_mark_failed_is_marked_later(autojump_clock: 
 
 
 async def test_a_folder_whose_mount_goes_away_is_no_longer_the_store(autojump_clock: MockClock) -> None:
-    """What is stored below the mount point would be gone once the mount is back."""
+    """A PDF stored below the mount point would vanish when the mount is back."""
     shared, agreements = MemoryArtifacts(), Agreements()
     store = ClusterStore(shared, agreements)
     await store.put(job(), PDF)

@@ -1,4 +1,4 @@
-"""Several queues as one: where messages go, where receipts lead, and what a queue that is away costs the others."""
+"""Several queues as one: routing of messages and receipts, and the effect of one queue's failure on the others."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 

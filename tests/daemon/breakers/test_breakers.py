@@ -1,4 +1,4 @@
-"""Admission as the worker sees it: what counts, what it costs, and what becomes of the probe."""
+"""Admission as the worker sees it: what counts, what it costs, who probes. Being cancelled is no failure (I7)."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
@@ -6,7 +6,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from reportd.breakers.manager import LEASE_MARGIN_SECONDS, STORE_SECONDS, Breakers, DeferredError
+from reportd.breakers.admission import DeferredError
+from reportd.breakers.manager import LEASE_MARGIN_SECONDS, STORE_SECONDS, Breakers
 from reportd.core.breaker.breaker import BreakerEvent, BreakerPolicy, BreakerState, Command, Transition
 from reportd.core.faults import NATURE, FaultKind
 from tests.fleet import TIMEOUT_SECONDS, BadLine, Node, open_it, render
@@ -240,7 +241,7 @@ async def test_a_probe_that_outlives_its_lease_is_called_off(
 
 
 async def test_a_lease_is_counted_from_before_the_question(autojump_clock: MockClock, store: BadLine) -> None:
-    """Otherwise a slow line would have the holder go on after the store has given the lease to another."""
+    """Otherwise, on a slow connection, the holder would go on after the store has granted the lease to another node."""
     node = Node(store)
     await open_it(node)
     await trio.sleep(10)
@@ -273,7 +274,7 @@ async def test_whoever_is_quicker_wins_and_the_other_looks_again(
     assert [move.event for move in other.moves + node.moves[1:]] == [BreakerEvent.PROBE_STARTED, BreakerEvent.RECOVERED]
 
 
-# --- putting off --------------------------------------------------------------------------------------------
+# --- deferring ----------------------------------------------------------------------------------------------
 
 
 async def test_messages_come_back_when_the_rest_is_over_one_after_another(
@@ -340,7 +341,7 @@ async def test_all_nodes_see_a_change_within_a_second(
 async def test_whoever_goes_by_its_doubts_hears_of_them_whichever_node_has_them(
     autojump_clock: MockClock, store: BadLine, other: Node
 ) -> None:
-    """Else jobs of a type that is well again would wait for the one that was in doubt."""
+    """Otherwise jobs of a type that has recovered would wait for the one job that was allowed while it was in doubt."""
     node, heard = Node(store), list[bool]()
     other.on_change = lambda: heard.append(other.failing("sales"))
     await render(node, FaultKind.TIMEOUT)
@@ -403,7 +404,7 @@ async def test_what_an_operator_did_is_told_also_when_he_does_not_wait(
     assert [(move.event, move.by) for move in node.moves] == [(BreakerEvent.FORCED_OPEN, "ann")]
 
 
-# --- report types that come and go --------------------------------------------------------------------------
+# --- reload -------------------------------------------------------------------------------------------------
 
 
 async def test_a_type_that_goes_and_comes_again_is_as_the_store_has_it(
@@ -423,6 +424,6 @@ async def test_a_job_of_a_type_that_has_gone_meanwhile_is_still_told(
 ) -> None:
     async with other.admit("sales", TIMEOUT_SECONDS) as admission:
         other.reconfigure([])
-        await trio.sleep(2.0)  # what is remembered is refreshed
+        await trio.sleep(2.0)  # the cache is refreshed
         admission.succeeded(1.0)
     assert other.snapshot() == []

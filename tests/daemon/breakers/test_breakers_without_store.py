@@ -1,4 +1,4 @@
-"""A node whose store is away goes on alone, and gives way when the store is back."""
+"""A node whose store is unavailable decides locally; when the store is back, its state counts again."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
@@ -9,7 +9,8 @@ import trio
 from trio.testing import MockClock
 
 from reportd.adapters.memory_breakers import MemoryBreakers
-from reportd.breakers.manager import STORE_SECONDS, DeferredError
+from reportd.breakers.admission import DeferredError
+from reportd.breakers.manager import STORE_SECONDS
 from reportd.core.breaker.breaker import BreakerEvent, BreakerState, Command
 from reportd.core.faults import FaultError, FaultKind
 from reportd.ports import UnavailableError
@@ -102,7 +103,7 @@ async def test_a_job_that_began_before_and_ends_after_counts_once(
 async def test_verdicts_of_the_time_alone_say_nothing_to_the_store(
     autojump_clock: MockClock, store: BadLine, nursery: trio.Nursery
 ) -> None:
-    """The probe that this node let start alone ends when the store is back and its breaker is another."""
+    """A probe that was admitted locally ends after the store is back, with another breaker."""
     node = Node(store)
     await nursery.start(node.run)
     store.away = True
@@ -139,7 +140,7 @@ async def test_a_probe_that_ends_while_the_store_is_away_leaves_no_lease_behind(
     await trio.sleep(2)
     expected = {"success": BreakerState.CLOSED, "failure": BreakerState.OPEN, "cancelled": BreakerState.HALF_OPEN}[how]
     assert (await store.kept()).state is other.sales().state is expected
-    # Also what the node has to tell the store later, its listeners hear once.
+    # The listeners are called once, also for what the node reports to the store later.
     verdict = {"success": [BreakerEvent.RECOVERED], "failure": [BreakerEvent.PROBE_FAILED], "cancelled": []}[how]
     assert [move.event for move in node.moves] == [BreakerEvent.TRIPPED, BreakerEvent.PROBE_STARTED, *verdict]
     assert not (await store.kept()).lease
@@ -190,7 +191,7 @@ async def test_an_operator_is_told_that_the_store_is_away(autojump_clock: MockCl
 async def test_a_store_that_answers_and_takes_nothing_is_away(
     autojump_clock: MockClock, store: BadLine, nursery: trio.Nursery
 ) -> None:
-    """As a Redis without memory, or without the replicas that it wants: what it kept before must not win."""
+    """E.g. a Redis without free memory, or without its required replicas: its old state must not replace the cache."""
     node = Node(store)
     await nursery.start(node.run)
     await render(node, FaultKind.TIMEOUT)

@@ -1,4 +1,4 @@
-"""An operator's orders in every state of a breaker, by any name of the type, and what is noted of them."""
+"""An operator's commands in every state of a breaker, by any name of the type, and their audit entries."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from reportd.breakers.manager import DeferredError
+from reportd.breakers.admission import DeferredError
 from reportd.breakers.operator import BreakerCommand, BreakerOperator, InapplicableCommandError, UnknownReportTypeError
 from reportd.core.breaker.breaker import Breaker, BreakerState
 from reportd.ports import AuditEntry, UnavailableError
@@ -22,7 +22,7 @@ class Sales:
 
 
 class Desk:
-    """A node's controls, and what they noted."""
+    """The operator interface of a node, and its audit entries."""
 
     def __init__(self) -> None:
         self.store = BadLine()
@@ -40,7 +40,7 @@ async def desk(autojump_clock: MockClock) -> Desk:
     return Desk()
 
 
-# What each order leads to; None where it makes no sense.
+# The state after each command; None where it does not apply.
 RESULTS: dict[BreakerState, dict[BreakerCommand, BreakerState | None]] = {
     CLOSED: {
         BreakerCommand.OPEN: FORCED_OPEN,
@@ -78,7 +78,7 @@ RESULTS: dict[BreakerState, dict[BreakerCommand, BreakerState | None]] = {
 @pytest.mark.parametrize("state", list(BreakerState))
 @pytest.mark.parametrize("order", list(BreakerCommand))
 async def test_every_order_in_every_state(desk: Desk, state: BreakerState, order: BreakerCommand) -> None:
-    """By what the store has, whatever this node remembers."""
+    """The stored state decides, whatever this node has cached."""
     await desk.bring(state)
     target = RESULTS[state][order]
     if target is None:

@@ -1,4 +1,4 @@
-"""The pool of a node grows with what waits and shrinks when it is done, as far as memory allows."""
+"""The pool of a node grows with the backlog, as far as memory allows, and shrinks when it is idle."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from reportd.app import policies
-from reportd.browsers.autosize import LOOK_SECONDS, autosize_pool
+from reportd.browsers.autosize import CHECK_SECONDS, autosize_pool
 from reportd.browsers.pool import GROW_SECONDS, Pool, PoolSettings, open_pool
 from reportd.concurrency.nurseries import open_background
 from reportd.config import Config
@@ -28,7 +28,7 @@ POLICY = SizePolicy(least=1, most=3, pages_per_browser=2, browser_mib=1000.0, ho
 
 
 class Node:
-    """A pool that is kept sized, with a queue so deep and so much memory left."""
+    """A pool that is sized, with a given queue depth and free memory."""
 
     def __init__(self, pool: Pool, launcher: FakeLauncher, nursery: trio.Nursery) -> None:
         self.pool = pool
@@ -50,7 +50,7 @@ class Node:
         return Depth(self.backlog, 0, 0)
 
     def give(self, jobs: int, seconds: float) -> None:
-        """So many renders that take so long."""
+        """Start ``number`` renders that take ``seconds`` each."""
         for _ in range(jobs):
             self._jobs += 1
             name = str(self._jobs)
@@ -79,7 +79,7 @@ async def test_it_grows_while_more_waits_than_it_can_take_and_shrinks_when_that_
     async with kept() as node:
         node.backlog = 50
         node.give(20, 30.0)
-        await trio.sleep(3 * LOOK_SECONDS + 5.0)
+        await trio.sleep(3 * CHECK_SECONDS + 5.0)
         assert (node.pool.size, node.pool.slots, len(node.launcher.running)) == (3, 6, 3)
         await trio.sleep(20.0)
         assert node.launcher.rendering == 6
@@ -97,7 +97,7 @@ async def test_slots_come_with_a_warm_browser_and_not_before(autojump_clock: Moc
         node.launcher.start_seconds = 20.0
         node.backlog = 50
         node.give(10, 100.0)
-        await trio.sleep(LOOK_SECONDS + 19.0)
+        await trio.sleep(CHECK_SECONDS + 19.0)
         assert (node.pool.slots, node.launcher.rendering) == (2, 2)
         await trio.sleep(2.0)
         assert (node.pool.slots, node.launcher.rendering) == (4, 4)
@@ -108,7 +108,7 @@ async def test_a_browser_that_cannot_be_had_is_done_without(autojump_clock: Mock
         node.launcher.failing_starts = 10**6
         node.backlog = 50
         node.give(2, 1000.0)
-        await trio.sleep(LOOK_SECONDS + GROW_SECONDS + 1.0)
+        await trio.sleep(CHECK_SECONDS + GROW_SECONDS + 1.0)
         assert node.pool.slots == 2
         assert node.changes == []
         node.launcher.failing_starts = 0
@@ -123,13 +123,13 @@ async def test_it_does_not_grow_where_memory_is_short_and_closes_one_when_it_run
         node.free_mib = 900.0
         node.backlog = 50
         node.give(20, 40.0)
-        await trio.sleep(10 * LOOK_SECONDS)
+        await trio.sleep(10 * CHECK_SECONDS)
         assert node.pool.size == 1
         node.free_mib = 1000.0
         while node.pool.size == 1:
             await trio.sleep(0.1)
         node.free_mib = 400.0
-        await trio.sleep(LOOK_SECONDS + 1.0)
+        await trio.sleep(CHECK_SECONDS + 1.0)
         assert node.pool.slots == 2, "no new one begins"
         assert node.launcher.rendering > 2, "and nothing is cut off"
         await trio.sleep(40.0)
@@ -141,10 +141,10 @@ async def test_a_queue_that_is_away_is_no_reason_to_grow(autojump_clock: MockClo
         node.away = True
         node.backlog = 50
         node.give(10, 100.0)
-        await trio.sleep(6 * LOOK_SECONDS)
+        await trio.sleep(6 * CHECK_SECONDS)
         assert node.pool.size == 1
         node.away = False
-        await trio.sleep(2 * LOOK_SECONDS)
+        await trio.sleep(2 * CHECK_SECONDS)
         assert node.pool.size > 1
 
 

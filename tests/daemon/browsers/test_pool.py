@@ -1,4 +1,4 @@
-"""Slots and pages: how many there are, who gets them, how long a job may have one, and what a job leaves behind."""
+"""Slots and pages: their number, their order, their timeouts, and what a job leaves behind."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
@@ -22,7 +22,7 @@ from tests.fakes.rendering import pdf_of, request_for
 
 @asynccontextmanager
 async def pool_of(launcher: FakeLauncher, browsers: int = 1, pages: int = 2) -> AsyncIterator[Pool]:
-    """A pool; at its end nothing of it is left."""
+    """Open a pool, and check at its end that nothing of it is left."""
     async with open_pool(launcher, PoolSettings(browsers=browsers, pages_per_browser=pages)) as pool:
         yield pool
     assert not launcher.running
@@ -45,7 +45,7 @@ async def render(
 async def test_there_is_a_warm_page_before_anybody_asks(autojump_clock: MockClock) -> None:
     launcher = FakeLauncher()
     async with pool_of(launcher) as pool:
-        assert trio.current_time() == 1.1  # a browser, and a page of it
+        assert trio.current_time() == 1.1  # the browser, and one page of it
         assert await render(pool, "a") == pdf_of("a")
         assert trio.current_time() == 2.1
 
@@ -84,7 +84,7 @@ async def test_the_figures_are_right_at_every_moment(autojump_clock: MockClock) 
 
 
 async def test_a_slot_without_a_render_holds_no_page(autojump_clock: MockClock) -> None:
-    """Between its slot and its page a job's start is recorded."""
+    """A job's start is recorded after it has a slot and before it has a page."""
     launcher = FakeLauncher()
     async with pool_of(launcher, pages=1) as pool, pool.slot() as slot:
         await trio.sleep(10.0)
@@ -105,7 +105,7 @@ async def test_a_job_called_off_in_the_instant_it_gets_its_page_gives_it_back(
         assert launcher.browsers[0].renders == ["a"]
 
 
-# --- deadlines ----------------------------------------------------------------------------------------------
+# --- timeouts -----------------------------------------------------------------------------------------------
 
 
 async def test_a_page_that_never_answers_is_left_at_the_deadline(autojump_clock: MockClock) -> None:
@@ -170,7 +170,7 @@ async def test_a_fault_of_the_page_reaches_the_job_as_it_is(autojump_clock: Mock
         assert pool.state().lost == 0
 
 
-# --- between jobs -------------------------------------------------------------------------------------------
+# --- reuse --------------------------------------------------------------------------------------------------
 
 
 async def test_a_page_is_scrubbed_for_the_next_job_while_its_slot_is_free_already(autojump_clock: MockClock) -> None:
@@ -210,7 +210,7 @@ async def test_a_page_on_which_a_job_failed_is_replaced(autojump_clock: MockCloc
 async def test_isolated_by_context_every_job_has_a_new_page(autojump_clock: MockClock) -> None:
     launcher = FakeLauncher()
     async with pool_of(launcher, pages=1) as pool:
-        await render(pool, "page")  # leaves a page that a job has used
+        await render(pool, "page")  # leaves a used page
         for number in range(3):
             assert await render(pool, str(number), isolation="context") == pdf_of(str(number))
         assert launcher.browsers[0].pages_made >= 1 + 3
@@ -227,7 +227,7 @@ async def test_who_wants_a_new_page_takes_no_more_used_ones_away_than_needed(aut
         await trio.sleep(1.0)
         await render(pool, "context", isolation="context")
         await trio.sleep(1.0)
-        assert launcher.browsers[0].pages_made == 4 + 2  # one for the job, one after it
+        assert launcher.browsers[0].pages_made == 4 + 2  # one for the job, one to replace it
 
 
 @pytest.mark.parametrize(("isolation", "alone"), [("browser", False), ("container", False), ("page", True)])
@@ -296,7 +296,7 @@ async def test_called_off_alone_it_leaves_neither_browser_nor_file(
     assert not list(await trio.Path(tmp_path).iterdir())
 
 
-# --- the end ------------------------------------------------------------------------------------------------
+# --- shutdown -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("after_seconds", [0.0, 0.5, 1.05, 1.5, 3.3])

@@ -1,4 +1,4 @@
-"""Browsers come and go under a running pool: they die, fail to start, and are replaced before they grow old."""
+"""Browsers of a running pool die, fail to start, and are replaced after many jobs or over their memory limit."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from reportd.browsers.pool import Pool, PoolSettings, open_pool
-from reportd.browsers.supply import HEAVY_SECONDS, PAGE_SECONDS
+from reportd.browsers.supply import OVER_LIMIT_SECONDS, PAGE_SECONDS
 from reportd.concurrency.nurseries import open_background
 from reportd.core.faults import FaultError, FaultKind
 from reportd.ports import BrowserError, Pdf
@@ -73,11 +73,11 @@ async def test_a_browser_that_cannot_be_started_is_tried_again_after_growing_wai
         assert (pool.state().lost, pool.state().trouble, pool.state().browsers) == (1, "no browser today", ())
         begun = trio.current_time()
         assert await render(pool, "a", 1000.0) == pdf_of("a")
-        # 0.5, 1, 2, 4, 8, 16, then never more than 30
+        # 0.5, 1, 2, 4, 8, 16, then 30 at most
         waited = trio.current_time() - begun
         assert waited == pytest.approx(0.5 + 1 + 2 + 4 + 8 + 16 + 30 + 30 + 30 + 0.5, abs=2.0)
         assert (pool.state().trouble, len(pool.state().browsers)) == ("", 1)
-        # The next trouble starts with a short wait again.
+        # The next failure starts with a short wait again.
         launcher.failing_starts = 1
         launcher.browsers[-1].die()
         begun = trio.current_time()
@@ -224,7 +224,7 @@ async def test_a_page_that_never_comes_is_given_up_with_its_browser(autojump_clo
 
 @asynccontextmanager
 async def watched(launcher: FakeLauncher, settings: PoolSettings) -> AsyncIterator[Pool]:
-    """A pool of which at every moment as many browsers as wanted could take a job."""
+    """Check that at every moment as many browsers as wanted can take a job."""
 
     def could(browser: FakeBrowser) -> bool:
         return browser.running and not browser.died.is_set() and bool(browser.pages)
@@ -250,7 +250,7 @@ async def test_after_so_many_jobs_a_browser_is_replaced_and_nobody_waits(
         assert all(isinstance(result, Pdf) for result in results)
         assert pool.state().lost == 0
         await trio.sleep(5.0)
-    # It goes on until its replacement is warm, which takes a job or two.
+    # It takes jobs until its replacement is warm, which is after one or two more.
     assert all(10 <= len(browser.renders) <= 15 for browser in launcher.browsers[:-browsers])
     assert len(launcher.browsers) >= 6
 
@@ -284,7 +284,7 @@ async def test_a_browser_that_has_grown_fat_is_replaced(autojump_clock: MockCloc
         assert pool.state().browsers[0].memory_mib == 500.0
         assert len(launcher.browsers) == 1
         launcher.browsers[0].mib = 501.0
-        await trio.sleep(HEAVY_SECONDS + 10.0)
+        await trio.sleep(OVER_LIMIT_SECONDS + 10.0)
         assert [browser.pid for browser in launcher.running] == [2]
         assert pool.state().lost == 0
 
@@ -295,7 +295,7 @@ async def test_a_browser_may_be_heavy_for_as_long_as_something_large_takes(autoj
         await render(pool, "a")
         for _ in range(20):
             launcher.browsers[0].mib = 2000.0
-            await trio.sleep(HEAVY_SECONDS - 10.0)
+            await trio.sleep(OVER_LIMIT_SECONDS - 10.0)
             launcher.browsers[0].mib = 400.0
             await trio.sleep(3.0)
         assert len(launcher.browsers) == 1
@@ -328,7 +328,7 @@ async def test_a_browser_that_should_retire_goes_on_while_no_other_can_be_had(au
 async def test_a_page_that_was_just_lent_is_not_taken_away_by_retirement(autojump_clock: MockClock, pages: int) -> None:
     """The job has the page but has not woken up yet when the replacement comes.
 
-    Jobs end, pages are lent and browsers get ready all in the same instant here, in whatever order trio chooses.
+    Jobs end, pages are lent and browsers get ready at the same instant here, in the order that trio chooses.
     """
     launcher = FakeLauncher()
     assert (launcher.start_seconds, launcher.page_seconds) == (Turn().seconds, launcher.scrub_seconds)
@@ -341,7 +341,7 @@ async def test_a_page_that_was_just_lent_is_not_taken_away_by_retirement(autojum
 async def test_the_first_page_of_a_browser_is_not_lost_to_a_job_called_off_at_that_instant(
     autojump_clock: MockClock,
 ) -> None:
-    """The page is offered a moment before its browser counts as one of the pool's; again trio's order decides."""
+    """The page is offered a moment before its browser belongs to the pool; the order is trio's."""
     launcher = FakeLauncher()
     launcher.page_seconds = 0.0
     async with open_pool(launcher, PoolSettings(pages_per_browser=1)) as pool:

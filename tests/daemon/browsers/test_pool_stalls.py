@@ -1,4 +1,4 @@
-"""A page that waits gives its slot to another job; one that works keeps it; nobody is printed without one."""
+"""A page that waits gives its slot to another job; a page that works keeps it; no page is printed without one."""
 
 # ruff: noqa: ARG001 - the mock clock works by being there
 
@@ -17,7 +17,7 @@ SETTINGS = PoolSettings(stall_seconds=2.0, max_stalled=2)
 
 
 async def ends(pool: Pool, launcher: FakeLauncher, turns: dict[str, Turn], seconds: float = 60.0) -> dict[str, float]:
-    """When each job ended, all begun at once in this order, in seconds from then."""
+    """Start all jobs at once, in this order. Return after how many seconds each ended."""
     begun = trio.current_time()
     ended: dict[str, float] = {}
 
@@ -39,14 +39,14 @@ async def test_while_pages_wait_others_are_rendered_in_their_place(autojump_cloc
         hanging = {name: Turn(waits=30.0) for name in ("h1", "h2")}
         working = {str(number): Turn(1.0) for number in range(20)}
         ended = await ends(pool, launcher, hanging | working)
-        # Two slots, twenty jobs of a second: they lose what it takes to see that the first two only wait.
+        # Two slots, twenty jobs of 1 s: they lose the time to detect that the first two stall.
         assert max(ended[name] for name in working) < 10 * 1.1 + 3.5
         assert ended["h1"] >= 31.0
         assert launcher.most_rendering == 2
         await trio.sleep(5.0)
         state = pool.state()
         assert (state.stalled, state.busy) == (0, 0)
-        # The pages that were made for the others are gone again.
+        # The extra pages are closed again.
         assert len(launcher.browsers[0].pages) == 2
 
 
@@ -79,7 +79,7 @@ async def test_what_is_ready_is_printed_before_what_has_not_begun_but_in_a_slot(
         ended = await ends(pool, launcher, turns)
         assert launcher.most_rendering == 1
         order = sorted(ended, key=lambda name: ended[name])
-        # It is ready while the second one is rendered, and is next.
+        # It is ready while the second job is rendered, and gets the next slot.
         assert order.index("waits") == 2
 
 

@@ -39,7 +39,7 @@ def test_the_defaults() -> None:
     }
 
 
-def test_every_key_arrives() -> None:
+def test_every_key_reaches_chromium() -> None:
     assert printed(
         format="Letter",
         landscape=True,
@@ -73,7 +73,7 @@ def test_every_key_arrives() -> None:
 
 
 @pytest.mark.parametrize(("header", "footer"), [("<b></b>", ""), ("", "<b></b>")])
-def test_one_of_header_and_footer_leaves_the_other_empty(header: str, footer: str) -> None:
+def test_a_header_alone_leaves_the_footer_blank(header: str, footer: str) -> None:
     parameters = printed(header_template=header, footer_template=footer, margin="20mm")
     assert parameters["displayHeaderFooter"] is True
     assert parameters["headerTemplate"] == (header or "<span></span>")
@@ -131,7 +131,7 @@ def test_margins_are_given_as_in_css(margin: str, sides: tuple[int, ...]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "problem"),
     [
         ({"width": "210"}, "is not a length"),
         ({"width": "0"}, "is 0"),
@@ -151,8 +151,8 @@ def test_margins_are_given_as_in_css(margin: str, sides: tuple[int, ...]) -> Non
         ({"scale": 2.1}, "less than or equal"),
     ],
 )
-def test_a_wrong_value_is_refused(keys: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_a_wrong_value_is_refused(keys: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
         PdfOptions(**keys)
 
 
@@ -176,10 +176,10 @@ def test_margins_that_fit_the_turned_page_are_fine() -> None:
 
 def test_header_and_footer_need_room() -> None:
     assert conflicts(header_template="<b></b>", footer_template="<b></b>", margin="1mm 0") == []
-    (said,) = conflicts(header_template="<b></b>", margin="0 1mm 1mm")
-    assert said == "is 0 at the top, where header_template is printed; accepted: room for it, e.g. 20mm"
-    (said,) = conflicts(footer_template="<b></b>", margin="1mm 1mm 0")
-    assert said == "is 0 at the bottom, where footer_template is printed; accepted: room for it, e.g. 20mm"
+    (problem,) = conflicts(header_template="<b></b>", margin="0 1mm 1mm")
+    assert problem == "is 0 at the top, where header_template is printed; accepted: room for it, e.g. 20mm"
+    (problem,) = conflicts(footer_template="<b></b>", margin="1mm 1mm 0")
+    assert problem == "is 0 at the bottom, where footer_template is printed; accepted: room for it, e.g. 20mm"
 
 
 def test_an_outline_needs_tags(tmp_path: Path) -> None:
@@ -187,6 +187,6 @@ def test_an_outline_needs_tags(tmp_path: Path) -> None:
     file.write_text("[reports.sales_summary.pdf]\noutline = true")
     with pytest.raises(ConfigError) as caught:
         load(file, {"HOME": "/home/ada"})
-    said = "is made from the tags that tagged = false leaves out; accepted: with tagged = true"
-    assert str(caught.value) == f"{file}: reports.sales_summary.pdf.outline: {said}"
+    problem = "is made from the tags that tagged = false leaves out; accepted: with tagged = true"
+    assert str(caught.value) == f"{file}: reports.sales_summary.pdf.outline: {problem}"
     assert conflicts(outline=True, tagged=True) == []

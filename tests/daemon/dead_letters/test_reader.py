@@ -1,4 +1,4 @@
-"""Dead letters that can't be repaired within bounds: nobody tries for ever, and the job ends with its letter."""
+"""Dead letters whose repair is too costly: the daemon stops trying, and the job ends with its letter."""
 
 from collections.abc import Hashable, Sequence
 
@@ -15,7 +15,7 @@ from tests.fakes.checking import InlineProcesses, inline_checker
 
 
 class Costly(InlineProcesses):
-    """These tasks take too long."""
+    """``tasks``: those that take too long."""
 
     def __init__(self, *tasks: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Jobs that an outage has stopped: one of them finds out when it is over, and then all of them succeed, untouched."""
+"""After an outage, a canary finds out that it is over; then all jobs that it stopped succeed by themselves."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
@@ -26,9 +26,9 @@ HOUR = 3600.0
 
 
 class Outage(FakeRenderer):
-    """The render page of every report is away for so long, and for the ``poison`` for ever.
+    """The pages of all reports fail for some time, and those of ``poison`` for ever.
 
-    ``renders``: when each began, of which task, and whether it succeeded.
+    ``renders``: for each, when it began, the task, and whether it succeeded.
     """
 
     def __init__(self, world: World, *, seconds: float) -> None:
@@ -47,7 +47,7 @@ class Outage(FakeRenderer):
         return await super().render(request, alone=alone)
 
     def canaries(self) -> list[float]:
-        """When jobs were let out of the dead letters during it."""
+        """Return the times of the redrives during the outage."""
         return [entry.at for entry in redriven(self._world) if entry.at < self.ends_at]
 
 
@@ -87,7 +87,7 @@ async def test_after_an_outage_all_succeed_and_nobody_touches_anything(
         with trio.fail_after(hours * HOUR + 2 * HOUR):
             assert await all_ended(world, jobs) == {JobState.SUCCEEDED: count}
         await trio.sleep(600.0)
-    # With a breaker nearly all of them wait for it, and have used no attempt.
+    # With a breaker, nearly all jobs wait for it and have used no attempt.
     assert len(outage.canaries()) >= hours * 4 or breaker is REAL_BREAKER
     assert at_most_one_each_cooldown(outage.canaries())
     assert not world.quarantined
@@ -121,7 +121,7 @@ async def test_one_report_that_always_fails_is_quarantined_after_its_redrives(au
 
 
 async def test_those_that_fail_by_themselves_are_told_from_the_victims(autojump_clock: MockClock) -> None:
-    """Ten of a hundred never succeed, by a fault that looks the same as the outage."""
+    """Ten of a hundred jobs never succeed, with the same fault as in the outage."""
     world, jobs = world_with(100)
     outage = Outage(world, seconds=HOUR)
     outage.poison = {one.task_id for one in jobs[::10]}
@@ -175,7 +175,7 @@ async def test_nodes_share_one_canary(autojump_clock: MockClock) -> None:
 
 
 async def test_nodes_that_both_lead_share_one_canary_all_the_same(autojump_clock: MockClock) -> None:
-    """A lease ends while its holder is slow; the cause itself is moved by one of them."""
+    """A lease ends while its holder is slow. Even so, only one node redrives the cause."""
     world, jobs = world_with(20)
     outage = Outage(world, seconds=HOUR)
 
@@ -207,11 +207,11 @@ async def test_a_queue_that_does_not_take_the_canary_gets_it_later(autojump_cloc
 async def test_it_may_be_cut_off_at_any_call(autojump_clock: MockClock, phase: str) -> None:
     chance = random.Random(phase)
     for _ in range(25):
-        # They fail one after the other, so the first is alone for a while, and what it is tried then counts.
+        # They fail one after the other. While the first is the only one, its redrive counts.
         world, jobs = world_with(6, max_redrives=20)
         await world.send(*jobs)
         Outage(world, seconds=20 * 60.0)
-        # Five lost nodes would be held against a job.
+        # Five lost nodes would count against a job.
         for _ in range(4):
             await until_killed(world, chance.randint(1, 250), phase)
         world.weather.hook = None

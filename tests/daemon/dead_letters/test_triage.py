@@ -1,4 +1,4 @@
-"""What becomes of each dead letter, and that triage may be cut off anywhere and done again."""
+"""How triage settles each dead letter, and that it may be cut off anywhere and repeated."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
@@ -16,7 +16,7 @@ from reportd.core.dead_letters.triage import MAX_RETURNS
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.job import from_message, to_message
 from reportd.core.jobs.transitions import JobEvent, JobState
-from reportd.dead_letters.triage import BATCH, MAX_BATCHES, PATIENCE
+from reportd.dead_letters.triage import BATCH, MAX_BATCHES, MAX_INTERNAL_ERRORS
 from reportd.ports import LetterStatus, Outgoing, Settlement
 from tests.daemon.node import Node, World, job, message_of
 from tests.fakes import EPOCH, now
@@ -26,7 +26,7 @@ TIMEOUT = Fault(FaultKind.TIMEOUT, "the page took longer than 60 s")
 
 
 async def dead_lettered(world: World, number: int = 1, *, letters: int = 1, fault: Fault = FAULT) -> str:
-    """A job that the worker has given up."""
+    """Return a job that the worker has given up."""
     one = job(number)
     await world.jobs.add([one])
     await world.jobs.settle(Settlement(one.task_id, JobEvent.DEAD_LETTERED, now(), fault=fault))
@@ -95,7 +95,7 @@ async def test_a_round_is_bounded_and_the_next_one_goes_on(autojump_clock: MockC
 
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING])
 async def test_what_nobody_has_given_up_goes_back_to_the_queue(autojump_clock: MockClock, state: JobState) -> None:
-    """The queue's own redrive took it away: it never reaches quarantine untried (I3)."""
+    """The queue's own redrive policy dead-lettered it: it never reaches quarantine untried (I3)."""
     world, one = World(), job()
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=state)
@@ -103,7 +103,7 @@ async def test_what_nobody_has_given_up_goes_back_to_the_queue(autojump_clock: M
     await Node(world).sort()
     (message,) = world.queue.messages
     assert message.sent.body == message_of(one).body
-    # A FIFO queue would swallow a second message that is the same as the first.
+    # A FIFO queue would drop a second, identical message as a duplicate.
     assert message.sent.attributes
     assert not world.dead.messages
     assert (world.record(one).state, world.record(one).confirmed) == (state, True)
@@ -135,7 +135,7 @@ async def test_what_comes_back_untried_again_and_again_is_quarantined_in_the_end
 
 
 async def test_a_job_that_a_node_did_not_know_yet_is_tried_by_those_that_do(autojump_clock: MockClock) -> None:
-    """While a new report type is rolled out (I3)."""
+    """E.g. while a new report type is rolled out (I3)."""
     world = World()
     fault = Fault(FaultKind.UNKNOWN_REPORT_TYPE, "/reportType: there is no report type of this name")
     task_id = await dead_lettered(world, fault=fault)
@@ -154,7 +154,7 @@ async def test_the_letter_of_a_job_too_large_for_its_message_is_settled_from_the
     await world.dead.send([replace(message_of(one), body=to_message(one, 500)) for one in (large, gone)])
     await Node(world).sort()
     assert (world.record(large).state, world.record(large).job) == (JobState.QUARANTINED, large)
-    # Nothing is known of the other one; its letter is kept for people to see.
+    # The store does not know the other job; its letter is kept for people to see.
     (other,) = [letter for letter in world.letters.letters.values() if letter.id != large.task_id]
     assert (other.task_id, other.body) == (None, to_message(gone, 500))
     assert not world.dead.messages
@@ -257,7 +257,7 @@ async def test_a_repaired_message_makes_one_job_whatever_is_cut_off(autojump_clo
 
 
 async def life(world: World, until_call: int, phase: str) -> bool:
-    """A node until it is killed, or has nothing left to do. Whether it was killed."""
+    """Run a node until it is killed or has nothing left to do. Return whether it was killed."""
     killed = world.weather.kill_at(until_call, phase)
     async with open_background() as nursery:
         nursery.start_soon(Node(world).run, trio.Event())
@@ -283,7 +283,7 @@ async def test_what_may_pass_waits_outside_of_the_queue(autojump_clock: MockCloc
 
 
 async def test_a_late_letter_of_a_job_that_is_tried_again_is_judged_anew(autojump_clock: MockClock) -> None:
-    """The job moves between the look at it and the copy."""
+    """The job changes after it was read and before the copy is kept."""
     world = World()
     world.triage = TriageOptions()
     task_id = await dead_lettered(world, fault=TIMEOUT)
@@ -304,11 +304,11 @@ async def test_a_late_letter_of_a_job_that_is_tried_again_is_judged_anew(autojum
     assert world.jobs.records[task_id].state is JobState.QUEUED
 
 
-# --- whatever happens -------------------------------------------------------------------------------------------
+# --- cut off anywhere -------------------------------------------------------------------------------------------
 
 
 async def everything(world: World) -> None:
-    """One thing for each action."""
+    """One letter for each action."""
     await dead_lettered(world, 1)
     await world.dead.send([message_of(job(2)), Outgoing("{", "", "", "")])
     await world.dead.send([replace(message_of(job(3)), body="\ufeff" + message_of(job(3)).body)])
@@ -387,8 +387,8 @@ async def test_a_letter_that_nobody_foresaw_does_not_keep_the_others_from_being_
 async def test_a_letter_at_which_the_daemon_fails_is_left_to_people_in_the_end(autojump_clock: MockClock) -> None:
     world, one = World(), job()
     await world.dead.send([message_of(one)])
-    world.weather.fail("queue.send", *[ValueError("it can't be sent")] * PATIENCE)
-    with world.without_threads(), trio.move_on_after((PATIENCE + 1) * world.dead.visibility_seconds):
+    world.weather.fail("queue.send", *[ValueError("it can't be sent")] * MAX_INTERNAL_ERRORS)
+    with world.without_threads(), trio.move_on_after((MAX_INTERNAL_ERRORS + 1) * world.dead.visibility_seconds):
         await Node(world).triage.run()
     assert world.record(one).state is JobState.QUARANTINED
     letter = world.letters.letters[one.task_id]

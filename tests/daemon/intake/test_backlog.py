@@ -1,4 +1,4 @@
-"""The backlog is shared: a held type or a greedy user costs the others no place, a burst no exactness (I15)."""
+"""The backlog is shared: an open breaker or a greedy user takes no place of others; bursts count exactly (I15)."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
@@ -39,7 +39,7 @@ class Place:
     held: set[str] = field(default_factory=set)
 
     async def accepted(self, count: int, report_type: str = "report", user_id: str = USER) -> int:
-        """How many of so many submissions are accepted."""
+        """Return how many of the submissions are accepted."""
         accepted = 0
         for _ in range(count):
             with suppress(BusyError):
@@ -109,7 +109,7 @@ async def test_a_user_of_a_held_type_has_his_share_of_the_healthy_ones_left(auto
         assert await place.accepted(120, "healthy", ANN) == 99
 
 
-# --- being exact --------------------------------------------------------------------------------------------
+# --- exact counts -------------------------------------------------------------------------------------------
 
 
 async def test_it_refuses_until_it_has_shrunk(autojump_clock: MockClock) -> None:
@@ -250,7 +250,7 @@ def test_sums_that_are_kept_are_those_of_a_walk(
     there = +there
     for report_type in "abc":
         for user_id in "uvwxyz":
-            found = tally.found(report_type, user_id, 0)
+            found = tally.waiting(report_type, user_id, 0)
             mine = {
                 c: n for c, n in there.items() if (c[0] == report_type if report_type in held else c[0] not in held)
             }
@@ -269,7 +269,7 @@ def test_sums_that_are_kept_are_those_of_a_walk(
                 assert found.counted == users.total() - excess
 
 
-# --- saying so ----------------------------------------------------------------------------------------------
+# --- reporting refusals -------------------------------------------------------------------------------------
 
 
 async def test_a_refusal_is_counted_and_logged_once_in_a_while_for_each_reason(autojump_clock: MockClock) -> None:

@@ -1,4 +1,4 @@
-"""What is accepted, and what that promises (I2)."""
+"""Which submissions are accepted, and what a 202 promises (I2)."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
@@ -135,7 +135,7 @@ async def test_of_a_burst_each_gets_its_own_answer(autojump_clock: MockClock) ->
 async def test_an_intake_cut_off_anywhere_has_promised_nothing_that_is_not_kept(
     autojump_clock: MockClock, phase: str
 ) -> None:
-    """Whoever got his answer has a job that ends; whoever did not may have one."""
+    """A client that got an answer has a job that ends; a client without an answer may have one."""
     for number in range(1, 4):
         world, answered = World(), []
         world.weather.kill_at(number, phase)
@@ -143,7 +143,7 @@ async def test_an_intake_cut_off_anywhere_has_promised_nothing_that_is_not_kept(
             async with open_service(world) as service:
                 answered.append(await service.submit(submission()))
         world.weather.hook = None
-        assert bool(answered) is (number == 3)  # nobody waits for the confirmation
+        assert bool(answered) is (number == 3)  # no client waits for the confirmation
         assert not answered or world.queue.messages
         async with open_node(world):
             await trio.sleep(200.0)
@@ -222,13 +222,13 @@ async def test_a_repeated_submission_whose_message_is_lost_is_sent_again_once(au
         for _ in range(3):
             again = await service.submit(submission("key"))
         assert [message.sent.task_id for message in world.queue.messages] == [first.job.task_id]
-        # A FIFO queue would swallow a second message that is the same as the first.
+        # A FIFO queue would drop a second, identical message as a duplicate.
         assert world.queue.messages[0].sent.attributes
         assert (again.state, again.job.task_id) == (JobState.QUEUED, first.job.task_id)
 
 
 async def test_a_repeated_submission_of_what_waits_for_triage_sends_nothing(autojump_clock: MockClock) -> None:
-    """However long that takes: its message is in the dead-letter queue, or triage has it."""
+    """However long that takes: its message is in the dead-letter queue, or triage has kept it."""
     world = World()
     async with open_service(world) as service:
         first = await service.submit(submission("key"))

@@ -1,4 +1,4 @@
-"""The file of tokens: read at the start and again on demand; a bad one locks nobody out and lets nobody in."""
+"""The file of tokens is read at the start and at each reload. A faulty file locks nobody out and lets nobody in."""
 
 import os
 from pathlib import Path

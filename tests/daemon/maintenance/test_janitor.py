@@ -1,4 +1,4 @@
-"""What the janitor sweeps up, and that it may be cut off anywhere and done again."""
+"""What the janitor settles, and that it may be cut off anywhere and repeated."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
@@ -68,11 +68,11 @@ async def test_more_old_pdfs_than_fit_a_batch_all_go(autojump_clock: MockClock) 
     assert all(record.pdf and record.pdf.purged for record in world.jobs.records.values())
 
 
-# --- whatever happens ---------------------------------------------------------------------------------------
+# --- cut off anywhere ---------------------------------------------------------------------------------------
 
 
 async def everything(world: World) -> None:
-    """One thing for each rule."""
+    """One case for each rule."""
     await world.jobs.add([job(3), job(4)])
     world.jobs._change(job(4).task_id, state=JobState.SUCCEEDED, finished_at=0.0, pdf=PdfInfo(4, "sha"))
     world.artifacts.stored[job(4).task_id] = b"%PDF"

@@ -1,4 +1,4 @@
-"""People hear of each cause once a window, and nobody waits for them."""
+"""People get one alert per cause and window, and no part of the daemon waits for that."""
 
 # ruff: noqa: ARG001
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ WINDOW = 900.0
 
 
 class Stage:
-    """A store, and channels that several nodes may share."""
+    """A store and channels that several nodes may share."""
 
     def __init__(self) -> None:
         self.weather = Weather()
@@ -118,7 +118,7 @@ async def test_a_breaker_that_opens_and_closes(autojump_clock: MockClock, stage:
 
 
 async def test_openings_and_closings_before_they_are_written_down(autojump_clock: MockClock, stage: Stage) -> None:
-    """The last word counts, and every opening."""
+    """The last state counts, and every opening."""
     alerts = stage.alerts()
     for _ in range(3):
         alerts.breaker_moved(moved(BreakerState.CLOSED, BreakerState.FORCED_OPEN))
@@ -131,7 +131,7 @@ async def test_openings_and_closings_before_they_are_written_down(autojump_clock
     assert (notice.incident.untold, notice.incident.over) == (4, False)
 
 
-# --- nobody is held up --------------------------------------------------------------------------------------
+# --- no delays ----------------------------------------------------------------------------------------------
 
 
 async def test_without_channels_nothing_is_kept(autojump_clock: MockClock, stage: Stage) -> None:
@@ -144,14 +144,14 @@ async def test_without_channels_nothing_is_kept(autojump_clock: MockClock, stage
 
 
 async def test_to_tell_waits_for_nothing_and_holds_little(autojump_clock: MockClock, stage: Stage) -> None:
-    """The store is away for an hour, and things go wrong in thousands of ways."""
+    """The store is unavailable for an hour, while thousands of causes raise alarms."""
     stage.weather.away("alerts", 3600)
     async with stage.node() as alerts:
         for number in range(20_000):
             quarantine(alerts, str(number))
             if number == 10_000:
                 await trio.sleep(1)
-        assert len(alerts._unwritten) <= MAX_CAUSES
+        assert len(alerts._unstored) <= MAX_CAUSES
         assert alerts.dropped >= 20_000 - 2 * MAX_CAUSES
         await trio.sleep(3700)
     assert sum(notice.incident.untold for notice in stage.channel.alerts) == 20_000 - alerts.dropped
@@ -193,7 +193,7 @@ async def test_an_idle_node_hardly_looks(autojump_clock: MockClock, stage: Stage
     assert stage.weather.calls.count("alerts.due") <= 62
 
 
-# --- several nodes, and their ends --------------------------------------------------------------------------
+# --- several nodes, shutdown --------------------------------------------------------------------------------
 
 
 async def test_what_a_killed_node_was_about_to_tell_is_told_by_another(autojump_clock: MockClock, stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""Callbacks are sent at once, again and again while that may help, and hold up nobody."""
+"""Callbacks are sent at once, retried while that may help, and delay nothing."""
 
 # ruff: noqa: ARG001
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ HOUR = 3600.0
 
 
 class Stage:
-    """Jobs that end, an outbox, and any number of nodes that empty it."""
+    """Finished jobs, an outbox, and any number of nodes that empty it."""
 
     def __init__(self, messenger: FakeMessenger | None = None) -> None:
         self.weather = Weather()
@@ -137,7 +137,7 @@ async def test_it_is_given_up_in_the_end(autojump_clock: MockClock, stage: Stage
 
 
 async def test_one_that_comes_late_is_tried_once_all_the_same(autojump_clock: MockClock, stage: Stage) -> None:
-    """Nobody was there for a day."""
+    """No node ran for a day."""
     await stage.end_job()
     await trio.sleep(30 * HOUR)
     async with stage.node():
@@ -145,7 +145,7 @@ async def test_one_that_comes_late_is_tried_once_all_the_same(autojump_clock: Mo
     assert stage.outcomes() == [DeliveryOutcome.DELIVERED]
 
 
-# --- nobody is held up --------------------------------------------------------------------------------------
+# --- no delays ----------------------------------------------------------------------------------------------
 
 
 async def test_a_receiver_that_hangs_holds_up_no_other(autojump_clock: MockClock, stage: Stage) -> None:
@@ -190,7 +190,7 @@ async def test_an_idle_node_hardly_looks(autojump_clock: MockClock, stage: Stage
     assert stage.weather.calls.count("outbox.claim") <= 62
 
 
-# --- several nodes, and their ends --------------------------------------------------------------------------
+# --- several nodes, shutdown --------------------------------------------------------------------------------
 
 
 async def test_of_several_nodes_one_sends_each(autojump_clock: MockClock, stage: Stage) -> None:
@@ -203,7 +203,7 @@ async def test_of_several_nodes_one_sends_each(autojump_clock: MockClock, stage:
 
 
 async def test_what_a_killed_node_had_taken_is_sent_by_another(autojump_clock: MockClock, stage: Stage) -> None:
-    """It may have been sent already, so it comes with the same id."""
+    """It may have been sent already, so it has the same id."""
     job = await stage.end_job()
     ((taken,), _) = await stage.outbox.claim(1, LEASE_SECONDS)
     async with stage.node():

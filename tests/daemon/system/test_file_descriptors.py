@@ -21,12 +21,14 @@ from trio.testing import MockClock
 from reportd.adapters.artifacts.folder import FileArtifacts
 from reportd.adapters.artifacts.s3 import open_s3_artifacts
 from reportd.adapters.chromium.process import process as process_module
-from reportd.adapters.chromium.process.process import group_members, open_process, open_run_folder
+from reportd.adapters.chromium.process.proc import group_members
+from reportd.adapters.chromium.process.process import open_process
+from reportd.adapters.chromium.process.run_folder import open_run_folder
 from reportd.adapters.egress.resolving import judged_addresses
 from reportd.adapters.redis.connection import open_redis
 from reportd.adapters.sql.database import open_database
 from reportd.adapters.sqs import open_sqs_queue
-from reportd.adapters.templates import Templates
+from reportd.adapters.templates.templates import Templates
 from reportd.browsers.pool import PoolSettings, open_pool
 from reportd.concurrency.nurseries import open_background
 from reportd.config.models import Breaker as BreakerOptions

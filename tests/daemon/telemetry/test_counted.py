@@ -25,7 +25,7 @@ class Counted:
         self.world = world
         self.metrics = Metrics({"report": "report"})
         self.node = Node(world)
-        self.node.worker._meter = self.node.worker._outcomes._meter = self.node.triage._meter = self.metrics
+        self.node.worker._meter = self.node.worker._settler._meter = self.node.triage._meter = self.metrics
 
     def seen(self) -> Samples:
         return samples(self.metrics.exposition())

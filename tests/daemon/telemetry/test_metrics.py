@@ -9,7 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from reportd.core.breaker import breaker
-from reportd.core.breaker.breaker import Breaker, decide
+from reportd.core.breaker.breaker import Breaker
+from reportd.core.breaker.decide import decide
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.transitions import JobEvent
 from reportd.telemetry.metrics import Metrics

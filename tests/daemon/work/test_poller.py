@@ -1,4 +1,4 @@
-"""The poller holds no more than it can place, and what it holds it keeps from others (I8)."""
+"""The poller receives no more than the node's capacity, and messages in flight stay invisible to other nodes (I8)."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
@@ -62,7 +62,7 @@ async def test_never_more_are_held_than_slots_and_prefetch(
 
 
 async def test_what_is_held_is_kept_from_others_from_the_first_instant(autojump_clock: MockClock) -> None:
-    """Those that wait for a slot as well as those that render, each several times its visibility."""
+    """This holds for jobs that wait for a slot and for jobs that render, each for several visibility timeouts."""
     world = World(slots=2)
     world.renderer.seconds = 200.0
     jobs = [job(number) for number in range(1, 9)]
@@ -128,7 +128,7 @@ async def test_it_asks_for_no_fewer_than_pay_and_holds_no_more_than_it_may(
         nursery.start_soon(poller.run)
         while queue.messages and len(handler.handled) < 40:
             await trio.sleep(0.5)
-            # Of the places of which so few are free that nothing was asked for, none is one of the slots'.
+            # The poller does not ask while less capacity is free than ``least``; that never leaves a slot idle.
             assert handler.busy > capacity - fewest
     assert min(limits) == fewest
     assert handler.most_busy == capacity
@@ -143,10 +143,10 @@ async def test_stopped_while_it_waits_for_places_it_keeps_none(autojump_clock: M
     poller = Poller(queue, handle, 4, 3)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(poller.run)
-        await trio.sleep(2.0)  # it has one of the three it wants
+        await trio.sleep(2.0)  # it has reserved one of the three it needs
         poller.stop()
     assert trio.current_time() == 10.0
-    assert poller._places.free == 4
+    assert poller._capacity.free == 4
 
 
 async def test_a_batch_does_not_wait_for_its_slowest_message(autojump_clock: MockClock) -> None:
@@ -207,7 +207,7 @@ async def test_a_queue_that_is_away_is_asked_again_every_second(autojump_clock: 
 async def test_a_queue_that_answers_again_and_is_empty_is_in_trouble_no_longer(
     autojump_clock: MockClock, at_most: Mapping[str, int]
 ) -> None:
-    """A node that counts as not ready for as long as a long poll gets no jobs of others in the meantime."""
+    """Otherwise the node would seem not ready for the time of a long poll, and get no requests meanwhile."""
     weather = Weather()
     queue = await filled(0, weather)
     weather.away("queue", 5.0)
@@ -239,7 +239,7 @@ async def test_stopped_it_takes_no_more_and_ends_with_what_it_has(
 
 
 async def test_an_error_of_the_queue_that_is_no_outage_is_told_and_survived(autojump_clock: MockClock) -> None:
-    """A bug must not look like an empty queue; nor may it end the jobs in hand, or take their places."""
+    """A bug must not look like an empty queue. It must not end the jobs in flight, nor take capacity for good."""
     weather, supervisor = Weather(), Supervisor()
     queue, handler = await filled(3, weather), Handler()
     handler.seconds = 5.0
@@ -270,7 +270,7 @@ async def test_jobs_that_wait_in_pages_leave_their_places_to_others(autojump_clo
         assert handler.busy == 5
         poller.widen(-2)
         await trio.sleep(150.0)
-        # The first five have ended, and no more than three may be in hand again.
+        # The first five have ended, and the capacity is three again.
         assert handler.busy == 3
 
 

@@ -1,4 +1,4 @@
-"""What the worker makes of a message: the order of its steps, retries, and the dead-letter queue."""
+"""How the worker handles a message: the order of its steps, retries, and the dead-letter queue."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
@@ -138,7 +138,7 @@ async def test_a_page_that_cannot_be_made_is_a_failed_attempt_without_a_browser(
     assert not world.renderer.rendered
 
 
-# --- what is no job, or none of ours ------------------------------------------------------------------------
+# --- malformed messages and unknown types -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("body", ["{", "[]", '{"taskId": "x"}', "", '{"taskId": "%s"}' % job(7).task_id])  # noqa: UP031
@@ -265,7 +265,7 @@ async def test_a_job_that_only_shared_the_browser_loses_no_attempt(autojump_cloc
 
 
 async def test_a_job_that_has_lost_two_browsers_is_not_started_once_more(autojump_clock: MockClock) -> None:
-    """Whoever puts it back on the queue."""
+    """However its message gets back into the queue."""
     world, one = World(), job()
     world.renderer.faults[one.task_id] = [FaultKind.PAGE_CRASHED] * 2
     node = Node(world)
@@ -332,7 +332,7 @@ async def test_a_browser_that_dies_under_a_job_alone_says_something_about_its_ty
     node = Node(world)
     world.renderer.faults[one.task_id] = [FaultKind.BROWSER_LOST, FaultKind.BROWSER_LOST]
     await node.handle(*await world.received(one))
-    assert not node.worker._breakers.failing("report")  # it may have been a neighbour's doing
+    assert not node.worker._breakers.failing("report")  # another job in that browser may be at fault
     await node.handle(*await world.queue.receive(1, 0.0))
     assert node.worker._breakers.failing("report")
     assert [alone for _, alone in world.renderer.rendered] == [False, True]

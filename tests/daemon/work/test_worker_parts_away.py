@@ -1,4 +1,4 @@
-"""Store, database, queue and dead-letter queue may be away at any step of a job: it waits, and loses nothing."""
+"""Store, database, queue or dead-letter queue may be unavailable at any step of a job: it waits, and is not lost."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
@@ -19,7 +19,7 @@ STEPS = ["jobs.start", "artifacts.put", "jobs.settle", "queue.delete"]
 
 
 def away_from(world: World, step: str, seconds: float) -> None:
-    """The part goes away at the moment its step is wanted."""
+    """The part becomes unavailable at the moment of its step."""
 
     async def hook(call: str, when: str) -> None:
         if (call, when) == (step, "before"):
@@ -96,7 +96,7 @@ async def test_a_store_away_for_long_gives_the_place_to_another_job(autojump_clo
         assert (record.state, record.error.kind) == (JobState.QUEUED, FaultKind.STORE_UNAVAILABLE)
         assert (record.tally.attempts, record.tally.uncounted) == (0, 1)
         record = await world.terminal(one)
-    # More tries than a job has attempts: the store's absence uses none.
+    # More tries than a job has attempts: an unavailable store uses none.
     assert (record.state, record.tally.attempts) == (JobState.SUCCEEDED, 1)
     assert record.tally.uncounted > 3
     assert world.artifacts.puts == [one.task_id]

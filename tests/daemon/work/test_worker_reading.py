@@ -1,4 +1,4 @@
-"""A large message takes a moment to be read: it is held meanwhile, as any other, and judged if it can't be read."""
+"""A large message takes a moment to read. It is in flight meanwhile, and dead-lettered if it can't be read."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
@@ -15,7 +15,7 @@ READING_SECONDS = 100.0
 
 
 class SlowTypes(FakeTypes):
-    """Reads a message for longer than its visibility; ``faults`` are raised one after the other."""
+    """Reading takes longer than the visibility timeout. ``faults``: raised one after the other."""
 
     def __init__(self, *faults: Exception) -> None:
         super().__init__()

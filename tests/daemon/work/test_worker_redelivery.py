@@ -1,4 +1,4 @@
-"""A message that comes more than once makes no second PDF and no second outcome (I6)."""
+"""A message that is delivered more than once makes no second PDF and no second outcome (I6)."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
@@ -103,7 +103,7 @@ async def test_two_nodes_with_the_same_message_make_one_outcome(autojump_clock: 
 async def test_a_failed_node_leaves_the_message_to_the_one_that_was_given_it_since(
     autojump_clock: MockClock, fault: FaultKind
 ) -> None:
-    """Its own receipt may still be good enough to delete it."""
+    """Its own receipt may still be valid, so that it could delete the message."""
     world, one = World(), job()
     world.renderer.seconds = 10.0
     world.renderer.faults[one.task_id] = [fault]
@@ -114,7 +114,7 @@ async def test_a_failed_node_leaves_the_message_to_the_one_that_was_given_it_sin
         world.queue.messages[0].visible_at = now()
         await world.queue.receive(1, 0.0)
         await world.jobs.start(one, "other", now())
-        world.queue.messages[0].receipt = messages[0].receipt  # a queue that takes old receipts
+        world.queue.messages[0].receipt = messages[0].receipt  # a queue that accepts old receipts
     assert len(world.queue.in_flight) == 1
     assert world.queue.in_flight[0].visible_at == 5.0 + EPOCH + world.queue.visibility_seconds
     assert world.record(one).state is JobState.RUNNING
@@ -122,7 +122,7 @@ async def test_a_failed_node_leaves_the_message_to_the_one_that_was_given_it_sin
 
 
 async def test_a_late_success_is_a_success(autojump_clock: MockClock) -> None:
-    """The node had lost the message to another one, which failed sooner."""
+    """The node had lost the message to another one, which failed earlier."""
     world, one = World(), job()
     world.renderer.seconds = 10.0
     messages = await world.received(one)
@@ -141,7 +141,7 @@ async def test_a_late_success_is_a_success(autojump_clock: MockClock) -> None:
 async def test_a_pdf_that_comes_too_late_is_taken_away_unless_it_can_be_replaced(
     autojump_clock: MockClock, state: JobState
 ) -> None:
-    """Who revives a quarantined job takes it away first: later it might be the new one that goes."""
+    """The PDF is removed before a quarantined job is revived: later, the new PDF might be removed."""
     world, one = World(), job()
     messages = await world.received(one)
     async with trio.open_nursery() as nursery:

@@ -1,4 +1,4 @@
-"""What is as costly as it can be at the default limits: it is answered, while the daemon answers others at once."""
+"""The costliest requests at the default limits are answered, while the daemon answers others at once (I12)."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Faults that nobody foresaw: the daemon goes on, and says which part is in trouble."""
+"""Unforeseen faults: the daemon goes on, and says which part is in trouble (I12)."""
 
 import os
 import signal
@@ -97,9 +97,9 @@ async def test_a_reload_survives_whatever_lies_in_the_place_of_its_files(tmp_pat
 # A call of the system that never returns, on the thread of the event loop, once the daemon stops.
 HANGS = """
 import sys, time
-from reportd.app import lifecycle
+from reportd.app import processing
 from reportd.cli.main import main
-lifecycle.drain = lambda *_: time.sleep(3600)
+processing.drain = lambda *_: time.sleep(3600)
 sys.exit(main(sys.argv[1:]))
 """
 

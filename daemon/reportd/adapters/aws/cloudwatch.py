@@ -1,10 +1,11 @@
-"""Figures as metrics of Amazon CloudWatch (PutMetricData)."""
+"""Sends the demand as metrics to Amazon CloudWatch (PutMetricData)."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from reportd.adapters.aws.client import RejectedError, in_words, open_client
+from reportd.adapters.aws.client import open_client
+from reportd.adapters.aws.errors import RejectedError, in_words
 from reportd.core.capacity.scaling import Demand
 from reportd.ports import UnavailableError
 
@@ -12,7 +13,7 @@ _PART = "cloudwatch"
 
 
 class CloudWatch:
-    """Implements ``scaling.Board``. ``queue`` becomes the dimension ``Queue``: who shares a queue is one fleet."""
+    """Receives the demand for autoscaling. ``queue`` is the dimension ``Queue``: its nodes are one fleet."""
 
     def __init__(self, client: Any, namespace: str, queue: str) -> None:
         self._client = client

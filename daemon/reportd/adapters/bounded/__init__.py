@@ -1,4 +1,4 @@
-"""Worker processes for what may cost anything: checking what others send, and making pages of it.
+"""Worker processes for untrusted input: they parse and check what others send, and render templates.
 
-``checker`` is the daemon's side, ``processes`` starts and ends them, ``child`` is their program, ``tasks`` their work.
+``checker`` is the daemon's side (``ports.Checker``), ``processes`` runs them, ``child`` is their program.
 """

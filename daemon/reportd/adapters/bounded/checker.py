@@ -1,4 +1,4 @@
-"""The port ``Checker``, by worker processes of its own kind for those who ask and for what comes off the queue."""
+"""Implements the port ``Checker`` with two sets of worker processes: for HTTP requests, and for jobs off the queue."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -18,19 +18,19 @@ from reportd.core.repair.envelopes import Change
 from reportd.ports import TooCostlyError
 
 READ_SECONDS = 20.0
-"""To read a megabyte takes half a second at the worst, and no more than its size. This is for a machine that hangs."""
+"""A megabyte takes half a second at worst, and time grows only with size. This limit is for a machine that hangs."""
 
 CHECK_SECONDS = 4.0
-"""A megabyte that is as it should be takes a tenth of a second. Where a schema holds itself, anything is possible."""
+"""A valid megabyte takes a tenth of a second. A recursive schema can take any time."""
 
 RENDER_SECONDS = 20.0
-"""A page of 10,000 rows takes a fifth of a second; more than this it never gets, whatever the job's own limit is."""
+"""A page of 10,000 rows takes a fifth of a second. A job's own timeout can't raise this limit."""
 
 
 class BoundedChecker:
-    """``at_the_door`` serves those who submit, ``at_work`` the jobs; neither can keep the other waiting.
+    """``at_the_door`` checks HTTP requests, ``at_work`` serves jobs, so that neither delays the other.
 
-    Must be closed, once nobody asks any more.
+    Close it after the last call has ended.
     """
 
     def __init__(self, at_the_door: Processes, at_work: Processes, folders: Sequence[Path]) -> None:
@@ -39,71 +39,74 @@ class BoundedChecker:
         self._folders = [str(folder) for folder in folders]
 
     def start(self) -> None:
-        """The first job is not to wait for the start of a process."""
+        """Start a process, so that the first job does not wait for one."""
         self._at_work.start()
 
     async def submission(self, body: bytes) -> Submission:
-        told, parameters = await _ask(self._at_the_door, {"task": "submission"}, body, seconds=READ_SECONDS)
-        if "notJson" in told:
-            raise NotJsonError(told["notJson"])
-        if "problems" in told:
-            raise InvalidSubmissionError(_problems(told))
-        return Submission(told["reportType"], Parameters(parameters.decode()), told["userId"], told["callbackUrl"])
+        answer, parameters = await _ask(self._at_the_door, {"task": "submission"}, body, seconds=READ_SECONDS)
+        if "notJson" in answer:
+            raise NotJsonError(answer["notJson"])
+        if "problems" in answer:
+            raise InvalidSubmissionError(_problems(answer))
+        return Submission(
+            answer["reportType"], Parameters(parameters.decode()), answer["userId"], answer["callbackUrl"]
+        )
 
     async def message(self, body: str) -> Job | StoredJob:
-        told, parameters = await _ask(self._at_work, {"task": "message"}, _encoded(body), seconds=READ_SECONDS)
-        if "bad" in told:
-            raise BadMessageError(told["bad"], told["taskId"])
-        if "stored" in told:
-            return StoredJob(told["stored"])
-        return job_of(told["job"], Parameters(parameters.decode()))
+        answer, parameters = await _ask(self._at_work, {"task": "message"}, _encoded(body), seconds=READ_SECONDS)
+        if "bad" in answer:
+            raise BadMessageError(answer["bad"], answer["taskId"])
+        if "stored" in answer:
+            return StoredJob(answer["stored"])
+        return job_of(answer["job"], Parameters(parameters.decode()))
 
     async def problems(
         self, schema: bytes, parameters: Mapping[str, Any], *, at_the_door: bool = False
     ) -> list[FieldProblem]:
-        who = self._at_the_door if at_the_door else self._at_work
-        told, _ = await _ask(
-            who, {"task": "check"}, schema, text_of(parameters).encode(), seconds=CHECK_SECONDS, kind=schema
+        processes = self._at_the_door if at_the_door else self._at_work
+        answer, _ = await _ask(
+            processes, {"task": "check"}, schema, text_of(parameters).encode(), seconds=CHECK_SECONDS, kind=schema
         )
-        return _problems(told)
+        return _problems(answer)
 
     async def letter(self, letter: RawLetter, names: Mapping[str, str], schemas: bytes) -> Reading:
-        asked = {"task": "letter", "names": names, "sentAt": letter.sent_at, "attributes": letter.attributes}
-        return _reading(
-            *await _ask(self._at_work, asked, _encoded(letter.body), schemas, seconds=CHECK_SECONDS, kind="letters")
-        )
+        request = {"task": "letter", "names": names, "sentAt": letter.sent_at, "attributes": letter.attributes}
+        return await self._read(request, _encoded(letter.body), schemas)
 
     async def job(self, job: Job, names: Mapping[str, str], schemas: bytes) -> Reading:
-        asked = {"task": "job", "names": names, "job": job_fields(job)}
-        return _reading(
-            *await _ask(
-                self._at_work, asked, text_of(job.parameters).encode(), schemas, seconds=CHECK_SECONDS, kind="letters"
-            )
-        )
+        request = {"task": "job", "names": names, "job": job_fields(job)}
+        return await self._read(request, text_of(job.parameters).encode(), schemas)
+
+    async def _read(self, request: Mapping[str, Any], subject: bytes, schemas: bytes) -> Reading:
+        answer, parameters = await _ask(self._at_work, request, subject, schemas, seconds=CHECK_SECONDS, kind="letters")
+        job = job_of(answer["job"], Parameters(parameters.decode())) if "job" in answer else None
+        changes = tuple(Change(**change) for change in answer["changes"])
+        return Reading(job, answer["taskId"], answer["problem"], changes)
 
     async def html(self, template: str, parameters: Mapping[str, Any], seconds: float) -> Html:
-        asked = {"task": "render", "folders": self._folders, "template": template}
-        limit = min(seconds, RENDER_SECONDS)
-        try:
-            told, page = await _ask(self._at_work, asked, text_of(parameters).encode(), seconds=limit, kind=template)
-        except TooCostlyError as error:
-            raise FaultError(FaultKind.TEMPLATE_ERROR, f"{template}: {error}") from error
-        if "fault" in told:
-            raise FaultError(FaultKind(told["kind"]), told["fault"])
-        return Html(page.decode(), told["inert"])
+        answer, page = await self._use_template(
+            "render", template, text_of(parameters).encode(), seconds=min(seconds, RENDER_SECONDS)
+        )
+        return Html(page.decode(), answer["inert"])
 
     async def template(self, template: str) -> None:
-        asked = {"task": "template", "folders": self._folders, "template": template}
+        await self._use_template("template", template, seconds=RENDER_SECONDS)
+
+    async def _use_template(
+        self, task: str, template: str, *blobs: bytes, seconds: float
+    ) -> tuple[dict[str, Any], bytes]:
+        request = {"task": task, "folders": self._folders, "template": template}
         try:
-            told, _ = await _ask(self._at_work, asked, seconds=RENDER_SECONDS, kind=template)
+            answer, blob = await _ask(self._at_work, request, *blobs, seconds=seconds, kind=template)
         except TooCostlyError as error:
             raise FaultError(FaultKind.TEMPLATE_ERROR, f"{template}: {error}") from error
-        if "fault" in told:
-            raise FaultError(FaultKind(told["kind"]), told["fault"])
+        if "fault" in answer:
+            raise FaultError(FaultKind(answer["kind"]), answer["fault"])
+        return answer, blob
 
     async def schema(self, schema: bytes) -> tuple[list[str], float]:
-        told, _ = await _ask(self._at_work, {"task": "schema"}, schema, seconds=CHECK_SECONDS, kind=schema)
-        return told["faults"], told["seconds"]
+        answer, _ = await _ask(self._at_work, {"task": "schema"}, schema, seconds=CHECK_SECONDS, kind=schema)
+        return answer["faults"], answer["seconds"]
 
     async def aclose(self) -> None:
         await self._at_the_door.aclose()
@@ -111,26 +114,21 @@ class BoundedChecker:
 
 
 def new_checker(folders: Sequence[Path]) -> BoundedChecker:
-    """``folders``: where templates are looked for, the first that has one counts."""
+    """Return a checker. ``folders``: where to look for templates; the first folder that has one counts."""
     return BoundedChecker(Processes("checks of requests"), Processes("work on jobs"), folders)
 
 
 async def _ask(
-    who: Processes, asked: Mapping[str, Any], *blobs: bytes, seconds: float, kind: Hashable = None
+    processes: Processes, request: Mapping[str, Any], *blobs: bytes, seconds: float, kind: Hashable = None
 ) -> tuple[dict[str, Any], bytes]:
-    head, blob, _ = await who.ask([orjson.dumps(asked), *blobs], seconds, kind)
+    head, blob, _ = await processes.ask([orjson.dumps(request), *blobs], seconds, kind)
     return orjson.loads(head), blob
 
 
 def _encoded(text: str) -> bytes:
-    """Half of a surrogate pair is no text, and no JSON either."""
+    """Encode, and replace half surrogate pairs: they are neither valid text nor valid JSON."""
     return text.encode(errors="replace")
 
 
-def _problems(told: Mapping[str, Any]) -> list[FieldProblem]:
-    return [FieldProblem(pointer, detail) for pointer, detail in told["problems"]]
-
-
-def _reading(told: Mapping[str, Any], parameters: bytes) -> Reading:
-    job = job_of(told["job"], Parameters(parameters.decode())) if "job" in told else None
-    return Reading(job, told["taskId"], told["problem"], tuple(Change(**change) for change in told["changes"]))
+def _problems(answer: Mapping[str, Any]) -> list[FieldProblem]:
+    return [FieldProblem(pointer, detail) for pointer, detail in answer["problems"]]

@@ -1,7 +1,7 @@
-"""The program of a worker process: reads what to do, does it, answers, and so on until its input ends.
+"""The program of a worker process: it reads a request, does the work and answers, until its input ends.
 
-It holds no secret of the daemon, may use so much memory and no more, and ends with the daemon. What can't be ended from
-inside, a loop without end or a call into a library, is ended by the daemon, which kills it.
+It holds no secret of the daemon, has a memory limit, and ends with the daemon. An endless loop or library call can't be
+stopped from inside; the daemon kills the process then.
 
 Run as ``python -m reportd.adapters.bounded.child MEMORY_MIB``.
 """
@@ -21,21 +21,21 @@ from reportd.adapters.bounded.frames import HEAD, Frame, lengths, packed
 _PR_SET_PDEATHSIG = 1
 
 _LARGE_SHARE = 3
-"""A process that has a third of what it may use when it answers asks to be replaced by a new one."""
+"""A process that still holds a third of its memory limit after an answer asks to be replaced."""
 
 
 def main(arguments: list[str]) -> int:
     memory_bytes = int(arguments[0]) * 2**20
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that nothing a library prints is taken for an answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that the output of a library is not taken for an answer
     _confine(memory_bytes)
-    memory = os.open("/proc/self/statm", os.O_RDONLY)  # kept: when an answer is there, no descriptor may be left
+    memory = os.open("/proc/self/statm", os.O_RDONLY)  # opened now: later no file descriptor may be left
     sink.write(packed([b'{"ready":true}']))
     sink.flush()
     try:
         _answer_all(source, sink, memory, memory_bytes)
     except MemoryError:
-        os.abort()  # as a library does that is given no memory: that is no bug
+        os.abort()  # the same end as that of a library without memory, so it does not count as a bug
     return 0
 
 
@@ -55,22 +55,22 @@ def _answer_all(source: BinaryIO, sink: BinaryIO, memory: int, memory_bytes: int
 def _confine(memory_bytes: int) -> None:
     daemon = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != daemon:  # it has died in between
+    if os.getppid() != daemon:  # the daemon died before the call above
         sys.exit(0)
-    # By the call that the unit's filter of system calls lets pass.
+    # Not setrlimit: the unit's filter of system calls allows only prlimit.
     resource.prlimit(0, resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     resource.prlimit(0, resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError):  # where memory runs out, this process is to go before the daemon does
+    with suppress(OSError):  # on memory shortage the kernel should kill this process before the daemon
         Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def _read(source: BinaryIO) -> Frame | None:
-    """What comes next; None at the end."""
+    """Return the next frame; None at the end."""
     head = source.read(HEAD.size)
     if len(head) < HEAD.size:
         return None
-    one, two, three = (source.read(length) for length in lengths(head))
-    return one, two, three
+    first, second, third = (source.read(length) for length in lengths(head))
+    return first, second, third
 
 
 def _resident_bytes(memory: int) -> int:

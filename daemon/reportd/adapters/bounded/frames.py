@@ -1,20 +1,20 @@
-"""What the daemon and its worker processes say to each other: three byte strings at a time, their lengths first."""
+"""The frames between daemon and worker processes: three byte strings, preceded by their lengths."""
 
 import struct
 from collections.abc import Sequence
 
 HEAD = struct.Struct(">3I")
-"""The lengths of three parts: a JSON document that says what is asked or answered, and two that it is about."""
+"""The lengths of the three parts: a JSON document with request or answer, and two byte strings that belong to it."""
 
 Frame = tuple[bytes, bytes, bytes]
 
 
 def packed(parts: Sequence[bytes]) -> bytes:
-    """One to three parts; those that are missing are empty."""
+    """Return the frame of one to three parts; missing ones are empty."""
     frame = (*parts, b"", b"")[:3]
     return HEAD.pack(*map(len, frame)) + b"".join(frame)
 
 
 def lengths(head: bytes) -> tuple[int, int, int]:
-    one, two, three = HEAD.unpack(head)
-    return one, two, three
+    first, second, third = HEAD.unpack(head)
+    return first, second, third

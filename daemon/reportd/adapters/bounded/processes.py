@@ -1,11 +1,11 @@
-"""Worker processes: one at a time does what it is asked, and is killed when that takes too long.
+"""Worker processes. Normally one works at a time; a process that takes too long is killed.
 
-A thread could not be ended, and while it is inside a library the event loop may have to wait for it. One process does
-all there is to do; what takes long lends its place to another one, so that it holds up nobody but its own kind: while
-a template takes long, other pages of it wait.
+They are processes because a thread can't be killed, and can block the event loop while it is inside a library. A slow
+task lets another process start, so it delays only tasks of its own kind: while a template is slow, other pages of that
+template wait.
 
-Whose fault it is that there is no answer is told by the processor's time that went into it: on a machine that is busy
-anything takes long, and a process that somebody else has ended says nothing about what it was asked.
+When there is no answer, the CPU time spent decides whose fault it is. On a busy machine everything takes long. A
+process that was killed from outside says nothing about its task.
 """
 
 import os
@@ -23,48 +23,48 @@ from reportd.adapters.bounded.frames import HEAD, Frame, lengths, packed
 from reportd.ports import TooCostlyError, UnavailableError
 
 MEMORY_MIB = 256
-"""What one may use. Idle it has 35 MiB; it takes 110 to read the worst megabyte of JSON, 165 to repair a letter of that
-kind, 100 for a page of 16 MiB, and 50 for a report of 10,000 rows."""
+"""Memory limit of a process. It has 35 MiB when idle, 110 while reading the worst megabyte of JSON, 165 while repairing
+such a letter, 100 for a page of 16 MiB, and 50 for a report of 10,000 rows."""
 
 SLOW_SECONDS = 0.5
-"""What takes longer lends its place."""
+"""A task that takes longer counts as slow: another process may work beside it."""
 
-MAX_LENT = 3
-"""So there are four at most, of which all but one are at what takes long."""
+MAX_EXTRA = 3
+"""The most additional processes; at most four work, all but one of them on slow tasks."""
 
 MAX_WAITING = 32
-"""How many may wait for their turn. Each holds a body, which may be as large as ``http.max_body_bytes``."""
+"""How many tasks may wait. Each holds a body, which may have ``http.max_body_bytes``."""
 
-PATIENCE = 3
-"""How many times longer than the processor's time for it an answer may take, on a machine that is busy."""
+WALL_CLOCK_FACTOR = 3
+"""How many times its limit of CPU time a task may take in wall-clock time, on a busy machine."""
 
 FAIR_SHARE = 0.5
-"""What has used this much of its time when patience ends would not have come to an end either."""
+"""Share of its CPU limit. A task that has used it when the time is over counts as too costly."""
 
-LOOK_SECONDS = 0.05
-"""How often it is looked at least what a process has spent that is about to have spent all it may."""
+CHECK_SECONDS = 0.05
+"""The shortest interval between two checks of the CPU time, near the end of the limit."""
 
 START_SECONDS = 20.0
 KILL_SECONDS = 5.0
 
-_PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
-"""Of the environment; what the daemon is told in secret is none of their business."""
+_INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
+"""Environment variables that a process gets. The others may hold the daemon's secrets."""
 
 _OUT_OF_MEMORY = frozenset({-signal.SIGABRT, -signal.SIGSEGV})
-"""How a library ends that is given no memory, and one whose stack is full."""
+"""How a process ends when a library gets no memory, or when its stack is full."""
 
-_ENDED_BY_OTHERS = frozenset({-signal.SIGKILL, -signal.SIGTERM, None})
-"""By the kernel where the machine's memory runs out, or by an operator."""
+_KILLED_FROM_OUTSIDE = frozenset({-signal.SIGKILL, -signal.SIGTERM, None})
+"""By the kernel when the machine's memory runs out, or by an operator."""
 
 log = structlog.get_logger()
 
 
 class BrokenWorkError(Exception):
-    """The work ends its process, each time: a bug of the daemon's own, whatever the job is."""
+    """The task ended its process twice: a bug of the daemon, not a fault of the job."""
 
 
 class _DiedError(Exception):
-    """The process has ended, and the daemon has not ended it."""
+    """The process has ended, and it was not killed by the daemon."""
 
     def __init__(self, status: int | None) -> None:
         super().__init__(f"status {status}")
@@ -72,70 +72,69 @@ class _DiedError(Exception):
 
 
 class Processes:
-    """One is started when it is needed, or told to. ``what``: for the log, and for whoever is told that it is busy.
+    """A process starts when needed, or on ``start``. ``name`` is for the log and for error texts.
 
-    Must be closed when nobody asks any more.
+    Close it after the last call has ended.
     """
 
-    def __init__(self, what: str, memory_mib: int = MEMORY_MIB) -> None:
-        self._what = what
+    def __init__(self, name: str, memory_mib: int = MEMORY_MIB) -> None:
+        self._name = name
         self._memory_mib = memory_mib
-        self._places = trio.CapacityLimiter(1)
+        self._slots = trio.CapacityLimiter(1)
         self._idle: list[_Process] = []
-        self._taking_long = 0
+        self._slow_count = 0
         self._slow: dict[Hashable, trio.Event] = {}
-        """Of each kind of which one takes long now, what is set at its end."""
+        """For each kind with a slow task now, an event that is set when it ends."""
 
     def start(self) -> None:
-        """Have one for the next question: it takes half a second to begin. Where that fails, the question says so."""
+        """Start a process for the next task, as that takes half a second. If it fails, the next ``ask`` reports it."""
         if not self._idle:
             with suppress(UnavailableError):
-                self._idle.append(_spawned(self._memory_mib))
+                self._idle.append(_spawn(self._memory_mib))
 
     async def ask(self, parts: Sequence[bytes], seconds: float, kind: Hashable = None) -> Frame:
-        """The answer to a question.
+        """Return the answer of a process.
 
-        ``seconds``: how much of a processor's time it may take. ``kind``: of what is likely to take as long as others
-        of it, None for what is not known.
+        ``seconds``: limit of CPU time. ``kind``: tasks of one kind are likely to be slow together; None if unknown.
 
-        Raises TooCostlyError when it takes more, or more memory than there is for it; UnavailableError when too many
-        wait for their turn, or a process can't be started, gets no time, or is ended by somebody else; BrokenWorkError.
-        A cancellation ends the process.
+        Raises TooCostlyError when the task needs more time or memory than its limit; UnavailableError when too many
+        tasks wait, or a process can't be started, gets no CPU time, or is killed from outside; BrokenWorkError. A
+        cancellation kills the process.
         """
-        async with self._turn(kind):
+        async with self._slot(kind):
             try:
-                return await self._asked(parts, seconds, kind)
+                return await self._run(parts, seconds, kind)
             except _DiedError as death:
-                log.warning("worker.died", work=self._what, how=str(death))
+                log.warning("worker.died", work=self._name, how=str(death))
             try:
-                return await self._asked(parts, seconds, kind)
+                return await self._run(parts, seconds, kind)
             except _DiedError as death:
-                if death.status in _ENDED_BY_OTHERS:
-                    raise UnavailableError(self._what, f"the process has been ended twice ({death})") from None
-                raise BrokenWorkError(f"{self._what}: the process has ended twice ({death})") from None
+                if death.status in _KILLED_FROM_OUTSIDE:
+                    raise UnavailableError(self._name, f"the process has been ended twice ({death})") from None
+                raise BrokenWorkError(f"{self._name}: the process has ended twice ({death})") from None
 
     @asynccontextmanager
-    async def _turn(self, kind: Hashable) -> AsyncIterator[None]:
+    async def _slot(self, kind: Hashable) -> AsyncIterator[None]:
         while True:
             if (ended := self._slow.get(kind)) is not None:
                 self._check_waiting(ended.statistics().tasks_waiting)
                 await ended.wait()
-            self._check_waiting(self._places.statistics().tasks_waiting)
-            async with self._places:
+            self._check_waiting(self._slots.statistics().tasks_waiting)
+            async with self._slots:
                 if kind not in self._slow:
                     yield
                     return
 
     def _check_waiting(self, number: int) -> None:
         if number >= MAX_WAITING:
-            raise UnavailableError(self._what, "too many wait for their turn")
+            raise UnavailableError(self._name, "too many tasks wait")
 
-    async def _asked(self, parts: Sequence[bytes], seconds: float, kind: Hashable) -> Frame:
-        process = self._idle.pop() if self._idle else _spawned(self._memory_mib)
+    async def _run(self, parts: Sequence[bytes], seconds: float, kind: Hashable) -> Frame:
+        process = self._idle.pop() if self._idle else _spawn(self._memory_mib)
         kept = used_up = False
         try:
-            await process.begin()
-            with trio.move_on_after(seconds * PATIENCE):
+            await process.wait_ready()
+            with trio.move_on_after(seconds * WALL_CLOCK_FACTOR):
                 frame = await self._exchange(process, packed(parts), seconds, kind)
                 if frame is not None:
                     if b"outOfMemory" in frame[0][:16]:
@@ -145,10 +144,11 @@ class Processes:
                     return frame
             used_up = True
             spent = process.spent_seconds()
-            log.warning("worker.killed", work=self._what, limit_seconds=seconds, spent_seconds=round(spent, 3))
+            log.warning("worker.killed", work=self._name, limit_seconds=seconds, spent_seconds=round(spent, 3))
             if spent >= seconds * FAIR_SHARE:
                 raise TooCostlyError(f"takes longer than {seconds:g} s")
-            raise UnavailableError(self._what, f"got {spent:.1f} s of a processor within {seconds * PATIENCE:g} s")
+            allowed = seconds * WALL_CLOCK_FACTOR
+            raise UnavailableError(self._name, f"got only {spent:.1f} s of CPU time within {allowed:g} s")
         finally:
             if kept and not self._idle:
                 self._idle.append(process)
@@ -158,34 +158,34 @@ class Processes:
                 if used_up:
                     self.start()
 
-    async def _exchange(self, process: "_Process", question: bytes, seconds: float, kind: Hashable) -> Frame | None:
-        """The answer; None once the process has spent its seconds on it."""
-        await process.ask(question)
+    async def _exchange(self, process: "_Process", request: bytes, seconds: float, kind: Hashable) -> Frame | None:
+        """Return the answer; None once the process has spent ``seconds`` of CPU time."""
+        await process.ask(request)
         with trio.move_on_after(SLOW_SECONDS):
             return await process.answer(seconds)
-        with self._lent(kind):
+        with self._slow_task(kind):
             return await process.answer(seconds)
 
     @contextmanager
-    def _lent(self, kind: Hashable) -> Iterator[None]:
-        """Meanwhile another one may begin, if it is not of this kind."""
+    def _slow_task(self, kind: Hashable) -> Iterator[None]:
+        """Let another process work meanwhile, on a task of another kind."""
         ended = trio.Event()
         if kind is not None:
             self._slow[kind] = ended
-        self._lend(1)
+        self._count_slow(1)
         try:
             yield
         finally:
-            self._lend(-1)
+            self._count_slow(-1)
             self._slow.pop(kind, None)
             ended.set()
 
-    def _lend(self, more: int) -> None:
-        self._taking_long += more
-        self._places.total_tokens = 1 + min(self._taking_long, MAX_LENT)
+    def _count_slow(self, change: int) -> None:
+        self._slow_count += change
+        self._slots.total_tokens = 1 + min(self._slow_count, MAX_EXTRA)
 
     async def aclose(self) -> None:
-        """Nobody may ask any more."""
+        """End the idle processes. No call may be running."""
         with trio.CancelScope(shield=True):
             while self._idle:
                 await self._idle.pop().kill()
@@ -202,8 +202,8 @@ class _Process:
         self._spent_before = 0.0
         self._ready = False
 
-    async def begin(self) -> None:
-        """Until it is ready. Raises UnavailableError."""
+    async def wait_ready(self) -> None:
+        """Wait until the process has started. Raises UnavailableError."""
         if self._ready:
             return
         try:
@@ -215,79 +215,79 @@ class _Process:
             raise UnavailableError("worker process", f"has ended before it began ({death})") from None
         raise UnavailableError("worker process", f"has not begun within {START_SECONDS:g} s")
 
-    async def ask(self, question: bytes) -> None:
+    async def ask(self, request: bytes) -> None:
         self._spent_before = self._cpu_seconds()
         try:
-            await self._sink.send_all(question)
+            await self._sink.send_all(request)
         except trio.BrokenResourceError:
             raise await self._death() from None
 
     async def answer(self, seconds: float) -> Frame | None:
-        """None once it has spent so much of a processor's time on what it was asked, and nothing is there yet."""
+        """Return the answer; None if it has not begun after ``seconds`` of CPU time for this request."""
         while not self._read:
             left = seconds - self.spent_seconds()
             if left <= 0:
                 return None
-            with trio.move_on_after(max(left, LOOK_SECONDS)):
-                await self._more()
+            with trio.move_on_after(max(left, CHECK_SECONDS)):
+                await self._receive()
         return await self.read()
 
     def spent_seconds(self) -> float:
-        """How much of a processor's time it has spent on what it was asked."""
+        """Return the CPU time spent on this request."""
         return self._cpu_seconds() - self._spent_before
 
     def _cpu_seconds(self) -> float:
-        # As clock_getcpuclockid(3) names the clock of a process; it goes on until the process is waited for.
+        # The clock id as in clock_getcpuclockid(3). The clock works until the ended process is waited for.
         return time.clock_gettime(~self._child.pid << 3 | 2)
 
     async def read(self) -> Frame:
         while len(self._read) < HEAD.size:
-            await self._more()
-        one, two, three = lengths(bytes(self._read[: HEAD.size]))
-        end = HEAD.size + one + two + three
+            await self._receive()
+        first, second, third = lengths(bytes(self._read[: HEAD.size]))
+        end = HEAD.size + first + second + third
         while len(self._read) < end:
-            await self._more()
+            await self._receive()
         data, self._read = memoryview(bytes(self._read))[HEAD.size :], bytearray()
-        return bytes(data[:one]), bytes(data[one : one + two]), bytes(data[one + two :])
+        return bytes(data[:first]), bytes(data[first : first + second]), bytes(data[first + second :])
 
-    async def _more(self) -> None:
+    async def _receive(self) -> None:
         piece = await self._source.receive_some(2**20)
         if not piece:
             raise await self._death()
         self._read += piece
 
     async def _death(self) -> Exception:
-        # Whoever asks for an answer within a time is not to ask again one that has died.
+        # Shielded, so that a caller's timeout still learns that the process died, and does not ask it again.
         with trio.CancelScope(shield=True):
-            with trio.move_on_after(KILL_SECONDS):  # it may have closed its end before it has ended
-                await self._ended()
+            with trio.move_on_after(KILL_SECONDS):  # it may have closed its pipe before its end
+                await self._wait_for_exit()
             status = await self.kill()
         if status in _OUT_OF_MEMORY:
             return TooCostlyError("needs more memory than there is for it")
         return _DiedError(status)
 
     async def kill(self) -> int | None:
-        """Its exit status; None where the kernel has not ended it yet."""
+        """Kill it. Return its exit status; None if the kernel has not ended it yet."""
         status = self._child.poll()
         self._child.kill()
         await self._sink.aclose()
         await self._source.aclose()
         with trio.move_on_after(KILL_SECONDS):
-            return await self._ended()
+            return await self._wait_for_exit()
         return status
 
-    async def _ended(self) -> int:
+    async def _wait_for_exit(self) -> int:
         return await trio.to_thread.run_sync(self._child.wait, abandon_on_cancel=True)
 
 
-def _spawned(memory_mib: int) -> _Process:
-    """Started by this very thread: the kernel ends the process with the thread that has started it.
+def _spawn(memory_mib: int) -> _Process:
+    """Start a process from this thread: the kernel kills it when the thread that forked it ends.
 
     Raises UnavailableError.
     """
-    # Of the built program, which is no Python, its own beginning knows what is meant.
+    # The built program is no Python interpreter; its entry point knows the option.
     program = ["--bounded"] if getattr(sys, "frozen", False) else ["-m", "reportd.adapters.bounded.child"]
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     try:
         with ExitStack() as theirs, ExitStack() as ours:
             theirs_in, ours_out = _pipe(theirs, ours)
@@ -298,7 +298,7 @@ def _spawned(memory_mib: int) -> _Process:
                 stdout=theirs_out,
                 env=environment,
                 cwd="/",
-                start_new_session=True,  # Ctrl-C at a terminal is for the daemon alone
+                start_new_session=True,  # Ctrl-C at a terminal must reach only the daemon
             )
             ours.pop_all()
     except OSError as error:
@@ -307,7 +307,7 @@ def _spawned(memory_mib: int) -> _Process:
 
 
 def _pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
-    """Each end is closed with its stack."""
+    """Return a pipe; each end is closed with its stack."""
     ends = os.pipe()
     for stack, end in zip((reader, writer), ends, strict=True):
         stack.callback(os.close, end)

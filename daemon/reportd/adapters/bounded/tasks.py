@@ -1,6 +1,6 @@
-"""What the worker processes do: work that is pure, and may take any time or memory for all that is known beforehand.
+"""The tasks of the worker processes: pure work that may take any time or memory.
 
-Each task is called with what a frame brings, and answers with one. Runs in a worker process; tests call it directly.
+Each task gets a frame and returns one. They run in a worker process; tests call them directly.
 """
 
 import time
@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from reportd.adapters.bounded.frames import Frame
-from reportd.adapters.templates import Templates
+from reportd.adapters.templates.templates import Templates
 from reportd.core.dead_letters import triage
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs import submission
@@ -25,72 +25,78 @@ from reportd.core.repair.message import Known
 from reportd.core.schemas.compiled import faults, problems
 
 MAX_PAGE_BYTES = 16 * 2**20
-"""Of HTML. A report of 10,000 rows has 3 MiB; the daemon passes it on in one piece, and others wait meanwhile."""
+"""Limit of a page's HTML. A report of 10,000 rows has 3 MiB. The daemon handles a page in one piece, and others wait.
+"""
 
 
 def answer(frame: Frame) -> Frame:
-    """Do what is asked, whatever comes of it; raises only what is a bug, or MemoryError."""
-    asked = orjson.loads(frame[0])
-    return TASKS[asked["task"]](asked, frame[1], frame[2])
+    """Do the task of a frame. Only a bug or MemoryError raises; anything else becomes part of the answer."""
+    request = orjson.loads(frame[0])
+    return TASKS[request["task"]](request, frame[1], frame[2])
 
 
 def _parse_submission(_: Mapping[str, Any], body: bytes, __: bytes) -> Frame:
     try:
-        found = submission.parse(body)
+        parsed = submission.parse(body)
     except submission.NotJsonError as error:
         return _frame({"notJson": str(error)})
     except submission.InvalidSubmissionError as error:
         return _frame({"problems": [(p.pointer, p.detail) for p in error.problems]})
-    head = {"reportType": found.report_type, "userId": found.user_id, "callbackUrl": found.callback_url}
-    return _frame(head, text_of(found.parameters).encode())
+    head = {"reportType": parsed.report_type, "userId": parsed.user_id, "callbackUrl": parsed.callback_url}
+    return _frame(head, text_of(parsed.parameters).encode())
 
 
 def _parse_message(_: Mapping[str, Any], body: bytes, __: bytes) -> Frame:
     try:
-        carried = from_message(body.decode())
+        job = from_message(body.decode())
     except BadMessageError as error:
         return _frame({"bad": str(error), "taskId": error.task_id})
-    if isinstance(carried, StoredJob):
-        return _frame({"stored": carried.task_id})
-    return job_frame({}, carried)
+    if isinstance(job, StoredJob):
+        return _frame({"stored": job.task_id})
+    return job_frame({}, job)
 
 
 def _check(_: Mapping[str, Any], schema: bytes, parameters: bytes) -> Frame:
     return _frame({"problems": [(p.pointer, p.detail) for p in problems(schema, parameters)]})
 
 
-def _read_letter(asked: Mapping[str, Any], body: bytes, schemas: bytes) -> Frame:
-    letter = triage.RawLetter(body.decode(), asked["sentAt"], asked["attributes"])
-    return _reading(triage.read(letter, known_of(asked["names"], schemas)))
+def _read_letter(request: Mapping[str, Any], body: bytes, schemas: bytes) -> Frame:
+    letter = triage.RawLetter(body.decode(), request["sentAt"], request["attributes"])
+    return _reading(triage.read(letter, known_of(request["names"], schemas)))
 
 
-def _read_job(asked: Mapping[str, Any], parameters: bytes, schemas: bytes) -> Frame:
-    return _reading(triage.read_job(job_of(asked["job"], orjson.loads(parameters)), known_of(asked["names"], schemas)))
+def _read_job(request: Mapping[str, Any], parameters: bytes, schemas: bytes) -> Frame:
+    job = job_of(request["job"], orjson.loads(parameters))
+    return _reading(triage.read_job(job, known_of(request["names"], schemas)))
 
 
-def _render(asked: Mapping[str, Any], parameters: bytes, _: bytes) -> Frame:
+def _render(request: Mapping[str, Any], parameters: bytes, _: bytes) -> Frame:
     try:
-        html = _templates(tuple(asked["folders"])).render(asked["template"], orjson.loads(parameters))
+        html = _templates(tuple(request["folders"])).render(request["template"], orjson.loads(parameters))
     except FaultError as error:
-        return _frame({"fault": error.fault.detail, "kind": error.fault.kind})
+        return _fault(error)
     page = html.encode(errors="replace")
     if len(page) > MAX_PAGE_BYTES:
-        detail = f"{asked['template']}: makes a page of more than {MAX_PAGE_BYTES >> 20} MiB"
-        return _frame({"fault": detail, "kind": FaultKind.TEMPLATE_ERROR})
+        detail = f"{request['template']}: makes a page of more than {MAX_PAGE_BYTES >> 20} MiB"
+        return _fault(FaultError(FaultKind.TEMPLATE_ERROR, detail))
     return _frame({"inert": is_inert(html)}, page)
 
 
-def _template(asked: Mapping[str, Any], _: bytes, __: bytes) -> Frame:
+def _template(request: Mapping[str, Any], _: bytes, __: bytes) -> Frame:
     try:
-        _templates(tuple(asked["folders"])).check(asked["template"])
+        _templates(tuple(request["folders"])).check(request["template"])
     except FaultError as error:
-        return _frame({"fault": error.fault.detail, "kind": error.fault.kind})
+        return _fault(error)
     return _frame({})
 
 
+def _fault(error: FaultError) -> Frame:
+    return _frame({"fault": error.fault.detail, "kind": error.fault.kind})
+
+
 def _schema(_: Mapping[str, Any], schema: bytes, __: bytes) -> Frame:
-    begun = time.thread_time()
-    return _frame({"faults": faults(schema), "seconds": time.thread_time() - begun})
+    start = time.thread_time()
+    return _frame({"faults": faults(schema), "seconds": time.thread_time() - start})
 
 
 TASKS: Mapping[str, Callable[[Mapping[str, Any], bytes, bytes], Frame]] = {
@@ -104,16 +110,16 @@ TASKS: Mapping[str, Callable[[Mapping[str, Any], bytes, bytes], Frame]] = {
     "schema": _schema,
 }
 
-# --- in frames, and out of them -----------------------------------------------------------------------------------
+# --- values to frames and back ------------------------------------------------------------------------------------
 
 
 def job_frame(head: Mapping[str, Any], job: Job) -> Frame:
-    """A job, beside what ``head`` says."""
+    """Return the frame of a job; ``head`` holds further fields."""
     return _frame({**head, "job": job_fields(job)}, text_of(job.parameters).encode())
 
 
 def job_fields(job: Job) -> dict[str, Any]:
-    """A job but for its parameters, as ``job_of`` takes it."""
+    """Return a job's fields without its parameters, as ``job_of`` takes them."""
     return {
         "taskId": job.task_id,
         "reportType": job.report_type,
@@ -148,17 +154,17 @@ def _frame(head: Mapping[str, Any], blob: bytes = b"") -> Frame:
 
 
 def known_of(names: Mapping[str, str], schemas: bytes) -> Known:
-    """``names``: see ``Known``. ``schemas``: of each name and alias of a report type its schema, or null."""
-    known = {name: schema and orjson.dumps(schema) for name, schema in orjson.loads(schemas).items()}
-    return Known(names, partial(_problems_of, known))
+    """``names``: see ``Known``. ``schemas``: for each name and alias of a report type its schema, or null."""
+    by_name = {name: schema and orjson.dumps(schema) for name, schema in orjson.loads(schemas).items()}
+    return Known(names, partial(_problems_of, by_name))
 
 
 def _problems_of(
-    known: Mapping[str, bytes | None], report_type: str, parameters: Mapping[str, Any]
+    schemas: Mapping[str, bytes | None], report_type: str, parameters: Mapping[str, Any]
 ) -> list[FieldProblem]:
-    if report_type not in known:
+    if report_type not in schemas:
         return [FieldProblem("/reportType", "there is no report type of this name")]
-    schema = known[report_type]
+    schema = schemas[report_type]
     return [] if schema is None else problems(schema, orjson.dumps(value_of(parameters)))
 
 

@@ -1,4 +1,4 @@
-"""PDFs on their way out of the browser: small ones in memory, large ones in a file that nobody leaves behind."""
+"""PDFs on their way out of the browser: small ones in memory, large ones in a file that is always removed."""
 
 import hashlib
 import tracemalloc

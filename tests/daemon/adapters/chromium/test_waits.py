@@ -1,4 +1,4 @@
-"""Whether a page waits or works, told from outside while it is being rendered."""
+"""Whether a page waits or works, measured from outside while it is being rendered."""
 
 from collections.abc import Iterator
 

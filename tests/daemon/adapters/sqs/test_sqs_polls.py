@@ -1,4 +1,4 @@
-"""A long poll can be left at any instant, and no message is stranded by it."""
+"""A long poll can be abandoned at any moment without losing a message for the visibility timeout."""
 
 # ruff: noqa: ARG001 - a clock is used by being asked for
 
@@ -18,7 +18,7 @@ def message(name: str) -> Received:
 
 
 class Server:
-    """Answers each poll with what is laid out for it, so many seconds later."""
+    """Answers each poll with its prepared answer, after its delay in seconds."""
 
     def __init__(self) -> None:
         self.answers: list[tuple[float, list[Received] | UnavailableError]] = []

@@ -1,1 +1,1 @@
-"""The DevTools protocol over pipes."""
+"""The DevTools protocol over pipes. ``chromium.browser`` and ``chromium.page`` call it."""

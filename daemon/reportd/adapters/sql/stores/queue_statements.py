@@ -1,11 +1,6 @@
-"""The embedded queue's statements, built once: what a message's life is made of."""
+"""The statements of the embedded queue, built once."""
 
-import time
-from typing import Any
-
-from sqlalchemy import Connection, Double, bindparam, case, cast, delete, extract, func, insert, select, update
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy import bindparam, case, delete, func, insert, select, update
 
 from reportd.adapters.sql.schema import messages
 
@@ -22,7 +17,7 @@ VISIBLE = (
     .where(_mine, _columns.visible_at <= bindparam("now"))
     .order_by(_columns.turn, _columns.id)
     .limit(bindparam("limit"))
-    # SQLite has one writer at a time and knows no row locks; there this adds nothing.
+    # SQLite has one writer at a time and no row locks, so there this adds nothing.
     .with_for_update(skip_locked=True)
 )
 VISIBLE_BUT = VISIBLE.where(_columns.report_type.not_in(bindparam("skip", expanding=True)))
@@ -67,32 +62,3 @@ TURNS = (
     .where(_mine)
     .group_by(_columns.grouping)
 )
-
-
-class _Clock(FunctionElement[float]):
-    """The time within a statement, by the clock of ``now``."""
-
-    type = Double()
-    inherit_cache = True
-
-
-@compiles(_Clock)
-def _on_server(_element: _Clock, _compiler: Any, **_options: Any) -> str:
-    return "CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)"
-
-
-@compiles(_Clock, "sqlite")
-def _on_sqlite(_element: _Clock, _compiler: Any, **_options: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-CLOCK = _Clock()
-
-_SERVER_TIME = select(cast(extract("epoch", func.clock_timestamp()), Double))
-
-
-def now(connection: Connection) -> float:
-    """By the clock that everybody who uses this database shares."""
-    if connection.dialect.name == "sqlite":
-        return time.time()
-    return float(connection.execute(_SERVER_TIME).scalar_one())
