@@ -1,4 +1,4 @@
-"""The HTTP face over a real service: real job store and queue on SQLite, PDFs in a folder, no browser."""
+"""The web interface over a real service: job store and queue on SQLite, PDFs in a folder, no browser."""
 
 import hashlib
 import re
@@ -71,12 +71,12 @@ PARAMETERS: dict[str, Any] = {
 
 
 def submission(**changes: Any) -> dict[str, Any]:
-    """A body that is accepted, with these fields changed."""
+    """Return a valid body with these fields changed."""
     return {"reportType": "sales_summary", "parameters": PARAMETERS, "userId": USER, **changes}
 
 
 async def known(look: Callable[[], Awaitable[T]]) -> T | None:
-    """What is seen, unless it is away."""
+    """Return the value, unless its part is unavailable."""
     try:
         return await look()
     except UnavailableError:
@@ -84,7 +84,7 @@ async def known(look: Callable[[], Awaitable[T]]) -> T | None:
 
 
 def calls(app: FastAPI) -> set[tuple[str, str]]:
-    """Every method and path of the application, HEAD left out where it only follows GET."""
+    """Return every method and path of the application, without a HEAD that only follows GET."""
     routes = [route for route in app.routes if isinstance(route, Route)]
     return {
         (method, re.sub(r":\w+}", "}", route.path))
@@ -96,7 +96,7 @@ def calls(app: FastAPI) -> set[tuple[str, str]]:
 
 @dataclass
 class Running:
-    """The application, a client of it, and what it runs on."""
+    """The application, a client for it, and its parts."""
 
     app: FastAPI
     client: httpx.AsyncClient
@@ -115,10 +115,10 @@ class Running:
     parts: dict[str, tuple[bool, str]] = field(default_factory=lambda: {"database": (True, "answers")})
     trouble: str = ""
     shown: dict[str, Any] = field(default_factory=dict)
-    """Fields of the snapshot, in the place of those that are seen."""
+    """Fields that replace those of the snapshot."""
 
     async def snapshot(self) -> Snapshot:
-        """As ``reportd.status`` makes one, of what there is here."""
+        """Make a snapshot as ``reportd.status`` does, of the parts here."""
         here = Node("n1", since=time.time() - 7500, slots=2, browsers=(BrowserView(4711, 12, 1, 210, retiring=False),))
         depth, loads = await known(self.queue.depth), await known(self.jobs.loads)
         groups = await known(lambda: self.letters.groups(10))
@@ -185,7 +185,7 @@ class Running:
         self.changes.notify(task_id)
 
     async def succeed(self, task_id: str, data: bytes = b"%PDF-1.7 what was rendered") -> str:
-        """Store it as a worker does; the answer is its SHA-256."""
+        """Store the PDF as a worker does. Return its SHA-256."""
         pdf = Pdf(len(data), hashlib.sha256(data).hexdigest(), data=data)
         await self.artifacts.put((await self.record(task_id)).job, pdf)
         await self._settle(task_id, JobEvent.SUCCEEDED, pdf=pdf)
@@ -199,7 +199,7 @@ class Running:
 
 @asynccontextmanager
 async def open_running(folder: Path, access: Access | None = None) -> AsyncIterator[Running]:
-    """``folder`` holds a migrated database. Without ``access`` no tokens are asked for."""
+    """``folder`` holds a migrated database. Without ``access`` no tokens are required."""
     built_in = Config().reports
     sales = built_in["sales_summary"].model_copy(update={"aliases": ("sales",)})
     config = Config(

@@ -36,7 +36,7 @@ PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class WebDependencies:
-    """What the daemon gives its web interdependencies.
+    """What the daemon gives its web interface.
 
     ``schemas``: the parameters' JSON Schema of each current report type. ``max_waits``: the most long polls and event
     streams at a time. ``public_url``: the address that people use, or empty.

@@ -1,6 +1,6 @@
-"""Group commit: who arrives while a flush is under way goes with the next one."""
+"""Group commit: items that arrive during a flush go out with the next one."""
 
-# ruff: noqa: ARG001 - the clock works by being asked for
+# ruff: noqa: ARG001 - the clock fixture takes effect without being used
 
 from collections.abc import Sequence
 from itertools import chain
@@ -12,7 +12,7 @@ from reportd.concurrency.batching import Batcher, open_batcher
 
 
 class Flushes:
-    """A flush that takes a second, and remembers what it was given."""
+    """A flush that takes a second, and records its batches."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -112,7 +112,7 @@ async def test_who_lingers_goes_when_there_are_enough_or_the_time_is_over(
 
 
 async def test_nobody_waits_for_a_batcher_that_has_ended(autojump_clock: trio.testing.MockClock) -> None:
-    """Neither who is in the flush that is cut off, nor who waits for the next, nor who comes too late."""
+    """The callers: in the flush that is cut off, waiting for the next one, and too late."""
     flushes, results = Flushes(), dict[int, int | Exception]()
     async with trio.open_nursery() as nursery:
         nursery.cancel_scope.deadline = trio.current_time() + 100

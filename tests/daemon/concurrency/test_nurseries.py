@@ -1,6 +1,6 @@
-"""Background tasks end with their block, and what goes wrong leaves it as it was raised."""
+"""Background tasks end with their block, and exceptions leave it without a group."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
+# ruff: noqa: ARG001 - the clock fixture takes effect without being used
 
 import pytest
 import trio
@@ -15,7 +15,7 @@ async def fail(error: Exception) -> None:
 
 
 async def fail_late(error: Exception) -> None:
-    """Although it is cancelled, and after more waiting."""
+    """Raise although cancelled, and after more waiting."""
     try:
         await trio.sleep_forever()
     finally:
@@ -25,7 +25,7 @@ async def fail_late(error: Exception) -> None:
 
 
 async def block(*errors: Exception, late: bool = False, own: Exception | None = None) -> None:
-    """A block with a task for each error, and one that only serves."""
+    """Run a block with a task for each error, and one that only serves."""
     async with open_background() as nursery:
         nursery.start_soon(trio.sleep_forever)
         for error in errors:
@@ -72,7 +72,7 @@ async def test_two_failures_stay_a_group(autojump_clock: MockClock) -> None:
 
 
 async def test_a_failure_while_everything_is_being_cancelled_is_bare_too(autojump_clock: MockClock) -> None:
-    """Else who waits for a KeyError would be handed a group, only because a deadline passed at the same time."""
+    """Otherwise ``except KeyError`` would miss it, only because a deadline passed at the same time."""
     with trio.move_on_after(1.0), pytest.raises(KeyError):
         await block(KeyError(), late=True)
 

@@ -1,6 +1,6 @@
-"""Patience outlasts an absence, but neither a bug nor a cancellation."""
+"""Retries outlast an unavailable part, but not a bug or a cancellation."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
+# ruff: noqa: ARG001 - the clock fixture takes effect without being used
 
 import pytest
 import trio
@@ -11,7 +11,7 @@ from reportd.ports import UnavailableError
 
 
 class Part:
-    """Away so many times, then there."""
+    """Unavailable for a number of calls, then available."""
 
     def __init__(self, away: int, error: Exception | None = None) -> None:
         self.away = away

@@ -1,4 +1,4 @@
-"""A signal wakes those that wait, and keeps nothing for those that come later."""
+"""A signal wakes the tasks that wait, and keeps nothing for later ones."""
 
 import pytest
 import trio

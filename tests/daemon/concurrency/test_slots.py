@@ -1,6 +1,6 @@
-"""So many at once, whatever is lent, taken back, added or cancelled."""
+"""The semaphore keeps its size while slots are lent, taken back, added or cancelled."""
 
-# ruff: noqa: ARG001 - the mock clock works by being there
+# ruff: noqa: ARG001 - the clock fixture takes effect without being used
 
 from functools import partial
 

@@ -1,6 +1,6 @@
-"""Background work that fails for a reason that nobody foresaw: told, tried again with backoff, over once it works."""
+"""Background work with unexpected exceptions: reported, retried with backoff, and cleared when it works."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
+# ruff: noqa: ARG001 - the clock fixture takes effect without being used
 
 from collections.abc import Awaitable, Callable
 
@@ -17,7 +17,7 @@ Work = Callable[[], Awaitable[None]]
 
 
 class Failing:
-    """Work that raises what it is told to, as long as there is something, and then goes on."""
+    """Work that raises the given errors in turn, and then goes on."""
 
     def __init__(self, *errors: BaseException) -> None:
         self.errors = list(errors)
@@ -93,7 +93,7 @@ async def test_work_that_returns_is_done(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("beside", [False, True])
 async def test_cancellation_is_no_failure(autojump_clock: MockClock, *, beside: bool) -> None:
-    """Nor is what fails beside it a reason to go on."""
+    """A failure beside the cancellation is no reason to go on either."""
     supervisor = Supervisor(now)
 
     async def fail_when_cancelled() -> None:

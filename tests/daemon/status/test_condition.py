@@ -1,6 +1,6 @@
-"""How a part from outside is: as its uses say, probed at the start and while it is in trouble, and left alone else."""
+"""The condition of an outside part: set by its uses, probed at the start and in trouble, otherwise left alone."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
+# ruff: noqa: ARG001 - the clock fixture takes effect without being used
 
 import trio
 from trio.testing import MockClock

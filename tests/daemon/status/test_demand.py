@@ -1,6 +1,6 @@
-"""What a node says of the work that waits, and how one node at a time publishes it."""
+"""A node's figures about waiting work, and their publication by one node at a time."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
+# ruff: noqa: ARG001 - the clock fixture takes effect without being used
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -33,7 +33,7 @@ DEMAND = Demand(backlog=30, backlog_per_slot=7.5, backlog_seconds=75.0, render_s
 
 
 class Board:
-    """Takes what is published, or raises ``trouble``."""
+    """Keeps what is published, or raises ``trouble``."""
 
     def __init__(self) -> None:
         self.published: list[tuple[float, Demand]] = []
@@ -75,7 +75,7 @@ async def test_demand(autojump_clock: MockClock) -> None:
     for number in range(1, 5):
         await world.jobs.start(job(number), "another node", now())
     async with opened(world.jobs) as scaling:
-        # Delayed ones wait for something that no node can give them.
+        # More nodes would not start delayed jobs sooner.
         told = await scaling.demand(Depth(visible=300, in_flight=9, delayed=1000))
     assert told == Demand(
         backlog=300, backlog_per_slot=75.0, backlog_seconds=750.0, render_seconds=10.0, running=4, nodes_wanted=4
@@ -177,7 +177,7 @@ def server(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def seen(server: str, name: str, queue: str) -> list[dict[str, Any]]:
-    """What CloudWatch has of a metric, by the minute."""
+    """Return a metric of CloudWatch, by the minute."""
     client = boto3.client("cloudwatch", region_name=REGION, endpoint_url=server)
     moment = datetime.now(UTC)
     answer = client.get_metric_statistics(

@@ -1,6 +1,6 @@
-"""What a scrape sees of the parts, what it costs them, and what is left of it when one is away."""
+"""A scrape: its values, its cost for the parts, and what remains when a part is unavailable."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
+# ruff: noqa: ARG001 - the clock fixture takes effect without being used
 
 from collections import Counter
 from dataclasses import replace
@@ -125,7 +125,7 @@ async def test_an_age_that_nobody_tells_is_left_out(autojump_clock: MockClock, m
     assert seen["reportd_queue_oldest_message_age_seconds", ("queue", "main")] == 0
 
 
-# --- what SQS is asked --------------------------------------------------------------------------------------
+# --- requests to SQS ----------------------------------------------------------------------------------------
 
 
 async def test_requests_to_sqs_by_queue_and_action(autojump_clock: MockClock) -> None:

@@ -1,6 +1,6 @@
-"""Readiness: each part with its reason, cheap however often it is asked for, and never late."""
+"""Readiness and snapshots: each part with its reason, cheap for frequent requests, and never late."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
+# ruff: noqa: ARG001 - the clock fixture takes effect without being used
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -135,7 +135,7 @@ async def test_a_database_that_hangs_is_told_in_time(autojump_clock: MockClock) 
         begun = trio.current_time()
         ok, why = (await status.parts())["database"]
         assert (ok, why) == (False, "database: no answer for 1.0 s")
-        for _ in range(10):  # nor does anybody else wait any longer
+        for _ in range(10):  # another caller does not wait longer either
             await status.parts()
         assert trio.current_time() - begun <= PATIENCE_SECONDS + 0.001
 

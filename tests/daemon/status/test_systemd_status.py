@@ -1,6 +1,6 @@
 """The line of ``systemctl status``."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
+# ruff: noqa: ARG001 - the clock fixture takes effect without being used
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,6 +1,6 @@
-"""Noting what was done: nobody waits for the database, nothing is lost while it is away, and the end is in time."""
+"""The audit recorder: callers never wait, an unavailable database loses nothing, and the end is bounded."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
+# ruff: noqa: ARG001 - the clock fixture takes effect without being used
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ from tests.fleet import BadLine, Node, open_it
 
 
 class Database(FakeAudit):
-    """Takes ``seconds`` for each entry, chokes on the action ``bad``, and refuses all while it is ``away``."""
+    """Takes ``seconds`` for each entry, fails on the action ``bad``, and on all while it is ``away``."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""What becomes of jobs, dead letters and browsers is counted, once."""
+"""Outcomes of jobs, dead letters and browsers are counted once."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
+# ruff: noqa: ARG001 - the clock fixture takes effect without being used
 
 from collections import Counter
 from typing import Any
@@ -31,7 +31,7 @@ class Counted:
         return samples(self.metrics.exposition())
 
     def jobs(self) -> Counter[str]:
-        """By outcome, those that there are."""
+        """Return the counts above 0 by outcome."""
         seen = self.seen().items()
         counts: Counter[str] = Counter()
         for name, value in seen:

@@ -1,6 +1,6 @@
-"""Nodes: each gives signs of life, and what is made of those of the others."""
+"""Heartbeats: each node reports, and reads those of the others."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
+# ruff: noqa: ARG001 - the clock fixture takes effect without being used
 
 from typing import Any
 
@@ -28,7 +28,7 @@ HERE = Node("n1", slots=2)
 
 
 def seen(age_seconds: float, what: Any, node: str = "n2") -> Node:
-    """What is made of it, once it has been through the database."""
+    """Return the node as read back from the database."""
     sign = Heartbeat(node, 1e9, age_seconds, orjson.loads(orjson.dumps(what)))
     here, other = all_nodes([sign], HERE)
     assert here == HERE

@@ -1,4 +1,4 @@
-"""What happened of late: rates, times, failures, and the depths of the last hour."""
+"""Recent history: rates, times, failures, and the depths of the last hour."""
 
 from itertools import pairwise
 

@@ -1,6 +1,6 @@
-"""The watchdog notices that the event loop stands still, tells it, and lets systemd notice."""
+"""The watchdog detects a blocked event loop, reports it, and stops notifying systemd."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
+# ruff: noqa: ARG001 - the clock fixture takes effect without being used
 
 import socket
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ class Lags(Meter):
 
 
 class Systemd:
-    """Hears what it is told, and when."""
+    """Records notifications and their times."""
 
     def __init__(self) -> None:
         self.heard: list[float] = []
@@ -58,7 +58,7 @@ async def test_a_loop_that_stood_still_is_unhealthy_for_a_while_and_says_why(aut
         watchdog = Watchdog(meter, Systemd().notify, None)
         nursery.start_soon(watchdog.run)
         await trio.sleep(10.1)
-        autojump_clock.jump(10.0)  # nothing runs meanwhile, as when a task computes
+        autojump_clock.jump(10.0)  # blocks the loop, like a task that computes
         assert watchdog.trouble() == "the event loop has not turned for 10.1 s"
         await trio.sleep(0.1)
         assert watchdog.trouble().startswith("the event loop stood still for 9.6 s, until ")

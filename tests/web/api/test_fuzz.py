@@ -1,4 +1,4 @@
-"""Requests made from the OpenAPI document, good and bad ones: none is answered with 5xx, each as the document says."""
+"""Good and bad requests, made from the OpenAPI document: no answer is 5xx, and each is as documented."""
 
 import threading
 from collections import Counter
@@ -22,14 +22,14 @@ from tests.web.api.test_dead_letters import no_job, quarantined, waiting
 from tests.web.running import Running, open_running
 
 EXAMPLES = 85
-"""For each call, of good requests and of bad ones."""
+"""The number of good requests, and of bad ones, for each call."""
 
 CALLS = [
     *("submitReport", "listReports", "getReport", "cancelReport", "getReportPdf", "retryReport"),
     *("openBreaker", "closeBreaker", "probeBreaker"),
     *("listDeadLetters", "getDeadLetter", "requeueDeadLetters", "dropDeadLetters"),
 ]
-"""Those that are given anything. What the others answer does not depend on the request."""
+"""The calls that take input. The answers of the others do not depend on the request."""
 
 
 NO_JUDGEMENT: dict[int, list[CheckFunction]] = {
@@ -37,11 +37,11 @@ NO_JUDGEMENT: dict[int, list[CheckFunction]] = {
     413: [positive_data_acceptance, negative_data_rejection],
     416: [positive_data_acceptance],
 }
-"""Says nothing of whether the request was as described."""
+"""Does not say whether the request was valid."""
 
 
 class Target:
-    """A server in another thread, and what it has answered."""
+    """A server in another thread, and its answers."""
 
     def __init__(self, url: str, task_ids: list[str], cursor: str, letters: list[str], letter_cursor: str) -> None:
         self.url = url
@@ -67,7 +67,7 @@ async def reports_in_every_state(running: Running) -> list[str]:
 
 @pytest.fixture
 def target(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
-    # No report will be finished while somebody waits for it.
+    # No report is finished while a client waits for it.
     monkeypatch.setattr("reportd.intake.service.MAX_WAIT_SECONDS", 0.001)
     ready: SimpleQueue[tuple[Target, trio.Event, trio.lowlevel.TrioToken]] = SimpleQueue()
 
@@ -94,9 +94,9 @@ def target(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
 
 
 def ask(target: Target, name: str, mode: GenerationMode) -> None:
-    """Send requests for one call; each answer must be what the document says of it."""
+    """Send requests for one call, and check that each answer is as documented."""
     schema = schemathesis.openapi.from_url(f"{target.url}/openapi.json", config=Config())
-    # NUL is refused wherever it stands, which a schema can't say.
+    # NUL is refused everywhere, which a schema can't say.
     schema.config.generation.update(allow_x00=mode.is_negative)
     operation = schema.find_operation_by_id(name)
 
@@ -133,7 +133,7 @@ def is_negative(case: Case[Any], location: ParameterLocation) -> bool:
 
 
 def made_good(case: Case[Any], mode: GenerationMode, target: Target) -> None:
-    """What the document can't say: which hosts may be called back, which cursors there are, which keys are new."""
+    """Rules that the document can't express: hosts of callbacks, valid cursors, new keys."""
     if mode.is_negative:
         return
     if "cursor" in case.query:

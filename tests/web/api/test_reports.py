@@ -1,4 +1,4 @@
-"""Looking at reports and changing them: one, waiting for one, many, cancel, retry."""
+"""The calls for reports: get, long-poll, list, cancel, retry."""
 
 from typing import Any
 

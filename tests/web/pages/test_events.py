@@ -1,6 +1,6 @@
-"""Server-sent events: all readers get the same, once something has changed, until the server stops."""
+"""Server-sent events: all readers get each change, until the server stops."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
+# ruff: noqa: ARG001 - the clock fixture takes effect without being used
 
 import json
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ NOW = 1.8e9
 
 
 class World:
-    """``looks``: how often it was looked."""
+    """``looks``: the number of snapshots taken."""
 
     def __init__(self) -> None:
         self.now = busy(NOW)
@@ -173,7 +173,7 @@ async def test_a_look_that_fails_ends_nothing(autojump_clock: MockClock, caplog:
 
 
 async def event(connection: Connection, buffer: bytearray) -> tuple[str, str]:
-    """The next one: its name, and its data."""
+    """Return the next event: its name and its data."""
     while b"\n\n" not in buffer:
         piece = await connection.stream.receive_some()
         assert piece, "the stream has ended"

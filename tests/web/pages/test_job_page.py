@@ -1,4 +1,4 @@
-"""A job's page: all there is to know of it, and what can be done with it."""
+"""A job's page: its data and its buttons."""
 
 import pytest
 

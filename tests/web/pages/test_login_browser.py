@@ -1,4 +1,4 @@
-"""The login in a real browser: what it does with the form, the cookie and the pages, no script of ours helping."""
+"""The login in a real browser, without a script of ours: form, cookie and pages."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Looking for jobs on the status page: by task, user, type and state; whatever is asked for, there is a page."""
+"""The search for jobs on the status page: by task, user, type and state; any query gets a page."""
 
 import re
 from urllib.parse import urlencode

@@ -1,4 +1,4 @@
-"""The status page, and what says how the daemon is. Nothing that a job brings along may run as HTML (I11)."""
+"""The status page and the other status calls. Texts of jobs must not run as HTML (I11)."""
 
 import re
 import time
@@ -17,7 +17,7 @@ from tests.web.running import Running
 
 
 class Page(HTMLParser):
-    """Every tag and attribute of a page, and its text."""
+    """Parses the tags, attributes and text of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -43,7 +43,7 @@ class Page(HTMLParser):
 
 
 async def page_of(running: Running, text: str) -> str:
-    """With ``text`` wherever there can be one, and where none can get past the checks."""
+    """Put ``text`` into every field, also where the checks would refuse it."""
 
     async def poisonous() -> Snapshot:
         return poisoned(busy(1.8e9), text)
@@ -55,7 +55,7 @@ async def page_of(running: Running, text: str) -> str:
 
 
 def shape(page: Page) -> list[tuple[str, list[str]]]:
-    """Its tags, and which attributes they have."""
+    """Return its tags with their attribute names."""
     return [(tag, [name for name, _ in attributes]) for tag, attributes in page.tags]
 
 
@@ -108,7 +108,7 @@ async def test_policy_lets_nothing_run_but_our_own_and_nobody_frame(running: Run
 
 
 def words(html: str) -> str:
-    """What is read, a blank between any two pieces."""
+    """Return the visible text, with single blanks between pieces."""
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
 
 

@@ -1,4 +1,4 @@
-"""Bodies that are in hand are counted, of each caller and of all; small ones are accepted whatever else there is."""
+"""The bytes of bodies are limited for each caller and in total; small bodies are always accepted."""
 
 import json
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_one_body_always_has_room_and_never_all_of_it(size: int) -> None:
 
 @pytest.mark.parametrize("hold", ["body", "intake"])
 async def test_no_more_is_read_than_there_is_room_for(folder: Path, monkeypatch: pytest.MonkeyPatch, hold: str) -> None:
-    """A body counts until it is answered: while it comes, and while the database takes its time."""
+    """A body counts until it is answered: while it arrives, and while the database is slow."""
     monkeypatch.setattr(body_limit, "MOST_BYTES", MAX_BODY_BYTES)
     hands = BodyLimit(MAX_BODY_BYTES)
     monkeypatch.setattr("reportd_web.app.BodyLimit", lambda _: hands)

@@ -1,4 +1,4 @@
-"""Long polls and event streams are counted, of each caller and of all."""
+"""Long polls and event streams are limited for each caller and in total."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ HALF = MAX_WAITS // 2
 
 
 async def wait(served: Served, path: str, headers: dict[str, str]) -> None:
-    """Ask for what is not there yet; back when it is being waited for."""
+    """Long-poll an unfinished report. Return when the server waits for it."""
     waits, connection = served.running.changes._waiting, await served.connect()
     before = sum(len(events) for events in waits.values())
     await connection.send(get(path, **headers))
@@ -32,7 +32,7 @@ async def refused(served: Served, path: str, headers: dict[str, str]) -> tuple[i
     answer = await connection.answer()
     assert answer.headers["content-type"] == "application/problem+json"
     assert int(answer.headers["retry-after"]) > 0
-    # Who does not wait is answered all the same.
+    # Requests that do not wait are still answered.
     await connection.send(get("/healthz"))
     assert (await connection.answer()).status == 200
     return answer.status, answer.body.decode()

@@ -1,10 +1,5 @@
 """The ``/dead-letters`` calls. An id is a letter's UUID or a group's signature; all calls but the list take either."""
 
-import base64
-import binascii
-import math
-import re
-import struct
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -23,9 +18,6 @@ from reportd_web.api import wire
 from reportd_web.api.reports import add_calls, json
 from reportd_web.http.problems import invalid
 from reportd_web.security.actor import actor
-
-Position = tuple[float, str]
-"""The last row of a page: when it was last seen, and its id."""
 
 
 def add_dead_letters(app: FastAPI, dead_letters: DeadLetterService) -> None:
@@ -59,8 +51,7 @@ def add_dead_letters(app: FastAPI, dead_letters: DeadLetterService) -> None:
 
 def target_of(request: Request) -> str:
     """Return the id of the path. Raises NoSuchLetterError."""
-    text = str(request.path_params["id"])
-    target = text if SIGNATURE.fullmatch(text) else canonical_uuid(text)
+    target = _known_id(str(request.path_params["id"]))
     if target is None:
         raise NoSuchLetterError
     return target
@@ -86,7 +77,7 @@ def _group(group: Group, letters: Sequence[DeadLetter]) -> dict[str, Any]:
 
 
 def _letter(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
-    shown = {
+    summary = {
         "id": letter.id,
         "group": letter.signature,
         "taskId": letter.task_id,
@@ -99,7 +90,7 @@ def _letter(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
         "firstSeenAt": timestamp(letter.first_seen_at),
         "lastSeenAt": timestamp(letter.last_seen_at),
     }
-    return {**shown, "attributes": letter.attributes, "body": letter.body} if whole else shown
+    return {**summary, "attributes": letter.attributes, "body": letter.body} if whole else summary
 
 
 def _done(count_field: str, done: Done) -> dict[str, int]:
@@ -109,32 +100,18 @@ def _done(count_field: str, done: Done) -> dict[str, int]:
 # --- pages ------------------------------------------------------------------------------------------------------
 
 
-def _page(query: QueryParams) -> tuple[int, Position | None]:
+def _page(query: QueryParams) -> tuple[int, wire.Position | None]:
     wire.only(query, frozenset({"limit", "cursor"}))
-    limit = query.get("limit", str(wire.DEFAULT_LIMIT))
-    problems = []
-    if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= wire.MAX_LIMIT:
-        problems.append(FieldProblem("/limit", f"must be a whole number from 1 to {wire.MAX_LIMIT}"))
-    before = None
-    if "cursor" in query and (before := _position(query["cursor"])) is None:
-        problems.append(FieldProblem("/cursor", "must be the nextCursor of an earlier answer"))
-    if problems:
-        raise invalid(*problems, place="query")
-    return int(limit), before
+    limit, before = wire.limit_of(query), wire.cursor_of(query, _known_id)
+    if isinstance(limit, FieldProblem) or isinstance(before, FieldProblem):
+        raise invalid(*(problem for problem in (limit, before) if isinstance(problem, FieldProblem)), place="query")
+    return limit, before
 
 
-def _next_cursor(positions: Sequence[Position], limit: int) -> str | None:
-    if len(positions) <= limit:
-        return None
-    at, name = positions[limit - 1]
-    return base64.urlsafe_b64encode(struct.pack(">d", at) + name.encode()).decode().rstrip("=")
+def _next_cursor(positions: Sequence[wire.Position], limit: int) -> str | None:
+    return wire.cursor(*positions[limit - 1]) if len(positions) > limit else None
 
 
-def _position(text: str) -> Position | None:
-    try:
-        packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        (at,), name = struct.unpack(">d", packed[:8]), packed[8:].decode()
-    except (binascii.Error, struct.error, ValueError):
-        return None
-    known = SIGNATURE.fullmatch(name) or canonical_uuid(name)
-    return (at, name) if known and not math.isnan(at) else None
+def _known_id(text: str) -> str | None:
+    """Return the id of a group or a letter; None when it is not valid."""
+    return text if SIGNATURE.fullmatch(text) else canonical_uuid(text)

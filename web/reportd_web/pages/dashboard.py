@@ -124,10 +124,10 @@ class _Events(Response):
 # --- search -----------------------------------------------------------------------------------------------------
 
 
-def _parse_search(query: QueryParams) -> tuple[Search, JobFilter, tuple[float, str] | None]:
+def _parse_search(query: QueryParams) -> tuple[Search, JobFilter, wire.Position | None]:
     """Return search, filter, and position in the list. Never raises: an invalid search has a ``trouble``."""
     q, report_type, state = (query.get(name, "").strip()[:_MAX_QUERY] for name in ("q", "type", "state"))
-    before = wire.place_of(query.get("cursor", ""))
+    before = wire.position_of(query.get("cursor", ""))
     known_state = JobState(state) if state in set(JobState) else None
     trouble = ""
     if q and canonical_uuid(q) is None:
@@ -140,7 +140,7 @@ def _parse_search(query: QueryParams) -> tuple[Search, JobFilter, tuple[float, s
 
 
 async def _find(
-    service: Service, search: Search, job_filter: JobFilter, before: tuple[float, str] | None
+    service: Service, search: Search, job_filter: JobFilter, before: wire.Position | None
 ) -> tuple[Sequence[JobView] | None, str]:
     if search.trouble:
         return (), ""

@@ -96,7 +96,7 @@ class Feed:
         try:
             while self._readers:
                 self._rounds_begun += 1
-                wanted = self._round_wanted.next()
+                round_wanted = self._round_wanted.next()
                 try:
                     self._publish(await self._read_snapshot())
                 except Exception:
@@ -105,7 +105,7 @@ class Feed:
                 self._rounds_ended = self._rounds_begun
                 self._round_ended.notify()
                 with trio.move_on_after(max(TICK_SECONDS, self._readers * READER_SECONDS)):
-                    await wanted.wait()
+                    await round_wanted.wait()
         finally:
             self._running = False
 
