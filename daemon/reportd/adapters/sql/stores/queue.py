@@ -135,19 +135,21 @@ class EmbeddedQueue:
         def change(connection: Connection) -> tuple[list[tuple[str, Row[Any]]], bool, float]:
             now = self._now(connection)
             until = now + self.visibility_seconds
-            left = dict(at_most)
+            remaining = dict(at_most)
             claimed: list[tuple[str, Row[Any]]] = []
             redriven = False
             while more := limit - len(claimed):
                 values = {"name": self._name, "now": now, "limit": more}
-                if skip := [report_type for report_type, allowed in left.items() if allowed <= 0]:
+                if skip := [report_type for report_type, allowed in remaining.items() if allowed <= 0]:
                     rows = connection.execute(sql.VISIBLE_BUT, values | {"skip": skip}).all()
                 else:
                     rows = connection.execute(sql.VISIBLE, values).all()
                 if spent := [row for row in rows if self._is_spent(row)]:
                     self._redrive(connection, spent, now)
                     redriven = True
-                fresh = [(secrets.token_hex(16), row) for row in rows if not self._is_spent(row) and _admit(row, left)]
+                fresh = [
+                    (secrets.token_hex(16), row) for row in rows if not self._is_spent(row) and _admit(row, remaining)
+                ]
                 if fresh:
                     entries = [{"message": row.id, "token": token, "until": until} for token, row in fresh]
                     connection.execute(sql.CLAIM, entries)
@@ -220,12 +222,12 @@ class EmbeddedQueue:
         return await self._database.read(query)
 
 
-def _admit(row: Row[Any], left: dict[str, int]) -> bool:
+def _admit(row: Row[Any], remaining: dict[str, int]) -> bool:
     """Count a message against the limit of its report type. Return whether it is within."""
-    allowed = left.get(row.report_type)
+    allowed = remaining.get(row.report_type)
     if allowed is None:
         return True
-    left[row.report_type] = allowed - 1
+    remaining[row.report_type] = allowed - 1
     return allowed > 0
 
 
