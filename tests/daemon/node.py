@@ -168,8 +168,10 @@ class Node:
         timeout_factor: float = 0.0,
         breaker: BreakerOptions = NEVER_OPENS,
         limits: Mapping[str, int] = MappingProxyType({"report": 0}),
+        supervisor: Supervisor | None = None,
     ) -> None:
         self.world = world
+        supervisor = supervisor or Supervisor()
         config = Config(
             queue=QueueOptions(
                 prefetch=prefetch, backoff_seconds=4.0, max_backoff_seconds=60.0, max_receive_count=MAX_RECEIVE_COUNT
@@ -190,7 +192,7 @@ class Node:
             renderer=world.renderer,
             slots=lambda: world.slots,
             types=world.types,
-            supervisor=Supervisor(),
+            supervisor=supervisor,
             clock=now,
             chance=chance,
         )
@@ -202,7 +204,7 @@ class Node:
             breakers=self.processing.breakers,
             waiters=self.processing.waiters,
             on_quarantined=world.quarantined.append,
-            supervisor=Supervisor(),
+            supervisor=supervisor,
             clock=now,
         )
         self.breakers = self.processing.breakers

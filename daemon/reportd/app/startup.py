@@ -77,7 +77,7 @@ def accepted_tokens(config: Config) -> Tokens:
 
 @asynccontextmanager
 async def running(checker: BoundedChecker) -> AsyncIterator[None]:
-    """Start the worker processes, which then start beside the browsers."""
+    """Start a worker process early, while the browsers start. Close all worker processes after the block."""
     async with aclosing(checker):
         checker.start()
         yield

@@ -23,6 +23,7 @@ from reportd.app.backends import open_artifacts
 from reportd.app.policies import chromium_settings
 from reportd.cli.configuration import check_files, load
 from reportd.concurrency.nurseries import sole_exception
+from reportd.concurrency.supervisor import in_words as described
 from reportd.config import Config
 from reportd.intake.tokens import file_problems
 from reportd.ports import BrowserError, UnavailableError
@@ -83,11 +84,13 @@ async def _looked(name: str, look: Look, config: Config) -> Check:
             problems = await look(config)
     except trio.TooSlowError:
         problems = [f"{name}: no answer in {LOOK_SECONDS:g} s: check its URL and the network"]
-    except (UnavailableError, RejectedError, BaseExceptionGroup) as failure:
+    except (Exception, BaseExceptionGroup) as failure:
         error = sole_exception(failure)
-        if not isinstance(error, UnavailableError | RejectedError):
+        if not isinstance(error, Exception):
             raise
-        problems = [str(error)]
+        # One check that fails unexpectedly must not hide the results of the others.
+        expected = isinstance(error, UnavailableError | RejectedError)
+        problems = [str(error) if expected else f"the check failed: {described(error)}"]
     return name, not problems, "; ".join(problems) or "well"
 
 

@@ -62,9 +62,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def provision(config: Config, say: Say, *, dry_run: bool) -> list[Undone]:
-    """Make what the configuration names and AWS lacks; with ``dry_run`` only say what would be done.
-
-    A refused request is returned with the name of its operation. The rest is done all the same.
+    """Create or tighten the queues and the bucket of the configuration. With ``dry_run`` only print the steps.
+    Return the requests that the server refused.
     """
     undone: list[Undone] = []
     queue, artifacts, bucket = config.queue, config.artifacts, config.artifacts.bucket()

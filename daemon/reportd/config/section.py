@@ -56,7 +56,7 @@ def is_secret(field: FieldInfo) -> bool:
 
 
 def mask_url(text: str) -> str:
-    """Mask the password in a URL's user part, and values of its query that look like secrets."""
+    """Mask the password in a URL, and values in its query or fragment whose name looks like a secret's."""
     head, mark, tail = re.fullmatch(r"([^?#]*)([?#]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
     # Up to the last "@", because a password may contain an unencoded one.
     head = re.sub(r"(?s)^([^/]*//[^:/@]*):.*@", rf"\1:{MASK}@", head)

@@ -49,7 +49,7 @@ class Done:
 
 
 class DeadLetterService:
-    """``target``: the id of a letter, or the signature of a group."""
+    """Lists, requeues and drops dead letters. The methods' ``target`` is a letter's id, or a group's signature."""
 
     def __init__(
         self,

@@ -52,6 +52,9 @@ from reportd.ports import (
 )
 from reportd.work.messages import resend_job
 
+TROUBLE = "dead letters"
+"""The name of its trouble on the status page."""
+
 WAIT_SECONDS = 20.0
 """The longest poll of SQS."""
 
@@ -137,8 +140,17 @@ class Triage:
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
-            for part, work in (("triage", partial(self.sort, WAIT_SECONDS)), ("canaries", self._redriver.run_round)):
+            for part, work in (("triage", self._run_round), ("canaries", self._redriver.run_round)):
                 nursery.start_soon(self._supervisor.keep, part, partial(periodically, self._interval_seconds, work))
+
+    async def _run_round(self) -> None:
+        """Settle letters. No other part uses the DLQ, so only this one can tell that it is unavailable."""
+        try:
+            await self.sort(WAIT_SECONDS)
+        except UnavailableError as error:
+            self._supervisor.failed(TROUBLE, str(error))
+            raise
+        self._supervisor.recovered(TROUBLE)
 
     async def sort(self, wait_seconds: float = 0.0) -> None:
         """Settle the letters that are visible now. If there are none, wait up to ``wait_seconds`` for the first."""

@@ -68,7 +68,7 @@ class Artifacts(Protocol):
 
 
 class ArtifactStore(Artifacts, Protocol):
-    """An artifact store that can prove that it is the one of the cluster."""
+    """An artifact store with an identity mark, by which a node checks that it uses the same store as its cluster."""
 
     place: str
     """Its name, the same on every node; empty where the same name can mean another store on each node."""

@@ -64,7 +64,9 @@ def message(event: Mapping[str, Any]) -> str:
 
 
 def fields(event: Mapping[str, Any]) -> dict[str, str]:
-    """Return the fields for programs: one for each value, such as REPORTD_TASK_ID."""
+    """Return the journal fields of an event: MESSAGE, PRIORITY, SYSLOG_IDENTIFIER, and one per value, such as
+    REPORTD_TASK_ID.
+    """
     own = {_name(name): _text(value) for name, value in event.items() if name not in ("level", "timestamp")}
     return {
         "MESSAGE": message(event),

@@ -29,7 +29,9 @@ OTHER = "other"
 
 
 class History(Meter):
-    """``report_types``: the report type for each name that a job may carry."""
+    """Counts the work of each report type. ``report_types`` maps each name that a job may carry, aliases too, to its
+    report type.
+    """
 
     def __init__(self, report_types: Mapping[str, str], clock: Callable[[], float] = trio.current_time) -> None:
         self._names = dict(report_types)

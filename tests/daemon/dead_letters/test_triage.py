@@ -11,12 +11,13 @@ import trio
 from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background
+from reportd.concurrency.supervisor import Supervisor
 from reportd.config.models import Triage as TriageOptions
 from reportd.core.dead_letters.triage import MAX_RETURNS
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.job import from_message, to_message
 from reportd.core.jobs.transitions import JobEvent, JobState
-from reportd.dead_letters.triage import BATCH, MAX_BATCHES, MAX_INTERNAL_ERRORS
+from reportd.dead_letters.triage import BATCH, MAX_BATCHES, MAX_INTERNAL_ERRORS, TROUBLE
 from reportd.ports import LetterStatus, Outgoing, Settlement
 from tests.daemon.node import Node, World, job, message_of
 from tests.fakes import EPOCH, now
@@ -412,3 +413,15 @@ async def test_two_nodes_do_each_thing_once(autojump_clock: MockClock) -> None:
     assert len(world.quarantined) == len(world.letters.letters) == 59
     assert actions(world)["dead_letter.quarantined"] == 59
     assert not world.dead.messages
+
+
+async def test_a_dead_letter_queue_that_is_away_is_told(autojump_clock: MockClock) -> None:
+    world, supervisor = World(), Supervisor()
+    node = Node(world, supervisor=supervisor)
+    async with open_background() as nursery:
+        nursery.start_soon(node.triage.run)
+        world.weather.away("dead", 60.0)
+        await trio.sleep(30.0)
+        assert "dead" in supervisor.trouble(TROUBLE)
+        await trio.sleep(90.0)
+    assert supervisor.trouble(TROUBLE) == ""

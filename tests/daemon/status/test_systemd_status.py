@@ -63,9 +63,9 @@ async def test_what_troubles_it(autojump_clock: MockClock) -> None:
     async with open_daemon() as daemon:
         daemon.node.poller.trouble = "the queue does not answer"
         daemon.ailing = ["", "the disk is full"]
-        daemon.reloaded = "the tokens are those of before"
+        daemon.reloaded = "the previous tokens stay in force"
         assert daemon.standing.line() == (
-            f"{WELL}; the queue does not answer; the disk is full; the tokens are those of before"
+            f"{WELL}; the queue does not answer; the disk is full; the previous tokens stay in force"
         )
 
 

@@ -48,3 +48,10 @@ async def test_each_part_that_is_named_is_tried(part: str, words: str) -> None:
 
 def test_what_is_not_named_is_not_tried() -> None:
     assert set(_parts(Config())) == {"database", "queue", "artifacts"}
+
+
+async def test_a_check_that_fails_unexpectedly_hides_no_other() -> None:
+    async def check(_: Config) -> list[str]:
+        raise KeyError("region")
+
+    assert await _looked("queue", check, Config()) == ("queue", False, "the check failed: KeyError: 'region'")

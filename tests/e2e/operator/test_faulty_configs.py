@@ -52,9 +52,9 @@ async def reloaded(folder: Path, fault: Fault) -> list[str]:
     reload = Reload(orders, sound.config, types, checks, Tokens(), learnt.append, Supervisor())
     write(folder, fault, BIND)
     with capture_logs() as captured:
-        await reload.again()
+        await reload.reload()
     assert (types.names, learnt) == (("page", "sales_summary", "user_activity"), [])
-    assert reload.trouble.startswith("the configuration is that of before: ")
+    assert reload.trouble.startswith("the previous configuration stays in force: ")
     (kept,) = [line for line in captured if line["event"] == "config.kept"]
     return str(kept["error"]).splitlines()
 

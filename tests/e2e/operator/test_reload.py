@@ -87,7 +87,7 @@ async def test_report_types_and_level_change_under_running_jobs(tmp_path: Path, 
         assert "log.level" in await reloaded(daemon, "config.kept")
         assert (await finished(client, await submit(client, "two", {"word": "still"})))["state"] == "succeeded"
         with trio.fail_after(10):
-            while not any("the configuration is that of before" in line for _, line in init.heard):
+            while not any("the previous configuration stays in force" in line for _, line in init.heard):
                 await trio.sleep(0.05)
         assert daemon.pid == pid
         assert await daemon.stop() == 0

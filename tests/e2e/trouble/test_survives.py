@@ -84,7 +84,7 @@ async def test_a_reload_survives_whatever_lies_in_the_place_of_its_files(tmp_pat
                 file.unlink()
             replace()
             assert "can't be read" in await reloaded(daemon, "config.kept")
-            assert "the configuration is that of before" in (await background(client))["detail"]
+            assert "the previous configuration stays in force" in (await background(client))["detail"]
         file.unlink()
         configure(daemon, good)
         await reloaded(daemon, "config.read")

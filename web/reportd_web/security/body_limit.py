@@ -21,7 +21,9 @@ memory.
 
 
 class BodyLimit:
-    """Allows MOST_BYTES in total, and a quarter of that for each caller; more if one body may be that large."""
+    """Limits all bodies to MOST_BYTES, and those of one caller to a quarter. The limits rise so that one caller can
+    send a body of ``max_body_bytes``, and two fit in total.
+    """
 
     def __init__(self, max_body_bytes: int) -> None:
         self._most = max(MOST_BYTES, 2 * max_body_bytes)

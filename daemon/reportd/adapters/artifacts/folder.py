@@ -46,7 +46,7 @@ class FileArtifacts:
 
     async def locate(self, job: Job) -> LocalPdf | None:
         path = self._path(job.task_id)
-        return LocalPdf(path, self._read_piece) if await self._in_thread(path.is_file) else None
+        return LocalPdf(path, self._reading) if await self._in_thread(path.is_file) else None
 
     async def remove(self, task_id: str) -> None:
         await self._in_thread(lambda: _remove(self._path(task_id)))
@@ -63,7 +63,7 @@ class FileArtifacts:
     def _path(self, task_id: str) -> Path:
         return self._folder / task_id[:2] / f"{task_id}.pdf"
 
-    async def _read_piece(self, work: Callable[[], T]) -> T:
+    async def _reading(self, work: Callable[[], T]) -> T:
         return await self._in_thread(work, 0.0)
 
     async def _in_thread(self, work: Callable[[], T], grace_seconds: float = GRACE_SECONDS) -> T:

@@ -60,7 +60,7 @@ log = structlog.get_logger()
 
 
 class BrokenWorkError(Exception):
-    """The task ended its process twice: a bug of the daemon, not a fault of the job."""
+    """The worker process died on this task, and again on the retry: a bug of the daemon, not a fault of the job."""
 
 
 class _DiedError(Exception):

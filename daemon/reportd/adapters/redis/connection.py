@@ -58,10 +58,9 @@ class Redis:
     async def run(
         self, script: str, group: str, names: Sequence[str], *arguments: str | int, confirmed: bool = False
     ) -> Any:
-        """Return the result of the Lua script, with texts as bytes. Keys are GROUP:NAME, in a cluster {GROUP}:NAME.
-
-        ``confirmed``: wait until a replica has the script's writes, unless it returns 0 or there are no replicas.
-        Raises UnavailableError; then the script may have run or not.
+        """Run the Lua script and return its result; texts are bytes. Keys are GROUP:NAME, in a cluster {GROUP}:NAME.
+        ``confirmed``: also wait until a replica has the writes; skipped if the script returns 0 or there is no
+        replica. After UnavailableError it is unknown whether the script ran.
         """
         try:
             with trio.fail_after(ANSWER_SECONDS):

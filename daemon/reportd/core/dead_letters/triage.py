@@ -175,7 +175,8 @@ def no_job(case: TriageFacts) -> TriageVerdict | None:
 def lost(case: TriageFacts) -> TriageVerdict | None:
     """The message was too large to carry the parameters, and the job store does not have them."""
     if case.reading.job is None:
-        return TriageVerdict(Action.QUARANTINE, "its parameters are no longer in the job store")
+        # Stored signatures are made of this text, and the worker's fault has the same one.
+        return TriageVerdict(Action.QUARANTINE, "its parameters are in the job store no more")
     return None
 
 

@@ -137,7 +137,7 @@ class LetterGroup:
 
     @property
     def due_at(self) -> float | None:
-        """When the first of the listed letters is redriven."""
+        """The earliest redrive time of the listed letters; None if none waits."""
         return min((letter.due_at for letter in self.letters if letter.due_at), default=None)
 
     @property

@@ -1,1 +1,1 @@
-"""The DevTools protocol over pipes. ``chromium.browser`` and ``chromium.page`` call it."""
+"""The DevTools protocol over pipes."""

@@ -79,7 +79,9 @@ class SqlOutbox:
         self._defaults = urls
 
     async def recover(self) -> None:
-        """Release all claims on SQLite: one daemon owns the file, so the claimant is dead."""
+        """On SQLite, release every claim at the start: only this daemon uses the file, so each claim is left from an
+        earlier run. Otherwise do nothing.
+        """
         if self._database.is_sqlite:
             await self._database.write(lambda c: c.execute(_FREE, {"at": self._now(c)}).rowcount)
 

@@ -1,4 +1,4 @@
-"""Adds the time at which news of a job's message is due."""
+"""Adds ``jobs.due_at``: the time by which a node must report that the job's message still exists."""
 
 import sqlalchemy as sa
 from alembic import op
