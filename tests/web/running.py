@@ -249,7 +249,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
 
             letters = SqlDeadLetters(database)
             office = DeadLetterService(service=service, jobs=jobs, queue=queue, letters=letters, audit=audit)
-            face = WebDependencies(
+            dependencies = WebDependencies(
                 service=service,
                 dead_letters=office,
                 schemas=types.schemas,
@@ -267,7 +267,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                 controls=BreakerOperator(breakers, types, recorder),
                 access=access or Access(),
             )
-            app = create_app(face)
+            app = create_app(dependencies)
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
                 running = Running(

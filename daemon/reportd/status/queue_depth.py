@@ -17,18 +17,18 @@ PATIENCE_SECONDS = 1.0
 
 
 class WorkableQueue:
-    """``holding``: the report types whose breaker is open. ``looks``: the nursery in which a query that hangs goes on.
+    """``holding``: the report types whose breaker is open. ``nursery``: where a query that hangs goes on.
 
     While no breaker is open, or the database is unavailable, the depth is the queue's own.
     """
 
-    def __init__(self, queue: Queue, jobs: Jobs, holding: Callable[[], frozenset[str]], looks: trio.Nursery) -> None:
+    def __init__(self, queue: Queue, jobs: Jobs, holding: Callable[[], frozenset[str]], nursery: trio.Nursery) -> None:
         self._queue = queue
         self._holding = holding
         self._loads = Cached(
             "database",
             jobs.loads,
-            looks,
+            nursery,
             fresh_seconds=FRESH_SECONDS,
             patience_seconds=PATIENCE_SECONDS,
             duty_factor=DUTY_FACTOR,
