@@ -1,11 +1,16 @@
-"""Servers that tests of several folders share. Each is started when the first test asks for it."""
+"""What all tests share: servers, which are started when the first test asks for them, the log, clocks, the order."""
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
+import trio
 from hypothesis import settings
+from trio.abc import Clock, Instrument
 
 from tests.servers.aws import running_moto
 from tests.servers.postgresql import postgres
@@ -13,32 +18,56 @@ from tests.standstill import guarded_run
 
 __all__ = ["moto", "postgres"]
 
-# Tracebacks in colours take a second each, and libraries that are imported where they are asked for are so before the
-# daemon is ready. Neither is what a test is about that looks at how long the event loop is held.
+# A traceback in colours takes a second, and the daemon has imported its lazy libraries before it is ready. Neither
+# belongs to what a test measures that looks at how long the event loop is held.
 plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
 LOG_OF_THE_RUN = structlog.get_config()
 importlib.import_module("aiobotocore.session")
 
-# How long an example takes is a property of the machine, which others may be using.
+# How long an example takes depends on the machine, which others may be using.
 settings.register_profile("reportd", deadline=None)
 settings.load_profile("reportd")
+
+FIRST = ("e2e", "simulation", "web")
+"""The folders of the longest files. Begun last, one of them would keep one worker busy while the others are idle."""
+
+
+def turn(item: pytest.Item) -> int:
+    """Return when a test's folder is begun: those of FIRST in that order, then all others."""
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    return FIRST.index(folder) if folder in FIRST else len(FIRST)
 
 
 @pytest.hookimpl(trylast=True)  # pytest-trio has said by then which tests are its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=turn)
     for item in items:
-        # To make an AWS client takes a quarter of a second of parsing; the daemon does it before it is ready.
-        exempt = item.get_closest_marker("stands_still") or "moto" in getattr(item, "fixturenames", ())
-        if item.get_closest_marker("trio") and not exempt:
-            item.add_marker(pytest.mark.trio(run=guarded_run), append=False)
+        if isinstance(item, pytest.Function) and item.get_closest_marker("trio"):
+            # An AWS client parses for a quarter of a second when it is made; the daemon makes it before it is ready.
+            exempt = item.get_closest_marker("stands_still") or "moto" in item.fixturenames
+            run = partial(run_on_clock, item, trio.run if exempt else guarded_run)
+            item.add_marker(pytest.mark.trio(run=run), append=False)
+
+
+def run_on_clock(
+    item: pytest.Function,
+    run: Callable[..., object],
+    main: Callable[[], Coroutine[Any, Any, object]],
+    *,
+    clock: Clock | None = None,
+    instruments: Iterable[Instrument] = (),
+) -> object:
+    """Run on the clock among the test's fixtures. pytest-trio finds it only among the arguments of the test."""
+    clocks = [fixture for fixture in item.funcargs.values() if isinstance(fixture, Clock)]
+    return run(main, clock=clock or next(iter(clocks), None), instruments=instruments)
 
 
 configure = structlog.configure
 
 
 def configure_uncached(**options: object) -> None:
-    """A command that runs in a test configures the log. A cached logger would write to that test's output for good."""
+    """Configure without caching. A cached logger would write for ever to the output of the test that made it."""
     configure(**{**options, "cache_logger_on_first_use": False})  # type: ignore[arg-type]
 
 
@@ -46,12 +75,12 @@ structlog.configure = configure_uncached  # type: ignore[assignment]
 
 
 def pytest_runtest_teardown() -> None:
-    """The next test has the log of the run again."""
+    """Give the next test the log of the run again."""
     configure(**LOG_OF_THE_RUN)
 
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
-    """The URL of a server that speaks SQS and S3."""
+    """Yield the URL of a server that speaks SQS and S3."""
     with running_moto() as url:
         yield url

@@ -1,4 +1,4 @@
-"""Nodes that share breakers, for tests, and a store with a bad line to it."""
+"""Nodes that share breakers, and a store behind an unreliable connection."""
 
 from collections.abc import Collection, Sequence
 from typing import NoReturn
@@ -15,7 +15,7 @@ TIMEOUT_SECONDS = 60.0
 
 
 class Node(Breakers):
-    """``moves`` are the transitions it has told its listeners."""
+    """``moves``: the transitions that its listeners heard of."""
 
     def __init__(self, store: BreakerStore, name: str = "n1", policy: BreakerPolicy | None = None) -> None:
         self.moves: list[Transition] = []
@@ -39,7 +39,7 @@ def fail(fault: FaultKind = FaultKind.TIMEOUT) -> NoReturn:
 
 
 async def render(node: Breakers, fault: FaultKind | None = None, report_type: str = "sales") -> bool:
-    """A job that takes no time. Whether it was the probe."""
+    """Run a job that takes no time. Return whether it was the probe."""
     try:
         async with node.admit(report_type, TIMEOUT_SECONDS) as admission:
             if fault:
@@ -51,7 +51,7 @@ async def render(node: Breakers, fault: FaultKind | None = None, report_type: st
 
 
 async def open_it(node: Breakers) -> None:
-    """Three failures."""
+    """Open the breaker by three failures."""
     for _ in range(3):
         await render(node, FaultKind.TIMEOUT)
 
@@ -63,7 +63,7 @@ async def all_see(nodes: Sequence[Node], state: BreakerState, within_seconds: fl
 
 
 class BadLine:
-    """The memory's breakers, slow, out of reach or full. ``seen`` are the calls that arrived."""
+    """``MemoryBreakers`` that can be slow, out of reach or full. ``seen``: the calls that arrived."""
 
     def __init__(self) -> None:
         self.inner = MemoryBreakers()
@@ -92,5 +92,5 @@ class BadLine:
         self.seen.append(call)
 
     async def kept(self) -> Breaker:
-        """Past the line."""
+        """Return what the store keeps, without using the connection."""
         return (await self.inner.load(["sales"])).breakers["sales"]

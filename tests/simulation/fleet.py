@@ -1,9 +1,9 @@
-"""A fleet of nodes on trio's mock clock: it is given traffic and trouble, and tells how it fared.
+"""A fleet of nodes on trio's mock clock, under given traffic and faults.
 
-What is real: the nodes' poller, worker, bulkheads, manager, heartbeat, drain and figures, and with them all of
-``core``. What is modelled: the browsers, the queue, the database, and the group that starts and ends machines. Two
-things are coarser than in the daemon, so that a day takes a minute: a node looks at the breakers of the others every
-few seconds, and one triage serves all.
+Real: the nodes' poller, worker, bulkheads, breakers, heartbeat, drain and figures, and with them all of ``core``.
+Modelled: the browsers, the queue, the database, and the group that starts and ends machines. Three things are
+coarser than in the daemon, so that a day takes a minute: a node refreshes its breakers and renews its jobs less often,
+and one triage serves all nodes.
 """
 
 import logging
@@ -18,37 +18,36 @@ import structlog
 import trio
 from trio.testing import MockClock
 
+from reportd.app.upkeep import Upkeep
 from reportd.breakers import manager
 from reportd.breakers.manager import Breakers
 from reportd.concurrency.nurseries import open_background
+from reportd.concurrency.supervisor import Supervisor
 from reportd.core.breaker.breaker import BreakerPolicy
 from reportd.core.capacity.scaling import ScalingPolicy
-from reportd.core.dead_letters.triage import TriagePolicy
 from reportd.core.jobs.job import Job, to_message
 from reportd.core.jobs.transitions import TERMINAL, JobEvent, JobState
 from reportd.core.repair.message import Known
-from reportd.dead_letters.quarantine import Quarantine
-from reportd.dead_letters.triage import Triage
 from reportd.ports import Outgoing
+from reportd.work import heartbeat
 from reportd.work.job_waiters import JobWaiters
 from tests.daemon.node import USER, run_inline
-from tests.fakes import EPOCH, MemoryDeadLetters, now
-from tests.fakes.audit import FakeAudit
+from tests.fakes import EPOCH, now
 from tests.fakes.checking import InlineReader
 from tests.simulation.group import MINUTE, Blackboard, Group, GroupPolicy
 from tests.simulation.node import SLOTS, Node, Shared
 from tests.simulation.traffic import POISON, Arrival
 
 REFRESH_SECONDS = 5.0
-"""How often a node looks at the breakers of the others; the daemon does so twice a second."""
+"""How often a node refreshes its breakers; the daemon does so twice a second."""
 
-NOTICE_SECONDS = 60.0
-"""How long the group takes to see that a node is gone."""
+RENEW_SECONDS = 30.0
+"""How often a node renews its jobs; the daemon does so every five seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Of one minute: messages that wait, nodes in service, nodes that were desired, slots that were busy."""
+    """One minute: visible messages, nodes in service, desired nodes, busy slots."""
 
     at: float
     backlog: int
@@ -59,8 +58,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Scenario:
-    """``losses``: when a node dies, with all it works on. ``broken``: while one report type has a bug. ``nodes``: how
-    many there are at the beginning. ``marks``: what the plot points out.
+    """``losses``: when a node dies with its work. ``broken``: from when to when one report type has a bug. ``nodes``:
+    how many there are at the beginning. ``marks``: what the plot points out.
     """
 
     name: str
@@ -74,11 +73,11 @@ class Scenario:
 
 @dataclass
 class Outcome:
-    """``waits``: when a report came, and how long until it was first given a slot. Those of the type with a bug are
-    left out, for its breaker makes them wait; ``faults`` is how many slots it was given in vain.
+    """``waits``: when a report came, and how long until its first slot. The type with a bug is left out, because its
+    breaker makes it wait; ``faults``: how many slots it used in vain.
 
-    ``given_back``: how many renders were cut off by the end of a node's drain. ``stored_twice``: how many PDFs were.
-    ``states``: how many jobs ended how; ``node_seconds``: of all machines, from their start to their end.
+    ``given_back``: renders that the end of a node's drain cut off. ``stored_twice``: PDFs that were.
+    ``states``: how many jobs ended how. ``node_seconds``: of all machines, from their start to their end.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -94,20 +93,20 @@ class Outcome:
     most_nodes: int = 0
 
     def wait_seconds(self, share: float, since: float = 0.0, until: float = math.inf) -> float:
-        """Within which that share of those who came in that time had a slot; 0 when nobody came."""
+        """Return the wait within which that share of the reports of that time got a slot; 0 without reports."""
         waits = sorted(wait for at, wait in self.waits if since <= at < until)
         return waits[min(len(waits) - 1, int(share * len(waits)))] if waits else 0.0
 
 
 def run(scenario: Scenario, policy: ScalingPolicy, group: GroupPolicy, seed: int = 0) -> Outcome:
-    """The same for the same arguments."""
+    """Run the scenario. The same arguments give the same outcome."""
     with _deterministic(seed), _quiet():
         return trio.run(_run, scenario, policy, group, seed, clock=MockClock(autojump_threshold=0))
 
 
 @contextmanager
 def _deterministic(seed: int) -> Iterator[None]:
-    """trio shuffles the tasks that are ready, so that nobody relies on their order."""
+    """Fix the order of ready tasks, which trio shuffles so that nobody relies on it."""
     inside = trio._core._run
     state = inside._r.getstate()
     with mock.patch.object(inside, "_ALLOW_DETERMINISTIC_SCHEDULING", new=True):
@@ -121,6 +120,7 @@ def _quiet() -> Iterator[None]:
     with (
         mock.patch.object(trio.to_thread, "run_sync", run_inline),
         mock.patch.object(manager, "REFRESH_SECONDS", REFRESH_SECONDS),
+        mock.patch.object(heartbeat, "RENEW_SECONDS", RENEW_SECONDS),
     ):
         before = structlog.get_config()
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
@@ -147,14 +147,14 @@ class _Fleet:
         self._nursery = nursery
         self._board = Blackboard()
         self._group = Group(group, scenario.nodes)
-        self._shared = Shared(rng, self._board, policy, scenario.broken)
-        self._types = sorted({arrival.report_type for arrival in scenario.traffic})
+        types = sorted({arrival.report_type for arrival in scenario.traffic})
+        self._shared = Shared(rng, self._board, policy, types, scenario.broken)
         self._in_service: dict[str, tuple[Node, trio.CancelScope]] = {}
         self._coming = 0
         self._machines = 0
 
     async def live(self) -> None:
-        """Until the traffic is over and every job is settled, at most twice as long as it lasts."""
+        """Run until the traffic is over and every job is settled, at most for twice the scenario's time."""
         for _ in range(self._scenario.nodes):
             self._start(0.0)
         self._nursery.start_soon(self._triage)
@@ -178,29 +178,25 @@ class _Fleet:
 
     async def _triage(self) -> None:
         shared = self._shared
-        letters, audit = MemoryDeadLetters(shared.jobs), FakeAudit()
-        triage = Triage(
-            jobs=shared.jobs,
-            queue=shared.queue,
-            dead=shared.dead,
-            letters=letters,
-            quarantine=Quarantine(
-                jobs=shared.jobs, letters=letters, audit=audit, waiters=JobWaiters(), node="triage", clock=now
-            ),
-            breakers=Breakers(shared.breakers, BreakerPolicy(), node="triage", report_types=self._types),
-            reader=InlineReader(Known({name: name for name in self._types}, lambda _, __: [])),
-            audit=audit,
-            policy=TriagePolicy(),
-            interval_seconds=5.0,
+        upkeep = Upkeep(
+            shared.config,
+            shared.backends,
             node="triage",
+            reader=InlineReader(Known({name: name for name in shared.config.reports}, lambda _, __: [])),
+            breakers=Breakers(
+                shared.backends.breaker_store, BreakerPolicy(), node="triage", report_types=shared.config.reports
+            ),
+            waiters=JobWaiters(),
+            on_quarantined=lambda _: None,
+            supervisor=Supervisor(now),
             clock=now,
         )
-        await triage.run()
+        await upkeep.triage.run()
 
     # --- machines -------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Once a minute, as the group does."""
+        """Sample and scale once a minute, as the group does."""
         while True:
             await trio.sleep(MINUTE)
             depth = await self._shared.queue.depth()
@@ -222,7 +218,7 @@ class _Fleet:
         begun = trio.current_time()
         await trio.sleep(boot_seconds)
         self._coming -= 1
-        node, life = Node(name, self._shared, self._types), trio.CancelScope()
+        node, life = Node(name, self._shared), trio.CancelScope()
         self._in_service[name] = node, life
         self.outcome.most_nodes = max(self.outcome.most_nodes, len(self._in_service))
         try:
@@ -233,7 +229,7 @@ class _Fleet:
             self.outcome.node_seconds += trio.current_time() - begun
 
     def _scale_in(self) -> None:
-        """The lifecycle hook waits until the node has drained; it counts as in service no more."""
+        """Let a node drain. It is no longer in service; the lifecycle hook waits for the drain."""
         name = self._rng.choice(sorted(self._in_service))
         node, _ = self._in_service.pop(name)
         node.stop.set()
@@ -270,14 +266,14 @@ class _Fleet:
 
 
 def ideal_node_seconds(scenario: Scenario, least: int) -> float:
-    """Of a fleet that has in every minute just the machines that the work of this minute fills, in fractions of one and
-    as if they were there at once, but never fewer than the least.
+    """Return the machine time of an ideal fleet: in every minute exactly as many machines, in fractions, as the work of
+    that minute fills, without a start-up time, and at least ``least``.
     """
     return MINUTE * sum(ideal_nodes(scenario, least))
 
 
 def ideal_nodes(scenario: Scenario, least: int) -> list[float]:
-    """The same, minute by minute."""
+    """Return the machines of the ideal fleet, minute by minute."""
     work = [0.0] * math.ceil(scenario.seconds / MINUTE)
     for arrival in scenario.traffic:
         work[int(arrival.at / MINUTE)] += arrival.seconds

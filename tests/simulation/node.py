@@ -1,72 +1,98 @@
-"""A node of the simulated fleet: the daemon's own parts, put together as ``reportd.app`` does it, over a few fakes.
+"""A node of the simulated fleet: the daemon's own parts, wired by ``reportd.app``, over a few fakes.
 
-Modelled are only the browser, which takes a slot for as long as the traffic says, and what is outside of the node.
+Only the browser is modelled, which takes a slot for as long as the traffic says, and what is outside of the node.
 """
 
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
 
 from reportd.adapters.memory_breakers import MemoryBreakers
-from reportd.breakers.manager import Breakers
+from reportd.app.backends import Backends
+from reportd.app.processing import Processing
 from reportd.concurrency.nurseries import open_background
 from reportd.concurrency.slots import ResizableSemaphore
-from reportd.core.breaker.breaker import BreakerPolicy
+from reportd.concurrency.supervisor import Supervisor
+from reportd.config import Config
+from reportd.config.models import QueueOptions
+from reportd.config.report_types import ReportType
 from reportd.core.capacity.scaling import Mean, ScalingPolicy
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import Job, StoredJob, from_message
-from reportd.core.jobs.retry import RetryPolicy
 from reportd.core.jobs.submission import FieldProblem
 from reportd.ports import Pdf, RenderRequest, Slot
 from reportd.status.demand import Scaling, ScalingMetricsSink
-from reportd.work.bulkheads import Bulkheads
-from reportd.work.heartbeat import extend_visibility
-from reportd.work.in_flight import InFlightTasks
-from reportd.work.job_waiters import JobWaiters
-from reportd.work.poller import Poller, drain
-from reportd.work.settlement import MessageSettler
-from reportd.work.timeouts import LearnedTimeouts
-from reportd.work.worker import Worker
-from tests.fakes import MemoryArtifacts, MemoryJobs, now
+from tests.daemon.node import MAX_RECEIVE_COUNT, PAGE
+from tests.fakes import MemoryArtifacts, MemoryDeadLetters, MemoryJobs, now
+from tests.fakes.alerts import MemoryAlerts
+from tests.fakes.audit import FakeAudit
+from tests.fakes.fleet import MemoryFleet
+from tests.fakes.messenger import FakeMessenger
+from tests.fakes.outbox import MemoryOutbox
 from tests.fakes.rendering import pdf_of, request_for
+from tests.fakes.sessions import MemoryEndedSessions
 from tests.simulation.queue import FleetQueue
 from tests.simulation.traffic import POISON, Arrival
 
 SLOTS = 2
-PREFETCH = 2
 TIMEOUT_SECONDS = 60.0
-DRAIN_SECONDS = 30.0
 
 
 class Shared:
-    """What outlives a node: queues, job store, the breakers' store, and what is known of each report.
+    """What outlives a node: the configuration, the queues and stores, and what is known of each report.
 
-    ``begun``: when a report was first given a slot; ``broken``: from when to when the type with the bug is so, and
-    ``faults``: how often that showed.
+    ``begun``: when a report first got a slot. ``broken``: from when to when one type has a bug. ``faults``: how many
+    renders failed by it.
     """
 
     def __init__(
-        self, rng: random.Random, board: ScalingMetricsSink, policy: ScalingPolicy, broken: tuple[float, float]
+        self,
+        rng: random.Random,
+        board: ScalingMetricsSink,
+        policy: ScalingPolicy,
+        types: Iterable[str],
+        broken: tuple[float, float],
     ) -> None:
+        self.config = Config(
+            queue=QueueOptions(max_receive_count=MAX_RECEIVE_COUNT),
+            reports={name: ReportType(url=PAGE) for name in types},
+        )
         self.rng = rng
         self.board = board
         self.policy = policy
         self.broken = broken
         self.dead = FleetQueue()
-        self.queue = FleetQueue(max_receive_count=1000, dead=self.dead)
+        self.queue = FleetQueue(max_receive_count=MAX_RECEIVE_COUNT, dead=self.dead)
         self.jobs = MemoryJobs()
         self.artifacts = MemoryArtifacts()
-        self.breakers = MemoryBreakers(now)
+        self.backends = Backends(
+            jobs=self.jobs,
+            letters=MemoryDeadLetters(self.jobs),
+            audit=FakeAudit(),
+            queue=self.queue,
+            dead=self.dead,
+            artifacts=self.artifacts,
+            breaker_store=MemoryBreakers(now),
+            outbox=MemoryOutbox(),
+            messenger=FakeMessenger(),
+            alert_store=MemoryAlerts(),
+            fleet=MemoryFleet(),
+            ended_sessions=MemoryEndedSessions(),
+            session_secret=b"secret",
+            scaling_metrics=board,
+            conditions={},
+            single_node=False,
+        )
         self.arrivals: dict[str, Arrival] = {}
         self.begun: dict[str, float] = {}
         self.faults = 0
 
 
 class FleetTypes:
-    """Every report type is known, and anything will do for its parameters."""
+    """Knows every report type, and accepts any parameters."""
 
     async def message(self, body: str) -> Job | StoredJob:
         return from_message(body)
@@ -117,50 +143,24 @@ class FleetRenderer:
 
 
 class Node:
-    """``run`` is its life, up to the last message; ``stop`` lets it drain."""
+    """``run`` lasts until the last message is settled; setting ``stop`` drains the node."""
 
-    def __init__(self, name: str, shared: Shared, types: list[str]) -> None:
+    def __init__(self, name: str, shared: Shared) -> None:
         self.name = name
         self.stop = trio.Event()
         self.renderer = FleetRenderer(shared)
         self._shared = shared
-        self._in_flight = InFlightTasks()
-        self._breakers = Breakers(
-            shared.breakers,
-            BreakerPolicy(),
+        self._processing = Processing(
+            shared.config,
+            shared.backends,
             node=name,
-            report_types=types,
-            returns_per_second=lambda: 10.0 * SLOTS,
-            chance=shared.rng.random,
-        )
-        bulkheads = Bulkheads(dict.fromkeys(types, 0), lambda: SLOTS, 2.0, self._breakers, PREFETCH)
-        settler = MessageSettler(
-            jobs=shared.jobs,
-            queue=shared.queue,
-            dead=shared.dead,
-            artifacts=shared.artifacts,
-            waiters=JobWaiters(),
-            policy=RetryPolicy(),
-            max_receive_count=1000,
-            clock=now,
-            chance=shared.rng.random,
-        )
-        worker = Worker(
-            jobs=shared.jobs,
-            artifacts=shared.artifacts,
             renderer=self.renderer,
+            slots=lambda: SLOTS,
             types=FleetTypes(),
-            breakers=self._breakers,
-            bulkheads=bulkheads,
-            timeouts=LearnedTimeouts({}),
-            in_flight=self._in_flight,
-            settler=settler,
-            node=name,
+            supervisor=Supervisor(now),
             clock=now,
+            chance=shared.rng.random,
         )
-        self._poller = Poller(shared.queue, worker.handle, SLOTS + PREFETCH, at_most=bulkheads.at_most)
-        self._breakers.on_change = bulkheads.look_again
-        bulkheads.on_change = self._poller.look_again
 
     async def run(self) -> None:
         shared = self._shared
@@ -173,10 +173,9 @@ class Node:
                 looks=background,
                 fresh_seconds=30.0,
             )
-            await background.start(self._breakers.run)
-            background.start_soon(extend_visibility, shared.queue, self._in_flight)
+            await background.start(self._processing.breakers.run)
+            self._processing.start_heartbeat(background)
             background.start_soon(scaling.publish, shared.queue.depth, shared.board, self.name)
-            taking.start_soon(self._poller.run)
+            taking.start_soon(self._processing.poller.run)
             await self.stop.wait()
-            self._poller.stop()
-            await drain(self._in_flight, DRAIN_SECONDS)
+            await self._processing.drain()

@@ -1,4 +1,7 @@
-"""The web interface over a real service: job store and queue on SQLite, PDFs in a folder, no browser."""
+"""The web interface over what ``reportd.app`` wires: job store and queue on SQLite, PDFs in a folder, no browser.
+
+The status is the test's own, as is what the page shows of it.
+"""
 
 import hashlib
 import re
@@ -17,18 +20,24 @@ import reportd_web
 from reportd.adapters.artifacts.folder import FileArtifacts
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.adapters.sql.database import Database, open_database
+from reportd.adapters.sql.stores.alerts import SqlAlerts
 from reportd.adapters.sql.stores.audit import SqlAudit
 from reportd.adapters.sql.stores.dead_letters import SqlDeadLetters
+from reportd.adapters.sql.stores.fleet import SqlFleet
 from reportd.adapters.sql.stores.jobs import SqlJobs
 from reportd.adapters.sql.stores.outbox import SqlOutbox
 from reportd.adapters.sql.stores.queue import EmbeddedQueue
+from reportd.adapters.sql.stores.sessions import SqlEndedSessions
+from reportd.app import policies
+from reportd.app.backends import Backends
+from reportd.app.intake import open_service
+from reportd.app.processing import Processing
 from reportd.breakers.manager import Breakers
 from reportd.breakers.operator import BreakerOperator
-from reportd.concurrency.batching import open_batcher
 from reportd.concurrency.nurseries import open_background
+from reportd.concurrency.supervisor import Supervisor
 from reportd.config import Callbacks, Config
-from reportd.core.breaker.breaker import BreakerPolicy
-from reportd.core.capacity.backlog import BacklogPolicy
+from reportd.config.models import Http, QueueOptions
 from reportd.core.capacity.scaling import Demand
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.transitions import JobEvent
@@ -45,24 +54,26 @@ from reportd.core.status.snapshot import (
     TypeView,
 )
 from reportd.dead_letters.service import DeadLetterService
-from reportd.intake.accept import Intake
 from reportd.intake.backlog import Backlog
 from reportd.intake.service import Service
 from reportd.ports import Attempt, JobFilter, Pdf, Record, Settlement, Started, UnavailableError
+from reportd.status.condition import Condition
 from reportd.telemetry.audit_recorder import open_recorder
 from reportd.telemetry.metrics import Metrics
-from reportd.work.in_flight import InFlightTasks
 from reportd.work.job_waiters import JobWaiters
 from reportd_web.api import wire
 from reportd_web.app import WebDependencies, create_app
 from reportd_web.security.access import Access
+from tests.fakes import FakeRenderer
 from tests.fakes.checking import catalogue_of
+from tests.fakes.messenger import FakeMessenger
 
 T = TypeVar("T")
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_BACKLOG = 1000
 MAX_WAITS = 40
+SLOTS = 2
 USER = "0b9f6c1e-6a0c-4b57-9f2a-2f3c8f1f7f10"
 PARAMETERS: dict[str, Any] = {
     "period": {"from": "2025-01-01", "to": "2025-03-31"},
@@ -119,7 +130,9 @@ class Running:
 
     async def snapshot(self) -> Snapshot:
         """Make a snapshot as ``reportd.status`` does, of the parts here."""
-        here = Node("n1", since=time.time() - 7500, slots=2, browsers=(BrowserView(4711, 12, 1, 210, retiring=False),))
+        here = Node(
+            "n1", since=time.time() - 7500, slots=SLOTS, browsers=(BrowserView(4711, 12, 1, 210, retiring=False),)
+        )
         depth, loads = await known(self.queue.depth), await known(self.jobs.loads)
         groups = await known(lambda: self.letters.groups(10))
         recent = await known(lambda: self.service.search(JobFilter(), RECENT))
@@ -200,43 +213,43 @@ class Running:
 @asynccontextmanager
 async def open_running(folder: Path, access: Access | None = None) -> AsyncIterator[Running]:
     """``folder`` holds a migrated database. Without ``access`` no tokens are required."""
-    built_in = Config().reports
-    sales = built_in["sales_summary"].model_copy(update={"aliases": ("sales",)})
-    config = Config(
-        callbacks=Callbacks(allowed_hosts=("hooks.example.com",)), reports={**built_in, "sales_summary": sales}
-    )
-    folders = [Path(reportd_web.__file__).parent / "reports"]
-    types = catalogue_of(config, folders)
+    config = _config()
+    types = catalogue_of(config, [Path(reportd_web.__file__).parent / "reports"])
     async with open_database(f"sqlite:///{folder / 'reportd.db'}") as database:
         outbox = SqlOutbox(database, wire.callback_body)
-        jobs, changes, audit = SqlJobs(database, outbox), JobWaiters(), SqlAudit(database)
+        jobs, letters, audit = SqlJobs(database, outbox), SqlDeadLetters(database), SqlAudit(database)
         queue = EmbeddedQueue(database, "main", visibility_seconds=60)
         artifacts = FileArtifacts(folder / "artifacts")
-        async with (
-            open_background() as background,
-            open_batcher(Intake(jobs, queue, background).accept, 100) as intake,
-            open_recorder(audit) as recorder,
-        ):
-            breakers = Breakers(
-                MemoryBreakers(),
-                BreakerPolicy(),
+        backends = Backends(
+            jobs=jobs,
+            letters=letters,
+            audit=audit,
+            queue=queue,
+            dead=EmbeddedQueue(database, "dead", visibility_seconds=60),
+            artifacts=artifacts,
+            breaker_store=MemoryBreakers(),
+            outbox=outbox,
+            messenger=FakeMessenger(),
+            alert_store=SqlAlerts(database),
+            fleet=SqlFleet(database),
+            ended_sessions=SqlEndedSessions(database),
+            session_secret=b"secret",
+            scaling_metrics=None,
+            conditions={"queue": Condition("queue", queue.depth)},
+            single_node=True,
+        )
+        async with open_background() as background, open_recorder(audit) as recorder:
+            processing = Processing(
+                config,
+                backends,
                 node="n1",
-                report_types=config.reports,
+                renderer=FakeRenderer(),
+                slots=lambda: SLOTS,
+                types=types,
+                supervisor=Supervisor(),
                 listeners=[recorder.transition],
             )
-            backlog = Backlog(BacklogPolicy(MAX_BACKLOG), jobs=jobs, queue=queue, held=breakers.holding)
-            service = Service(
-                jobs=jobs,
-                queue=queue,
-                artifacts=artifacts,
-                intake=intake,
-                validator=types,
-                waiters=changes,
-                in_flight=InFlightTasks(),
-                backlog=backlog,
-                retention_seconds=30 * 86400.0,
-                outbox=outbox,
-            )
+            backlog = Backlog(policies.backlog_policy(config), jobs=jobs, queue=queue, held=processing.breakers.holding)
 
             async def ready() -> dict[str, tuple[bool, str]]:
                 return running.parts
@@ -247,43 +260,59 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
             async def metrics() -> bytes:
                 return Metrics({}).exposition()
 
-            letters = SqlDeadLetters(database)
-            office = DeadLetterService(service=service, jobs=jobs, queue=queue, letters=letters, audit=audit)
-            dependencies = WebDependencies(
-                service=service,
-                dead_letters=office,
-                schemas=types.schemas,
-                max_body_bytes=MAX_BODY_BYTES,
-                max_waits=MAX_WAITS,
-                public_url="https://reports.example.com",
-                ready=ready,
-                status=status,
-                health=lambda: running.trouble,
-                metrics=metrics,
-                nursery=background,
-                changed=lambda: None,
-                audit=audit,
-                note=recorder.note,
-                controls=BreakerOperator(breakers, types, recorder),
-                access=access or Access(),
-            )
-            app = create_app(dependencies)
-            transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
-                running = Running(
-                    app,
-                    client,
-                    service,
-                    backlog,
-                    database,
-                    jobs,
-                    queue,
-                    artifacts,
-                    changes,
-                    outbox,
-                    folder,
-                    breakers,
-                    letters,
-                    audit,
+            async with open_service(
+                config, backends, processing, backlog, validator=types, background=background
+            ) as service:
+                app = create_app(
+                    WebDependencies(
+                        service=service,
+                        dead_letters=DeadLetterService(
+                            service=service, jobs=jobs, queue=queue, letters=letters, audit=audit
+                        ),
+                        schemas=types.schemas,
+                        max_body_bytes=config.http.max_body_bytes,
+                        max_waits=MAX_WAITS,
+                        public_url=config.http.public_url,
+                        ready=ready,
+                        status=status,
+                        health=lambda: running.trouble,
+                        metrics=metrics,
+                        nursery=background,
+                        changed=lambda: None,
+                        audit=audit,
+                        note=recorder.note,
+                        controls=BreakerOperator(processing.breakers, types, recorder),
+                        access=access or Access(),
+                    )
                 )
-                yield running
+                transport = httpx.ASGITransport(app)
+                async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
+                    running = Running(
+                        app,
+                        client,
+                        service,
+                        backlog,
+                        database,
+                        jobs,
+                        queue,
+                        artifacts,
+                        processing.waiters,
+                        outbox,
+                        folder,
+                        processing.breakers,
+                        letters,
+                        audit,
+                    )
+                    yield running
+
+
+def _config() -> Config:
+    """Return a configuration with the built-in report types, one of which has an alias."""
+    built_in = Config().reports
+    sales = built_in["sales_summary"].model_copy(update={"aliases": ("sales",)})
+    return Config(
+        callbacks=Callbacks(allowed_hosts=("hooks.example.com",)),
+        http=Http(max_body_bytes=MAX_BODY_BYTES, public_url="https://reports.example.com"),
+        queue=QueueOptions(max_backlog=MAX_BACKLOG),
+        reports={**built_in, "sales_summary": sales},
+    )

@@ -46,7 +46,7 @@ def sentinel() -> Iterator[Sentinel]:
 
 @contextmanager
 def _urls(kind: str, request: pytest.FixtureRequest) -> Iterator[list[str]]:
-    """Of one empty Redis of that kind; the nodes of a cluster each name another one of its nodes."""
+    """Yield four URLs of one empty Redis of that kind; those of a cluster name different nodes of it."""
     if kind == "cluster":
         cluster: RedisCluster = request.getfixturevalue("cluster")
         for server in cluster.servers:
@@ -190,9 +190,9 @@ async def test_one_probe_in_each_rest_of_an_outage(nodes: list[Node]) -> None:
             for node in 4 * nodes:
                 nursery.start_soon(outage, node)
     gaps = [later - earlier for earlier, later in pairwise(begun)]
-    # The clocks of the store and of this test are not the same.
+    # The store and this test have different clocks.
     assert all(gap >= REST_SECONDS + 0.02 - 0.005 for gap in gaps)
-    # A busy machine makes it fewer.
+    # A busy machine starts fewer probes.
     assert 3 <= len(begun) <= (trio.current_time() - start) / (REST_SECONDS + 0.02) + 1
     probes = [move for node in nodes for move in node.moves if move.event is BreakerEvent.PROBE_STARTED]
     assert len(probes) == len(begun)
@@ -211,7 +211,7 @@ async def test_a_node_that_dies_with_the_probe_is_followed(nodes: list[Node], mo
     async with dead.admit("sales", 0.2) as admission:
         assert admission.probe
         held_since = trio.current_time()
-        # It says no more.
+        # A dead node tells the store nothing.
         monkeypatch.setattr(dead, "_apply", say_nothing)
     followed = False
     while not followed:
@@ -225,17 +225,17 @@ async def test_a_node_that_dies_with_the_probe_is_followed(nodes: list[Node], mo
 
 
 async def test_an_operators_word_reaches_all(nodes: list[Node]) -> None:
-    await nodes[0].command("sales", Command("ann", BreakerEvent.FORCED_OPEN))
+    await nodes[0].command("sales", Command("ann", BreakerEvent.FORCED_OPEN, "moving"))
     await all_see(nodes, BreakerState.FORCED_OPEN)
     for node in nodes:
-        with pytest.raises(DeferredError):
+        with pytest.raises(DeferredError, match="held open by ann: moving"):
             await render(node)
     await nodes[3].command("sales", Command("ann", BreakerEvent.RESET))
     await all_see(nodes, BreakerState.CLOSED)
 
 
 async def test_whatever_moves_a_breaker_is_told_by_one_node(nodes: list[Node]) -> None:
-    """All four do the same at once; of each move one of them tells."""
+    """All four do the same at once; only one of them tells the listeners of each move."""
 
     async def command(node: Node, event: BreakerEvent) -> None:
         await node.command("sales", Command("ann", event))
@@ -258,7 +258,7 @@ async def test_whatever_moves_a_breaker_is_told_by_one_node(nodes: list[Node]) -
     await all_see(nodes, BreakerState.CLOSED)
     await everywhere(partial(command, event=BreakerEvent.FORCED_CLOSED))
     told = Counter(move.event for node in nodes for move in node.moves)
-    # To hurry what was hurried already makes sense, so each of the four has done it.
+    # HURRIED applies to a breaker that was hurried already, so each of the four has done it.
     assert told == {
         BreakerEvent.TRIPPED: 1,
         BreakerEvent.FORCED_OPEN: 1,

@@ -1,4 +1,4 @@
-"""What becomes of orders and probes while another Redis takes over, and while a cluster moves the keys."""
+"""What happens to orders and probes while another Redis takes over, and while a cluster moves the keys."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -23,7 +23,7 @@ TAG = "{reportd:breaker}"
 
 @pytest.fixture(params=["sentinel", "cluster"])
 def takeover(request: pytest.FixtureRequest) -> Iterator[tuple[list[str], Callable[[], None]]]:
-    """The URLs of four nodes, and what kills the primary they use. Another one takes over by itself."""
+    """Yield the URLs of four nodes, and a function that kills their primary. Another one then takes over."""
     if request.param == "sentinel":
         with running_sentinel() as sentinel:
             yield 4 * [sentinel.url], sentinel.first.stop
@@ -43,7 +43,7 @@ async def fleet(urls: Sequence[str]) -> AsyncIterator[list[Node]]:
 
 
 async def ordered(node: Node, event: BreakerEvent) -> None:
-    """As an operator who repeats it until it is answered with success."""
+    """Repeat the order until it succeeds, as an operator does."""
     with trio.fail_after(20):
         while True:
             try:
@@ -55,7 +55,7 @@ async def ordered(node: Node, event: BreakerEvent) -> None:
 
 
 async def test_an_order_outlives_the_server_that_took_it(takeover: tuple[list[str], Callable[[], None]]) -> None:
-    """It is answered with success only once a replica has it, so the server may die at that very instant."""
+    """An order succeeds only once a replica has it, so the server may die at that instant."""
     urls, kill = takeover
     async with fleet(urls) as nodes:
         await nodes[0].command("sales", Command("ann", BreakerEvent.FORCED_OPEN))
@@ -107,7 +107,7 @@ async def test_an_order_that_no_replica_has_is_no_success() -> None:
 
 
 async def test_keys_that_are_being_moved_are_followed() -> None:
-    """ASK while they are on their way, MOVED once they have arrived."""
+    """Redis answers ASK while they are being moved, and MOVED afterwards."""
     with running_cluster() as cluster:
         source = cluster.owner(f"{TAG}:sales")
         target = next(server for server in cluster.servers if server is not source)
@@ -116,7 +116,7 @@ async def test_keys_that_are_being_moved_are_followed() -> None:
             assert await store.replace(0, Breaker("sales", version=1))
             target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.ask("CLUSTER", "MYID"))
             source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", target.ask("CLUSTER", "MYID"))
-            # What is still there is answered there; the new one is kept where the slot goes.
+            # The source answers for keys it still has; a new key goes to the target.
             assert (await store.load(["sales"])).breakers["sales"].version == 1
             assert await store.replace(0, Breaker("users", version=1))
             with pytest.raises(UnavailableError, match="is moving these keys"):
@@ -130,7 +130,7 @@ async def test_keys_that_are_being_moved_are_followed() -> None:
 
 
 async def test_a_server_that_becomes_a_replica_is_left() -> None:
-    """By hand or by Sentinel, without that the connection breaks."""
+    """An operator or Sentinel demotes it, and the connection stays open."""
     with running_redis() as first, running_redis() as second:
         both = f"{first.url.removesuffix('/0')},127.0.0.1:{second.port}"
         async with open_breakers(both) as store:

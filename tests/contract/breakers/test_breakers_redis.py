@@ -1,4 +1,4 @@
-"""What Redis alone can do to the breakers: forget, hang, go away; and the connection to it."""
+"""What only Redis does to its callers: it forgets, hangs or goes away. And the connection to it."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -8,7 +8,7 @@ import trio
 
 from reportd.adapters.redis import open_breakers
 from reportd.breakers.admission import DeferredError
-from reportd.core.breaker.breaker import Breaker, BreakerEvent, BreakerPolicy, BreakerState, Command
+from reportd.core.breaker.breaker import Breaker, BreakerPolicy, BreakerState
 from reportd.core.faults import FaultKind
 from reportd.ports import BreakerStore, UnavailableError
 from tests.fleet import Node, all_see, render, start_nodes
@@ -49,47 +49,15 @@ async def trouble_is_over(nodes: Sequence[Node]) -> None:
             await trio.sleep(0.01)
 
 
-async def trouble_is_seen(nodes: Sequence[Node]) -> None:
-    with trio.fail_after(5):
-        while not all(node.trouble for node in nodes):
-            await trio.sleep(0.01)
-
-
-@pytest.mark.parametrize("how", ["restart", "flush"])
-async def test_a_redis_that_forgot_is_told_again(redis: RedisServer, shared: list[Node], how: str) -> None:
-    await shared[0].command("sales", Command("ann", BreakerEvent.FORCED_OPEN, "moving"))
-    await all_see(shared, BreakerState.FORCED_OPEN)
-    if how == "restart":
+async def test_a_redis_that_restarts_is_found_again_and_has_forgotten(redis: RedisServer) -> None:
+    async with open_breakers(redis.url) as store:
+        assert await store.replace(0, Breaker("sales", version=1))
         redis.stop()
-        await trouble_is_seen(shared)
+        with pytest.raises(UnavailableError, match="can't be reached"):
+            await store.load(["sales"])
         redis.start()
-        await trouble_is_over(shared)
-    else:
-        redis.ask("FLUSHALL")
-        assert redis.ask("DBSIZE") == "0"
-    with trio.fail_after(5):
-        while redis.ask("EXISTS", "reportd:breaker:sales") == "0":
-            await trio.sleep(0.05)
-    await trio.sleep(0.2)
-    assert {node.sales().state for node in shared} == {BreakerState.FORCED_OPEN}
-    assert "moving" in redis.ask("GET", "reportd:breaker:sales")
-
-
-async def test_without_redis_each_node_goes_on(redis: RedisServer, shared: list[Node]) -> None:
-    await render(shared[0], FaultKind.TIMEOUT)
-    redis.stop()
-    for _ in range(2):
-        for node in shared[:2]:
-            await render(node, FaultKind.TIMEOUT)
-    assert "can't be reached" in shared[0].trouble
-    # Its own two and the one of before.
-    assert shared[0].sales().state is BreakerState.OPEN
-    assert not await render(shared[2])
-    await trio.sleep(REST_SECONDS)
-    assert await render(shared[0])
-    assert shared[0].sales().state is BreakerState.CLOSED
-    redis.start()
-    await trouble_is_over(shared)
+        assert (await store.load(["sales"])).breakers == {}
+        assert await store.replace(0, Breaker("sales", version=1))
 
 
 async def test_a_redis_that_hangs_counts_nothing_twice(
@@ -215,7 +183,7 @@ async def test_tls_with_a_certificate_that_must_be_trusted(redis: RedisServer, m
 async def test_a_connection_that_has_gone_dead_is_replaced(
     redis: RedisServer, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As by a firewall that forgets it: nothing arrives any more, and nobody says so."""
+    """A firewall that forgets a connection does this: nothing arrives any more, without an error."""
     monkeypatch.setattr("reportd.adapters.redis.connection.ANSWER_SECONDS", 0.2)
     line = trio.CancelScope()
 
@@ -238,7 +206,7 @@ async def test_a_connection_that_has_gone_dead_is_replaced(
 
 
 async def test_cancellation_is_no_trouble_of_redis(nursery: trio.Nursery) -> None:
-    """While it greets the server, while it waits for an answer, and ever again."""
+    """During the greeting, during the wait for an answer, and many times over."""
     mute = await nursery.start(trio.serve_tcp, _say_nothing, 0)
     port = mute[0].socket.getsockname()[1]
     async with open_breakers(f"redis://127.0.0.1:{port}") as store:
@@ -258,7 +226,7 @@ async def test_a_cancelled_request_costs_nobody_the_connection(redis: RedisServe
                 await store.load(["sales"])
             assert (await kept(store)).version == 1
         after = redis.ask("INFO", "stats").split("total_connections_received:")[1].split()[0]
-        # The one that asks.
+        # The one connection is that of redis-cli.
         assert int(after) - int(before) == 1
 
 

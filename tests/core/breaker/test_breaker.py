@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from reportd.adapters.redis.breaker_json import from_json, to_json
 from reportd.core.breaker.breaker import (
     Admit,
     Ask,
@@ -80,9 +79,9 @@ def test_failures_in_a_row_open_it_and_say_why() -> None:
 
 
 def test_any_text_of_a_page_can_be_stored() -> None:
+    """A page may write half of a surrogate pair, which UTF-8 can't hold."""
     breaker = after(Breaker("sales"), failure(Breaker("sales"), "script_error: \ud800 in 茶"))
     assert breaker.faults == ("script_error: ? in 茶",)
-    assert from_json(to_json(breaker)) == breaker
 
 
 def test_a_success_resets_the_count() -> None:
@@ -102,16 +101,6 @@ def test_only_the_last_faults_are_kept() -> None:
     policy = BreakerPolicy(failure_threshold=9)
     breaker = after(Breaker("sales"), *[Failure("n1", "", f"timeout: {n}") for n in range(8)], policy=policy)
     assert (breaker.failures, breaker.faults) == (8, tuple(f"timeout: {n}" for n in range(3, 8)))
-
-
-def test_late_results_of_an_earlier_epoch_do_not_count() -> None:
-    first = Breaker("sales")
-    breaker = probing()
-    closed = after(breaker, success(breaker))
-    assert closed.state is CLOSED
-    failed = after(closed, failure(closed), failure(closed))
-    for late in (failure(first), success(first), failure(breaker), success(breaker), Release(first.epoch)):
-        assert decided(failed, late).breaker is failed
 
 
 # --- the recovery wait --------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ class Running:
 
 
 class Cluster(RuleBasedStateMachine):
-    """``elapsed`` is true time; the store's clock differs by ``offset``, each node's clock by its own ``skew``."""
+    """``elapsed``: true time. The store's clock differs by ``offset``, each node's clock by its own skew."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Opening by the share of failed or slow renders instead of failures in a row."""
+"""A breaker that opens by the share of failed or slow renders, instead of failures in a row."""
 
 import pytest
 
@@ -10,7 +10,7 @@ OFF_IN_A_ROW = 1000
 
 
 def run(outcomes: str, rates: Rates, every_seconds: float = 1.0) -> Breaker:
-    """``f`` failed, ``s`` took 40 s, ``.`` was fine; stops when the breaker leaves CLOSED."""
+    """Feed renders until the breaker leaves CLOSED: ``f`` failed, ``s`` took 40 s, ``.`` was fine."""
     breaker = Breaker("sales")
     policy = BreakerPolicy(failure_threshold=OFF_IN_A_ROW, rates=rates)
     for number, letter in enumerate(outcomes):

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reportd.core.pages.network import Address, HostPattern, NetworkRule, plain_address, url_target
+from tests.wording import mentions
 
 unhurried = settings(deadline=None)
 
@@ -129,10 +130,9 @@ def test_by_name(entry: str, host: str, port: int, *, allowed: bool) -> None:
 def test_reasons_say_what_to_change() -> None:
     rule = _rule("reports.internal:443", "*.example.com")
     assert rule.may_name("A.example.com", 80).reason == "allowed by *.example.com"
-    assert rule.may_name("reports.internal", 80).reason == "reports.internal is allowed, but not on port 80"
-    assert rule.may_name("other.internal", 80).reason == "other.internal is not among the allowed hosts"
-    literal = rule.may_name("[::ffff:10.0.0.5]", 80).reason
-    assert literal == "10.0.0.5 is an IP address that allowed_hosts does not list"
+    assert mentions(rule.may_name("reports.internal", 80).reason, "reports.internal", "port 80")
+    assert mentions(rule.may_name("other.internal", 80).reason, "other.internal", "not", "allowed hosts")
+    assert mentions(rule.may_name("[::ffff:10.0.0.5]", 80).reason, "10.0.0.5", "IP address", "allowed_hosts")
 
 
 def test_any_entry_may_open_a_port() -> None:

@@ -11,6 +11,7 @@ from reportd.core.faults import FaultKind
 from reportd.core.status.health import SLOW_SECONDS, Level, as_text, fault_of, health_of
 from reportd.core.status.snapshot import Figures, Load, Node, Part, Snapshot, Trouble, TypeView, ready
 from tests.web.busy import TIMEOUT, busy
+from tests.wording import mentions
 
 NOW = 1.8e9
 HERE = Node("n1", slots=2)
@@ -61,7 +62,7 @@ def test_an_open_breaker() -> None:
     snapshot = with_type(loaded)
     judged = health_of(snapshot)
     assert (judged.level, judged.brief) == (Level.BAD, "● 1 open")
-    assert first(snapshot) == "sales is OPEN for 14 s, next probe in 6 s, 37 waiting, no attempts used"
+    assert mentions(first(snapshot), "sales is OPEN", "14 s", "probe in 6 s", "37 waiting", "no attempts used")
     assert (judged.findings[0].whose, judged.findings[0].because) == ("fault of its page", f"{TIMEOUT}; 3 in a row")
 
 
@@ -132,7 +133,9 @@ def test_background_work_that_fails_unexpectedly() -> None:
     )
     judged = health_of(snapshot)
     assert judged.level is Level.WATCH
-    assert findings(snapshot) == [("watch", "presence fails in the background for 14 s, tried 3 times")]
+    ((level, sentence),) = findings(snapshot)
+    assert level == "watch"
+    assert mentions(sentence, "presence fails", "14 s", "3 times")
     assert judged.findings[0].because == "no right to it"
     assert ready({"database": (True, ""), "background": (False, "")})
     assert not ready({"database": (False, ""), "background": (True, "")})
@@ -140,14 +143,18 @@ def test_background_work_that_fails_unexpectedly() -> None:
 
 def test_a_type_that_fails_though_its_breaker_is_closed() -> None:
     failing = replace(view(faults=(TIMEOUT,)), figures=Figures(failed=3, tried=6))
-    assert findings(with_type(failing)) == [("watch", "sales fails: 3 of the last 6 renders")]
+    ((level, sentence),) = findings(with_type(failing))
+    assert level == "watch"
+    assert mentions(sentence, "sales", "3 of the last 6")
     assert findings(with_type(replace(failing, figures=Figures(failed=4, tried=4)))) == [("good", "All clear")]
     assert findings(with_type(replace(failing, figures=Figures(failed=3, tried=7)))) == [("good", "All clear")]
 
 
 def test_jobs_that_wait_long_with_a_closed_breaker() -> None:
     waits = view(load=Load(8, 8, 2, NOW - SLOW_SECONDS - 60))
-    assert findings(with_type(waits)) == [("watch", "sales: the oldest of 8 waits for 6 min, 0 of 2 slots busy")]
+    ((level, sentence),) = findings(with_type(waits))
+    assert level == "watch"
+    assert mentions(sentence, "sales", "oldest of 8", "6 min", "0 of 2 slots busy")
     assert findings(with_type(replace(waits, load=Load(8, 8, 2, NOW - SLOW_SECONDS)))) == [("good", "All clear")]
     resting = replace(waits, resting=True)
     assert findings(with_type(resting)) == [("good", "All clear")]
@@ -157,12 +164,11 @@ def test_jobs_that_wait_long_with_a_closed_breaker() -> None:
 def test_a_breaker_is_open_since_it_first_opened_however_many_probes_failed(state: BreakerState) -> None:
     opened = {"opened_at": NOW - 840, "openings": 15}
     sentence = first(with_type(view(state, Load(3, 3), resting=True, until=NOW + 28, **opened)))
-    assert "open since 07:46 UTC, 14 probes failed" in sentence
-    assert state is BreakerState.HALF_OPEN or sentence.startswith("sales is OPEN for 14 min, open since")
+    assert mentions(sentence, "open since 07:46 UTC", "14 probes failed")
+    assert state is BreakerState.HALF_OPEN or mentions(sentence, "sales is OPEN", "14 min")
     # An older daemon that shares the store knows only the last transition.
-    assert first(with_type(view(BreakerState.OPEN, openings=2))).startswith(
-        "sales is OPEN for 14 s, open since 07:59 UTC, 1 "
-    )
+    sentence = first(with_type(view(BreakerState.OPEN, openings=2)))
+    assert mentions(sentence, "sales is OPEN", "14 s", "open since 07:59 UTC", "1 ")
 
 
 def backlog(jobs: int, wanted: int | None, *, seconds: float = 0.14) -> Snapshot:
@@ -175,12 +181,12 @@ def test_a_backlog_that_takes_longer_than_a_job_may_wait_is_not_all_clear() -> N
     snapshot = backlog(19000, 8)
     judged = health_of(snapshot)
     assert (judged.level, judged.brief) == (Level.WATCH, "◐ backlog")
-    text = "19000 jobs in the queue would be worked off in 22 min, scaling.target_seconds is 10 min"
-    assert first(snapshot) == f"{text}; 8 nodes wanted, 1 there"
-    assert judged.findings[0].because.startswith("start 7 more nodes")
+    figures = ("19000 jobs", "22 min", "scaling.target_seconds", "10 min", "8 nodes wanted", "1 there")
+    assert mentions(first(snapshot), *figures)
+    assert mentions(judged.findings[0].because, "start 7 more nodes")
     gone = replace(backlog(19000, 8), nodes=(Node("n1", gone=True),))
     assert "backlog" not in health_of(gone).brief
-    assert health_of(backlog(19000, None)).findings[0].because.startswith("look whether renders have become slow")
+    assert mentions(health_of(backlog(19000, None)).findings[0].because, "renders", "slow")
 
 
 def test_many_fewer_nodes_than_are_wanted_are_not_all_clear() -> None:
@@ -194,17 +200,18 @@ def test_nodes() -> None:
     troubled = Node("n3", trouble="Chromium can't be started")
     here = Node("n1", trouble="the parts tell of that")
     snapshot = replace(CALM, nodes=(here, gone, troubled))
-    assert findings(snapshot) == [
-        ("bad", "n3: Chromium can't be started"),
-        ("watch", "n2 was last heard of 4 min ago"),
-    ]
+    broken, silent = findings(snapshot)
+    assert broken == ("bad", "n3: Chromium can't be started")
+    assert silent[0] == "watch"
+    assert mentions(silent[1], "n2", "4 min ago")
 
 
 def test_lost_messages() -> None:
     other = Node("n2", resent=12, resent_at=NOW - 180)
     long_ago = Node("n3", resent=7, resent_at=NOW - 3601)
-    sentence = "12 messages were lost and sent again, the last one 3 min ago"
-    assert findings(replace(CALM, nodes=(Node("n1"), other, long_ago))) == [("watch", sentence)]
+    ((level, sentence),) = findings(replace(CALM, nodes=(Node("n1"), other, long_ago)))
+    assert level == "watch"
+    assert mentions(sentence, "12 messages", "lost", "sent again", "3 min ago")
 
 
 def test_the_worst_finding_comes_first() -> None:
@@ -223,7 +230,9 @@ def test_every_fault_has_an_owner() -> None:
 
 def test_refused_submissions_are_a_finding_per_type() -> None:
     refusing = replace(view(load=Load(5000, 5000)), figures=Figures(refused=28))
-    assert findings(with_type(refusing)) == [("watch", "sales: 28 submissions refused within 10 min, 5000 waiting")]
+    ((level, sentence),) = findings(with_type(refusing))
+    assert level == "watch"
+    assert mentions(sentence, "sales", "28 submissions refused", "10 min", "5000 waiting")
     assert "queue.max_backlog" in health_of(with_type(refusing)).findings[0].because
     unknown = replace(view(), figures=Figures(refused=1))
-    assert findings(with_type(unknown)) == [("watch", "sales: 1 submission refused within 10 min")]
+    assert mentions(first(with_type(unknown)), "sales", "1 submission refused", "10 min")

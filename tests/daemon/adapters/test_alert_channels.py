@@ -1,7 +1,5 @@
 """Alerts as the channels send them, and the errors of failed deliveries."""
 
-# ruff: noqa: ARG001
-
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -131,7 +129,8 @@ async def test_a_topic_gets_subject_text_and_attributes(sns: str) -> None:
     assert recovered["MessageAttributes"]["type"]["Value"] == "alert.recovered"
 
 
-async def test_a_topic_that_is_not_there(sns: str) -> None:
+@pytest.mark.usefixtures("sns")
+async def test_a_topic_that_is_not_there() -> None:
     async with opened(sns_topic_arn=f"arn:aws:sns:{REGION}:123456789012:missing") as channel:
         with pytest.raises((DeliveryError, UnavailableError)) as caught:
             await channel.send(NOTICE)
@@ -139,7 +138,8 @@ async def test_a_topic_that_is_not_there(sns: str) -> None:
     assert "s3cr3t-of-the-tests" not in str(caught.value)
 
 
-async def test_a_topic_that_can_not_be_reached(sns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("sns")
+async def test_a_topic_that_can_not_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_SNS", "http://127.0.0.1:1")
     async with opened(sns_topic_arn=f"arn:aws:sns:{REGION}:123456789012:alerts") as channel:
         with pytest.raises(UnavailableError, match=r"127\.0\.0\.1 can't be reached"):

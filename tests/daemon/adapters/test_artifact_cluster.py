@@ -1,15 +1,14 @@
 """The cluster's store: a node with another store neither writes to it nor reads from it."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.adapters.artifacts.cluster import ClusterStore
 from reportd.ports import Pdf, UnavailableError, WrongStoreError
 from tests.daemon.node import job
 from tests.fakes import MemoryArtifacts, Weather
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 PDF = Pdf(4, "sha", data=b"%PDF")
 
@@ -31,7 +30,7 @@ class Agreements:
         self.kept[name] = value
 
 
-async def test_nodes_on_one_store_agree(autojump_clock: MockClock) -> None:
+async def test_nodes_on_one_store_agree() -> None:
     shared, agreements = MemoryArtifacts(), Agreements()
     one, other = ClusterStore(shared, agreements), ClusterStore(shared, agreements)
     await one.put(job(), PDF)
@@ -39,9 +38,7 @@ async def test_nodes_on_one_store_agree(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("marked", [None, "another-one"])
-async def test_a_node_with_another_store_is_refused_with_what_to_do(
-    autojump_clock: MockClock, marked: str | None
-) -> None:
+async def test_a_node_with_another_store_is_refused_with_what_to_do(marked: str | None) -> None:
     agreements, foreign = Agreements(), MemoryArtifacts()
     await ClusterStore(MemoryArtifacts(), agreements).verify()
     foreign.marked = marked
@@ -60,7 +57,7 @@ async def test_a_node_with_another_store_is_refused_with_what_to_do(
     await wrong.put(job(), PDF)
 
 
-async def test_one_that_could_not_be_looked_at_is_looked_at_later(autojump_clock: MockClock) -> None:
+async def test_one_that_could_not_be_looked_at_is_looked_at_later() -> None:
     weather = Weather()
     store = ClusterStore(MemoryArtifacts(weather), Agreements())
     weather.fail("artifacts.identity", UnavailableError("artifacts", "it is away"))
@@ -69,14 +66,14 @@ async def test_one_that_could_not_be_looked_at_is_looked_at_later(autojump_clock
     await store.put(job(), PDF)
 
 
-async def test_a_start_that_was_cut_off_is_completed(autojump_clock: MockClock) -> None:
+async def test_a_start_that_was_cut_off_is_completed() -> None:
     agreements, store = Agreements(), MemoryArtifacts()
     store.marked = "marked, and not yet on record"
     await ClusterStore(store, agreements).verify()
     assert agreements.kept["artifacts"] == store.marked
 
 
-async def test_a_node_alone_may_have_another_store(autojump_clock: MockClock) -> None:
+async def test_a_node_alone_may_have_another_store() -> None:
     agreements, second = Agreements(alone=True), MemoryArtifacts()
     await ClusterStore(MemoryArtifacts(), agreements).verify()
     await ClusterStore(second, agreements).verify()
@@ -87,7 +84,7 @@ async def test_a_node_alone_may_have_another_store(autojump_clock: MockClock) ->
     assert agreements.kept["artifacts"] == "third"
 
 
-async def test_a_bucket_is_known_by_its_name_when_its_mark_has_expired(autojump_clock: MockClock) -> None:
+async def test_a_bucket_is_known_by_its_name_when_its_mark_has_expired() -> None:
     agreements, bucket, other = Agreements(), MemoryArtifacts(), MemoryArtifacts()
     bucket.place, other.place = "s3://one", "s3://other"
     await ClusterStore(bucket, agreements).verify()
@@ -116,7 +113,7 @@ class Unconditional(MemoryArtifacts):
         return identity
 
 
-async def test_nodes_that_start_together_agree_where_the_last_mark_stays(autojump_clock: MockClock) -> None:
+async def test_nodes_that_start_together_agree_where_the_last_mark_stays() -> None:
     agreements, bucket = Agreements(), Unconditional()
     async with trio.open_nursery() as nursery:
         for _ in range(3):
@@ -125,7 +122,7 @@ async def test_nodes_that_start_together_agree_where_the_last_mark_stays(autojum
     await ClusterStore(bucket, agreements).verify()
 
 
-async def test_a_bucket_whose_first_mark_failed_is_marked_later(autojump_clock: MockClock) -> None:
+async def test_a_bucket_whose_first_mark_failed_is_marked_later() -> None:
     weather, agreements = Weather(), Agreements()
     bucket = MemoryArtifacts(weather)
     bucket.place = "s3://one"
@@ -137,7 +134,7 @@ async def test_a_bucket_whose_first_mark_failed_is_marked_later(autojump_clock: 
     assert bucket.marked == agreements.kept["artifacts"]
 
 
-async def test_a_folder_whose_mount_goes_away_is_no_longer_the_store(autojump_clock: MockClock) -> None:
+async def test_a_folder_whose_mount_goes_away_is_no_longer_the_store() -> None:
     """A PDF stored below the mount point would vanish when the mount is back."""
     shared, agreements = MemoryArtifacts(), Agreements()
     store = ClusterStore(shared, agreements)

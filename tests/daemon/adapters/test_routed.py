@@ -1,15 +1,14 @@
 """Several queues as one: routing of messages and receipts, and the effect of one queue's failure on the others."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 from typing import Any
 
 import pytest
-from trio.testing import MockClock
 
 from reportd.adapters.routed_queue import RoutedQueue
 from reportd.ports import Outgoing, UnavailableError
 from tests.fakes import MemoryQueue, Weather
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 def message(report_type: str) -> Outgoing:
@@ -21,7 +20,7 @@ def queues(**own: MemoryQueue) -> tuple[RoutedQueue, MemoryQueue]:
     return RoutedQueue(main, own), main
 
 
-async def test_a_type_with_a_queue_of_its_own_uses_it(autojump_clock: MockClock) -> None:
+async def test_a_type_with_a_queue_of_its_own_uses_it() -> None:
     heavy = MemoryQueue()
     routed, main = queues(heavy=heavy, heavier=heavy)
     assert await routed.send([message("light"), message("heavy"), message("heavier")]) == [None] * 3
@@ -30,7 +29,7 @@ async def test_a_type_with_a_queue_of_its_own_uses_it(autojump_clock: MockClock)
     assert (await routed.depth()).visible == 3
 
 
-async def test_receipts_lead_back_to_their_queue(autojump_clock: MockClock) -> None:
+async def test_receipts_lead_back_to_their_queue() -> None:
     heavy = MemoryQueue()
     routed, main = queues(heavy=heavy)
     await routed.send([message("light"), message("heavy")])
@@ -43,7 +42,7 @@ async def test_receipts_lead_back_to_their_queue(autojump_clock: MockClock) -> N
     assert main.messages == heavy.messages == []
 
 
-async def test_no_more_are_received_than_asked_for_and_none_is_stranded(autojump_clock: MockClock) -> None:
+async def test_no_more_are_received_than_asked_for_and_none_is_stranded() -> None:
     heavy = MemoryQueue()
     routed, main = queues(heavy=heavy)
     await routed.send([message(kind) for kind in ("light", "heavy") for _ in range(3)])
@@ -52,7 +51,7 @@ async def test_no_more_are_received_than_asked_for_and_none_is_stranded(autojump
     assert len(main.in_flight) + len(heavy.in_flight) == 2
 
 
-async def test_a_queue_whose_types_rest_is_not_asked(autojump_clock: MockClock) -> None:
+async def test_a_queue_whose_types_rest_is_not_asked() -> None:
     weather = Weather()
     heavy = MemoryQueue(weather)
     routed, _ = queues(heavy=heavy)
@@ -62,7 +61,7 @@ async def test_a_queue_whose_types_rest_is_not_asked(autojump_clock: MockClock) 
     assert len(weather.calls) == calls
 
 
-async def test_a_queue_that_is_away_fails_its_own_entries_only(autojump_clock: MockClock) -> None:
+async def test_a_queue_that_is_away_fails_its_own_entries_only() -> None:
     weather = Weather()
     routed, main = queues(heavy=MemoryQueue(weather, "heavy"))
     weather.away("heavy", 100.0)

@@ -1,13 +1,10 @@
-"""A node that is told to stop (I9): what has not begun goes back at once, running jobs get ``drain_seconds``."""
-
-# ruff: noqa: ARG001 - a clock is used by being asked for
+"""A node that is told to stop (I9): jobs not begun go back at once, running jobs get ``drain_seconds``."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.core.jobs.transitions import JobState
 from reportd.ports import Outgoing
@@ -15,12 +12,14 @@ from reportd.work.in_flight import Revocation
 from reportd.work.settlement import SETTLE_SECONDS
 from tests.daemon.node import Node, World, job, open_node
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 DRAIN_SECONDS = 30.0
 
 
 @asynccontextmanager
 async def stopping(world: World, *, after_seconds: float, prefetch: int = 2) -> AsyncIterator[Node]:
-    """A node that has been told to stop. The block must not take longer than the node itself; its end waits for it."""
+    """Open a node that was told to stop. The end of the block waits for the node, which must outlast the block."""
     node, stop = Node(world, prefetch=prefetch), trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(node.run, stop)
@@ -29,7 +28,7 @@ async def stopping(world: World, *, after_seconds: float, prefetch: int = 2) -> 
         yield node
 
 
-async def test_jobs_that_end_in_time_are_finished_and_nothing_else_is_begun(autojump_clock: MockClock) -> None:
+async def test_jobs_that_end_in_time_are_finished_and_nothing_else_is_begun() -> None:
     world = World(slots=2)
     world.renderer.seconds = 10.0
     jobs = [job(number) for number in range(1, 9)]
@@ -37,7 +36,7 @@ async def test_jobs_that_end_in_time_are_finished_and_nothing_else_is_begun(auto
     async with stopping(world, after_seconds=5.0) as node:
         assert len(node.in_flight) == 4
         await trio.sleep(0.5)
-        # What had been taken ahead is back for others while the others still render.
+        # Prefetched messages are visible to other nodes while the running jobs still render.
         assert len(node.in_flight) == 2
         assert len(world.queue.in_flight) == 2
     assert trio.current_time() == 10.0
@@ -46,7 +45,7 @@ async def test_jobs_that_end_in_time_are_finished_and_nothing_else_is_begun(auto
     assert [message.visible for message in world.queue.messages] == [True] * 6
 
 
-async def test_what_is_not_done_in_time_goes_back_and_has_used_no_attempt(autojump_clock: MockClock) -> None:
+async def test_what_is_not_done_in_time_goes_back_and_has_used_no_attempt() -> None:
     world = World(slots=2)
     world.renderer.seconds = 1000.0
     jobs = [job(1), job(2), job(3)]
@@ -68,7 +67,7 @@ async def test_what_is_not_done_in_time_goes_back_and_has_used_no_attempt(autoju
             assert (end.state, end.tally.attempts, end.tally.node_losses) == (JobState.SUCCEEDED, 1, 0)
 
 
-async def test_the_messages_of_running_jobs_stay_invisible_during_a_long_drain(autojump_clock: MockClock) -> None:
+async def test_the_messages_of_running_jobs_stay_invisible_during_a_long_drain() -> None:
     world, one = World(), job()
     world.renderer.seconds = 200.0
     world.queue.visibility_seconds = 9.0
@@ -79,7 +78,7 @@ async def test_the_messages_of_running_jobs_stay_invisible_during_a_long_drain(a
     assert len(await world.jobs.attempts(one.task_id)) == 1
 
 
-async def test_the_order_is_stop_taking_then_give_back_then_wait(autojump_clock: MockClock) -> None:
+async def test_the_order_is_stop_taking_then_give_back_then_wait() -> None:
     world = World(slots=1)
     world.renderer.seconds = 10.0
     await world.send(job(1), job(2))
@@ -88,14 +87,14 @@ async def test_the_order_is_stop_taking_then_give_back_then_wait(autojump_clock:
         await trio.sleep(0.5)
         await world.send(job(3))
     rounds = ("dead.", "letters.", "jobs.acquire_lease", "jobs.overdue", "jobs.expired", "jobs.renew")
-    # What is held is renewed by the clock.
+    # The heartbeat renews messages in flight by the clock.
     calls = [call for call in world.weather.calls if not call.startswith(rounds)]
     assert calls == ["queue.set_visibility", "queue.send", "artifacts.put", "jobs.settle", "queue.delete"]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_message_that_comes_in_at_the_last_moment_goes_back_too(autojump_clock: MockClock, when: str) -> None:
-    """The queue had handed it out already; nobody else would get it until its visibility ends."""
+async def test_a_message_that_comes_in_at_the_last_moment_goes_back_too(when: str) -> None:
+    """The queue has handed it out already, so no other node gets it until its visibility timeout ends."""
     world, stop = World(), trio.Event()
 
     async def hook(call: str, phase: str) -> None:
@@ -113,9 +112,7 @@ async def test_a_message_that_comes_in_at_the_last_moment_goes_back_too(autojump
 
 @pytest.mark.parametrize("step", ["jobs.start", "renderer.render", "artifacts.put", "jobs.settle"])
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_stopped_at_any_step_it_ends_and_nothing_is_stranded(
-    autojump_clock: MockClock, step: str, when: str
-) -> None:
+async def test_stopped_at_any_step_it_ends_and_nothing_is_stranded(step: str, when: str) -> None:
     world, stop, one = World(), trio.Event(), job()
     world.renderer.seconds = 1000.0
 
@@ -140,7 +137,7 @@ async def test_stopped_at_any_step_it_ends_and_nothing_is_stranded(
 
 
 @pytest.mark.parametrize("part", ["jobs", "queue", "artifacts"])
-async def test_a_part_that_is_away_does_not_keep_it_from_ending(autojump_clock: MockClock, part: str) -> None:
+async def test_a_part_that_is_away_does_not_keep_it_from_ending(part: str) -> None:
     world, one = World(), job()
     world.renderer.seconds = 8.0
     await world.send(one, job(2), job(3))
@@ -149,13 +146,13 @@ async def test_a_part_that_is_away_does_not_keep_it_from_ending(autojump_clock: 
     assert trio.current_time() <= 5.0 + DRAIN_SECONDS + 2 * SETTLE_SECONDS
     if part == "jobs":
         assert [message.visible for message in world.queue.messages] == [True] * 3
-    # Even what could not be recorded or given back is found by a successor.
+    # A successor finds even a job that could not be recorded or given back.
     async with open_node(world, name="successor"):
         end = await world.terminal(one)
     assert (end.state, end.tally.attempts) == (JobState.SUCCEEDED, 1)
 
 
-async def test_a_malformed_message_that_could_not_be_moved_goes_back(autojump_clock: MockClock) -> None:
+async def test_a_malformed_message_that_could_not_be_moved_goes_back() -> None:
     world = World()
     await world.queue.send([Outgoing("{", "", "", "")])
     world.weather.away("dead", 1000.0)
@@ -165,7 +162,7 @@ async def test_a_malformed_message_that_could_not_be_moved_goes_back(autojump_cl
     assert [message.visible for message in world.queue.messages] == [True]
 
 
-async def test_a_user_who_cancels_during_the_drain_ends_it_at_once(autojump_clock: MockClock) -> None:
+async def test_a_user_who_cancels_during_the_drain_ends_it_at_once() -> None:
     world, one = World(), job()
     world.renderer.seconds = 1000.0
     await world.send(one)

@@ -1,4 +1,4 @@
-"""Reading the configuration again: what counts from then on, and what stays when a file is wrong."""
+"""Reloading the configuration: what changes, and what stays when a file is wrong."""
 
 import errno
 import os
@@ -20,6 +20,7 @@ from reportd.intake.tokens import Tokens, new_token
 from reportd.ports import TooCostlyError, UnavailableError
 from reportd.system.regular_files import MAX_BYTES
 from tests.fakes.checking import catalogue_of, inline_checker
+from tests.wording import mentions
 
 TYPES = """
 [reports.one]
@@ -31,7 +32,7 @@ max_concurrency = 1
 
 
 class Files:
-    """A configuration's folder, and a daemon's parts that were made from it."""
+    """The folder of a configuration, and the parts of a daemon made from it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -92,7 +93,7 @@ async def test_new_report_types_a_level_and_tokens(files: Files) -> None:
 
 
 def replaced(path: Path) -> Path:
-    """Room for something else of this name."""
+    """Remove the file or folder, so that another one can take its place."""
     if path.is_dir():
         path.rmdir()
     else:
@@ -107,7 +108,7 @@ def with_fifo_as_schema(files: "Files") -> None:
 
 @pytest.fixture(autouse=True)
 def shut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who runs the tests may look into any folder, but not into one of this name."""
+    """Make a folder of this name unreadable, even to root."""
     is_file = Path.is_file
 
     def look(path: Path) -> bool:
@@ -120,39 +121,39 @@ def shut(monkeypatch: pytest.MonkeyPatch) -> None:
 
 BROKEN: dict[str, tuple[Callable[[Files], object], str]] = {
     "no TOML": (lambda files: files.file.write_text("[reports"), "is not TOML"),
-    "an unknown key": (lambda files: files.configure(TYPES + "tmeout_seconds = 3"), "is unknown; did you mean"),
+    "an unknown key": (lambda files: files.configure(TYPES + "tmeout_seconds = 3"), ".timeout_seconds?"),
     "gone": (lambda files: files.file.unlink(), "can't be read"),
-    "a folder": (lambda files: replaced(files.file).mkdir(), "can't be read (Is a directory)"),
-    "a FIFO": (lambda files: os.mkfifo(replaced(files.file)), "can't be read (it is not a regular file)"),
-    "without an end": (lambda files: replaced(files.file).symlink_to("/dev/zero"), "it is not a regular file"),
-    "huge": (lambda files: files.file.write_bytes(b"#" * (MAX_BYTES + 1)), "it has more than 8 MiB"),
+    "a folder": (lambda files: replaced(files.file).mkdir(), "Is a directory"),
+    "a FIFO": (lambda files: os.mkfifo(replaced(files.file)), "regular file"),
+    "without an end": (lambda files: replaced(files.file).symlink_to("/dev/zero"), "regular file"),
+    "huge": (lambda files: files.file.write_bytes(b"#" * (MAX_BYTES + 1)), "8 MiB"),
     "no UTF-8": (lambda files: files.file.write_bytes(b"\xff"), "is not UTF-8"),
     "a link to itself": (lambda files: replaced(files.file).symlink_to(files.file), "can't be read"),
     "a long name": (
         lambda files: files.configure(TYPES.replace("two.html", "x" * 300)),
-        "can't be looked at: File name too long",
+        "File name too long",
     ),
     "a closed folder": (
         lambda files: files.configure(TYPES.replace("two.html", "shut/two.html")),
-        "can't be looked at: Permission denied",
+        "Permission denied",
     ),
-    "a schema that is a FIFO": (with_fifo_as_schema, "reports.two.parameters_schema: there is no file"),
+    "a schema that is a FIFO": (with_fifo_as_schema, "reports.two.parameters_schema: "),
     "a template that is a folder": (
         lambda files: replaced(files.folder / "two.html").mkdir(),
-        "reports.two.template: there is no file",
+        "reports.two.template: ",
     ),
-    "no template": (lambda files: (files.folder / "two.html").unlink(), "reports.two.template: there is no file"),
+    "no template": (lambda files: (files.folder / "two.html").unlink(), "reports.two.template: "),
     "a bad template": (lambda files: (files.folder / "two.html").write_text("{% if %}"), "reports.two.template: two"),
     "a queue": (
         lambda files: files.configure(
             TYPES.replace("[reports.two]", 'queue_url = "http://sqs.internal/1/own"\n[reports.two]')
             + '[queue]\nurl = "http://sqs.internal/1/jobs"\ndead_letter_url = "http://sqs.internal/1/dead"\n'
         ),
-        "reports.one.queue_url: needs a restart to change",
+        "reports.one.queue_url: ",
     ),
     "a first container": (
         lambda files: files.configure(TYPES + 'isolation = "container"\n'),
-        "reports.two.isolation: needs a restart to change",
+        "reports.two.isolation: ",
     ),
 }
 
@@ -164,7 +165,6 @@ async def test_a_bad_file_changes_nothing_and_is_told(files: Files, how: str) ->
     spoil(files)
     with capture_logs() as captured:
         await files.reload.reload()
-    assert files.reload.trouble.startswith("the previous configuration stays in force: ")
     assert expected in files.reload.trouble
     (kept,) = [line for line in captured if line["event"] == "config.kept"]
     assert (kept["log_level"], expected in kept["error"]) == ("error", True)
@@ -173,7 +173,7 @@ async def test_a_bad_file_changes_nothing_and_is_told(files: Files, how: str) ->
     assert files.learnt == []
     (trouble,) = files.supervisor.troubles()
     assert (trouble.part, trouble.error) == ("reload", files.reload.trouble)
-    # And when it is mended, all is well.
+    # A repaired file ends the trouble.
     for path in (files.file, files.folder / "two.html"):
         replaced(path)
     files.configure(TYPES)
@@ -195,7 +195,8 @@ async def test_bad_tokens_stay_but_report_types_change(files: Files, kind: str) 
         os.mkfifo(files.tokens_file)
     files.configure(TYPES.replace("reports.one", "reports.three"))
     await files.reload.reload()
-    assert files.reload.trouble == "the previous tokens stay in force"
+    assert mentions(files.reload.trouble, "tokens")
+    assert "configuration" not in files.reload.trouble
     assert files.knows(files.secret)
     assert "three" in files.types.names
 
@@ -212,7 +213,7 @@ async def test_what_needs_a_restart_is_named_for_as_long_as_it_does(files: Files
     with capture_logs() as captured:
         await files.reload.reload()
         await files.reload.reload()
-    assert files.reload.trouble == "need a restart: pool.browsers, pool.max_stalled, shutdown.drain_seconds"
+    assert mentions(files.reload.trouble, "restart", "pool.browsers, pool.max_stalled, shutdown.drain_seconds")
     assert [line["event"] for line in captured].count("config.needs_restart") == 2
     assert files.learnt[-1].pool.browsers == 0
     files.configure(TYPES)
@@ -229,16 +230,14 @@ async def test_a_fault_that_nobody_foresaw_changes_nothing_and_is_told(
     monkeypatch.setattr(files.checks, "read", fail)
     monkeypatch.setattr(files.tokens, "read", fail)
     await files.reload.reload()
-    assert files.reload.trouble == (
-        "the previous tokens stay in force; the previous configuration stays in force: ZeroDivisionError: by nothing"
-    )
+    assert mentions(files.reload.trouble, "tokens", "configuration", "ZeroDivisionError: by nothing")
     assert files.knows(files.secret)
 
 
 async def test_a_file_system_that_does_not_answer_holds_up_nobody(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither the end of the daemon, nor the tokens, nor more threads than one."""
+    """It delays neither the daemon's end nor the tokens, and it takes one thread at most."""
     answers, waiting = threading.Event(), []
 
     def hang(*_: object) -> None:
@@ -254,7 +253,7 @@ async def test_a_file_system_that_does_not_answer_holds_up_nobody(
         second = files.admit("second")
         for _ in range(3):
             await files.reload.reload()
-            assert files.reload.trouble.endswith("the files could not be read within 0.2 s")
+            assert mentions(files.reload.trouble, "within 0.2 s")
         assert files.knows(second)
         assert len(waiting) == 1
     finally:
@@ -275,7 +274,7 @@ async def test_systemd_is_told_when_it_begins_and_when_it_is_done(
                 await trio.sleep(0.01)
     assert told[0] == told[3] == "RELOADING=1"
     assert told[2] == told[5] == "READY=1"
-    # By this systemd knows that it is about its order and not an earlier one.
+    # By this stamp systemd tells its own order from an earlier one.
     stamps = [int(told[index].removeprefix("MONOTONIC_USEC=")) for index in (1, 4)]
     assert 0 < stamps[0] < stamps[1]
     assert len(files.learnt) == 2
@@ -294,11 +293,11 @@ async def test_what_is_large_is_judged_by_another_process(files: Files, monkeypa
     (files.folder / "two.json").write_text("{}")
     await files.reload.reload()
     assert files.reload.trouble == ""
-    # Two shipped templates, two shipped schemas, and those here.
+    # Two shipped templates, two shipped schemas, and the two of this test.
     assert processes.asked == 6
     processes.fault = TooCostlyError("needs more memory than there is for it")
     await files.reload.reload()
-    assert "(and 5 more, which the log has)" in files.reload.trouble
+    assert mentions(files.reload.trouble, "5 more")
     processes.fault = UnavailableError("work on jobs", "too many wait for their turn")
     await files.reload.reload()
     assert "too many wait for their turn" in files.reload.trouble

@@ -1,11 +1,8 @@
-"""Signals that end the daemon: what each one means, and what sees to it that it ends."""
-
-# ruff: noqa: ARG001 - a clock is used by being asked for
+"""Signals that end the daemon: the meaning of each, and the timers that guarantee the end."""
 
 import pytest
 import trio
 from structlog.testing import capture_logs
-from trio.testing import MockClock
 
 from reportd.adapters.chromium import browser
 from reportd.app.shutdown import CUT_SECONDS, LAST_SECONDS, Stopping
@@ -13,12 +10,14 @@ from reportd.work.in_flight import InFlightTask, InFlightTasks
 from reportd.work.poller import drain
 from reportd_web.http import server
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 DRAIN_SECONDS = 30.0
 
 
 @pytest.fixture(autouse=True)
 def last(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, bool]]:
-    """When the process would be ended, instead."""
+    """Record when the process would be ended, and do not end it."""
     asked: list[tuple[float, bool]] = []
     monkeypatch.setattr(
         "faulthandler.dump_traceback_later",
@@ -34,9 +33,7 @@ async def hang(scope: trio.CancelScope) -> float:
     return trio.current_time() - begun
 
 
-async def test_the_first_signal_gives_jobs_their_time(
-    autojump_clock: MockClock, last: list[tuple[float, bool]]
-) -> None:
+async def test_the_first_signal_gives_jobs_their_time(last: list[tuple[float, bool]]) -> None:
     stopping = Stopping(DRAIN_SECONDS, scope := trio.CancelScope())
     stopping.begun.set()
     stopping.signalled()
@@ -50,7 +47,7 @@ async def test_the_first_signal_gives_jobs_their_time(
     assert any("test_the_first_signal_gives_jobs_their_time" in task for task in told["waitsFor"])
 
 
-async def test_the_second_one_does_not(autojump_clock: MockClock, last: list[tuple[float, bool]]) -> None:
+async def test_the_second_one_does_not(last: list[tuple[float, bool]]) -> None:
     stopping = Stopping(DRAIN_SECONDS, scope := trio.CancelScope())
     stopping.begun.set()
     for _ in range(3):  # and a third one changes nothing
@@ -60,14 +57,14 @@ async def test_the_second_one_does_not(autojump_clock: MockClock, last: list[tup
     assert await hang(scope) == pytest.approx(CUT_SECONDS)
 
 
-async def test_a_start_is_called_off_at_once(autojump_clock: MockClock) -> None:
+async def test_a_start_is_called_off_at_once() -> None:
     stopping = Stopping(DRAIN_SECONDS, scope := trio.CancelScope())
     stopping.signalled()
     assert await hang(scope) == 0.0
     assert not stopping.cut
 
 
-async def test_a_hurried_drain_waits_for_no_job(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+async def test_a_hurried_drain_waits_for_no_job(nursery: trio.Nursery) -> None:
     in_flight, hurried, ended = InFlightTasks(), trio.Event(), trio.Event()
     task = InFlightTask("task", ["receipt"])
     in_flight.add(task)
@@ -92,6 +89,6 @@ async def test_a_hurried_drain_waits_for_no_job(autojump_clock: MockClock, nurse
 
 
 def test_what_ends_as_it_should_is_not_cut_off() -> None:
-    """A request that is never sent to its end, and then a browser that has to be killed."""
+    """The slowest end: a request that is never completed, then a browser that must be killed."""
     assert server.GRACE_SECONDS + browser.CLOSE_SECONDS + 1.0 <= CUT_SECONDS
     assert CUT_SECONDS + browser.CLOSE_SECONDS <= LAST_SECONDS

@@ -1,12 +1,9 @@
 """A node whose store is unavailable decides locally; when the store is back, its state counts again."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 from contextlib import suppress
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.breakers.admission import DeferredError
@@ -15,6 +12,8 @@ from reportd.core.breaker.breaker import BreakerEvent, BreakerState, Command
 from reportd.core.faults import FaultError, FaultKind
 from reportd.ports import UnavailableError
 from tests.fleet import TIMEOUT_SECONDS, BadLine, Node, fail, open_it, render
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 @pytest.fixture
@@ -30,9 +29,7 @@ async def other(store: BadLine, nursery: trio.Nursery) -> Node:
     return node
 
 
-async def test_alone_a_node_goes_on_with_what_it_knows(
-    autojump_clock: MockClock, store: BadLine, nursery: trio.Nursery
-) -> None:
+async def test_alone_a_node_goes_on_with_what_it_knows(store: BadLine, nursery: trio.Nursery) -> None:
     node = Node(store)
     await nursery.start(node.run)
     await render(node, FaultKind.TIMEOUT)
@@ -53,7 +50,7 @@ async def test_alone_a_node_goes_on_with_what_it_knows(
     ]
 
 
-async def test_alone_a_node_does_not_wait_for_the_store(autojump_clock: MockClock, store: BadLine) -> None:
+async def test_alone_a_node_does_not_wait_for_the_store(store: BadLine) -> None:
     node = Node(store)
     store.seconds = float("inf")
     begun = trio.current_time()
@@ -63,9 +60,7 @@ async def test_alone_a_node_does_not_wait_for_the_store(autojump_clock: MockCloc
     assert trio.current_time() == pytest.approx(begun + STORE_SECONDS)
 
 
-async def test_what_is_kept_wins_when_the_store_is_back(
-    autojump_clock: MockClock, store: BadLine, other: Node, nursery: trio.Nursery
-) -> None:
+async def test_what_is_kept_wins_when_the_store_is_back(store: BadLine, other: Node, nursery: trio.Nursery) -> None:
     node = Node(store)
     await nursery.start(node.run)
     await render(node, FaultKind.TIMEOUT)
@@ -80,9 +75,7 @@ async def test_what_is_kept_wins_when_the_store_is_back(
     assert (await store.kept()).failures == 2
 
 
-async def test_a_job_that_began_before_and_ends_after_counts_once(
-    autojump_clock: MockClock, store: BadLine, nursery: trio.Nursery
-) -> None:
+async def test_a_job_that_began_before_and_ends_after_counts_once(store: BadLine, nursery: trio.Nursery) -> None:
     node = Node(store)
     await nursery.start(node.run)
     await render(node, FaultKind.TIMEOUT)
@@ -100,9 +93,7 @@ async def test_a_job_that_began_before_and_ends_after_counts_once(
     assert (await store.kept()).failures == node.sales().failures == 2
 
 
-async def test_verdicts_of_the_time_alone_say_nothing_to_the_store(
-    autojump_clock: MockClock, store: BadLine, nursery: trio.Nursery
-) -> None:
+async def test_verdicts_of_the_time_alone_say_nothing_to_the_store(store: BadLine, nursery: trio.Nursery) -> None:
     """A probe that was admitted locally ends after the store is back, with another breaker."""
     node = Node(store)
     await nursery.start(node.run)
@@ -120,7 +111,7 @@ async def test_verdicts_of_the_time_alone_say_nothing_to_the_store(
 
 @pytest.mark.parametrize("how", ["success", "failure", "cancelled"])
 async def test_a_probe_that_ends_while_the_store_is_away_leaves_no_lease_behind(
-    autojump_clock: MockClock, store: BadLine, other: Node, nursery: trio.Nursery, how: str
+    store: BadLine, other: Node, nursery: trio.Nursery, how: str
 ) -> None:
     node = Node(store)
     await nursery.start(node.run)
@@ -148,9 +139,7 @@ async def test_a_probe_that_ends_while_the_store_is_away_leaves_no_lease_behind(
     assert await render(other) == (how != "success")
 
 
-async def test_a_store_that_forgot_is_told_again(
-    autojump_clock: MockClock, store: BadLine, other: Node, nursery: trio.Nursery
-) -> None:
+async def test_a_store_that_forgot_is_told_again(store: BadLine, other: Node, nursery: trio.Nursery) -> None:
     node = Node(store)
     await node.command("sales", Command("ann", BreakerEvent.FORCED_OPEN))
     store.inner = MemoryBreakers()
@@ -161,9 +150,7 @@ async def test_a_store_that_forgot_is_told_again(
     assert (await store.kept()).state is node.sales().state is other.sales().state is BreakerState.FORCED_OPEN
 
 
-async def test_news_for_a_store_that_forgot_bring_along_what_is_known(
-    autojump_clock: MockClock, store: BadLine
-) -> None:
+async def test_news_for_a_store_that_forgot_bring_along_what_is_known(store: BadLine) -> None:
     node = Node(store)
     await render(node, FaultKind.TIMEOUT)
     await render(node, FaultKind.TIMEOUT)
@@ -172,7 +159,7 @@ async def test_news_for_a_store_that_forgot_bring_along_what_is_known(
     assert (await store.kept()).state is BreakerState.OPEN
 
 
-async def test_it_starts_without_the_store(autojump_clock: MockClock, store: BadLine, nursery: trio.Nursery) -> None:
+async def test_it_starts_without_the_store(store: BadLine, nursery: trio.Nursery) -> None:
     store.away = True
     node = Node(store)
     await nursery.start(node.run)
@@ -180,7 +167,7 @@ async def test_it_starts_without_the_store(autojump_clock: MockClock, store: Bad
     assert not await render(node)
 
 
-async def test_an_operator_is_told_that_the_store_is_away(autojump_clock: MockClock, store: BadLine) -> None:
+async def test_an_operator_is_told_that_the_store_is_away(store: BadLine) -> None:
     node = Node(store)
     store.away = True
     with pytest.raises(UnavailableError):
@@ -188,9 +175,7 @@ async def test_an_operator_is_told_that_the_store_is_away(autojump_clock: MockCl
     assert node.sales().state is BreakerState.CLOSED
 
 
-async def test_a_store_that_answers_and_takes_nothing_is_away(
-    autojump_clock: MockClock, store: BadLine, nursery: trio.Nursery
-) -> None:
+async def test_a_store_that_answers_and_takes_nothing_is_away(store: BadLine, nursery: trio.Nursery) -> None:
     """E.g. a Redis without free memory, or without its required replicas: its old state must not replace the cache."""
     node = Node(store)
     await nursery.start(node.run)
@@ -208,7 +193,7 @@ async def test_a_store_that_answers_and_takes_nothing_is_away(
 
 @pytest.mark.parametrize("kept", [True, False])
 async def test_an_order_that_the_store_refuses_is_told_until_it_takes_one(
-    autojump_clock: MockClock, store: BadLine, nursery: trio.Nursery, *, kept: bool
+    store: BadLine, nursery: trio.Nursery, *, kept: bool
 ) -> None:
     node = Node(store)
     await nursery.start(node.run)

@@ -1,13 +1,10 @@
 """The pool of a node grows with the backlog, as far as memory allows, and shrinks when it is idle."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.app import policies
 from reportd.browsers.autosize import CHECK_SECONDS, autosize_pool
@@ -23,6 +20,8 @@ from tests.daemon.node import World, job
 from tests.exposed import samples
 from tests.fakes import FakeLauncher, Turn
 from tests.fakes.rendering import request_for
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 POLICY = SizePolicy(least=1, most=3, pages_per_browser=2, browser_mib=1000.0, hold_seconds=60.0)
 
@@ -73,9 +72,7 @@ async def kept(policy: SizePolicy = POLICY, meter: Metrics | None = None) -> Asy
         nursery.cancel_scope.cancel()
 
 
-async def test_it_grows_while_more_waits_than_it_can_take_and_shrinks_when_that_is_done(
-    autojump_clock: MockClock,
-) -> None:
+async def test_it_grows_while_more_waits_than_it_can_take_and_shrinks_when_that_is_done() -> None:
     async with kept() as node:
         node.backlog = 50
         node.give(20, 30.0)
@@ -92,7 +89,7 @@ async def test_it_grows_while_more_waits_than_it_can_take_and_shrinks_when_that_
         assert node.changes == [2, 2, -2, -2]
 
 
-async def test_slots_come_with_a_warm_browser_and_not_before(autojump_clock: MockClock) -> None:
+async def test_slots_come_with_a_warm_browser_and_not_before() -> None:
     async with kept() as node:
         node.launcher.start_seconds = 20.0
         node.backlog = 50
@@ -103,7 +100,7 @@ async def test_slots_come_with_a_warm_browser_and_not_before(autojump_clock: Moc
         assert (node.pool.slots, node.launcher.rendering) == (4, 4)
 
 
-async def test_a_browser_that_cannot_be_had_is_done_without(autojump_clock: MockClock) -> None:
+async def test_a_browser_that_cannot_be_had_is_done_without() -> None:
     async with kept() as node:
         node.launcher.failing_starts = 10**6
         node.backlog = 50
@@ -116,9 +113,7 @@ async def test_a_browser_that_cannot_be_had_is_done_without(autojump_clock: Mock
         assert node.pool.slots > 2
 
 
-async def test_it_does_not_grow_where_memory_is_short_and_closes_one_when_it_runs_out(
-    autojump_clock: MockClock,
-) -> None:
+async def test_it_does_not_grow_where_memory_is_short_and_closes_one_when_it_runs_out() -> None:
     async with kept() as node:
         node.free_mib = 900.0
         node.backlog = 50
@@ -136,7 +131,7 @@ async def test_it_does_not_grow_where_memory_is_short_and_closes_one_when_it_run
         assert (node.launcher.rendering, len(node.launcher.running)) == (2, 1)
 
 
-async def test_a_queue_that_is_away_is_no_reason_to_grow(autojump_clock: MockClock) -> None:
+async def test_a_queue_that_is_away_is_no_reason_to_grow() -> None:
     async with kept() as node:
         node.away = True
         node.backlog = 50
@@ -148,14 +143,14 @@ async def test_a_queue_that_is_away_is_no_reason_to_grow(autojump_clock: MockClo
         assert node.pool.size > 1
 
 
-async def test_the_queue_is_not_asked_while_slots_are_free(autojump_clock: MockClock) -> None:
+async def test_the_queue_is_not_asked_while_slots_are_free() -> None:
     async with kept() as node:
         node.give(1, 500.0)
         await trio.sleep(400.0)
         assert node.asked == 0
 
 
-async def test_without_a_choice_nothing_is_looked_at(autojump_clock: MockClock) -> None:
+async def test_without_a_choice_nothing_is_looked_at() -> None:
     always_two = SizePolicy(least=2, most=2, pages_per_browser=2, browser_mib=1000.0)
     async with kept(always_two) as node:
         with trio.fail_after(1.0):
@@ -163,7 +158,7 @@ async def test_without_a_choice_nothing_is_looked_at(autojump_clock: MockClock) 
         assert node.pool.slots == 4
 
 
-async def test_a_browser_too_many_is_closed_and_not_counted_as_recycled(autojump_clock: MockClock) -> None:
+async def test_a_browser_too_many_is_closed_and_not_counted_as_recycled() -> None:
     metrics = Metrics({})
     async with kept(meter=metrics) as node:
         await node.pool.resize(3)
@@ -173,7 +168,7 @@ async def test_a_browser_too_many_is_closed_and_not_counted_as_recycled(autojump
     assert samples(metrics.exposition())[("reportd_browsers_recycled_total",)] == 0
 
 
-async def test_the_poller_holds_as_many_messages_as_there_are_places(autojump_clock: MockClock) -> None:
+async def test_the_poller_holds_as_many_messages_as_there_are_places() -> None:
     world = World()
     await world.send(*(job(number) for number in range(1, 30)))
     held: list[Received] = []

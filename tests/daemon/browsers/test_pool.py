@@ -1,14 +1,11 @@
 """Slots and pages: their number, their order, their timeouts, and what a job leaves behind."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.browsers.pool import Pool, PoolSettings, open_pool
 from reportd.browsers.supply import BrowserState
@@ -18,6 +15,9 @@ from reportd.ports import Pdf
 from tests.fakes import FakeLauncher, Turn
 from tests.fakes.browsers import FOREVER
 from tests.fakes.rendering import pdf_of, request_for
+from tests.wording import mentions
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 @asynccontextmanager
@@ -42,7 +42,7 @@ async def render(
 # --- bounds and figures -------------------------------------------------------------------------------------
 
 
-async def test_there_is_a_warm_page_before_anybody_asks(autojump_clock: MockClock) -> None:
+async def test_there_is_a_warm_page_before_anybody_asks() -> None:
     launcher = FakeLauncher()
     async with pool_of(launcher) as pool:
         assert trio.current_time() == 1.1  # the browser, and one page of it
@@ -51,9 +51,7 @@ async def test_there_is_a_warm_page_before_anybody_asks(autojump_clock: MockCloc
 
 
 @pytest.mark.parametrize(("browsers", "pages"), [(1, 1), (1, 2), (2, 2), (3, 1)])
-async def test_no_more_renders_at_once_than_there_are_slots(
-    autojump_clock: MockClock, browsers: int, pages: int
-) -> None:
+async def test_no_more_renders_at_once_than_there_are_slots(browsers: int, pages: int) -> None:
     launcher = FakeLauncher()
     async with pool_of(launcher, browsers, pages) as pool:
         assert pool.slots == browsers * pages
@@ -65,7 +63,7 @@ async def test_no_more_renders_at_once_than_there_are_slots(
         assert len(launcher.browsers) == browsers
 
 
-async def test_the_figures_are_right_at_every_moment(autojump_clock: MockClock) -> None:
+async def test_the_figures_are_right_at_every_moment() -> None:
     launcher = FakeLauncher()
     async with pool_of(launcher) as pool, trio.open_nursery() as nursery:
         for number in range(5):
@@ -83,7 +81,7 @@ async def test_the_figures_are_right_at_every_moment(autojump_clock: MockClock) 
         assert (state.busy, state.waiting, state.browsers[0].jobs, state.browsers[0].busy) == (0, 0, 5, 0)
 
 
-async def test_a_slot_without_a_render_holds_no_page(autojump_clock: MockClock) -> None:
+async def test_a_slot_without_a_render_holds_no_page() -> None:
     """A job's start is recorded after it has a slot and before it has a page."""
     launcher = FakeLauncher()
     async with pool_of(launcher, pages=1) as pool, pool.slot() as slot:
@@ -93,9 +91,7 @@ async def test_a_slot_without_a_render_holds_no_page(autojump_clock: MockClock) 
 
 
 @pytest.mark.parametrize("isolation", ["page", "context"])
-async def test_a_job_called_off_in_the_instant_it_gets_its_page_gives_it_back(
-    autojump_clock: MockClock, isolation: str
-) -> None:
+async def test_a_job_called_off_in_the_instant_it_gets_its_page_gives_it_back(isolation: str) -> None:
     launcher = FakeLauncher()
     async with pool_of(launcher, pages=1) as pool:
         for number in range(5):
@@ -108,7 +104,7 @@ async def test_a_job_called_off_in_the_instant_it_gets_its_page_gives_it_back(
 # --- timeouts -----------------------------------------------------------------------------------------------
 
 
-async def test_a_page_that_never_answers_is_left_at_the_deadline(autojump_clock: MockClock) -> None:
+async def test_a_page_that_never_answers_is_left_at_the_deadline() -> None:
     launcher = FakeLauncher()
     launcher.turns["hangs"] = [Turn(FOREVER)]
     async with pool_of(launcher, pages=1) as pool:
@@ -118,12 +114,12 @@ async def test_a_page_that_never_answers_is_left_at_the_deadline(autojump_clock:
                 await slot.render(request_for("hangs", timeout_seconds=7.0), alone=False)
         assert trio.current_time() - begun == pytest.approx(7.0)
         assert caught.value.fault.kind is FaultKind.TIMEOUT
-        assert caught.value.fault.detail == "not done within 7 s, while printing"
+        assert mentions(caught.value.fault.detail, "within 7 s", "printing")
         assert await render(pool, "next") == pdf_of("next")
         assert launcher.browsers[0].pages_made == 2
 
 
-async def test_a_page_that_is_stuck_goes_with_its_browser_and_the_others_are_told(autojump_clock: MockClock) -> None:
+async def test_a_page_that_is_stuck_goes_with_its_browser_and_the_others_are_told() -> None:
     launcher = FakeLauncher()
     launcher.turns["stuck"] = [Turn(FOREVER, stuck=True)]
     launcher.turns["innocent"] = [Turn(20.0)]
@@ -141,9 +137,7 @@ async def test_a_page_that_is_stuck_goes_with_its_browser_and_the_others_are_tol
         assert pool.state().lost == 1
 
 
-async def test_waiting_for_a_page_counts_towards_the_deadline_but_not_against_the_job(
-    autojump_clock: MockClock,
-) -> None:
+async def test_waiting_for_a_page_counts_towards_the_deadline_but_not_against_the_job() -> None:
     launcher = FakeLauncher()
     launcher.turns["kills"] = [Turn(kills=True)]
     async with pool_of(launcher) as pool:
@@ -156,11 +150,11 @@ async def test_waiting_for_a_page_counts_towards_the_deadline_but_not_against_th
         assert trio.current_time() - begun == pytest.approx(10.0)
         assert caught.value.fault.kind is FaultKind.BROWSER_UNAVAILABLE
         assert not caught.value.fault.nature.counts
-        assert caught.value.fault.detail == "no page was free within 10 s; no browser today"
+        assert mentions(caught.value.fault.detail, "within 10 s", "no browser today")
 
 
 @pytest.mark.parametrize("alone", [False, True])
-async def test_a_fault_of_the_page_reaches_the_job_as_it_is(autojump_clock: MockClock, *, alone: bool) -> None:
+async def test_a_fault_of_the_page_reaches_the_job_as_it_is(*, alone: bool) -> None:
     launcher = FakeLauncher()
     launcher.turns["closes"] = [Turn(fault=FaultKind.PAGE_CLOSED)]
     launcher.turns["fails"] = [Turn(fault=FaultKind.SCRIPT_ERROR)]
@@ -173,7 +167,7 @@ async def test_a_fault_of_the_page_reaches_the_job_as_it_is(autojump_clock: Mock
 # --- reuse --------------------------------------------------------------------------------------------------
 
 
-async def test_a_page_is_scrubbed_for_the_next_job_while_its_slot_is_free_already(autojump_clock: MockClock) -> None:
+async def test_a_page_is_scrubbed_for_the_next_job_while_its_slot_is_free_already() -> None:
     launcher = FakeLauncher()
     launcher.scrub_seconds = 5.0
     async with pool_of(launcher, pages=1) as pool:
@@ -185,7 +179,7 @@ async def test_a_page_is_scrubbed_for_the_next_job_while_its_slot_is_free_alread
         assert launcher.browsers[0].pages_made == 1
 
 
-async def test_a_page_that_cannot_be_scrubbed_is_replaced(autojump_clock: MockClock) -> None:
+async def test_a_page_that_cannot_be_scrubbed_is_replaced() -> None:
     launcher = FakeLauncher()
     launcher.failing_scrubs = 1
     async with pool_of(launcher, pages=1) as pool:
@@ -195,7 +189,7 @@ async def test_a_page_that_cannot_be_scrubbed_is_replaced(autojump_clock: MockCl
         assert len(launcher.browsers) == 1
 
 
-async def test_a_page_on_which_a_job_failed_is_replaced(autojump_clock: MockClock) -> None:
+async def test_a_page_on_which_a_job_failed_is_replaced() -> None:
     launcher = FakeLauncher()
     launcher.turns["a"] = [Turn(fault=FaultKind.SCRIPT_ERROR)]
     async with pool_of(launcher, pages=1) as pool:
@@ -207,7 +201,7 @@ async def test_a_page_on_which_a_job_failed_is_replaced(autojump_clock: MockCloc
 # --- isolation ----------------------------------------------------------------------------------------------
 
 
-async def test_isolated_by_context_every_job_has_a_new_page(autojump_clock: MockClock) -> None:
+async def test_isolated_by_context_every_job_has_a_new_page() -> None:
     launcher = FakeLauncher()
     async with pool_of(launcher, pages=1) as pool:
         await render(pool, "page")  # leaves a used page
@@ -217,7 +211,7 @@ async def test_isolated_by_context_every_job_has_a_new_page(autojump_clock: Mock
         assert len(launcher.browsers) == 1
 
 
-async def test_who_wants_a_new_page_takes_no_more_used_ones_away_than_needed(autojump_clock: MockClock) -> None:
+async def test_who_wants_a_new_page_takes_no_more_used_ones_away_than_needed() -> None:
     launcher = FakeLauncher()
     async with pool_of(launcher, pages=4) as pool:
         await trio.sleep(1.0)
@@ -231,9 +225,7 @@ async def test_who_wants_a_new_page_takes_no_more_used_ones_away_than_needed(aut
 
 
 @pytest.mark.parametrize(("isolation", "alone"), [("browser", False), ("container", False), ("page", True)])
-async def test_a_browser_of_its_own_is_shared_with_nobody_and_ends_with_the_job(
-    autojump_clock: MockClock, isolation: str, *, alone: bool
-) -> None:
+async def test_a_browser_of_its_own_is_shared_with_nobody_and_ends_with_the_job(isolation: str, *, alone: bool) -> None:
     launcher = FakeLauncher()
     async with pool_of(launcher) as pool:
         async with trio.open_nursery() as nursery:
@@ -249,7 +241,7 @@ async def test_a_browser_of_its_own_is_shared_with_nobody_and_ends_with_the_job(
         assert pool.state().lost == 0
 
 
-async def test_alone_its_death_is_the_jobs_own(autojump_clock: MockClock) -> None:
+async def test_alone_its_death_is_the_jobs_own() -> None:
     launcher = FakeLauncher()
     launcher.turns["kills"] = [Turn(kills=True)]
     launcher.turns["other"] = [Turn(10.0)]
@@ -265,7 +257,7 @@ async def test_alone_its_death_is_the_jobs_own(autojump_clock: MockClock) -> Non
         assert results == {"kills": FaultKind.BROWSER_LOST, "other": pdf_of("other")}
 
 
-async def test_alone_without_a_browser_to_be_had(autojump_clock: MockClock) -> None:
+async def test_alone_without_a_browser_to_be_had() -> None:
     launcher = FakeLauncher()
     async with pool_of(launcher) as pool:
         launcher.failing_starts = 1
@@ -275,7 +267,7 @@ async def test_alone_without_a_browser_to_be_had(autojump_clock: MockClock) -> N
         assert await render(pool, "a", alone=True) == pdf_of("a")
 
 
-async def test_a_pdf_that_is_there_does_not_get_late_by_the_closing_of_its_browser(autojump_clock: MockClock) -> None:
+async def test_a_pdf_that_is_there_does_not_get_late_by_the_closing_of_its_browser() -> None:
     launcher = FakeLauncher()
     async with pool_of(launcher) as pool:
         launcher.end_seconds = 30.0
@@ -283,9 +275,7 @@ async def test_a_pdf_that_is_there_does_not_get_late_by_the_closing_of_its_brows
 
 
 @pytest.mark.parametrize("after_seconds", [0.5, 1.05, 1.5, 2.3])
-async def test_called_off_alone_it_leaves_neither_browser_nor_file(
-    autojump_clock: MockClock, after_seconds: float, tmp_path: Path
-) -> None:
+async def test_called_off_alone_it_leaves_neither_browser_nor_file(after_seconds: float, tmp_path: Path) -> None:
     launcher = FakeLauncher()
     launcher.spool = tmp_path
     async with pool_of(launcher) as pool:
@@ -300,7 +290,7 @@ async def test_called_off_alone_it_leaves_neither_browser_nor_file(
 
 
 @pytest.mark.parametrize("after_seconds", [0.0, 0.5, 1.05, 1.5, 3.3])
-async def test_it_ends_cleanly_together_with_its_jobs(autojump_clock: MockClock, after_seconds: float) -> None:
+async def test_it_ends_cleanly_together_with_its_jobs(after_seconds: float) -> None:
     launcher = FakeLauncher()
     launcher.turns["0"] = [Turn(FOREVER, stuck=True)]
     async with pool_of(launcher, 2, 2) as pool, open_background() as jobs:
@@ -309,7 +299,7 @@ async def test_it_ends_cleanly_together_with_its_jobs(autojump_clock: MockClock,
         await trio.sleep(after_seconds)
 
 
-async def test_jobs_that_outlive_the_pool_are_told(autojump_clock: MockClock) -> None:
+async def test_jobs_that_outlive_the_pool_are_told() -> None:
     launcher = FakeLauncher()
     ended: list[Pdf | FaultKind] = []
     async with trio.open_nursery() as jobs:

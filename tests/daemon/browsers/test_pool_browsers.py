@@ -1,14 +1,11 @@
 """Browsers of a running pool die, fail to start, and are replaced after many jobs or over their memory limit."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.browsers.pool import Pool, PoolSettings, open_pool
 from reportd.browsers.supply import OVER_LIMIT_SECONDS, PAGE_SECONDS
@@ -18,6 +15,8 @@ from reportd.ports import BrowserError, Pdf
 from tests.fakes import FakeBrowser, FakeLauncher, Turn
 from tests.fakes.browsers import DEATH_SECONDS, FOREVER, FakePage
 from tests.fakes.rendering import pdf_of, request_for
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 async def render(pool: Pool, name: str, seconds: float = 60.0) -> Pdf | FaultKind:
@@ -44,7 +43,7 @@ async def render_all(pool: Pool, count: int) -> list[Pdf | FaultKind]:
 
 
 @pytest.mark.parametrize("fails", ["failing_starts", "failing_pages"])
-async def test_without_a_first_browser_there_is_no_pool(autojump_clock: MockClock, fails: str) -> None:
+async def test_without_a_first_browser_there_is_no_pool(fails: str) -> None:
     launcher = FakeLauncher()
     setattr(launcher, fails, 1)
     with pytest.raises(BrowserError, match="no "):
@@ -53,7 +52,7 @@ async def test_without_a_first_browser_there_is_no_pool(autojump_clock: MockCloc
     assert not launcher.running
 
 
-async def test_a_first_page_that_never_comes_is_given_up(autojump_clock: MockClock) -> None:
+async def test_a_first_page_that_never_comes_is_given_up() -> None:
     launcher = FakeLauncher()
     launcher.page_seconds = FOREVER
     with pytest.raises(BrowserError, match="no page within 20 s"):
@@ -63,7 +62,7 @@ async def test_a_first_page_that_never_comes_is_given_up(autojump_clock: MockClo
     assert not launcher.running
 
 
-async def test_a_browser_that_cannot_be_started_is_tried_again_after_growing_waits(autojump_clock: MockClock) -> None:
+async def test_a_browser_that_cannot_be_started_is_tried_again_after_growing_waits() -> None:
     launcher = FakeLauncher()
     async with open_pool(launcher, PoolSettings()) as pool:
         launcher.start_seconds = 0.0
@@ -86,7 +85,7 @@ async def test_a_browser_that_cannot_be_started_is_tried_again_after_growing_wai
         assert trio.current_time() - begun < 6.0
 
 
-async def test_in_trouble_the_browsers_that_are_left_go_on(autojump_clock: MockClock) -> None:
+async def test_in_trouble_the_browsers_that_are_left_go_on() -> None:
     launcher = FakeLauncher()
     async with open_pool(launcher, PoolSettings(browsers=2)) as pool:
         launcher.failing_starts = 10**6
@@ -100,7 +99,7 @@ async def test_in_trouble_the_browsers_that_are_left_go_on(autojump_clock: MockC
 # --- dying --------------------------------------------------------------------------------------------------
 
 
-async def test_every_job_on_a_browser_that_dies_is_told_and_a_new_one_comes(autojump_clock: MockClock) -> None:
+async def test_every_job_on_a_browser_that_dies_is_told_and_a_new_one_comes() -> None:
     launcher = FakeLauncher()
     launcher.turns["0"] = [Turn(0.9, kills=True)]
     async with open_pool(launcher, PoolSettings(browsers=1, pages_per_browser=4)) as pool:
@@ -114,7 +113,7 @@ async def test_every_job_on_a_browser_that_dies_is_told_and_a_new_one_comes(auto
         assert (pool.state().busy, pool.state().waiting, pool.state().browsers[0].busy) == (0, 0, 0)
 
 
-async def test_jobs_on_the_other_browser_do_not_notice(autojump_clock: MockClock) -> None:
+async def test_jobs_on_the_other_browser_do_not_notice() -> None:
     launcher = FakeLauncher()
     for number in range(4):
         launcher.turns[str(number)] = [Turn(20.0)]
@@ -132,7 +131,7 @@ async def test_jobs_on_the_other_browser_do_not_notice(autojump_clock: MockClock
 
 
 @pytest.mark.parametrize("busy", [False, True])
-async def test_a_browser_that_gives_no_more_pages_retires(autojump_clock: MockClock, *, busy: bool) -> None:
+async def test_a_browser_that_gives_no_more_pages_retires(*, busy: bool) -> None:
     launcher = FakeLauncher()
     launcher.turns["long"] = [Turn(50.0)]
     async with open_pool(launcher, PoolSettings()) as pool, trio.open_nursery() as nursery:
@@ -151,9 +150,7 @@ async def test_a_browser_that_gives_no_more_pages_retires(autojump_clock: MockCl
         assert [browser.pid for browser in launcher.running] == [2]
 
 
-async def test_a_page_that_says_what_nobody_foresaw_costs_no_other_job(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_page_that_says_what_nobody_foresaw_costs_no_other_job(monkeypatch: pytest.MonkeyPatch) -> None:
     launcher = FakeLauncher()
     launcher.turns["long"] = [Turn(20.0)]
 
@@ -178,9 +175,7 @@ async def test_a_page_that_says_what_nobody_foresaw_costs_no_other_job(
         assert done == [pdf_of("long")]
 
 
-async def test_a_browser_that_says_what_nobody_foresaw_costs_itself_only(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_browser_that_says_what_nobody_foresaw_costs_itself_only(monkeypatch: pytest.MonkeyPatch) -> None:
     launcher = FakeLauncher()
 
     def nonsense(_: FakeBrowser) -> float:
@@ -205,7 +200,7 @@ async def test_a_browser_that_says_what_nobody_foresaw_costs_itself_only(
         assert await render(pool, "c") == pdf_of("c")
 
 
-async def test_a_page_that_never_comes_is_given_up_with_its_browser(autojump_clock: MockClock) -> None:
+async def test_a_page_that_never_comes_is_given_up_with_its_browser() -> None:
     launcher = FakeLauncher()
     async with open_pool(launcher, PoolSettings(pages_per_browser=1)) as pool:
         launcher.failing_scrubs = 1
@@ -240,9 +235,7 @@ async def watched(launcher: FakeLauncher, settings: PoolSettings) -> AsyncIterat
 
 
 @pytest.mark.parametrize("browsers", [1, 2])
-async def test_after_so_many_jobs_a_browser_is_replaced_and_nobody_waits(
-    autojump_clock: MockClock, browsers: int
-) -> None:
+async def test_after_so_many_jobs_a_browser_is_replaced_and_nobody_waits(browsers: int) -> None:
     launcher = FakeLauncher()
     settings = PoolSettings(browsers=browsers, pages_per_browser=2, recycle_after_jobs=10)
     async with watched(launcher, settings) as pool:
@@ -255,7 +248,7 @@ async def test_after_so_many_jobs_a_browser_is_replaced_and_nobody_waits(
     assert len(launcher.browsers) >= 6
 
 
-async def test_a_long_job_keeps_its_browser_although_the_replacement_is_there(autojump_clock: MockClock) -> None:
+async def test_a_long_job_keeps_its_browser_although_the_replacement_is_there() -> None:
     launcher = FakeLauncher()
     launcher.turns["long"] = [Turn(50.0)]
     async with watched(launcher, PoolSettings(recycle_after_jobs=3)) as pool, trio.open_nursery() as nursery:
@@ -275,7 +268,7 @@ async def test_a_long_job_keeps_its_browser_although_the_replacement_is_there(au
         assert len(launcher.running) == 1
 
 
-async def test_a_browser_that_has_grown_fat_is_replaced(autojump_clock: MockClock) -> None:
+async def test_a_browser_that_has_grown_fat_is_replaced() -> None:
     launcher = FakeLauncher()
     async with watched(launcher, PoolSettings(recycle_above_mib=500.0)) as pool:
         await render(pool, "a")
@@ -289,7 +282,7 @@ async def test_a_browser_that_has_grown_fat_is_replaced(autojump_clock: MockCloc
         assert pool.state().lost == 0
 
 
-async def test_a_browser_may_be_heavy_for_as_long_as_something_large_takes(autojump_clock: MockClock) -> None:
+async def test_a_browser_may_be_heavy_for_as_long_as_something_large_takes() -> None:
     launcher = FakeLauncher()
     async with watched(launcher, PoolSettings(recycle_above_mib=500.0)) as pool:
         await render(pool, "a")
@@ -301,9 +294,7 @@ async def test_a_browser_may_be_heavy_for_as_long_as_something_large_takes(autoj
         assert len(launcher.browsers) == 1
 
 
-async def test_a_limit_below_what_an_idle_browser_needs_does_not_replace_it_over_and_over(
-    autojump_clock: MockClock,
-) -> None:
+async def test_a_limit_below_what_an_idle_browser_needs_does_not_replace_it_over_and_over() -> None:
     launcher = FakeLauncher()
     async with open_pool(launcher, PoolSettings(recycle_above_mib=50.0)) as pool:
         await trio.sleep(600.0)
@@ -313,7 +304,7 @@ async def test_a_limit_below_what_an_idle_browser_needs_does_not_replace_it_over
         assert len(launcher.browsers) == 2
 
 
-async def test_a_browser_that_should_retire_goes_on_while_no_other_can_be_had(autojump_clock: MockClock) -> None:
+async def test_a_browser_that_should_retire_goes_on_while_no_other_can_be_had() -> None:
     launcher = FakeLauncher()
     async with open_pool(launcher, PoolSettings(recycle_after_jobs=5)) as pool:
         launcher.failing_starts = 5
@@ -325,7 +316,7 @@ async def test_a_browser_that_should_retire_goes_on_while_no_other_can_be_had(au
 
 
 @pytest.mark.parametrize("pages", [2, 3, 4])
-async def test_a_page_that_was_just_lent_is_not_taken_away_by_retirement(autojump_clock: MockClock, pages: int) -> None:
+async def test_a_page_that_was_just_lent_is_not_taken_away_by_retirement(pages: int) -> None:
     """The job has the page but has not woken up yet when the replacement comes.
 
     Jobs end, pages are lent and browsers get ready at the same instant here, in the order that trio chooses.
@@ -338,9 +329,7 @@ async def test_a_page_that_was_just_lent_is_not_taken_away_by_retirement(autojum
         assert pool.state().lost == 0
 
 
-async def test_the_first_page_of_a_browser_is_not_lost_to_a_job_called_off_at_that_instant(
-    autojump_clock: MockClock,
-) -> None:
+async def test_the_first_page_of_a_browser_is_not_lost_to_a_job_called_off_at_that_instant() -> None:
     """The page is offered a moment before its browser belongs to the pool; the order is trio's."""
     launcher = FakeLauncher()
     launcher.page_seconds = 0.0

@@ -1,10 +1,7 @@
 """A page that waits gives its slot to another job; a page that works keeps it; no page is printed without one."""
 
-# ruff: noqa: ARG001 - the mock clock works by being there
-
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.browsers.pool import Pool, PoolSettings, open_pool
 from reportd.core.faults import FaultKind
@@ -12,6 +9,8 @@ from reportd.ports import Pdf
 from tests.daemon.browsers.test_pool import render
 from tests.fakes.browsers import FakeLauncher, Turn
 from tests.fakes.rendering import pdf_of
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 SETTINGS = PoolSettings(stall_seconds=2.0, max_stalled=2)
 
@@ -33,7 +32,7 @@ async def ends(pool: Pool, launcher: FakeLauncher, turns: dict[str, Turn], secon
     return ended
 
 
-async def test_while_pages_wait_others_are_rendered_in_their_place(autojump_clock: MockClock) -> None:
+async def test_while_pages_wait_others_are_rendered_in_their_place() -> None:
     launcher = FakeLauncher()
     async with open_pool(launcher, SETTINGS) as pool:
         hanging = {name: Turn(waits=30.0) for name in ("h1", "h2")}
@@ -50,7 +49,7 @@ async def test_while_pages_wait_others_are_rendered_in_their_place(autojump_cloc
         assert len(launcher.browsers[0].pages) == 2
 
 
-async def test_a_page_that_works_keeps_its_slot(autojump_clock: MockClock) -> None:
+async def test_a_page_that_works_keeps_its_slot() -> None:
     launcher = FakeLauncher()
     async with open_pool(launcher, SETTINGS) as pool:
         ended = await ends(pool, launcher, {"s1": Turn(20.0), "s2": Turn(20.0), "next": Turn(1.0)})
@@ -58,7 +57,7 @@ async def test_a_page_that_works_keeps_its_slot(autojump_clock: MockClock) -> No
         assert pool.state().stalled == 0
 
 
-async def test_no_more_wait_in_pages_than_may(autojump_clock: MockClock) -> None:
+async def test_no_more_wait_in_pages_than_may() -> None:
     launcher = FakeLauncher()
     async with open_pool(launcher, SETTINGS) as pool, trio.open_nursery() as nursery:
         for name in ("h1", "h2", "h3", "h4", "h5"):
@@ -72,7 +71,7 @@ async def test_no_more_wait_in_pages_than_may(autojump_clock: MockClock) -> None
     assert pool.state().stalled == 0
 
 
-async def test_what_is_ready_is_printed_before_what_has_not_begun_but_in_a_slot(autojump_clock: MockClock) -> None:
+async def test_what_is_ready_is_printed_before_what_has_not_begun_but_in_a_slot() -> None:
     launcher = FakeLauncher()
     async with open_pool(launcher, PoolSettings(pages_per_browser=1, stall_seconds=2.0)) as pool:
         turns = {"waits": Turn(1.0, waits=4.5)} | {str(number): Turn(2.0) for number in range(5)}
@@ -83,7 +82,7 @@ async def test_what_is_ready_is_printed_before_what_has_not_begun_but_in_a_slot(
         assert order.index("waits") == 2
 
 
-async def test_a_page_that_waits_is_judged_by_its_deadline_like_any_other(autojump_clock: MockClock) -> None:
+async def test_a_page_that_waits_is_judged_by_its_deadline_like_any_other() -> None:
     launcher = FakeLauncher()
     async with open_pool(launcher, SETTINGS) as pool:
         ended = await ends(pool, launcher, {"h": Turn(waits=1000.0)}, seconds=20.0)
@@ -92,7 +91,7 @@ async def test_a_page_that_waits_is_judged_by_its_deadline_like_any_other(autoju
         assert await render(pool, "next") == pdf_of("next")
 
 
-async def test_who_comes_back_too_late_for_a_slot_has_timed_out_and_holds_none(autojump_clock: MockClock) -> None:
+async def test_who_comes_back_too_late_for_a_slot_has_timed_out_and_holds_none() -> None:
     launcher = FakeLauncher()
     async with open_pool(launcher, PoolSettings(pages_per_browser=1, stall_seconds=2.0)) as pool:
         ended = await ends(pool, launcher, {"h": Turn(waits=9.0), "long": Turn(50.0)}, seconds=12.0)
@@ -103,7 +102,7 @@ async def test_who_comes_back_too_late_for_a_slot_has_timed_out_and_holds_none(a
 
 
 @pytest.mark.parametrize("alone", [False, True])
-async def test_the_listener_hears_of_every_stall_twice(autojump_clock: MockClock, *, alone: bool) -> None:
+async def test_the_listener_hears_of_every_stall_twice(*, alone: bool) -> None:
     launcher = FakeLauncher()
     heard: list[tuple[str, int]] = []
     async with open_pool(launcher, SETTINGS) as pool:

@@ -4,19 +4,18 @@ Trio's scheduler chooses a random order, so a seed alone does not repeat a run. 
 in every order.
 """
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 import random
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.browsers.pool import Pool, PoolSettings, open_pool
 from reportd.core.faults import FaultError, FaultKind
 from tests.fakes import FakeLauncher, Turn
 from tests.fakes.browsers import FOREVER
 from tests.fakes.rendering import pdf_of, request_for
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 JOBS = 1000
 ISOLATIONS = ("page",) * 6 + ("context", "context", "browser")
@@ -94,7 +93,7 @@ class Stress:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_after_thousands_of_random_steps_every_slot_still_works(autojump_clock: MockClock, seed: int) -> None:
+async def test_after_thousands_of_random_steps_every_slot_still_works(seed: int) -> None:
     launcher, chance = FakeLauncher(), random.Random(seed)
     settings = PoolSettings(browsers=2, pages_per_browser=2, recycle_after_jobs=20)
     async with open_pool(launcher, settings) as pool:

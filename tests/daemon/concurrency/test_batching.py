@@ -1,7 +1,5 @@
 """Group commit: items that arrive during a flush go out with the next one."""
 
-# ruff: noqa: ARG001 - the clock fixture takes effect without being used
-
 from collections.abc import Sequence
 from itertools import chain
 
@@ -9,6 +7,8 @@ import pytest
 import trio
 
 from reportd.concurrency.batching import Batcher, open_batcher
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class Flushes:
@@ -32,7 +32,7 @@ async def collect(batcher: Batcher[int, int], item: int, into: dict[int, int | E
         into[item] = error
 
 
-async def test_a_lone_caller_waits_for_nobody(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_lone_caller_waits_for_nobody() -> None:
     flushes = Flushes()
     async with open_batcher(flushes, 10) as batcher:
         begun = trio.current_time()
@@ -42,7 +42,7 @@ async def test_a_lone_caller_waits_for_nobody(autojump_clock: trio.testing.MockC
     assert flushes.batches == [[7], [8]]
 
 
-async def test_who_comes_during_a_flush_shares_the_next(autojump_clock: trio.testing.MockClock) -> None:
+async def test_who_comes_during_a_flush_shares_the_next() -> None:
     flushes, results = Flushes(), dict[int, int | Exception]()
     async with open_batcher(flushes, 10) as batcher, trio.open_nursery() as nursery:
         nursery.start_soon(collect, batcher, 0, results)
@@ -54,7 +54,7 @@ async def test_who_comes_during_a_flush_shares_the_next(autojump_clock: trio.tes
     assert results == {item: item * 10 for item in range(6)}
 
 
-async def test_a_batch_is_never_larger_than_it_may_be(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_batch_is_never_larger_than_it_may_be() -> None:
     flushes, results = Flushes(), dict[int, int | Exception]()
     async with open_batcher(flushes, 4) as batcher, trio.open_nursery() as nursery:
         for item in range(10):
@@ -64,7 +64,7 @@ async def test_a_batch_is_never_larger_than_it_may_be(autojump_clock: trio.testi
     assert results == {item: item * 10 for item in range(10)}
 
 
-async def test_each_gets_its_own_result_or_its_own_exception(autojump_clock: trio.testing.MockClock) -> None:
+async def test_each_gets_its_own_result_or_its_own_exception() -> None:
     results = dict[int, int | Exception]()
     async with open_batcher(Flushes(), 10) as batcher, trio.open_nursery() as nursery:
         for item in (1, -2, 3):
@@ -73,9 +73,7 @@ async def test_each_gets_its_own_result_or_its_own_exception(autojump_clock: tri
     assert str(results[-2]) == "-2"
 
 
-async def test_a_flush_that_fails_fails_for_its_batch_and_not_for_the_next(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_a_flush_that_fails_fails_for_its_batch_and_not_for_the_next() -> None:
     results = dict[int, int | Exception]()
     async with open_batcher(Flushes(), 10) as batcher, trio.open_nursery() as nursery:
         nursery.start_soon(collect, batcher, 13, results)
@@ -85,7 +83,7 @@ async def test_a_flush_that_fails_fails_for_its_batch_and_not_for_the_next(
     assert results[1] == 10
 
 
-async def test_a_caller_that_goes_away_holds_nobody_up(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_caller_that_goes_away_holds_nobody_up() -> None:
     flushes = Flushes()
     async with open_batcher(flushes, 10) as batcher:
         with trio.move_on_after(0.5):
@@ -94,9 +92,7 @@ async def test_a_caller_that_goes_away_holds_nobody_up(autojump_clock: trio.test
     assert flushes.batches == [[1], [2]]
 
 
-async def test_who_lingers_goes_when_there_are_enough_or_the_time_is_over(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
+async def test_who_lingers_goes_when_there_are_enough_or_the_time_is_over() -> None:
     flushes, begun = Flushes(), trio.current_time()
     async with trio.open_nursery() as nursery:
         batcher: Batcher[int, int] = Batcher(flushes, 10, linger_seconds=5, enough=3)
@@ -111,7 +107,7 @@ async def test_who_lingers_goes_when_there_are_enough_or_the_time_is_over(
     assert [sorted(batch) for batch in flushes.batches] == [[0, 1, 2], [7]]
 
 
-async def test_nobody_waits_for_a_batcher_that_has_ended(autojump_clock: trio.testing.MockClock) -> None:
+async def test_nobody_waits_for_a_batcher_that_has_ended() -> None:
     """The callers: in the flush that is cut off, waiting for the next one, and too late."""
     flushes, results = Flushes(), dict[int, int | Exception]()
     async with trio.open_nursery() as nursery:

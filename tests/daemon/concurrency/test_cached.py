@@ -1,14 +1,13 @@
 """An expensive query runs once for all callers, and no caller waits long for one that hangs."""
 
-# ruff: noqa: ARG001 - the clock fixture takes effect without being used
-
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.concurrency.cached import Cached
 from reportd.concurrency.nurseries import open_background
 from reportd.ports import UnavailableError
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class Part:
@@ -31,9 +30,7 @@ class Part:
         return Cached("part", self.look, nursery, fresh_seconds=10.0, patience_seconds=2.0)
 
 
-async def test_an_answer_is_good_for_a_while_and_nobody_is_asked_unless_somebody_wants_to_know(
-    autojump_clock: MockClock,
-) -> None:
+async def test_an_answer_is_good_for_a_while_and_nobody_is_asked_unless_somebody_wants_to_know() -> None:
     async with open_background() as nursery:
         part = Part()
         remembered = part.remembered(nursery)
@@ -46,7 +43,7 @@ async def test_an_answer_is_good_for_a_while_and_nobody_is_asked_unless_somebody
         assert await remembered.get() == 2
 
 
-async def test_many_at_once_share_one_look(autojump_clock: MockClock) -> None:
+async def test_many_at_once_share_one_look() -> None:
     answers: list[int] = []
 
     async def want() -> None:
@@ -61,7 +58,7 @@ async def test_many_at_once_share_one_look(autojump_clock: MockClock) -> None:
     assert (answers, part.asked) == ([1] * 50, 1)
 
 
-async def test_nobody_waits_for_a_look_that_hangs_and_no_second_one_is_begun(autojump_clock: MockClock) -> None:
+async def test_nobody_waits_for_a_look_that_hangs_and_no_second_one_is_begun() -> None:
     async with open_background() as nursery:
         part = Part(seconds=60.0)
         remembered = part.remembered(nursery)
@@ -77,7 +74,7 @@ async def test_nobody_waits_for_a_look_that_hangs_and_no_second_one_is_begun(aut
         assert await remembered.get() == 2  # the first result has arrived, but is too old by now
 
 
-async def test_an_error_is_remembered_like_an_answer_and_so_is_its_end(autojump_clock: MockClock) -> None:
+async def test_an_error_is_remembered_like_an_answer_and_so_is_its_end() -> None:
     async with open_background() as nursery:
         part = Part()
         part.error = UnavailableError("database", "it is away")
@@ -91,7 +88,7 @@ async def test_an_error_is_remembered_like_an_answer_and_so_is_its_end(autojump_
         assert await remembered.get() == 2
 
 
-async def test_a_look_that_fails_for_an_unforeseen_reason_is_one_without_an_answer(autojump_clock: MockClock) -> None:
+async def test_a_look_that_fails_for_an_unforeseen_reason_is_one_without_an_answer() -> None:
     async with open_background() as nursery:
         part = Part()
         part.error = ZeroDivisionError("by nothing")
@@ -101,7 +98,7 @@ async def test_a_look_that_fails_for_an_unforeseen_reason_is_one_without_an_answ
         assert not nursery.cancel_scope.cancel_called
 
 
-async def test_who_asks_and_goes_away_leaves_the_look_to_the_others(autojump_clock: MockClock) -> None:
+async def test_who_asks_and_goes_away_leaves_the_look_to_the_others() -> None:
     async with open_background() as nursery:
         part = Part(seconds=1.0)
         remembered = part.remembered(nursery)
@@ -110,7 +107,7 @@ async def test_who_asks_and_goes_away_leaves_the_look_to_the_others(autojump_clo
         assert await remembered.get() == 1
 
 
-async def test_who_asks_after_something_was_done_gets_what_is_seen_after_it(autojump_clock: MockClock) -> None:
+async def test_who_asks_after_something_was_done_gets_what_is_seen_after_it() -> None:
     answers: list[int] = []
 
     async def want() -> None:
@@ -128,7 +125,7 @@ async def test_who_asks_after_something_was_done_gets_what_is_seen_after_it(auto
         assert await remembered.get() == 2
 
 
-async def test_what_is_dear_is_looked_at_less_often(autojump_clock: MockClock) -> None:
+async def test_what_is_dear_is_looked_at_less_often() -> None:
     async with open_background() as background:
         part = Part(seconds=0.5)
         remembered = Cached("part", part.look, background, fresh_seconds=1.0, patience_seconds=2.0, duty_factor=50.0)

@@ -1,12 +1,11 @@
 """Background tasks end with their block, and exceptions leave it without a group."""
 
-# ruff: noqa: ARG001 - the clock fixture takes effect without being used
-
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background, sole_exception
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 async def fail(error: Exception) -> None:
@@ -35,24 +34,24 @@ async def block(*errors: Exception, late: bool = False, own: Exception | None = 
         await trio.sleep_forever()
 
 
-async def test_the_tasks_end_with_the_block(autojump_clock: MockClock) -> None:
+async def test_the_tasks_end_with_the_block() -> None:
     async with open_background() as nursery:
         nursery.start_soon(trio.sleep_forever)
         await trio.sleep(3.0)
     assert trio.current_time() == 3.0
 
 
-async def test_an_exception_of_the_block_leaves_it_bare(autojump_clock: MockClock) -> None:
+async def test_an_exception_of_the_block_leaves_it_bare() -> None:
     with pytest.raises(KeyError):
         await block(own=KeyError())
 
 
-async def test_an_exception_of_a_task_ends_the_block_and_leaves_it_bare(autojump_clock: MockClock) -> None:
+async def test_an_exception_of_a_task_ends_the_block_and_leaves_it_bare() -> None:
     with pytest.raises(KeyError):
         await block(KeyError())
 
 
-async def test_an_exception_before_a_task_has_started_is_bare_as_well(autojump_clock: MockClock) -> None:
+async def test_an_exception_before_a_task_has_started_is_bare_as_well() -> None:
     async def start(task_status: trio.TaskStatus[None]) -> None:
         await fail(KeyError())
         task_status.started()
@@ -65,19 +64,19 @@ async def test_an_exception_before_a_task_has_started_is_bare_as_well(autojump_c
         await starts()
 
 
-async def test_two_failures_stay_a_group(autojump_clock: MockClock) -> None:
+async def test_two_failures_stay_a_group() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         await block(ValueError(), late=True, own=KeyError())
     assert {type(error) for error in caught.value.exceptions} == {KeyError, ValueError}
 
 
-async def test_a_failure_while_everything_is_being_cancelled_is_bare_too(autojump_clock: MockClock) -> None:
+async def test_a_failure_while_everything_is_being_cancelled_is_bare_too() -> None:
     """Otherwise ``except KeyError`` would miss it, only because a deadline passed at the same time."""
     with trio.move_on_after(1.0), pytest.raises(KeyError):
         await block(KeyError(), late=True)
 
 
-async def test_cancellation_reaches_its_own_scope(autojump_clock: MockClock) -> None:
+async def test_cancellation_reaches_its_own_scope() -> None:
     with trio.move_on_after(1.0) as scope:
         async with open_background() as nursery:
             nursery.start_soon(trio.sleep_forever)

@@ -1,13 +1,12 @@
 """Retries outlast an unavailable part, but not a bug or a cancellation."""
 
-# ruff: noqa: ARG001 - the clock fixture takes effect without being used
-
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.concurrency.retrying import retry_while_unavailable
 from reportd.ports import UnavailableError
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class Part:
@@ -28,25 +27,25 @@ class Part:
         return "answer"
 
 
-async def test_a_part_that_is_there_is_asked_once(autojump_clock: MockClock) -> None:
+async def test_a_part_that_is_there_is_asked_once() -> None:
     part = Part(0)
     assert await retry_while_unavailable(part.call) == "answer"
     assert part.asked == [0.0]
 
 
-async def test_waits_double_up_to_five_seconds(autojump_clock: MockClock) -> None:
+async def test_waits_double_up_to_five_seconds() -> None:
     part = Part(9)
     assert await retry_while_unavailable(part.call) == "answer"
     waits = [later - earlier for earlier, later in zip(part.asked, part.asked[1:], strict=False)]
     assert waits == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0])
 
 
-async def test_an_error_that_is_no_absence_is_raised(autojump_clock: MockClock) -> None:
+async def test_an_error_that_is_no_absence_is_raised() -> None:
     with pytest.raises(KeyError):
         await retry_while_unavailable(Part(3, KeyError()).call)
 
 
-async def test_cancellation_ends_it(autojump_clock: MockClock) -> None:
+async def test_cancellation_ends_it() -> None:
     part = Part(10**6)
     with trio.move_on_after(60.0) as scope:
         await retry_while_unavailable(part.call)

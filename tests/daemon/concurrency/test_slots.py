@@ -1,18 +1,19 @@
 """The semaphore keeps its size while slots are lent, taken back, added or cancelled."""
 
-# ruff: noqa: ARG001 - the clock fixture takes effect without being used
-
 from functools import partial
 
+import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import wait_all_tasks_blocked
 
 from reportd.concurrency.slots import ResizableSemaphore
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
-async def test_first_come_first_served_but_who_comes_back_goes_first(autojump_clock: MockClock) -> None:
+
+async def test_first_come_first_served_but_who_comes_back_goes_first() -> None:
     places = ResizableSemaphore(1)
     order: list[str] = []
 
@@ -33,7 +34,7 @@ async def test_first_come_first_served_but_who_comes_back_goes_first(autojump_cl
     assert (places.free, places.waiting) == (1, 0)
 
 
-async def test_fewer_places_than_are_taken_are_given_up_as_they_are_released(autojump_clock: MockClock) -> None:
+async def test_fewer_places_than_are_taken_are_given_up_as_they_are_released() -> None:
     places = ResizableSemaphore(2)
     await places.acquire()
     await places.acquire()
@@ -45,7 +46,7 @@ async def test_fewer_places_than_are_taken_are_given_up_as_they_are_released(aut
     assert places.free == 0
 
 
-async def test_who_is_cancelled_has_a_place_or_takes_none(autojump_clock: MockClock) -> None:
+async def test_who_is_cancelled_has_a_place_or_takes_none() -> None:
     places = ResizableSemaphore(1)
     had: list[str] = []
 

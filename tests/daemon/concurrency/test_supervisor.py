@@ -1,17 +1,16 @@
 """Background work with unexpected exceptions: reported, retried with backoff, and cleared when it works."""
 
-# ruff: noqa: ARG001 - the clock fixture takes effect without being used
-
 from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
 from structlog.testing import capture_logs
-from trio.testing import MockClock
 
 from reportd.concurrency.supervisor import CALM_SECONDS, LONGEST_SECONDS, Supervisor
 from reportd.ports import UnavailableError
 from tests.fakes import now
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 Work = Callable[[], Awaitable[None]]
 
@@ -33,9 +32,7 @@ class Failing:
         return [later - earlier for earlier, later in zip(self.begun_at, self.begun_at[1:], strict=False)]
 
 
-async def test_it_is_told_with_its_cause_and_over_once_it_works(
-    autojump_clock: MockClock, nursery: trio.Nursery
-) -> None:
+async def test_it_is_told_with_its_cause_and_over_once_it_works(nursery: trio.Nursery) -> None:
     supervisor, work = Supervisor(now), Failing(ValueError("first\nsecret"), KeyError("second"))
     with capture_logs() as captured:
         nursery.start_soon(supervisor.keep, "part", work)
@@ -54,7 +51,7 @@ async def test_it_is_told_with_its_cause_and_over_once_it_works(
     nursery.cancel_scope.cancel()
 
 
-async def test_it_is_tried_again_with_growing_pauses(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+async def test_it_is_tried_again_with_growing_pauses(nursery: trio.Nursery) -> None:
     supervisor, work = Supervisor(now), Failing(*[ValueError("again")] * 8)
     nursery.start_soon(supervisor.keep, "part", work)
     await trio.sleep(100.0)
@@ -62,7 +59,7 @@ async def test_it_is_tried_again_with_growing_pauses(autojump_clock: MockClock, 
     nursery.cancel_scope.cancel()
 
 
-async def test_a_failure_long_after_the_last_one_is_a_new_one(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+async def test_a_failure_long_after_the_last_one_is_a_new_one(nursery: trio.Nursery) -> None:
     supervisor, times = Supervisor(now), [0.0, 0.0, CALM_SECONDS, 0.0]
 
     async def work() -> None:
@@ -76,7 +73,7 @@ async def test_a_failure_long_after_the_last_one_is_a_new_one(autojump_clock: Mo
     nursery.cancel_scope.cancel()
 
 
-async def test_a_part_that_is_away_is_no_trouble(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+async def test_a_part_that_is_away_is_no_trouble(nursery: trio.Nursery) -> None:
     supervisor, work = Supervisor(now), Failing(UnavailableError("database", "it is away"))
     with capture_logs() as captured:
         nursery.start_soon(supervisor.keep, "part", work)
@@ -87,12 +84,12 @@ async def test_a_part_that_is_away_is_no_trouble(autojump_clock: MockClock, nurs
     nursery.cancel_scope.cancel()
 
 
-async def test_work_that_returns_is_done(autojump_clock: MockClock) -> None:
+async def test_work_that_returns_is_done() -> None:
     await Supervisor(now).keep("part", trio.lowlevel.checkpoint)
 
 
 @pytest.mark.parametrize("beside", [False, True])
-async def test_cancellation_is_no_failure(autojump_clock: MockClock, *, beside: bool) -> None:
+async def test_cancellation_is_no_failure(*, beside: bool) -> None:
     """A failure beside the cancellation is no reason to go on either."""
     supervisor = Supervisor(now)
 
@@ -115,9 +112,7 @@ async def test_cancellation_is_no_failure(autojump_clock: MockClock, *, beside: 
     assert bool(captured) is beside
 
 
-async def test_what_fails_before_it_has_started_is_for_who_waits(
-    autojump_clock: MockClock, nursery: trio.Nursery
-) -> None:
+async def test_what_fails_before_it_has_started_is_for_who_waits(nursery: trio.Nursery) -> None:
     supervisor, errors = Supervisor(now), [ValueError("early")]
     started = 0
 

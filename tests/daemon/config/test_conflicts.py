@@ -1,10 +1,11 @@
-"""Keys that are fine each on its own but not together, and the bind address that needs tokens."""
+"""Keys that conflict though each is valid by itself, and bind addresses that need tokens."""
 
 from pathlib import Path
 
 import pytest
 
 from reportd.config import ConfigError, load
+from tests.wording import mentions
 
 SQS = "https://sqs.test/1/reports"
 
@@ -38,10 +39,8 @@ def test_a_loopback_address_needs_no_tokens(tmp_path: Path, host: str) -> None:
 def test_any_other_address_needs_tokens(tmp_path: Path, host: str) -> None:
     text = f'http.bind = "{host}:8080"'
     (line,) = conflicts(tmp_path, text)
-    assert line.startswith("FILE: http.bind: can be reached from other machines, and anybody may do anything without ")
-    assert line.endswith(
-        "accepted: a loopback address such as 127.0.0.1:8080, or any address once auth.tokens_file is set"
-    )
+    assert line.startswith("FILE: http.bind: ")
+    assert mentions(line, "accepted: ", "127.0.0.1:8080", "auth.tokens_file")
     assert not conflicts(tmp_path, text, REPORTD_AUTH__TOKENS_FILE="/etc/reportd/tokens")
     assert not conflicts(tmp_path, text, CREDENTIALS_DIRECTORY=str(credentials(tmp_path, "tokens")))
     assert conflicts(tmp_path, text, CREDENTIALS_DIRECTORY=str(credentials(tmp_path / "x", "other")))

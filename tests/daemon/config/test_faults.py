@@ -1,20 +1,18 @@
-"""What is said of a faulty configuration: all of it at once, a line a fault, with place, key and what is accepted."""
+"""Errors of a faulty configuration: all at once, a line each, with place, key and accepted values."""
 
 from pathlib import Path
 
 import pytest
 
 from reportd.config import ConfigError, Problem, load
+from tests.wording import mentions
 
 WHOLE = "a whole number from 0 to 256"
 NUMBER = "a number from 0.05 to 3600"
 HOSTS = 'a list of hosts, e.g. ["reports.internal", "*.cdn.internal"]'
 HEADERS = 'a table of names and texts, e.g. {"X-Tenant" = "acme"}'
-BIND = "HOST:PORT, e.g. 127.0.0.1:8080, [::1]:8080 or 0.0.0.0:8080; port 0 takes a free one"
-MARGIN = 'one to four lengths as in CSS (top right bottom left), e.g. "10mm" or "20mm 15mm"'
 KEY = "1 to 64 letters, digits, dots, colons, hyphens or underscores"
 METRICS = "1 to 255 letters, digits, spaces or . - _ / # :, not AWS/ at the beginning, or nothing"
-NAME = "a lower-case letter, then up to 63 of a-z, 0-9 and _"
 SECTIONS = (
     "data_dir, http, database, queue, artifacts, breaker, pool, scaling, triage, auth, alerts, callbacks, shutdown, "
     "log, reports"
@@ -58,22 +56,26 @@ def test_all_faults_are_reported_together(tmp_path: Path) -> None:
     margin = "wide"
     """
     lines = refused(tmp_path, text, REPORTD_POOL__BROWSERS="many", REPORTD_POOL__BROWSER="2")
-    assert sorted(lines) == [
-        "FILE: brakes: is unknown; did you mean breaker?",
-        "FILE: data_dir: has the wrong type (a number); accepted: the path of a folder, or nothing",
-        f"FILE: http.bind: is not HOST:PORT; accepted: {BIND}",
-        "FILE: http.max_body_bytes: 1 is too small; accepted: a whole number from 1024 to 104857600",
-        "FILE: log.level: is not one of the values; accepted: one of debug, info, warning, error",
-        "FILE: queue.max_attempts: has the wrong type (a text); accepted: a whole number from 1 to 100",
-        "FILE: queue.max_backoff_seconds: is below backoff_seconds; accepted: at least 100",
-        "FILE: queue.urk: is unknown; did you mean queue.url?",
-        f"FILE: reports.Sales: is not a valid name; accepted: {NAME}",
-        f"FILE: reports.quarterly.allowed_hosts: entry 2 is not a host; accepted: {HOSTS}",
-        f"FILE: reports.quarterly.pdf.margin: is not a length; accepted: {MARGIN}",
-        "FILE: reports.quarterly.url: is set together with template; accepted: one of them",
-        "REPORTD_POOL__BROWSER: is unknown; did you mean REPORTD_POOL__BROWSERS?",
-        f"REPORTD_POOL__BROWSERS: pool.browsers: is not a whole number; accepted: {WHOLE}",
+    expected = [
+        ("FILE: brakes: ", "breaker"),
+        ("FILE: data_dir: ", "accepted: "),
+        ("FILE: http.bind: ", "accepted: HOST:PORT, e.g. 127.0.0.1:8080"),
+        ("FILE: http.max_body_bytes: 1 ", "accepted: ", "1024", "104857600"),
+        ("FILE: log.level: ", "accepted: ", "debug, info, warning, error"),
+        ("FILE: queue.max_attempts: ", "accepted: ", "1 to 100"),
+        ("FILE: queue.max_backoff_seconds: ", "backoff_seconds", "accepted: ", "100"),
+        ("FILE: queue.urk: ", "queue.url"),
+        ("FILE: reports.Sales: ", "accepted: ", "a-z, 0-9 and _"),
+        ("FILE: reports.quarterly.allowed_hosts: entry 2 ", "accepted: ", '["reports.internal", "*.cdn.internal"]'),
+        ("FILE: reports.quarterly.pdf.margin: ", "accepted: ", '"20mm 15mm"'),
+        ("FILE: reports.quarterly.url: ", "template", "accepted: "),
+        ("REPORTD_POOL__BROWSER: ", "REPORTD_POOL__BROWSERS"),
+        ("REPORTD_POOL__BROWSERS: pool.browsers: ", "accepted: ", "0 to 256"),
     ]
+    assert len(lines) == len(expected)
+    for line, parts in zip(sorted(lines), expected, strict=True):
+        assert line.startswith(parts[0])
+        assert mentions(line, *parts)
 
 
 def test_a_problem_has_its_parts(tmp_path: Path) -> None:
@@ -81,73 +83,67 @@ def test_a_problem_has_its_parts(tmp_path: Path) -> None:
     file.write_text("pool.browsers = -1")
     with pytest.raises(ConfigError) as caught:
         load(file, {"HOME": "/home/ada"})
-    text = "-1 is too small; accepted: a whole number from 0 to 256"
-    assert caught.value.problems == (Problem(str(file), "pool.browsers", text),)
+    (problem,) = caught.value.problems
+    assert (problem.where, problem.key) == (str(file), "pool.browsers")
+    assert mentions(problem.message, "-1", "accepted: ", "0 to 256")
 
 
 def test_a_faulty_variable_hides_the_files_key(tmp_path: Path) -> None:
-    assert refused(tmp_path, "pool.browsers = -1", REPORTD_POOL__BROWSERS="x") == [
-        f"REPORTD_POOL__BROWSERS: pool.browsers: is not a whole number; accepted: {WHOLE}"
-    ]
+    (line,) = refused(tmp_path, "pool.browsers = -1", REPORTD_POOL__BROWSERS="x")
+    assert line.startswith("REPORTD_POOL__BROWSERS: pool.browsers: ")
 
 
 def test_a_fault_is_reported_where_the_value_was_set(tmp_path: Path) -> None:
-    lines = refused(tmp_path, "[pool]\nbrowsers = 1", REPORTD_POOL__MAX_STALLED="1000")
-    assert lines == [
-        "REPORTD_POOL__MAX_STALLED: pool.max_stalled: 1000 is too large; accepted: a whole number from 0 to 256"
-    ]
+    (line,) = refused(tmp_path, "[pool]\nbrowsers = 1", REPORTD_POOL__MAX_STALLED="1000")
+    assert line.startswith("REPORTD_POOL__MAX_STALLED: pool.max_stalled: 1000 ")
 
 
 def test_a_variable_below_a_scalar_is_ignored(tmp_path: Path) -> None:
     lines = refused(tmp_path, "pool = 1\nreports = 1", REPORTD_POOL__BROWSERS="2", REPORTD_REPORTS__A__URL="http://a")
-    assert lines == [
-        "FILE: pool: has the wrong type (a number); accepted: a table",
-        "FILE: reports: has the wrong type (a number); accepted: a table",
-    ]
+    assert [line.split(": ")[1] for line in lines] == ["pool", "reports"]
+    assert all(line.startswith("FILE: ") and line.endswith("accepted: a table") for line in lines)
 
 
 # Unknown keys
 
 
 @pytest.mark.parametrize(
-    ("text", "line"),
+    ("text", "key", "named"),
     [
-        ("[htpp]", "FILE: htpp: is unknown; did you mean http?"),
-        ("http.port = 1", "FILE: http.port: is unknown; accepted: bind, max_body_bytes, max_connections, public_url"),
-        (
-            "[queue]\nretention_days = 1",
-            "FILE: queue.retention_days: is unknown; did you mean artifacts.retention_days?",
-        ),
-        ("timeout_seconds = 1", "FILE: timeout_seconds: is unknown; did you mean reports.NAME.timeout_seconds?"),
+        ("[htpp]", "htpp", " http?"),
+        ("http.port = 1", "http.port", "accepted: bind, max_body_bytes, max_connections, public_url"),
+        ("[queue]\nretention_days = 1", "queue.retention_days", " artifacts.retention_days?"),
+        ("timeout_seconds = 1", "timeout_seconds", " reports.NAME.timeout_seconds?"),
         (
             "[reports.sales_summary]\nformat = 'A5'",
-            "FILE: reports.sales_summary.format: is unknown; did you mean reports.sales_summary.pdf.format?",
+            "reports.sales_summary.format",
+            " reports.sales_summary.pdf.format?",
         ),
         (
             "[reports.sales_summary.pdf]\nlandscap = true",
-            "FILE: reports.sales_summary.pdf.landscap: is unknown; did you mean reports.sales_summary.pdf.landscape?",
+            "reports.sales_summary.pdf.landscap",
+            " reports.sales_summary.pdf.landscape?",
         ),
-        ('"a\\nb" = 1', f'FILE: "a\\nb": is unknown; accepted: {SECTIONS}'),
+        ('"a\\nb" = 1', '"a\\nb"', f"accepted: {SECTIONS}"),
     ],
 )
-def test_an_unknown_key_is_refused_and_the_near_one_named(tmp_path: Path, text: str, line: str) -> None:
-    assert refused(tmp_path, text) == [line]
+def test_an_unknown_key_is_refused_and_the_near_one_named(tmp_path: Path, text: str, key: str, named: str) -> None:
+    (line,) = refused(tmp_path, text)
+    assert line.startswith(f"FILE: {key}: ")
+    assert line.endswith(named)
 
 
 def test_a_mistyped_key_is_not_reported_as_missing_too(tmp_path: Path) -> None:
-    assert refused(tmp_path, '[reports.a]\nulr = "http://app.test/"') == [
-        "FILE: reports.a.ulr: is unknown; did you mean reports.a.url?"
-    ]
-    lines = refused(tmp_path, 'http.bind = "0.0.0.0:80"', REPORTD_AUTH__TOKEN_FILE="/etc/tokens")
-    assert lines == ["REPORTD_AUTH__TOKEN_FILE: is unknown; did you mean REPORTD_AUTH__TOKENS_FILE?"]
+    (line,) = refused(tmp_path, '[reports.a]\nulr = "http://app.test/"')
+    assert mentions(line, "FILE: reports.a.ulr: ", "reports.a.url?")
+    (line,) = refused(tmp_path, 'http.bind = "0.0.0.0:80"', REPORTD_AUTH__TOKEN_FILE="/etc/tokens")
+    assert mentions(line, "REPORTD_AUTH__TOKEN_FILE: ", "REPORTD_AUTH__TOKENS_FILE?")
 
 
 def test_a_mistyped_key_hides_no_other_conflict(tmp_path: Path) -> None:
-    lines = refused(tmp_path, "", REPORTD_POOL__BROWSER="1", REPORTD_QUEUE__BACKOFF_SECONDS="100")
-    assert lines == [
-        "REPORTD_POOL__BROWSER: is unknown; did you mean REPORTD_POOL__BROWSERS?",
-        "REPORTD_QUEUE__BACKOFF_SECONDS: queue.max_backoff_seconds: is below backoff_seconds; accepted: at least 100",
-    ]
+    unknown, conflict = refused(tmp_path, "", REPORTD_POOL__BROWSER="1", REPORTD_QUEUE__BACKOFF_SECONDS="100")
+    assert mentions(unknown, "REPORTD_POOL__BROWSER: ", "REPORTD_POOL__BROWSERS?")
+    assert mentions(conflict, "REPORTD_QUEUE__BACKOFF_SECONDS: queue.max_backoff_seconds: ", "accepted: ", "100")
 
 
 # Wrong types and values
@@ -209,16 +205,15 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, content: str | bytes
 
 
 def test_a_deeply_nested_table_is_unknown(tmp_path: Path) -> None:
-    assert refused(tmp_path, f"[{'.'.join('a' * 5000)}]") == [f"FILE: a: is unknown; accepted: {SECTIONS}"]
+    (line,) = refused(tmp_path, f"[{'.'.join('a' * 5000)}]")
+    assert mentions(line, "FILE: a: ", f"accepted: {SECTIONS}")
 
 
 def test_the_environment_is_checked_even_when_the_file_cannot_be_read(tmp_path: Path) -> None:
     """Conflicts are not checked: their other key may be in the file."""
-    lines = refused(tmp_path, "a =\n", REPORTD_HTTP__BIND="0.0.0.0:80", REPORTD_POOL__BROWSERS="x")
-    assert lines == [
-        "FILE: line 1, column 4: is not TOML: Invalid value",
-        f"REPORTD_POOL__BROWSERS: pool.browsers: is not a whole number; accepted: {WHOLE}",
-    ]
+    syntax, value = refused(tmp_path, "a =\n", REPORTD_HTTP__BIND="0.0.0.0:80", REPORTD_POOL__BROWSERS="x")
+    assert syntax.startswith("FILE: line 1, column 4: ")
+    assert value.startswith("REPORTD_POOL__BROWSERS: pool.browsers: ")
 
 
 def test_a_fault_is_one_printable_line() -> None:

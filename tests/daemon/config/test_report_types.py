@@ -7,6 +7,7 @@ import pytest
 from reportd.config import ConfigError, ReportType, load
 from reportd.core.pages.network import NetworkRule
 from reportd.ports import Ready
+from tests.wording import mentions
 
 
 def reports(tmp_path: Path, text: str) -> dict[str, ReportType]:
@@ -64,17 +65,14 @@ def test_a_url_replaces_a_built_in_type_completely(tmp_path: Path) -> None:
 
 
 def test_a_page_has_exactly_one_source(tmp_path: Path) -> None:
-    assert refused(tmp_path, "") == "template: is missing, and so is url; accepted: one of them"
-    problem = refused(tmp_path, 'template = "a.html"\nurl = "http://app.test/"')
-    assert problem == "url: is set together with template; accepted: one of them"
+    assert mentions(refused(tmp_path, ""), "template: ", "missing", "url")
+    assert mentions(refused(tmp_path, 'template = "a.html"\nurl = "http://app.test/"'), "url: ", "template")
     assert report(tmp_path, 'template = ""').url == "https://app.test/"
 
 
 def test_cookies_need_an_address(tmp_path: Path) -> None:
     problem = refused(tmp_path, 'template = "a.html"\ncookies = {a = "b"}')
-    assert (
-        problem == "cookies: is set, but a template's page has no address to send them to; accepted: cookies for a url"
-    )
+    assert mentions(problem, "cookies: ", "template", "accepted: ", "url")
 
 
 @pytest.mark.parametrize("key", ["template", "parameters_schema"])
@@ -82,8 +80,7 @@ def test_cookies_need_an_address(tmp_path: Path) -> None:
 def test_files_are_below_the_configurations_folder(tmp_path: Path, key: str, path: str) -> None:
     keys = {"template": "a.html", key: path}
     problem = refused(tmp_path, "\n".join(f'{name} = "{value}"' for name, value in keys.items()))
-    accepted = "accepted: a file's path below the configuration's folder, or nothing"
-    assert problem == f"{key}: leads out of the folder; {accepted}"
+    assert mentions(problem, f"{key}: ", "folder", "accepted: ")
 
 
 @pytest.mark.parametrize(
@@ -141,14 +138,12 @@ def test_aliases_are_names_of_one_type_only(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"reports\.b\.aliases: has c, {taken}\.a"):
         reports(tmp_path, '[reports]\na = {template = "a", aliases = ["c"]}\nb = {template = "b", aliases = ["c"]}')
     problem = refused(tmp_path, 'template = "a.html"\naliases = ["b", "Not-a-name"]')
-    assert problem == (
-        "aliases: entry 2 is not a valid name; accepted: a list of names of lower-case letters, digits and underscores"
-    )
+    assert mentions(problem, "aliases: entry 2 ", "accepted: ", "lower-case letters, digits and underscores")
 
 
 @pytest.mark.parametrize("name", ["A", "1a", "_a", "a-b", "", "a" * 65])
 def test_a_report_types_name_is_checked(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="is not a valid name; accepted: a lower-case letter, then"):
+    with pytest.raises(ConfigError, match="accepted: a lower-case letter, then"):
         reports(tmp_path, f'[reports."{name}"]\ntemplate = "a.html"')
 
 
@@ -184,7 +179,7 @@ def test_a_template_reaches_nothing_by_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["", "a b", "http://app.test", "*.10.0.0.1", "0x7f.1", "app.test:0", "*"])
 def test_an_invalid_host_is_refused(tmp_path: Path, host: str) -> None:
     problem = refused(tmp_path, f'template = "a.html"\nallowed_hosts = ["{host}"]')
-    assert problem.startswith("allowed_hosts: entry 1 is not a host; accepted: a list of hosts")
+    assert mentions(problem, "allowed_hosts: entry 1 ", "accepted: ", '["reports.internal", "*.cdn.internal"]')
 
 
 @pytest.mark.parametrize(
@@ -193,8 +188,7 @@ def test_an_invalid_host_is_refused(tmp_path: Path, host: str) -> None:
 )
 def test_headers_and_cookies_are_what_http_allows(tmp_path: Path, keys: str) -> None:
     problem = refused(tmp_path, f'url = "http://app.test/"\n{keys}')
-    assert ": entry 1 has a " in problem
-    assert "; accepted: a table of names and texts" in problem
+    assert mentions(problem, ": entry 1 ", "accepted: ", "table")
 
 
 # Ready and failed pages
@@ -219,9 +213,7 @@ def test_when_a_page_is_ready(tmp_path: Path, text: str, ready: Ready) -> None:
 def test_an_unknown_condition_is_refused(tmp_path: Path, text: str) -> None:
     problem = refused(tmp_path, f"url = 'http://app.test/'\nready = '{text}'")
     assert problem.startswith("ready: ")
-    assert problem.endswith(
-        "accepted: load, networkidle, selector:CSS, expression:JS (until truthy) or event:NAME (on window)"
-    )
+    assert mentions(problem, "accepted: load, networkidle, selector:CSS, expression:JS ", "event:NAME")
 
 
 def test_which_statuses_fail(tmp_path: Path) -> None:
@@ -237,8 +229,7 @@ def test_which_statuses_fail(tmp_path: Path) -> None:
 )
 def test_an_invalid_status_is_refused(tmp_path: Path, entry: str) -> None:
     problem = refused(tmp_path, f"url = 'http://app.test/'\nfail_on_status = [{entry}]")
-    assert problem.startswith("fail_on_status: has a")
-    assert '; accepted: a list of statuses and ranges from 100 to 599, e.g. ["400-499", "503"]' in problem
+    assert mentions(problem, "fail_on_status: ", "accepted: ", "100 to 599", '["400-499", "503"]')
 
 
 # Redacted form

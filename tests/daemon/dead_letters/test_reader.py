@@ -12,6 +12,7 @@ from reportd.dead_letters.reader import LetterReader
 from reportd.ports import TooCostlyError
 from tests.daemon.node import USER, job, message_of
 from tests.fakes.checking import InlineProcesses, inline_checker
+from tests.wording import mentions
 
 
 class Costly(InlineProcesses):
@@ -50,12 +51,13 @@ async def test_what_is_too_costly_to_repair_ends_with_its_job() -> None:
     one = job()
     costly = costly_reader("letter", "job")
     reading = await costly.letter(RawLetter(message_of(one).body, 0.0))
-    assert reading == Reading(one, one.task_id, "it can't be repaired: that takes longer than 4 s")
+    assert (reading.job, reading.task_id) == (one, one.task_id)
+    assert mentions(reading.problem, "repaired", "takes longer than 4 s")
     stored = orjson.dumps({"taskId": USER, "parametersStored": True}).decode()
     assert await costly.letter(RawLetter(stored, 0.0)) == Reading(task_id=USER)
-    assert await costly.job(one) == Reading(
-        one, one.task_id, "/parameters: are too costly to check: that takes longer than 4 s"
-    )
+    reading = await costly.job(one)
+    assert (reading.job, reading.task_id) == (one, one.task_id)
+    assert mentions(reading.problem, "/parameters: ", "takes longer than 4 s")
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,11 @@
 """After an outage, a canary finds out that it is over; then all jobs that it stopped succeed by themselves."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 import random
 from collections import Counter
 from itertools import pairwise
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background
 from reportd.config.models import Breaker as BreakerOptions
@@ -19,10 +16,19 @@ from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.ports import AuditEntry, LetterStatus, Pdf, RenderRequest
 from tests.daemon.node import NEVER_OPENS, Node, World, job
 from tests.fakes import FakeRenderer, now
+from tests.wording import mentions
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 COOLDOWN = 60.0
 REAL_BREAKER = BreakerOptions()
 HOUR = 3600.0
+
+
+@pytest.fixture(autouse=True)
+def patient_poller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hours pass here. Polls twice a second would take nearly all of the test's time."""
+    monkeypatch.setattr("reportd.work.poller.LIMITED_SECONDS", 10.0)
 
 
 class Outage(FakeRenderer):
@@ -77,7 +83,7 @@ def at_most_one_each_cooldown(times: list[float]) -> bool:
     ids=["soon over", "few, for hours", "breaker", "few, breaker, for hours"],
 )
 async def test_after_an_outage_all_succeed_and_nobody_touches_anything(
-    autojump_clock: MockClock, breaker: BreakerOptions, hours: float, count: int
+    breaker: BreakerOptions, hours: float, count: int
 ) -> None:
     world, jobs = world_with(count)
     outage = Outage(world, seconds=hours * HOUR)
@@ -97,7 +103,7 @@ async def test_after_an_outage_all_succeed_and_nobody_touches_anything(
     assert redriven(world) == world.audit.entries
 
 
-async def test_once_the_canary_has_succeeded_the_rest_follow_at_a_rising_rate(autojump_clock: MockClock) -> None:
+async def test_once_the_canary_has_succeeded_the_rest_follow_at_a_rising_rate() -> None:
     world, jobs = world_with(120)
     outage = Outage(world, seconds=HOUR)
     await world.send(*jobs)
@@ -108,7 +114,7 @@ async def test_once_the_canary_has_succeeded_the_rest_follow_at_a_rising_rate(au
     assert list(dict.fromkeys(waves)) == [1, 2, 4, 8, 16, 32, 57]
 
 
-async def test_one_report_that_always_fails_is_quarantined_after_its_redrives(autojump_clock: MockClock) -> None:
+async def test_one_report_that_always_fails_is_quarantined_after_its_redrives() -> None:
     world, (one, *_) = world_with(1)
     outage = Outage(world, seconds=1e9)
     await world.send(one)
@@ -117,10 +123,11 @@ async def test_one_report_that_always_fails_is_quarantined_after_its_redrives(au
         assert (await world.terminal(one)).state is JobState.QUARANTINED
     assert len(outage.renders) == 3 + 2
     assert world.letters.letters[one.task_id].redrives == 2
-    assert [letter.reason for letter in world.quarantined] == ["it was tried again 2 times in vain"]
+    (letter,) = world.quarantined
+    assert mentions(letter.reason, "2 times")
 
 
-async def test_those_that_fail_by_themselves_are_told_from_the_victims(autojump_clock: MockClock) -> None:
+async def test_those_that_fail_by_themselves_are_told_from_the_victims() -> None:
     """Ten of a hundred jobs never succeed, with the same fault as in the outage."""
     world, jobs = world_with(100)
     outage = Outage(world, seconds=HOUR)
@@ -134,7 +141,7 @@ async def test_those_that_fail_by_themselves_are_told_from_the_victims(autojump_
     assert set(world.letters.letters) == outage.poison
 
 
-async def test_a_cause_that_does_not_pass_is_not_waited_for_for_ever(autojump_clock: MockClock) -> None:
+async def test_a_cause_that_does_not_pass_is_not_waited_for_for_ever() -> None:
     world, jobs = world_with(30, max_wait_seconds=6 * HOUR)
     outage = Outage(world, seconds=1e9)
     await world.send(*jobs)
@@ -150,7 +157,7 @@ async def test_a_cause_that_does_not_pass_is_not_waited_for_for_ever(autojump_cl
     assert not world.queue.messages
 
 
-async def test_what_is_cancelled_while_it_waits_is_forgotten(autojump_clock: MockClock) -> None:
+async def test_what_is_cancelled_while_it_waits_is_forgotten() -> None:
     world, jobs = world_with(3)
     Outage(world, seconds=HOUR)
     await world.send(*jobs)
@@ -163,7 +170,7 @@ async def test_what_is_cancelled_while_it_waits_is_forgotten(autojump_clock: Moc
         assert set(world.letters.letters) == {one.task_id for one in jobs[1:]}
 
 
-async def test_nodes_share_one_canary(autojump_clock: MockClock) -> None:
+async def test_nodes_share_one_canary() -> None:
     world, jobs = world_with(60)
     outage = Outage(world, seconds=2 * HOUR)
     await world.send(*jobs)
@@ -174,12 +181,13 @@ async def test_nodes_share_one_canary(autojump_clock: MockClock) -> None:
     assert at_most_one_each_cooldown(outage.canaries())
 
 
-async def test_nodes_that_both_lead_share_one_canary_all_the_same(autojump_clock: MockClock) -> None:
+async def test_nodes_that_both_lead_share_one_canary_all_the_same() -> None:
     """A lease ends while its holder is slow. Even so, only one node redrives the cause."""
     world, jobs = world_with(20)
     outage = Outage(world, seconds=HOUR)
 
     async def always(work: str, node: str, seconds: float) -> bool:
+        del work, node, seconds
         return True
 
     world.jobs.acquire_lease = always  # type: ignore[method-assign]
@@ -191,7 +199,7 @@ async def test_nodes_that_both_lead_share_one_canary_all_the_same(autojump_clock
     assert at_most_one_each_cooldown(outage.canaries())
 
 
-async def test_a_queue_that_does_not_take_the_canary_gets_it_later(autojump_clock: MockClock) -> None:
+async def test_a_queue_that_does_not_take_the_canary_gets_it_later() -> None:
     world, jobs = world_with(5)
     Outage(world, seconds=HOUR)
     await world.send(*jobs)
@@ -204,7 +212,7 @@ async def test_a_queue_that_does_not_take_the_canary_gets_it_later(autojump_cloc
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])
-async def test_it_may_be_cut_off_at_any_call(autojump_clock: MockClock, phase: str) -> None:
+async def test_it_may_be_cut_off_at_any_call(phase: str) -> None:
     chance = random.Random(phase)
     for _ in range(25):
         # They fail one after the other. While the first is the only one, its redrive counts.

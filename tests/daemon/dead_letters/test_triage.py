@@ -1,14 +1,11 @@
 """How triage settles each dead letter, and that it may be cut off anywhere and repeated."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background
 from reportd.concurrency.supervisor import Supervisor
@@ -21,6 +18,9 @@ from reportd.dead_letters.triage import BATCH, MAX_BATCHES, MAX_INTERNAL_ERRORS,
 from reportd.ports import LetterStatus, Outgoing, Settlement
 from tests.daemon.node import Node, World, job, message_of
 from tests.fakes import EPOCH, now
+from tests.wording import mentions
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 FAULT = Fault(FaultKind.SCRIPT_ERROR, "x is not defined")
 TIMEOUT = Fault(FaultKind.TIMEOUT, "the page took longer than 60 s")
@@ -43,7 +43,7 @@ def actions(world: World) -> Counter[str]:
 # --- jobs -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_job_that_was_given_up_is_quarantined_with_its_error(autojump_clock: MockClock) -> None:
+async def test_a_job_that_was_given_up_is_quarantined_with_its_error() -> None:
     world = World()
     task_id = await dead_lettered(world)
     node = Node(world)
@@ -72,7 +72,7 @@ async def test_a_job_that_was_given_up_is_quarantined_with_its_error(autojump_cl
     assert (entry.actor, entry.action, entry.subject) == ("node", "dead_letter.quarantined", task_id)
 
 
-async def test_a_second_letter_of_it_changes_nothing(autojump_clock: MockClock) -> None:
+async def test_a_second_letter_of_it_changes_nothing() -> None:
     world = World()
     task_id = await dead_lettered(world, letters=3)
     await Node(world).sort()
@@ -81,7 +81,7 @@ async def test_a_second_letter_of_it_changes_nothing(autojump_clock: MockClock) 
     assert not world.dead.messages
 
 
-async def test_a_round_is_bounded_and_the_next_one_goes_on(autojump_clock: MockClock) -> None:
+async def test_a_round_is_bounded_and_the_next_one_goes_on() -> None:
     world = World()
     count = BATCH * MAX_BATCHES + 3
     for number in range(1, count + 1):
@@ -95,7 +95,7 @@ async def test_a_round_is_bounded_and_the_next_one_goes_on(autojump_clock: MockC
 
 
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING])
-async def test_what_nobody_has_given_up_goes_back_to_the_queue(autojump_clock: MockClock, state: JobState) -> None:
+async def test_what_nobody_has_given_up_goes_back_to_the_queue(state: JobState) -> None:
     """The queue's own redrive policy dead-lettered it: it never reaches quarantine untried (I3)."""
     world, one = World(), job()
     await world.jobs.add([one])
@@ -110,7 +110,7 @@ async def test_what_nobody_has_given_up_goes_back_to_the_queue(autojump_clock: M
     assert (world.record(one).state, world.record(one).confirmed) == (state, True)
 
 
-async def test_a_job_without_a_row_goes_back_to_the_queue_once(autojump_clock: MockClock) -> None:
+async def test_a_job_without_a_row_goes_back_to_the_queue_once() -> None:
     world, one = World(), job()
     await world.dead.send([message_of(one)])
     node = Node(world)
@@ -121,7 +121,7 @@ async def test_a_job_without_a_row_goes_back_to_the_queue_once(autojump_clock: M
     assert world.record(one).state is JobState.QUEUED
 
 
-async def test_what_comes_back_untried_again_and_again_is_quarantined_in_the_end(autojump_clock: MockClock) -> None:
+async def test_what_comes_back_untried_again_and_again_is_quarantined_in_the_end() -> None:
     world, one = World(), job()
     node = Node(world)
     for _ in range(MAX_RETURNS):
@@ -135,7 +135,7 @@ async def test_what_comes_back_untried_again_and_again_is_quarantined_in_the_end
     assert (world.record(one).error or FAULT).kind is FaultKind.EXHAUSTED_RECEIVES
 
 
-async def test_a_job_that_a_node_did_not_know_yet_is_tried_by_those_that_do(autojump_clock: MockClock) -> None:
+async def test_a_job_that_a_node_did_not_know_yet_is_tried_by_those_that_do() -> None:
     """E.g. while a new report type is rolled out (I3)."""
     world = World()
     fault = Fault(FaultKind.UNKNOWN_REPORT_TYPE, "/reportType: there is no report type of this name")
@@ -146,9 +146,7 @@ async def test_a_job_that_a_node_did_not_know_yet_is_tried_by_those_that_do(auto
     assert world.letters.letters[task_id].returns == 1
 
 
-async def test_the_letter_of_a_job_too_large_for_its_message_is_settled_from_the_store(
-    autojump_clock: MockClock,
-) -> None:
+async def test_the_letter_of_a_job_too_large_for_its_message_is_settled_from_the_store() -> None:
     world, large, gone = World(), job(1, rows="r" * 1000), job(2, rows="r" * 1000)
     await world.jobs.add([large])
     await world.jobs.settle(Settlement(large.task_id, JobEvent.DEAD_LETTERED, now(), fault=FAULT))
@@ -161,7 +159,7 @@ async def test_the_letter_of_a_job_too_large_for_its_message_is_settled_from_the
     assert not world.dead.messages
 
 
-async def test_a_letter_that_comes_while_it_waits_is_settled_at_once(autojump_clock: MockClock) -> None:
+async def test_a_letter_that_comes_while_it_waits_is_settled_at_once() -> None:
     world = World()
     node = Node(world)
     with world.without_threads():
@@ -173,7 +171,7 @@ async def test_a_letter_that_comes_while_it_waits_is_settled_at_once(autojump_cl
             assert world.jobs.records[task_id].state is JobState.QUARANTINED
 
 
-async def test_a_message_received_in_vain_too_often_comes_to_its_end_all_the_same(autojump_clock: MockClock) -> None:
+async def test_a_message_received_in_vain_too_often_comes_to_its_end_all_the_same() -> None:
     world, one = World(max_receive_count=3), job()
     await world.send(one)
     for _ in range(3):
@@ -186,7 +184,7 @@ async def test_a_message_received_in_vain_too_often_comes_to_its_end_all_the_sam
 
 
 @pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.QUARANTINED, JobState.CANCELLED])
-async def test_the_letter_of_a_finished_job_is_dropped(autojump_clock: MockClock, state: JobState) -> None:
+async def test_the_letter_of_a_finished_job_is_dropped(state: JobState) -> None:
     world, one = World(), job()
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=state)
@@ -201,7 +199,7 @@ async def test_the_letter_of_a_finished_job_is_dropped(autojump_clock: MockClock
 # --- messages ---------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_no_job_is_kept_whole_before_it_leaves_its_queue(autojump_clock: MockClock) -> None:
+async def test_what_is_no_job_is_kept_whole_before_it_leaves_its_queue() -> None:
     world = World()
     await world.dead.send([Outgoing("{", "", "", "", attributes={"kind": "malformed_message"})] * 2)
     task_id = await dead_lettered(world)
@@ -215,7 +213,7 @@ async def test_what_is_no_job_is_kept_whole_before_it_leaves_its_queue(autojump_
     assert [told.id for told in world.quarantined].count(kept.id) == 1
 
 
-async def test_a_message_that_can_be_repaired_is_rendered(autojump_clock: MockClock) -> None:
+async def test_a_message_that_can_be_repaired_is_rendered() -> None:
     world, one = World(), job()
     await world.queue.send([Outgoing(f"\ufeff{message_of(one).body}".replace("userId", "user_id"), "", "", "")])
     async with open_background() as nursery:
@@ -224,15 +222,14 @@ async def test_a_message_that_can_be_repaired_is_rendered(autojump_clock: MockCl
     assert world.record(one).job == one
     (entry,) = world.audit.entries
     assert (entry.action, entry.subject) == ("dead_letter.repaired", one.task_id)
-    assert [change["what"] for change in entry.detail["changes"]] == [
-        "blanks or a byte order mark taken off",
-        "a name put right",
-    ]
+    blanks, name = (change["what"] for change in entry.detail["changes"])
+    assert mentions(blanks, "byte order mark")
+    assert mentions(name, "name")
     assert not world.letters.letters
     assert not world.quarantined
 
 
-async def test_a_job_that_its_type_refused_is_repaired_in_its_record_too(autojump_clock: MockClock) -> None:
+async def test_a_job_that_its_type_refused_is_repaired_in_its_record_too() -> None:
     world, one = World(), job(report_type="old__report", n=1)
     await world.send(one)
     async with open_background() as nursery:
@@ -243,7 +240,7 @@ async def test_a_job_that_its_type_refused_is_repaired_in_its_record_too(autojum
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])
-async def test_a_repaired_message_makes_one_job_whatever_is_cut_off(autojump_clock: MockClock, phase: str) -> None:
+async def test_a_repaired_message_makes_one_job_whatever_is_cut_off(phase: str) -> None:
     body = message_of(job()).body.replace('"taskId"', '"unknown"')
     for kill in range(1, 22):
         world = World()
@@ -271,7 +268,7 @@ async def life(world: World, until_call: int, phase: str) -> bool:
 # --- waiting ----------------------------------------------------------------------------------------------------
 
 
-async def test_what_may_pass_waits_outside_of_the_queue(autojump_clock: MockClock) -> None:
+async def test_what_may_pass_waits_outside_of_the_queue() -> None:
     world = World()
     world.triage = TriageOptions()
     task_id = await dead_lettered(world, fault=TIMEOUT)
@@ -283,7 +280,7 @@ async def test_what_may_pass_waits_outside_of_the_queue(autojump_clock: MockCloc
     assert not world.quarantined
 
 
-async def test_a_late_letter_of_a_job_that_is_tried_again_is_judged_anew(autojump_clock: MockClock) -> None:
+async def test_a_late_letter_of_a_job_that_is_tried_again_is_judged_anew() -> None:
     """The job changes after it was read and before the copy is kept."""
     world = World()
     world.triage = TriageOptions()
@@ -338,7 +335,7 @@ async def triaging(world: World) -> None:
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])
-async def test_it_may_be_cut_off_at_any_call(autojump_clock: MockClock, phase: str) -> None:
+async def test_it_may_be_cut_off_at_any_call(phase: str) -> None:
     for number in range(1, 45):
         world = World()
         await everything(world)
@@ -355,7 +352,7 @@ async def test_it_may_be_cut_off_at_any_call(autojump_clock: MockClock, phase: s
 
 
 @pytest.mark.parametrize("part", ["jobs", "dead", "queue", "letters"])
-async def test_it_waits_for_a_part_that_is_away(autojump_clock: MockClock, part: str) -> None:
+async def test_it_waits_for_a_part_that_is_away(part: str) -> None:
     world = World()
     await everything(world)
     world.weather.away(part, 120.0)
@@ -375,7 +372,7 @@ def bug(world: World) -> None:
 
 @pytest.mark.parametrize("fault", [too_large, bug])
 async def test_a_letter_that_nobody_foresaw_does_not_keep_the_others_from_being_settled(
-    autojump_clock: MockClock, fault: Callable[[World], None]
+    fault: Callable[[World], None],
 ) -> None:
     world = World()
     await everything(world)
@@ -385,7 +382,7 @@ async def test_a_letter_that_nobody_foresaw_does_not_keep_the_others_from_being_
     assert settled(world)
 
 
-async def test_a_letter_at_which_the_daemon_fails_is_left_to_people_in_the_end(autojump_clock: MockClock) -> None:
+async def test_a_letter_at_which_the_daemon_fails_is_left_to_people_in_the_end() -> None:
     world, one = World(), job()
     await world.dead.send([message_of(one)])
     world.weather.fail("queue.send", *[ValueError("it can't be sent")] * MAX_INTERNAL_ERRORS)
@@ -393,12 +390,13 @@ async def test_a_letter_at_which_the_daemon_fails_is_left_to_people_in_the_end(a
         await Node(world).triage.run()
     assert world.record(one).state is JobState.QUARANTINED
     letter = world.letters.letters[one.task_id]
-    assert (letter.kind, letter.reason) == ("internal", "ValueError in the daemon; see its log")
+    assert letter.kind == "internal"
+    assert mentions(letter.reason, "ValueError", "log")
     assert not world.dead.messages
     assert from_message(letter.body) == one
 
 
-async def test_two_nodes_do_each_thing_once(autojump_clock: MockClock) -> None:
+async def test_two_nodes_do_each_thing_once() -> None:
     world = World()
     for number in range(1, 60):
         await dead_lettered(world, number, letters=1 + number % 2)
@@ -415,7 +413,7 @@ async def test_two_nodes_do_each_thing_once(autojump_clock: MockClock) -> None:
     assert not world.dead.messages
 
 
-async def test_a_dead_letter_queue_that_is_away_is_told(autojump_clock: MockClock) -> None:
+async def test_a_dead_letter_queue_that_is_away_is_told() -> None:
     world, supervisor = World(), Supervisor()
     node = Node(world, supervisor=supervisor)
     async with open_background() as nursery:

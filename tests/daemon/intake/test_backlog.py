@@ -1,7 +1,5 @@
 """The backlog is shared: an open breaker or a greedy user takes no place of others; bursts count exactly (I15)."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -13,7 +11,6 @@ import structlog
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background
 from reportd.core.capacity.backlog import BacklogPolicy, Limit, beyond
@@ -24,6 +21,8 @@ from reportd.ports import UnavailableError
 from reportd.telemetry.metrics import Metrics
 from tests.daemon.node import USER, World, job, open_service, submission
 from tests.exposed import samples
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 ANN, BEN = str(UUID(int=1)), str(UUID(int=2))
 
@@ -62,7 +61,7 @@ async def opened(most: int, world: World | None = None) -> AsyncIterator[Place]:
 # --- shares -------------------------------------------------------------------------------------------------
 
 
-async def test_a_type_that_is_held_costs_the_others_no_place(autojump_clock: MockClock) -> None:
+async def test_a_type_that_is_held_costs_the_others_no_place() -> None:
     async with opened(100) as place:
         place.held.add("sick")
         assert await place.accepted(1, "healthy") == 1
@@ -70,14 +69,14 @@ async def test_a_type_that_is_held_costs_the_others_no_place(autojump_clock: Moc
         assert await place.accepted(110, "healthy") == 99, "of the whole, with what was there before"
 
 
-async def test_a_type_that_is_poisoned_takes_half_at_most(autojump_clock: MockClock) -> None:
+async def test_a_type_that_is_poisoned_takes_half_at_most() -> None:
     async with opened(100) as place:
         assert await place.accepted(1, "healthy") == 1
         assert await place.accepted(100, "poisoned") == 50
         assert await place.accepted(100, "healthy") == 49
 
 
-async def test_a_user_takes_a_quarter_at_most_while_there_are_many(autojump_clock: MockClock) -> None:
+async def test_a_user_takes_a_quarter_at_most_while_there_are_many() -> None:
     async with opened(100) as place:
         others = [str(UUID(int=number)) for number in range(3)]
         assert sum([await place.accepted(1, user_id=user) for user in others]) == 3
@@ -85,14 +84,14 @@ async def test_a_user_takes_a_quarter_at_most_while_there_are_many(autojump_cloc
         assert [await place.accepted(24, user_id=user) for user in others] == [24, 24, 24]
 
 
-async def test_who_is_alone_may_fill_all_of_it_and_the_next_one_finds_room(autojump_clock: MockClock) -> None:
+async def test_who_is_alone_may_fill_all_of_it_and_the_next_one_finds_room() -> None:
     async with opened(100) as place:
         assert await place.accepted(200) == 100
         assert await place.accepted(100, "other", BEN) == 50
         assert await place.accepted(1) == 0
 
 
-async def test_what_a_type_held_counts_again_when_its_breaker_has_closed(autojump_clock: MockClock) -> None:
+async def test_what_a_type_held_counts_again_when_its_breaker_has_closed() -> None:
     async with opened(100) as place:
         place.held.add("sick")
         assert await place.accepted(100, "sick") == 100, "it is alone"
@@ -101,7 +100,7 @@ async def test_what_a_type_held_counts_again_when_its_breaker_has_closed(autojum
         assert await place.accepted(1, "sick") == 0
 
 
-async def test_a_user_of_a_held_type_has_his_share_of_the_healthy_ones_left(autojump_clock: MockClock) -> None:
+async def test_a_user_of_a_held_type_has_his_share_of_the_healthy_ones_left() -> None:
     async with opened(100) as place:
         place.held.add("sick")
         assert await place.accepted(1, "healthy", ANN) == 1
@@ -112,7 +111,7 @@ async def test_a_user_of_a_held_type_has_his_share_of_the_healthy_ones_left(auto
 # --- exact counts -------------------------------------------------------------------------------------------
 
 
-async def test_it_refuses_until_it_has_shrunk(autojump_clock: MockClock) -> None:
+async def test_it_refuses_until_it_has_shrunk() -> None:
     async with opened(3) as place, open_background() as nursery:
         nursery.start_soon(place.backlog.watch, 1.0)
         await trio.sleep(0.5)
@@ -125,10 +124,10 @@ async def test_it_refuses_until_it_has_shrunk(autojump_clock: MockClock) -> None
         assert await place.accepted(2) == 1
 
 
-async def test_a_burst_at_the_same_instant_finds_no_more_places_than_there_are(autojump_clock: MockClock) -> None:
+async def test_a_burst_at_the_same_instant_finds_no_more_places_than_there_are() -> None:
     async with opened(10) as place:
 
-        async def slow(call: str, when: str) -> None:
+        async def slow(_call: str, _when: str) -> None:
             await trio.sleep(0.1)
 
         place.world.weather.hook = slow
@@ -139,7 +138,7 @@ async def test_a_burst_at_the_same_instant_finds_no_more_places_than_there_are(a
 
 
 @pytest.mark.parametrize("call", ["jobs.waiting", "queue.depth"])
-async def test_what_is_under_way_while_it_is_counted_counts(autojump_clock: MockClock, call: str) -> None:
+async def test_what_is_under_way_while_it_is_counted_counts(call: str) -> None:
     async with opened(2) as place, open_background() as nursery:
 
         async def slow(what: str, when: str) -> None:
@@ -158,7 +157,7 @@ async def test_what_is_under_way_while_it_is_counted_counts(autojump_clock: Mock
         assert await place.accepted(1) == 0
 
 
-async def test_what_could_not_be_queued_takes_no_place(autojump_clock: MockClock) -> None:
+async def test_what_could_not_be_queued_takes_no_place() -> None:
     async with opened(1) as place:
         place.world.weather.fail("queue.send", UnavailableError("queue", "away"))
         with pytest.raises(UnavailableError):
@@ -166,7 +165,7 @@ async def test_what_could_not_be_queued_takes_no_place(autojump_clock: MockClock
         assert await place.accepted(2) == 1
 
 
-async def test_a_repetition_takes_no_place(autojump_clock: MockClock) -> None:
+async def test_a_repetition_takes_no_place() -> None:
     async with opened(2) as place:
         for _ in range(3):
             await place.service.submit(submission("key"))
@@ -174,7 +173,7 @@ async def test_a_repetition_takes_no_place(autojump_clock: MockClock) -> None:
         assert await place.accepted(2) == 1
 
 
-async def test_what_is_sent_straight_to_the_queue_counts(autojump_clock: MockClock) -> None:
+async def test_what_is_sent_straight_to_the_queue_counts() -> None:
     async with opened(10) as place, open_background() as nursery:
         await place.world.send(*(job(number) for number in range(1, 8)))
         nursery.start_soon(place.backlog.watch, 1.0)
@@ -182,7 +181,7 @@ async def test_what_is_sent_straight_to_the_queue_counts(autojump_clock: MockClo
         assert await place.accepted(5) == 3
 
 
-async def test_other_nodes_jobs_count_with_the_next_look(autojump_clock: MockClock) -> None:
+async def test_other_nodes_jobs_count_with_the_next_look() -> None:
     world = World()
     async with opened(10, world) as one, opened(10, world) as other, open_background() as nursery:
         for place in (one, other):
@@ -193,7 +192,7 @@ async def test_other_nodes_jobs_count_with_the_next_look(autojump_clock: MockClo
         assert [await one.accepted(1), await other.accepted(1)] == [0, 0]
 
 
-async def test_an_idle_node_does_not_count_over_and_over(autojump_clock: MockClock) -> None:
+async def test_an_idle_node_does_not_count_over_and_over() -> None:
     async with opened(10) as place, open_background() as nursery:
         nursery.start_soon(place.backlog.watch, 1.0)
         await trio.sleep(100.5)
@@ -203,7 +202,7 @@ async def test_an_idle_node_does_not_count_over_and_over(autojump_clock: MockClo
         assert place.world.weather.calls.count("jobs.waiting") == 11
 
 
-async def test_what_takes_long_to_count_is_counted_less_often(autojump_clock: MockClock) -> None:
+async def test_what_takes_long_to_count_is_counted_less_often() -> None:
     async with opened(10) as place, open_background() as nursery:
 
         async def slow(call: str, when: str) -> None:
@@ -217,7 +216,7 @@ async def test_what_takes_long_to_count_is_counted_less_often(autojump_clock: Mo
         assert place.world.weather.calls.count("jobs.waiting") == 4
 
 
-async def test_counts_that_are_unknown_are_as_they_were(autojump_clock: MockClock) -> None:
+async def test_counts_that_are_unknown_are_as_they_were() -> None:
     async with opened(1) as place, open_background() as nursery:
         await place.accepted(1)
         place.world.weather.away("queue", 100.0)
@@ -272,7 +271,7 @@ def test_sums_that_are_kept_are_those_of_a_walk(
 # --- reporting refusals -------------------------------------------------------------------------------------
 
 
-async def test_a_refusal_is_counted_and_logged_once_in_a_while_for_each_reason(autojump_clock: MockClock) -> None:
+async def test_a_refusal_is_counted_and_logged_once_in_a_while_for_each_reason() -> None:
     with structlog.testing.capture_logs() as logs:
         async with opened(2) as place:
             await place.accepted(5)
@@ -292,12 +291,12 @@ async def test_a_refusal_is_counted_and_logged_once_in_a_while_for_each_reason(a
     assert counted[name, ("reason", "user"), ("report_type", "report")] == 0
 
 
-async def test_a_refusal_names_the_limit_and_its_key(autojump_clock: MockClock) -> None:
+async def test_a_refusal_names_the_limit_and_its_key() -> None:
     async with opened(4) as place:
         await place.accepted(1, "other", BEN)
         await place.accepted(2, "report", ANN)
-        with pytest.raises(BusyError, match=r"2 jobs of report wait already, and 2 may \(queue.max_type_share\)$"):
+        with pytest.raises(BusyError, match=r"2 jobs of report .* 2 .*\(queue\.max_type_share\)$"):
             await place.service.submit(Submission("report", {}, USER))
         place.held.add("report")
-        with pytest.raises(BusyError, match=r"\(queue.max_type_share\), while the breaker of report is open$"):
+        with pytest.raises(BusyError, match=r"\(queue\.max_type_share\).*breaker of report is open"):
             await place.service.submit(Submission("report", {}, USER))

@@ -11,12 +11,13 @@ import reportd_web
 from reportd.config import Config, ConfigError, ReportType
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import Job
-from reportd.core.jobs.submission import MAX_PROBLEMS, FieldProblem
+from reportd.core.jobs.submission import MAX_PROBLEMS
 from reportd.core.schemas.compiled import is_cheap
 from reportd.intake.catalogue import Catalogue
 from reportd.ports import Ready, TooCostlyError
 from tests.daemon.node import USER, job
 from tests.fakes.checking import catalogue_of, edition_of
+from tests.wording import mentions
 
 SCHEMA = {
     "type": "object",
@@ -135,10 +136,8 @@ async def test_a_thousand_problems_are_not_all_told(tmp_path: Path) -> None:
 async def test_an_unknown_type_is_told_the_known_ones(tmp_path: Path) -> None:
     types = catalogue(tmp_path, Config(reports={"b": ReportType(url="https://x/"), "a": ReportType(url="https://x/")}))
     (problem,) = await types.check("report", {})
-    assert (problem.pointer, problem.detail) == (
-        "/reportType",
-        "there is no report type of this name; accepted: a, b",
-    )
+    assert problem.pointer == "/reportType"
+    assert problem.detail.endswith("accepted: a, b")
 
 
 async def test_what_is_too_costly_to_check_is_told_as_a_problem(tmp_path: Path) -> None:
@@ -146,7 +145,8 @@ async def test_what_is_too_costly_to_check_is_told_as_a_problem(tmp_path: Path) 
     busy = types._checker._at_work  # type: ignore[attr-defined]
     busy.fault = TooCostlyError("takes longer than 4 s")
     (problem,) = await types.check("report", {"rows": ["x" * 10000]})
-    assert problem == FieldProblem("/parameters", "are too costly to check: that takes longer than 4 s")
+    assert problem.pointer == "/parameters"
+    assert mentions(problem.detail, "takes longer than 4 s")
     assert await types.check("report", {"rows": []}) == []
 
 
@@ -311,6 +311,6 @@ async def test_another_edition_answers_from_then_on(tmp_path: Path) -> None:
 async def test_a_job_whose_type_has_gone_is_told_so(tmp_path: Path) -> None:
     types = catalogue(tmp_path)
     types.exchange(edition_of(Config(reports={"other": ReportType(url="https://other/")}), [tmp_path]))
-    with pytest.raises(FaultError, match="there is no report type report any more") as caught:
+    with pytest.raises(FaultError, match="no report type report ") as caught:
         (await types.request(job()))
     assert caught.value.fault.kind is FaultKind.UNKNOWN_REPORT_TYPE

@@ -1,12 +1,9 @@
 """The use cases on existing jobs: get, wait, cancel, retry."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 from contextlib import suppress
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.job import Job
@@ -18,13 +15,15 @@ from tests.daemon.node import USER, Node, World, job, open_node, open_service, s
 from tests.fakes import now
 from tests.fakes.jobs import SILENT_SECONDS
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 OTHER_USER = "7c9e6679-7425-40de-944b-e07fc1f90ae8"
 
 
 # --- reading ------------------------------------------------------------------------------------------------
 
 
-async def test_a_wait_ends_with_the_job(autojump_clock: MockClock) -> None:
+async def test_a_wait_ends_with_the_job() -> None:
     world = World()
     world.renderer.seconds = 3.3
     async with open_node(world) as node, open_service(world, node) as service:
@@ -35,7 +34,7 @@ async def test_a_wait_ends_with_the_job(autojump_clock: MockClock) -> None:
         assert trio.current_time() - begun == pytest.approx(3.3)
 
 
-async def test_a_wait_notices_what_another_node_did(autojump_clock: MockClock) -> None:
+async def test_a_wait_notices_what_another_node_did() -> None:
     world = World()
     world.renderer.seconds = 3.3
     async with open_node(world), open_service(world) as service:
@@ -44,7 +43,7 @@ async def test_a_wait_notices_what_another_node_did(autojump_clock: MockClock) -
         assert trio.current_time() <= 3.3 + LOOK_AGAIN_SECONDS
 
 
-async def test_many_who_wait_look_less_often_each(autojump_clock: MockClock) -> None:
+async def test_many_who_wait_look_less_often_each() -> None:
     world, looks = World(), 0
     get = world.jobs.get
 
@@ -64,9 +63,7 @@ async def test_many_who_wait_look_less_often_each(autojump_clock: MockClock) -> 
 
 
 @pytest.mark.parametrize(("wanted", "waited"), [(0.0, 0.0), (5.0, 5.0), (1000.0, MAX_WAIT_SECONDS)])
-async def test_a_wait_is_no_longer_than_asked_for_or_allowed(
-    autojump_clock: MockClock, wanted: float, waited: float
-) -> None:
+async def test_a_wait_is_no_longer_than_asked_for_or_allowed(wanted: float, waited: float) -> None:
     world, one = World(), job()
     await world.jobs.add([one])
     async with open_service(world) as service:
@@ -74,7 +71,7 @@ async def test_a_wait_is_no_longer_than_asked_for_or_allowed(
     assert trio.current_time() == waited
 
 
-async def test_a_job_that_does_not_exist(autojump_clock: MockClock) -> None:
+async def test_a_job_that_does_not_exist() -> None:
     async with open_service(World()) as service:
         for call in (service.get, service.pdf, service.cancel, service.retry):
             with pytest.raises(NotFoundError):
@@ -82,7 +79,7 @@ async def test_a_job_that_does_not_exist(autojump_clock: MockClock) -> None:
         assert await service.attempts("0") == []
 
 
-async def test_a_search_goes_on_below_the_last_one_seen(autojump_clock: MockClock) -> None:
+async def test_a_search_goes_on_below_the_last_one_seen() -> None:
     world = World()
     await world.jobs.add([job(number) for number in range(1, 6)])
     async with open_service(world) as service:
@@ -94,7 +91,7 @@ async def test_a_search_goes_on_below_the_last_one_seen(autojump_clock: MockCloc
 
 
 @pytest.mark.parametrize("state", [state for state in JobState if state is not JobState.SUCCEEDED])
-async def test_no_pdf_of_a_job_that_has_none(autojump_clock: MockClock, state: JobState) -> None:
+async def test_no_pdf_of_a_job_that_has_none(state: JobState) -> None:
     world, one = World(), job()
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=state)
@@ -105,7 +102,7 @@ async def test_no_pdf_of_a_job_that_has_none(autojump_clock: MockClock, state: J
 
 
 @pytest.mark.parametrize(("purged", "stored"), [(False, True), (True, True), (False, False)])
-async def test_a_pdf_is_there_until_it_is_purged(autojump_clock: MockClock, *, purged: bool, stored: bool) -> None:
+async def test_a_pdf_is_there_until_it_is_purged(*, purged: bool, stored: bool) -> None:
     world, one = World(), job()
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=JobState.SUCCEEDED, pdf=PdfInfo(4, "sha", purged))
@@ -120,9 +117,7 @@ async def test_a_pdf_is_there_until_it_is_purged(autojump_clock: MockClock, *, p
 
 
 @pytest.mark.parametrize(("days", "refusal"), [(1, MissingPdfError), (29, MissingPdfError), (31, GoneError)])
-async def test_what_is_missing_is_past_its_retention_only_when_it_is(
-    autojump_clock: MockClock, days: int, refusal: type[Exception]
-) -> None:
+async def test_what_is_missing_is_past_its_retention_only_when_it_is(days: int, refusal: type[Exception]) -> None:
     """A lifecycle rule of the bucket may remove the PDF before the janitor does."""
     world, one = World(), job()
     await world.jobs.add([one])
@@ -138,7 +133,7 @@ async def test_what_is_missing_is_past_its_retention_only_when_it_is(
 # --- changing -----------------------------------------------------------------------------------------------
 
 
-async def test_a_cancelled_job_is_stopped_at_once_and_uses_no_more(autojump_clock: MockClock) -> None:
+async def test_a_cancelled_job_is_stopped_at_once_and_uses_no_more() -> None:
     world = World()
     world.renderer.seconds = 1000.0
     async with open_node(world) as node, open_service(world, node) as service:
@@ -165,7 +160,7 @@ async def test_a_cancelled_job_is_stopped_at_once_and_uses_no_more(autojump_cloc
     assert [attempt.outcome for attempt in await world.jobs.attempts(one.task_id)] == ["cancelled"]
 
 
-async def test_a_job_cancelled_while_it_waits_is_never_rendered(autojump_clock: MockClock) -> None:
+async def test_a_job_cancelled_while_it_waits_is_never_rendered() -> None:
     world = World()
     async with open_service(world) as service:
         one = (await service.submit(submission())).job
@@ -178,7 +173,7 @@ async def test_a_job_cancelled_while_it_waits_is_never_rendered(autojump_clock: 
 
 
 @pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.QUARANTINED])
-async def test_what_is_finished_cannot_be_cancelled(autojump_clock: MockClock, state: JobState) -> None:
+async def test_what_is_finished_cannot_be_cancelled(state: JobState) -> None:
     world, one = World(), job()
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=state)
@@ -188,7 +183,7 @@ async def test_what_is_finished_cannot_be_cancelled(autojump_clock: MockClock, s
     assert world.record(one).state is state
 
 
-async def test_a_quarantined_job_is_tried_again_with_a_fresh_tally(autojump_clock: MockClock) -> None:
+async def test_a_quarantined_job_is_tried_again_with_a_fresh_tally() -> None:
     world = World()
     async with open_node(world) as node, open_service(world, node) as service:
         one = await quarantined(world, service)
@@ -199,7 +194,7 @@ async def test_a_quarantined_job_is_tried_again_with_a_fresh_tally(autojump_cloc
     assert len(world.renderer.rendered) == 2
 
 
-async def test_a_job_revived_while_the_queue_is_away_is_sent_when_it_is_back(autojump_clock: MockClock) -> None:
+async def test_a_job_revived_while_the_queue_is_away_is_sent_when_it_is_back() -> None:
     world = World()
     async with open_node(world) as node, open_service(world, node) as service:
         one = await quarantined(world, service)
@@ -210,7 +205,7 @@ async def test_a_job_revived_while_the_queue_is_away_is_sent_when_it_is_back(aut
         assert (await world.terminal(one)).state is JobState.SUCCEEDED
 
 
-async def test_a_revived_job_does_not_get_a_pdf_that_an_earlier_attempt_left(autojump_clock: MockClock) -> None:
+async def test_a_revived_job_does_not_get_a_pdf_that_an_earlier_attempt_left() -> None:
     world = World()
     async with open_node(world) as node, open_service(world, node) as service:
         one = await quarantined(world, service)
@@ -228,7 +223,7 @@ async def quarantined(world: World, service: Service) -> Job:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 20.0, 100.0])
-async def test_a_slow_removal_never_takes_the_new_pdf(autojump_clock: MockClock, seconds: float) -> None:
+async def test_a_slow_removal_never_takes_the_new_pdf(seconds: float) -> None:
     """Whichever node sends the message meanwhile, and however often a retry is requested."""
     world = World()
     async with open_node(world) as node, open_service(world, node) as service:
@@ -253,7 +248,7 @@ async def test_a_slow_removal_never_takes_the_new_pdf(autojump_clock: MockClock,
     assert b"cut off" not in world.artifacts.stored[one.task_id]
 
 
-async def test_a_second_message_of_a_quarantined_job_takes_no_pdf_away(autojump_clock: MockClock) -> None:
+async def test_a_second_message_of_a_quarantined_job_takes_no_pdf_away() -> None:
     """Another node may revive the job meanwhile."""
     world, one = World(), job()
     await world.jobs.add([one])
@@ -275,7 +270,7 @@ async def test_a_second_message_of_a_quarantined_job_takes_no_pdf_away(autojump_
     assert one.task_id in world.artifacts.stored
 
 
-async def test_a_queued_job_whose_message_is_lost_can_be_sent_again(autojump_clock: MockClock) -> None:
+async def test_a_queued_job_whose_message_is_lost_can_be_sent_again() -> None:
     world, one = World(), job()
     async with open_service(world) as service:
         for _ in range(2):
@@ -298,7 +293,7 @@ async def test_a_queued_job_whose_message_is_lost_can_be_sent_again(autojump_clo
 
 
 @pytest.mark.parametrize("state", [state for state in JobState if state not in (JobState.QUARANTINED, JobState.QUEUED)])
-async def test_only_a_quarantined_job_can_be_tried_again(autojump_clock: MockClock, state: JobState) -> None:
+async def test_only_a_quarantined_job_can_be_tried_again(state: JobState) -> None:
     world, one = World(), job()
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=state)

@@ -1,14 +1,11 @@
 """Which submissions are accepted, and what a 202 promises (I2)."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.core.jobs.job import StoredJob, from_message
 from reportd.core.jobs.submission import InvalidSubmissionError, Submission
@@ -19,10 +16,12 @@ from tests.daemon.node import USER, World, open_node, open_service, submission
 from tests.fakes import now
 from tests.fakes.jobs import SILENT_SECONDS
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 OTHER_USER = "7c9e6679-7425-40de-944b-e07fc1f90ae8"
 
 
-async def test_an_accepted_job_is_on_record_and_on_the_queue(autojump_clock: MockClock) -> None:
+async def test_an_accepted_job_is_on_record_and_on_the_queue() -> None:
     world = World()
     async with open_service(world) as service:
         await trio.sleep(7.0)
@@ -38,7 +37,7 @@ async def test_an_accepted_job_is_on_record_and_on_the_queue(autojump_clock: Moc
     assert UUID(one.task_id).version == 4
 
 
-async def test_by_whatever_name_it_is_asked_for_a_type_has_one(autojump_clock: MockClock) -> None:
+async def test_by_whatever_name_it_is_asked_for_a_type_has_one() -> None:
     world = World()
     async with open_service(world) as service:
         aliased = replace(submission("k"), report_type="old_report")
@@ -51,7 +50,7 @@ async def test_by_whatever_name_it_is_asked_for_a_type_has_one(autojump_clock: M
     assert (one.report_type, world.queue.messages[0].sent.report_type) == ("report", "report")
 
 
-async def test_the_row_comes_first_the_message_next_the_answer_last(autojump_clock: MockClock) -> None:
+async def test_the_row_comes_first_the_message_next_the_answer_last() -> None:
     world = World()
     async with open_service(world) as service:
         await service.submit(submission())
@@ -60,7 +59,7 @@ async def test_the_row_comes_first_the_message_next_the_answer_last(autojump_clo
     assert world.weather.calls == ["jobs.add", "queue.send", "jobs.confirm"]
 
 
-async def test_nobody_waits_for_the_confirmation_and_nothing_depends_on_it(autojump_clock: MockClock) -> None:
+async def test_nobody_waits_for_the_confirmation_and_nothing_depends_on_it() -> None:
     world = World()
     async with open_node(world) as node, open_service(world, node) as service:
 
@@ -77,7 +76,7 @@ async def test_nobody_waits_for_the_confirmation_and_nothing_depends_on_it(autoj
     assert world.renderer.rendered == [(one.task_id, False)]
 
 
-async def test_a_job_too_large_for_the_queue_goes_without_its_parameters(autojump_clock: MockClock) -> None:
+async def test_a_job_too_large_for_the_queue_goes_without_its_parameters() -> None:
     world = World()
     world.queue.max_message_bytes = 1000
     async with open_service(world) as service:
@@ -91,7 +90,7 @@ async def test_a_job_too_large_for_the_queue_goes_without_its_parameters(autojum
 
 
 @pytest.mark.parametrize("part", ["queue", "jobs"])
-async def test_what_could_not_be_queued_is_refused_and_forgotten(autojump_clock: MockClock, part: str) -> None:
+async def test_what_could_not_be_queued_is_refused_and_forgotten(part: str) -> None:
     world = World()
     world.weather.away(part, 60.0)
     async with open_service(world) as service:
@@ -101,7 +100,7 @@ async def test_what_could_not_be_queued_is_refused_and_forgotten(autojump_clock:
     assert not world.queue.messages
 
 
-async def test_of_a_burst_each_gets_its_own_answer(autojump_clock: MockClock) -> None:
+async def test_of_a_burst_each_gets_its_own_answer() -> None:
     world = World()
     send, refused = world.queue.send, []
 
@@ -132,9 +131,7 @@ async def test_of_a_burst_each_gets_its_own_answer(autojump_clock: MockClock) ->
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])
-async def test_an_intake_cut_off_anywhere_has_promised_nothing_that_is_not_kept(
-    autojump_clock: MockClock, phase: str
-) -> None:
+async def test_an_intake_cut_off_anywhere_has_promised_nothing_that_is_not_kept(phase: str) -> None:
     """A client that got an answer has a job that ends; a client without an answer may have one."""
     for number in range(1, 4):
         world, answered = World(), []
@@ -152,7 +149,7 @@ async def test_an_intake_cut_off_anywhere_has_promised_nothing_that_is_not_kept(
 
 
 @pytest.mark.parametrize("key", [None, "a key"])
-async def test_the_same_key_of_the_same_user_is_the_same_job(autojump_clock: MockClock, key: str | None) -> None:
+async def test_the_same_key_of_the_same_user_is_the_same_job(key: str | None) -> None:
     world = World()
     async with open_service(world) as service:
         first = await service.submit(submission(key))
@@ -164,7 +161,7 @@ async def test_the_same_key_of_the_same_user_is_the_same_job(autojump_clock: Moc
     assert len(world.queue.messages) == (2 if key else 3)
 
 
-async def test_the_same_key_many_times_at_once_is_one_job(autojump_clock: MockClock) -> None:
+async def test_the_same_key_many_times_at_once_is_one_job() -> None:
     world = World()
     records: list[Record] = []
     async with open_service(world) as service, trio.open_nursery() as nursery:
@@ -180,7 +177,7 @@ async def test_the_same_key_many_times_at_once_is_one_job(autojump_clock: MockCl
 
 
 @pytest.mark.parametrize("other", [{"rows": 2}, {"rows": True}, {"rows": 1, "more": None}, {}])
-async def test_the_same_key_for_another_request_is_refused(autojump_clock: MockClock, other: dict[str, Any]) -> None:
+async def test_the_same_key_for_another_request_is_refused(other: dict[str, Any]) -> None:
     world = World()
     async with open_service(world) as service:
         await service.submit(submission("key", rows=1))
@@ -190,7 +187,7 @@ async def test_the_same_key_for_another_request_is_refused(autojump_clock: MockC
     assert len(world.queue.messages) == 1
 
 
-async def test_a_repeated_submission_that_was_never_confirmed_is_sent_now(autojump_clock: MockClock) -> None:
+async def test_a_repeated_submission_that_was_never_confirmed_is_sent_now() -> None:
     world = World()
     async with open_service(world) as service:
         world.weather.fail("jobs.confirm", UnavailableError("jobs", "once"))
@@ -201,7 +198,7 @@ async def test_a_repeated_submission_that_was_never_confirmed_is_sent_now(autoju
     assert [message.sent.task_id for message in world.queue.messages] == [record.job.task_id]
 
 
-async def test_every_problem_of_a_submission_is_named(autojump_clock: MockClock) -> None:
+async def test_every_problem_of_a_submission_is_named() -> None:
     world = World()
     async with open_service(world) as service:
         with pytest.raises(InvalidSubmissionError) as caught:
@@ -210,7 +207,7 @@ async def test_every_problem_of_a_submission_is_named(autojump_clock: MockClock)
     assert not world.weather.calls
 
 
-async def test_a_repeated_submission_whose_message_is_lost_is_sent_again_once(autojump_clock: MockClock) -> None:
+async def test_a_repeated_submission_whose_message_is_lost_is_sent_again_once() -> None:
     world = World()
     async with open_service(world) as service:
         first = await service.submit(submission("key"))
@@ -227,7 +224,7 @@ async def test_a_repeated_submission_whose_message_is_lost_is_sent_again_once(au
         assert (again.state, again.job.task_id) == (JobState.QUEUED, first.job.task_id)
 
 
-async def test_a_repeated_submission_of_what_waits_for_triage_sends_nothing(autojump_clock: MockClock) -> None:
+async def test_a_repeated_submission_of_what_waits_for_triage_sends_nothing() -> None:
     """However long that takes: its message is in the dead-letter queue, or triage has kept it."""
     world = World()
     async with open_service(world) as service:
@@ -241,7 +238,7 @@ async def test_a_repeated_submission_of_what_waits_for_triage_sends_nothing(auto
         assert not world.queue.messages
 
 
-async def test_a_repeated_submission_of_what_has_ended_sends_nothing(autojump_clock: MockClock) -> None:
+async def test_a_repeated_submission_of_what_has_ended_sends_nothing() -> None:
     world = World()
     async with open_service(world) as service:
         first = await service.submit(submission("key"))

@@ -9,6 +9,7 @@ import pytest
 from reportd.core.access import Role, TokensError, parse
 from reportd.intake.tokens import Tokens, TokensFileError, log, new_token
 from reportd.system.regular_files import MAX_BYTES
+from tests.wording import mentions
 
 
 def write(path: Path, text: str, mode: int = 0o600) -> Path:
@@ -71,8 +72,8 @@ def test_every_fault_is_told_with_file_and_line(tmp_path: Path) -> None:
     with pytest.raises(TokensFileError) as caught:
         Tokens(path)
     one, other = str(caught.value).splitlines()
-    assert one.startswith(f"{path}: line 1: has 1 parts; accepted: ")
-    assert other.startswith(f"{path}: line 3: the hash is not acceptable; accepted: ")
+    assert mentions(one, f"{path}: line 1: ", "accepted: ")
+    assert mentions(other, f"{path}: line 3: ", "hash", "accepted: ")
 
 
 def test_a_file_that_is_away_or_no_text_is_told(tmp_path: Path) -> None:
@@ -81,10 +82,10 @@ def test_a_file_that_is_away_or_no_text_is_told(tmp_path: Path) -> None:
     with pytest.raises(TokensFileError, match="can't be read: Is a directory"):
         Tokens(tmp_path)
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(TokensFileError, match="can't be read: it is not a regular file"):
+    with pytest.raises(TokensFileError, match="regular file"):
         Tokens(tmp_path / "fifo")
     write(tmp_path / "large", "#" * (MAX_BYTES + 1))
-    with pytest.raises(TokensFileError, match="can't be read: it has more than 8 MiB"):
+    with pytest.raises(TokensFileError, match="8 MiB"):
         Tokens(tmp_path / "large")
     (tmp_path / "tokens").write_bytes(b"web read sha256:\xff")
     with pytest.raises(TokensFileError, match="is not UTF-8"):

@@ -1,10 +1,7 @@
 """What the janitor settles, and that it may be cut off anywhere and repeated."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background
 from reportd.core.jobs.transitions import JobState
@@ -13,10 +10,12 @@ from reportd.ports import UNCONFIRMED_SECONDS, Outgoing, PdfInfo, UnavailableErr
 from tests.daemon.node import Node, World, job, message_of
 from tests.fakes import EPOCH
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
 # --- unconfirmed jobs, old PDFs -----------------------------------------------------------------------------
 
 
-async def test_a_job_whose_submission_was_cut_off_is_sent_late_and_once(autojump_clock: MockClock) -> None:
+async def test_a_job_whose_submission_was_cut_off_is_sent_late_and_once() -> None:
     world, one = World(), job()
     await world.jobs.add([one])
     janitor = Node(world).janitor
@@ -30,7 +29,7 @@ async def test_a_job_whose_submission_was_cut_off_is_sent_late_and_once(autojump
     assert world.record(one).confirmed
 
 
-async def test_only_what_the_queue_took_is_confirmed(autojump_clock: MockClock) -> None:
+async def test_only_what_the_queue_took_is_confirmed() -> None:
     world, jobs = World(), [job(1), job(2)]
     await world.jobs.add(jobs)
     await trio.sleep(100.0)
@@ -45,7 +44,7 @@ async def test_only_what_the_queue_took_is_confirmed(autojump_clock: MockClock) 
     assert [world.record(one).confirmed for one in jobs] == [False, True]
 
 
-async def test_pdfs_go_when_their_retention_is_over(autojump_clock: MockClock) -> None:
+async def test_pdfs_go_when_their_retention_is_over() -> None:
     world = World()
     for number, age in enumerate((0.0, 86_399.0, 86_401.0, 200_000.0), 1):
         one = job(number)
@@ -58,7 +57,7 @@ async def test_pdfs_go_when_their_retention_is_over(autojump_clock: MockClock) -
     assert [record.pdf and record.pdf.purged for record in world.jobs.records.values()] == [False, False, True, True]
 
 
-async def test_more_old_pdfs_than_fit_a_batch_all_go(autojump_clock: MockClock) -> None:
+async def test_more_old_pdfs_than_fit_a_batch_all_go() -> None:
     world = World()
     for number in range(1, 251):
         one = job(number)
@@ -87,7 +86,7 @@ def settled(world: World) -> bool:
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])
-async def test_it_may_be_cut_off_at_any_call(autojump_clock: MockClock, phase: str) -> None:
+async def test_it_may_be_cut_off_at_any_call(phase: str) -> None:
     for number in range(1, 12):
         world = World()
         await everything(world)
@@ -102,7 +101,7 @@ async def test_it_may_be_cut_off_at_any_call(autojump_clock: MockClock, phase: s
 
 
 @pytest.mark.parametrize("part", ["jobs", "queue", "artifacts"])
-async def test_it_waits_for_a_part_that_is_away(autojump_clock: MockClock, part: str) -> None:
+async def test_it_waits_for_a_part_that_is_away(part: str) -> None:
     world = World()
     await everything(world)
     world.weather.away(part, 120.0)

@@ -1,13 +1,10 @@
 """Lost messages are sent again, once; messages that only wait are not."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 from collections.abc import Sequence
 
 import pytest
 import trio
 from structlog.testing import capture_logs
-from trio.testing import MockClock
 
 from reportd.config.models import Triage as TriageOptions
 from reportd.core.breaker.breaker import BreakerEvent, Command
@@ -19,6 +16,8 @@ from reportd.ports import UNCONFIRMED_SECONDS, Depth, Outgoing, Settlement, Unav
 from reportd.work.in_flight import InFlightTask
 from tests.daemon.node import Node, World, job, open_node, open_service, submission
 from tests.fakes.jobs import SILENT_SECONDS
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 WITHIN_SECONDS = 180.0
 """Return the seconds from the end of a fault to the end of every job."""
@@ -45,7 +44,7 @@ async def hold_open(node: Node, event: BreakerEvent = BreakerEvent.FORCED_OPEN) 
     await node.breakers.command("report", Command("ann", event, "a test"))
 
 
-async def test_jobs_whose_messages_were_purged_behind_a_breaker_end_once(autojump_clock: MockClock) -> None:
+async def test_jobs_whose_messages_were_purged_behind_a_breaker_end_once() -> None:
     world = World()
     async with open_node(world) as node, open_service(world, node) as service:
         await hold_open(node)
@@ -61,8 +60,8 @@ async def test_jobs_whose_messages_were_purged_behind_a_breaker_end_once(autojum
     assert all(world.jobs.terminal_moves(one.task_id) == [JobState.SUCCEEDED] for one in jobs)
 
 
-async def test_what_only_waits_is_not_sent_again(autojump_clock: MockClock) -> None:
-    """However long its backlog takes."""
+async def test_what_only_waits_is_not_sent_again() -> None:
+    """The length of its backlog does not matter."""
     world = World()
     jobs = await accepted(world, 5)
     rescuer = Node(world).rescuer
@@ -75,9 +74,7 @@ async def test_what_only_waits_is_not_sent_again(autojump_clock: MockClock) -> N
 
 @pytest.mark.parametrize("unsent", [0, 3])
 @pytest.mark.parametrize("part", ["queue.depth", "jobs.sent"])
-async def test_what_comes_and_ends_while_it_is_counted_is_not_lost(
-    autojump_clock: MockClock, part: str, unsent: int
-) -> None:
+async def test_what_comes_and_ends_while_it_is_counted_is_not_lost(part: str, unsent: int) -> None:
     """Also not while their submission is under way."""
     world = World()
     await accepted(world, 5)
@@ -109,7 +106,7 @@ async def test_what_comes_and_ends_while_it_is_counted_is_not_lost(
     assert rescuer.resent == 0
 
 
-async def test_what_an_older_node_has_written_is_not_lost_for_that(autojump_clock: MockClock) -> None:
+async def test_what_an_older_node_has_written_is_not_lost_for_that() -> None:
     """Such a node records no due time."""
     world = World()
     for one in await accepted(world, 3):
@@ -122,7 +119,7 @@ async def test_what_an_older_node_has_written_is_not_lost_for_that(autojump_cloc
     assert rescuer.resent == 3
 
 
-async def test_a_loss_within_a_backlog_is_found(autojump_clock: MockClock) -> None:
+async def test_a_loss_within_a_backlog_is_found() -> None:
     world = World()
     jobs = await accepted(world, 5)
     del world.queue.messages[:2]
@@ -132,7 +129,7 @@ async def test_a_loss_within_a_backlog_is_found(autojump_clock: MockClock) -> No
     assert sorted(sent(world)) == [one.task_id for one in jobs]
 
 
-async def test_a_loss_that_other_messages_hide_is_found_in_the_end(autojump_clock: MockClock) -> None:
+async def test_a_loss_that_other_messages_hide_is_found_in_the_end() -> None:
     world = World()
     (one,) = await accepted(world, 1)
     purge(world)
@@ -146,7 +143,7 @@ async def test_a_loss_that_other_messages_hide_is_found_in_the_end(autojump_cloc
     assert sent(world) == [job(7).task_id, one.task_id]
 
 
-async def test_what_a_breaker_holds_for_long_is_not_taken_for_lost(autojump_clock: MockClock) -> None:
+async def test_what_a_breaker_holds_for_long_is_not_taken_for_lost() -> None:
     """The embedded queue keeps these messages, so their jobs are overdue, also just after the breaker has closed."""
     world = World()
     await accepted(world, 3)
@@ -164,7 +161,7 @@ async def test_what_a_breaker_holds_for_long_is_not_taken_for_lost(autojump_cloc
     assert node.rescuer.resent == 3
 
 
-async def test_what_can_not_be_sent_is_told(autojump_clock: MockClock) -> None:
+async def test_what_can_not_be_sent_is_told() -> None:
     world = World()
     await accepted(world, 2)
     purge(world)
@@ -177,7 +174,7 @@ async def test_what_can_not_be_sent_is_told(autojump_clock: MockClock) -> None:
 
 
 async def test_messages_that_the_queue_refuses_do_not_block_those_behind_them(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = World()
     jobs = await accepted(world, BATCH + 1)
@@ -194,7 +191,7 @@ async def test_messages_that_the_queue_refuses_do_not_block_those_behind_them(
     assert sent(world) == [jobs[-1].task_id]
 
 
-async def test_one_copy_for_each_time_that_it_is_due(autojump_clock: MockClock) -> None:
+async def test_one_copy_for_each_time_that_it_is_due() -> None:
     """While the breaker is open, the message comes, is deferred and lost again: no sweep sends it before it is due."""
     world = World()
     async with open_node(world) as node, open_service(world, node) as service:
@@ -209,7 +206,7 @@ async def test_one_copy_for_each_time_that_it_is_due(autojump_clock: MockClock) 
         assert len(world.queue.messages) == 1
 
 
-async def test_a_message_that_was_not_lost_after_all_does_no_harm(autojump_clock: MockClock) -> None:
+async def test_a_message_that_was_not_lost_after_all_does_no_harm() -> None:
     world = World()
     async with open_node(world) as node, open_service(world, node) as service:
         one = (await service.submit(submission())).job
@@ -226,7 +223,7 @@ async def test_a_message_that_was_not_lost_after_all_does_no_harm(autojump_clock
     assert world.jobs.terminal_moves(one.task_id) == [JobState.SUCCEEDED]
 
 
-async def test_what_a_node_holds_is_not_lost(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_a_node_holds_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """The purge also deletes the messages of jobs that are being rendered."""
 
     async def empty() -> Depth:
@@ -243,7 +240,7 @@ async def test_what_a_node_holds_is_not_lost(autojump_clock: MockClock, monkeypa
     assert node.rescuer.resent == 0
 
 
-async def test_a_running_job_whose_node_and_message_are_gone_is_sent_again(autojump_clock: MockClock) -> None:
+async def test_a_running_job_whose_node_and_message_are_gone_is_sent_again() -> None:
     world, one = World(), job()
     await world.jobs.start(one, "dead node", 0.0)
     await trio.sleep(SILENT_SECONDS + 1)
@@ -252,7 +249,7 @@ async def test_a_running_job_whose_node_and_message_are_gone_is_sent_again(autoj
     assert world.artifacts.puts == [one.task_id]
 
 
-async def test_a_dead_letter_that_is_lost_is_sent_again(autojump_clock: MockClock) -> None:
+async def test_a_dead_letter_that_is_lost_is_sent_again() -> None:
     world = World()
     world.renderer.faults[job().task_id] = [FaultKind.PAGE_STATUS]
     node = Node(world)
@@ -270,9 +267,7 @@ async def test_a_dead_letter_that_is_lost_is_sent_again(autojump_clock: MockCloc
 @pytest.mark.parametrize(
     "triage", [TriageOptions(max_redrives=0), TriageOptions(max_redrives=2, cooldown_seconds=600000)]
 )
-async def test_what_waits_for_triage_or_for_people_is_not_sent_again(
-    autojump_clock: MockClock, triage: TriageOptions
-) -> None:
+async def test_what_waits_for_triage_or_for_people_is_not_sent_again(triage: TriageOptions) -> None:
     world = World()
     world.triage = triage
     world.renderer.faults[job().task_id] = [FaultKind.TIMEOUT] * 3
@@ -283,7 +278,7 @@ async def test_what_waits_for_triage_or_for_people_is_not_sent_again(
         assert node.rescuer.resent == 0
 
 
-async def test_a_sweep_is_bounded(autojump_clock: MockClock) -> None:
+async def test_a_sweep_is_bounded() -> None:
     world = World()
     count = MAX_BATCHES * BATCH + 1
     await accepted(world, count)
@@ -299,7 +294,7 @@ async def test_a_sweep_is_bounded(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("part", ["jobs", "queue", "letters", "dead"])
-async def test_it_waits_for_a_part_that_is_away(autojump_clock: MockClock, part: str) -> None:
+async def test_it_waits_for_a_part_that_is_away(part: str) -> None:
     world = World()
     jobs = await accepted(world, 3)
     purge(world)
@@ -310,7 +305,7 @@ async def test_it_waits_for_a_part_that_is_away(autojump_clock: MockClock, part:
                 assert (await world.terminal(one)).state is JobState.SUCCEEDED
 
 
-async def test_one_node_at_a_time_sweeps(autojump_clock: MockClock) -> None:
+async def test_one_node_at_a_time_sweeps() -> None:
     world = World()
     await accepted(world, 3)
     purge(world)

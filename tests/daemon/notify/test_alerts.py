@@ -1,13 +1,11 @@
 """People get one alert per cause and window, and no part of the daemon waits for that."""
 
-# ruff: noqa: ARG001
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background
 from reportd.core.alerts.incidents import GATHER_SECONDS, LEASE_SECONDS
@@ -16,6 +14,8 @@ from reportd.notify.alerts import MAX_CAUSES, TIMEOUT_SECONDS, Alerts
 from reportd.ports import DeadLetter, LetterStatus
 from tests.fakes import Weather, now
 from tests.fakes.alerts import FakeChannel, MemoryAlerts
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 WINDOW = 900.0
 
@@ -68,7 +68,7 @@ def moved(source: BreakerState, target: BreakerState) -> Transition:
     return Transition("sales", source, BreakerEvent.TRIPPED, target, now(), "timeout", (), "node")
 
 
-async def test_five_thousand_failures_of_five_causes_are_five_alerts(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_five_thousand_failures_of_five_causes_are_five_alerts(stage: Stage) -> None:
     async with stage.node() as one, stage.node() as other:
         for number in range(5000):
             quarantine((one, other)[number % 2], f"cause {number % 5}")
@@ -83,7 +83,7 @@ async def test_five_thousand_failures_of_five_causes_are_five_alerts(autojump_cl
     assert not stage.store.incidents, "nothing is kept for ever"
 
 
-async def test_at_most_one_alert_per_cause_and_window_while_it_goes_on(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_at_most_one_alert_per_cause_and_window_while_it_goes_on(stage: Stage) -> None:
     async with stage.node() as one, stage.node() as other:
         for number in range(5000):
             quarantine((one, other)[number % 2], f"cause {number % 5}")
@@ -95,7 +95,7 @@ async def test_at_most_one_alert_per_cause_and_window_while_it_goes_on(autojump_
     assert len(stage.channel.recoveries) == 5
 
 
-async def test_the_first_alert_does_not_wait_long(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_the_first_alert_does_not_wait_long(stage: Stage) -> None:
     async with stage.node() as alerts:
         await trio.sleep(33.3)
         quarantine(alerts)
@@ -103,7 +103,7 @@ async def test_the_first_alert_does_not_wait_long(autojump_clock: MockClock, sta
         assert len(stage.channel.alerts) == 1
 
 
-async def test_a_breaker_that_opens_and_closes(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_a_breaker_that_opens_and_closes(stage: Stage) -> None:
     async with stage.node() as alerts:
         alerts.breaker_moved(moved(BreakerState.CLOSED, BreakerState.OPEN))
         for _ in range(100):
@@ -117,7 +117,7 @@ async def test_a_breaker_that_opens_and_closes(autojump_clock: MockClock, stage:
         assert (len(stage.channel.alerts), len(stage.channel.recoveries)) == (1, 1)
 
 
-async def test_openings_and_closings_before_they_are_written_down(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_openings_and_closings_before_they_are_written_down(stage: Stage) -> None:
     """The last state counts, and every opening."""
     alerts = stage.alerts()
     for _ in range(3):
@@ -134,7 +134,7 @@ async def test_openings_and_closings_before_they_are_written_down(autojump_clock
 # --- no delays ----------------------------------------------------------------------------------------------
 
 
-async def test_without_channels_nothing_is_kept(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_without_channels_nothing_is_kept(stage: Stage) -> None:
     alerts = Alerts(stage.store, [], window_seconds=WINDOW)
     async with open_background() as nursery:
         nursery.start_soon(alerts.run)
@@ -143,7 +143,7 @@ async def test_without_channels_nothing_is_kept(autojump_clock: MockClock, stage
     assert not stage.weather.calls
 
 
-async def test_to_tell_waits_for_nothing_and_holds_little(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_to_tell_waits_for_nothing_and_holds_little(stage: Stage) -> None:
     """The store is unavailable for an hour, while thousands of causes raise alarms."""
     stage.weather.away("alerts", 3600)
     async with stage.node() as alerts:
@@ -158,7 +158,7 @@ async def test_to_tell_waits_for_nothing_and_holds_little(autojump_clock: MockCl
 
 
 @pytest.mark.parametrize("what", ["fail", "hang", "break"])
-async def test_a_dead_channel_holds_up_no_other(autojump_clock: MockClock, stage: Stage, what: str) -> None:
+async def test_a_dead_channel_holds_up_no_other(stage: Stage, what: str) -> None:
     dead, well = FakeChannel("webhook", what), FakeChannel("slack")
     async with stage.node(dead, well) as alerts:
         for number in range(5):
@@ -174,7 +174,7 @@ async def test_a_dead_channel_holds_up_no_other(autojump_clock: MockClock, stage
     assert all(notice.incident.over for notice in dead.alerts)
 
 
-async def test_a_channel_that_fails_for_a_while_hears_it_all_in_one(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_a_channel_that_fails_for_a_while_hears_it_all_in_one(stage: Stage) -> None:
     stage.channel.what = "fail"
     async with stage.node() as alerts:
         for _ in range(60):
@@ -187,7 +187,7 @@ async def test_a_channel_that_fails_for_a_while_hears_it_all_in_one(autojump_clo
     assert len({notice.notice_id for _, notice in stage.channel.tried}) == 1
 
 
-async def test_an_idle_node_hardly_looks(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_an_idle_node_hardly_looks(stage: Stage) -> None:
     async with stage.node():
         await trio.sleep(600)
     assert stage.weather.calls.count("alerts.due") <= 62
@@ -196,7 +196,7 @@ async def test_an_idle_node_hardly_looks(autojump_clock: MockClock, stage: Stage
 # --- several nodes, shutdown --------------------------------------------------------------------------------
 
 
-async def test_what_a_killed_node_was_about_to_tell_is_told_by_another(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_what_a_killed_node_was_about_to_tell_is_told_by_another(stage: Stage) -> None:
     hanging = FakeChannel(what="hang")
     async with stage.node(hanging) as alerts:
         quarantine(alerts)
@@ -209,7 +209,7 @@ async def test_what_a_killed_node_was_about_to_tell_is_told_by_another(autojump_
 
 
 @pytest.mark.parametrize("call", ["alerts.change", "alerts.due"])
-async def test_a_store_that_fails(autojump_clock: MockClock, stage: Stage, call: str) -> None:
+async def test_a_store_that_fails(stage: Stage, call: str) -> None:
     async with stage.node() as alerts:
         stage.weather.fail(call, RuntimeError("on purpose"))
         quarantine(alerts, "one")
@@ -219,7 +219,7 @@ async def test_a_store_that_fails(autojump_clock: MockClock, stage: Stage, call:
     assert "script_error:other" in [notice.signature for notice in stage.channel.alerts]
 
 
-async def test_a_store_that_is_away_for_a_while(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_a_store_that_is_away_for_a_while(stage: Stage) -> None:
     async with stage.node() as alerts:
         quarantine(alerts)
         await trio.sleep(GATHER_SECONDS / 2)
@@ -230,7 +230,7 @@ async def test_a_store_that_is_away_for_a_while(autojump_clock: MockClock, stage
     assert len(stage.channel.alerts) == 1
 
 
-async def test_no_secret_is_logged(autojump_clock: MockClock, stage: Stage, capsys: Any) -> None:
+async def test_no_secret_is_logged(stage: Stage, capsys: Any) -> None:
     stage.channel.what = "break"
     async with stage.node() as alerts:
         quarantine(alerts)

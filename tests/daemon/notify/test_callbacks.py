@@ -1,6 +1,5 @@
 """Callbacks are sent at once, retried while that may help, and delay nothing."""
 
-# ruff: noqa: ARG001
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -8,7 +7,6 @@ from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background
 from reportd.core.jobs.job import Job
@@ -17,6 +15,8 @@ from reportd.notify.callbacks import AT_ONCE, AT_ONCE_PER_HOST, LEASE_SECONDS, T
 from reportd.ports import Callback, DeliveryOutcome, Settlement
 from tests.fakes import EPOCH, MemoryJobs, MemoryOutbox, Weather, now
 from tests.fakes.messenger import FakeMessenger
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 HOUR = 3600.0
 
@@ -67,7 +67,7 @@ def ids(callbacks: list[Callback]) -> list[str]:
     return [callback.callback_id for callback in callbacks]
 
 
-async def test_a_callback_is_sent_at_once(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_a_callback_is_sent_at_once(stage: Stage) -> None:
     async with stage.node():
         await trio.sleep(3.3)
         job = await stage.end_job()
@@ -77,14 +77,14 @@ async def test_a_callback_is_sent_at_once(autojump_clock: MockClock, stage: Stag
     assert (callback.task_id, callback.url, callback.body) == (job.task_id, job.callback_url, b"cancelled")
 
 
-async def test_what_was_left_by_an_earlier_run_is_sent(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_what_was_left_by_an_earlier_run_is_sent(stage: Stage) -> None:
     await stage.end_job()
     async with stage.node():
         await stage.all_settled()
     assert stage.outcomes() == [DeliveryOutcome.DELIVERED]
 
 
-async def test_a_receiver_that_fails_for_two_minutes_is_told_then(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_a_receiver_that_fails_for_two_minutes_is_told_then(stage: Stage) -> None:
     stage.messenger.hosts["app.example"] = "fail"
     async with stage.node():
         await stage.end_job()
@@ -103,7 +103,7 @@ async def test_a_receiver_that_fails_for_two_minutes_is_told_then(autojump_clock
     assert ids(stage.messenger.delivered) == ids(tried[-1:])
 
 
-async def test_a_receiver_that_hangs_is_told_when_it_answers(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_a_receiver_that_hangs_is_told_when_it_answers(stage: Stage) -> None:
     stage.messenger.hosts["app.example"] = "hang"
     async with stage.node():
         await stage.end_job()
@@ -115,7 +115,7 @@ async def test_a_receiver_that_hangs_is_told_when_it_answers(autojump_clock: Moc
     assert stage.outcomes() == [DeliveryOutcome.DELIVERED]
 
 
-async def test_what_is_refused_is_not_tried_again(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_what_is_refused_is_not_tried_again(stage: Stage) -> None:
     stage.messenger.hosts["app.example"] = "refuse"
     async with stage.node():
         await stage.end_job()
@@ -126,7 +126,7 @@ async def test_what_is_refused_is_not_tried_again(autojump_clock: MockClock, sta
 
 
 @pytest.mark.parametrize("what", ["fail", "break"])
-async def test_it_is_given_up_in_the_end(autojump_clock: MockClock, stage: Stage, what: str) -> None:
+async def test_it_is_given_up_in_the_end(stage: Stage, what: str) -> None:
     stage.messenger.hosts["app.example"] = what
     async with stage.node():
         await stage.end_job()
@@ -136,7 +136,7 @@ async def test_it_is_given_up_in_the_end(autojump_clock: MockClock, stage: Stage
     assert len(stage.messenger.tried) < 200
 
 
-async def test_one_that_comes_late_is_tried_once_all_the_same(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_one_that_comes_late_is_tried_once_all_the_same(stage: Stage) -> None:
     """No node ran for a day."""
     await stage.end_job()
     await trio.sleep(30 * HOUR)
@@ -148,7 +148,7 @@ async def test_one_that_comes_late_is_tried_once_all_the_same(autojump_clock: Mo
 # --- no delays ----------------------------------------------------------------------------------------------
 
 
-async def test_a_receiver_that_hangs_holds_up_no_other(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_a_receiver_that_hangs_holds_up_no_other(stage: Stage) -> None:
     stage.messenger.hosts["slow.example"] = "hang"
     async with stage.node():
         for _ in range(200):
@@ -163,7 +163,7 @@ async def test_a_receiver_that_hangs_holds_up_no_other(autojump_clock: MockClock
         assert trio.current_time() - begun < 1
 
 
-async def test_so_many_at_once_and_no_more(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_so_many_at_once_and_no_more(stage: Stage) -> None:
     for number in range(60):
         stage.messenger.hosts[f"h{number}.example"] = "hang"
         for _ in range(3):
@@ -176,7 +176,7 @@ async def test_so_many_at_once_and_no_more(autojump_clock: MockClock, stage: Sta
     assert stage.outcomes() == [DeliveryOutcome.DELIVERED] * 180
 
 
-async def test_jobs_end_while_all_receivers_hang(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_jobs_end_while_all_receivers_hang(stage: Stage) -> None:
     stage.messenger.hosts["app.example"] = "hang"
     async with stage.node():
         for _ in range(100):
@@ -184,7 +184,7 @@ async def test_jobs_end_while_all_receivers_hang(autojump_clock: MockClock, stag
         assert trio.current_time() == 0, "no job waits for its callback"
 
 
-async def test_an_idle_node_hardly_looks(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_an_idle_node_hardly_looks(stage: Stage) -> None:
     async with stage.node():
         await trio.sleep(600)
     assert stage.weather.calls.count("outbox.claim") <= 62
@@ -193,7 +193,7 @@ async def test_an_idle_node_hardly_looks(autojump_clock: MockClock, stage: Stage
 # --- several nodes, shutdown --------------------------------------------------------------------------------
 
 
-async def test_of_several_nodes_one_sends_each(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_of_several_nodes_one_sends_each(stage: Stage) -> None:
     async with stage.node(), stage.node(), stage.node():
         for _ in range(100):
             await stage.end_job()
@@ -202,7 +202,7 @@ async def test_of_several_nodes_one_sends_each(autojump_clock: MockClock, stage:
     assert len(delivered) == len(set(delivered)) == 100
 
 
-async def test_what_a_killed_node_had_taken_is_sent_by_another(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_what_a_killed_node_had_taken_is_sent_by_another(stage: Stage) -> None:
     """It may have been sent already, so it has the same id."""
     job = await stage.end_job()
     ((taken,), _) = await stage.outbox.claim(1, LEASE_SECONDS)
@@ -215,9 +215,7 @@ async def test_what_a_killed_node_had_taken_is_sent_by_another(autojump_clock: M
     assert trio.current_time() < LEASE_SECONDS + 11
 
 
-async def test_what_is_on_its_way_when_a_node_stops_is_sent_by_another_at_once(
-    autojump_clock: MockClock, stage: Stage
-) -> None:
+async def test_what_is_on_its_way_when_a_node_stops_is_sent_by_another_at_once(stage: Stage) -> None:
     async with stage.node(FakeMessenger(app_example="hang")):
         await stage.end_job()
         await trio.sleep(1)
@@ -226,8 +224,7 @@ async def test_what_is_on_its_way_when_a_node_stops_is_sent_by_another_at_once(
     assert trio.current_time() < 2
 
 
-@pytest.mark.parametrize("call", ["outbox.claim", "outbox.settle"])
-async def test_an_outbox_that_is_away_for_a_while(autojump_clock: MockClock, stage: Stage, call: str) -> None:
+async def test_an_outbox_that_is_away_for_a_while(stage: Stage) -> None:
     async with stage.node():
         await trio.sleep(1)
         await stage.end_job()
@@ -238,7 +235,7 @@ async def test_an_outbox_that_is_away_for_a_while(autojump_clock: MockClock, sta
     assert len(set(ids([callback for _, callback in stage.messenger.tried]))) == 1
 
 
-async def test_a_fault_of_the_outbox_is_not_the_daemons_end(autojump_clock: MockClock, stage: Stage) -> None:
+async def test_a_fault_of_the_outbox_is_not_the_daemons_end(stage: Stage) -> None:
     stage.weather.fail("outbox.claim", RuntimeError("on purpose"))
     async with stage.node():
         await stage.end_job()
@@ -246,7 +243,7 @@ async def test_a_fault_of_the_outbox_is_not_the_daemons_end(autojump_clock: Mock
     assert stage.outcomes() == [DeliveryOutcome.DELIVERED]
 
 
-async def test_no_secret_is_logged(autojump_clock: MockClock, stage: Stage, capsys: Any) -> None:
+async def test_no_secret_is_logged(stage: Stage, capsys: Any) -> None:
     for number, what in enumerate(("ok", "fail", "refuse", "hang", "break")):
         stage.messenger.hosts[f"h{number}.example"] = what
         await stage.end_job(f"h{number}.example")

@@ -1,9 +1,7 @@
-"""The alert rules and the dashboard: Prometheus takes them, they fire when they should, and they ask for what there is.
+"""The alert rules and the dashboard: Prometheus accepts them, they fire when they should, and their series exist.
 
 ``promtool`` is in Debian's package prometheus, which ``packaging/machine.sh test`` installs.
 """
-
-# ruff: noqa: ARG001 - a clock is used by being asked for
 
 import json
 import re
@@ -11,10 +9,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from trio.testing import MockClock
+import pytest
 
 from tests.daemon.node import World
 from tests.exposed import everything, names, open_scene
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 PACKAGING = Path(__file__).parents[3] / "packaging"
 RULES = PACKAGING / "prometheus" / "alerts.yml"
@@ -23,20 +23,20 @@ DASHBOARD = PACKAGING / "grafana" / "dashboard.json"
 
 
 def promtool(*arguments: str | Path) -> str:
-    """What it says; "" where all is well and it only says so."""
+    """Return the output of promtool; empty when it reports success only."""
     done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False, timeout=120)
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
 def queries() -> list[str]:
-    """All that the dashboard asks Prometheus, as Grafana sends it."""
+    """Return all queries of the dashboard, as Grafana sends them."""
     dashboard: dict[str, Any] = json.loads(DASHBOARD.read_text())
     asked = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
     return [query.replace("$__rate_interval", "5m").replace("$job", ".+") for query in asked]
 
 
 async def exposed() -> set[str]:
-    """The names of all series that a daemon may have."""
+    """Return the names of all series that a daemon may have."""
     async with open_scene(World()) as scene:
         everything(scene.metrics, "sales")
         scene.requests = {"reports": {"ReceiveMessage": 1}}
@@ -70,23 +70,23 @@ def test_a_rule_that_is_wrong_does_not_pass(tmp_path: Path) -> None:
     assert "ReportdBacklog" in promtool("test", "rules", tmp_path / RULE_TESTS.name)
 
 
-async def test_rules_ask_for_what_there_is(autojump_clock: MockClock) -> None:
+async def test_rules_ask_for_what_there_is() -> None:
     wanted = asked_for(RULES.read_text())
     assert len(wanted) >= 8
     assert wanted <= await exposed()
 
 
-async def test_series_of_the_rule_tests_are_such_as_there_are(autojump_clock: MockClock) -> None:
+async def test_series_of_the_rule_tests_are_such_as_there_are() -> None:
     assert asked_for(RULE_TESTS.read_text()) <= await exposed()
 
 
-async def test_the_dashboard_asks_for_what_there_is(autojump_clock: MockClock) -> None:
+async def test_the_dashboard_asks_for_what_there_is() -> None:
     wanted = asked_for("\n".join(queries()))
     assert len(wanted) >= 25
     assert wanted <= await exposed()
 
 
-async def test_the_dashboard_shows_all_there_is_of_the_daemon(autojump_clock: MockClock) -> None:
+async def test_the_dashboard_shows_all_there_is_of_the_daemon() -> None:
     shown = {name.removesuffix("_bucket") for name in asked_for(DASHBOARD.read_text())}
     there = {name for name in await exposed() if name.startswith("reportd_")}
     there = {name.removesuffix("_bucket") for name in there if not name.endswith(("_sum", "_count"))}

@@ -1,12 +1,12 @@
 """The condition of an outside part: set by its uses, probed at the start and in trouble, otherwise left alone."""
 
-# ruff: noqa: ARG001 - the clock fixture takes effect without being used
-
+import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.ports import UnavailableError
 from reportd.status.condition import PATIENCE_SECONDS, PROBE_SECONDS, Condition
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class Part:
@@ -24,9 +24,7 @@ class Part:
             raise UnavailableError("part", self.away)
 
 
-async def test_trouble_from_before_the_start_is_told_at_once_and_ends_without_any_use(
-    autojump_clock: MockClock,
-) -> None:
+async def test_trouble_from_before_the_start_is_told_at_once_and_ends_without_any_use() -> None:
     part = Part()
     part.away = "there is no bucket"
     condition = Condition("part", part.probe)
@@ -42,7 +40,7 @@ async def test_trouble_from_before_the_start_is_told_at_once_and_ends_without_an
         nursery.cancel_scope.cancel()
 
 
-async def test_a_part_that_is_well_is_left_alone(autojump_clock: MockClock) -> None:
+async def test_a_part_that_is_well_is_left_alone() -> None:
     part = Part()
     condition = Condition("part", part.probe)
     async with trio.open_nursery() as nursery:
@@ -52,7 +50,7 @@ async def test_a_part_that_is_well_is_left_alone(autojump_clock: MockClock) -> N
         nursery.cancel_scope.cancel()
 
 
-async def test_reads_and_writes_are_told_apart_and_a_use_that_works_is_no_probe(autojump_clock: MockClock) -> None:
+async def test_reads_and_writes_are_told_apart_and_a_use_that_works_is_no_probe() -> None:
     part = Part()
     part.away = "the role lacks a right"
     condition = Condition("part", part.probe)
@@ -66,7 +64,7 @@ async def test_reads_and_writes_are_told_apart_and_a_use_that_works_is_no_probe(
         nursery.cancel_scope.cancel()
 
 
-async def test_a_use_that_fails_during_a_probe_counts_more_than_the_probe(autojump_clock: MockClock) -> None:
+async def test_a_use_that_fails_during_a_probe_counts_more_than_the_probe() -> None:
     async def probe() -> None:
         await trio.sleep(1.0)
 
@@ -82,7 +80,7 @@ async def test_a_use_that_fails_during_a_probe_counts_more_than_the_probe(autoju
     assert not condition.trouble
 
 
-async def test_a_probe_that_hangs_is_trouble_in_time(autojump_clock: MockClock) -> None:
+async def test_a_probe_that_hangs_is_trouble_in_time() -> None:
     part = Part()
     part.hangs = True
     condition = Condition("part", part.probe)
@@ -92,7 +90,7 @@ async def test_a_probe_that_hangs_is_trouble_in_time(autojump_clock: MockClock) 
     assert "no answer" in condition.trouble
 
 
-async def test_a_probe_that_is_less_than_a_use_waits_for_calm(autojump_clock: MockClock) -> None:
+async def test_a_probe_that_is_less_than_a_use_waits_for_calm() -> None:
     condition = Condition("part", trio.lowlevel.checkpoint, calm_seconds=10.0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(condition.run)

@@ -1,7 +1,5 @@
 """A node's figures about waiting work, and their publication by one node at a time."""
 
-# ruff: noqa: ARG001 - the clock fixture takes effect without being used
-
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,7 +10,6 @@ from typing import Any
 import boto3
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.adapters.aws.cloudwatch import open_cloudwatch
 from reportd.app import backends, policies
@@ -70,7 +67,8 @@ def deep(backlog: int = 0) -> Callable[[], Awaitable[Depth]]:
 # --- what a node says ---------------------------------------------------------------------------------------
 
 
-async def test_demand(autojump_clock: MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_demand() -> None:
     world = World()
     for number in range(1, 5):
         await world.jobs.start(job(number), "another node", now())
@@ -82,7 +80,8 @@ async def test_demand(autojump_clock: MockClock) -> None:
     )
 
 
-async def test_that_fewer_nodes_are_wanted_is_said_late(autojump_clock: MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_that_fewer_nodes_are_wanted_is_said_late() -> None:
     async with opened(MemoryJobs()) as scaling:
         assert (await scaling.demand(Depth(1000, 0, 0))).nodes_wanted == 10
         await trio.sleep(299.0)
@@ -91,8 +90,9 @@ async def test_that_fewer_nodes_are_wanted_is_said_late(autojump_clock: MockCloc
         assert (await scaling.demand(Depth(0, 0, 0))).nodes_wanted == 1
 
 
+@pytest.mark.usefixtures("autojump_clock")
 @pytest.mark.parametrize("hangs", [False, True])
-async def test_without_the_database_the_rest_is_said(autojump_clock: MockClock, *, hangs: bool) -> None:
+async def test_without_the_database_the_rest_is_said(*, hangs: bool) -> None:
     world = World()
     world.weather.away("jobs", 3600.0)
     if hangs:
@@ -111,7 +111,8 @@ async def test_without_the_database_the_rest_is_said(autojump_clock: MockClock, 
 # --- publishing ---------------------------------------------------------------------------------------------
 
 
-async def test_one_node_at_a_time_publishes_and_another_follows_it(autojump_clock: MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_one_node_at_a_time_publishes_and_another_follows_it() -> None:
     jobs = MemoryJobs()
     boards = [Board(), Board(), Board()]
     async with opened(jobs) as scaling, trio.open_nursery() as nursery:
@@ -135,10 +136,11 @@ async def test_one_node_at_a_time_publishes_and_another_follows_it(autojump_cloc
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.usefixtures("autojump_clock")
 @pytest.mark.parametrize(
     "trouble", [UnavailableError("cloudwatch", "throttled"), RuntimeError("that nobody foresaw")], ids=["away", "bug"]
 )
-async def test_a_publication_that_fails_is_followed_by_the_next(autojump_clock: MockClock, trouble: Exception) -> None:
+async def test_a_publication_that_fails_is_followed_by_the_next(trouble: Exception) -> None:
     board = Board()
     board.trouble = trouble
     async with opened(MemoryJobs()) as scaling, trio.open_nursery() as nursery:
@@ -150,7 +152,8 @@ async def test_a_publication_that_fails_is_followed_by_the_next(autojump_clock: 
         nursery.cancel_scope.cancel()
 
 
-async def test_what_hangs_is_left_alone(autojump_clock: MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_what_hangs_is_left_alone() -> None:
     board = Board()
     asked: list[float] = []
 

@@ -1,13 +1,10 @@
 """A scrape: its values, its cost for the parts, and what remains when a part is unavailable."""
 
-# ruff: noqa: ARG001 - the clock fixture takes effect without being used
-
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.adapters.routed_queue import RoutedQueue
 from reportd.adapters.sqs import SqsQueue
@@ -21,7 +18,8 @@ from tests.exposed import open_scene
 from tests.fakes import MemoryQueue
 
 
-async def test_queues(autojump_clock: MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_queues() -> None:
     world = World()
     await world.send(*(job(number) for number in range(1, 6)))
     first, second = await world.queue.receive(2, 0.0)
@@ -40,7 +38,8 @@ async def test_queues(autojump_clock: MockClock) -> None:
     assert second.receipt
 
 
-async def test_pool_breakers_and_readiness(autojump_clock: MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_pool_breakers_and_readiness() -> None:
     world = World()
     async with open_scene(world) as scene:
         seen = await scene.scrape()
@@ -61,7 +60,8 @@ async def test_pool_breakers_and_readiness(autojump_clock: MockClock) -> None:
     assert troubled["reportd_part_ready", ("part", "database")] == 1
 
 
-async def test_depths_are_asked_for_once_in_a_while_however_often_it_is_scraped(autojump_clock: MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_depths_are_asked_for_once_in_a_while_however_often_it_is_scraped() -> None:
     world = World()
     async with open_scene(world) as scene:
         for _ in range(12):
@@ -72,7 +72,8 @@ async def test_depths_are_asked_for_once_in_a_while_however_often_it_is_scraped(
     assert Counter(world.weather.calls) == {"queue.depth": 2, "dead.depth": 2, "jobs.counts": 2}
 
 
-async def test_a_queue_that_is_away_is_left_out_and_the_rest_is_there(autojump_clock: MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_a_queue_that_is_away_is_left_out_and_the_rest_is_there() -> None:
     world = World()
     world.weather.away("queue", 3600.0)
     async with open_scene(world) as scene:
@@ -83,7 +84,8 @@ async def test_a_queue_that_is_away_is_left_out_and_the_rest_is_there(autojump_c
     assert seen[("reportd_pool_slots",)] == 4
 
 
-async def test_without_the_database_nobody_knows_how_many_nodes_are_wanted(autojump_clock: MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_without_the_database_nobody_knows_how_many_nodes_are_wanted() -> None:
     world = World()
     world.weather.away("jobs", 3600.0)
     async with open_scene(world) as scene:
@@ -92,7 +94,8 @@ async def test_without_the_database_nobody_knows_how_many_nodes_are_wanted(autoj
     assert seen[("reportd_backlog_per_slot",)] == 0
 
 
-async def test_queues_that_hang_hold_up_no_scrape(autojump_clock: MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_queues_that_hang_hold_up_no_scrape() -> None:
     world = World()
 
     async def hang(_call: str, _when: str) -> None:
@@ -108,7 +111,8 @@ async def test_queues_that_hang_hold_up_no_scrape(autojump_clock: MockClock) -> 
     assert seen[("reportd_ready",)] == 1
 
 
-async def test_an_age_that_nobody_tells_is_left_out(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_an_age_that_nobody_tells_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     deep = Depth(visible=5, in_flight=0, delayed=0, oldest_at=None)
 
@@ -128,7 +132,8 @@ async def test_an_age_that_nobody_tells_is_left_out(autojump_clock: MockClock, m
 # --- requests to SQS ----------------------------------------------------------------------------------------
 
 
-async def test_requests_to_sqs_by_queue_and_action(autojump_clock: MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_requests_to_sqs_by_queue_and_action() -> None:
     world = World()
     async with open_scene(world) as scene:
         assert not any(name[0].startswith("reportd_sqs") for name in await scene.scrape())

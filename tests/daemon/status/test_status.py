@@ -1,13 +1,11 @@
 """Readiness and snapshots: each part with its reason, cheap for frequent requests, and never late."""
 
-# ruff: noqa: ARG001 - the clock fixture takes effect without being used
-
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.breakers.manager import Breakers
@@ -29,6 +27,8 @@ from tests.daemon.node import Node as Shell
 from tests.daemon.node import World, job
 from tests.fakes import EPOCH, FakeLauncher, now
 from tests.fakes.fleet import MemoryFleet
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 PARTS = {"browsers", "accepting", "queue", "breakers", "artifacts", "database", "background"}
 
@@ -78,7 +78,7 @@ async def open_status(
         )
 
 
-async def test_all_is_well(autojump_clock: MockClock) -> None:
+async def test_all_is_well() -> None:
     async with open_status(World(), trio.Event()) as (status, _):
         parts = await status.parts()
     assert parts.keys() == PARTS
@@ -86,7 +86,7 @@ async def test_all_is_well(autojump_clock: MockClock) -> None:
     assert all(why for _, why in parts.values())
 
 
-async def test_each_part_says_what_is_wrong_with_it(autojump_clock: MockClock) -> None:
+async def test_each_part_says_what_is_wrong_with_it() -> None:
     world, stop = World(), trio.Event()
     async with open_status(world, stop, ailing=lambda part: f"{part}: the disk is full") as (status, node):
         node.poller.trouble = "the queue does not answer"
@@ -102,7 +102,7 @@ async def test_each_part_says_what_is_wrong_with_it(autojump_clock: MockClock) -
     }
 
 
-async def test_a_database_that_answers_and_takes_nothing_is_not_well(autojump_clock: MockClock) -> None:
+async def test_a_database_that_answers_and_takes_nothing_is_not_well() -> None:
     async with open_status(World(), trio.Event(), ailing=lambda part: f"{part}: it is full") as (status, _):
         parts = await status.parts()
     assert {name: why for name, (ok, why) in parts.items() if not ok} == {
@@ -110,7 +110,7 @@ async def test_a_database_that_answers_and_takes_nothing_is_not_well(autojump_cl
     }
 
 
-async def test_the_database_is_asked_once_a_second_however_many_ask(autojump_clock: MockClock) -> None:
+async def test_the_database_is_asked_once_a_second_however_many_ask() -> None:
     world = World()
     async with open_status(world, trio.Event()) as (status, _):
         world.weather.calls.clear()
@@ -124,7 +124,7 @@ async def test_the_database_is_asked_once_a_second_however_many_ask(autojump_clo
         assert set(world.weather.calls) == {"jobs.get"}
 
 
-async def test_a_database_that_hangs_is_told_in_time(autojump_clock: MockClock) -> None:
+async def test_a_database_that_hangs_is_told_in_time() -> None:
     world = World()
 
     async def hang(_call: str, _when: str) -> None:
@@ -143,7 +143,7 @@ async def test_a_database_that_hangs_is_told_in_time(autojump_clock: MockClock) 
 # The snapshot
 
 
-async def test_a_snapshot_of_all_there_is(autojump_clock: MockClock) -> None:
+async def test_a_snapshot_of_all_there_is() -> None:
     world = World()
     async with open_status(world, trio.Event()) as (status, node):
         for one in (job(1), job(2)):
@@ -164,7 +164,7 @@ async def test_a_snapshot_of_all_there_is(autojump_clock: MockClock) -> None:
     assert all(part.ok for part in snapshot.parts)
 
 
-async def test_what_is_away_is_left_out_and_the_rest_is_there_in_time(autojump_clock: MockClock) -> None:
+async def test_what_is_away_is_left_out_and_the_rest_is_there_in_time() -> None:
     world = World()
 
     async def hang(call: str, _when: str) -> None:
@@ -184,7 +184,7 @@ async def test_what_is_away_is_left_out_and_the_rest_is_there_in_time(autojump_c
     assert [one.name for one in snapshot.nodes] == ["node"]
 
 
-async def test_a_queue_that_is_away(autojump_clock: MockClock) -> None:
+async def test_a_queue_that_is_away() -> None:
     world = World()
     async with open_status(world, trio.Event()) as (status, _):
         world.weather.away("queue", 60.0)
@@ -198,7 +198,7 @@ async def test_a_queue_that_is_away(autojump_clock: MockClock) -> None:
     assert queue.dead is None
 
 
-async def test_however_many_look_it_is_looked_once(autojump_clock: MockClock) -> None:
+async def test_however_many_look_it_is_looked_once() -> None:
     world = World()
     async with open_status(world, trio.Event()) as (status, _):
         world.weather.calls.clear()
@@ -212,7 +212,7 @@ async def test_however_many_look_it_is_looked_once(autojump_clock: MockClock) ->
         assert {call: count for call, count in Counter(world.weather.calls).items() if count > most} == {}
 
 
-async def test_what_somebody_has_done_is_seen_at_once(autojump_clock: MockClock) -> None:
+async def test_what_somebody_has_done_is_seen_at_once() -> None:
     world = World()
     async with open_status(world, trio.Event()) as (status, _):
         assert (await status.snapshot()).recent == ()
@@ -222,7 +222,7 @@ async def test_what_somebody_has_done_is_seen_at_once(autojump_clock: MockClock)
         assert len((await status.snapshot()).recent or ()) == 1
 
 
-async def test_the_history_of_the_queue_is_kept_while_nobody_looks(autojump_clock: MockClock) -> None:
+async def test_the_history_of_the_queue_is_kept_while_nobody_looks() -> None:
     world = World()
     async with open_status(world, trio.Event()) as (status, _), open_background() as background:
         background.start_soon(status.run)
@@ -236,7 +236,7 @@ async def test_the_history_of_the_queue_is_kept_while_nobody_looks(autojump_cloc
     assert len(queue.visible.minutes) == 4
 
 
-async def test_while_there_is_nothing_the_queues_are_looked_at_seldom(autojump_clock: MockClock) -> None:
+async def test_while_there_is_nothing_the_queues_are_looked_at_seldom() -> None:
     world = World()
     async with (
         open_status(world, trio.Event(), idle_seconds=300.0) as (status, node),
@@ -257,7 +257,7 @@ async def test_while_there_is_nothing_the_queues_are_looked_at_seldom(autojump_c
         assert Counter(world.weather.calls)["queue.depth"] >= 99
 
 
-async def test_the_others_are_on_the_page_too(autojump_clock: MockClock) -> None:
+async def test_the_others_are_on_the_page_too() -> None:
     fleet = MemoryFleet()
     other = Node("other", slots=6, figures={"report": Figures(per_minute=10.0)})
     await fleet.report("other", as_document(other))

@@ -1,12 +1,10 @@
 """The line of ``systemctl status``."""
 
-# ruff: noqa: ARG001 - the clock fixture takes effect without being used
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.breakers.manager import Breakers
@@ -17,6 +15,8 @@ from reportd.status.systemd_status import LOOK_SECONDS, StatusLine, report_statu
 from reportd.work.in_flight import InFlightTask
 from tests.daemon.node import Node, World
 from tests.fakes import FakeLauncher
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 WELL = "serving http://here, 0 of 2 slots busy, 0 jobs in hand"
 
@@ -50,7 +50,7 @@ async def open_daemon() -> AsyncIterator[Daemon]:
         yield daemon
 
 
-async def test_what_it_does(autojump_clock: MockClock) -> None:
+async def test_what_it_does() -> None:
     async with open_daemon() as daemon:
         assert daemon.standing.line() == WELL
         daemon.node.in_flight.add(InFlightTask("t-1", ["r"], 1))
@@ -59,7 +59,7 @@ async def test_what_it_does(autojump_clock: MockClock) -> None:
         assert daemon.standing.line().endswith("1 job in hand, held by breakers: sales")
 
 
-async def test_what_troubles_it(autojump_clock: MockClock) -> None:
+async def test_what_troubles_it() -> None:
     async with open_daemon() as daemon:
         daemon.node.poller.trouble = "the queue does not answer"
         daemon.ailing = ["", "the disk is full"]
@@ -69,14 +69,14 @@ async def test_what_troubles_it(autojump_clock: MockClock) -> None:
         )
 
 
-async def test_when_it_stops(autojump_clock: MockClock) -> None:
+async def test_when_it_stops() -> None:
     async with open_daemon() as daemon:
         daemon.node.in_flight.add(InFlightTask("t-1", ["r"], 1))
         daemon.stop.set()
         assert daemon.standing.line() == "draining: 1 job in hand"
 
 
-async def test_it_is_told_when_it_has_changed_and_in_one_line(autojump_clock: MockClock) -> None:
+async def test_it_is_told_when_it_has_changed_and_in_one_line() -> None:
     told: list[tuple[float, str]] = []
     line = "a"
 
@@ -93,7 +93,7 @@ async def test_it_is_told_when_it_has_changed_and_in_one_line(autojump_clock: Mo
     assert told == [(0.0, "STATUS=a"), (11 * LOOK_SECONDS, "STATUS=b READY=0")]
 
 
-async def test_a_systemd_that_is_away_is_told_later(autojump_clock: MockClock) -> None:
+async def test_a_systemd_that_is_away_is_told_later() -> None:
     told: list[str] = []
 
     def notify(text: str) -> bool:

@@ -1,7 +1,5 @@
 """Without file descriptors, each part waits or is reported unavailable; no page is blamed, and nothing ends."""
 
-# ruff: noqa: ARG001 - the clock fixture takes effect without being used
-
 import errno
 import os
 import resource
@@ -16,7 +14,6 @@ import pytest
 import trio
 from sqlalchemy import text
 from structlog.testing import capture_logs
-from trio.testing import MockClock
 
 from reportd.adapters.artifacts.folder import FileArtifacts
 from reportd.adapters.artifacts.s3 import open_s3_artifacts
@@ -78,22 +75,23 @@ def test_the_kernel_is_asked() -> None:
     assert not file_descriptors.none_left(ValueError())
 
 
+@pytest.mark.usefixtures("autojump_clock")
 @spent
-async def test_what_needs_one_waits_for_it(autojump_clock: MockClock, error: OSError) -> None:
+async def test_what_needs_one_waits_for_it(error: OSError) -> None:
     assert await once_available(Files(error, until=12.0).open_soon) == "open"
     assert trio.current_time() == pytest.approx(12.0, abs=file_descriptors.RETRY_SECONDS)
 
 
-async def test_what_fails_otherwise_is_told_at_once(autojump_clock: MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_what_fails_otherwise_is_told_at_once() -> None:
     with pytest.raises(ConnectionRefusedError):
         await once_available(Files(ConnectionRefusedError(errno.ECONNREFUSED, "refused")).open_soon)
     assert trio.current_time() == 0
 
 
+@pytest.mark.usefixtures("autojump_clock")
 @spent
-async def test_that_there_were_none_is_remembered_and_logged_once_a_minute(
-    autojump_clock: MockClock, error: OSError
-) -> None:
+async def test_that_there_were_none_is_remembered_and_logged_once_a_minute(error: OSError) -> None:
     files = Files(error, until=30.0)
     with capture_logs() as lines:
         async with open_background() as nursery:
@@ -114,10 +112,9 @@ async def test_that_there_were_none_is_remembered_and_logged_once_a_minute(
 # --- jobs ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("autojump_clock")
 @pytest.mark.parametrize("kind", [FaultKind.UNREACHABLE, FaultKind.TIMEOUT, FaultKind.SCRIPT_ERROR])
-async def test_what_failed_meanwhile_uses_no_attempt_and_tells_no_breaker(
-    autojump_clock: MockClock, kind: FaultKind
-) -> None:
+async def test_what_failed_meanwhile_uses_no_attempt_and_tells_no_breaker(kind: FaultKind) -> None:
     world, one = World(), job()
     world.renderer.faults[one.task_id] = [kind]
     node = Node(world, breaker=BreakerOptions(failure_threshold=1))
@@ -136,7 +133,8 @@ async def test_what_failed_meanwhile_uses_no_attempt_and_tells_no_breaker(
     assert (world.record(one).state, world.record(one).tally.attempts) == (JobState.SUCCEEDED, 1)
 
 
-async def test_a_browser_that_died_counts_all_the_same(autojump_clock: MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_a_browser_that_died_counts_all_the_same() -> None:
     world, one = World(), job()
     world.renderer.faults[one.task_id] = [FaultKind.PAGE_CRASHED]
     node = Node(world)
@@ -145,9 +143,10 @@ async def test_a_browser_that_died_counts_all_the_same(autojump_clock: MockClock
     assert world.record(one).tally.losses == 1
 
 
+@pytest.mark.usefixtures("autojump_clock")
 @spent
 @pytest.mark.parametrize("where", ["render", "prepare"])
-async def test_the_error_itself_is_the_nodes_fault(autojump_clock: MockClock, error: OSError, where: str) -> None:
+async def test_the_error_itself_is_the_nodes_fault(error: OSError, where: str) -> None:
     world, one = World(), job()
     if where == "prepare":
         world.types.broken = error
@@ -311,10 +310,11 @@ def test_systemd_hears_of_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyP
 # --- browsers -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("autojump_clock")
 @spent
 @pytest.mark.parametrize("where", ["start", "page"])
 async def test_the_pool_goes_on_without_a_browser_until_there_is_one(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, error: OSError, where: str
+    monkeypatch: pytest.MonkeyPatch, error: OSError, where: str
 ) -> None:
     launcher = FakeLauncher()
     async with open_pool(launcher, PoolSettings(browsers=1, pages_per_browser=2)) as pool:

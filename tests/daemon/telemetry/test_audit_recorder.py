@@ -1,19 +1,18 @@
 """The audit recorder: callers never wait, an unavailable database loses nothing, and the end is bounded."""
 
-# ruff: noqa: ARG001 - the clock fixture takes effect without being used
-
 from collections.abc import Sequence
 
 import pytest
 import trio
 from structlog.testing import capture_logs
-from trio.testing import MockClock
 
 from reportd.core.breaker.breaker import BreakerEvent, BreakerState, Transition
 from reportd.ports import AuditEntry, UnavailableError
 from reportd.telemetry.audit_recorder import LAST_SECONDS, MAX_WAITING, open_recorder
 from tests.fakes.audit import FakeAudit
 from tests.fleet import BadLine, Node, open_it
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class Database(FakeAudit):
@@ -44,7 +43,7 @@ def deed(number: int, action: str = "breaker.tripped") -> AuditEntry:
 DEEDS = [deed(number) for number in range(20)]
 
 
-async def test_what_is_noted_is_recorded_in_its_order(autojump_clock: MockClock) -> None:
+async def test_what_is_noted_is_recorded_in_its_order() -> None:
     database = Database()
     async with open_recorder(database) as recorder:
         for entry in DEEDS:
@@ -54,7 +53,7 @@ async def test_what_is_noted_is_recorded_in_its_order(autojump_clock: MockClock)
         assert database.entries == DEEDS
 
 
-async def test_nothing_is_lost_while_the_database_is_away(autojump_clock: MockClock) -> None:
+async def test_nothing_is_lost_while_the_database_is_away() -> None:
     database = Database()
     database.away(3600)
     async with open_recorder(database) as recorder:
@@ -66,7 +65,7 @@ async def test_nothing_is_lost_while_the_database_is_away(autojump_clock: MockCl
         assert database.entries == DEEDS
 
 
-async def test_no_job_waits_for_the_record_nor_fails_with_it(autojump_clock: MockClock) -> None:
+async def test_no_job_waits_for_the_record_nor_fails_with_it() -> None:
     database = Database()
     database.seconds = float("inf")
     async with open_recorder(database) as recorder:
@@ -77,7 +76,7 @@ async def test_no_job_waits_for_the_record_nor_fails_with_it(autojump_clock: Moc
         assert (trio.current_time(), node.sales().state) == (begun, BreakerState.OPEN)
 
 
-async def test_what_there_is_no_room_for_goes_to_the_log(autojump_clock: MockClock) -> None:
+async def test_what_there_is_no_room_for_goes_to_the_log() -> None:
     database = Database()
     database.away(60)
     with capture_logs() as logs:
@@ -93,7 +92,7 @@ async def test_what_there_is_no_room_for_goes_to_the_log(autojump_clock: MockClo
     assert (lost[0]["action"], lost[0]["subject"], lost[0]["detail"]) == ("breaker.tripped", "sales", {"reason": "x"})
 
 
-async def test_an_entry_that_cannot_be_recorded_keeps_no_other_out(autojump_clock: MockClock) -> None:
+async def test_an_entry_that_cannot_be_recorded_keeps_no_other_out() -> None:
     database = Database()
     database.bad = "bad"
     with capture_logs() as logs:
@@ -105,7 +104,7 @@ async def test_an_entry_that_cannot_be_recorded_keeps_no_other_out(autojump_cloc
 
 
 @pytest.mark.parametrize("cut_off", [False, True])
-async def test_at_the_end_what_waits_is_written(autojump_clock: MockClock, cut_off: bool) -> None:
+async def test_at_the_end_what_waits_is_written(cut_off: bool) -> None:
     database = Database()
     database.seconds = LAST_SECONDS / 30
     with trio.CancelScope() as scope:
@@ -117,7 +116,7 @@ async def test_at_the_end_what_waits_is_written(autojump_clock: MockClock, cut_o
     assert database.entries == DEEDS
 
 
-async def test_the_end_does_not_wait_for_a_database_that_is_away(autojump_clock: MockClock) -> None:
+async def test_the_end_does_not_wait_for_a_database_that_is_away() -> None:
     database = Database()
     database.away(3600)
     with capture_logs() as logs:
@@ -130,7 +129,7 @@ async def test_the_end_does_not_wait_for_a_database_that_is_away(autojump_clock:
     assert [line["at"] for line in logs if line["event"] == "audit.lost"] == [*(float(n) for n in range(20)), 100.0]
 
 
-async def test_what_is_raised_in_the_block_leaves_it_bare(autojump_clock: MockClock) -> None:
+async def test_what_is_raised_in_the_block_leaves_it_bare() -> None:
     database = Database()
 
     async def fail() -> None:
@@ -143,7 +142,7 @@ async def test_what_is_raised_in_the_block_leaves_it_bare(autojump_clock: MockCl
     assert database.entries == [deed(1)]
 
 
-async def test_a_move_of_a_breaker_is_told_whole(autojump_clock: MockClock) -> None:
+async def test_a_move_of_a_breaker_is_told_whole() -> None:
     database = Database()
     change = Transition(
         "sales",

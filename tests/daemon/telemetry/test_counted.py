@@ -1,13 +1,10 @@
 """Outcomes of jobs, dead letters and browsers are counted once."""
 
-# ruff: noqa: ARG001 - the clock fixture takes effect without being used
-
 from collections import Counter
 from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.browsers.pool import PoolSettings, open_pool
 from reportd.core.faults import FaultKind
@@ -16,6 +13,8 @@ from reportd.telemetry.metrics import Metrics
 from tests.daemon.node import Node, World, job
 from tests.exposed import Samples, samples
 from tests.fakes import FakeLauncher
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class Counted:
@@ -45,7 +44,7 @@ class Counted:
         return {(label["report_type"], label["kind"]): value for label, value in labels}
 
 
-async def test_success_is_counted_once_however_often_the_message_comes(autojump_clock: MockClock) -> None:
+async def test_success_is_counted_once_however_often_the_message_comes() -> None:
     world, one = World(), job()
     world.renderer.seconds = 2.0
     counted = Counted(world)
@@ -61,7 +60,7 @@ async def test_success_is_counted_once_however_often_the_message_comes(autojump_
     assert seen["reportd_pdf_bytes_total", ("report_type", "report")] == size
 
 
-async def test_failures_and_dead_letters(autojump_clock: MockClock) -> None:
+async def test_failures_and_dead_letters() -> None:
     world, one, other = World(), job(1), job(2, "of_nobody")
     world.renderer.faults[one.task_id] = [FaultKind.SCRIPT_ERROR, FaultKind.PAGE_STATUS]
     counted = Counted(world)
@@ -81,7 +80,7 @@ async def test_failures_and_dead_letters(autojump_clock: MockClock) -> None:
     assert seen["reportd_triage_verdicts_total", ("verdict", "quarantine")] == 3
 
 
-async def test_what_is_called_off_is_no_failure(autojump_clock: MockClock) -> None:
+async def test_what_is_called_off_is_no_failure() -> None:
     world, one = World(), job()
     world.renderer.seconds = 60.0
     counted = Counted(world)
@@ -94,7 +93,7 @@ async def test_what_is_called_off_is_no_failure(autojump_clock: MockClock) -> No
     assert counted.failures() == {}
 
 
-async def test_browsers(autojump_clock: MockClock) -> None:
+async def test_browsers() -> None:
     metrics = Metrics({})
     launcher: Any = FakeLauncher()
     async with open_pool(launcher, PoolSettings(), metrics):

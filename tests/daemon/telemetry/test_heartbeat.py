@@ -1,12 +1,10 @@
 """Heartbeats: each node reports, and reads those of the others."""
 
-# ruff: noqa: ARG001 - the clock fixture takes effect without being used
-
 from typing import Any
 
 import orjson
+import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background
 from reportd.core.status.snapshot import BrowserView, Figures, Node
@@ -21,6 +19,8 @@ from reportd.telemetry.heartbeat import (
 )
 from tests.fakes import Weather
 from tests.fakes.fleet import MemoryFleet
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 BROWSERS = (BrowserView(7, 12, 1, 210, retiring=True),)
 NODE = Node("n2", 1e9, slots=4, busy=3, held=5, lost=1, browsers=BROWSERS, figures={"sales": Figures(3.0, 1, 9)})
@@ -60,7 +60,7 @@ def test_another_version_of_the_daemon_is_understood_as_far_as_can_be() -> None:
         assert seen(1.0, strange) == Node("n2")
 
 
-async def test_a_node_gives_signs_and_leaves(autojump_clock: MockClock) -> None:
+async def test_a_node_gives_signs_and_leaves() -> None:
     fleet = MemoryFleet()
     async with open_background() as nursery:
         nursery.start_soon(HeartbeatReporter(fleet, lambda: NODE).run)
@@ -71,7 +71,7 @@ async def test_a_node_gives_signs_and_leaves(autojump_clock: MockClock) -> None:
     assert await fleet.signs() == []
 
 
-async def test_a_node_that_died_is_forgotten_by_the_others(autojump_clock: MockClock) -> None:
+async def test_a_node_that_died_is_forgotten_by_the_others() -> None:
     fleet = MemoryFleet()
     await fleet.report("dead", {})
     async with open_background() as nursery:
@@ -82,7 +82,7 @@ async def test_a_node_that_died_is_forgotten_by_the_others(autojump_clock: MockC
         assert [sign.node for sign in await fleet.signs()] == ["n2"]
 
 
-async def test_whoever_shared_a_database_that_is_this_node_s_alone_is_dead(autojump_clock: MockClock) -> None:
+async def test_whoever_shared_a_database_that_is_this_node_s_alone_is_dead() -> None:
     fleet = MemoryFleet()
     await fleet.report("killed", {})
     await trio.sleep(1.0)
@@ -93,7 +93,7 @@ async def test_whoever_shared_a_database_that_is_this_node_s_alone_is_dead(autoj
             assert [sign.node for sign in await fleet.signs()] == ["n2"]
 
 
-async def test_a_database_that_is_away_keeps_no_node_from_ending(autojump_clock: MockClock) -> None:
+async def test_a_database_that_is_away_keeps_no_node_from_ending() -> None:
     weather = Weather()
     fleet = MemoryFleet(weather)
     async with open_background() as nursery:

@@ -1,7 +1,5 @@
 """The watchdog detects a blocked event loop, reports it, and stops notifying systemd."""
 
-# ruff: noqa: ARG001 - the clock fixture takes effect without being used
-
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,9 @@ from reportd.concurrency.supervisor import Supervisor
 from reportd.ports import Meter
 from reportd.system import sd_notify
 from reportd.telemetry.watchdog import LIMIT_SECONDS, MEMORY_SECONDS, TICK_SECONDS, Watchdog, open_watchdog
+from tests.wording import mentions
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class Lags(Meter):
@@ -40,7 +41,7 @@ class Systemd:
         return max(after - before for before, after in zip(self.heard, self.heard[1:], strict=False))
 
 
-async def test_a_loop_that_turns_is_healthy_and_its_lag_is_measured_all_the_time(autojump_clock: MockClock) -> None:
+async def test_a_loop_that_turns_is_healthy_and_its_lag_is_measured_all_the_time() -> None:
     meter = Lags()
     async with open_background() as nursery:
         watchdog = Watchdog(meter, Systemd().notify, None)
@@ -59,9 +60,9 @@ async def test_a_loop_that_stood_still_is_unhealthy_for_a_while_and_says_why(aut
         nursery.start_soon(watchdog.run)
         await trio.sleep(10.1)
         autojump_clock.jump(10.0)  # blocks the loop, like a task that computes
-        assert watchdog.trouble() == "the event loop has not turned for 10.1 s"
+        assert mentions(watchdog.trouble(), "event loop", "for 10.1 s")
         await trio.sleep(0.1)
-        assert watchdog.trouble().startswith("the event loop stood still for 9.6 s, until ")
+        assert mentions(watchdog.trouble(), "event loop", "for 9.6 s", "until ")
         assert max(meter.seconds) == pytest.approx(9.6)
         await trio.sleep(MEMORY_SECONDS + TICK_SECONDS)
         assert watchdog.trouble() == ""
@@ -81,7 +82,7 @@ async def test_a_pause_below_the_limit_is_only_measured(autojump_clock: MockCloc
 
 
 @pytest.mark.parametrize("limit_seconds", [0.4, 10.0, 60.0])
-async def test_systemd_hears_often_enough_while_the_loop_turns(autojump_clock: MockClock, limit_seconds: float) -> None:
+async def test_systemd_hears_often_enough_while_the_loop_turns(limit_seconds: float) -> None:
     init = Systemd()
     async with open_background() as nursery:
         nursery.start_soon(Watchdog(Lags(), init.notify, limit_seconds / 2).run)
@@ -127,7 +128,7 @@ def notified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket
 
 
 async def test_what_systemd_wants_is_taken_from_the_environment(
-    autojump_clock: MockClock, notified: socket.socket, monkeypatch: pytest.MonkeyPatch
+    notified: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "4000000")
     async with open_watchdog(Lags(), Supervisor()):
@@ -138,7 +139,7 @@ async def test_what_systemd_wants_is_taken_from_the_environment(
         notified.recv(100)
 
 
-async def test_without_being_asked_nobody_is_told(autojump_clock: MockClock, notified: socket.socket) -> None:
+async def test_without_being_asked_nobody_is_told(notified: socket.socket) -> None:
     async with open_watchdog(Lags(), Supervisor()):
         await trio.sleep(60.0)
     with pytest.raises(BlockingIOError):
@@ -165,7 +166,8 @@ def test_watchdog_seconds(monkeypatch: pytest.MonkeyPatch, microseconds: str, pi
     assert sd_notify.watchdog_seconds() == seconds
 
 
-def test_a_systemd_that_hangs_is_not_waited_for(notified: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("notified")
+def test_a_systemd_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sd_notify, "SEND_SECONDS", 0.05)
     sd_notify._client.cache_clear()
     sent = 0
@@ -177,7 +179,7 @@ def test_a_systemd_that_hangs_is_not_waited_for(notified: socket.socket, monkeyp
 
 
 async def test_a_systemd_that_is_away_ends_nothing_and_is_told_of_once(
-    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
     monkeypatch.setenv("WATCHDOG_USEC", "4000000")

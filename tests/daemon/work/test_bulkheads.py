@@ -1,18 +1,18 @@
 """No report type takes every slot, and a type in doubt takes one (I15)."""
 
-# ruff: noqa: ARG001 - the mock clock works by being there
-
 import math
 from collections.abc import Collection
 from functools import partial
 
 import pytest
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import wait_all_tasks_blocked
 
 from reportd.breakers.admission import DeferredError
 from reportd.concurrency.nurseries import open_background
 from reportd.work.bulkheads import MAX_DEFERRAL_SECONDS, MAX_OVERTAKEN, Bulkheads
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class FakeHealth:
@@ -77,7 +77,7 @@ def bulkheads_of(
     return bulkheads
 
 
-async def test_no_more_of_a_type_at_once_than_it_may_have(autojump_clock: MockClock) -> None:
+async def test_no_more_of_a_type_at_once_than_it_may_have() -> None:
     bulkheads = bulkheads_of(FakeHealth(), slow=2, free=0)
     async with open_background() as nursery:
         crowd = Crowd(bulkheads, nursery)
@@ -101,7 +101,7 @@ def test_only_what_the_breakers_say_changes_by_itself() -> None:
         doubtful.clear()
 
 
-async def test_more_slots_are_more_places_for_a_type_that_has_to_prove_itself(autojump_clock: MockClock) -> None:
+async def test_more_slots_are_more_places_for_a_type_that_has_to_prove_itself() -> None:
     slots, changes = 4, 0
 
     def changed() -> None:
@@ -129,7 +129,7 @@ def test_a_type_that_is_new_in_the_configuration_is_received_within_its_limit() 
     assert bulkheads.at_most() == {"new": 2}
 
 
-async def test_what_is_too_much_is_put_off_at_the_pace_at_which_it_can_be_rendered(autojump_clock: MockClock) -> None:
+async def test_what_is_too_much_is_put_off_at_the_pace_at_which_it_can_be_rendered() -> None:
     bulkheads = bulkheads_of(FakeHealth(), slow=2)
     for _ in range(60):
         bulkheads.succeeded("slow", 10.0)
@@ -142,7 +142,7 @@ async def test_what_is_too_much_is_put_off_at_the_pace_at_which_it_can_be_render
         assert max(crowd.defer) == MAX_DEFERRAL_SECONDS
 
 
-async def test_a_type_that_failed_gets_one_place_until_it_succeeds(autojump_clock: MockClock) -> None:
+async def test_a_type_that_failed_gets_one_place_until_it_succeeds() -> None:
     health = FakeHealth()
     bulkheads = bulkheads_of(health, good=0)
     health.suspects.add("good")
@@ -158,9 +158,7 @@ async def test_a_type_that_failed_gets_one_place_until_it_succeeds(autojump_cloc
         assert (len(crowd.running), bulkheads.at_most()) == (4, {})
 
 
-async def test_of_a_type_that_is_to_be_probed_one_is_received_and_of_one_that_rests_none(
-    autojump_clock: MockClock,
-) -> None:
+async def test_of_a_type_that_is_to_be_probed_one_is_received_and_of_one_that_rests_none() -> None:
     health = FakeHealth()
     bulkheads = bulkheads_of(health, one=0, other=0)
     health.probed.add("one")
@@ -173,7 +171,7 @@ async def test_of_a_type_that_is_to_be_probed_one_is_received_and_of_one_that_re
 
 @pytest.mark.parametrize(("slots", "most"), [(1, 1), (2, 1), (4, 2), (9, 4)])
 async def test_a_type_that_never_was_rendered_leaves_half_of_the_slots_to_those_that_were(
-    autojump_clock: MockClock, slots: int, most: int
+    slots: int, most: int
 ) -> None:
     bulkheads = bulkheads_of(FakeHealth(), slots, proved=False, new=0, old=0)
     assert bulkheads.limit("new") == math.inf
@@ -184,9 +182,7 @@ async def test_a_type_that_never_was_rendered_leaves_half_of_the_slots_to_those_
     assert bulkheads.limit("new") == math.inf
 
 
-async def test_while_pages_of_a_type_wait_it_is_trusted_once_one_that_took_long_has_succeeded(
-    autojump_clock: MockClock,
-) -> None:
+async def test_while_pages_of_a_type_wait_it_is_trusted_once_one_that_took_long_has_succeeded() -> None:
     bulkheads = bulkheads_of(FakeHealth(), slow=0)
     bulkheads.succeeded("slow", 1.0)
     heard: list[float] = []
@@ -200,7 +196,7 @@ async def test_while_pages_of_a_type_wait_it_is_trusted_once_one_that_took_long_
     assert bulkheads.limit("slow") == math.inf
 
 
-async def test_jobs_that_timed_out_have_one_place_together_whatever_their_type(autojump_clock: MockClock) -> None:
+async def test_jobs_that_timed_out_have_one_place_together_whatever_their_type() -> None:
     bulkheads = bulkheads_of(FakeHealth(), one=0, other=0)
     async with open_background() as nursery:
         crowd = Crowd(bulkheads, nursery)
@@ -214,9 +210,7 @@ async def test_jobs_that_timed_out_have_one_place_together_whatever_their_type(a
         assert crowd.running.count("other") == 1
 
 
-async def test_who_waits_for_the_place_of_those_that_timed_out_leaves_its_types_place_to_others(
-    autojump_clock: MockClock,
-) -> None:
+async def test_who_waits_for_the_place_of_those_that_timed_out_leaves_its_types_place_to_others() -> None:
     """It used to hold its type's only permit meanwhile, so healthy jobs of its type waited for a type that hangs."""
     bulkheads = bulkheads_of(FakeHealth(), hanging=0, healthy=1)
     async with open_background() as nursery:
@@ -231,7 +225,7 @@ async def test_who_waits_for_the_place_of_those_that_timed_out_leaves_its_types_
         assert (crowd.running, crowd.defer) == (["healthy"], [])
 
 
-async def test_no_more_wait_for_their_types_than_there_are_places_to_spare(autojump_clock: MockClock) -> None:
+async def test_no_more_wait_for_their_types_than_there_are_places_to_spare() -> None:
     bulkheads = bulkheads_of(FakeHealth(), one=1, other=2, spare=2)
     assert bulkheads.at_most() == {"one": 2, "other": 3}
     async with open_background() as nursery:
@@ -244,9 +238,7 @@ async def test_no_more_wait_for_their_types_than_there_are_places_to_spare(autoj
         assert bulkheads.at_most() == {"one": 1, "other": 0}
 
 
-async def test_a_job_that_timed_out_waits_for_no_other_where_there_is_no_place_to_spare(
-    autojump_clock: MockClock,
-) -> None:
+async def test_a_job_that_timed_out_waits_for_no_other_where_there_is_no_place_to_spare() -> None:
     bulkheads = bulkheads_of(FakeHealth(), one=0, other=0, spare=0)
     async with open_background() as nursery:
         crowd = Crowd(bulkheads, nursery)
@@ -255,7 +247,7 @@ async def test_a_job_that_timed_out_waits_for_no_other_where_there_is_no_place_t
         assert (crowd.running, crowd.defer) == (["one"], [1.0])
 
 
-async def test_of_those_that_timed_out_none_is_overtaken_for_ever(autojump_clock: MockClock) -> None:
+async def test_of_those_that_timed_out_none_is_overtaken_for_ever() -> None:
     """Its two permits are never free at the same moment, so after some time the shared one is reserved for it."""
     bulkheads = bulkheads_of(FakeHealth(), busy=1, other=0)
     async with open_background() as nursery:
@@ -273,7 +265,7 @@ async def test_of_those_that_timed_out_none_is_overtaken_for_ever(autojump_clock
         assert (crowd.running, crowd.defer) == (["other"], [])
 
 
-async def test_who_is_cancelled_while_he_waits_leaves_no_trace(autojump_clock: MockClock) -> None:
+async def test_who_is_cancelled_while_he_waits_leaves_no_trace() -> None:
     bulkheads = bulkheads_of(FakeHealth(), slow=1)
     async with open_background() as nursery:
         crowd = Crowd(bulkheads, nursery)

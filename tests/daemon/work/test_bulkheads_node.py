@@ -1,15 +1,14 @@
 """What a type that hangs costs the healthy types of a whole node, measured by the duration of their jobs."""
 
-# ruff: noqa: ARG001 - the mock clock works by being there
-
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.transitions import JobState
 from tests.daemon.node import World, job, open_node
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 HANGS_SECONDS = 40.0
 
@@ -27,9 +26,7 @@ async def took(world: World, one: Job) -> float:
     return trio.current_time() - begun
 
 
-async def test_a_job_that_timed_out_keeps_no_healthy_one_of_its_type_waiting_for_another_that_hangs(
-    autojump_clock: MockClock,
-) -> None:
+async def test_a_job_that_timed_out_keeps_no_healthy_one_of_its_type_waiting_for_another_that_hangs() -> None:
     """``healthy`` had one timeout. Its retry used to hold the type's only permit while ``hanging`` ran: 40 s a job."""
     world = world_of("hanging", "healthy", slots=4)
     hanging, blip = job(1, "hanging"), job(2, "healthy")
@@ -52,9 +49,7 @@ async def test_a_job_that_timed_out_keeps_no_healthy_one_of_its_type_waiting_for
 
 
 @pytest.mark.parametrize("prefetch", [0, 2, 10])
-async def test_jobs_that_wait_for_their_types_leave_every_slot_to_the_healthy(
-    autojump_clock: MockClock, prefetch: int
-) -> None:
+async def test_jobs_that_wait_for_their_types_leave_every_slot_to_the_healthy(prefetch: int) -> None:
     """One job used to wait for each that hung: five such types used all capacity of a node with three slots free."""
     sick = [f"sick{number}" for number in range(5)]
     world = world_of("healthy", *sick, slots=8)

@@ -1,15 +1,14 @@
 """Jobs in flight are revoked once, for one reason, and not while their start is being recorded."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.ports import Started
 from reportd.work.in_flight import RECORD_SECONDS, InFlightTask, InFlightTasks, Revocation, delete, release
 from tests.daemon.node import job, message_of
 from tests.fakes import MemoryJobs, MemoryQueue
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 def task_of(*receipts: str, task_id: str = "task") -> InFlightTask:
@@ -22,7 +21,7 @@ async def started() -> Started:
     return start
 
 
-async def test_a_recall_cancels_the_work_and_its_first_reason_stays(autojump_clock: MockClock) -> None:
+async def test_a_recall_cancels_the_work_and_its_first_reason_stays() -> None:
     task = task_of("r")
     with task.scope:
         task.revoke(Revocation.CANCELLED)
@@ -32,7 +31,7 @@ async def test_a_recall_cancels_the_work_and_its_first_reason_stays(autojump_clo
     assert task.revoked is Revocation.CANCELLED
 
 
-async def test_a_recall_waits_for_what_is_being_recorded(autojump_clock: MockClock) -> None:
+async def test_a_recall_waits_for_what_is_being_recorded() -> None:
     task, steps = task_of("r"), []
     with task.scope:
         with task.recording():
@@ -45,7 +44,7 @@ async def test_a_recall_waits_for_what_is_being_recorded(autojump_clock: MockClo
     assert trio.current_time() == RECORD_SECONDS / 2
 
 
-async def test_a_recall_does_not_wait_for_ever(autojump_clock: MockClock) -> None:
+async def test_a_recall_does_not_wait_for_ever() -> None:
     task = task_of("r")
     with task.scope, task.recording():
         task.revoke(Revocation.DRAINED)
@@ -54,7 +53,7 @@ async def test_a_recall_does_not_wait_for_ever(autojump_clock: MockClock) -> Non
     assert trio.current_time() == RECORD_SECONDS
 
 
-async def test_without_a_recall_recording_changes_nothing(autojump_clock: MockClock) -> None:
+async def test_without_a_recall_recording_changes_nothing() -> None:
     task = task_of("r")
     with task.scope:
         with task.recording():
@@ -89,7 +88,7 @@ def test_a_cancelled_task_is_found_by_its_id() -> None:
     assert task.revoked is Revocation.CANCELLED
 
 
-async def test_everybody_who_waits_hears_when_nothing_is_held(autojump_clock: MockClock) -> None:
+async def test_everybody_who_waits_hears_when_nothing_is_held() -> None:
     in_flight, one, two = InFlightTasks(), task_of("1", task_id="one"), task_of("2", task_id="two")
     await in_flight.wait_empty()
     in_flight.add(one)
@@ -106,7 +105,7 @@ async def test_everybody_who_waits_hears_when_nothing_is_held(autojump_clock: Mo
         in_flight.remove(two)
 
 
-async def test_stopped_nothing_begins_any_more(autojump_clock: MockClock) -> None:
+async def test_stopped_nothing_begins_any_more() -> None:
     in_flight, begun, waiting, late = (
         InFlightTasks(),
         task_of("1", task_id="1"),
@@ -122,7 +121,7 @@ async def test_stopped_nothing_begins_any_more(autojump_clock: MockClock) -> Non
 
 
 @pytest.mark.parametrize("settle", ["delete", "release"])
-async def test_a_receipt_that_comes_during_the_call_is_settled_as_well(autojump_clock: MockClock, settle: str) -> None:
+async def test_a_receipt_that_comes_during_the_call_is_settled_as_well(settle: str) -> None:
     queue = MemoryQueue()
     await queue.send([message_of(job()), message_of(job())])
     first, second = await queue.receive(2, 0.0)
@@ -146,7 +145,7 @@ async def test_a_receipt_that_comes_during_the_call_is_settled_as_well(autojump_
     assert not queue.messages
 
 
-async def test_released_messages_come_back_after_the_wait(autojump_clock: MockClock) -> None:
+async def test_released_messages_come_back_after_the_wait() -> None:
     queue = MemoryQueue()
     await queue.send([message_of(job())])
     (message,) = await queue.receive(1, 0.0)

@@ -1,14 +1,15 @@
 """A task that waits for a job is woken at once by its change, and leaves nothing behind."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
+import pytest
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import wait_all_tasks_blocked
 
 from reportd.work.job_waiters import JobWaiters
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
-async def test_everybody_who_waits_for_the_task_is_woken_and_nobody_else(autojump_clock: MockClock) -> None:
+
+async def test_everybody_who_waits_for_the_task_is_woken_and_nobody_else() -> None:
     waiters, heard = JobWaiters(), []
 
     async def wait(task_id: str) -> None:
@@ -23,13 +24,13 @@ async def test_everybody_who_waits_for_the_task_is_woken_and_nobody_else(autojum
     assert heard == [("a", True, 2.0), ("a", True, 2.0), ("b", False, 10.0)]
 
 
-async def test_what_was_before_is_not_heard(autojump_clock: MockClock) -> None:
+async def test_what_was_before_is_not_heard() -> None:
     waiters = JobWaiters()
     waiters.notify("a")
     assert not await waiters.wait("a", 1.0)
 
 
-async def test_nothing_is_kept_of_those_who_no_longer_wait(autojump_clock: MockClock) -> None:
+async def test_nothing_is_kept_of_those_who_no_longer_wait() -> None:
     waiters = JobWaiters()
     await waiters.wait("a", 1.0)
     with trio.move_on_after(1.0):
@@ -37,7 +38,7 @@ async def test_nothing_is_kept_of_those_who_no_longer_wait(autojump_clock: MockC
     assert not waiters._waiting
 
 
-async def test_one_who_leaves_takes_nobody_along(autojump_clock: MockClock) -> None:
+async def test_one_who_leaves_takes_nobody_along() -> None:
     waiters = JobWaiters()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(waiters.wait, "a", 1.0)
@@ -48,7 +49,7 @@ async def test_one_who_leaves_takes_nobody_along(autojump_clock: MockClock) -> N
     assert trio.current_time() == 2.0
 
 
-async def test_it_is_known_how_many_wait(autojump_clock: MockClock) -> None:
+async def test_it_is_known_how_many_wait() -> None:
     waiters = JobWaiters()
     assert len(waiters) == 0
     async with trio.open_nursery() as nursery:

@@ -1,13 +1,10 @@
 """The poller receives no more than the node's capacity, and messages in flight stay invisible to other nodes (I8)."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 import random
 from collections.abc import Mapping
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background
 from reportd.concurrency.supervisor import Supervisor
@@ -17,6 +14,8 @@ from reportd.ports import ANY, Outgoing, Received, UnavailableError
 from reportd.work.poller import MAX_BATCH, WAIT_SECONDS, Poller
 from tests.daemon.node import World, job, message_of, open_node
 from tests.fakes import MemoryQueue, Weather
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class Handler:
@@ -45,9 +44,7 @@ async def filled(messages: int, weather: Weather | None = None) -> MemoryQueue:
 
 
 @pytest.mark.parametrize(("slots", "prefetch"), [(1, 0), (2, 0), (2, 2), (3, 11)])
-async def test_never_more_are_held_than_slots_and_prefetch(
-    autojump_clock: MockClock, slots: int, prefetch: int
-) -> None:
+async def test_never_more_are_held_than_slots_and_prefetch(slots: int, prefetch: int) -> None:
     world = World(slots=slots)
     jobs = [job(number) for number in range(1, 31)]
     for number, one in enumerate(jobs):
@@ -61,7 +58,7 @@ async def test_never_more_are_held_than_slots_and_prefetch(
     assert world.queue.most_in_flight == slots + prefetch
 
 
-async def test_what_is_held_is_kept_from_others_from_the_first_instant(autojump_clock: MockClock) -> None:
+async def test_what_is_held_is_kept_from_others_from_the_first_instant() -> None:
     """This holds for jobs that wait for a slot and for jobs that render, each for several visibility timeouts."""
     world = World(slots=2)
     world.renderer.seconds = 200.0
@@ -75,9 +72,7 @@ async def test_what_is_held_is_kept_from_others_from_the_first_instant(autojump_
     assert [len(await world.jobs.attempts(one.task_id)) for one in jobs] == [1] * len(jobs)
 
 
-async def test_a_malformed_message_is_kept_from_others_while_the_dead_letter_queue_is_away(
-    autojump_clock: MockClock,
-) -> None:
+async def test_a_malformed_message_is_kept_from_others_while_the_dead_letter_queue_is_away() -> None:
     world = World()
     world.weather.away("dead", 300.0)
     async with open_node(world):
@@ -89,9 +84,7 @@ async def test_a_malformed_message_is_kept_from_others_while_the_dead_letter_que
     assert [letter.body for letter in world.letters.letters.values()] == ["{"]
 
 
-async def test_a_batch_is_as_large_as_there_are_places_but_no_larger_than_sqs_allows(
-    autojump_clock: MockClock,
-) -> None:
+async def test_a_batch_is_as_large_as_there_are_places_but_no_larger_than_sqs_allows() -> None:
     weather, limits = Weather(), []
     queue = await filled(40, weather)
     receive = queue.receive
@@ -109,7 +102,7 @@ async def test_a_batch_is_as_large_as_there_are_places_but_no_larger_than_sqs_al
 
 @pytest.mark.parametrize(("capacity", "least", "fewest"), [(7, 3, 3), (7, 1, 1), (2, 5, 2)])
 async def test_it_asks_for_no_fewer_than_pay_and_holds_no_more_than_it_may(
-    autojump_clock: MockClock, capacity: int, least: int, fewest: int
+    capacity: int, least: int, fewest: int
 ) -> None:
     queue, limits = await filled(60), []
     receive, handler, chance = queue.receive, Handler(), random.Random(0)
@@ -134,7 +127,7 @@ async def test_it_asks_for_no_fewer_than_pay_and_holds_no_more_than_it_may(
     assert handler.most_busy == capacity
 
 
-async def test_stopped_while_it_waits_for_places_it_keeps_none(autojump_clock: MockClock) -> None:
+async def test_stopped_while_it_waits_for_places_it_keeps_none() -> None:
     queue = await filled(10)
 
     async def handle(message: Received) -> None:
@@ -149,7 +142,7 @@ async def test_stopped_while_it_waits_for_places_it_keeps_none(autojump_clock: M
     assert poller._capacity.free == 4
 
 
-async def test_a_batch_does_not_wait_for_its_slowest_message(autojump_clock: MockClock) -> None:
+async def test_a_batch_does_not_wait_for_its_slowest_message() -> None:
     queue, done = await filled(20), []
 
     async def handle(message: Received) -> None:
@@ -162,7 +155,7 @@ async def test_a_batch_does_not_wait_for_its_slowest_message(autojump_clock: Moc
     assert len(done) == 19
 
 
-async def test_places_that_found_no_message_are_free_again(autojump_clock: MockClock) -> None:
+async def test_places_that_found_no_message_are_free_again() -> None:
     queue, handler = MemoryQueue(), Handler()
     async with open_background() as nursery:
         nursery.start_soon(Poller(queue, handler, 3).run)
@@ -173,7 +166,7 @@ async def test_places_that_found_no_message_are_free_again(autojump_clock: MockC
     assert handler.most_busy == 3
 
 
-async def test_a_handler_with_a_bug_costs_nobody_else_anything(autojump_clock: MockClock) -> None:
+async def test_a_handler_with_a_bug_costs_nobody_else_anything() -> None:
     queue, done = await filled(12), []
 
     async def handle(message: Received) -> None:
@@ -188,7 +181,7 @@ async def test_a_handler_with_a_bug_costs_nobody_else_anything(autojump_clock: M
     assert len(done) == 6
 
 
-async def test_a_queue_that_is_away_is_asked_again_every_second(autojump_clock: MockClock) -> None:
+async def test_a_queue_that_is_away_is_asked_again_every_second() -> None:
     weather = Weather()
     queue, handler = await filled(1, weather), Handler()
     weather.away("queue", 9.5)
@@ -204,9 +197,7 @@ async def test_a_queue_that_is_away_is_asked_again_every_second(autojump_clock: 
 
 
 @pytest.mark.parametrize("at_most", [ANY, {"other": 0}], ids=["any", "not all"])
-async def test_a_queue_that_answers_again_and_is_empty_is_in_trouble_no_longer(
-    autojump_clock: MockClock, at_most: Mapping[str, int]
-) -> None:
+async def test_a_queue_that_answers_again_and_is_empty_is_in_trouble_no_longer(at_most: Mapping[str, int]) -> None:
     """Otherwise the node would seem not ready for the time of a long poll, and get no requests meanwhile."""
     weather = Weather()
     queue = await filled(0, weather)
@@ -221,9 +212,7 @@ async def test_a_queue_that_answers_again_and_is_empty_is_in_trouble_no_longer(
 
 
 @pytest.mark.parametrize("while_away", [False, True])
-async def test_stopped_it_takes_no_more_and_ends_with_what_it_has(
-    autojump_clock: MockClock, *, while_away: bool
-) -> None:
+async def test_stopped_it_takes_no_more_and_ends_with_what_it_has(*, while_away: bool) -> None:
     weather = Weather()
     queue, handler = await filled(5, weather), Handler(30.0)
     poller = Poller(queue, handler, 2)
@@ -238,7 +227,7 @@ async def test_stopped_it_takes_no_more_and_ends_with_what_it_has(
     assert len(queue.in_flight) == 2
 
 
-async def test_an_error_of_the_queue_that_is_no_outage_is_told_and_survived(autojump_clock: MockClock) -> None:
+async def test_an_error_of_the_queue_that_is_no_outage_is_told_and_survived() -> None:
     """A bug must not look like an empty queue. It must not end the jobs in flight, nor take capacity for good."""
     weather, supervisor = Weather(), Supervisor()
     queue, handler = await filled(3, weather), Handler()
@@ -257,7 +246,7 @@ async def test_an_error_of_the_queue_that_is_no_outage_is_told_and_survived(auto
         poller.stop()
 
 
-async def test_jobs_that_wait_in_pages_leave_their_places_to_others(autojump_clock: MockClock) -> None:
+async def test_jobs_that_wait_in_pages_leave_their_places_to_others() -> None:
     queue, handler = await filled(10), Handler()
     handler.seconds = 100.0
     poller = Poller(queue, handler, 3)
@@ -275,7 +264,7 @@ async def test_jobs_that_wait_in_pages_leave_their_places_to_others(autojump_clo
 
 
 @pytest.mark.parametrize("unsettled", [True, False])
-async def test_what_may_be_had_again_is_had_at_once(autojump_clock: MockClock, *, unsettled: bool) -> None:
+async def test_what_may_be_had_again_is_had_at_once(*, unsettled: bool) -> None:
     queue, handler = await filled(3), Handler()
     allowed = {"report": 0}
     poller = Poller(queue, handler, 3, at_most=lambda: allowed, unsettled=lambda: unsettled)
@@ -291,7 +280,7 @@ async def test_what_may_be_had_again_is_had_at_once(autojump_clock: MockClock, *
 
 @pytest.mark.parametrize(("unsettled", "asked"), [(True, 120), (False, 3)])
 async def test_a_queue_is_asked_often_only_while_what_may_be_had_changes_by_itself(
-    autojump_clock: MockClock, *, unsettled: bool, asked: int
+    *, unsettled: bool, asked: int
 ) -> None:
     queue, waits = MemoryQueue(), list[float]()
     receive = queue.receive

@@ -1,12 +1,10 @@
 """The heartbeat keeps messages in flight invisible, and revokes the work on a message that is lost anyway (I8)."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background
 from reportd.core.jobs.transitions import JobState
@@ -15,6 +13,8 @@ from reportd.work.heartbeat import extend_visibility
 from reportd.work.in_flight import InFlightTask, InFlightTasks, Revocation
 from tests.daemon.node import World, job, message_of, open_node
 from tests.fakes import MemoryQueue, Weather, now
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class Beat:
@@ -44,7 +44,7 @@ class Beat:
         return self.weather.calls.count("queue.set_visibility")
 
 
-async def test_all_are_renewed_in_one_call_at_a_third_of_their_visibility(autojump_clock: MockClock) -> None:
+async def test_all_are_renewed_in_one_call_at_a_third_of_their_visibility() -> None:
     async with Beat(5).going() as beat:
         await trio.sleep(200.5)
         assert beat.beats == 10
@@ -52,13 +52,13 @@ async def test_all_are_renewed_in_one_call_at_a_third_of_their_visibility(autoju
     assert not any(task.revoked for task in beat.tasks)
 
 
-async def test_nothing_held_costs_no_call(autojump_clock: MockClock) -> None:
+async def test_nothing_held_costs_no_call() -> None:
     async with Beat(0).going() as beat:
         await trio.sleep(500.0)
         assert beat.beats == 0
 
 
-async def test_a_short_outage_loses_nothing(autojump_clock: MockClock) -> None:
+async def test_a_short_outage_loses_nothing() -> None:
     async with Beat().going() as beat:
         await trio.sleep(10.0)
         beat.weather.away("queue", 48.5)  # until 1.5 s before the visibility ends
@@ -69,7 +69,7 @@ async def test_a_short_outage_loses_nothing(autojump_clock: MockClock) -> None:
         assert not any(task.revoked for task in beat.tasks)
 
 
-async def test_after_an_outage_the_beat_is_the_usual_one(autojump_clock: MockClock) -> None:
+async def test_after_an_outage_the_beat_is_the_usual_one() -> None:
     async with Beat().going() as beat:
         beat.weather.away("queue", 25.0)
         await trio.sleep(26.0)
@@ -78,7 +78,7 @@ async def test_after_an_outage_the_beat_is_the_usual_one(autojump_clock: MockClo
         assert beat.beats - before == 10
 
 
-async def test_a_call_that_hangs_is_not_the_last_one(autojump_clock: MockClock) -> None:
+async def test_a_call_that_hangs_is_not_the_last_one() -> None:
     async with Beat().going() as beat:
 
         async def hang_once(_call: str, _when: str) -> None:
@@ -91,7 +91,7 @@ async def test_a_call_that_hangs_is_not_the_last_one(autojump_clock: MockClock) 
         assert not any(task.revoked for task in beat.tasks)
 
 
-async def test_a_message_that_could_not_be_renewed_is_tried_again_soon(autojump_clock: MockClock) -> None:
+async def test_a_message_that_could_not_be_renewed_is_tried_again_soon() -> None:
     """The other messages of the same call were renewed."""
     async with Beat().going() as beat:
         set_visibility = beat.queue.set_visibility
@@ -106,7 +106,7 @@ async def test_a_message_that_could_not_be_renewed_is_tried_again_soon(autojump_
         assert not any(task.revoked for task in beat.tasks)
 
 
-async def test_a_lost_message_calls_its_own_work_off(autojump_clock: MockClock) -> None:
+async def test_a_lost_message_calls_its_own_work_off() -> None:
     async with Beat().going() as beat:
         beat.queue.messages[0].receipt = "another node's"
         await trio.sleep(21.0)
@@ -114,7 +114,7 @@ async def test_a_lost_message_calls_its_own_work_off(autojump_clock: MockClock) 
         assert [task.scope.cancel_called for task in beat.tasks] == [True, False]
 
 
-async def test_the_loss_of_one_of_two_receipts_is_none(autojump_clock: MockClock) -> None:
+async def test_the_loss_of_one_of_two_receipts_is_none() -> None:
     """The message was received again while in flight, so its older receipt is no longer valid."""
     async with Beat(1).going() as beat:
         (task,) = beat.tasks
@@ -127,7 +127,7 @@ async def test_the_loss_of_one_of_two_receipts_is_none(autojump_clock: MockClock
         assert beat.queue.in_flight
 
 
-async def test_a_message_settled_during_the_call_is_not_lost(autojump_clock: MockClock) -> None:
+async def test_a_message_settled_during_the_call_is_not_lost() -> None:
     async with Beat(1).going() as beat:
         (task,) = beat.tasks
 
@@ -141,9 +141,7 @@ async def test_a_message_settled_during_the_call_is_not_lost(autojump_clock: Moc
         assert task.revoked is None
 
 
-async def test_the_render_of_a_lost_message_is_cancelled_and_the_other_node_finishes(
-    autojump_clock: MockClock,
-) -> None:
+async def test_the_render_of_a_lost_message_is_cancelled_and_the_other_node_finishes() -> None:
     world, one = World(), job()
     world.renderer.seconds = 300.0
     async with open_node(world, name="a") as first:

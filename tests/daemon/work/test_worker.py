@@ -1,14 +1,11 @@
 """How the worker handles a message: the order of its steps, retries, and the dead-letter queue."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import to_message
@@ -18,9 +15,12 @@ from reportd.ports import Outgoing, Pdf, RenderRequest, Settlement
 from reportd.work.timeouts import LEAST
 from tests.daemon.node import Node, World, job, message_of, open_node
 from tests.fakes import now
+from tests.wording import mentions
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
-async def test_the_pdf_is_stored_then_recorded_then_the_message_deleted(autojump_clock: MockClock) -> None:
+async def test_the_pdf_is_stored_then_recorded_then_the_message_deleted() -> None:
     world, one = World(), job()
     messages = await world.received(one)
     world.weather.calls.clear()
@@ -33,7 +33,7 @@ async def test_the_pdf_is_stored_then_recorded_then_the_message_deleted(autojump
     assert not world.queue.messages
 
 
-async def test_the_attempt_is_on_record_before_a_browser_is_touched(autojump_clock: MockClock) -> None:
+async def test_the_attempt_is_on_record_before_a_browser_is_touched() -> None:
     world, one = World(), job()
     seen: list[JobState] = []
 
@@ -47,7 +47,7 @@ async def test_the_attempt_is_on_record_before_a_browser_is_touched(autojump_clo
     assert seen == [JobState.RUNNING]
 
 
-async def test_a_pdf_that_is_being_stored_takes_nobodys_slot(autojump_clock: MockClock) -> None:
+async def test_a_pdf_that_is_being_stored_takes_nobodys_slot() -> None:
     world, one = World(slots=1), job()
     free: list[int] = []
 
@@ -66,7 +66,7 @@ async def test_a_pdf_that_is_being_stored_takes_nobodys_slot(autojump_clock: Moc
 
 @pytest.mark.parametrize(("chance", "waits"), [(0.0, (2.0, 4.0)), (0.5, (3.0, 6.0)), (1.0, (4.0, 8.0))])
 async def test_a_failure_is_tried_again_after_a_growing_wait_with_jitter(
-    autojump_clock: MockClock, chance: float, waits: tuple[float, float]
+    chance: float, waits: tuple[float, float]
 ) -> None:
     world, one = World(), job()
     world.renderer.seconds = 0.0
@@ -83,7 +83,7 @@ async def test_a_failure_is_tried_again_after_a_growing_wait_with_jitter(
     assert world.record(one).error is None
 
 
-async def test_after_the_last_attempt_the_daemon_itself_dead_letters_with_the_reason(autojump_clock: MockClock) -> None:
+async def test_after_the_last_attempt_the_daemon_itself_dead_letters_with_the_reason() -> None:
     world, one = World(), job(callback="kept")
     world.renderer.faults[one.task_id] = [FaultKind.SCRIPT_ERROR] * 3
     node = Node(world)
@@ -100,7 +100,7 @@ async def test_after_the_last_attempt_the_daemon_itself_dead_letters_with_the_re
     assert letter.attributes == {"kind": "script_error", "reason": "scripted"}
 
 
-async def test_what_trying_again_cannot_help_is_dead_lettered_at_once(autojump_clock: MockClock) -> None:
+async def test_what_trying_again_cannot_help_is_dead_lettered_at_once() -> None:
     world, one = World(), job()
     world.renderer.faults[one.task_id] = [FaultKind.PAGE_STATUS]
     await Node(world).handle(*await world.received(one))
@@ -108,14 +108,16 @@ async def test_what_trying_again_cannot_help_is_dead_lettered_at_once(autojump_c
     assert (len(world.queue.messages), len(world.dead.messages)) == (0, 1)
 
 
-async def test_a_bug_in_a_renderer_is_an_internal_fault_of_one_job(autojump_clock: MockClock) -> None:
+async def test_a_bug_in_a_renderer_is_an_internal_fault_of_one_job() -> None:
     world, one = World(), job()
     world.renderer.faults[one.task_id] = [RuntimeError("a bug")]
     await Node(world).handle(*await world.received(one))
     record = world.record(one)
     assert record.state is JobState.QUEUED
     assert record.error is not None
-    assert (record.error.kind, record.error.detail) == (FaultKind.INTERNAL, "RuntimeError in the daemon; see its log")
+    assert record.error.kind is FaultKind.INTERNAL
+    assert mentions(record.error.detail, "RuntimeError", "log")
+    assert "a bug" not in record.error.detail
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ async def test_a_bug_in_a_renderer_is_an_internal_fault_of_one_job(autojump_cloc
     ],
 )
 async def test_a_page_that_cannot_be_made_is_a_failed_attempt_without_a_browser(
-    autojump_clock: MockClock, broken: Exception, state: JobState, kind: FaultKind
+    broken: Exception, state: JobState, kind: FaultKind
 ) -> None:
     world, one = World(), job()
     world.types.broken = broken
@@ -142,7 +144,7 @@ async def test_a_page_that_cannot_be_made_is_a_failed_attempt_without_a_browser(
 
 
 @pytest.mark.parametrize("body", ["{", "[]", '{"taskId": "x"}', "", '{"taskId": "%s"}' % job(7).task_id])  # noqa: UP031
-async def test_what_is_no_job_is_dead_lettered_as_it_came(autojump_clock: MockClock, body: str) -> None:
+async def test_what_is_no_job_is_dead_lettered_as_it_came(body: str) -> None:
     world = World()
     await world.queue.send([Outgoing(body, "", "", "")])
     await Node(world).handle(*await world.queue.receive(1, 0.0))
@@ -162,7 +164,7 @@ async def test_what_is_no_job_is_dead_lettered_as_it_came(autojump_clock: MockCl
     ],
 )
 async def test_a_job_unfit_for_its_type_is_dead_lettered_before_it_waits_for_a_slot(
-    autojump_clock: MockClock, report_type: str, parameters: dict[str, Any], kind: FaultKind, detail: str
+    report_type: str, parameters: dict[str, Any], kind: FaultKind, detail: str
 ) -> None:
     world, one = World(slots=1), job(1, report_type, **parameters)
     async with world.renderer.slot():
@@ -177,7 +179,7 @@ async def test_a_job_unfit_for_its_type_is_dead_lettered_before_it_waits_for_a_s
     assert not world.queue.messages
 
 
-async def test_a_bug_in_the_check_of_a_job_dead_letters_that_job(autojump_clock: MockClock) -> None:
+async def test_a_bug_in_the_check_of_a_job_dead_letters_that_job() -> None:
     world, one = World(), job()
     world.types.check = lambda *_: 1 / 0  # type: ignore[assignment,method-assign]
     await Node(world).handle(*await world.received(one))
@@ -187,7 +189,7 @@ async def test_a_bug_in_the_check_of_a_job_dead_letters_that_job(autojump_clock:
     assert record.error.kind is FaultKind.INTERNAL
 
 
-async def test_a_job_straight_from_the_queue_gets_its_row(autojump_clock: MockClock) -> None:
+async def test_a_job_straight_from_the_queue_gets_its_row() -> None:
     world, one = World(), job()
     body = orjson.loads(to_message(one)) | {"submittedAt": 1_750_000_000_000, "unknown": [1]}
     await world.queue.send([Outgoing(orjson.dumps(body).decode(), one.task_id, one.report_type, one.user_id)])
@@ -197,7 +199,7 @@ async def test_a_job_straight_from_the_queue_gets_its_row(autojump_clock: MockCl
     assert world.record(one).job.submitted_at == 1_750_000_000.0
 
 
-async def test_a_job_too_large_for_its_message_is_taken_from_the_store(autojump_clock: MockClock) -> None:
+async def test_a_job_too_large_for_its_message_is_taken_from_the_store() -> None:
     world, one = World(), job(rows="r" * 1000)
     await world.jobs.add([one])
     world.weather.away("jobs", 10.0)
@@ -207,7 +209,7 @@ async def test_a_job_too_large_for_its_message_is_taken_from_the_store(autojump_
     assert not world.queue.messages
 
 
-async def test_both_forms_of_a_message_are_the_same_work(autojump_clock: MockClock) -> None:
+async def test_both_forms_of_a_message_are_the_same_work() -> None:
     world, one = World(), job(rows="r" * 1000)
     await world.jobs.add([one])
     await world.queue.send([message_of(one), replace(message_of(one), body=to_message(one, 500))])
@@ -216,7 +218,7 @@ async def test_both_forms_of_a_message_are_the_same_work(autojump_clock: MockClo
     assert not world.queue.messages
 
 
-async def test_a_message_whose_job_is_nowhere_is_dead_lettered(autojump_clock: MockClock) -> None:
+async def test_a_message_whose_job_is_nowhere_is_dead_lettered() -> None:
     world, one = World(), job(rows="r" * 1000)
     await world.queue.send([replace(message_of(one), body=to_message(one, 500))])
     await Node(world).handle(*await world.queue.receive(1, 0.0))
@@ -227,7 +229,7 @@ async def test_a_message_whose_job_is_nowhere_is_dead_lettered(autojump_clock: M
     assert not world.jobs.records
 
 
-async def test_a_dead_letter_too_large_for_its_queue_goes_without_the_parameters(autojump_clock: MockClock) -> None:
+async def test_a_dead_letter_too_large_for_its_queue_goes_without_the_parameters() -> None:
     world, one = World(), job(rows="r" * 1000)
     world.dead.max_message_bytes = 500
     world.renderer.faults[one.task_id] = [FaultKind.PAGE_STATUS]
@@ -240,7 +242,7 @@ async def test_a_dead_letter_too_large_for_its_queue_goes_without_the_parameters
 # --- lost browsers and lost nodes (I5) ----------------------------------------------------------------------
 
 
-async def test_a_job_whose_browser_died_twice_gets_no_third_one(autojump_clock: MockClock) -> None:
+async def test_a_job_whose_browser_died_twice_gets_no_third_one() -> None:
     world, one = World(), job()
     world.renderer.faults[one.task_id] = [FaultKind.BROWSER_LOST] * 9
     async with open_node(world):
@@ -254,7 +256,7 @@ async def test_a_job_whose_browser_died_twice_gets_no_third_one(autojump_clock: 
     assert world.renderer.rendered == [(one.task_id, False), (one.task_id, True)]
 
 
-async def test_a_job_that_only_shared_the_browser_loses_no_attempt(autojump_clock: MockClock) -> None:
+async def test_a_job_that_only_shared_the_browser_loses_no_attempt() -> None:
     world, one = World(), job()
     world.renderer.faults[one.task_id] = [FaultKind.BROWSER_LOST]
     async with open_node(world):
@@ -264,7 +266,7 @@ async def test_a_job_that_only_shared_the_browser_loses_no_attempt(autojump_cloc
     assert world.renderer.rendered == [(one.task_id, False), (one.task_id, True)]
 
 
-async def test_a_job_that_has_lost_two_browsers_is_not_started_once_more(autojump_clock: MockClock) -> None:
+async def test_a_job_that_has_lost_two_browsers_is_not_started_once_more() -> None:
     """However its message gets back into the queue."""
     world, one = World(), job()
     world.renderer.faults[one.task_id] = [FaultKind.PAGE_CRASHED] * 2
@@ -278,7 +280,7 @@ async def test_a_job_that_has_lost_two_browsers_is_not_started_once_more(autojum
     assert len(world.renderer.rendered) == 2
 
 
-async def test_a_job_that_is_there_whenever_a_node_dies_is_given_up(autojump_clock: MockClock) -> None:
+async def test_a_job_that_is_there_whenever_a_node_dies_is_given_up() -> None:
     world, one = World(), job()
     await world.send(one)
     for _ in range(MAX_NODE_LOSSES):
@@ -294,7 +296,7 @@ async def test_a_job_that_is_there_whenever_a_node_dies_is_given_up(autojump_clo
     assert len(world.renderer.rendered) == MAX_NODE_LOSSES
 
 
-async def test_an_alias_in_a_message_means_its_type(autojump_clock: MockClock) -> None:
+async def test_an_alias_in_a_message_means_its_type() -> None:
     world = World()
     node, one = Node(world), job(1, report_type="old_report")
     await node.handle(*await world.received(one))
@@ -303,9 +305,7 @@ async def test_an_alias_in_a_message_means_its_type(autojump_clock: MockClock) -
     assert [breaker.report_type for breaker in node.worker._breakers.snapshot()] == ["report"]
 
 
-async def test_a_job_that_took_longer_than_usual_gets_all_the_time_there_is_when_it_is_tried_again(
-    autojump_clock: MockClock,
-) -> None:
+async def test_a_job_that_took_longer_than_usual_gets_all_the_time_there_is_when_it_is_tried_again() -> None:
     world = World()
     node, given = Node(world, timeout_factor=10.0), []
     world.renderer.seconds = 0.5
@@ -327,7 +327,7 @@ async def test_a_job_that_took_longer_than_usual_gets_all_the_time_there_is_when
     assert given == [60.0] * LEAST + [5.0, 60.0]
 
 
-async def test_a_browser_that_dies_under_a_job_alone_says_something_about_its_type(autojump_clock: MockClock) -> None:
+async def test_a_browser_that_dies_under_a_job_alone_says_something_about_its_type() -> None:
     world, one = World(), job()
     node = Node(world)
     world.renderer.faults[one.task_id] = [FaultKind.BROWSER_LOST, FaultKind.BROWSER_LOST]

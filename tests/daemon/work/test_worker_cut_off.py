@@ -3,15 +3,13 @@
 I1: one terminal state and one artifact, wherever it stops. I7: a revocation is no failure and uses no attempt.
 """
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background
 from reportd.core.faults import FaultKind
@@ -22,6 +20,8 @@ from reportd.ports import Outgoing, Settlement
 from reportd.work.in_flight import Revocation
 from tests.daemon.node import Node, World, job
 from tests.fakes import now
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 LONG_ENOUGH = 900.0
 BEFORE_AND_AFTER = ("before", "after")
@@ -83,7 +83,7 @@ def check(world: World, case: Case) -> None:
 
 @pytest.mark.parametrize("phase", BEFORE_AND_AFTER)
 @pytest.mark.parametrize("name", CASES)
-async def test_a_node_killed_at_any_call_loses_nothing(autojump_clock: MockClock, name: str, phase: str) -> None:
+async def test_a_node_killed_at_any_call_loses_nothing(name: str, phase: str) -> None:
     case, kills, killed = CASES[name], 0, True
     while killed:
         kills += 1
@@ -96,7 +96,7 @@ async def test_a_node_killed_at_any_call_loses_nothing(autojump_clock: MockClock
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_a_node_killed_again_and_again_loses_nothing(autojump_clock: MockClock, name: str) -> None:
+async def test_a_node_killed_again_and_again_loses_nothing(name: str) -> None:
     case, chance = CASES[name], random.Random(name)
     for _ in range(15):
         world = world_of(case)
@@ -108,7 +108,7 @@ async def test_a_node_killed_again_and_again_loses_nothing(autojump_clock: MockC
 
 
 @pytest.mark.parametrize("phase", BEFORE_AND_AFTER)
-async def test_a_malformed_message_is_kept_once_whatever_is_cut_off(autojump_clock: MockClock, phase: str) -> None:
+async def test_a_malformed_message_is_kept_once_whatever_is_cut_off(phase: str) -> None:
     """A kill between send and delete makes two letters, which are recognised as the same."""
     for kill in range(1, 12):
         world = World()
@@ -124,7 +124,7 @@ async def test_a_malformed_message_is_kept_once_whatever_is_cut_off(autojump_clo
 # --- revoked ------------------------------------------------------------------------------------------------
 
 
-def called_off_at(world: World, node: Node, call_off: Callable[[], None], number: int, phase: str) -> Iterator[int]:
+def called_off_at(world: World, call_off: Callable[[], None], number: int, phase: str) -> Iterator[int]:
     """Set the hook that revokes the work at call ``number``. Yield the number of calls."""
     calls = 0
 
@@ -150,7 +150,7 @@ async def called_off_everywhere(case: Case, phase: str, call_off: Callable[[Worl
         world = world_of(case)
         node = Node(world)
         messages = await world.received(case.one)
-        calls = called_off_at(world, node, lambda w=world, n=node: call_off(w, n), number, phase)  # type: ignore[misc]
+        calls = called_off_at(world, partial(call_off, world, node), number, phase)
         next(calls)
         await node.handle(*messages)
         worlds.append(world)
@@ -183,9 +183,7 @@ def receipt_lost(world: World, node: Node) -> None:
 @pytest.mark.parametrize("phase", BEFORE_AND_AFTER)
 @pytest.mark.parametrize("call_off", [drain, receipt_lost])
 @pytest.mark.parametrize("name", ["succeeds", "cannot succeed", "kills its browser"])
-async def test_giving_back_uses_no_attempt(
-    autojump_clock: MockClock, name: str, call_off: Callable[[World, Node], None], phase: str
-) -> None:
+async def test_giving_back_uses_no_attempt(name: str, call_off: Callable[[World, Node], None], phase: str) -> None:
     case, states = CASES[name], set()
     worlds = await called_off_everywhere(case, phase, call_off)
     assert len(worlds) > 3
@@ -205,9 +203,7 @@ async def test_giving_back_uses_no_attempt(
 
 @pytest.mark.parametrize("phase", BEFORE_AND_AFTER)
 @pytest.mark.parametrize("name", ["succeeds", "fails every time", "cannot succeed"])
-async def test_a_cancelled_job_stays_cancelled_and_leaves_nothing(
-    autojump_clock: MockClock, name: str, phase: str
-) -> None:
+async def test_a_cancelled_job_stays_cancelled_and_leaves_nothing(name: str, phase: str) -> None:
     case = CASES[name]
     worlds = await called_off_everywhere(case, phase, cancel)
     ends = set()

@@ -1,11 +1,9 @@
 """A job is deferred while its breaker is open. It uses no attempt, and does not run out of receives (I3)."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 from contextlib import suppress
 
+import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.breakers.manager import Breakers
@@ -13,6 +11,8 @@ from reportd.core.breaker.breaker import BreakerPolicy
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.transitions import JobState
 from tests.daemon.node import Node, World, job
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 async def resting(world: World, max_receive_count: int) -> Node:
@@ -29,7 +29,7 @@ async def resting(world: World, max_receive_count: int) -> Node:
     return node
 
 
-async def test_it_waits_out_the_rest_and_no_page_is_opened(autojump_clock: MockClock) -> None:
+async def test_it_waits_out_the_rest_and_no_page_is_opened() -> None:
     world, one = World(), job()
     node = await resting(world, 1000)
     messages = await world.received(one)
@@ -47,7 +47,7 @@ async def test_it_waits_out_the_rest_and_no_page_is_opened(autojump_clock: MockC
     assert world.record(one).state is JobState.SUCCEEDED
 
 
-async def test_it_is_sent_anew_before_the_queue_would_give_it_up(autojump_clock: MockClock) -> None:
+async def test_it_is_sent_anew_before_the_queue_would_give_it_up() -> None:
     world, one = World(), job()
     node = await resting(world, 2)
     await node.handle(*await world.received(one))

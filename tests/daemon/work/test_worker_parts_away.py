@@ -1,12 +1,9 @@
 """Store, database, queue or dead-letter queue may be unavailable at any step of a job: it waits, and is not lost."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 from pathlib import Path
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.transitions import JobState
@@ -14,6 +11,8 @@ from reportd.ports import Outgoing, UnavailableError
 from reportd.work.in_flight import Revocation
 from reportd.work.worker import STORE_PATIENCE_SECONDS
 from tests.daemon.node import Node, World, job, open_node
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 STEPS = ["jobs.start", "artifacts.put", "jobs.settle", "queue.delete"]
 
@@ -30,9 +29,7 @@ def away_from(world: World, step: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("step", STEPS)
-async def test_a_part_that_is_away_for_a_while_costs_only_time(
-    autojump_clock: MockClock, step: str, tmp_path: Path
-) -> None:
+async def test_a_part_that_is_away_for_a_while_costs_only_time(step: str, tmp_path: Path) -> None:
     world, one = World(spool=tmp_path), job()
     messages = await world.received(one)
     away_from(world, step, 30.0)
@@ -47,7 +44,7 @@ async def test_a_part_that_is_away_for_a_while_costs_only_time(
 
 
 @pytest.mark.parametrize("step", ["jobs.settle", "dead.send", "queue.delete"])
-async def test_dead_lettering_waits_for_its_parts(autojump_clock: MockClock, step: str) -> None:
+async def test_dead_lettering_waits_for_its_parts(step: str) -> None:
     world, one = World(), job()
     world.renderer.faults[one.task_id] = [FaultKind.PAGE_STATUS]
     messages = await world.received(one)
@@ -58,7 +55,7 @@ async def test_dead_lettering_waits_for_its_parts(autojump_clock: MockClock, ste
     assert (len(world.dead.messages), len(world.queue.messages)) == (1, 0)
 
 
-async def test_an_entry_that_the_queue_did_not_settle_is_tried_again(autojump_clock: MockClock) -> None:
+async def test_an_entry_that_the_queue_did_not_settle_is_tried_again() -> None:
     """A batch call can succeed as a whole and fail for one message."""
     world, one = World(), job()
     outcomes: list[list[Exception | None]] = [[UnavailableError("queue", "throttled")]]
@@ -72,7 +69,7 @@ async def test_an_entry_that_the_queue_did_not_settle_is_tried_again(autojump_cl
     assert not world.queue.messages
 
 
-async def test_a_dead_letter_that_its_queue_did_not_take_is_sent_again(autojump_clock: MockClock) -> None:
+async def test_a_dead_letter_that_its_queue_did_not_take_is_sent_again() -> None:
     world, one = World(), job(1, "other")
     outcomes: list[list[Exception | None]] = [[UnavailableError("dead", "throttled")]]
     send = world.dead.send
@@ -85,7 +82,7 @@ async def test_a_dead_letter_that_its_queue_did_not_take_is_sent_again(autojump_
     assert (len(world.dead.messages), len(world.queue.messages)) == (1, 0)
 
 
-async def test_a_store_away_for_long_gives_the_place_to_another_job(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_a_store_away_for_long_gives_the_place_to_another_job(tmp_path: Path) -> None:
     world, one = World(spool=tmp_path), job()
     world.weather.away("artifacts", 400.0)
     async with open_node(world):
@@ -104,7 +101,7 @@ async def test_a_store_away_for_long_gives_the_place_to_another_job(autojump_clo
 
 
 @pytest.mark.parametrize("part", ["jobs", "queue", "artifacts", "dead"])
-async def test_everything_ends_well_after_a_part_was_away_for_minutes(autojump_clock: MockClock, part: str) -> None:
+async def test_everything_ends_well_after_a_part_was_away_for_minutes(part: str) -> None:
     world = World()
     good, bad = [job(n) for n in range(1, 9)], [job(n, "other") for n in range(11, 14)]
     await world.send(*good, *bad)
@@ -123,9 +120,7 @@ async def test_everything_ends_well_after_a_part_was_away_for_minutes(autojump_c
 
 
 @pytest.mark.parametrize("why", list(Revocation))
-async def test_the_file_of_a_pdf_goes_when_its_job_is_called_off(
-    autojump_clock: MockClock, why: Revocation, tmp_path: Path
-) -> None:
+async def test_the_file_of_a_pdf_goes_when_its_job_is_called_off(why: Revocation, tmp_path: Path) -> None:
     world, one = World(spool=tmp_path), job()
     node = Node(world)
 
@@ -142,7 +137,7 @@ async def test_the_file_of_a_pdf_goes_when_its_job_is_called_off(
     assert not world.spooled()
 
 
-async def test_the_file_of_a_pdf_goes_when_storing_it_hits_a_bug(autojump_clock: MockClock, tmp_path: Path) -> None:
+async def test_the_file_of_a_pdf_goes_when_storing_it_hits_a_bug(tmp_path: Path) -> None:
     world, one = World(spool=tmp_path), job()
     world.weather.fail("artifacts.put", RuntimeError("a bug"))
     async with open_node(world):

@@ -1,15 +1,16 @@
 """A large message takes a moment to read. It is in flight meanwhile, and dead-lettered if it can't be read."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
+import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.core.jobs.job import Job, StoredJob, from_message
 from reportd.core.jobs.transitions import JobState
 from reportd.ports import TooCostlyError, UnavailableError
 from tests.daemon.node import Node, World, job, open_node
 from tests.fakes import FakeTypes
+from tests.wording import mentions
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 READING_SECONDS = 100.0
 
@@ -28,7 +29,7 @@ class SlowTypes(FakeTypes):
         return from_message(body)
 
 
-async def test_a_message_that_is_being_read_is_held(autojump_clock: MockClock) -> None:
+async def test_a_message_that_is_being_read_is_held() -> None:
     world, one = World(), job()
     world.types = SlowTypes()
     async with open_node(world) as node:
@@ -41,7 +42,7 @@ async def test_a_message_that_is_being_read_is_held(autojump_clock: MockClock) -
     assert world.renderer.rendered == [(one.task_id, False)]
 
 
-async def test_two_of_the_same_task_are_one_render(autojump_clock: MockClock) -> None:
+async def test_two_of_the_same_task_are_one_render() -> None:
     world, one = World(), job()
     world.types = SlowTypes()
     await Node(world).handle(*await world.received(one, one))
@@ -49,7 +50,7 @@ async def test_two_of_the_same_task_are_one_render(autojump_clock: MockClock) ->
     assert not world.queue.messages
 
 
-async def test_a_drain_gives_it_back(autojump_clock: MockClock) -> None:
+async def test_a_drain_gives_it_back() -> None:
     world, one = World(), job()
     world.types = SlowTypes()
     stop = trio.Event()
@@ -65,16 +66,16 @@ async def test_a_drain_gives_it_back(autojump_clock: MockClock) -> None:
     assert len(await world.queue.receive(1, 0.0)) == 1
 
 
-async def test_what_is_too_costly_to_read_is_malformed(autojump_clock: MockClock) -> None:
+async def test_what_is_too_costly_to_read_is_malformed() -> None:
     world, one = World(), job()
     world.types = SlowTypes(TooCostlyError("takes longer than 20 s"))
     await Node(world).handle(*await world.received(one))
     (letter,) = world.dead.messages
-    assert letter.sent.attributes["reason"] == "the message can't be read: that takes longer than 20 s"
+    assert mentions(letter.sent.attributes["reason"], "message", "takes longer than 20 s")
     assert not world.queue.messages
 
 
-async def test_it_waits_for_its_turn(autojump_clock: MockClock) -> None:
+async def test_it_waits_for_its_turn() -> None:
     world, one = World(), job()
     world.types = SlowTypes(UnavailableError("work on jobs", "too many wait for their turn"))
     await Node(world).handle(*await world.received(one))

@@ -1,18 +1,17 @@
 """A message that is delivered more than once makes no second PDF and no second outcome (I6)."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.transitions import JobState
 from tests.daemon.node import Node, World, job, message_of, open_node
 from tests.fakes import EPOCH, now
 
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
-async def test_twice_at_once_on_one_node_is_one_render(autojump_clock: MockClock) -> None:
+
+async def test_twice_at_once_on_one_node_is_one_render() -> None:
     world, one = World(), job()
     await Node(world).handle(*await world.received(one, one, one))
     assert world.renderer.rendered == [(one.task_id, False)]
@@ -21,9 +20,7 @@ async def test_twice_at_once_on_one_node_is_one_render(autojump_clock: MockClock
     assert not world.queue.messages
 
 
-async def test_a_message_that_comes_again_while_it_is_worked_on_is_settled_by_its_newer_receipt(
-    autojump_clock: MockClock,
-) -> None:
+async def test_a_message_that_comes_again_while_it_is_worked_on_is_settled_by_its_newer_receipt() -> None:
     world, one = World(), job()
     world.renderer.seconds = 100.0  # longer than its visibility, and there is no heartbeat
     node = Node(world)
@@ -36,7 +33,7 @@ async def test_a_message_that_comes_again_while_it_is_worked_on_is_settled_by_it
 
 
 @pytest.mark.parametrize("fault", [FaultKind.SCRIPT_ERROR, FaultKind.PAGE_STATUS])
-async def test_every_message_of_a_failed_job_is_settled_with_it(autojump_clock: MockClock, fault: FaultKind) -> None:
+async def test_every_message_of_a_failed_job_is_settled_with_it(fault: FaultKind) -> None:
     world, one = World(), job()
     world.renderer.faults[one.task_id] = [fault]
     async with open_node(world):
@@ -49,7 +46,7 @@ async def test_every_message_of_a_failed_job_is_settled_with_it(autojump_clock: 
     assert not world.dead.messages
 
 
-async def test_a_second_message_takes_over_when_the_work_on_the_first_hits_a_bug(autojump_clock: MockClock) -> None:
+async def test_a_second_message_takes_over_when_the_work_on_the_first_hits_a_bug() -> None:
     world, one = World(), job()
     world.weather.fail("artifacts.put", RuntimeError("a bug"))
     first, second = await world.received(one, one)
@@ -67,7 +64,7 @@ async def test_a_second_message_takes_over_when_the_work_on_the_first_hits_a_bug
 
 
 @pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.QUARANTINED, JobState.CANCELLED])
-async def test_after_the_end_a_message_is_only_deleted(autojump_clock: MockClock, state: JobState) -> None:
+async def test_after_the_end_a_message_is_only_deleted(state: JobState) -> None:
     world, one = World(), job()
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=state)
@@ -83,7 +80,7 @@ async def test_after_the_end_a_message_is_only_deleted(autojump_clock: MockClock
     assert not world.queue.messages
 
 
-async def test_two_nodes_with_the_same_message_make_one_outcome(autojump_clock: MockClock) -> None:
+async def test_two_nodes_with_the_same_message_make_one_outcome() -> None:
     world, one = World(), job()
     world.renderer.seconds = 10.0
     messages = await world.received(one)
@@ -100,9 +97,7 @@ async def test_two_nodes_with_the_same_message_make_one_outcome(autojump_clock: 
 
 
 @pytest.mark.parametrize("fault", [FaultKind.SCRIPT_ERROR, FaultKind.PAGE_STATUS])
-async def test_a_failed_node_leaves_the_message_to_the_one_that_was_given_it_since(
-    autojump_clock: MockClock, fault: FaultKind
-) -> None:
+async def test_a_failed_node_leaves_the_message_to_the_one_that_was_given_it_since(fault: FaultKind) -> None:
     """Its own receipt may still be valid, so that it could delete the message."""
     world, one = World(), job()
     world.renderer.seconds = 10.0
@@ -121,7 +116,7 @@ async def test_a_failed_node_leaves_the_message_to_the_one_that_was_given_it_sin
     assert not world.dead.messages
 
 
-async def test_a_late_success_is_a_success(autojump_clock: MockClock) -> None:
+async def test_a_late_success_is_a_success() -> None:
     """The node had lost the message to another one, which failed earlier."""
     world, one = World(), job()
     world.renderer.seconds = 10.0
@@ -138,9 +133,7 @@ async def test_a_late_success_is_a_success(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("state", [JobState.QUARANTINED, JobState.CANCELLED])
-async def test_a_pdf_that_comes_too_late_is_taken_away_unless_it_can_be_replaced(
-    autojump_clock: MockClock, state: JobState
-) -> None:
+async def test_a_pdf_that_comes_too_late_is_taken_away_unless_it_can_be_replaced(state: JobState) -> None:
     """The PDF is removed before a quarantined job is revived: later, the new PDF might be removed."""
     world, one = World(), job()
     messages = await world.received(one)

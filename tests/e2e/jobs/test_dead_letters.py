@@ -1,4 +1,4 @@
-"""A full dead-letter queue, two daemons, one of them killed again and again: each letter has one end (I1, I6)."""
+"""A full dead-letter queue and two daemons, one of which is killed repeatedly: each letter has one end (I1, I6)."""
 
 import json
 import os
@@ -42,7 +42,7 @@ AWAY = Fault(FaultKind.PAGE_UNAVAILABLE, "https://reports.internal/render answer
 
 @dataclass
 class Letters:
-    """What is in the dead-letter queue. ``ends``: what each job must come to; ``jobless``: bodies that are no jobs."""
+    """The dead-letter queue's content. ``ends``: the expected state of each job. ``jobless``: bodies without a job."""
 
     ends: dict[str, JobState] = field(default_factory=dict)
     bodies: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Letters:
 
 
 async def fill(cluster: Cluster, jobs: SqlJobs, count: int) -> Letters:
-    """Letters of five causes, some of them twice."""
+    """Send letters of five causes, some of them twice."""
     letters = Letters()
     for number in range(count):
         job = Job(str(UUID(int=number + 1)), "sales_summary", PARAMETERS, str(uuid4()), time.time() - 60)
@@ -97,7 +97,7 @@ async def send(cluster: Cluster, bodies: list[str]) -> None:
 
 @contextmanager
 def counted(daemons: list[Daemon]) -> Iterator[Counter[tuple[str, str]]]:
-    """What the daemons say that they did, by letter or task."""
+    """Yield a counter that is filled after the block: what the daemons logged, by letter or task."""
     done: Counter[tuple[str, str]] = Counter()
     yield done
     for daemon in daemons:
@@ -159,12 +159,12 @@ async def only_the_quarantined_are_kept(kept: SqlDeadLetters, letters: Letters) 
     gone = {task_id for task_id, end in letters.ends.items() if end is JobState.QUARANTINED}
     assert sorted(one.task_id for one in members if one.task_id) == sorted(gone)
     assert {one.body for one in members if one.task_id is None} == letters.jobless
-    # Hundreds of one cause are one line; the jobless differ in nothing but their number.
+    # All letters of one cause are one group; the jobless differ only in their number.
     assert len(groups) == 2
 
 
 async def one_alert_a_cause(site: Site) -> None:
-    """However many letters and nodes; one that died while it told may have told the same twice, with the same id."""
+    """Any number of letters and nodes give one alert a cause. A killed node may send one twice, with the same id."""
 
     def heard() -> dict[str, str]:
         alerts = [json.loads(request.body) for request in site.asked("/alerts")]
@@ -180,7 +180,7 @@ async def test_each_letter_has_one_end(
     tmp_path: Path, moto: str, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend_credentials(monkeypatch)
-    await two_nodes(tmp_path, moto, postgres, count=100, kills=2)
+    await two_nodes(tmp_path, moto, postgres, count=60, kills=2)
 
 
 @pytest.mark.soak

@@ -1,4 +1,4 @@
-"""What is accepted ends, whatever becomes of its message: a purged queue, and a backup that comes back (I1, I6)."""
+"""An accepted job ends whatever happens to its message: a purged queue, a restored backup (I1, I6)."""
 
 import json
 import sqlite3
@@ -16,10 +16,10 @@ from tests.servers.aws import ENVIRONMENT, ask_s3, ask_sqs
 
 pytestmark = pytest.mark.browser
 
-JOBS = 50
+JOBS = 30
 SLOTS_AND_PREFETCH = 10
 WITHIN_SECONDS = 180.0
-"""From the end of the fault, at the defaults."""
+"""After the end of the fault, with default settings."""
 
 QUICK = "visibility_seconds = 5\n"
 PARAMETERS = {

@@ -43,7 +43,7 @@ async def _cluster_chaos(folder: Path, moto: str, postgres: Postgres, *, nodes: 
     rng = random.Random(SEED)
     async with (
         open_site({"/done": "thank you"}) as site,
-        open_cluster(folder, moto, postgres, nodes=nodes, reports=_callbacks_to(site)) as cluster,
+        open_cluster(folder, moto, postgres, nodes=nodes, visibility_seconds=5, reports=_callbacks_to(site)) as cluster,
     ):
         # The first node takes the jobs in and stays; the others come and go.
         first, *others = cluster.daemons

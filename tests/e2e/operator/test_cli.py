@@ -14,6 +14,7 @@ import trio
 
 import reportd_web
 from tests.e2e.process import finished, open_daemon
+from tests.wording import mentions
 
 SAMPLE = Path(reportd_web.__file__).parent / "reports" / "sales_summary.sample.json"
 
@@ -91,7 +92,7 @@ async def test_an_operator_holds_jobs_back_and_lets_them_flow(tmp_path: Path) ->
 
         again = await reportd("breakers", "open", "tiny", url=daemon.url)
         assert again.returncode == 1
-        assert "Conflict: tiny is held open since 20" in again.stderr
+        assert mentions(again.stderr, "Conflict", "tiny is held open since 20")
         unknown = await reportd("breakers", "close", "tin/y?", url=daemon.url)
         assert unknown.returncode == 1
         assert "Not Found" in unknown.stderr
@@ -152,7 +153,7 @@ async def test_an_order_that_is_none_is_wrong_usage(arguments: list[str]) -> Non
 async def test_parameters_that_cannot_be_read_are_wrong_usage(params: str) -> None:
     done = await reportd("submit", "sales_summary", "--params", params)
     assert done.returncode == 2
-    assert "--params must be JSON, @FILE or -" in done.stderr
+    assert mentions(done.stderr, "--params", "JSON, @FILE or -")
 
 
 async def test_doctor_finds_everything_here() -> None:
@@ -165,7 +166,7 @@ async def test_doctor_finds_everything_here() -> None:
 async def test_doctor_tries_a_container_where_one_is_wanted() -> None:
     done = await reportd("doctor", REPORTD_POOL__ISOLATION="container")
     assert done.returncode == 0, done.stdout
-    assert "ok    container: a browser starts" in done.stdout
+    assert "ok    container: " in done.stdout
     assert "container" not in (await reportd("doctor")).stdout
 
 
@@ -193,5 +194,5 @@ async def test_doctor_says_what_to_install() -> None:
         )
     )
     assert done.returncode == 2
-    assert "pool.executable: /nonexistent/chromium can't be run; accepted: " in done.stderr
-    assert "FAIL  browser: no Chromium at /nonexistent/chromium: install" in done.stdout
+    assert mentions(done.stderr, "pool.executable: /nonexistent/chromium ", "accepted: ")
+    assert mentions(done.stdout, "FAIL  browser: ", "/nonexistent/chromium", "install")

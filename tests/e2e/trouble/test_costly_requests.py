@@ -24,7 +24,7 @@ HEALTH_SECONDS = 0.25
 GROWTH_MIB = 100.0
 PERIOD = '"period": {"from": "2025-01-01", "to": "2025-03-31"}'
 
-# A value that fits neither of two branches, which are the same, is tried 2 ** depth times.
+# Both branches are the same and refuse the value, so it is checked 2 ** depth times.
 RECURSIVE = {
     "$defs": {
         "node": {
@@ -47,7 +47,7 @@ ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% 
 
 
 def full_of(piece: str, head: str, tail: str) -> str:
-    """As many pieces, with commas between them, as a body may hold."""
+    """Return as many pieces, separated by commas, as a body may hold."""
     room = MAX_BYTES - len(head) - len(tail) - 400
     return head + ",".join([piece] * (room // (len(piece) + 1))) + tail
 
@@ -80,7 +80,7 @@ def body_of(report_type: str, parameters: str) -> bytes:
 
 @dataclass
 class Watched:
-    """How the daemon was meanwhile."""
+    """The daemon's slowest health check, and its memory over time."""
 
     slowest_seconds: float = 0.0
     mib: list[float] = field(default_factory=list)
@@ -88,8 +88,9 @@ class Watched:
 
 @asynccontextmanager
 async def watching(daemon: Daemon) -> AsyncIterator[Watched]:
-    """Asks for its health all the time, and looks at its memory. The first look is at its memory before."""
+    """Ask for its health all the time, and look at its memory, first before the block."""
     watched = Watched()
+    looked = trio.Event()
 
     async def ask() -> None:
         async with daemon.client() as client:
@@ -99,11 +100,12 @@ async def watching(daemon: Daemon) -> AsyncIterator[Watched]:
                 assert answer.status_code == httpx.codes.OK
                 watched.slowest_seconds = max(watched.slowest_seconds, time.monotonic() - begun)
                 watched.mib.append(daemon.rss_mib())
+                looked.set()
                 await trio.sleep(0.01)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
-        await trio.sleep(0.3)
+        await looked.wait()
         yield watched
         await trio.sleep(0.3)
         nursery.cancel_scope.cancel()
@@ -142,7 +144,7 @@ async def test_the_worst_requests_are_refused_while_others_are_answered(tmp_path
 
 
 async def test_the_worst_messages_are_judged_while_others_are_answered(tmp_path: Path) -> None:
-    """By the worker, and by triage, which tries to repair them."""
+    """The worker judges them, and then triage, which tries to repair them."""
     async with open_one(tmp_path) as daemon:
         worst = {str(uuid.uuid4()): each for each in WORST.values()}
         async with watching(daemon) as watched:
@@ -180,7 +182,7 @@ async def test_a_list_of_large_jobs_takes_no_memory(tmp_path: Path) -> None:
 
 
 async def put(daemon: Daemon, messages: dict[str, tuple[str, str]]) -> None:
-    """Into the embedded queue, as a producer of its own would."""
+    """Send to the embedded queue, as an outside producer does."""
     async with open_database(f"sqlite:///{daemon.data_dir / 'reportd.db'}") as database:
         queue = EmbeddedQueue(database, "main", visibility_seconds=60)
         for task_id, (report_type, parameters) in messages.items():

@@ -14,9 +14,10 @@ from tests.servers.site import Content, Reply, after, open_site
 
 pytestmark = pytest.mark.browser
 
-SHORTAGE_SECONDS = 6
+SHORTAGE_SECONDS = 4
+"""Longer than a page may take."""
 
-# A job that loses its one attempt is dead, and one failure of the page opens the breaker.
+# One lost attempt ends a job here, and one page failure opens the breaker.
 CONFIG = """
 [log]
 format = "json"
@@ -46,7 +47,7 @@ async def test_no_job_loses_an_attempt_and_no_breaker_counts(tmp_path: Path, iso
         async with open_daemon(tmp_path, config) as daemon, daemon.client() as client:
             with none_left(daemon.pid):
                 await trio.sleep(1)
-            # Known also while nobody needs one.
+            # The daemon notices it even while nothing needs a descriptor.
             assert len(daemon.events("descriptors.none_left")) == 1
             jobs = [await submit(client, "page", {}) for _ in range(12)]
             assert (await finished(client, jobs[0]))["state"] == "succeeded"
@@ -57,7 +58,7 @@ async def test_no_job_loses_an_attempt_and_no_breaker_counts(tmp_path: Path, iso
                         for browser in daemon.browsers():
                             os.kill(browser, signal.SIGKILL)
                     await trio.sleep(1)
-                    # On a connection that is open already, and is not kept for long without a word.
+                    # On the connection that is open already. The server closes it after some seconds without a request.
                     assert (await client.get("/healthz")).status_code == httpx.codes.OK
             reports = [await finished(client, one) for one in jobs]
             assert [(report["state"], report["attempts"]) for report in reports] == [("succeeded", 1)] * len(jobs)

@@ -1,4 +1,4 @@
-"""A daemon whose event loop stands still: its health fails, and systemd, which hears nothing, would restart it."""
+"""A daemon whose event loop stands still: its health check fails, and systemd gets no sign of life from it."""
 
 import os
 import re
@@ -11,12 +11,14 @@ import httpx
 import pytest
 import trio
 
+from reportd.telemetry.watchdog import LIMIT_SECONDS
 from tests.e2e.process import open_daemon
 
 UNIT = Path(__file__).parents[3] / "reportd.service"
-STANDSTILL_SECONDS = 10.0
+WATCHDOG_SECONDS = 6.0
+STANDSTILL_SECONDS = 6.5
 
-# A signal's handler runs on the thread of the event loop, in between two steps of it.
+# A signal handler runs on the thread of the event loop, between two of its steps.
 PROGRAM = f"""
 import resource, signal, sys, time
 from reportd.cli.main import main
@@ -26,15 +28,15 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def watchdog_seconds() -> float:
-    """How long systemd waits for a sign of life."""
+def test_the_health_fails_before_systemd_restarts_the_daemon() -> None:
     found = re.search(r"^WatchdogSec=(\d+)$", UNIT.read_text(), re.MULTILINE)
     assert found
-    return float(found[1])
+    assert float(found[1]) > LIMIT_SECONDS
+    assert LIMIT_SECONDS < WATCHDOG_SECONDS < STANDSTILL_SECONDS
 
 
 class Systemd:
-    """Its end of the socket: what it hears, and when."""
+    """systemd's end of the socket. ``heard``: the lines, and when they came."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,11 +51,11 @@ class Systemd:
                 self.heard += [(trio.current_time(), line) for line in lines]
 
     def signs(self) -> list[float]:
-        """When it was told that the daemon lives."""
+        """Return when the signs of life came."""
         return [at for at, line in self.heard if line == "WATCHDOG=1"]
 
     async def sign(self) -> float:
-        """The next one."""
+        """Wait for the next sign of life. Return when it came."""
         known = len(self.signs())
         while len(self.signs()) == known:
             await trio.sleep(0.02)
@@ -64,18 +66,16 @@ class Systemd:
 async def test_a_loop_that_stands_still_fails_its_health_and_systemd_hears_nothing(
     tmp_path: Path, nursery: trio.Nursery
 ) -> None:
-    limit_seconds = watchdog_seconds()
-    assert limit_seconds <= STANDSTILL_SECONDS
     init = Systemd(tmp_path / "notify")
     await nursery.start(init.listen)
-    environ = {"NOTIFY_SOCKET": str(init.path), "WATCHDOG_USEC": str(int(limit_seconds * 1e6))}
+    environ = {"NOTIFY_SOCKET": str(init.path), "WATCHDOG_USEC": str(int(WATCHDOG_SECONDS * 1e6))}
     async with open_daemon(tmp_path, environ=environ, start=False) as daemon:
         daemon.command = [sys.executable, "-c", PROGRAM]
         await daemon.start()
         async with daemon.client() as client:
             assert (await client.get("/healthz")).status_code == httpx.codes.OK
             for _ in range(2):  # it hears in time, while all is well
-                with trio.fail_after(limit_seconds):
+                with trio.fail_after(WATCHDOG_SECONDS):
                     last = await init.sign()
             os.kill(daemon.pid, signal.SIGUSR1)
             await trio.sleep(1.0)
@@ -85,9 +85,9 @@ async def test_a_loop_that_stands_still_fails_its_health_and_systemd_hears_nothi
             async with daemon.client() as other:
                 answer = await other.get("/healthz")
             assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
-            assert re.search(r"stood still for (9|10)\.\d s|not turned for", answer.json()["detail"])
+            assert re.search(r"event loop .* for \d+\.\d s", answer.json()["detail"])
             recovered = await init.sign()
-            assert recovered - last > limit_seconds, "systemd would not have noticed"
+            assert recovered - last > WATCHDOG_SECONDS, "systemd would not have noticed"
             with trio.fail_after(30):
                 while (await client.get("/healthz")).status_code != httpx.codes.OK:
                     await trio.sleep(0.2)
@@ -105,7 +105,7 @@ async def test_a_loop_that_stands_still_fails_its_health_and_systemd_hears_nothi
 
 @pytest.mark.browser
 async def test_what_systemd_does_then_shows_where_it_stood(tmp_path: Path) -> None:
-    """It sends SIGABRT; the log then has the place, and no browser is left."""
+    """systemd sends SIGABRT. The log then names the line, and no browser is left."""
     async with open_daemon(tmp_path, start=False) as daemon:
         daemon.command = [sys.executable, "-c", PROGRAM]
         await daemon.start()

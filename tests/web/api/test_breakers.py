@@ -12,6 +12,7 @@ from reportd.ports import AuditEntry
 from reportd_web.api.breakers import MAX_REASON
 from tests.fleet import BadLine
 from tests.web.running import MAX_BODY_BYTES, Running
+from tests.wording import mentions
 
 SALES = "sales_summary"
 
@@ -152,10 +153,8 @@ async def test_an_unknown_type_is_not_found(running: Running, name: str) -> None
 
 async def test_what_makes_no_sense_is_refused_with_how_it_stands(running: Running) -> None:
     refused = await order(running, "probe")
-    assert (refused.status_code, refused.json()["detail"]) == (
-        409,
-        "sales_summary is closed: its jobs are rendered, and none has to be a probe",
-    )
+    assert refused.status_code == 409
+    assert mentions(refused.json()["detail"], "sales_summary is closed")
     await order(running, "open", reason="moving")
     refused = await order(running, "open", reason="mine, too")
     assert refused.status_code == 409

@@ -148,7 +148,7 @@ async def test_bad_query_is_refused(running: Running, query: str, path: str) -> 
 async def test_what_is_not_there_is_not_found(running: Running, method: str, path: str, target: str) -> None:
     answer = await running.client.request(method, f"/dead-letters/{target}{path}")
     assert answer.status_code == 404
-    assert answer.json()["detail"] == "there is no such dead letter or group of them"
+    assert "dead letter" in answer.json()["detail"]
     assert not await running.audit.latest(10)
 
 

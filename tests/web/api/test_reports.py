@@ -10,6 +10,7 @@ from trio.testing import MockClock
 from reportd.core.jobs.transitions import JobState
 from reportd.ports import UnavailableError
 from tests.web.running import USER, Running
+from tests.wording import mentions
 
 OTHER_USER = "11111111-2222-4333-8444-555555555555"
 NOBODY = "99999999-2222-4333-8444-555555555555"
@@ -165,7 +166,7 @@ async def test_wait_that_is_no_number_of_seconds_is_422(running: Running, wait: 
     assert answer.status_code == 422
     (error,) = answer.json()["errors"]
     assert (error["in"], error["pointer"]) == ("query", "/wait")
-    assert error["detail"] == "must be a number of seconds from 0 to 30"
+    assert mentions(error["detail"], "seconds", "0 to 30")
 
 
 # Cancel and retry
@@ -192,7 +193,7 @@ async def test_finished_report_can_not_be_cancelled(running: Running) -> None:
     await running.succeed(task_id)
     answer = await running.client.delete(f"/reports/{task_id}")
     assert answer.status_code == 409
-    assert answer.json()["detail"] == "a job that is succeeded can't be cancelled"
+    assert mentions(answer.json()["detail"], "succeeded", "cancelled")
     assert (await running.record(task_id)).state is JobState.SUCCEEDED
 
 

@@ -170,7 +170,7 @@ async def test_pdf_that_the_store_has_lost_is_404_and_not_past_its_retention(run
     await running.artifacts.remove(url.split("/")[2])
     answer = await running.client.get(url)
     assert answer.status_code == 404
-    assert "the artifact store does not have it" in answer.json()["detail"]
+    assert "artifact store" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(("retention_seconds", "status"), [(-1e10, 410), (86400.0, 404)])

@@ -47,7 +47,8 @@ def axe(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -
 
 
 async def found(window: Window, axe: str) -> list[str]:
-    assert await window.shown(f"{axe};typeof axe.run") == "function"
+    if await window.shown("typeof axe") == "undefined":
+        assert await window.shown(f"{axe};typeof axe.run") == "function"
     violations: list[str] = await window.shown(RUN)
     return violations
 

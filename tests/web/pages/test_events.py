@@ -1,7 +1,5 @@
 """Server-sent events: all readers get each change, until the server stops."""
 
-# ruff: noqa: ARG001 - the clock fixture takes effect without being used
-
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +8,6 @@ from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.concurrency.nurseries import open_background
 from reportd.core.status.snapshot import Snapshot
@@ -57,7 +54,8 @@ def data(message: bytes) -> Any:
     return json.loads(body.removeprefix("data: "))
 
 
-async def test_the_first_message_has_everything_and_the_next_what_has_changed(autojump_clock: MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_the_first_message_has_everything_and_the_next_what_has_changed() -> None:
     world = World()
     async with open_feed(world) as feed:
         with feed.reading():
@@ -72,7 +70,8 @@ async def test_the_first_message_has_everything_and_the_next_what_has_changed(au
             assert "7 restarts" in data(message)["sections"]["nodes"]
 
 
-async def test_nothing_is_told_while_only_time_passes(autojump_clock: MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_nothing_is_told_while_only_time_passes() -> None:
     async with open_feed(World()) as feed:
         with feed.reading():
             number, _ = await feed.after(0, FeedFormat.HTML)
@@ -81,7 +80,8 @@ async def test_nothing_is_told_while_only_time_passes(autojump_clock: MockClock)
             assert patience.cancelled_caught
 
 
-async def test_time_alone_may_change_the_verdict(autojump_clock: MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_time_alone_may_change_the_verdict() -> None:
     world = World()
     async with open_feed(world) as feed:
         with feed.reading():
@@ -92,7 +92,8 @@ async def test_time_alone_may_change_the_verdict(autojump_clock: MockClock) -> N
             assert "its next job is the probe" in data(message)["sections"]["verdict"]
 
 
-async def test_all_readers_get_the_same_bytes_and_it_is_looked_once(autojump_clock: MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_all_readers_get_the_same_bytes_and_it_is_looked_once() -> None:
     world = World()
     got: list[bytes] = []
 
@@ -119,7 +120,8 @@ async def test_all_readers_get_the_same_bytes_and_it_is_looked_once(autojump_clo
         assert world.looks == looks, "nobody reads"
 
 
-async def test_who_was_slow_gets_all_that_has_changed_since(autojump_clock: MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_who_was_slow_gets_all_that_has_changed_since() -> None:
     world = World()
     async with open_feed(world) as feed:
         with feed.reading():
@@ -132,7 +134,8 @@ async def test_who_was_slow_gets_all_that_has_changed_since(autojump_clock: Mock
             assert list(data(message)["sections"]) == ["verdict", "letters", "nodes"]
 
 
-async def test_who_comes_later_sees_nothing_old(autojump_clock: MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_who_comes_later_sees_nothing_old() -> None:
     world = World()
     async with open_feed(world) as feed:
         with feed.reading():
@@ -144,7 +147,8 @@ async def test_who_comes_later_sees_nothing_old(autojump_clock: MockClock) -> No
             assert data(message)["pool"]["lost"] == 9
 
 
-async def test_what_a_reader_gets_first_is_not_older_than_he(autojump_clock: MockClock) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_what_a_reader_gets_first_is_not_older_than_he() -> None:
     world = World()
     async with open_feed(world) as feed:
         with feed.reading():
@@ -157,7 +161,8 @@ async def test_what_a_reader_gets_first_is_not_older_than_he(autojump_clock: Moc
             assert trio.current_time() == begun
 
 
-async def test_a_look_that_fails_ends_nothing(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_a_look_that_fails_ends_nothing() -> None:
     world = World()
     world.error = ZeroDivisionError("a bug")
     async with open_feed(world) as feed:

@@ -10,6 +10,7 @@ from reportd_web.security.origin import SAFE_METHODS, Hosts, from_elsewhere
 from tests.web.running import Running, calls, submission
 from tests.web.secured import Secured
 from tests.web.serving import get, serving
+from tests.wording import mentions
 
 HOST = "127.0.0.1:8080"
 NOBODY = "/reports/99999999-2222-4333-8444-555555555555"
@@ -85,7 +86,7 @@ async def test_other_site_changes_nothing(running: Running, method: str, path: s
     answer = await send(running, method, path, headers)
     assert answer.status_code == 403
     assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["detail"] == "state can't be changed from another site"
+    assert "another site" in answer.json()["detail"]
     assert await running.rows() == 0
     assert not running.breakers.resting()
 
@@ -177,7 +178,7 @@ async def test_other_methods_are_405_and_say_which_are_possible(running: Running
         assert answer.status_code == 405, method
         assert answer.headers["allow"] == allowed
         if method != "HEAD":
-            assert answer.json()["detail"] == f"{method} is not possible here; accepted: {allowed}"
+            assert mentions(answer.json()["detail"], f"{method} ", f"accepted: {allowed}")
 
 
 @pytest.mark.parametrize("path", ["/", "/status", "/healthz", "/readyz", "/openapi.json", "/reports"])
@@ -256,7 +257,7 @@ async def test_bug_is_500_without_its_details_and_is_logged(running: Running, mo
     answer = await running.client.get(f"{NOBODY}?wait=1")
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["detail"] == "the daemon failed; its log says why"
+    assert mentions(answer.json()["detail"], "daemon", "log")
     assert "secret" not in answer.text
     (entry,) = logged
     assert (entry["event"], entry["method"], entry["path"]) == ("http.internal_error", "GET", NOBODY)

@@ -1,16 +1,15 @@
 """A long poll can be abandoned at any moment without losing a message for the visibility timeout."""
 
-# ruff: noqa: ARG001 - a clock is used by being asked for
-
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from reportd.adapters.sqs.polls import GRACE_SECONDS, Polls
 from reportd.ports import Received, UnavailableError
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 def message(name: str) -> Received:
@@ -52,7 +51,7 @@ class Server:
             nursery.cancel_scope.cancel()
 
 
-async def test_an_answer_reaches_its_caller(autojump_clock: MockClock) -> None:
+async def test_an_answer_reaches_its_caller() -> None:
     server = Server()
     server.answers = [(3, [message("a")])]
     async with server.polls() as polls:
@@ -60,7 +59,7 @@ async def test_an_answer_reaches_its_caller(autojump_clock: MockClock) -> None:
     assert server.asked == [(5, 20)]
 
 
-async def test_nothing_comes_back_once_the_wait_is_over(autojump_clock: MockClock) -> None:
+async def test_nothing_comes_back_once_the_wait_is_over() -> None:
     server = Server()
     async with server.polls() as polls:
         start = trio.current_time()
@@ -68,7 +67,7 @@ async def test_nothing_comes_back_once_the_wait_is_over(autojump_clock: MockCloc
         assert trio.current_time() - start == pytest.approx(45)
 
 
-async def test_a_server_that_answers_early_is_asked_again_for_the_rest(autojump_clock: MockClock) -> None:
+async def test_a_server_that_answers_early_is_asked_again_for_the_rest() -> None:
     server = Server()
     server.answers = [(1, []), (1, [message("a")])]
     async with server.polls() as polls:
@@ -76,14 +75,14 @@ async def test_a_server_that_answers_early_is_asked_again_for_the_rest(autojump_
     assert server.asked == [(5, 20), (5, pytest.approx(19))]
 
 
-async def test_no_wait_is_one_request(autojump_clock: MockClock) -> None:
+async def test_no_wait_is_one_request() -> None:
     server = Server()
     async with server.polls() as polls:
         assert await polls.receive(5, 0) == []
     assert server.asked == [(5, 0)]
 
 
-async def test_what_arrives_for_a_caller_that_left_is_given_back(autojump_clock: MockClock) -> None:
+async def test_what_arrives_for_a_caller_that_left_is_given_back() -> None:
     server = Server()
     server.answers = [(3, [message("a"), message("b")])]
     async with server.polls() as polls:
@@ -95,7 +94,7 @@ async def test_what_arrives_for_a_caller_that_left_is_given_back(autojump_clock:
     assert server.cut == 0
 
 
-async def test_the_next_caller_still_gets_what_has_just_arrived(autojump_clock: MockClock) -> None:
+async def test_the_next_caller_still_gets_what_has_just_arrived() -> None:
     server = Server()
     server.answers = [(3, [message("a")])]
     async with server.polls() as polls:
@@ -106,7 +105,7 @@ async def test_the_next_caller_still_gets_what_has_just_arrived(autojump_clock: 
     assert server.returned == []
 
 
-async def test_closing_gives_back_what_has_just_arrived(autojump_clock: MockClock) -> None:
+async def test_closing_gives_back_what_has_just_arrived() -> None:
     server = Server()
     server.answers = [(3, [message("a")])]
     async with server.polls() as polls:
@@ -116,7 +115,7 @@ async def test_closing_gives_back_what_has_just_arrived(autojump_clock: MockCloc
     assert server.returned == ["a"]
 
 
-async def test_the_next_caller_takes_over_what_was_left(autojump_clock: MockClock) -> None:
+async def test_the_next_caller_takes_over_what_was_left() -> None:
     server = Server()
     server.answers = [(3, [message("a")])]
     async with server.polls() as polls:
@@ -127,7 +126,7 @@ async def test_the_next_caller_takes_over_what_was_left(autojump_clock: MockCloc
     assert server.returned == []
 
 
-async def test_a_caller_that_takes_over_waits_no_longer_than_it_wants(autojump_clock: MockClock) -> None:
+async def test_a_caller_that_takes_over_waits_no_longer_than_it_wants() -> None:
     server = Server()
     server.answers = [(10, [message("a")])]
     async with server.polls() as polls:
@@ -140,7 +139,7 @@ async def test_a_caller_that_takes_over_waits_no_longer_than_it_wants(autojump_c
     assert len(server.asked) == 1
 
 
-async def test_a_caller_that_wants_fewer_gets_no_more(autojump_clock: MockClock) -> None:
+async def test_a_caller_that_wants_fewer_gets_no_more() -> None:
     server = Server()
     server.answers = [(3, [message("a"), message("b"), message("c")])]
     async with server.polls() as polls:
@@ -150,7 +149,7 @@ async def test_a_caller_that_wants_fewer_gets_no_more(autojump_clock: MockClock)
     assert server.returned == ["b", "c"]
 
 
-async def test_a_cancellation_in_the_instant_of_the_answer_strands_nothing(autojump_clock: MockClock) -> None:
+async def test_a_cancellation_in_the_instant_of_the_answer_strands_nothing() -> None:
     got: list[Received] = []
     scope = trio.CancelScope()
 
@@ -171,7 +170,7 @@ async def test_a_cancellation_in_the_instant_of_the_answer_strands_nothing(autoj
     assert server.returned == ["a"]
 
 
-async def test_a_cancellation_just_after_the_answer_comes_too_late(autojump_clock: MockClock) -> None:
+async def test_a_cancellation_just_after_the_answer_comes_too_late() -> None:
     server = Server()
     server.answers = [(1, [message("a")])]
     got: list[Received] = []
@@ -188,7 +187,7 @@ async def test_a_cancellation_just_after_the_answer_comes_too_late(autojump_cloc
     assert server.returned == []
 
 
-async def test_a_failure_is_the_callers_and_one_that_nobody_waits_for_is_nobodys(autojump_clock: MockClock) -> None:
+async def test_a_failure_is_the_callers_and_one_that_nobody_waits_for_is_nobodys() -> None:
     server = Server()
     server.answers = [(1, UnavailableError("queue", "away")), (3, UnavailableError("queue", "away"))]
     async with server.polls() as polls:
@@ -200,7 +199,7 @@ async def test_a_failure_is_the_callers_and_one_that_nobody_waits_for_is_nobodys
         assert await polls.receive(5, 1) == []
 
 
-async def test_closing_waits_for_an_answer_on_its_way_and_gives_it_back(autojump_clock: MockClock) -> None:
+async def test_closing_waits_for_an_answer_on_its_way_and_gives_it_back() -> None:
     server = Server()
     server.answers = [(1.5, [message("a")])]
     server.return_seconds = 2
@@ -210,7 +209,7 @@ async def test_closing_waits_for_an_answer_on_its_way_and_gives_it_back(autojump
     assert server.returned == ["a"]
 
 
-async def test_closing_cuts_a_poll_once_its_grace_is_over(autojump_clock: MockClock) -> None:
+async def test_closing_cuts_a_poll_once_its_grace_is_over() -> None:
     server = Server()
     async with server.polls() as polls:
         with trio.move_on_after(1):
@@ -220,7 +219,7 @@ async def test_closing_cuts_a_poll_once_its_grace_is_over(autojump_clock: MockCl
     assert trio.current_time() - left_at == pytest.approx(GRACE_SECONDS)
 
 
-async def test_concurrent_callers_each_have_a_poll(autojump_clock: MockClock) -> None:
+async def test_concurrent_callers_each_have_a_poll() -> None:
     server = Server()
     server.answers = [(3, [message("a")]), (1, [message("b")])]
     got: list[str] = []
