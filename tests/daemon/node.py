@@ -30,7 +30,7 @@ from reportd.core.jobs.transitions import TERMINAL
 from reportd.core.repair.message import Known
 from reportd.intake.backlog import Backlog
 from reportd.intake.service import Service
-from reportd.ports import SILENT, DeadLetter, Meter, Outgoing, Received, Record
+from reportd.ports import NULL_METER, DeadLetter, Meter, Outgoing, Received, Record
 from reportd.status.condition import Condition
 from tests.fakes import (
     EPOCH,
@@ -226,10 +226,10 @@ class Node:
                 for message in messages:
                     nursery.start_soon(self.worker.handle, message)
 
-    async def sort(self) -> None:
+    async def settle_visible(self) -> None:
         """Only the dead letters that are visible now."""
         with self.world.without_threads():
-            await self.triage.sort()
+            await self.triage.settle_visible()
 
     async def run(self, stop: trio.Event) -> None:
         """Until ``stop`` is set, and then until everything in flight is settled or given back."""
@@ -253,7 +253,7 @@ async def open_node(world: World, **options: Any) -> AsyncIterator[Node]:
 
 @asynccontextmanager
 async def open_service(
-    world: World, node: Node | None = None, *, backlog: Backlog | None = None, meter: Meter = SILENT
+    world: World, node: Node | None = None, *, backlog: Backlog | None = None, meter: Meter = NULL_METER
 ) -> AsyncIterator[Service]:
     """A service by itself, or that of a running node."""
     backends = world.backends()

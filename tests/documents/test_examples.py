@@ -20,8 +20,8 @@ import pytest
 from reportd.adapters.outbound.standard_webhooks import signed_headers
 from reportd.adapters.templates.templates import Templates
 from reportd.cli.main import _parser, main
-from reportd.core.access import parse
 from reportd.core.jobs.job import Job, from_message
+from reportd.core.tokens import parse
 from reportd_web.api.schemas import problem_schema, report_schema
 from tests.documents.blocks import DOCS, DOCUMENTS, NOT_RUN, ROOT, SHIPPED, Block, blocks_of, name_of
 

@@ -5,11 +5,11 @@ import tomllib
 
 import pytest
 
-from reportd.adapters.bounded.checker import CHECK_SECONDS, RENDER_SECONDS
-from reportd.adapters.bounded.processes import MEMORY_MIB
-from reportd.adapters.bounded.tasks import MAX_PAGE_BYTES
 from reportd.adapters.sql.stores.queue import MAX_MESSAGE_BYTES
 from reportd.adapters.sqs.attributes import MAX_BATCH_BYTES
+from reportd.adapters.worker_processes.checker import CHECK_SECONDS, RENDER_SECONDS
+from reportd.adapters.worker_processes.processes import MEMORY_MIB
+from reportd.adapters.worker_processes.tasks import MAX_PAGE_BYTES
 from reportd.config import Config, ReportType
 from reportd.core.jobs.job import MAX_DEPTH
 from reportd.core.jobs.submission import MAX_PROBLEMS, MAX_URL_LENGTH

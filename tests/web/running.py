@@ -56,7 +56,7 @@ from reportd.core.status.snapshot import (
 from reportd.dead_letters.service import DeadLetterService
 from reportd.intake.backlog import Backlog
 from reportd.intake.service import Service
-from reportd.ports import Attempt, JobFilter, Pdf, Record, Settlement, Started, UnavailableError
+from reportd.ports import Attempt, AttemptStarted, JobFilter, Pdf, Record, Settlement, UnavailableError
 from reportd.status.condition import Condition
 from reportd.telemetry.audit_recorder import open_recorder
 from reportd.telemetry.metrics import Metrics
@@ -191,7 +191,7 @@ class Running:
         record = await self.record(task_id)
         at = record.job.submitted_at + 1
         started = await self.jobs.start(record.job, "test", at)
-        assert isinstance(started, Started)
+        assert isinstance(started, AttemptStarted)
         info = pdf.info if pdf else None
         settlement = Settlement(task_id, event, at + 1, attempt_id=started.attempt_id, pdf=info, fault=fault)
         assert await self.jobs.settle(settlement) is not None
@@ -281,7 +281,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                         changed=lambda: None,
                         audit=audit,
                         note=recorder.note,
-                        controls=BreakerOperator(processing.breakers, types, recorder),
+                        breakers=BreakerOperator(processing.breakers, types, recorder),
                         access=access or Access(),
                     )
                 )

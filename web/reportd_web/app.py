@@ -57,7 +57,7 @@ class WebDependencies:
     changed: Callable[[], None]
     audit: Audit
     note: Callable[[AuditEntry], None]
-    controls: BreakerOperator
+    breakers: BreakerOperator
     health: Callable[[], str]
     metrics: Callable[[], Awaitable[bytes]]
     nursery: trio.Nursery
@@ -80,7 +80,7 @@ def create_app(dependencies: WebDependencies) -> FastAPI:
     submit = reports.submit_to(service, dependencies.max_body_bytes, BodyLimit(dependencies.max_body_bytes))
     waits = WaitLimit(dependencies.max_waits)
     reports.add_reports(app, service, submit, dependencies.note, waits)
-    add_breakers(app, dependencies.controls, dependencies.max_body_bytes)
+    add_breakers(app, dependencies.breakers, dependencies.max_body_bytes)
     add_dead_letters(app, dependencies.dead_letters)
     _add_health(app, dependencies)
     _add_pages(app, dependencies, waits)
@@ -98,7 +98,7 @@ def _add_pages(app: FastAPI, dependencies: WebDependencies, waits: WaitLimit) ->
     job.add_jobs(app, service, dependencies.audit, access, pages)
     PageActions(
         service=service,
-        breakers=dependencies.controls,
+        breakers=dependencies.breakers,
         letters=dependencies.dead_letters,
         pages=pages,
         note=dependencies.note,

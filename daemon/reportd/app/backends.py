@@ -282,11 +282,11 @@ async def open_scaling_metrics(config: Config) -> AsyncIterator[ScalingMetricsSi
     if not options.cloudwatch_namespace:
         yield None
         return
-    from reportd.adapters.sqs import name_of
+    from reportd.adapters.sqs import queue_name
 
     async with open_cloudwatch(
         options.cloudwatch_namespace,
-        name_of(config.queue.url),
+        queue_name(config.queue.url),
         region=options.region,
         endpoint_url=options.endpoint_url,
     ) as board:

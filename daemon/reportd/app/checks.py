@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import reportd_web
-from reportd.adapters.bounded.checker import new_checker
-from reportd.adapters.chromium.ready_conditions import misunderstood
+from reportd.adapters.chromium.ready_conditions import invalid_conditions
 from reportd.adapters.templates.templates import Templates
+from reportd.adapters.worker_processes.checker import new_checker
 from reportd.config import Config, ConfigError, Loaded
 from reportd.intake.report_types import Draft, ReportTypes, ReportTypesReader
 from reportd.intake.tokens import file_problems
@@ -83,7 +83,7 @@ async def _judge_conditions(config: Config, known: Config | None, draft: Draft) 
         return ""
     pool = config.pool
     try:
-        rejected = await misunderstood(set(wanted.values()), pool.executable, pool.start_timeout_seconds)
+        rejected = await invalid_conditions(set(wanted.values()), pool.executable, pool.start_timeout_seconds)
     except BrowserError as error:
         return str(error)
     for name, condition in wanted.items():

@@ -14,7 +14,7 @@ from reportd.config import Config
 from reportd.intake.accept import Intake
 from reportd.intake.backlog import Backlog
 from reportd.intake.service import Service, Validator
-from reportd.ports import SILENT, Meter
+from reportd.ports import NULL_METER, Meter
 
 SUBMISSIONS_PER_FLUSH = 100
 
@@ -28,7 +28,7 @@ async def open_service(
     *,
     validator: Validator,
     background: trio.Nursery,
-    meter: Meter = SILENT,
+    meter: Meter = NULL_METER,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Service]:
     """Open the use cases of the HTTP interface. Submissions that come at once share a commit and a batch call."""

@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from reportd.app.checks import Checks
-from reportd.concurrency.supervisor import Supervisor, in_words
+from reportd.concurrency.supervisor import Supervisor, error_text
 from reportd.config import Config, ConfigError, Loaded
 from reportd.config.section import Section
 from reportd.intake.catalogue import Catalogue
@@ -114,7 +114,7 @@ class Reload:
             why = str(error)
             log.error("config.kept", error=why)  # noqa: TRY400 - what is wrong is in the file, not here
         except Exception as error:
-            why = in_words(error)
+            why = error_text(error)
             log.exception("config.kept")
         else:
             log.info("config.read", reportTypes=list(self._types.names), level=self._config.log.level)

@@ -8,7 +8,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 import trio
 from starlette.types import ASGIApp
 
-from reportd.adapters.bounded.checker import BoundedChecker
+from reportd.adapters.worker_processes.checker import BoundedChecker
 from reportd.app import policies
 from reportd.app.checks import Checks
 from reportd.concurrency.nurseries import sole_exception

@@ -242,7 +242,7 @@ class Breakers:
     def _deferral(self, view: "_View", rejection: Reject) -> DeferredError:
         at = max(rejection.until, view.last_return + 1 / self._returns_per_second())
         view.last_return = min(at, rejection.until + self._policy.max_recovery_seconds)
-        return DeferredError(max(0.0, view.last_return - self._now()), rejection.why)
+        return DeferredError(max(0.0, view.last_return - self._now()), rejection.reason)
 
     # --- caching --------------------------------------------------------------------------------------------
 

@@ -81,7 +81,7 @@ class BreakerOperator:
         """Return the breakers as this node has cached them, half a second ago at most."""
         return Overview(tuple(self._breakers.snapshot()), self._breakers.resting(), self._breakers.trouble)
 
-    async def give(self, report_type: str, command: BreakerCommand, by: str, reason: str = "") -> Breaker:
+    async def execute(self, report_type: str, command: BreakerCommand, by: str, reason: str = "") -> Breaker:
         """Apply a command to a breaker, on all nodes that share it. ``report_type`` may be an alias.
 
         Raises UnknownReportTypeError, InapplicableCommandError, or UnavailableError; after the last one the command may

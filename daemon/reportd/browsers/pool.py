@@ -19,7 +19,7 @@ from reportd.concurrency.nurseries import open_background
 from reportd.concurrency.slots import ResizableSemaphore
 from reportd.concurrency.supervisor import Supervisor
 from reportd.core.faults import FaultError, FaultKind
-from reportd.ports import SILENT, Browser, BrowserError, Launcher, Meter, Page, Pdf, RenderRequest, Slot
+from reportd.ports import NULL_METER, Browser, BrowserError, Launcher, Meter, Page, Pdf, RenderRequest, Slot
 
 log = structlog.get_logger()
 
@@ -49,14 +49,14 @@ class PoolSettings(BrowserSettings):
 class PoolState:
     """The pool, for the status page and for readiness.
 
-    ``stalled``: jobs that wait in a page without a slot. ``lost``: browsers that died.
+    ``stalled``: jobs that wait in a page without a slot. ``crashed``: browsers that died.
     """
 
     slots: int
     busy: int
     waiting: int
     stalled: int
-    lost: int
+    crashed: int
     trouble: str
     browsers: tuple[BrowserState, ...]
 
@@ -69,7 +69,11 @@ class Pool:
     """
 
     def __init__(
-        self, launcher: Launcher, settings: PoolSettings, meter: Meter = SILENT, supervisor: Supervisor | None = None
+        self,
+        launcher: Launcher,
+        settings: PoolSettings,
+        meter: Meter = NULL_METER,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self.on_stall: Callable[[str, int], None] = lambda _type, _change: None
         self.on_resize: Callable[[int], None] = lambda _change: None
@@ -115,7 +119,7 @@ class Pool:
             busy=self.slots - self._slots.free,
             waiting=self._slots.waiting,
             stalled=self._stalled,
-            lost=self._browsers.crashed,
+            crashed=self._browsers.crashed,
             trouble=self._browsers.trouble,
             browsers=self._browsers.state(),
         )
@@ -152,7 +156,7 @@ class Pool:
                 trouble = self._browsers.trouble
                 detail = f"no page was free within {limit}" + (f"; {trouble}" if trouble else "")
                 raise FaultError(FaultKind.BROWSER_UNAVAILABLE, detail) from None
-            raise FaultError(FaultKind.TIMEOUT, f"not done within {limit}, while {render.page.doing}") from None
+            raise FaultError(FaultKind.TIMEOUT, f"not done within {limit}, while {render.page.activity}") from None
 
     async def _render_shared(self, render: "_Render") -> Pdf:
         lease = await self._browsers.take(fresh=render.request.isolation == "context")
@@ -187,7 +191,7 @@ class Pool:
             return await page.render(render.request, lambda: self._before_print(render))
         except FaultError as error:
             if error.fault.kind is FaultKind.PAGE_CLOSED and await is_dying(browser):
-                raise FaultError(FaultKind.BROWSER_LOST, f"the browser died, while {page.doing}") from error
+                raise FaultError(FaultKind.BROWSER_LOST, f"the browser died, while {page.activity}") from error
             raise
         finally:
             self._rendering.remove(render)
@@ -214,14 +218,14 @@ class Pool:
     async def _check_stall(self, render: "_Render") -> None:
         assert render.page is not None  # noqa: S101 - it is being rendered
         try:
-            waits = self._may_stall and await render.page.waits()
+            waits = self._may_stall and await render.page.is_idle()
         except Exception:
             # A page that can't be checked keeps its slot.
             log.exception("job.not_judged", taskId=render.request.task_id)
             return
         # During the check the render may have ended, and others may have stalled.
         if waits and self._may_stall and render in self._rendering and not render.printing:
-            log.info("job.stalled", taskId=render.request.task_id, doing=render.page.doing)
+            log.info("job.stalled", taskId=render.request.task_id, activity=render.page.activity)
             render.stalled = True
             self._stalled += 1
             if render.lease is not None:
@@ -250,8 +254,8 @@ class _Slot:
     pool: Pool
     held: bool = True
 
-    async def render(self, request: RenderRequest, *, alone: bool) -> Pdf:
-        return await self.pool.render(request, self, dedicated_browser=alone)
+    async def render(self, request: RenderRequest, *, dedicated_browser: bool) -> Pdf:
+        return await self.pool.render(request, self, dedicated_browser=dedicated_browser)
 
 
 @dataclass(eq=False, slots=True)
@@ -269,7 +273,7 @@ class _Render:
 
 @asynccontextmanager
 async def open_pool(
-    launcher: Launcher, settings: PoolSettings, meter: Meter = SILENT, supervisor: Supervisor | None = None
+    launcher: Launcher, settings: PoolSettings, meter: Meter = NULL_METER, supervisor: Supervisor | None = None
 ) -> AsyncIterator[Pool]:
     """Open a pool with warm pages. Raises BrowserError when a browser can't be started."""
     pool = Pool(launcher, settings, meter, supervisor)

@@ -14,7 +14,7 @@ import trio
 from reportd.browsers.leases import Lease, ManagedBrowser, PageLender
 from reportd.concurrency.nurseries import open_background
 from reportd.concurrency.signal import Signal
-from reportd.ports import SILENT, Browser, BrowserError, Launcher, Meter, Page
+from reportd.ports import NULL_METER, Browser, BrowserError, Launcher, Meter, Page
 
 log = structlog.get_logger()
 
@@ -58,7 +58,7 @@ class BrowserState:
 class Browsers:
     """``crashed``: how many browsers died. ``trouble``: why no browser starts, else empty."""
 
-    def __init__(self, launcher: Launcher, settings: BrowserSettings, meter: Meter = SILENT) -> None:
+    def __init__(self, launcher: Launcher, settings: BrowserSettings, meter: Meter = NULL_METER) -> None:
         self.crashed = 0
         self.trouble = ""
         self._launcher = launcher

@@ -12,7 +12,7 @@ import trio
 
 from reportd.adapters.artifacts.s3 import S3Artifacts
 from reportd.adapters.aws.client import open_client
-from reportd.adapters.aws.errors import RejectedError, in_words
+from reportd.adapters.aws.errors import RejectedError, translated_errors
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.chromium.browser import find_executable
 from reportd.adapters.outbound.client import open_web_client
@@ -23,7 +23,7 @@ from reportd.app.backends import open_artifacts
 from reportd.app.policies import chromium_settings
 from reportd.cli.configuration import check_files, load
 from reportd.concurrency.nurseries import sole_exception
-from reportd.concurrency.supervisor import in_words as described
+from reportd.concurrency.supervisor import error_text as described
 from reportd.config import Config
 from reportd.intake.tokens import file_problems
 from reportd.ports import BrowserError, UnavailableError
@@ -58,11 +58,11 @@ def examine(config: Config) -> Iterator[Check]:
     yield from _fonts()
     yield _folder(config.data_dir)
     yield from _tokens(config)
-    for name, look in _parts(config).items():
-        yield trio.run(_looked, name, look, config)
+    for name, look in _remote_checks(config).items():
+        yield trio.run(_run_check, name, look, config)
 
 
-def _parts(config: Config) -> dict[str, Look]:
+def _remote_checks(config: Config) -> dict[str, Look]:
     """Return the checks of the outside parts that the configuration names."""
     parts: dict[str, Look] = {"database": _database, "queue": _queue, "artifacts": _artifacts}
     if config.breaker.store != "memory:":
@@ -78,7 +78,7 @@ def _parts(config: Config) -> dict[str, Look]:
     return parts
 
 
-async def _looked(name: str, look: Look, config: Config) -> Check:
+async def _run_check(name: str, look: Look, config: Config) -> Check:
     try:
         with trio.fail_after(LOOK_SECONDS):
             problems = await look(config)
@@ -160,7 +160,7 @@ async def _sns(config: Config) -> list[str]:
     arn = config.alerts.sns_topic_arn
     async with open_client("sns", "alerts", region=arn.split(":")[3], subject=arn) as client:
         try:
-            with in_words("alerts", arn):
+            with translated_errors("alerts", arn):
                 await client.get_topic_attributes(TopicArn=arn)
         except UnavailableError as error:
             return [] if "may not do this" in str(error) else [str(error)]
@@ -178,7 +178,7 @@ async def _cloudwatch(config: Config) -> list[str]:
         subject=options.cloudwatch_namespace,
     )
     async with opened as client:
-        with in_words("cloudwatch", options.cloudwatch_namespace):
+        with translated_errors("cloudwatch", options.cloudwatch_namespace):
             await client.put_metric_data(
                 Namespace=options.cloudwatch_namespace, MetricData=[{"MetricName": "DoctorLooked", "Value": 1.0}]
             )

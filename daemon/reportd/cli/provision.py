@@ -11,8 +11,8 @@ import orjson
 import trio
 
 from reportd.adapters.aws.client import open_client
-from reportd.adapters.aws.errors import MissingError, RejectedError, in_words
-from reportd.adapters.sqs import name_of, open_queue_client
+from reportd.adapters.aws.errors import MissingError, RejectedError, translated_errors
+from reportd.adapters.sqs import open_queue_client, queue_name
 from reportd.adapters.sqs.attributes import REQUIRED
 from reportd.cli import client as terminal
 from reportd.cli.configuration import load
@@ -72,8 +72,8 @@ async def provision(config: Config, say: Say, *, dry_run: bool) -> list[Undone]:
     if queue.url != "embedded:":
         urls = [queue.url, *(report.queue_url for report in config.reports.values() if report.queue_url)]
         wanted = WantedQueues(
-            names=tuple(dict.fromkeys(name_of(url) for url in urls)),
-            dead_letter_name=name_of(queue.dead_letter_url),
+            names=tuple(dict.fromkeys(queue_name(url) for url in urls)),
+            dead_letter_name=queue_name(queue.dead_letter_url),
             visibility_seconds=round(queue.visibility_seconds),
             max_receive_count=queue.max_receive_count,
         )
@@ -122,23 +122,23 @@ async def _found_queue(client: Any, name: str) -> FoundQueue | None:
         url = await _url(client, name)
     except MissingError:
         return None
-    with in_words("queue", f"{name}: GetQueueAttributes"):
+    with translated_errors("queue", f"{name}: GetQueueAttributes"):
         answer = await client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
         if "QueueArn" not in answer.get("Attributes", {}):  # some servers know only single names
             answer = await client.get_queue_attributes(QueueUrl=url, AttributeNames=list(REQUIRED))
-    with in_words("queue", f"{name}: ListDeadLetterSourceQueues"):
+    with translated_errors("queue", f"{name}: ListDeadLetterSourceQueues"):
         sources = await client.list_dead_letter_source_queues(QueueUrl=url)
     attributes = dict(answer["Attributes"])
     for policy in ("RedrivePolicy", "RedriveAllowPolicy"):
         attributes[policy] = orjson.loads(attributes.get(policy) or "{}")
     # The ARN of a queue in the same account and region differs by the name only.
     prefix = attributes["QueueArn"].removesuffix(name)
-    arns = tuple(prefix + name_of(source) for source in sources.get("queueUrls", ()))
+    arns = tuple(prefix + queue_name(source) for source in sources.get("queueUrls", ()))
     return FoundQueue(attributes["QueueArn"], attributes, arns)
 
 
 async def _url(client: Any, name: str) -> str:
-    with in_words("queue", f"{name}: GetQueueUrl"):
+    with translated_errors("queue", f"{name}: GetQueueUrl"):
         url: str = (await client.get_queue_url(QueueName=name))["QueueUrl"]
     return url
 
@@ -146,7 +146,7 @@ async def _url(client: Any, name: str) -> str:
 async def _found_bucket(client: Any, name: str) -> FoundBucket | None:
     async def ask(operation: str) -> Mapping[str, Any]:
         try:
-            with in_words("artifacts", f"s3://{name}: {operation}"):
+            with translated_errors("artifacts", f"s3://{name}: {operation}"):
                 answer: Mapping[str, Any] = await getattr(client, _method(operation))(Bucket=name)
         except RejectedError:
             return {}  # not configured, or not supported; in that case the server refuses the change later
@@ -191,7 +191,7 @@ async def _request(client: Any, part: str, step: Step) -> None:
     if step.operation == "CreateBucket" and region not in ("us-east-1", "aws-global"):
         # us-east-1 is the default, and must not be given (CreateBucket, LocationConstraint).
         parameters["CreateBucketConfiguration"] = {"LocationConstraint": region}
-    with in_words(part, step.queue or str(parameters.get("Bucket", ""))):
+    with translated_errors(part, step.queue or str(parameters.get("Bucket", ""))):
         await getattr(client, _method(step.operation))(**parameters)
     if step.operation == "CreateQueue":
         await trio.sleep(SETTLE_SECONDS)
@@ -218,7 +218,7 @@ async def _with_arns(client: Any, value: Any) -> Any:
         return [await _with_arns(client, item) for item in value]
     if isinstance(value, ByName):
         url = await _url(client, value.name)
-        with in_words("queue", value.name):
+        with translated_errors("queue", value.name):
             answer = await client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
         return answer["Attributes"]["QueueArn"]
     return value

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 import structlog
 import trio
 
-from reportd.concurrency.supervisor import in_words
+from reportd.concurrency.supervisor import error_text
 from reportd.ports import UnavailableError
 
 DUTY_FACTOR = 50.0
@@ -71,7 +71,7 @@ class Cached(Generic[T]):
         except Exception as error:
             # Callers handle UnavailableError: they leave the value out and say why.
             log.exception("look.failed", part=self._part)
-            query.error = UnavailableError(self._part, in_words(error))
+            query.error = UnavailableError(self._part, error_text(error))
         took_seconds = trio.current_time() - query.started_at
         query.fresh_until = query.started_at + max(self._fresh_seconds, took_seconds * (1 + self._duty_factor))
         query.ended.set()

@@ -107,12 +107,12 @@ class Supervisor:
             # The outside parts have their own entries on /readyz.
             log.warning("background.waits", part=part, away=problem.part, error=str(problem))
             return min(longest_seconds, AWAY_SECONDS)
-        pause = min(longest_seconds, self.failed(part, in_words(problem)))
+        pause = min(longest_seconds, self.failed(part, error_text(problem)))
         log.error("background.failed", part=part, retryInSeconds=pause, exc_info=problem)
         return pause
 
 
-def in_words(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Return the exception's type and first line. Further lines may hold the parameters of a statement."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}"[:MAX_ERROR_LENGTH] if lines else type(error).__name__

@@ -11,7 +11,7 @@ import structlog
 
 from reportd.concurrency.retrying import retry_while_unavailable
 from reportd.core.dead_letters.signature import normalised, signature
-from reportd.core.dead_letters.triage import RawLetter, Reading, TriageFacts, TriageVerdict
+from reportd.core.dead_letters.triage import LetterContent, RawLetter, TriageFacts, TriageVerdict
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.ports import (
@@ -110,7 +110,7 @@ def copy_of(letter: RawLetter, facts: TriageFacts, verdict: TriageVerdict, recor
     )
 
 
-def _fault(letter: RawLetter, reading: Reading, verdict: TriageVerdict, record: Record | None) -> Fault:
+def _fault(letter: RawLetter, reading: LetterContent, verdict: TriageVerdict, record: Record | None) -> Fault:
     """Return why the letter is here: the error in its job's record, or the reason of the rule that decided."""
     if record is not None and record.error is not None and record.state is JobState.DEAD_LETTERED:
         return record.error

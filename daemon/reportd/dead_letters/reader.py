@@ -5,7 +5,7 @@ A repair tries and checks many variants, so the ``Checker`` does it, whatever th
 
 from collections.abc import Callable, Mapping
 
-from reportd.core.dead_letters.triage import RawLetter, Reading
+from reportd.core.dead_letters.triage import LetterContent, RawLetter
 from reportd.core.jobs.job import BadMessageError, Job, StoredJob
 from reportd.ports import Checker, TooCostlyError
 
@@ -22,29 +22,29 @@ class LetterReader:
         """Use the names of another configuration."""
         self._names = names
 
-    async def letter(self, letter: RawLetter) -> Reading:
+    async def letter(self, letter: RawLetter) -> LetterContent:
         """Read the letter, repaired if necessary. May raise UnavailableError."""
         try:
             return await self._checker.letter(letter, self._names, self._schemas())
         except TooCostlyError as error:
             return await self._unrepaired(letter, f"can't be repaired: that {error}")
 
-    async def job(self, job: Job) -> Reading:
+    async def job(self, job: Job) -> LetterContent:
         """Check whether the report type accepts the job, if necessary after a repair. May raise UnavailableError."""
         try:
             return await self._checker.job(job, self._names, self._schemas())
         except TooCostlyError as error:
             problem = error.of_parameters()
-            return Reading(job, job.task_id, f"{problem.pointer}: {problem.detail}")
+            return LetterContent(job, job.task_id, f"{problem.pointer}: {problem.detail}")
 
-    async def _unrepaired(self, letter: RawLetter, problem: str) -> Reading:
+    async def _unrepaired(self, letter: RawLetter, problem: str) -> LetterContent:
         """Read a letter whose repair is too costly. Its job, if it names one, is given up with it."""
         try:
             content = await self._checker.message(letter.body)
         except BadMessageError as error:
-            return Reading(problem=f"{error.fault.detail}; it {problem}")
+            return LetterContent(problem=f"{error.fault.detail}; it {problem}")
         except TooCostlyError as error:
-            return Reading(problem=f"the message can't be read: that {error}")
+            return LetterContent(problem=f"the message can't be read: that {error}")
         if isinstance(content, StoredJob):
-            return Reading(task_id=content.task_id)
-        return Reading(content, content.task_id, f"it {problem}")
+            return LetterContent(task_id=content.task_id)
+        return LetterContent(content, content.task_id, f"it {problem}")

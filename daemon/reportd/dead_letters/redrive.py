@@ -13,11 +13,11 @@ import structlog
 
 from reportd.concurrency.periodic import LEASE_ROUNDS
 from reportd.core.breaker.breaker import Breaker
-from reportd.core.dead_letters.redrive import Cause, is_over, is_own, judged, may_go
+from reportd.core.dead_letters.redrive import Cause, counts_as_redrive, is_expired, next_wave_size, settle_wave
 from reportd.core.dead_letters.triage import (
     Action,
     JobHistory,
-    Reading,
+    LetterContent,
     TriageFacts,
     TriagePolicy,
     TriageVerdict,
@@ -96,16 +96,16 @@ class Redriver:
     async def _redrive(self, view: CauseView, last_sent_at: float) -> bool:
         """Judge the last wave, and send the next one if it is time. Return whether one was sent."""
         now = self._clock()
-        cause = judged(view.cause, view.outcome, now)
+        cause = settle_wave(view.cause, view.outcome, now)
         if view.cause.wave and not cause.wave:
             log.info("cause.judged", cause=cause.signature, reportType=cause.report_type, **_counts(view))
         breaker = self._breaker_of(cause.report_type)
-        count = min(view.due, may_go(cause, breaker, last_sent_at, now, self._policy))
+        count = min(view.due, next_wave_size(cause, breaker, last_sent_at, now, self._policy))
         wave = await self._choose(cause, count) if count else []
         if wave:
-            own = {m.id: is_own(cause, breaker, len(wave), view.waiting, m.first_seen_at) for m in wave}
+            own = {m.id: counts_as_redrive(cause, breaker, len(wave), view.waiting, m.first_seen_at) for m in wave}
             return await self._send(cause, wave, own)
-        if cause.version and not view.waiting and is_over(cause, now, self._policy):
+        if cause.version and not view.waiting and is_expired(cause, now, self._policy):
             await self._letters.forget(cause)
         elif cause is not view.cause:
             await self._letters.replace(cause)
@@ -134,7 +134,7 @@ class Redriver:
             last_failed_at=letter.due_at - self._policy.cooldown_seconds,
             turn=turn,
         )
-        reading = Reading(record.job if record else None, letter.task_id)
+        reading = LetterContent(record.job if record else None, letter.task_id)
         return TriageFacts(reading, history, self._breaker_of(letter.report_type), self._clock(), self._policy)
 
     async def _send(self, cause: Cause, wave: Sequence[DeadLetter], own: Mapping[str, bool]) -> bool:

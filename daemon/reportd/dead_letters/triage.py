@@ -20,8 +20,8 @@ from reportd.core.breaker.breaker import Breaker
 from reportd.core.dead_letters.triage import (
     Action,
     JobHistory,
+    LetterContent,
     RawLetter,
-    Reading,
     TriageFacts,
     TriagePolicy,
     TriageVerdict,
@@ -35,7 +35,7 @@ from reportd.core.jobs.transitions import TERMINAL, JobEvent, JobState
 from reportd.dead_letters.quarantine import Quarantine, copy_of
 from reportd.dead_letters.redrive import Redriver
 from reportd.ports import (
-    SILENT,
+    NULL_METER,
     Audit,
     AuditEntry,
     DeadLetter,
@@ -85,9 +85,9 @@ class Breakers(Protocol):
 class Reader(Protocol):
     """Reads and repairs letters, see ``reader``."""
 
-    async def letter(self, letter: RawLetter) -> Reading: ...
+    async def letter(self, letter: RawLetter) -> LetterContent: ...
 
-    async def job(self, job: Job) -> Reading: ...
+    async def job(self, job: Job) -> LetterContent: ...
 
 
 class Triage:
@@ -107,7 +107,7 @@ class Triage:
         policy: TriagePolicy,
         interval_seconds: float,
         node: str,
-        meter: Meter = SILENT,
+        meter: Meter = NULL_METER,
         supervisor: Supervisor | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -146,13 +146,13 @@ class Triage:
     async def _run_round(self) -> None:
         """Settle letters. No other part uses the DLQ, so only this one can tell that it is unavailable."""
         try:
-            await self.sort(WAIT_SECONDS)
+            await self.settle_visible(WAIT_SECONDS)
         except UnavailableError as error:
             self._supervisor.failed(TROUBLE, str(error))
             raise
         self._supervisor.recovered(TROUBLE)
 
-    async def sort(self, wait_seconds: float = 0.0) -> None:
+    async def settle_visible(self, wait_seconds: float = 0.0) -> None:
         """Settle the letters that are visible now. If there are none, wait up to ``wait_seconds`` for the first."""
         for _ in range(MAX_BATCHES):
             letters = await self._dead.receive(BATCH, wait_seconds)
@@ -232,7 +232,9 @@ class Triage:
 
     # --- acting -----------------------------------------------------------------------------------------------
 
-    async def _act(self, verdict: TriageVerdict, copy: DeadLetter, reading: Reading, record: Record | None) -> bool:
+    async def _act(
+        self, verdict: TriageVerdict, copy: DeadLetter, reading: LetterContent, record: Record | None
+    ) -> bool:
         """Apply the verdict. Return False when the job has changed meanwhile, so that the letter is judged again."""
         match verdict.action:
             case Action.DROP:
@@ -246,7 +248,7 @@ class Triage:
             case _:
                 return await self._letters.keep(copy)
 
-    async def _put_back(self, copy: DeadLetter, reading: Reading, job: Job, record: Record | None) -> bool:
+    async def _put_back(self, copy: DeadLetter, reading: LetterContent, job: Job, record: Record | None) -> bool:
         """Put the job back into its queue, repaired if necessary. Return False when it is no longer dead-lettered.
 
         Write the row first, then send the message; if this is cut off in between, the janitor sends it. If the queue
@@ -268,14 +270,14 @@ class Triage:
         await self._record_put_back(copy, reading)
         return True
 
-    async def _record_put_back(self, copy: DeadLetter, reading: Reading) -> None:
+    async def _record_put_back(self, copy: DeadLetter, reading: LetterContent) -> None:
         if reading.changes:
             changes = [asdict(change) for change in reading.changes]
             await self._record("repaired", copy, {"problem": reading.problem, "changes": changes})
         else:
             await self._record("requeued", copy, {"reason": copy.reason, "returns": copy.returns})
 
-    async def _give_up(self, copy: DeadLetter, reading: Reading, record: Record | None) -> None:
+    async def _give_up(self, copy: DeadLetter, reading: LetterContent, record: Record | None) -> None:
         """Dead-letter the job in the job store, unless that is done, so that it can be quarantined."""
         if copy.task_id is None or (record is not None and record.state is JobState.DEAD_LETTERED):
             return

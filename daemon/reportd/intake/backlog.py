@@ -13,8 +13,8 @@ import structlog
 import trio
 
 from reportd.concurrency.cached import DUTY_FACTOR
-from reportd.core.capacity.backlog import BacklogPolicy, Limit, Refusal, Waiting, beyond, refusal
-from reportd.ports import SILENT, Jobs, Meter, Queue, UnavailableError
+from reportd.core.capacity.backlog import BacklogPolicy, Limit, Refusal, Waiting, refusal, sum_excess
+from reportd.ports import NULL_METER, Jobs, Meter, Queue, UnavailableError
 from reportd.system.log_throttle import ThrottledLog
 
 MAX_REST_SECONDS = 60.0
@@ -50,7 +50,7 @@ class Backlog:
         jobs: Jobs,
         queue: Queue,
         held: Callable[[], frozenset[str]] = frozenset,
-        meter: Meter = SILENT,
+        meter: Meter = NULL_METER,
     ) -> None:
         self._policy = policy
         self._jobs = jobs
@@ -189,8 +189,8 @@ class _Tally:
         types = len(workable) + (report_type not in workable)
         users = len(self._users) + (user_id not in self._users)
         excess = max(
-            beyond(workable.values(), policy.of_type(types)),
-            beyond((self._users[name] for name in self._large_users), policy.of_user(users)),
+            sum_excess(workable.values(), policy.of_type(types)),
+            sum_excess((self._users[name] for name in self._large_users), policy.of_user(users)),
         )
         return Waiting(
             of_type=self._types[report_type],

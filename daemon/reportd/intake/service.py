@@ -27,7 +27,7 @@ from reportd.intake.errors import (
 )
 from reportd.intake.idempotency import is_same_request, task_id_of
 from reportd.ports import (
-    SILENT,
+    NULL_METER,
     Artifacts,
     Attempt,
     CallbackStatus,
@@ -49,7 +49,7 @@ from reportd.work.messages import resend_job
 MAX_WAIT_SECONDS = 30.0
 """The longest wait of ``get``."""
 
-LOOK_AGAIN_SECONDS = 1.0
+POLL_SECONDS = 1.0
 """How often a waiting client polls the job store, to see what other nodes did. Changes by this node wake it at once."""
 
 POLL_SECONDS_PER_WAITER = 0.02
@@ -90,7 +90,7 @@ class Service:
         in_flight: InFlightTasks,
         backlog: Backlog,
         retention_seconds: float,
-        meter: Meter = SILENT,
+        meter: Meter = NULL_METER,
         outbox: Outbox | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -110,8 +110,8 @@ class Service:
         self._log = ThrottledLog(log)
 
     @contextmanager
-    def in_time(self) -> Iterator[None]:
-        """Enclose ``parsed`` and ``submit`` together. Raises UnavailableError when they take too long."""
+    def within_time_limit(self) -> Iterator[None]:
+        """Enclose ``parse`` and ``submit`` together. Raises UnavailableError when they take too long."""
         with trio.move_on_after(ACCEPT_SECONDS):
             yield
             return
@@ -126,7 +126,7 @@ class Service:
             "submission.refused", reason=UNAVAILABLE, reportType=report_type, part=error.part, error=str(error)
         )
 
-    async def parsed(self, body: bytes) -> Submission:
+    async def parse(self, body: bytes) -> Submission:
         """Parse the body of a request.
 
         Raises NotJsonError, InvalidSubmissionError, TooCostlyError, or UnavailableError when it can't be parsed now.
@@ -191,7 +191,7 @@ class Service:
             remaining = deadline - trio.current_time()
             if record.state in TERMINAL or remaining <= 0:
                 return record
-            poll_seconds = max(LOOK_AGAIN_SECONDS, POLL_SECONDS_PER_WAITER * len(self._waiters))
+            poll_seconds = max(POLL_SECONDS, POLL_SECONDS_PER_WAITER * len(self._waiters))
             await self._waiters.wait(task_id, min(remaining, poll_seconds))
 
     async def attempts(self, task_id: str) -> list[Attempt]:
@@ -216,10 +216,10 @@ class Service:
             raise NotFinishedError(record.state)
         location = None if record.pdf.purged else await self._artifacts.locate(record.job)
         if location is None:
-            raise self.pdf_not_there(record)
+            raise self.missing_pdf_error(record)
         return record, location
 
-    def pdf_not_there(self, record: Record) -> GoneError | MissingPdfError:
+    def missing_pdf_error(self, record: Record) -> GoneError | MissingPdfError:
         """Return why there is no PDF. A lifecycle rule of the store may have removed it before the janitor did."""
         purged = record.pdf is not None and record.pdf.purged
         if purged or self._clock() >= (record.finished_at or math.inf) + self._retention_seconds:

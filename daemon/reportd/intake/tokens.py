@@ -8,7 +8,7 @@ from pathlib import Path
 
 import structlog
 
-from reportd.core.access import Token, TokensError, digest_of, matching, parse, parse_line
+from reportd.core.tokens import Token, TokensError, digest_of, find_token, parse, parse_line
 from reportd.system.regular_files import read_regular
 
 log = structlog.get_logger()
@@ -46,7 +46,7 @@ class Tokens:
         return self._path is not None
 
     def find(self, secret: bytes) -> Token | None:
-        return matching(self._tokens, secret)
+        return find_token(self._tokens, secret)
 
     def named(self, name: str) -> Token | None:
         return next((token for token in self._tokens if token.name == name), None)

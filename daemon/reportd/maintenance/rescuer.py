@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
-from reportd.ports import SILENT, DeadLetters, Jobs, Meter, Queue, Record, UnavailableError
+from reportd.ports import NULL_METER, DeadLetters, Jobs, Meter, Queue, Record, UnavailableError
 from reportd.work.messages import LATE_ATTRIBUTES, send_jobs
 from reportd.work.settlement import dead_letter
 
@@ -41,7 +41,7 @@ class Rescuer:
         queue: Queue,
         dead: Queue,
         holding: Callable[[], frozenset[str]] = frozenset,
-        meter: Meter = SILENT,
+        meter: Meter = NULL_METER,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.resent = 0
@@ -60,7 +60,7 @@ class Rescuer:
         now = self._clock()
         self._held_at |= dict.fromkeys(self._holding(), now)
         held = [name for name, at in self._held_at.items() if at > now - HIDDEN_SECONDS]
-        await self._resend_jobs(MAX_BATCHES * BATCH, by_seconds=HIDDEN_SECONDS, but=held)
+        await self._resend_jobs(MAX_BATCHES * BATCH, overdue_seconds=HIDDEN_SECONDS, but=held)
         if await self._jobs.overdue(1, confirmed=True):
             # Count the messages before and after the jobs: a job that comes or ends in between is no loss.
             before = await _message_count(self._queue)
@@ -69,9 +69,11 @@ class Rescuer:
             await self._resend_jobs(min(MAX_BATCHES * BATCH, jobs - max(before, after)))
         await self._resend_letters()
 
-    async def _resend_jobs(self, count: int, by_seconds: float = 0.0, but: Collection[str] = ()) -> None:
+    async def _resend_jobs(self, count: int, overdue_seconds: float = 0.0, but: Collection[str] = ()) -> None:
         while count > 0:
-            records = await self._jobs.overdue(min(count, BATCH), confirmed=True, by_seconds=by_seconds, but=but)
+            records = await self._jobs.overdue(
+                min(count, BATCH), confirmed=True, overdue_seconds=overdue_seconds, but=but
+            )
             outcomes = await send_jobs(self._queue, [record.job for record in records], LATE_ATTRIBUTES)
             if not await self._record(records, [error for _, error in outcomes], "job"):
                 return

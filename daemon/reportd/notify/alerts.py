@@ -24,15 +24,15 @@ from reportd.core.alerts.incidents import (
     Incident,
     Kind,
     Notice,
-    claimed,
-    happened,
-    not_told,
-    notice,
-    told,
+    claim,
+    mark_failed,
+    mark_sent,
+    notice_for,
+    record_alarm,
 )
 from reportd.core.breaker.breaker import BreakerState, Transition
 from reportd.core.jobs.retry import RetryPolicy, backoff
-from reportd.ports import SILENT, AlertStore, Channel, DeadLetter, DeliveryError, Meter, UnavailableError
+from reportd.ports import NULL_METER, AlertStore, Channel, DeadLetter, DeliveryError, Meter, UnavailableError
 
 MAX_CAUSES = 1000
 """How many causes may wait to be stored. Alarms of more causes are only counted."""
@@ -72,7 +72,7 @@ class _Unstored:
     def applied(self, incident: Incident | None, window: float) -> Incident | None:
         for alarm in (self.raised, self.recovery):
             if alarm:
-                incident = happened(incident, alarm, window)
+                incident = record_alarm(incident, alarm, window)
         return incident
 
 
@@ -85,7 +85,7 @@ class Alerts:
         channels: Sequence[Channel],
         *,
         window_seconds: float,
-        meter: Meter = SILENT,
+        meter: Meter = NULL_METER,
         supervisor: Supervisor | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -172,16 +172,16 @@ class Alerts:
         """Claim an incident, send its alert, record the outcome."""
         token, window = secrets.token_hex(8), self._window
         incident = await self._store.change(
-            channel.name, signature, lambda stored, now: claimed(stored, now, token, window)
+            channel.name, signature, lambda stored, now: claim(stored, now, token, window)
         )
         if incident is None or incident.teller != token:
             return
-        alert = notice(signature, incident)
+        alert = notice_for(signature, incident)
         error = await self._attempt(channel, alert)
         delay = backoff(incident.attempts, RETRIES, self._chance())
 
         def settle(stored: Incident | None, now: float) -> Incident | None:
-            return not_told(stored, token, now, delay, window) if error else told(stored, alert, now, window)
+            return mark_failed(stored, token, now, delay, window) if error else mark_sent(stored, alert, now, window)
 
         # If this fails, the alert is sent again when the lease has ended, with the same id.
         with trio.move_on_after(LEASE_SECONDS - TIMEOUT_SECONDS):

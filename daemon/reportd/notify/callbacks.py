@@ -17,7 +17,16 @@ from reportd.concurrency.retrying import retry_while_unavailable
 from reportd.concurrency.signal import Signal
 from reportd.concurrency.supervisor import Supervisor
 from reportd.core.jobs.retry import RetryPolicy, backoff
-from reportd.ports import SILENT, Callback, DeliveryError, DeliveryOutcome, Messenger, Meter, Outbox, UnavailableError
+from reportd.ports import (
+    NULL_METER,
+    Callback,
+    DeliveryError,
+    DeliveryOutcome,
+    Messenger,
+    Meter,
+    Outbox,
+    UnavailableError,
+)
 
 AT_ONCE = 32
 """How many callbacks this node sends at a time."""
@@ -56,7 +65,7 @@ class Notifier:
         messenger: Messenger,
         *,
         retry_seconds: float,
-        meter: Meter = SILENT,
+        meter: Meter = NULL_METER,
         supervisor: Supervisor | None = None,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
@@ -70,7 +79,7 @@ class Notifier:
         self._chance = chance
         self._sending: Counter[str] = Counter()
         self._changed = Signal()
-        outbox.watch(self._changed.notify)
+        outbox.subscribe(self._changed.notify)
 
     async def run(self) -> None:
         # Callbacks that are being sent go on when claiming fails.

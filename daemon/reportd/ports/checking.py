@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from reportd.core.dead_letters.triage import RawLetter, Reading
+from reportd.core.dead_letters.triage import LetterContent, RawLetter
 from reportd.core.jobs.job import Job, StoredJob
 from reportd.core.jobs.submission import FieldProblem, Submission
 from reportd.core.pages.inert import Html
@@ -44,11 +44,11 @@ class Checker(Protocol):
         """
         ...
 
-    async def letter(self, letter: RawLetter, names: Mapping[str, str], schemas: bytes) -> Reading:
+    async def letter(self, letter: RawLetter, names: Mapping[str, str], schemas: bytes) -> LetterContent:
         """Run ``core.dead_letters.triage.read``. ``schemas``: a JSON object of report type name to schema or null."""
         ...
 
-    async def job(self, job: Job, names: Mapping[str, str], schemas: bytes) -> Reading:
+    async def job(self, job: Job, names: Mapping[str, str], schemas: bytes) -> LetterContent:
         """Run ``core.dead_letters.triage.read_job``."""
         ...
 

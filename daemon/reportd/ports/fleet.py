@@ -22,7 +22,7 @@ class Fleet(Protocol):
         """Store a heartbeat in place of the node's last one. ``told`` is JSON."""
         ...
 
-    async def signs(self) -> list[Heartbeat]:
+    async def heartbeats(self) -> list[Heartbeat]:
         """Return the heartbeats of all nodes, by name."""
         ...
 

@@ -68,7 +68,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class AttemptStarted:
     """Proof that an attempt was recorded. ``record``: the job, with this attempt in its tally."""
 
     attempt_id: int
@@ -76,7 +76,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class AttemptRefused:
     """The job was not started: by its record it is terminal, dead-lettered, or lost too many browsers."""
 
     record: Record
@@ -89,7 +89,7 @@ class Settlement:
 
     ``event`` moves the job; ``fault`` is recorded as its error, ``pdf`` as its result. With ``attempt_id`` the attempt
     gets its outcome. ``counted``: the attempt stays counted; ``loss``: a browser died.
-    ``away_seconds``: how long the message is deferred.
+    ``deferred_seconds``: how long the message is deferred.
     """
 
     task_id: str
@@ -100,7 +100,7 @@ class Settlement:
     counted: bool = True
     loss: bool = False
     pdf: PdfInfo | None = None
-    away_seconds: float = 0.0
+    deferred_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +131,12 @@ class Jobs(Protocol):
         ...
 
     async def overdue(
-        self, limit: int, *, confirmed: bool, by_seconds: float = 0.0, but: Collection[str] = ()
+        self, limit: int, *, confirmed: bool, overdue_seconds: float = 0.0, but: Collection[str] = ()
     ) -> list[Record]:
-        """Return unfinished jobs whose message gave no sign until ``by_seconds`` after its due time, oldest first.
+        """Return unfinished jobs whose message gave no sign until ``overdue_seconds`` after its due time, oldest first.
 
         ``confirmed``: queued and running jobs whose message the queue had; else queued jobs whose sender was
-        interrupted before it knew. A job without a due time is due only for ``by_seconds`` 0.
+        interrupted before it knew. A job without a due time is due only for ``overdue_seconds`` 0.
         ``but``: report types to leave out.
         """
         ...
@@ -153,7 +153,7 @@ class Jobs(Protocol):
         """Return records, newest first, without parameters. ``before``: ``(submitted_at, task_id)`` of the last one."""
         ...
 
-    async def start(self, job: Job, node: str, at: float) -> Started | Refused:
+    async def start(self, job: Job, node: str, at: float) -> AttemptStarted | AttemptRefused:
         """Record that an attempt begins, before a browser is used. A job without a row gets one."""
         ...
 

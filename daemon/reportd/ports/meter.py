@@ -68,7 +68,7 @@ class Meter:
         """A due task ran ``seconds`` late."""
 
 
-SILENT = Meter()
+NULL_METER = Meter()
 
 
 class MeterFanOut(Meter):

@@ -76,7 +76,7 @@ class Outbox(Protocol):
         """Set the default callback URLs by report type, for jobs that have none."""
         ...
 
-    def watch(self, listener: Callable[[], None]) -> None:
+    def subscribe(self, listener: Callable[[], None]) -> None:
         """Call the listener whenever this node adds an entry."""
         ...
 

@@ -57,10 +57,10 @@ class RenderRequest:
 class Slot(Protocol):
     """A slot of the renderer: one page at a time."""
 
-    async def render(self, request: RenderRequest, *, alone: bool) -> Pdf:
+    async def render(self, request: RenderRequest, *, dedicated_browser: bool) -> Pdf:
         """Return the PDF within the request's ``timeout_seconds``. Raises FaultError.
 
-        ``alone``: in a dedicated browser.
+        ``dedicated_browser``: in a dedicated browser.
         """
         ...
 
@@ -76,24 +76,24 @@ class Renderer(Protocol):
 ToPrint = Callable[[], Awaitable[None]]
 
 
-async def at_once() -> None:
+async def print_immediately() -> None:
     """Print a ready page without waiting."""
 
 
 class Page(Protocol):
     """A warm, attached page in its own browser context."""
 
-    doing: str
+    activity: str
     """What it waits for now, for the text of a timeout."""
 
-    async def render(self, request: RenderRequest, to_print: ToPrint = at_once) -> Pdf:
+    async def render(self, request: RenderRequest, to_print: ToPrint = print_immediately) -> Pdf:
         """Open, wait until ready, print. The caller owns the deadline. Raises FaultError.
 
         ``to_print`` is awaited between ready and print.
         """
         ...
 
-    async def waits(self) -> bool:
+    async def is_idle(self) -> bool:
         """Return whether the page of a running render hardly uses the processor now. Takes at most a second."""
         ...
 

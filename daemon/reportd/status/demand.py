@@ -10,7 +10,7 @@ import structlog
 import trio
 
 from reportd.concurrency.cached import DUTY_FACTOR, Cached
-from reportd.core.capacity.scaling import Demand, Load, Needs, ScalingPolicy, held, nodes_needed
+from reportd.core.capacity.scaling import Demand, Needs, ScalingPolicy, Workload, hold_demand, nodes_needed
 from reportd.core.jobs.transitions import JobState
 from reportd.ports import Depth, Jobs, UnavailableError
 
@@ -35,7 +35,7 @@ class ScalingMetricsSink(Protocol):
 class Scaling:
     """Computes the demand, one object for each node.
 
-    ``fresh_seconds``: the maximum age of the number of running jobs. ``looks``: the nursery in which a database query
+    ``fresh_seconds``: the maximum age of the number of running jobs. ``nursery``: the nursery in which a database query
     that hangs goes on.
     """
 
@@ -46,7 +46,7 @@ class Scaling:
         slots: Callable[[], int],
         render_seconds: Callable[[], float],
         policy: ScalingPolicy,
-        looks: trio.Nursery,
+        nursery: trio.Nursery,
         fresh_seconds: float,
     ) -> None:
         self._jobs = jobs
@@ -57,7 +57,7 @@ class Scaling:
         self._counts = Cached(
             "database",
             jobs.counts,
-            looks,
+            nursery,
             fresh_seconds=fresh_seconds,
             patience_seconds=LOOK_PATIENCE_SECONDS,
             duty_factor=DUTY_FACTOR,
@@ -70,10 +70,10 @@ class Scaling:
         except UnavailableError:
             running = None
         # Held jobs wait for a breaker, delayed ones for their next attempt: more nodes would not start them sooner.
-        load = Load(depth.visible, running, max(1, self._slots()), self._render_seconds())
+        load = Workload(depth.visible, running, max(1, self._slots()), self._render_seconds())
         needed = nodes_needed(load, self._policy)
         if needed is not None:
-            self._needs = held(self._needs, needed, trio.current_time(), self._policy)
+            self._needs = hold_demand(self._needs, needed, trio.current_time(), self._policy)
         return Demand(
             backlog=load.backlog,
             backlog_per_slot=load.backlog_per_slot,

@@ -39,7 +39,7 @@ class Exposition:
     ``queues``: the job queue as ``main``, the dead-letter queue as ``dead``; each is asked for its depth once in
     ``depth_seconds`` at most. ``requests``: number of SQS requests by queue and action. ``in_flight``: number of
     messages that this node holds. ``parts``: readiness of each part. ``demand``: the scaling figures at a queue depth.
-    ``looks``: the nursery in which a query that hangs goes on.
+    ``nursery``: the nursery in which a query that hangs goes on.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class Exposition:
         in_flight: Callable[[], int],
         parts: Callable[[], Awaitable[Parts]],
         demand: Callable[[Depth], Awaitable[Demand]],
-        looks: trio.Nursery,
+        nursery: trio.Nursery,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._metrics = metrics
         self._depths = {
-            name: Cached("queue", queue.depth, looks, fresh_seconds=depth_seconds, patience_seconds=PATIENCE_SECONDS)
+            name: Cached("queue", queue.depth, nursery, fresh_seconds=depth_seconds, patience_seconds=PATIENCE_SECONDS)
             for name, queue in queues.items()
         }
         self._requests = requests

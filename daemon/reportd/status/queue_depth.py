@@ -9,7 +9,7 @@ from collections.abc import Callable
 import trio
 
 from reportd.concurrency.cached import DUTY_FACTOR, Cached
-from reportd.core.status.queue_depth import Counts, oldest_at, set_apart
+from reportd.core.status.queue_depth import Counts, oldest_workable_at, separate_held
 from reportd.ports import Depth, Jobs, Queue, UnavailableError
 
 FRESH_SECONDS = 1.0
@@ -43,6 +43,6 @@ class WorkableQueue:
             loads = await self._loads.get()
         except UnavailableError:
             return depth
-        counts = set_apart(Counts(depth.visible, depth.in_flight, depth.delayed), loads, holding)
-        oldest = oldest_at(depth.oldest_at, loads, holding) if counts.visible else None
+        counts = separate_held(Counts(depth.visible, depth.in_flight, depth.delayed), loads, holding)
+        oldest = oldest_workable_at(depth.oldest_at, loads, holding) if counts.visible else None
         return Depth(counts.visible, counts.in_flight, counts.delayed, oldest, counts.held)

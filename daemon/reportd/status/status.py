@@ -24,7 +24,7 @@ from reportd.core.status.snapshot import (
     Series,
     Snapshot,
     TypeView,
-    in_all,
+    sum_figures,
 )
 from reportd.maintenance.rescuer import Rescuer
 from reportd.ports import DeadLetters, Depth, Fleet, Heartbeat, JobFilter, Jobs, Queue, Record, UnavailableError
@@ -54,8 +54,8 @@ T = TypeVar("T")
 class Status:
     """The state of this node and of the cluster. Made by ``app``; the web interface asks it.
 
-    ``looks``: the nursery in which a query that hangs goes on. ``ailing``: why an outside part does not work, by its
-    last uses and probes.
+    ``nursery``: where a query that hangs goes on. ``part_trouble``: why an outside part does not work, by its last uses
+    and probes.
 
     ``depth_seconds``: the maximum age of a queue's depth for a snapshot. Without readers, the depth is sampled every
     ``sample_seconds`` for the history, or every ``idle_seconds`` while the queues are empty and this node has no jobs.
@@ -76,9 +76,9 @@ class Status:
         fleet: Fleet,
         stop: trio.Event,
         node: str,
-        looks: trio.Nursery,
-        troubles: Supervisor,
-        ailing: Callable[[str], str] = lambda _part: "",
+        nursery: trio.Nursery,
+        supervisor: Supervisor,
+        part_trouble: Callable[[str], str] = lambda _part: "",
         letters: DeadLetters,
         demand: Callable[[Depth], Awaitable[Demand]],
         rescuer: Rescuer,
@@ -94,7 +94,7 @@ class Status:
         self._history = history
         self._stop = stop
         self._node = node
-        self._supervisor = troubles
+        self._supervisor = supervisor
         self._demand = demand
         self._rescuer = rescuer
         self._sample_seconds = sample_seconds
@@ -106,15 +106,15 @@ class Status:
             pool=pool,
             poller=poller,
             breakers=breakers,
-            supervisor=troubles,
+            supervisor=supervisor,
             stop=stop,
-            part_trouble=ailing,
-            nursery=looks,
+            part_trouble=part_trouble,
+            nursery=nursery,
         )
 
         def cached(part: str, query: Callable[[], Awaitable[T]], fresh: float, duty_factor: float = 0.0) -> Cached[T]:
             return Cached(
-                part, query, looks, fresh_seconds=fresh, patience_seconds=PATIENCE_SECONDS, duty_factor=duty_factor
+                part, query, nursery, fresh_seconds=fresh, patience_seconds=PATIENCE_SECONDS, duty_factor=duty_factor
             )
 
         self._depths = {
@@ -125,9 +125,13 @@ class Status:
         self._loads = cached("database", jobs.loads, 0.0, DUTY_FACTOR)
         self._recent = cached("database", partial(jobs.search, JobFilter(), RECENT), 0.0)
         self._letters = cached("database", partial(letters.groups, GROUPS), 0.0, DUTY_FACTOR)
-        self._heartbeats = cached("database", fleet.signs, HEARTBEATS_SECONDS)
+        self._heartbeats = cached("database", fleet.heartbeats, HEARTBEATS_SECONDS)
         self._snapshot = Cached(
-            "status", self._make_snapshot, looks, fresh_seconds=SNAPSHOT_SECONDS, patience_seconds=3 * PATIENCE_SECONDS
+            "status",
+            self._make_snapshot,
+            nursery,
+            fresh_seconds=SNAPSHOT_SECONDS,
+            patience_seconds=3 * PATIENCE_SECONDS,
         )
 
     async def parts(self) -> dict[str, tuple[bool, str]]:
@@ -150,7 +154,7 @@ class Status:
             waiting=pool.waiting,
             stalled=pool.stalled,
             held=len(self._in_flight),
-            lost=pool.lost,
+            lost=pool.crashed,
             trouble=pool.trouble,
             resent=self._rescuer.resent,
             resent_at=self._rescuer.resent_at,
@@ -231,7 +235,7 @@ class Status:
                     resting=name in open_types,
                     limit=slots if math.isinf(limit) else min(slots, int(limit) * len(present)),
                     load=None if loads is None else loads.get(name, Load()),
-                    figures=in_all(nodes, name, figures.get(name, Figures())),
+                    figures=sum_figures(nodes, name, figures.get(name, Figures())),
                 )
             )
         return tuple(views)

@@ -13,7 +13,7 @@ LOOK_SECONDS = 1.0
 
 
 class StatusLine:
-    """``ailing``: the troubles of the outside parts. ``reloaded``: what the last reload could not do, or empty."""
+    """``part_trouble``: of the outside parts. ``reloaded``: what the last reload could not do, or empty."""
 
     def __init__(
         self,
@@ -21,7 +21,7 @@ class StatusLine:
         url: str,
         pool: Pool,
         poller: Poller,
-        ailing: Callable[[], list[str]],
+        part_trouble: Callable[[], list[str]],
         breakers: Breakers,
         in_flight: InFlightTasks,
         stop: trio.Event,
@@ -30,7 +30,7 @@ class StatusLine:
         self._url = url
         self._pool = pool
         self._poller = poller
-        self._ailing = ailing
+        self._part_trouble = part_trouble
         self._breakers = breakers
         self._in_flight = in_flight
         self._stop = stop
@@ -50,7 +50,7 @@ class StatusLine:
         troubles = (
             pool.trouble,
             self._poller.trouble,
-            *self._ailing(),
+            *self._part_trouble(),
             self._breakers.trouble,
             self._reloaded(),
         )

@@ -97,7 +97,7 @@ class Bulkheads:
             for permit in permits:
                 permit.group.in_flight -= 1
                 permit.group.running -= turn.admitted
-            self.look_again()
+            self.recheck()
 
     def limit(self, report_type: str) -> float:
         """Return how many jobs of the type may be rendered at once now; infinity if only the slots limit it."""
@@ -127,7 +127,7 @@ class Bulkheads:
                 allowed[name] = to_run + to_wait
         return allowed | dict.fromkeys(self._health.resting(), 0)
 
-    def unsettled(self) -> bool:
+    def limits_drift(self) -> bool:
         """Return whether ``at_most`` may change without ``on_change``: the answers of the breakers change with time."""
         health = self._health
         return bool(health.resting() or health.probing() or any(health.failing(name) for name in self._types))
@@ -135,7 +135,7 @@ class Bulkheads:
     def stalled(self, report_type: str, change: int) -> None:
         """Record that ``change`` more pages of the type wait in a browser without a slot."""
         self._types[report_type].stalled += change
-        self.look_again()
+        self.recheck()
 
     def succeeded(self, report_type: str, seconds: float) -> None:
         """Record the duration of a render that succeeded."""
@@ -144,14 +144,14 @@ class Bulkheads:
         stall_succeeded = group.stall_succeeded or seconds >= self._stall_seconds
         if not group.rendered or stall_succeeded != group.stall_succeeded:
             group.rendered, group.stall_succeeded = True, stall_succeeded
-            self.look_again()
+            self.recheck()
 
     def reconfigure(self, limits: Mapping[str, int]) -> None:
         """Use other limits. What was learned about a type is kept."""
         self._limits = limits
-        self.look_again()
+        self.recheck()
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """Apply the limits again, after a change of the configuration, the slots or the breakers."""
         for name in self._limits:
             self._types.setdefault(name, _Type())

@@ -8,7 +8,7 @@ from reportd.work.in_flight import InFlightTask, InFlightTasks
 
 log = structlog.get_logger()
 
-TROUBLE_SECONDS = 1.0
+RETRY_SECONDS = 1.0
 """The pause after a failure. It is short because the messages become visible to other nodes soon."""
 
 RENEW_SECONDS = 5.0
@@ -23,7 +23,7 @@ async def extend_visibility(queue: Queue, in_flight: InFlightTasks) -> None:
         await trio.sleep(pause)
         renewals = [(task, receipt) for task in in_flight.all() for receipt in task.receipts]
         renewed = not renewals or await _renew(queue, renewals)
-        pause = usual_pause if renewed else min(TROUBLE_SECONDS, usual_pause)
+        pause = usual_pause if renewed else min(RETRY_SECONDS, usual_pause)
 
 
 async def _renew(queue: Queue, renewals: list[tuple[InFlightTask, str]]) -> bool:

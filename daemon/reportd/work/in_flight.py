@@ -10,7 +10,7 @@ import trio
 
 from reportd.concurrency.retrying import retry_while_unavailable
 from reportd.concurrency.signal import Signal
-from reportd.ports import Queue, Started, UnavailableError
+from reportd.ports import AttemptStarted, Queue, UnavailableError
 
 RECORD_SECONDS = 5.0
 """How long a revocation waits for a start that is being recorded."""
@@ -35,7 +35,7 @@ class InFlightTask:
     task_id: str
     receipts: list[str]
     receive_count: int = 1
-    started: Started | None = None
+    started: AttemptStarted | None = None
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     revoked: Revocation | None = None
     ended: trio.Event = field(default_factory=trio.Event)

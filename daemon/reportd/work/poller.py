@@ -34,7 +34,7 @@ class Poller:
     holds more than it can work on (I8). It asks for at least ``least`` messages at once.
 
     ``at_most``: how many messages of which report types may be received now; a type that is left out is not limited.
-    ``unsettled``: whether ``at_most`` may change without a call of ``look_again``. ``trouble``: why the last receive
+    ``limits_drift``: whether ``at_most`` may change without a call of ``recheck``. ``trouble``: why the last receive
     failed, empty when it did not.
     """
 
@@ -45,7 +45,7 @@ class Poller:
         capacity: int,
         least: int = 1,
         at_most: Callable[[], Mapping[str, int]] = lambda: ANY,
-        unsettled: Callable[[], bool] = lambda: True,
+        limits_drift: Callable[[], bool] = lambda: True,
         supervisor: Supervisor | None = None,
     ) -> None:
         self.trouble = ""
@@ -53,7 +53,7 @@ class Poller:
         self._handle = handle
         self._least = min(least, capacity)
         self._at_most = at_most
-        self._unsettled = unsettled
+        self._limits_drift = limits_drift
         self._supervisor = supervisor or Supervisor()
         self._capacity = ResizableSemaphore(capacity)
         self._polling = trio.CancelScope()
@@ -63,11 +63,11 @@ class Poller:
         """Receive no more messages. Those already received are still handled."""
         self._polling.cancel()
 
-    def widen(self, number: int) -> None:
+    def change_capacity(self, number: int) -> None:
         """Change the capacity by ``number``: by the change of the slots, or of the jobs that stall without a slot."""
         self._capacity.add(number)
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """Apply the new limits of ``at_most``."""
         if self._limited_receive is not None:
             self._limited_receive.cancel()
@@ -114,7 +114,7 @@ class Poller:
             if at_most := self._at_most():
                 # Cancelling a receive loses no message.
                 with trio.CancelScope() as self._limited_receive:
-                    wait_seconds = min(longest_seconds, LIMITED_SECONDS) if self._unsettled() else longest_seconds
+                    wait_seconds = min(longest_seconds, LIMITED_SECONDS) if self._limits_drift() else longest_seconds
                     messages = await self._queue.receive(limit, wait_seconds, at_most)
                 self._limited_receive = None
             else:

@@ -15,11 +15,12 @@ from reportd.breakers.admission import DeferredError
 from reportd.concurrency.retrying import retry_while_unavailable
 from reportd.core.faults import Fault
 from reportd.core.jobs.job import BadMessageError, Job
-from reportd.core.jobs.retry import GiveUp, RetryPolicy, Tally, after_fault, counted
+from reportd.core.jobs.retry import GiveUp, RetryPolicy, Tally, after_fault, count_fault
 from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.ports import (
-    SILENT,
+    NULL_METER,
     Artifacts,
+    AttemptRefused,
     Jobs,
     Meter,
     Outgoing,
@@ -27,7 +28,6 @@ from reportd.ports import (
     Queue,
     Received,
     Record,
-    Refused,
     Settlement,
 )
 from reportd.work.in_flight import InFlightTask, Revocation, delete, release
@@ -55,7 +55,7 @@ class MessageSettler:
         waiters: JobWaiters,
         policy: RetryPolicy,
         max_receive_count: int,
-        meter: Meter = SILENT,
+        meter: Meter = NULL_METER,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -83,7 +83,7 @@ class MessageSettler:
         await delete(self._queue, task)
 
     async def failed(self, job: Job, task: InFlightTask, fault: Fault) -> None:
-        tally = counted(task.started.record.tally if task.started else Tally(), fault)
+        tally = count_fault(task.started.record.tally if task.started else Tally(), fault)
         decision = after_fault(fault, tally, self._policy, self._chance())
         log.warning("job.failed", kind=fault.kind, detail=fault.detail, attempt=tally.attempts)
         self._meter.failed(job.report_type, fault.kind)
@@ -99,7 +99,7 @@ class MessageSettler:
             fault=fault,
             counted=fault.nature.counts,
             loss=fault.nature.kills_browser,
-            away_seconds=decision.delay_seconds,
+            deferred_seconds=decision.delay_seconds,
         )
         if await retry_while_unavailable(lambda: self._jobs.settle(settlement)) is None:
             await self._overtaken(job, task)
@@ -124,7 +124,7 @@ class MessageSettler:
             self._clock(),
             attempt_id=_attempt_id(task),
             counted=False,
-            away_seconds=deferral.seconds,
+            deferred_seconds=deferral.seconds,
         )
         await retry_while_unavailable(lambda: self._jobs.settle(settlement))
         self._waiters.notify(job.task_id)
@@ -139,7 +139,7 @@ class MessageSettler:
         await self._send(self._queue, message)
         await delete(self._queue, task)
 
-    async def refused(self, job: Job, task: InFlightTask, refused: Refused) -> None:
+    async def refused(self, job: Job, task: InFlightTask, refused: AttemptRefused) -> None:
         if refused.fault is not None:
             log.error("job.dead_lettered", kind=refused.fault.kind, reason=refused.fault.detail)
             self._meter.failed(job.report_type, refused.fault.kind)

@@ -18,21 +18,21 @@ from reportd.breakers.manager import Breakers
 from reportd.concurrency.retrying import retry_while_unavailable
 from reportd.core.faults import Fault, FaultError, FaultKind
 from reportd.core.jobs.job import BadMessageError, Job, StoredJob
-from reportd.core.jobs.retry import needs_solitude
+from reportd.core.jobs.retry import needs_dedicated_browser
 from reportd.core.jobs.submission import FieldProblem
 from reportd.ports import (
-    SILENT,
+    NULL_METER,
     Artifacts,
+    AttemptRefused,
+    AttemptStarted,
     Jobs,
     Meter,
     Pdf,
     PdfInfo,
     Received,
-    Refused,
     Renderer,
     RenderRequest,
     Slot,
-    Started,
     TooCostlyError,
 )
 from reportd.system.file_descriptors import none_left
@@ -78,7 +78,7 @@ class Worker:
         in_flight: InFlightTasks,
         settler: MessageSettler,
         node: str,
-        meter: Meter = SILENT,
+        meter: Meter = NULL_METER,
         shortage_since: Callable[[float], bool] = lambda _begun: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -209,9 +209,14 @@ class Worker:
             self._breakers.admit(job.report_type, _timeout_seconds(prepared)) as admission,
         ):
             start = await retry_while_unavailable(lambda: self._start(job, task))
-            if isinstance(start, Started):
-                dedicated = admission.dedicated_browser = needs_solitude(start.record.tally)
-                log.info("job.started", attempt=start.record.tally.attempts, alone=dedicated, probe=admission.probe)
+            if isinstance(start, AttemptStarted):
+                dedicated = admission.dedicated_browser = needs_dedicated_browser(start.record.tally)
+                log.info(
+                    "job.started",
+                    attempt=start.record.tally.attempts,
+                    dedicated_browser=dedicated,
+                    probe=admission.probe,
+                )
                 self._meter.started(job.report_type, self._clock() - job.submitted_at)
                 started_at = trio.current_time()
                 pdf = await self._render_in(slot, prepared, dedicated_browser=dedicated)
@@ -225,10 +230,10 @@ class Worker:
         await self._settler.refused(job, task, start)
         return None
 
-    async def _start(self, job: Job, task: InFlightTask) -> Started | Refused:
+    async def _start(self, job: Job, task: InFlightTask) -> AttemptStarted | AttemptRefused:
         with task.recording():
             start = await self._jobs.start(job, self._node, self._clock())
-            if isinstance(start, Started):
+            if isinstance(start, AttemptStarted):
                 task.started = start
         return start
 
@@ -237,7 +242,7 @@ class Worker:
             raise prepared
         started_at = trio.current_time()
         try:
-            return await slot.render(prepared, alone=dedicated_browser)
+            return await slot.render(prepared, dedicated_browser=dedicated_browser)
         except FaultError as error:
             nature = error.fault.nature
             if nature.counts and not nature.kills_browser and self._shortage_since(started_at):

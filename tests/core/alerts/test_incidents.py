@@ -15,11 +15,11 @@ from reportd.core.alerts.incidents import (
     Incident,
     Kind,
     Notice,
-    claimed,
-    happened,
-    not_told,
-    notice,
-    told,
+    claim,
+    mark_failed,
+    mark_sent,
+    notice_for,
+    record_alarm,
 )
 
 WINDOW = 900.0
@@ -49,16 +49,16 @@ class Story:
     def alarm(self, *alarms: Alarm) -> None:
         for alarm in alarms:
             self.run_until(alarm.at - NOON)
-            self.incident = happened(self.incident, alarm, WINDOW)
+            self.incident = record_alarm(self.incident, alarm, WINDOW)
 
     def run_until(self, end: float) -> None:
         while self.incident is not None and self.incident.due_at - NOON <= end:
             now = self.incident.due_at
-            self.incident = claimed(self.incident, now, "token", WINDOW)
+            self.incident = claim(self.incident, now, "token", WINDOW)
             if self.incident is not None:
-                sent = notice("cause", self.incident)
+                sent = notice_for("cause", self.incident)
                 self.sent.append((now - NOON, sent))
-                self.incident = told(self.incident, sent, now, WINDOW)
+                self.incident = mark_sent(self.incident, sent, now, WINDOW)
 
     def alerts(self) -> list[tuple[float, str]]:
         """Return the time and content of each alert: the count, that it is over, or both."""
@@ -125,7 +125,7 @@ def test_an_alarm_after_the_end_is_a_new_incident() -> None:
 
 
 def test_an_end_without_an_incident_is_ignored() -> None:
-    assert happened(None, closed(0), WINDOW) is None
+    assert record_alarm(None, closed(0), WINDOW) is None
     story = Story()
     story.alarm(opened(0), closed(10))
     story.run_until(20)
@@ -139,67 +139,67 @@ def test_an_end_without_an_incident_is_ignored() -> None:
 
 def due(alarm: Alarm | None = None) -> tuple[Incident, float]:
     """Return an incident that is claimed at the moment it is due."""
-    incident = happened(None, alarm or quarantined(0, 3), WINDOW)
+    incident = record_alarm(None, alarm or quarantined(0, 3), WINDOW)
     assert incident is not None
-    taken = claimed(incident, incident.due_at, "mine", WINDOW)
+    taken = claim(incident, incident.due_at, "mine", WINDOW)
     assert taken is not None
     return taken, incident.due_at
 
 
 def test_nothing_is_claimed_before_it_is_due() -> None:
-    incident = happened(None, quarantined(0), WINDOW)
+    incident = record_alarm(None, quarantined(0), WINDOW)
     assert incident is not None
-    assert claimed(incident, incident.due_at - 0.1, "mine", WINDOW) is incident
-    assert claimed(None, NOON, "mine", WINDOW) is None
+    assert claim(incident, incident.due_at - 0.1, "mine", WINDOW) is incident
+    assert claim(None, NOON, "mine", WINDOW) is None
 
 
 def test_a_claim_is_exclusive_until_the_lease_ends() -> None:
     taken, at = due()
-    assert claimed(taken, at + LEASE_SECONDS - 1, "yours", WINDOW) is taken
-    again = claimed(taken, at + LEASE_SECONDS, "yours", WINDOW)
+    assert claim(taken, at + LEASE_SECONDS - 1, "yours", WINDOW) is taken
+    again = claim(taken, at + LEASE_SECONDS, "yours", WINDOW)
     assert again is not None
     assert (again.teller, again.attempts) == ("yours", 2)
-    assert notice("cause", again).notice_id == notice("cause", taken).notice_id
-    assert told(again, notice("cause", taken), at + 61, WINDOW) is again, "too late to say so"
-    assert not_told(again, "mine", at + 61, 5.0, WINDOW) is again
+    assert notice_for("cause", again).notice_id == notice_for("cause", taken).notice_id
+    assert mark_sent(again, notice_for("cause", taken), at + 61, WINDOW) is again, "too late to say so"
+    assert mark_failed(again, "mine", at + 61, 5.0, WINDOW) is again
 
 
 def test_a_failed_alert_is_sent_later_with_new_events() -> None:
     taken, at = due()
-    later = not_told(taken, "mine", at, 30.0, WINDOW)
+    later = mark_failed(taken, "mine", at, 30.0, WINDOW)
     assert later is not None
     assert (later.due_at, later.teller) == (at + 30, "")
-    more = happened(later, quarantined(20, 4), WINDOW)
+    more = record_alarm(later, quarantined(20, 4), WINDOW)
     assert more is not None
     assert (more.untold, more.total, more.due_at) == (7, 7, at + 30)
 
 
 def test_a_deleted_incident_stays_deleted() -> None:
     taken, at = due()
-    assert told(None, notice("cause", taken), at, WINDOW) is None
-    assert not_told(None, "mine", at, 5.0, WINDOW) is None
+    assert mark_sent(None, notice_for("cause", taken), at, WINDOW) is None
+    assert mark_failed(None, "mine", at, 5.0, WINDOW) is None
 
 
 def test_events_during_a_send_are_in_the_next_alert() -> None:
     taken, at = due()
-    sent = notice("cause", taken)
-    more = happened(taken, quarantined(6, 4), WINDOW)
-    after = told(more, sent, at + 2, WINDOW)
+    sent = notice_for("cause", taken)
+    more = record_alarm(taken, quarantined(6, 4), WINDOW)
+    after = mark_sent(more, sent, at + 2, WINDOW)
     assert after is not None
     assert (after.untold, after.total, after.due_at) == (4, 7, at + 2 + WINDOW)
 
 
 def test_events_while_the_end_is_sent_begin_a_new_incident() -> None:
     taken, at = due()
-    incident = told(taken, notice("cause", taken), at, WINDOW)
+    incident = mark_sent(taken, notice_for("cause", taken), at, WINDOW)
     assert incident is not None
     over_at = incident.due_at
-    ending = claimed(incident, over_at, "mine", WINDOW)
+    ending = claim(incident, over_at, "mine", WINDOW)
     assert ending is not None
-    sent = notice("cause", ending)
+    sent = notice_for("cause", ending)
     assert sent.recovered
-    more = happened(ending, quarantined(over_at - NOON + 1, 2), WINDOW)
-    after = told(more, sent, over_at + 2, WINDOW)
+    more = record_alarm(ending, quarantined(over_at - NOON + 1, 2), WINDOW)
+    after = mark_sent(more, sent, over_at + 2, WINDOW)
     assert after is not None
     assert (after.since, after.total, after.untold, after.over) == (over_at + 1, 2, 2, False)
 
@@ -207,17 +207,17 @@ def test_events_while_the_end_is_sent_begin_a_new_incident() -> None:
 def test_a_late_alert_says_that_the_incident_is_over() -> None:
     """The channel was dead for a day."""
     taken, at = due()
-    later = not_told(taken, "mine", at, 86400.0, WINDOW)
-    again = claimed(later, at + 86400, "mine", WINDOW)
+    later = mark_failed(taken, "mine", at, 86400.0, WINDOW)
+    again = claim(later, at + 86400, "mine", WINDOW)
     assert again is not None
     assert again.over
-    assert told(again, notice("cause", again), at + 86400, WINDOW) == replace(
+    assert mark_sent(again, notice_for("cause", again), at + 86400, WINDOW) == replace(
         again, untold=0, told_at=at + 86400, teller="", attempts=0, retry_at=0.0, due_at=at + 86400 + WINDOW
     )
 
 
 def test_several_alarms_as_one() -> None:
-    incident = happened(None, quarantined(0, 5, until=NOON + 50), WINDOW)
+    incident = record_alarm(None, quarantined(0, 5, until=NOON + 50), WINDOW)
     assert incident is not None
     assert (incident.since, incident.last_at, incident.total) == (NOON, NOON + 50, 5)
 
@@ -227,7 +227,7 @@ def test_long_texts_are_cut_and_long_signatures_stay_apart() -> None:
     assert first.key != second.key
     assert len(first.key) == 216
     assert quarantined(0).key == "script_error:no chart"
-    incident = happened(None, replace(first, report_type="t" * 100), WINDOW)
+    incident = record_alarm(None, replace(first, report_type="t" * 100), WINDOW)
     assert incident is not None
     assert (len(incident.detail), len(incident.report_type)) == (500, 64)
 

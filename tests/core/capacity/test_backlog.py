@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from reportd.core.capacity.backlog import BacklogPolicy, Limit, Refusal, Waiting, beyond, refusal
+from reportd.core.capacity.backlog import BacklogPolicy, Limit, Refusal, Waiting, refusal, sum_excess
 
 POLICY = BacklogPolicy(most=1000, type_share=0.5, user_share=0.25)
 EMPTY = Waiting(of_type=0, types=1, of_user=0, users=1, counted=0)
@@ -44,5 +44,5 @@ def test_the_lowest_limit_that_is_hit_is_given(backlog: Waiting, refused: Refusa
 
 
 def test_the_excess_above_a_share() -> None:
-    assert beyond([10, 5, 3], 4) == 7
-    assert beyond([], 4) == 0
+    assert sum_excess([10, 5, 3], 4) == 7
+    assert sum_excess([], 4) == 0

@@ -9,22 +9,22 @@ from hypothesis import strategies as st
 from reportd.core.capacity.scaling import (
     MEAN_OF,
     USUAL_SECONDS,
-    Load,
     Mean,
     Needs,
     ScalingPolicy,
     Size,
     SizePolicy,
+    Workload,
     browsers_wanted,
-    held,
+    hold_demand,
     nodes_needed,
 )
 
 POLICY = ScalingPolicy(target_seconds=600.0, reaction_seconds=300.0, hold_seconds=300.0)
 
 
-def load(backlog: int, running: int | None = 0, slots: int = 2, render_seconds: float = 10.0) -> Load:
-    return Load(backlog, running, slots, render_seconds)
+def load(backlog: int, running: int | None = 0, slots: int = 2, render_seconds: float = 10.0) -> Workload:
+    return Workload(backlog, running, slots, render_seconds)
 
 
 class TestNodes:
@@ -49,7 +49,7 @@ class TestNodes:
             (load(10**6, running=0), 16668),
         ],
     )
-    def test_enough_for_the_running_and_the_waiting_jobs(self, given_load: Load, needed: int) -> None:
+    def test_enough_for_the_running_and_the_waiting_jobs(self, given_load: Workload, needed: int) -> None:
         assert nodes_needed(given_load, POLICY) == needed
 
     def test_one_more_while_the_backlog_is_not_small(self) -> None:
@@ -70,7 +70,7 @@ class TestNodes:
 
     @given(
         st.builds(
-            Load,
+            Workload,
             backlog=st.integers(0, 10**6),
             running=st.integers(0, 10**4),
             slots=st.integers(1, 256),
@@ -78,7 +78,7 @@ class TestNodes:
         ),
         st.builds(ScalingPolicy, st.floats(300.0, 86400.0), st.floats(0.0, 299.0)),
     )
-    def test_the_nodes_are_enough_and_at_most_one_too_many(self, one: Load, policy: ScalingPolicy) -> None:
+    def test_the_nodes_are_enough_and_at_most_one_too_many(self, one: Workload, policy: ScalingPolicy) -> None:
         needed = nodes_needed(one, policy)
         assert needed is not None
         enough = max(one.running or 0, one.backlog * one.render_seconds / policy.drain_seconds)
@@ -91,7 +91,7 @@ class TestHeld:
         told: list[int] = []
         kept: Needs = ()
         for at, needed in needs:
-            kept = held(kept, needed, at, POLICY)
+            kept = hold_demand(kept, needed, at, POLICY)
             told.append(kept[0][1])
         return told
 
@@ -112,7 +112,7 @@ class TestHeld:
         for seconds, needed in steps:
             now += seconds
             past.append((now, needed))
-            kept = held(kept, needed, now, POLICY)
+            kept = hold_demand(kept, needed, now, POLICY)
             assert kept[0][1] == max(number for at, number in past if at > now - POLICY.hold_seconds or at == now)
             assert all(before > after for (_, before), (_, after) in pairwise(kept)), "and no more is remembered"
 

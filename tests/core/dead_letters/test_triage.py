@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reportd.core.breaker.breaker import Breaker, BreakerState
-from reportd.core.dead_letters.redrive import Cause, RedriveOutcome, is_own, judged, may_go
+from reportd.core.dead_letters.redrive import Cause, RedriveOutcome, counts_as_redrive, next_wave_size, settle_wave
 from reportd.core.dead_letters.triage import (
     MAX_RETURNS,
     RULES,
     Action,
     JobHistory,
+    LetterContent,
     RawLetter,
-    Reading,
     TriageFacts,
     TriagePolicy,
     number_in,
@@ -33,7 +33,7 @@ from reportd.core.repair.message import Known
 NOW = 1_750_000_000.0
 POLICY = TriagePolicy()
 JOB = Job("4f8c0e0e-5c1b-5a86-8a5e-1d1f3f0c9b7e", "sales", {}, "7c9e6679-7425-40de-944b-e07fc1f90ae7", NOW - 500)
-FINE = Reading(JOB, JOB.task_id)
+FINE = LetterContent(JOB, JOB.task_id)
 UNFIT = replace(FINE, problem="/parameters/rows: is missing")
 REPAIRED = replace(UNFIT, changes=(Change("/taskId", "was missing", "null", '"x"'),))
 TIMEOUT = Fault(FaultKind.TIMEOUT, "the page took longer than 60 s")
@@ -55,13 +55,13 @@ def failed(**fields: Any) -> JobHistory:
 
 
 def case(
-    history: JobHistory, reading: Reading = FINE, breaker: Breaker = CLOSED, policy: TriagePolicy = POLICY
+    history: JobHistory, reading: LetterContent = FINE, breaker: Breaker = CLOSED, policy: TriagePolicy = POLICY
 ) -> TriageFacts:
     return TriageFacts(reading, history, breaker, NOW, policy)
 
 
-LOST = Reading(task_id=JOB.task_id)
-NO_JOB = Reading(problem="the message is not JSON")
+LOST = LetterContent(task_id=JOB.task_id)
+NO_JOB = LetterContent(problem="the message is not JSON")
 
 CASES: list[tuple[str, TriageFacts, Action]] = [
     *[("settled", case(failed(state=state)), Action.DROP) for state in TERMINAL],
@@ -184,13 +184,13 @@ def test_the_number_of_redrives_is_bounded(steps: list[tuple[bool, int, float]],
     for healthy, company, seconds in steps:
         now += seconds
         breaker = replace(CLOSED, failures=0 if healthy else 3)
-        cause = judged(cause, RedriveOutcome(failed=len(cause.wave)), now)
-        turn = may_go(cause, breaker, cause.sent_at, now, policy) > 0
+        cause = settle_wave(cause, RedriveOutcome(failed=len(cause.wave)), now)
+        turn = next_wave_size(cause, breaker, cause.sent_at, now, policy) > 0
         verdict = triage(TriageFacts(FINE, replace(history, turn=turn), breaker, now, policy))
         if verdict.action is not Action.REDRIVE:
             continue
         tried += 1
-        counted = is_own(cause, breaker, 1, 1 + company, NOW)
+        counted = counts_as_redrive(cause, breaker, 1, 1 + company, NOW)
         own += counted
         cause = replace(cause, wave=(JOB.task_id,), sent_at=now)
         history = replace(history, redrives=history.redrives + counted, last_failed_at=now)

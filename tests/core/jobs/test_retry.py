@@ -14,9 +14,9 @@ from reportd.core.jobs.retry import (
     TryAgain,
     after_fault,
     backoff,
-    counted,
+    count_fault,
     may_start,
-    needs_solitude,
+    needs_dedicated_browser,
 )
 
 LASTING = [kind for kind in FaultKind if not NATURE[kind].retry]
@@ -103,7 +103,7 @@ def test_no_job_gets_a_third_browser(kinds: list[FaultKind], max_attempts: int) 
     for kind in kinds:
         assert may_start(tally) is None
         assert lost < 2
-        assert needs_solitude(tally) is (lost > 0)
+        assert needs_dedicated_browser(tally) is (lost > 0)
         tally = _tried(tally, kind)
         lost += NATURE[kind].kills_browser
         verdict = after_fault(Fault(kind, ""), tally, policy, 0.5)
@@ -168,7 +168,7 @@ def test_jobs_that_may_start(tally: Tally) -> None:
 
 @pytest.mark.parametrize(("losses", "alone"), [(0, False), (1, True), (2, True)])
 def test_only_a_job_that_lost_a_browser_gets_a_dedicated_one(losses: int, *, alone: bool) -> None:
-    assert needs_solitude(Tally(attempts=9, deferrals=9, losses=losses, node_losses=4, uncounted=9)) is alone
+    assert needs_dedicated_browser(Tally(attempts=9, deferrals=9, losses=losses, node_losses=4, uncounted=9)) is alone
 
 
 # --- waiting ------------------------------------------------------------------------------------------------
@@ -226,6 +226,6 @@ def test_uncounted_faults_wait_by_their_own_number(uncounted: int) -> None:
 
 def test_the_tally_counts_losses_and_uncounted_attempts() -> None:
     tally = Tally(attempts=2, losses=1, uncounted=1)
-    assert counted(tally, Fault(FaultKind.BROWSER_LOST, "")) == Tally(attempts=2, losses=2, uncounted=2)
-    assert counted(tally, Fault(FaultKind.STORE_UNAVAILABLE, "")) == Tally(attempts=2, losses=1, uncounted=2)
-    assert counted(tally, Fault(FaultKind.TIMEOUT, "")) == tally
+    assert count_fault(tally, Fault(FaultKind.BROWSER_LOST, "")) == Tally(attempts=2, losses=2, uncounted=2)
+    assert count_fault(tally, Fault(FaultKind.STORE_UNAVAILABLE, "")) == Tally(attempts=2, losses=1, uncounted=2)
+    assert count_fault(tally, Fault(FaultKind.TIMEOUT, "")) == tally

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reportd_web
-from reportd.adapters.bounded.tasks import known_of
+from reportd.adapters.worker_processes.tasks import known_of
 from reportd.app.policies import report_names
 from reportd.config import Config, ReportType
 from reportd.core.breaker.breaker import Breaker

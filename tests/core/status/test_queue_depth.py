@@ -2,7 +2,7 @@
 
 import pytest
 
-from reportd.core.status.queue_depth import Counts, oldest_at, set_apart
+from reportd.core.status.queue_depth import Counts, oldest_workable_at, separate_held
 from reportd.core.status.snapshot import Load
 
 NOON = 1.7e9
@@ -33,12 +33,12 @@ NOON = 1.7e9
 )
 def test_held_messages_are_set_apart(counts: Counts, held: int, workable: int, running: int, expected: Counts) -> None:
     loads = {"held": Load(waiting=held), "workable": Load(waiting=workable, running=running)}
-    assert set_apart(counts, loads, {"held", "absent"}) == expected
+    assert separate_held(counts, loads, {"held", "absent"}) == expected
 
 
 def test_held_messages_do_not_count_as_the_oldest() -> None:
     loads = {"held": Load(waiting=1, oldest_at=NOON), "workable": Load(waiting=1, oldest_at=NOON + 60)}
-    assert oldest_at(NOON, loads, {"held"}) == NOON + 60
-    assert oldest_at(NOON + 90, loads, {"held"}) == NOON + 90
-    assert oldest_at(NOON, loads, {"held", "workable"}) == NOON
-    assert oldest_at(None, loads, {"held"}) is None
+    assert oldest_workable_at(NOON, loads, {"held"}) == NOON + 60
+    assert oldest_workable_at(NOON + 90, loads, {"held"}) == NOON + 90
+    assert oldest_workable_at(NOON, loads, {"held", "workable"}) == NOON
+    assert oldest_workable_at(None, loads, {"held"}) is None

@@ -58,7 +58,7 @@ class Node:
 
     async def _render(self, name: str) -> None:
         async with self.pool.slot() as slot:
-            await slot.render(request_for(name, timeout_seconds=10_000.0), alone=False)
+            await slot.render(request_for(name, timeout_seconds=10_000.0), dedicated_browser=False)
 
 
 @asynccontextmanager
@@ -85,7 +85,7 @@ async def test_it_grows_while_more_waits_than_it_can_take_and_shrinks_when_that_
         assert node.launcher.rendering == 0
         await trio.sleep(2 * POLICY.hold_seconds)
         assert (node.pool.size, node.pool.slots, len(node.launcher.running)) == (1, 2, 1)
-        assert node.pool.state().lost == 0
+        assert node.pool.state().crashed == 0
         assert node.changes == [2, 2, -2, -2]
 
 
@@ -179,7 +179,7 @@ async def test_the_poller_holds_as_many_messages_as_there_are_places() -> None:
 
     async with kept() as node, open_background() as background:
         poller = Poller(world.queue, hold, node.pool.slots + 2)
-        node.pool.on_resize = poller.widen
+        node.pool.on_resize = poller.change_capacity
         background.start_soon(poller.run)
         await trio.sleep(30.0)
         assert len(held) == 2 + 2

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 async def render(pool: Pool, name: str, seconds: float = 60.0) -> Pdf | FaultKind:
     async with pool.slot() as slot:
         try:
-            return await slot.render(request_for(name, timeout_seconds=seconds), alone=False)
+            return await slot.render(request_for(name, timeout_seconds=seconds), dedicated_browser=False)
         except FaultError as error:
             return error.fault.kind
 
@@ -69,7 +69,7 @@ async def test_a_browser_that_cannot_be_started_is_tried_again_after_growing_wai
         launcher.failing_starts = 9
         launcher.browsers[0].die()
         await trio.sleep(0.7)
-        assert (pool.state().lost, pool.state().trouble, pool.state().browsers) == (1, "no browser today", ())
+        assert (pool.state().crashed, pool.state().trouble, pool.state().browsers) == (1, "no browser today", ())
         begun = trio.current_time()
         assert await render(pool, "a", 1000.0) == pdf_of("a")
         # 0.5, 1, 2, 4, 8, 16, then 30 at most
@@ -107,7 +107,7 @@ async def test_every_job_on_a_browser_that_dies_is_told_and_a_new_one_comes() ->
         results = await render_all(pool, 4)
         assert results == [FaultKind.BROWSER_LOST] * 4
         await trio.sleep(0.5)
-        assert pool.state().lost == 1
+        assert pool.state().crashed == 1
         assert all(isinstance(result, Pdf) for result in await render_all(pool, 8))
         assert [browser.pid for browser in launcher.running] == [2]
         assert (pool.state().busy, pool.state().waiting, pool.state().browsers[0].busy) == (0, 0, 0)
@@ -145,7 +145,7 @@ async def test_a_browser_that_gives_no_more_pages_retires(*, busy: bool) -> None
         await trio.sleep(5.0)
         assert [state.pid for state in pool.state().browsers if not state.retiring] == [2]
         assert launcher.browsers[0].running is busy
-        assert pool.state().lost == 0
+        assert pool.state().crashed == 0
         await trio.sleep(60.0)
         assert [browser.pid for browser in launcher.running] == [2]
 
@@ -241,7 +241,7 @@ async def test_after_so_many_jobs_a_browser_is_replaced_and_nobody_waits(browser
     async with watched(launcher, settings) as pool:
         results = await render_all(pool, 100)
         assert all(isinstance(result, Pdf) for result in results)
-        assert pool.state().lost == 0
+        assert pool.state().crashed == 0
         await trio.sleep(5.0)
     # It takes jobs until its replacement is warm, which is after one or two more.
     assert all(10 <= len(browser.renders) <= 15 for browser in launcher.browsers[:-browsers])
@@ -279,7 +279,7 @@ async def test_a_browser_that_has_grown_fat_is_replaced() -> None:
         launcher.browsers[0].mib = 501.0
         await trio.sleep(OVER_LIMIT_SECONDS + 10.0)
         assert [browser.pid for browser in launcher.running] == [2]
-        assert pool.state().lost == 0
+        assert pool.state().crashed == 0
 
 
 async def test_a_browser_may_be_heavy_for_as_long_as_something_large_takes() -> None:
@@ -326,7 +326,7 @@ async def test_a_page_that_was_just_lent_is_not_taken_away_by_retirement(pages: 
     async with open_pool(launcher, PoolSettings(pages_per_browser=pages, recycle_after_jobs=2)) as pool:
         results = await render_all(pool, 300)
         assert [result for result in results if not isinstance(result, Pdf)] == []
-        assert pool.state().lost == 0
+        assert pool.state().crashed == 0
 
 
 async def test_the_first_page_of_a_browser_is_not_lost_to_a_job_called_off_at_that_instant() -> None:

@@ -56,7 +56,7 @@ class Stress:
         with trio.move_on_after(patience) as scope:
             async with self._pool.slot() as slot:
                 try:
-                    pdf = await slot.render(request, alone=chance.random() < 0.05)
+                    pdf = await slot.render(request, dedicated_browser=chance.random() < 0.05)
                     assert pdf == pdf_of(name)
                     self.done += 1
                 except FaultError:
@@ -125,4 +125,4 @@ async def test_after_thousands_of_random_steps_every_slot_still_works(seed: int)
 async def self_check(pool: Pool, name: str, isolation: str) -> None:
     async with pool.slot() as slot:
         request = request_for(name, timeout_seconds=2.0, isolation=isolation)
-        assert await slot.render(request, alone=False) == pdf_of(name)
+        assert await slot.render(request, dedicated_browser=False) == pdf_of(name)

@@ -45,12 +45,12 @@ class Outage(FakeRenderer):
         self._world = world
         world.renderer = self
 
-    async def render(self, request: RenderRequest, *, alone: bool) -> Pdf:
+    async def render(self, request: RenderRequest, *, dedicated_browser: bool) -> Pdf:
         works = now() >= self.ends_at and request.task_id not in self.poison
         self.renders.append((now(), request.task_id, works))
         if not works:
             self.faults[request.task_id] = [FaultKind.PAGE_UNAVAILABLE]
-        return await super().render(request, alone=alone)
+        return await super().render(request, dedicated_browser=dedicated_browser)
 
     def canaries(self) -> list[float]:
         """Return the times of the redrives during the outage."""

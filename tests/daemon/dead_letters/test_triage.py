@@ -55,7 +55,7 @@ async def test_a_job_that_was_given_up_is_quarantined_with_its_error() -> None:
 
         nursery.start_soon(listen)
         await trio.sleep(1.0)
-        await node.sort()
+        await node.settle_visible()
     record = world.jobs.records[task_id]
     assert (record.state, record.error, record.finished_at) == (JobState.QUARANTINED, FAULT, EPOCH + 1.0)
     assert heard == [True]
@@ -75,7 +75,7 @@ async def test_a_job_that_was_given_up_is_quarantined_with_its_error() -> None:
 async def test_a_second_letter_of_it_changes_nothing() -> None:
     world = World()
     task_id = await dead_lettered(world, letters=3)
-    await Node(world).sort()
+    await Node(world).settle_visible()
     assert world.jobs.terminal_moves(task_id) == [JobState.QUARANTINED]
     assert len(world.quarantined) == len(world.letters.letters) == 1
     assert not world.dead.messages
@@ -87,9 +87,9 @@ async def test_a_round_is_bounded_and_the_next_one_goes_on() -> None:
     for number in range(1, count + 1):
         await dead_lettered(world, number)
     node = Node(world)
-    await node.sort()
+    await node.settle_visible()
     assert len(world.dead.messages) == 3
-    await node.sort()
+    await node.settle_visible()
     assert {record.state for record in world.jobs.records.values()} == {JobState.QUARANTINED}
     assert not world.dead.messages
 
@@ -101,7 +101,7 @@ async def test_what_nobody_has_given_up_goes_back_to_the_queue(state: JobState) 
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=state)
     await world.dead.send([replace(message_of(one), attributes={"reason": "exhausted_receives"})])
-    await Node(world).sort()
+    await Node(world).settle_visible()
     (message,) = world.queue.messages
     assert message.sent.body == message_of(one).body
     # A FIFO queue would drop a second, identical message as a duplicate.
@@ -115,7 +115,7 @@ async def test_a_job_without_a_row_goes_back_to_the_queue_once() -> None:
     await world.dead.send([message_of(one)])
     node = Node(world)
     await trio.sleep(100.0)
-    await node.sort()
+    await node.settle_visible()
     await node.janitor.send_unconfirmed()
     assert len(world.queue.messages) == 1
     assert world.record(one).state is JobState.QUEUED
@@ -126,10 +126,10 @@ async def test_what_comes_back_untried_again_and_again_is_quarantined_in_the_end
     node = Node(world)
     for _ in range(MAX_RETURNS):
         await world.dead.send([message_of(one)])
-        await node.sort()
+        await node.settle_visible()
         assert world.record(one).state is JobState.QUEUED
     await world.dead.send([message_of(one)])
-    await node.sort()
+    await node.settle_visible()
     assert world.record(one).state is JobState.QUARANTINED
     assert len(world.queue.messages) == MAX_RETURNS
     assert (world.record(one).error or FAULT).kind is FaultKind.EXHAUSTED_RECEIVES
@@ -140,7 +140,7 @@ async def test_a_job_that_a_node_did_not_know_yet_is_tried_by_those_that_do() ->
     world = World()
     fault = Fault(FaultKind.UNKNOWN_REPORT_TYPE, "/reportType: there is no report type of this name")
     task_id = await dead_lettered(world, fault=fault)
-    await Node(world).sort()
+    await Node(world).settle_visible()
     assert world.jobs.records[task_id].state is JobState.QUEUED
     assert len(world.queue.messages) == 1
     assert world.letters.letters[task_id].returns == 1
@@ -151,7 +151,7 @@ async def test_the_letter_of_a_job_too_large_for_its_message_is_settled_from_the
     await world.jobs.add([large])
     await world.jobs.settle(Settlement(large.task_id, JobEvent.DEAD_LETTERED, now(), fault=FAULT))
     await world.dead.send([replace(message_of(one), body=to_message(one, 500)) for one in (large, gone)])
-    await Node(world).sort()
+    await Node(world).settle_visible()
     assert (world.record(large).state, world.record(large).job) == (JobState.QUARANTINED, large)
     # The store does not know the other job; its letter is kept for people to see.
     (other,) = [letter for letter in world.letters.letters.values() if letter.id != large.task_id]
@@ -189,7 +189,7 @@ async def test_the_letter_of_a_finished_job_is_dropped(state: JobState) -> None:
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=state)
     await world.dead.send([message_of(one)])
-    await Node(world).sort()
+    await Node(world).settle_visible()
     assert world.record(one).state is state
     assert not world.dead.messages
     assert not world.queue.messages
@@ -204,7 +204,7 @@ async def test_what_is_no_job_is_kept_whole_before_it_leaves_its_queue() -> None
     await world.dead.send([Outgoing("{", "", "", "", attributes={"kind": "malformed_message"})] * 2)
     task_id = await dead_lettered(world)
     node = Node(world)
-    await node.sort()
+    await node.settle_visible()
     assert world.jobs.records[task_id].state is JobState.QUARANTINED
     assert not world.dead.messages
     (kept,) = [letter for letter in world.letters.letters.values() if letter.task_id is None]
@@ -272,7 +272,7 @@ async def test_what_may_pass_waits_outside_of_the_queue() -> None:
     world = World()
     world.triage = TriageOptions()
     task_id = await dead_lettered(world, fault=TIMEOUT)
-    await Node(world).sort()
+    await Node(world).settle_visible()
     letter = world.letters.letters[task_id]
     assert (letter.standing, letter.due_at) == (LetterStatus.WAITING, EPOCH + 60.0)
     assert world.jobs.records[task_id].state is JobState.DEAD_LETTERED
@@ -293,11 +293,11 @@ async def test_a_late_letter_of_a_job_that_is_tried_again_is_judged_anew() -> No
 
     world.weather.hook = hook
     node = Node(world)
-    await node.sort()
+    await node.settle_visible()
     assert not world.letters.letters
     assert len(world.dead.messages) == 1
     await trio.sleep(world.dead.visibility_seconds)
-    await node.sort()
+    await node.settle_visible()
     assert not world.dead.messages
     assert world.jobs.records[task_id].state is JobState.QUEUED
 

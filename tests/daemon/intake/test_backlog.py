@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportd.concurrency.nurseries import open_background
-from reportd.core.capacity.backlog import BacklogPolicy, Limit, beyond
+from reportd.core.capacity.backlog import BacklogPolicy, Limit, sum_excess
 from reportd.core.jobs.submission import Submission
 from reportd.intake.backlog import Backlog, BusyError, _Tally
 from reportd.intake.service import Service
@@ -262,8 +262,8 @@ def test_sums_that_are_kept_are_those_of_a_walk(
             assert (found.of_user, found.users) == (users[user_id], len({*users, user_id}))
             if report_type not in held:
                 excess = max(
-                    beyond(types.values(), policy.of_type(found.types)),
-                    beyond(users.values(), policy.of_user(found.users)),
+                    sum_excess(types.values(), policy.of_type(found.types)),
+                    sum_excess(users.values(), policy.of_user(found.users)),
                 )
                 assert found.counted == users.total() - excess
 

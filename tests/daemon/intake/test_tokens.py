@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reportd.core.access import Role, TokensError, parse
+from reportd.core.tokens import Role, TokensError, parse
 from reportd.intake.tokens import Tokens, TokensFileError, log, new_token
 from reportd.system.regular_files import MAX_BYTES
 from tests.wording import mentions

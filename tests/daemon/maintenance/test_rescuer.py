@@ -260,7 +260,7 @@ async def test_a_dead_letter_that_is_lost_is_sent_again() -> None:
     for _ in range(2):
         await node.rescuer.resend_lost()
     assert [message.sent.attributes["kind"] for message in world.dead.messages] == ["page_status"]
-    await node.sort()
+    await node.settle_visible()
     assert world.record(job()).state is JobState.QUARANTINED
 
 

@@ -45,13 +45,13 @@ class Board:
 
 @asynccontextmanager
 async def opened(jobs: MemoryJobs, policy: ScalingPolicy = POLICY) -> AsyncIterator[Scaling]:
-    async with open_background() as looks:
+    async with open_background() as nursery:
         yield Scaling(
             jobs=jobs,
             slots=lambda: 4,
             render_seconds=lambda: 10.0,
             policy=policy,
-            looks=looks,
+            nursery=nursery,
             fresh_seconds=1.0,
         )
 

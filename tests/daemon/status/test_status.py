@@ -40,7 +40,7 @@ async def open_status(
     fleet: MemoryFleet | None = None,
     idle_seconds: float = SAMPLE_SECONDS,
     supervisor: Supervisor | None = None,
-    ailing: Callable[[str], str] = lambda _part: "",
+    part_trouble: Callable[[str], str] = lambda _part: "",
 ) -> AsyncIterator[tuple[Status, Shell]]:
     node = Shell(world)
     async with open_background() as background, open_pool(FakeLauncher(), PoolSettings()) as pool:
@@ -58,16 +58,16 @@ async def open_status(
                 fleet=fleet or MemoryFleet(world.weather),
                 stop=stop,
                 node="node",
-                looks=background,
+                nursery=background,
                 letters=world.letters,
-                troubles=supervisor or Supervisor(now),
-                ailing=ailing,
+                supervisor=supervisor or Supervisor(now),
+                part_trouble=part_trouble,
                 demand=Scaling(
                     jobs=world.jobs,
                     slots=lambda: pool.slots,
                     render_seconds=lambda: 3.0,
                     policy=ScalingPolicy(),
-                    looks=background,
+                    nursery=background,
                     fresh_seconds=60.0,
                 ).demand,
                 rescuer=Rescuer(jobs=world.jobs, letters=world.letters, queue=world.queue, dead=world.dead),
@@ -88,7 +88,7 @@ async def test_all_is_well() -> None:
 
 async def test_each_part_says_what_is_wrong_with_it() -> None:
     world, stop = World(), trio.Event()
-    async with open_status(world, stop, ailing=lambda part: f"{part}: the disk is full") as (status, node):
+    async with open_status(world, stop, part_trouble=lambda part: f"{part}: the disk is full") as (status, node):
         node.poller.trouble = "the queue does not answer"
         world.weather.away("jobs", 60.0)
         stop.set()
@@ -103,7 +103,7 @@ async def test_each_part_says_what_is_wrong_with_it() -> None:
 
 
 async def test_a_database_that_answers_and_takes_nothing_is_not_well() -> None:
-    async with open_status(World(), trio.Event(), ailing=lambda part: f"{part}: it is full") as (status, _):
+    async with open_status(World(), trio.Event(), part_trouble=lambda part: f"{part}: it is full") as (status, _):
         parts = await status.parts()
     assert {name: why for name, (ok, why) in parts.items() if not ok} == {
         name: f"{name}: it is full" for name in ("queue", "artifacts", "database")
@@ -160,7 +160,7 @@ async def test_a_snapshot_of_all_there_is() -> None:
     assert [one.name for one in snapshot.nodes] == ["node"]
     assert snapshot.here.slots == 2
     assert snapshot.demand == Demand(1, 0.5, 1.5, 3.0, running=0, nodes_wanted=1)
-    assert (snapshot.backlog_seconds, snapshot.there) == (1.5, 1)
+    assert (snapshot.backlog_seconds, snapshot.live_nodes) == (1.5, 1)
     assert all(part.ok for part in snapshot.parts)
 
 

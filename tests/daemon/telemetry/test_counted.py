@@ -75,7 +75,7 @@ async def test_failures_and_dead_letters() -> None:
     assert counted.failures()["other", "malformed_message"] == 1
     assert counted.failures()["other", "unknown_report_type"] == 1
     assert counted.jobs() == {"retried": 1, "dead_lettered": 2}
-    await counted.node.triage.sort()
+    await counted.node.triage.settle_visible()
     seen = counted.seen()
     assert seen["reportd_triage_verdicts_total", ("verdict", "quarantine")] == 3
 

@@ -66,9 +66,9 @@ async def test_a_node_gives_signs_and_leaves() -> None:
         nursery.start_soon(HeartbeatReporter(fleet, lambda: NODE).run)
         for _ in range(3):
             await trio.sleep(SIGN_SECONDS)
-            (sign,) = await fleet.signs()
+            (sign,) = await fleet.heartbeats()
             assert (sign.node, sign.age_seconds <= SIGN_SECONDS, sign.told) == ("n2", True, as_document(NODE))
-    assert await fleet.signs() == []
+    assert await fleet.heartbeats() == []
 
 
 async def test_a_node_that_died_is_forgotten_by_the_others() -> None:
@@ -77,9 +77,9 @@ async def test_a_node_that_died_is_forgotten_by_the_others() -> None:
     async with open_background() as nursery:
         nursery.start_soon(HeartbeatReporter(fleet, lambda: NODE).run)
         await trio.sleep(600.0)
-        assert [sign.node for sign in await fleet.signs()] == ["dead", "n2"]
+        assert [sign.node for sign in await fleet.heartbeats()] == ["dead", "n2"]
         await trio.sleep(600.0)
-        assert [sign.node for sign in await fleet.signs()] == ["n2"]
+        assert [sign.node for sign in await fleet.heartbeats()] == ["n2"]
 
 
 async def test_whoever_shared_a_database_that_is_this_node_s_alone_is_dead() -> None:
@@ -90,7 +90,7 @@ async def test_whoever_shared_a_database_that_is_this_node_s_alone_is_dead() -> 
         nursery.start_soon(HeartbeatReporter(fleet, lambda: NODE, single_node=True).run)
         for _ in range(3):
             await trio.sleep(SIGN_SECONDS - 1.0)
-            assert [sign.node for sign in await fleet.signs()] == ["n2"]
+            assert [sign.node for sign in await fleet.heartbeats()] == ["n2"]
 
 
 async def test_a_database_that_is_away_keeps_no_node_from_ending() -> None:
@@ -101,7 +101,7 @@ async def test_a_database_that_is_away_keeps_no_node_from_ending() -> None:
         await trio.sleep(1.0)
         weather.away("fleet", 20.0)
         await trio.sleep(30.0)
-        assert [sign.age_seconds < SIGN_SECONDS for sign in await fleet.signs()] == [True]
+        assert [sign.age_seconds < SIGN_SECONDS for sign in await fleet.heartbeats()] == [True]
         weather.away("fleet", 60.0)
     await trio.sleep(61.0)
-    assert [sign.node for sign in await fleet.signs()] == ["n2"], "it could not say that it left"
+    assert [sign.node for sign in await fleet.heartbeats()] == ["n2"], "it could not say that it left"

@@ -94,10 +94,10 @@ async def test_no_more_of_a_type_at_once_than_it_may_have() -> None:
 def test_only_what_the_breakers_say_changes_by_itself() -> None:
     health = FakeHealth()
     bulkheads = bulkheads_of(health, good=2, other=0)
-    assert not bulkheads.unsettled()
+    assert not bulkheads.limits_drift()
     for doubtful in (health.suspects, health.at_rest, health.probed):
         doubtful.add("good")
-        assert bulkheads.unsettled()
+        assert bulkheads.limits_drift()
         doubtful.clear()
 
 
@@ -116,7 +116,7 @@ async def test_more_slots_are_more_places_for_a_type_that_has_to_prove_itself() 
         await crowd.come("new", 4)
         assert (len(crowd.running), bulkheads.at_most()) == (2, {"new": 0})
         slots = 8
-        bulkheads.look_again()
+        bulkheads.recheck()
         await wait_all_tasks_blocked()
         assert (len(crowd.running), bulkheads.at_most(), changes) == (4, {"new": 4}, 1)
 
@@ -125,7 +125,7 @@ def test_a_type_that_is_new_in_the_configuration_is_received_within_its_limit() 
     limits = {"good": 0}
     bulkheads = Bulkheads(limits, lambda: 8, 2.0, FakeHealth(), 10)
     limits["new"] = 1
-    bulkheads.look_again()
+    bulkheads.recheck()
     assert bulkheads.at_most() == {"new": 2}
 
 

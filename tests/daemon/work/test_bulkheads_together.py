@@ -68,10 +68,10 @@ class Schedule:
             self.come(name, timed_out_before=what == "timed_out_before")
         elif what == "limit":
             self.limits[name] = number // len(TYPES)
-            self.bulkheads.look_again()
+            self.bulkheads.recheck()
         elif what == "doubt":
             self.health.suspects ^= {name}
-            self.bulkheads.look_again()
+            self.bulkheads.recheck()
         elif self.jobs:
             job = self.jobs[number % len(self.jobs)]
             (job.scope.cancel if what == "cancel" else job.end.set)()
@@ -122,7 +122,7 @@ def test_whatever_happens_no_job_waits_while_everything_that_it_needs_is_free(
             # No permit is left in use.
             schedule.limits.update(dict.fromkeys(TYPES, 1))
             schedule.health.suspects.clear()
-            schedule.bulkheads.look_again()
+            schedule.bulkheads.recheck()
             assert schedule.bulkheads.at_most() == dict.fromkeys(TYPES, 2)
             schedule.come("one", timed_out_before=True)
             await wait_all_tasks_blocked()

@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from reportd.ports import Started
+from reportd.ports import AttemptStarted
 from reportd.work.in_flight import RECORD_SECONDS, InFlightTask, InFlightTasks, Revocation, delete, release
 from tests.daemon.node import job, message_of
 from tests.fakes import MemoryJobs, MemoryQueue
@@ -15,9 +15,9 @@ def task_of(*receipts: str, task_id: str = "task") -> InFlightTask:
     return InFlightTask(task_id, list(receipts))
 
 
-async def started() -> Started:
+async def started() -> AttemptStarted:
     start = await MemoryJobs().start(job(), "node", 0.0)
-    assert isinstance(start, Started)
+    assert isinstance(start, AttemptStarted)
     return start
 
 

@@ -202,7 +202,7 @@ async def test_a_queue_that_answers_again_and_is_empty_is_in_trouble_no_longer(a
     weather = Weather()
     queue = await filled(0, weather)
     weather.away("queue", 5.0)
-    poller = Poller(queue, Handler(), 3, at_most=lambda: at_most, unsettled=lambda: False)
+    poller = Poller(queue, Handler(), 3, at_most=lambda: at_most, limits_drift=lambda: False)
     async with open_background() as nursery:
         nursery.start_soon(poller.run)
         await trio.sleep(4.0)
@@ -254,10 +254,10 @@ async def test_jobs_that_wait_in_pages_leave_their_places_to_others() -> None:
         nursery.start_soon(poller.run)
         await trio.sleep(1.0)
         assert handler.busy == 3
-        poller.widen(2)
+        poller.change_capacity(2)
         await trio.sleep(1.0)
         assert handler.busy == 5
-        poller.widen(-2)
+        poller.change_capacity(-2)
         await trio.sleep(150.0)
         # The first five have ended, and the capacity is three again.
         assert handler.busy == 3
@@ -267,13 +267,13 @@ async def test_jobs_that_wait_in_pages_leave_their_places_to_others() -> None:
 async def test_what_may_be_had_again_is_had_at_once(*, unsettled: bool) -> None:
     queue, handler = await filled(3), Handler()
     allowed = {"report": 0}
-    poller = Poller(queue, handler, 3, at_most=lambda: allowed, unsettled=lambda: unsettled)
+    poller = Poller(queue, handler, 3, at_most=lambda: allowed, limits_drift=lambda: unsettled)
     async with open_background() as nursery:
         nursery.start_soon(poller.run)
         await trio.sleep(10.1)
         assert not handler.handled
         allowed.clear()
-        poller.look_again()
+        poller.recheck()
         await trio.sleep(0.01)
         assert handler.busy == 3
 
@@ -290,7 +290,7 @@ async def test_a_queue_is_asked_often_only_while_what_may_be_had_changes_by_itse
         return await receive(limit, wait_seconds, at_most)
 
     queue.receive = noted  # type: ignore[method-assign]
-    poller = Poller(queue, Handler(), 3, at_most=lambda: {"report": 1}, unsettled=lambda: unsettled)
+    poller = Poller(queue, Handler(), 3, at_most=lambda: {"report": 1}, limits_drift=lambda: unsettled)
     async with open_background() as nursery:
         nursery.start_soon(poller.run)
         await trio.sleep(59.9)

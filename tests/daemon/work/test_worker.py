@@ -311,9 +311,9 @@ async def test_a_job_that_took_longer_than_usual_gets_all_the_time_there_is_when
     world.renderer.seconds = 0.5
     render = world.renderer.render
 
-    async def noted(request: RenderRequest, *, alone: bool) -> Pdf:
+    async def noted(request: RenderRequest, *, dedicated_browser: bool) -> Pdf:
         given.append(request.timeout_seconds)
-        return await render(request, alone=alone)
+        return await render(request, dedicated_browser=dedicated_browser)
 
     world.renderer.render = noted  # type: ignore[method-assign]
     for number in range(LEAST):
@@ -335,4 +335,4 @@ async def test_a_browser_that_dies_under_a_job_alone_says_something_about_its_ty
     assert not node.worker._breakers.failing("report")  # another job in that browser may be at fault
     await node.handle(*await world.queue.receive(1, 0.0))
     assert node.worker._breakers.failing("report")
-    assert [alone for _, alone in world.renderer.rendered] == [False, True]
+    assert [dedicated_browser for _, dedicated_browser in world.renderer.rendered] == [False, True]

@@ -126,7 +126,7 @@ async def test_a_late_success_is_a_success() -> None:
         await trio.sleep(5.0)
         world.jobs._change(one.task_id, state=JobState.DEAD_LETTERED)
         await world.dead.send([message_of(one)])
-    await Node(world).sort()
+    await Node(world).settle_visible()
     assert world.jobs.terminal_moves(one.task_id) == [JobState.SUCCEEDED]
     assert list(world.artifacts.stored) == [one.task_id]
     assert not world.dead.messages

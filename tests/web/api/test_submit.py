@@ -63,7 +63,7 @@ async def test_an_answer_comes_in_time_whatever_takes_long(
 ) -> None:
     """Parsing, checking and recording a body share one timeout."""
     service, each_seconds = running.service, 0.7 * ACCEPT_SECONDS if slow == "each" else 3 * ACCEPT_SECONDS
-    parsed, check = service.parsed, service._validator.check_submission
+    parsed, check = service.parse, service._validator.check_submission
 
     async def slowly_parsed(body: bytes) -> Submission:
         await trio.sleep(each_seconds)
@@ -272,7 +272,7 @@ async def test_database_that_fails_after_the_queue_has_the_message_takes_nothing
 
     monkeypatch.setattr(running.jobs, "confirm", failing)
     task_id = await running.submit()
-    (record,) = await running.jobs.overdue(10, confirmed=False, by_seconds=-60)
+    (record,) = await running.jobs.overdue(10, confirmed=False, overdue_seconds=-60)
     assert record.job.task_id == task_id
     (message,) = await running.queue.receive(10, 0)
     assert json.loads(message.body)["taskId"] == task_id

@@ -16,7 +16,7 @@ from trio.testing import wait_all_tasks_blocked
 from reportd.adapters.sql.database import open_database
 from reportd.adapters.sql.stores.sessions import SqlEndedSessions
 from reportd.concurrency.nurseries import open_background
-from reportd.core.access import Role, Token
+from reportd.core.tokens import Role, Token
 from reportd.ports import EndedSession, UnavailableError
 from reportd_web.pages.forms import MAX_FORM_BYTES
 from reportd_web.pages.login import log

@@ -9,7 +9,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from reportd.core.access import Role
+from reportd.core.tokens import Role
 from reportd_web.api import reports
 from reportd_web.security.access import PUBLIC, RULES
 from reportd_web.security.origin import SAFE_METHODS

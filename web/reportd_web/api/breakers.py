@@ -29,7 +29,7 @@ def add_breakers(app: FastAPI, breakers: BreakerOperator, max_body_bytes: int) -
             document = await submission.read_optional(request.scope, request.receive, max_body_bytes)
             reason, hold = _parsed(document, may_hold=command is BreakerCommand.CLOSE)
             name = request.path_params["reportType"]
-            moved = await breakers.give(name, BreakerCommand.HOLD if hold else command, actor(request), reason)
+            moved = await breakers.execute(name, BreakerCommand.HOLD if hold else command, actor(request), reason)
             return reports.json(wire(moved, resting=moved.report_type in breakers.overview().resting))
 
         return call

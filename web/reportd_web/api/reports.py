@@ -57,8 +57,8 @@ def submit_to(service: Service, max_body_bytes: int, bodies: BodyLimit) -> Handl
     async def submit(request: Request) -> Response:
         with bodies.admit(request.scope) as count_bytes:
             body, key = await submission.read(request.scope, request.receive, max_body_bytes, count_bytes)
-            with service.in_time():
-                parsed = await submission.parse(body, key, service.parsed)
+            with service.within_time_limit():
+                parsed = await submission.parse(body, key, service.parse)
                 _check_user(request, parsed.user_id, "body")
                 record = await service.submit(parsed)
         task_id = record.job.task_id
@@ -108,7 +108,7 @@ def add_reports(
         job = record.job
         name = f"{job.report_type}-{timestamp(job.submitted_at)[:10]}-{job.task_id[:8]}.pdf"
         headers["Content-Disposition"] = f'inline; filename="{name}"'
-        return PdfFile(location, etag, headers, service.pdf_not_there(record))
+        return PdfFile(location, etag, headers, service.missing_pdf_error(record))
 
     async def cancel(request: Request) -> Response:
         return json(wire.report(await cancel_own(service, note, request)))

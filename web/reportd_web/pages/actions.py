@@ -69,7 +69,7 @@ class PageActions:
     def _breaker(self, command: BreakerCommand) -> Action:
         async def move(request: Request) -> None:
             reason = reason_of((await read_form(request)).get("reason", "").strip())
-            await self.breakers.give(request.path_params["reportType"], command, actor(request), reason)
+            await self.breakers.execute(request.path_params["reportType"], command, actor(request), reason)
 
         return move
 

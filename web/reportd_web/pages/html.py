@@ -17,7 +17,7 @@ from starlette.responses import Response
 from reportd.core.breaker import breaker
 from reportd.core.jobs.job import timestamp
 from reportd.core.jobs.transitions import JobState
-from reportd.core.status.durations import lasting
+from reportd.core.status.durations import format_duration
 from reportd.core.status.health import At, Health, Name, Sentence, Since, Until, clock_time, fault_of, health_of
 from reportd.core.status.snapshot import RECENT, JobView, Series, Snapshot
 from reportd_web.api import wire
@@ -157,11 +157,11 @@ def older_of(search: Search, jobs: Sequence[JobView]) -> str:
 
 
 def _since(now: float | None, at: float) -> Markup:
-    return _time("ago", at, "" if now is None else lasting(now - at))
+    return _time("ago", at, "" if now is None else format_duration(now - at))
 
 
 def _until(now: float | None, at: float) -> Markup:
-    return _time("left", at, "" if now is None else lasting(at - now))
+    return _time("left", at, "" if now is None else format_duration(at - now))
 
 
 def _time(kind: str, at: float, text: str) -> Markup:
@@ -198,7 +198,7 @@ def _brief(seconds: float) -> str:
         return f"{round(seconds * 1000)} ms"
     if seconds < 10:  # noqa: PLR2004 - two digits are enough
         return f"{seconds:.1f} s"
-    return f"{round(seconds)} s" if seconds < 100 else lasting(seconds)  # noqa: PLR2004
+    return f"{round(seconds)} s" if seconds < 100 else format_duration(seconds)  # noqa: PLR2004
 
 
 def _number(value: float) -> str:

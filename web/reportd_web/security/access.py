@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
 
-from reportd.core.access import Role, Token
+from reportd.core.tokens import Role, Token
 from reportd.intake.tokens import Tokens
 from reportd_web.http.problems import ProblemError
 from reportd_web.security.ended_sessions import EndedLogins

@@ -9,7 +9,7 @@ from hashlib import sha256
 
 from itsdangerous import BadSignature, TimestampSigner
 
-from reportd.core.access import Token
+from reportd.core.tokens import Token
 
 COOKIE = "reportd"
 SESSION_SECONDS = 12 * 3600

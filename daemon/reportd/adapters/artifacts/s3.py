@@ -27,7 +27,7 @@ from reportd.adapters.artifacts.s3_parameters import (
     read_part,
 )
 from reportd.adapters.aws.client import open_client
-from reportd.adapters.aws.errors import NOT_KNOWN, MissingError, RejectedError, in_words
+from reportd.adapters.aws.errors import NOT_KNOWN, MissingError, RejectedError, translated_errors
 from reportd.core.jobs.job import Job
 from reportd.ports import Pdf, PdfInfo, UnavailableError
 
@@ -164,7 +164,7 @@ class S3Artifacts:
         key = self._key(job.task_id)
         if not await self._exists(key):
             return None
-        with in_words("artifacts", self._subject):
+        with translated_errors("artifacts", self._subject):
             url: str = await self._client.generate_presigned_url(
                 "get_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=int(self._presign_seconds)
             )
@@ -190,7 +190,7 @@ class S3Artifacts:
             answer = await self._call("GetObject", Key=f"{self._prefix}{IDENTITY}")
         except RejectedError:
             return None
-        with in_words("artifacts", self._subject):
+        with translated_errors("artifacts", self._subject):
             identity: bytes = await answer["Body"].read()
         return identity.decode("utf-8", "replace").strip() or None
 
@@ -230,7 +230,7 @@ class S3Artifacts:
         self.requests[operation] += 1
         method = getattr(self._client, _METHODS[operation])
         try:
-            with in_words("artifacts", self._subject):
+            with translated_errors("artifacts", self._subject):
                 answer: Mapping[str, Any] = await method(Bucket=self._bucket, **parameters)
         except RejectedError as error:
             if error.code in ("NoSuchKey", "PreconditionFailed"):

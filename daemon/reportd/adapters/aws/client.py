@@ -14,7 +14,7 @@ from aiobotocore.httpxsession import HttpxSession
 from aiobotocore.session import AioSession
 from botocore.loaders import create_loader
 
-from reportd.adapters.aws.errors import in_words
+from reportd.adapters.aws.errors import translated_errors
 
 LONG_POLL_SECONDS = 20
 """The longest poll of SQS (ReceiveMessage, WaitTimeSeconds)."""
@@ -55,7 +55,7 @@ async def open_client(
     # The credential providers make requests as well, with the session's default.
     session.set_default_client_config(config)
     creation = session.create_client(service, region_name=region or None, endpoint_url=endpoint_url or None)
-    with in_words(part, subject):
+    with translated_errors(part, subject):
         client = await creation.__aenter__()
     client.meta.events.register("before-call.sqs.ReceiveMessage", _allow_long_poll)
     try:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from reportd.adapters.aws.client import open_client
-from reportd.adapters.aws.errors import RejectedError, in_words
+from reportd.adapters.aws.errors import RejectedError, translated_errors
 from reportd.core.capacity.scaling import Demand
 from reportd.ports import UnavailableError
 
@@ -36,7 +36,7 @@ class CloudWatch:
             if value is not None
         ]
         try:
-            with in_words(_PART, self._namespace):
+            with translated_errors(_PART, self._namespace):
                 await self._client.put_metric_data(Namespace=self._namespace, MetricData=data)
         except RejectedError as error:
             raise UnavailableError(_PART, str(error)) from error

@@ -26,7 +26,7 @@ class MissingError(UnavailableError):
 
 
 @contextmanager
-def in_words(part: str, subject: str) -> Iterator[None]:
+def translated_errors(part: str, subject: str) -> Iterator[None]:
     """Raise errors of AWS inside the block as UnavailableError or RejectedError.
 
     ``part``: the part of the daemon; ``subject``: the queue or bucket.

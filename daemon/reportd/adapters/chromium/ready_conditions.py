@@ -24,7 +24,9 @@ ANSWER_SECONDS = 10.0
 _SELECT = "document.createDocumentFragment().querySelector(%s)"
 
 
-async def misunderstood(conditions: Collection[Ready], executable: str, start_seconds: float) -> Mapping[Ready, str]:
+async def invalid_conditions(
+    conditions: Collection[Ready], executable: str, start_seconds: float
+) -> Mapping[Ready, str]:
     """Return the browser's error for each invalid condition. Starts a browser of its own. Raises BrowserError."""
     command = [find_executable(executable), *FLAGS]
     if os.geteuid() == 0:

@@ -11,7 +11,7 @@ import httpx
 import orjson
 
 from reportd.adapters.aws.client import open_client
-from reportd.adapters.aws.errors import RejectedError, in_words
+from reportd.adapters.aws.errors import RejectedError, translated_errors
 from reportd.adapters.outbound.client import open_web_client
 from reportd.core.alerts.incidents import Notice
 from reportd.core.alerts.text import document, text, title
@@ -58,7 +58,7 @@ class SnsChannel:
     async def send(self, notice: Notice) -> None:
         attributes = document(notice)
         try:
-            with in_words("alerts", self._topic_arn):
+            with translated_errors("alerts", self._topic_arn):
                 await self._client.publish(
                     TopicArn=self._topic_arn,
                     Subject=title(notice)[:_MAX_SUBJECT],

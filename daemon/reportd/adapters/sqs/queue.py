@@ -17,7 +17,7 @@ import structlog
 import trio
 
 from reportd.adapters.aws.client import LONG_POLL_SECONDS, open_client
-from reportd.adapters.aws.errors import RejectedError, in_words
+from reportd.adapters.aws.errors import RejectedError, translated_errors
 from reportd.adapters.sqs.attributes import REQUIRED, QueueAttributes, misfits, parse
 from reportd.adapters.sqs.batches import BatchOperation, Entry, Outcome
 from reportd.adapters.sqs.messages import (
@@ -92,7 +92,7 @@ async def check(
             problems.append(str(error))
     if not problems:
         queue, dead = attributes
-        problems = [f"queue: {name_of(url)}: {text}" for text in misfits(queue, dead, max_receive_count)]
+        problems = [f"queue: {queue_name(url)}: {text}" for text in misfits(queue, dead, max_receive_count)]
     return problems
 
 
@@ -105,11 +105,11 @@ def open_queue_client(url: str, region: str = "", endpoint_url: str = "") -> Abs
         "queue",
         region=region or (match[1] if match else ""),
         endpoint_url=endpoint_url or f"{parts.scheme}://{parts.netloc}",
-        subject=name_of(url),
+        subject=queue_name(url),
     )
 
 
-def name_of(url: str) -> str:
+def queue_name(url: str) -> str:
     """Return the queue's name, the end of its URL."""
     return url.rstrip("/").rpartition("/")[2]
 
@@ -140,7 +140,7 @@ class SqsQueue:
         self.requests: Counter[str] = Counter()
         self._client = client
         self._url = url
-        self.name = self._subject = name_of(url)
+        self.name = self._subject = queue_name(url)
         self._fifo = attributes.fifo
         self._group_by: GroupBy = group_by
         # On a standard queue the group only makes it fair; on a FIFO queue it is never optional.
@@ -311,7 +311,7 @@ class SqsQueue:
 
     async def _request(self, operation: str, method: Any, **parameters: Any) -> Mapping[str, Any]:
         self.requests[operation] += 1
-        with in_words("queue", self._subject):
+        with translated_errors("queue", self._subject):
             answer: Mapping[str, Any] = await method(QueueUrl=self._url, **parameters)
         self.requests[operation] += answer["ResponseMetadata"].get("RetryAttempts", 0)
         return answer
@@ -334,8 +334,8 @@ def _raise_if_all_failed(outcomes: list[Exception | None]) -> list[Exception | N
 
 
 async def _attributes(client: Any, url: str) -> QueueAttributes:
-    with in_words("queue", name_of(url)):
+    with translated_errors("queue", queue_name(url)):
         answer = await client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
         if "QueueArn" not in answer.get("Attributes", {}):  # some servers know single names only
             answer = await client.get_queue_attributes(QueueUrl=url, AttributeNames=list(REQUIRED))
-    return parse(answer.get("Attributes", {}), name_of(url))
+    return parse(answer.get("Attributes", {}), queue_name(url))

@@ -95,7 +95,7 @@ class Notice:
         return not self.incident.untold
 
 
-def happened(incident: Incident | None, alarm: Alarm, window: float) -> Incident | None:
+def record_alarm(incident: Incident | None, alarm: Alarm, window: float) -> Incident | None:
     """Return the incident after an alarm; None if there is none and none begins."""
     detail, last_at = alarm.detail[:_MAX_DETAIL], max(alarm.at, alarm.until)
     if alarm.over:
@@ -127,7 +127,7 @@ def happened(incident: Incident | None, alarm: Alarm, window: float) -> Incident
     return _scheduled(continued, window)
 
 
-def claimed(incident: Incident | None, now: float, token: str, window: float) -> Incident | None:
+def claim(incident: Incident | None, now: float, token: str, window: float) -> Incident | None:
     """Return the incident, claimed with ``token`` if something is due; None if it can be deleted."""
     if incident is None or incident.due_at > now:
         return incident
@@ -138,13 +138,13 @@ def claimed(incident: Incident | None, now: float, token: str, window: float) ->
     return _scheduled(owned, window)
 
 
-def notice(signature: str, incident: Incident) -> Notice:
+def notice_for(signature: str, incident: Incident) -> Notice:
     """Return the alert that the owner of a claimed incident must send."""
     identity = f"{signature}|{incident.since}|{incident.told_at}|{bool(incident.untold)}"
     return Notice(hashlib.sha256(identity.encode()).hexdigest()[:32], signature, incident)
 
 
-def told(incident: Incident | None, sent: Notice, now: float, window: float) -> Incident | None:
+def mark_sent(incident: Incident | None, sent: Notice, now: float, window: float) -> Incident | None:
     """Return the incident after its alert was sent. Events that came meanwhile are still to be sent."""
     if incident is None or incident.teller != sent.incident.teller:
         return incident
@@ -162,7 +162,7 @@ def told(incident: Incident | None, sent: Notice, now: float, window: float) -> 
     return _scheduled(replace(done, untold=untold, told_at=now, announced=announced), window)
 
 
-def not_told(incident: Incident | None, token: str, now: float, delay: float, window: float) -> Incident | None:
+def mark_failed(incident: Incident | None, token: str, now: float, delay: float, window: float) -> Incident | None:
     """Return the incident after a failed send: it is tried again after ``delay`` seconds."""
     if incident is None or incident.teller != token:
         return incident

@@ -184,7 +184,7 @@ class Reject:
     """Ask again at ``until``."""
 
     until: float
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

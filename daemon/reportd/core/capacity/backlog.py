@@ -80,7 +80,7 @@ def refusal(backlog: Waiting, policy: BacklogPolicy) -> Refusal | None:
     return min(refusals, key=lambda refused: refused.accepted, default=None)
 
 
-def beyond(counts: Iterable[int], most: int) -> int:
+def sum_excess(counts: Iterable[int], most: int) -> int:
     """Return the sum of what each count exceeds ``most`` by."""
     return sum(count - most for count in counts if count > most)
 

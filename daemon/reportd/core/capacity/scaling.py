@@ -51,7 +51,7 @@ class Mean:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class Workload:
     """``backlog``: messages that can be received now. ``running``: renders under way on all nodes, None if unknown.
 
     ``slots``: of one node, at least one.
@@ -90,7 +90,7 @@ class Demand:
     held: int = 0
 
 
-def nodes_needed(load: Load, policy: ScalingPolicy) -> int | None:
+def nodes_needed(load: Workload, policy: ScalingPolicy) -> int | None:
     """Return how many nodes of this size keep the renders running and work off the backlog in time; at least one.
 
     ``running`` covers the whole fleet, so the number of live nodes is not needed. A job waits only for the jobs before
@@ -110,7 +110,7 @@ Needs = Sequence[tuple[float, int]]
 """Times and numbers of nodes needed: numbers falling, oldest first. The first number is the one wanted."""
 
 
-def held(needs: Needs, needed: int, now: float, policy: ScalingPolicy) -> Needs:
+def hold_demand(needs: Needs, needed: int, now: float, policy: ScalingPolicy) -> Needs:
     """Add a need, and drop those that are older than ``hold_seconds`` or lower than it."""
     since = now - policy.hold_seconds
     return (*((at, number) for at, number in needs if at > since and number > needed), (now, needed))

@@ -44,7 +44,7 @@ class RedriveOutcome:
     failed: int = 0
 
 
-def judged(cause: Cause, outcome: RedriveOutcome, now: float) -> Cause:
+def settle_wave(cause: Cause, outcome: RedriveOutcome, now: float) -> Cause:
     """Return the cause after its wave has ended, or the same object while the wave is under way."""
     if not cause.wave or outcome.pending:
         return cause
@@ -58,7 +58,7 @@ def judged(cause: Cause, outcome: RedriveOutcome, now: float) -> Cause:
     return replace(ended, size=size, failures=0)
 
 
-def may_go(cause: Cause, breaker: Breaker, last_sent_at: float, now: float, policy: TriagePolicy) -> int:
+def next_wave_size(cause: Cause, breaker: Breaker, last_sent_at: float, now: float, policy: TriagePolicy) -> int:
     """Return how many jobs of the cause may be redriven now.
 
     ``last_sent_at``: the last redrive of any cause of the report type.
@@ -80,7 +80,7 @@ def is_healthy(breaker: Breaker) -> bool:
     return breaker.state in (BreakerState.CLOSED, BreakerState.FORCED_CLOSED) and not breaker.failures
 
 
-def is_own(cause: Cause, breaker: Breaker, count: int, waiting: int, first_failed_at: float) -> bool:
+def counts_as_redrive(cause: Cause, breaker: Breaker, count: int, waiting: int, first_failed_at: float) -> bool:
     """Return whether a redrive counts against the job's own ``max_redrives``. ``count`` of ``waiting`` jobs go now.
 
     It does not count for a lone canary that tests an unhealthy type on behalf of other waiting jobs, however often it
@@ -89,7 +89,7 @@ def is_own(cause: Cause, breaker: Breaker, count: int, waiting: int, first_faile
     return count > 1 or waiting == 1 or is_healthy(breaker) or cause.passed_at > first_failed_at
 
 
-def is_over(cause: Cause, now: float, policy: TriagePolicy) -> bool:
+def is_expired(cause: Cause, now: float, policy: TriagePolicy) -> bool:
     """Return whether a cause without waiting jobs can be deleted."""
     if cause.wave:
         return False

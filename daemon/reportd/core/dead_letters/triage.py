@@ -74,7 +74,7 @@ class RawLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class LetterContent:
     """What a letter says.
 
     ``task_id`` without ``job``: only the job store can have the job. ``problem``: why the job can't be rendered, in
@@ -109,34 +109,34 @@ class JobHistory:
 class TriageFacts:
     """The input of every rule."""
 
-    reading: Reading
+    reading: LetterContent
     history: JobHistory
     breaker: Breaker
     now: float
     policy: TriagePolicy
 
 
-def read(letter: RawLetter, known: Known) -> Reading:
+def read(letter: RawLetter, known: Known) -> LetterContent:
     """Parse a letter, and repair it where needed. ``read_job`` does the same for a job from the store."""
     try:
         message = from_message(letter.body)
     except BadMessageError as error:
         repaired = repair(letter.body, letter.original_at, known)
         if repaired is None:
-            return Reading(problem=error.fault.detail)
-        return Reading(repaired.job, repaired.job.task_id, error.fault.detail, repaired.changes)
+            return LetterContent(problem=error.fault.detail)
+        return LetterContent(repaired.job, repaired.job.task_id, error.fault.detail, repaired.changes)
     if isinstance(message, StoredJob):
-        return Reading(task_id=message.task_id)
+        return LetterContent(task_id=message.task_id)
     return read_job(message, known)
 
 
-def read_job(job: Job, known: Known) -> Reading:
+def read_job(job: Job, known: Known) -> LetterContent:
     """Check the job against its report type, and repair it if that makes it acceptable."""
     problem = known.problems(job)
     repaired = repair_job(job, known) if problem else None
     if repaired is None:
-        return Reading(job, job.task_id, problem)
-    return Reading(repaired.job, job.task_id, problem, repaired.changes)
+        return LetterContent(job, job.task_id, problem)
+    return LetterContent(repaired.job, job.task_id, problem, repaired.changes)
 
 
 def number_in(letter: RawLetter, name: str) -> float | None:

@@ -46,7 +46,7 @@ class GiveUp:
     reason: str
 
 
-def counted(tally: Tally, fault: Fault) -> Tally:
+def count_fault(tally: Tally, fault: Fault) -> Tally:
     """Return the tally after a fault that ended an attempt. The attempt itself is counted already."""
     nature = fault.nature
     return replace(tally, losses=tally.losses + nature.kills_browser, uncounted=tally.uncounted + (not nature.counts))
@@ -61,7 +61,7 @@ def may_start(tally: Tally) -> Fault | None:
     return None
 
 
-def needs_solitude(tally: Tally) -> bool:
+def needs_dedicated_browser(tally: Tally) -> bool:
     """Return whether the job needs a browser of its own: after one loss, a second one must blame only this job."""
     return tally.losses > 0
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from reportd.core.breaker.breaker import BreakerState
 from reportd.core.faults import NATURE, Blame, FaultKind
-from reportd.core.status.durations import lasting
+from reportd.core.status.durations import format_duration
 from reportd.core.status.snapshot import BACKGROUND, Load, Snapshot, TypeView
 
 SLOW_SECONDS = 300.0
@@ -129,9 +129,9 @@ def _word(part: str | Name | At | Since | Until, now: float) -> str:
         case At(at):
             return clock_time(at)
         case Since(at):
-            return lasting(now - at)
+            return format_duration(now - at)
         case Until(at):
-            return lasting(at - now)
+            return format_duration(at - now)
         case Name(text):
             return text
         case _:
@@ -228,14 +228,14 @@ def _lost(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _scale(snapshot: Snapshot) -> Iterator[Finding]:
-    demand, seconds, live = snapshot.demand, snapshot.backlog_seconds, snapshot.there
+    demand, seconds, live = snapshot.demand, snapshot.backlog_seconds, snapshot.live_nodes
     if demand is None or seconds is None:
         return
     wanted = demand.nodes_wanted or live
     if seconds <= demand.target_seconds and wanted <= _FEW * live:
         return
-    jobs = f"{_some(demand.backlog, 'job')} in the queue would be worked off in {lasting(seconds)}"
-    target = f", scaling.target_seconds is {lasting(demand.target_seconds)}"
+    jobs = f"{_some(demand.backlog, 'job')} in the queue would be worked off in {format_duration(seconds)}"
+    target = f", scaling.target_seconds is {format_duration(demand.target_seconds)}"
     nodes = f"; {_some(wanted, 'node')} wanted, {live} there"
     if wanted > live:
         more = _some(wanted - live, "more node")

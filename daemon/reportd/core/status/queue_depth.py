@@ -21,7 +21,7 @@ class Counts:
     held: int = 0
 
 
-def set_apart(counts: Counts, loads: Mapping[str, Load], holding: Collection[str]) -> Counts:
+def separate_held(counts: Counts, loads: Mapping[str, Load], holding: Collection[str]) -> Counts:
     """Move held messages out of the other counts. ``holding``: the report types whose breaker holds their jobs.
 
     At most as many visible messages can be worked on as jobs of the other types wait, plus messages without a row. SQS
@@ -39,7 +39,7 @@ def set_apart(counts: Counts, loads: Mapping[str, Load], holding: Collection[str
     return Counts(visible, counts.in_flight - from_flight, counts.delayed - from_delayed, held)
 
 
-def oldest_at(oldest_at: float | None, loads: Mapping[str, Load], holding: Collection[str]) -> float | None:
+def oldest_workable_at(oldest_at: float | None, loads: Mapping[str, Load], holding: Collection[str]) -> float | None:
     """Return since when the oldest workable message waits; None when the queue has no visible message."""
     times = [load.oldest_at for name, load in loads.items() if name not in holding and load.oldest_at is not None]
     return oldest_at if oldest_at is None else max(oldest_at, min(times, default=oldest_at))

@@ -231,7 +231,7 @@ class Snapshot:
         return sum(node.busy for node in self.nodes if not node.gone)
 
     @property
-    def there(self) -> int:
+    def live_nodes(self) -> int:
         """The number of live nodes."""
         return sum(not node.gone for node in self.nodes)
 
@@ -243,7 +243,7 @@ class Snapshot:
         return self.demand.backlog * self.demand.render_seconds / self.slots
 
 
-def in_all(nodes: tuple[Node, ...], name: str, here: Figures) -> Figures:
+def sum_figures(nodes: tuple[Node, ...], name: str, here: Figures) -> Figures:
     """Return a type's figures summed over live ``nodes``. Percentiles can't be summed, so they are ``here``'s."""
     live = [node.figures.get(name, Figures()) for node in nodes if node.figures is not None and not node.gone]
     return replace(

@@ -108,10 +108,10 @@ async def test_a_page_that_hangs_is_taken_away_within_seconds(stage: Stage, cont
         async with stage.page() as page:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(page.render, wanted)
-                while doing not in page.doing:
+                while doing not in page.activity:
                     await trio.sleep(0.01)
                 await trio.sleep(0.2)
-                assert doing in page.doing
+                assert doing in page.activity
                 nursery.cancel_scope.cancel()
             left = trio.current_time()
         assert trio.current_time() - left < 3

@@ -116,7 +116,7 @@ async def test_a_renderer_killed_while_it_prints(tmp_path: Path) -> None:
     async with launching(tmp_path) as launcher, launcher.launch() as running, running.page() as page:
 
         async def kill_while_printing() -> None:
-            while page.doing != "printing":
+            while page.activity != "printing":
                 await trio.sleep(0.01)
             await _kill_soon(*await processes(running, "renderer"))
 

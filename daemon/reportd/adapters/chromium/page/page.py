@@ -18,7 +18,7 @@ from reportd.adapters.chromium.page.pdf import receive_pdf
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp, CdpError, ClosedError
 from reportd.adapters.egress.proxy import Egress
 from reportd.core.faults import FaultError, FaultKind, status_fault
-from reportd.ports import Pdf, RenderRequest, ToPrint, at_once
+from reportd.ports import Pdf, RenderRequest, ToPrint, print_immediately
 
 log = structlog.get_logger()
 
@@ -53,7 +53,7 @@ class ChromiumPage:
     """A page in a browser context of its own, behind an egress of its own."""
 
     def __init__(self, page: Cdp, egress: Egress, spool_folder: Path, frame: dict[str, Any]) -> None:
-        self.doing = "idle"
+        self.activity = "idle"
         self._page = page
         self._egress = egress
         self._spool_folder = spool_folder
@@ -67,7 +67,7 @@ class ChromiumPage:
 
     # --- a job ----------------------------------------------------------------------------------------------
 
-    async def render(self, request: RenderRequest, to_print: ToPrint = at_once) -> Pdf:
+    async def render(self, request: RenderRequest, to_print: ToPrint = print_immediately) -> Pdf:
         monitor = self._listener.monitor = PageMonitor(self._blank, request, self._report_waiting)
         if self._page.closed.is_set():
             raise FaultError(FaultKind.BROWSER_UNAVAILABLE, "the page was gone before the job began")
@@ -88,7 +88,7 @@ class ChromiumPage:
         raise FaultError(monitor.fault.kind, monitor.fault.detail)
 
     async def _render(self, request: RenderRequest, monitor: PageMonitor, to_print: ToPrint) -> Pdf:
-        self.doing = "preparing the page"
+        self.activity = "preparing the page"
         condition = request.options.ready
         inert = condition.kind == "load" and request.html is not None and request.inert
         self._allow_scripts(not inert)
@@ -97,7 +97,7 @@ class ChromiumPage:
         for answer in answers:
             await answer.get()
         if inert:
-            self.doing = LOADING
+            self.activity = LOADING
             await self._replace_content(request.html)
             return await self._finish(request, monitor, to_print)
         if request.url is not None:
@@ -106,7 +106,7 @@ class ChromiumPage:
             await self._navigate(request.url, monitor)
         else:
             await self._set_content(request)
-        self.doing = LOADING
+        self.activity = LOADING
         if monitor.loading_ended.is_set():  # the load event came before the answer to the navigation
             self._report_waiting(request)
         await self._until_ready(request, monitor)
@@ -115,7 +115,7 @@ class ChromiumPage:
     async def _finish(self, request: RenderRequest, monitor: PageMonitor, to_print: ToPrint) -> Pdf:
         await trio.sleep(request.options.delay_seconds)
         self._report_refusals(request)
-        self.doing = "waiting for a slot to be printed in"
+        self.activity = "waiting for a slot to be printed in"
         await to_print()
         return await self._print(request, monitor)
 
@@ -163,7 +163,7 @@ class ChromiumPage:
 
     async def _navigate(self, url: str, monitor: PageMonitor) -> None:
         address = shown(url)
-        self.doing = f"waiting for {address} to answer"
+        self.activity = f"waiting for {address} to answer"
         monitor.opening()
         answer = await self._page.call("Page.navigate", url=url)
         if answer.get("isDownload"):
@@ -201,9 +201,9 @@ class ChromiumPage:
             await monitor.network_idle.wait()
 
     def _report_waiting(self, request: RenderRequest) -> None:
-        if self.doing == LOADING:
+        if self.activity == LOADING:
             condition = request.options.ready
-            self.doing = f"waiting until the page is ready ({condition.kind} {condition.argument}".rstrip() + ")"
+            self.activity = f"waiting until the page is ready ({condition.kind} {condition.argument}".rstrip() + ")"
 
     def _ask_status(self) -> Answer:
         return self._page.send("Runtime.evaluate", expression=_STATUS, returnByValue=True)
@@ -228,7 +228,7 @@ class ChromiumPage:
             )
 
     async def _print(self, request: RenderRequest, monitor: PageMonitor) -> Pdf:
-        self.doing = "printing"
+        self.activity = "printing"
         parameters = {**request.options.print_parameters, "transferMode": "ReturnAsStream"}
         answer = self._page.send("Page.printToPDF", **parameters)
         answer.when_granted(monitor.print_ended)
@@ -237,13 +237,13 @@ class ChromiumPage:
         except CdpError as error:
             await trio.sleep(NOTICE_SECONDS)
             raise FaultError(FaultKind.PRINT_REJECTED, str(error)) from error
-        self.doing = "reading the PDF"
+        self.activity = "reading the PDF"
         try:
             pdf = await receive_pdf(self._page, result["stream"], self._spool_folder)
         except OSError as error:  # for example, the disk is full
             detail = f"{error.strerror}: {self._spool_folder}"
             raise FaultError(FaultKind.STORE_UNAVAILABLE, detail) from error
-        self.doing = "idle"
+        self.activity = "idle"
         return pdf
 
     def _unreachable(self, detail: str) -> FaultError:
@@ -254,7 +254,7 @@ class ChromiumPage:
             detail = f"{detail} ({failures[-1].reason})"
         return FaultError(FaultKind.UNREACHABLE, detail)
 
-    async def waits(self) -> bool:
+    async def is_idle(self) -> bool:
         if self._listener.monitor.navigating:
             # The page has no document yet that could use the CPU or answer.
             return True
@@ -287,7 +287,7 @@ class ChromiumPage:
         """
         if self._egress.leave() or not self._inert or self._page.closed.is_set():
             return False
-        self.doing = "being scrubbed"
+        self.activity = "being scrubbed"
         self._listener.monitor = PageMonitor(self._blank)
         with trio.move_on_after(SCRUB_SECONDS):
             try:
@@ -295,7 +295,7 @@ class ChromiumPage:
             except (CdpError, ClosedError) as error:
                 log.debug("page.scrub_failed", error=str(error))
                 return False
-            self.doing = "idle"
+            self.activity = "idle"
             return self._listener.monitor.fault is None
         return False
 

@@ -36,7 +36,7 @@ class SqlFleet:
 
         await self._database.write(change)
 
-    async def signs(self) -> list[Heartbeat]:
+    async def heartbeats(self) -> list[Heartbeat]:
         def query(connection: Connection) -> list[Heartbeat]:
             at = now(connection)
             rows = connection.execute(_ALL)

@@ -21,7 +21,7 @@ from reportd.core.jobs.job import Job
 from reportd.core.jobs.retry import Tally, may_start
 from reportd.core.jobs.transitions import TERMINAL, JobEvent, JobState, after, sources
 from reportd.core.status.snapshot import Load
-from reportd.ports import UNCONFIRMED_SECONDS, Attempt, JobFilter, Record, Refused, Settlement, Started
+from reportd.ports import UNCONFIRMED_SECONDS, Attempt, AttemptRefused, AttemptStarted, JobFilter, Record, Settlement
 
 # After another node has closed the attempt, only a success is still worth recording.
 _OWNERS_ONLY = frozenset({JobEvent.RETRIED, JobEvent.RELEASED, JobEvent.DEFERRED, JobEvent.DEAD_LETTERED})
@@ -68,14 +68,14 @@ class SqlJobs:
         await self._write(sql.RENEW, {"ids": list(task_ids), "away": self._silent_seconds}, durably=False)
 
     async def overdue(
-        self, limit: int, *, confirmed: bool, by_seconds: float = 0.0, but: Collection[str] = ()
+        self, limit: int, *, confirmed: bool, overdue_seconds: float = 0.0, but: Collection[str] = ()
     ) -> list[Record]:
         silent = (
             (sql.under_way if confirmed else jobs.c.state == JobState.QUEUED)
             & jobs.c.confirmed.is_(confirmed)
-            & (jobs.c.due_at < CLOCK - by_seconds)
+            & (jobs.c.due_at < CLOCK - overdue_seconds)
         )
-        if by_seconds > 0:
+        if overdue_seconds > 0:
             # A row of an older version has due_at 0: how long it has been due is unknown.
             silent &= jobs.c.due_at > 0
         if but:
@@ -112,8 +112,8 @@ class SqlJobs:
             statement = statement.where(tuple_(jobs.c.submitted_at, jobs.c.task_id) < before)
         return await self._records(statement)
 
-    async def start(self, job: Job, node: str, at: float) -> Started | Refused:
-        def change(connection: Connection) -> Started | Refused:
+    async def start(self, job: Job, node: str, at: float) -> AttemptStarted | AttemptRefused:
+        def change(connection: Connection) -> AttemptStarted | AttemptRefused:
             row = _locked(connection, job.task_id)
             if row is None:
                 sent = {"confirmed": True, "away": self._silent_seconds}
@@ -134,9 +134,9 @@ class SqlJobs:
             self._outbox.entered()
         return state
 
-    def _start(self, connection: Connection, record: Record, node: str, at: float) -> Started | Refused:
+    def _start(self, connection: Connection, record: Record, node: str, at: float) -> AttemptStarted | AttemptRefused:
         if record.state not in sources(JobEvent.STARTED):
-            return Refused(record)
+            return AttemptRefused(record)
         task_id = record.job.task_id
         # Most jobs have never been started.
         earlier = [] if record.started_at is None else connection.execute(sql.ATTEMPTS, {"task": task_id}).all()
@@ -166,9 +166,9 @@ class SqlJobs:
         values |= {"state": record.state, "started_at": record.started_at, "confirmed": True}
         connection.execute(sql.CHANGE, {"task": task_id, "away": self._silent_seconds, **values})
         if fault is not None:
-            return Refused(record, fault)
+            return AttemptRefused(record, fault)
         attempt = {"task_id": task_id, "number": len(earlier) + 1, "node": node, "started_at": at}
-        return Started(connection.execute(sql.NEW_ATTEMPT, attempt).scalar_one(), record)
+        return AttemptStarted(connection.execute(sql.NEW_ATTEMPT, attempt).scalar_one(), record)
 
     def _settle(self, connection: Connection, row: Row[Any], settlement: Settlement) -> JobState | None:
         if JobState(row.state) not in sources(settlement.event):
@@ -192,7 +192,7 @@ class SqlJobs:
             return None
         state = after(JobState(row.state), settlement.event)
         values = _settled_columns(row, settlement, state, lost=closed if finds_lost else 0)
-        away = settlement.away_seconds + self._silent_seconds
+        away = settlement.deferred_seconds + self._silent_seconds
         connection.execute(sql.CHANGE, {"task": settlement.task_id, "away": away, **values})
         return state
 

@@ -107,7 +107,7 @@ class SqlOutbox:
         """Call the listener; the transaction with new entries is committed."""
         self._listener()
 
-    def watch(self, listener: Callable[[], None]) -> None:
+    def subscribe(self, listener: Callable[[], None]) -> None:
         self._listener = listener
 
     async def claim(

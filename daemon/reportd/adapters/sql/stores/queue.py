@@ -16,10 +16,10 @@ import trio
 from sqlalchemy import Connection, Row
 
 from reportd.adapters.sql.database import Database
+from reportd.adapters.sql.fair_order import Turns
 from reportd.adapters.sql.stores import queue_statements as sql
 from reportd.adapters.sql.stores.clock import clock_or_database
 from reportd.adapters.sql.text import storable
-from reportd.adapters.sql.turns import Turns
 from reportd.concurrency.grace import with_grace
 from reportd.concurrency.signal import Signal
 from reportd.ports import ANY, Depth, Outgoing, ReceiptLostError, Received, UnavailableError

@@ -3,7 +3,7 @@
 It holds no secret of the daemon, has a memory limit, and ends with the daemon. An endless loop or library call can't be
 stopped from inside; the daemon kills the process then.
 
-Run as ``python -m reportd.adapters.bounded.child MEMORY_MIB``.
+Run as ``python -m reportd.adapters.worker_processes.child MEMORY_MIB``.
 """
 
 import ctypes
@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from reportd.adapters.bounded import tasks
-from reportd.adapters.bounded.frames import HEAD, Frame, lengths, packed
+from reportd.adapters.worker_processes import tasks
+from reportd.adapters.worker_processes.frames import HEAD, Frame, lengths, packed
 
 _PR_SET_PDEATHSIG = 1
 

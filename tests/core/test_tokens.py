@@ -5,7 +5,7 @@ from hashlib import sha256
 import pytest
 
 from reportd.core import access
-from reportd.core.access import Role, Token, TokensError, matching, parse
+from reportd.core.tokens import Role, Token, TokensError, find_token, parse
 from tests.wording import mentions
 
 ONE, OTHER = "a" * 64, "b" * 64
@@ -132,14 +132,14 @@ def _tokens(*secrets: str) -> tuple[Token, ...]:
 
 @pytest.mark.parametrize(("secret", "name"), [("one", "t0"), ("two", "t1"), ("three", "t2")])
 def test_a_secret_is_found_by_its_hash(secret: str, name: str) -> None:
-    token = matching(_tokens("one", "two", "three"), secret.encode())
+    token = find_token(_tokens("one", "two", "three"), secret.encode())
     assert token is not None
     assert token.name == name
 
 
 @pytest.mark.parametrize("secret", [b"", b"On", b"one ", b"ONE", b"\xff\0", sha256(b"one").hexdigest().encode()])
 def test_an_unknown_secret_matches_no_token(secret: bytes) -> None:
-    assert matching(_tokens("one", "two"), secret) is None
+    assert find_token(_tokens("one", "two"), secret) is None
 
 
 @pytest.mark.parametrize("secret", [b"one", b"three", b"none"])
@@ -152,5 +152,5 @@ def test_every_token_is_compared_in_any_case(secret: bytes, monkeypatch: pytest.
 
     monkeypatch.setattr(access, "compare_digest", compare)
     tokens = _tokens("one", "two", "three")
-    matching(tokens, secret)
+    find_token(tokens, secret)
     assert compared == [token.digest for token in tokens]

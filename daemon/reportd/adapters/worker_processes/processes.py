@@ -19,7 +19,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 import structlog
 import trio
 
-from reportd.adapters.bounded.frames import HEAD, Frame, lengths, packed
+from reportd.adapters.worker_processes.frames import HEAD, Frame, lengths, packed
 from reportd.ports import TooCostlyError, UnavailableError
 
 MEMORY_MIB = 256
@@ -286,7 +286,7 @@ def _spawn(memory_mib: int) -> _Process:
     Raises UnavailableError.
     """
     # The built program is no Python interpreter; its entry point knows the option.
-    program = ["--bounded"] if getattr(sys, "frozen", False) else ["-m", "reportd.adapters.bounded.child"]
+    program = ["--bounded"] if getattr(sys, "frozen", False) else ["-m", "reportd.adapters.worker_processes.child"]
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     try:
         with ExitStack() as theirs, ExitStack() as ours:

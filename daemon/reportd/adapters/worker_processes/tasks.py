@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from reportd.adapters.bounded.frames import Frame
 from reportd.adapters.templates.templates import Templates
+from reportd.adapters.worker_processes.frames import Frame
 from reportd.core.dead_letters import triage
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs import submission
@@ -140,7 +140,7 @@ def job_of(fields: Mapping[str, Any], parameters: Mapping[str, Any]) -> Job:
     )
 
 
-def _reading(reading: triage.Reading) -> Frame:
+def _reading(reading: triage.LetterContent) -> Frame:
     head = {
         "taskId": reading.task_id,
         "problem": reading.problem,

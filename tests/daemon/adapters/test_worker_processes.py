@@ -17,9 +17,9 @@ import pytest
 import trio
 
 import reportd_web
-from reportd.adapters.bounded import checker, processes
-from reportd.adapters.bounded.checker import BoundedChecker, new_checker
-from reportd.adapters.bounded.processes import BrokenWorkError, Processes
+from reportd.adapters.worker_processes import checker, processes
+from reportd.adapters.worker_processes.checker import BoundedChecker, new_checker
+from reportd.adapters.worker_processes.processes import BrokenWorkError, Processes
 from reportd.concurrency.retrying import retry_while_unavailable
 from reportd.config import Config, ReportType
 from reportd.core.dead_letters.triage import RawLetter
@@ -379,7 +379,7 @@ async def test_it_ends_with_a_daemon_that_is_killed_whatever_it_does(tmp_path: P
     (tmp_path / "own.html").write_text(ENDLESS)
     program = f"""
 import pathlib, trio
-from reportd.adapters.bounded.checker import new_checker
+from reportd.adapters.worker_processes.checker import new_checker
 trio.run(new_checker([pathlib.Path({str(tmp_path)!r})]).html, "own.html", {{}}, 20.0)
 """
     daemon = subprocess.Popen([sys.executable, "-c", program])  # noqa: ASYNC220 - a moment

@@ -60,7 +60,7 @@ def digest_of(secret: bytes) -> bytes:
     return sha256(secret).digest()
 
 
-def matching(tokens: Iterable[Token], secret: bytes) -> Token | None:
+def find_token(tokens: Iterable[Token], secret: bytes) -> Token | None:
     """Return the token whose secret this is. Every token is compared, each in constant time."""
     digest, match = digest_of(secret), None
     for token in tokens:

@@ -6,9 +6,9 @@ from typing import Any
 
 import orjson
 
-from reportd.adapters.bounded.processes import Processes
-from reportd.adapters.bounded.tasks import job_fields, job_of
-from reportd.core.dead_letters.triage import RawLetter, Reading
+from reportd.adapters.worker_processes.processes import Processes
+from reportd.adapters.worker_processes.tasks import job_fields, job_of
+from reportd.core.dead_letters.triage import LetterContent, RawLetter
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import BadMessageError, Job, StoredJob
 from reportd.core.jobs.parameters import Parameters, text_of
@@ -69,19 +69,19 @@ class BoundedChecker:
         )
         return _problems(answer)
 
-    async def letter(self, letter: RawLetter, names: Mapping[str, str], schemas: bytes) -> Reading:
+    async def letter(self, letter: RawLetter, names: Mapping[str, str], schemas: bytes) -> LetterContent:
         request = {"task": "letter", "names": names, "sentAt": letter.sent_at, "attributes": letter.attributes}
         return await self._read(request, _encoded(letter.body), schemas)
 
-    async def job(self, job: Job, names: Mapping[str, str], schemas: bytes) -> Reading:
+    async def job(self, job: Job, names: Mapping[str, str], schemas: bytes) -> LetterContent:
         request = {"task": "job", "names": names, "job": job_fields(job)}
         return await self._read(request, text_of(job.parameters).encode(), schemas)
 
-    async def _read(self, request: Mapping[str, Any], subject: bytes, schemas: bytes) -> Reading:
+    async def _read(self, request: Mapping[str, Any], subject: bytes, schemas: bytes) -> LetterContent:
         answer, parameters = await _ask(self._at_work, request, subject, schemas, seconds=CHECK_SECONDS, kind="letters")
         job = job_of(answer["job"], Parameters(parameters.decode())) if "job" in answer else None
         changes = tuple(Change(**change) for change in answer["changes"])
-        return Reading(job, answer["taskId"], answer["problem"], changes)
+        return LetterContent(job, answer["taskId"], answer["problem"], changes)
 
     async def html(self, template: str, parameters: Mapping[str, Any], seconds: float) -> Html:
         answer, page = await self._use_template(
