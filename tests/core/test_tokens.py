@@ -4,7 +4,7 @@ from hashlib import sha256
 
 import pytest
 
-from reportd.core import access
+from reportd.core import tokens
 from reportd.core.tokens import Role, Token, TokensError, find_token, parse
 from tests.wording import mentions
 
