@@ -4,7 +4,7 @@ from hashlib import sha256
 
 import pytest
 
-from reportd.core import tokens
+from reportd.core import tokens as token_file
 from reportd.core.tokens import Role, Token, TokensError, find_token, parse
 from tests.wording import mentions
 
@@ -150,7 +150,7 @@ def test_every_token_is_compared_in_any_case(secret: bytes, monkeypatch: pytest.
         compared.append(first)
         return first == second
 
-    monkeypatch.setattr(access, "compare_digest", compare)
+    monkeypatch.setattr(token_file, "compare_digest", compare)
     tokens = _tokens("one", "two", "three")
     find_token(tokens, secret)
     assert compared == [token.digest for token in tokens]
