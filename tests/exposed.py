@@ -69,14 +69,14 @@ def everything(metrics: Metrics, report_type: str) -> None:
 
 
 BROWSERS = (BrowserState(1, 5, 1, 100.0, retiring=False), BrowserState(2, 5, 1, 50.0, retiring=False))
-POOL = PoolState(slots=4, busy=2, waiting=1, stalled=0, lost=0, trouble="", browsers=BROWSERS)
+POOL = PoolState(slots=4, busy=2, waiting=1, stalled=0, crashed=0, trouble="", browsers=BROWSERS)
 BREAKERS = [Breaker("activity"), Breaker("of nobody"), Breaker("sales", BreakerState.HALF_OPEN)]
 
 
 class Scene:
     """A daemon's parts, as a scrape sees them."""
 
-    def __init__(self, world: World, looks: trio.Nursery) -> None:
+    def __init__(self, world: World, nursery: trio.Nursery) -> None:
         self.world = world
         self.parts = {"database": (True, "answers"), "queue": (True, "answers")}
         self.requests: dict[str, dict[str, int]] = {}
@@ -95,10 +95,10 @@ class Scene:
                 slots=lambda: POOL.slots,
                 render_seconds=lambda: self.metrics.render_seconds,
                 policy=ScalingPolicy(),
-                looks=looks,
+                nursery=nursery,
                 fresh_seconds=30.0,
             ).demand,
-            looks=looks,
+            nursery=nursery,
             clock=now,
         )
 
@@ -112,5 +112,5 @@ class Scene:
 @asynccontextmanager
 async def open_scene(world: World) -> AsyncIterator[Scene]:
     with world.without_threads():
-        async with open_background() as looks:
-            yield Scene(world, looks)
+        async with open_background() as nursery:
+            yield Scene(world, nursery)

@@ -9,8 +9,8 @@ os.environ.pop("LD_LIBRARY_PATH", None)
 if own is not None:
     os.environ["LD_LIBRARY_PATH"] = own
 
-if sys.argv[1:2] == ["--bounded"]:  # a worker process of the daemon, see reportd.adapters.bounded
-    from reportd.adapters.bounded.child import main as work
+if sys.argv[1:2] == ["--bounded"]:  # a worker process of the daemon, see reportd.adapters.worker_processes
+    from reportd.adapters.worker_processes.child import main as work
 
     sys.exit(work(sys.argv[2:]))
 

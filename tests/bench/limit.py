@@ -6,7 +6,8 @@ from pathlib import Path
 import trio
 
 from reportd.adapters.chromium.browser import FLAGS, find_executable
-from reportd.adapters.chromium.process.process import open_process, open_run_folder
+from reportd.adapters.chromium.process.process import open_process
+from reportd.adapters.chromium.process.run_folder import open_run_folder
 from reportd.adapters.chromium.protocol.cdp import Cdp, open_cdp
 from reportd.config.pdf import PdfOptions
 
@@ -19,7 +20,7 @@ async def renders_per_second(html: str, count: int, pages: int, folder: Path) ->
         command = [find_executable(""), *FLAGS, "--no-sandbox"]
         async with (
             open_process(command, run_folder, 20) as process,
-            open_cdp(process.said, process.told) as browser,
+            open_cdp(process.read_fd, process.write_fd) as browser,
         ):
             drivers = [await _page(browser) for _ in range(pages)]
             async with trio.open_nursery() as nursery:

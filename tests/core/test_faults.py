@@ -1,4 +1,4 @@
-"""Whose fault each fault is, and what follows from that for the job, its browser and the type's breaker."""
+"""Whose fault each kind is, and what it means for the job, its browser and the breaker."""
 
 import re
 

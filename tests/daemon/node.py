@@ -30,7 +30,7 @@ from reportd.core.jobs.transitions import TERMINAL
 from reportd.core.repair.message import Known
 from reportd.intake.backlog import Backlog
 from reportd.intake.service import Service
-from reportd.ports import SILENT, DeadLetter, Meter, Outgoing, Received, Record
+from reportd.ports import NULL_METER, DeadLetter, Meter, Outgoing, Received, Record
 from reportd.status.condition import Condition
 from tests.fakes import (
     EPOCH,
@@ -169,8 +169,10 @@ class Node:
         timeout_factor: float = 0.0,
         breaker: BreakerOptions = NEVER_OPENS,
         limits: Mapping[str, int] = MappingProxyType({"report": 0}),
+        supervisor: Supervisor | None = None,
     ) -> None:
         self.world = world
+        supervisor = supervisor or Supervisor()
         config = Config(
             queue=QueueOptions(
                 prefetch=prefetch, backoff_seconds=4.0, max_backoff_seconds=60.0, max_receive_count=MAX_RECEIVE_COUNT
@@ -191,7 +193,7 @@ class Node:
             renderer=world.renderer,
             slots=lambda: world.slots,
             types=world.types,
-            supervisor=Supervisor(),
+            supervisor=supervisor,
             clock=now,
             chance=chance,
         )
@@ -203,7 +205,7 @@ class Node:
             breakers=self.processing.breakers,
             waiters=self.processing.waiters,
             on_quarantined=world.quarantined.append,
-            supervisor=Supervisor(),
+            supervisor=supervisor,
             clock=now,
         )
         self.breakers = self.processing.breakers
@@ -224,10 +226,10 @@ class Node:
                 for message in messages:
                     nursery.start_soon(self.worker.handle, message)
 
-    async def sort(self) -> None:
+    async def settle_visible(self) -> None:
         """Only the dead letters that are visible now."""
         with self.world.without_threads():
-            await self.triage.sort()
+            await self.triage.settle_visible()
 
     async def run(self, stop: trio.Event) -> None:
         """Until ``stop`` is set, and then until everything in flight is settled or given back."""
@@ -251,7 +253,7 @@ async def open_node(world: World, **options: Any) -> AsyncIterator[Node]:
 
 @asynccontextmanager
 async def open_service(
-    world: World, node: Node | None = None, *, backlog: Backlog | None = None, meter: Meter = SILENT
+    world: World, node: Node | None = None, *, backlog: Backlog | None = None, meter: Meter = NULL_METER
 ) -> AsyncIterator[Service]:
     """A service by itself, or that of a running node."""
     backends = world.backends()

@@ -13,7 +13,7 @@ import trio
 
 from reportd.concurrency.nurseries import open_background
 from reportd.core.faults import FaultError, FaultKind
-from reportd.ports import Browser, BrowserError, Page, Pdf, RenderRequest, ToPrint, at_once
+from reportd.ports import Browser, BrowserError, Page, Pdf, RenderRequest, ToPrint, print_immediately
 from tests.fakes.rendering import pdf_of
 
 FOREVER = float("inf")
@@ -25,11 +25,11 @@ DEATH_SECONDS = 0.2
 class Turn:
     """What becomes of one render after ``seconds``: a PDF, a fault, or the death of its browser.
 
-    ``stuck``: such a page can only be taken away together with its browser. ``waits``: how long it only waits first.
+    ``stuck``: such a page can only be taken away together with its browser. ``is_idle``: how long it only waits first.
     """
 
     seconds: float = 1.0
-    waits: float = 0.0
+    is_idle: float = 0.0
     fault: FaultKind | None = None
     kills: bool = False
     stuck: bool = False
@@ -134,7 +134,7 @@ class FakePage:
     """Refuses a second job at once, and one that comes before the last one was scrubbed away."""
 
     def __init__(self, launcher: FakeLauncher, browser: FakeBrowser) -> None:
-        self.doing = "idle"
+        self.activity = "idle"
         self.stuck = False
         self._launcher = launcher
         self._browser = browser
@@ -148,11 +148,11 @@ class FakePage:
         self._closed.set()
         self._job.cancel()
 
-    async def waits(self) -> bool:
+    async def is_idle(self) -> bool:
         await trio.sleep(0.1)
         return self._waiting
 
-    async def render(self, request: RenderRequest, to_print: ToPrint = at_once) -> Pdf:
+    async def render(self, request: RenderRequest, to_print: ToPrint = print_immediately) -> Pdf:
         assert not self._busy, "one job a page"
         assert not self._dirty, "scrubbed before the next job"
         if self._closed.is_set():
@@ -164,7 +164,7 @@ class FakePage:
         self._browser.renders.append(request.task_id)
         self._launcher.rendering += 1
         self._launcher.most_rendering = max(self._launcher.most_rendering, self._launcher.rendering)
-        self.doing = "printing"
+        self.activity = "printing"
         try:
             with trio.CancelScope() as self._job:
                 return await self._render(request, turn, to_print)
@@ -174,11 +174,11 @@ class FakePage:
             self._launcher.rendering -= 1
 
     async def _render(self, request: RenderRequest, turn: Turn, to_print: ToPrint) -> Pdf:
-        if turn.waits:
+        if turn.is_idle:
             self._waiting = True
             self._launcher.rendering -= 1
             try:
-                await trio.sleep(turn.waits)
+                await trio.sleep(turn.is_idle)
                 await to_print()
             finally:
                 self._waiting = False
@@ -192,7 +192,7 @@ class FakePage:
             await trio.sleep_forever()
         if turn.fault is not None:
             raise FaultError(turn.fault, "scripted")
-        self.doing = "idle"
+        self.activity = "idle"
         return pdf_of(request.task_id, self._launcher.spool)
 
     async def scrub(self) -> bool:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import trio
 
-from reportd.adapters.bounded import tasks
-from reportd.adapters.bounded.checker import BoundedChecker
-from reportd.adapters.bounded.frames import Frame
-from reportd.adapters.bounded.processes import Processes
-from reportd.adapters.templates import Templates
+from reportd.adapters.templates.templates import Templates
+from reportd.adapters.worker_processes import tasks
+from reportd.adapters.worker_processes.checker import BoundedChecker
+from reportd.adapters.worker_processes.frames import Frame
+from reportd.adapters.worker_processes.processes import Processes
 from reportd.config import Config, ConfigError
-from reportd.core.dead_letters.triage import RawLetter, Reading, read, read_job
+from reportd.core.dead_letters.triage import LetterContent, RawLetter, read, read_job
 from reportd.core.jobs.job import Job
 from reportd.core.repair.message import Known
 from reportd.intake.catalogue import Catalogue
@@ -46,10 +46,10 @@ class InlineReader:
     def __init__(self, known: Known) -> None:
         self._known = known
 
-    async def letter(self, letter: RawLetter) -> Reading:
+    async def letter(self, letter: RawLetter) -> LetterContent:
         return read(letter, self._known)
 
-    async def job(self, job: Job) -> Reading:
+    async def job(self, job: Job) -> LetterContent:
         return read_job(job, self._known)
 
 

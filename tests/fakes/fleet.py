@@ -21,7 +21,7 @@ class MemoryFleet:
         async with self._weather.call("fleet", "report"):
             self._told[node] = (trio.current_time(), told)
 
-    async def signs(self) -> list[Heartbeat]:
+    async def heartbeats(self) -> list[Heartbeat]:
         async with self._weather.call("fleet", "signs"):
             now = trio.current_time()
             return [Heartbeat(node, EPOCH + at, now - at, told) for node, (at, told) in sorted(self._told.items())]

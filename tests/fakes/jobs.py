@@ -12,7 +12,7 @@ from reportd.core.jobs.job import Job
 from reportd.core.jobs.retry import Tally, may_start
 from reportd.core.jobs.transitions import TERMINAL, JobEvent, JobState, after, sources
 from reportd.core.status.snapshot import Load
-from reportd.ports import UNCONFIRMED_SECONDS, Attempt, JobFilter, Record, Refused, Settlement, Started
+from reportd.ports import UNCONFIRMED_SECONDS, Attempt, AttemptRefused, AttemptStarted, JobFilter, Record, Settlement
 from tests.fakes.clock import now
 from tests.fakes.outbox import MemoryOutbox
 from tests.fakes.weather import Weather
@@ -58,12 +58,14 @@ class MemoryJobs:
                     self._change(task_id, due_at=now() + SILENT_SECONDS)
 
     async def overdue(
-        self, limit: int, *, confirmed: bool, by_seconds: float = 0.0, but: Collection[str] = ()
+        self, limit: int, *, confirmed: bool, overdue_seconds: float = 0.0, but: Collection[str] = ()
     ) -> list[Record]:
         async with self._weather.call("jobs", "overdue"):
             states = UNDER_WAY if confirmed else {JobState.QUEUED}
             wanted = [r for r in self.records.values() if r.state in states and r.confirmed is confirmed]
-            silent = [r for r in wanted if r.due_at < now() - by_seconds and (r.due_at > 0 or by_seconds <= 0)]
+            silent = [
+                r for r in wanted if r.due_at < now() - overdue_seconds and (r.due_at > 0 or overdue_seconds <= 0)
+            ]
             silent = [r for r in silent if r.job.report_type not in but]
             return sorted(silent, key=lambda record: record.due_at)[:limit]
 
@@ -88,21 +90,21 @@ class MemoryJobs:
             found = [r for r in newest_first if _matches(r, wanted) and (before is None or _age(r) < before)]
             return [replace(record, job=replace(record.job, parameters={})) for record in found[:limit]]
 
-    async def start(self, job: Job, node: str, at: float) -> Started | Refused:
+    async def start(self, job: Job, node: str, at: float) -> AttemptStarted | AttemptRefused:
         async with self._weather.call("jobs", "start"):
             record = self.records.setdefault(job.task_id, _new(job, SILENT_SECONDS))
             if record.state not in sources(JobEvent.STARTED):
-                return Refused(record)
+                return AttemptRefused(record)
             tally = self._without_lost_nodes(record, at)
             self._change(job.task_id, due_at=now() + SILENT_SECONDS)
             if fault := may_start(tally):
-                return Refused(self._change(job.task_id, tally=tally, confirmed=True), fault)
+                return AttemptRefused(self._change(job.task_id, tally=tally, confirmed=True), fault)
             attempt_id = 1 + len(self._attempts)
             self._attempts_of[job.task_id].append(attempt_id)
             self._attempts[attempt_id] = (job.task_id, Attempt(len(self._attempts_of[job.task_id]), node, at))
             tally = replace(tally, attempts=tally.attempts + 1)
             self._move(job.task_id, JobEvent.STARTED)
-            return Started(attempt_id, self._change(job.task_id, tally=tally, confirmed=True, started_at=at))
+            return AttemptStarted(attempt_id, self._change(job.task_id, tally=tally, confirmed=True, started_at=at))
 
     async def settle(self, settlement: Settlement) -> JobState | None:
         async with self._weather.call("jobs", "settle"):
@@ -200,7 +202,7 @@ class MemoryJobs:
             outcome = (fault.kind if fault else done.event) if attempt_id == done.attempt_id else JobEvent.CANCELLED
             self._close(attempt_id, done.at, str(outcome), fault.detail[:MAX_DETAIL] if fault else "")
         state = self._move(done.task_id, done.event)
-        due_at = now() + done.away_seconds + SILENT_SECONDS
+        due_at = now() + done.deferred_seconds + SILENT_SECONDS
         changes: dict[str, Any] = {"tally": _settled_tally(record.tally, done), "due_at": due_at}
         if state in TERMINAL:
             changes["finished_at"] = done.at

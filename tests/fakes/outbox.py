@@ -63,7 +63,7 @@ class MemoryOutbox:
             for listener in self._listeners:
                 listener()
 
-    def watch(self, listener: Callable[[], None]) -> None:
+    def subscribe(self, listener: Callable[[], None]) -> None:
         self._listeners.append(listener)
 
     async def claim(

@@ -54,8 +54,8 @@ class FakeRenderer:
         async with self._places:
             yield self
 
-    async def render(self, request: RenderRequest, *, alone: bool) -> Pdf:
-        self.rendered.append((request.task_id, alone))
+    async def render(self, request: RenderRequest, *, dedicated_browser: bool) -> Pdf:
+        self.rendered.append((request.task_id, dedicated_browser))
         self.busy += 1
         self.most_busy = max(self.most_busy, self.busy)
         try:

@@ -99,7 +99,7 @@ def test_it_holds_what_it_should_and_nobody_but_root_owns_it(package: Path) -> N
         "./usr/lib/tmpfiles.d/reportd.conf",
         "./usr/share/man/man1/reportd.1.gz",
         "./usr/share/bash-completion/completions/reportd",
-        "./usr/share/doc/reportd/OPERATIONS.md",
+        "./usr/share/doc/reportd/docs/OPERATIONS.md",
     ):
         assert wanted in files
     assert {owner for _, owner in files.values()} == {"root/root"}
@@ -108,6 +108,17 @@ def test_it_holds_what_it_should_and_nobody_but_root_owns_it(package: Path) -> N
         ["dpkg-deb", "-I", str(package), "conffiles"], check=True, capture_output=True, text=True
     )
     assert conffiles.stdout == "/etc/reportd/reportd.toml\n"
+
+
+@pytest.mark.packaged
+def test_its_documents_lead_to_what_is_shipped(package: Path, tmp_path: Path) -> None:
+    subprocess.run(["dpkg-deb", "-x", str(package), str(tmp_path)], check=True)
+    folder = tmp_path / "usr" / "share" / "doc" / "reportd"
+    documents = list(folder.rglob("*.md"))
+    assert {"README.md", "OPERATIONS.md"} <= {document.name for document in documents}
+    for document in documents:
+        for link in re.findall(r"\]\(([^)#]+)", document.read_text()):
+            assert "://" in link or (document.parent / link).is_file(), f"{document}: {link}"
 
 
 @pytest.mark.packaged

@@ -180,7 +180,7 @@ def test_a_reload_changes_report_types_and_a_bad_file_changes_nothing(machine: M
         assert machine.finished(machine.submit("new", {"number": 1}))["state"] == "succeeded"
         machine.put("/etc/reportd/reportd.toml", good + "[reports.new]\ntemplte = 1\n")
         machine.run("systemctl", "reload", "reportd")
-        until(lambda: "the configuration is that of before" in machine.show("StatusText"), 10)
+        until(lambda: "the previous configuration stays in force" in machine.show("StatusText"), 10)
         assert "did you mean reports.new.template?" in machine.run(
             "journalctl", "-u", "reportd", "-p", "err", "-n", "5"
         )

@@ -22,7 +22,7 @@ from reportd.concurrency.nurseries import open_background
 from reportd.core.faults import Fault, FaultError
 from reportd.core.pages.inert import is_inert
 from reportd.core.pages.network import NetworkRule
-from reportd.ports import Browser, Launcher, Page, Pdf, RenderOptions, RenderRequest, ToPrint, at_once
+from reportd.ports import Browser, Launcher, Page, Pdf, RenderOptions, RenderRequest, ToPrint, print_immediately
 from tests.standstill import Standstill
 
 TEST_SECONDS = 30.0
@@ -76,18 +76,18 @@ class _KeptPage:
         left.set()
 
     @property
-    def doing(self) -> str:
-        return self._page.doing
+    def activity(self) -> str:
+        return self._page.activity
 
-    @doing.setter
-    def doing(self, _: str) -> None:
+    @activity.setter
+    def activity(self, _: str) -> None:
         raise AttributeError("the page says it itself")
 
-    async def render(self, request: RenderRequest, to_print: ToPrint = at_once) -> Pdf:
+    async def render(self, request: RenderRequest, to_print: ToPrint = print_immediately) -> Pdf:
         return await self._page.render(request, to_print)
 
-    async def waits(self) -> bool:
-        return await self._page.waits()
+    async def is_idle(self) -> bool:
+        return await self._page.is_idle()
 
     async def scrub(self) -> bool:
         if not await self._page.scrub():

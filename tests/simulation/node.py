@@ -128,8 +128,8 @@ class FleetRenderer:
         finally:
             self._places.release()
 
-    async def render(self, request: RenderRequest, *, alone: bool) -> Pdf:
-        del alone
+    async def render(self, request: RenderRequest, *, dedicated_browser: bool) -> Pdf:
+        del dedicated_browser
         shared, at = self._shared, trio.current_time()
         arrival = shared.arrivals[request.task_id]
         shared.begun.setdefault(request.task_id, at)
@@ -170,7 +170,7 @@ class Node:
                 slots=lambda: SLOTS,
                 render_seconds=lambda: self.renderer.mean.seconds,
                 policy=shared.policy,
-                looks=background,
+                nursery=background,
                 fresh_seconds=30.0,
             )
             await background.start(self._processing.breakers.run)

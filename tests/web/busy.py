@@ -1,4 +1,4 @@
-"""A night on which much goes wrong: a snapshot with something in every place of the status page."""
+"""A busy snapshot with many faults: it fills every section of the status page."""
 
 import uuid
 from dataclasses import replace

@@ -1,6 +1,6 @@
-"""Connections with anything on them: mutations of HTTP/1.1, HTTP/2, WebSocket and TLS, noise, nothing, and slow drips.
+"""Connections with arbitrary bytes: mutations of HTTP/1.1, HTTP/2, WebSocket and TLS, noise, nothing, slow drips.
 
-What a number does is always the same, so a run is repeated by its seed.
+The same seed repeats a run.
 """
 
 import random
@@ -15,7 +15,7 @@ import trio
 from tests.web import raw
 
 READ_SECONDS = 0.05
-"""How long an answer is waited for. A client that goes earlier is one more kind of client."""
+"""The longest wait for an answer. Clients that leave early are also tested."""
 
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: closing resets the connection."""
@@ -65,7 +65,7 @@ _PIECES = (
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Sends ``parts`` with a pause between them, then reads or not, and closes in its own way."""
+    """Sends ``parts`` with pauses, then reads or does not, and closes in one of several ways."""
 
     parts: Sequence[bytes]
     pause_seconds: float
@@ -118,7 +118,7 @@ def _insert(data: bytes, chance: random.Random) -> bytes:
 
 
 def _insert_line(data: bytes, chance: random.Random) -> bytes:
-    """Where a header may be."""
+    """Insert a line where a header may be."""
     lines = data.split(b"\r\n")
     return b"\r\n".join([*lines[:1], chance.choice(_PIECES).removesuffix(b"\r\n"), *lines[1:]])
 
@@ -141,7 +141,7 @@ _MUTATIONS: tuple[Callable[[bytes, random.Random], bytes], ...] = (_flip, _inser
 
 
 async def attack(port: int, seed: int, count: int, at_once: int = 40) -> None:
-    """So many connections. What is answered does not matter."""
+    """Open ``count`` connections. The answers do not matter."""
     places = trio.CapacityLimiter(at_once)
     async with trio.open_nursery() as nursery:
         for client in clients(seed, count):

@@ -1,4 +1,4 @@
-"""A migrated database is made once; each test runs on a copy."""
+"""Fixtures: the migrated database is made once, and each test runs on a copy."""
 
 import shutil
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(migrated: Path, tmp_path: Path) -> Path:
-    """Where a service may run."""
+    """A folder for a service."""
     shutil.copy(migrated, tmp_path / "reportd.db")
     return tmp_path
 

@@ -1,4 +1,4 @@
-"""Texts that want to be HTML, and a way to have one stand wherever the status page shows a text."""
+"""Texts that would run as HTML, and a way to put one into every text of the status page."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -35,7 +35,7 @@ PAYLOADS = [
 
 
 def poisoned(value: T, text: str) -> T:
-    """A frozen value with ``text`` in the place of every text in it, however deep."""
+    """Return a copy of a frozen value with ``text`` in place of every text, at any depth."""
     changed: Any = value
     if isinstance(value, str) and not isinstance(value, StrEnum):
         changed = text

@@ -1,22 +1,22 @@
-"""Bytes of other protocols, as clients send them that were not asked for any: HTTP/2, WebSocket, TLS."""
+"""Bytes of other protocols that clients may send: HTTP/2, WebSocket, TLS."""
 
 import base64
 import struct
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-"""What begins a connection of HTTP/2 (RFC 9113, section 3.4)."""
+"""The preface of HTTP/2 (RFC 9113, section 3.4)."""
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 2, 3, 4, 6, 7, 8, 9
 END_STREAM, END_HEADERS = 1, 4
 
 
 def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> bytes:
-    """RFC 9113, section 4.1."""
+    """Return a frame (RFC 9113, section 4.1)."""
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
 def field(name: bytes, value: bytes) -> bytes:
-    """A header that is in no table (RFC 7541, section 6.2.2). Neither may be longer than 126 bytes."""
+    """Return a literal header (RFC 7541, section 6.2.2). Name and value have at most 126 bytes."""
     return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
@@ -34,7 +34,7 @@ def priorities(count: int) -> bytes:
 
 
 def upgrade(protocol: str, *lines: bytes) -> bytes:
-    """A request for ``/healthz`` that asks for another protocol."""
+    """Return a request for ``/healthz`` with an Upgrade."""
     head = f"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\n"
     return head.encode() + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
 
@@ -44,7 +44,7 @@ KEY = (b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: " + base64.b64encode(b
 CLIENT_HELLO = bytes.fromhex(
     "16030100410100003d0303" + "5a" * 32 + "000004130113020100001000000013000500030268320a0000"
 )
-"""The beginning of TLS (RFC 8446, section 4.1.2), cut off in its extensions."""
+"""Return a TLS ClientHello (RFC 8446, section 4.1.2), cut off in its extensions."""
 
 SEEN = {
     "HTTP/2 upload": http2(
@@ -63,4 +63,4 @@ SEEN = {
     + b"hello",
     "TLS": CLIENT_HELLO,
 }
-"""Each ended the daemon once, or might have."""
+"""Inputs that once ended the daemon, or could have."""

@@ -1,4 +1,4 @@
-"""The HTTP interface over what ``reportd.app`` wires: real job store and queue on SQLite, PDFs in a folder, no browser.
+"""The web interface over what ``reportd.app`` wires: job store and queue on SQLite, PDFs in a folder, no browser.
 
 The status is the test's own, as is what the page shows of it.
 """
@@ -59,7 +59,7 @@ from reportd.intake.backlog import Backlog
 from reportd.intake.catalogue import Catalogue
 from reportd.intake.report_types import ReportTypes
 from reportd.intake.service import Service
-from reportd.ports import Attempt, JobFilter, Pdf, Record, Settlement, Started, UnavailableError
+from reportd.ports import Attempt, AttemptStarted, JobFilter, Pdf, Record, Settlement, UnavailableError
 from reportd.status.condition import Condition
 from reportd.telemetry.audit_recorder import open_recorder
 from reportd.telemetry.metrics import Metrics
@@ -91,7 +91,7 @@ def submission(**changes: Any) -> dict[str, Any]:
 
 
 async def known(look: Callable[[], Awaitable[T]]) -> T | None:
-    """Return what ``look`` returns, or None while its part is away."""
+    """Return the value, unless its part is unavailable."""
     try:
         return await look()
     except UnavailableError:
@@ -99,7 +99,7 @@ async def known(look: Callable[[], Awaitable[T]]) -> T | None:
 
 
 def calls(app: FastAPI) -> set[tuple[str, str]]:
-    """Return every method and path of the application but HEAD, which follows GET."""
+    """Return every method and path of the application, without a HEAD that only follows GET."""
     routes = [route for route in app.routes if isinstance(route, Route)]
     return {
         (method, re.sub(r":\w+}", "}", route.path))
@@ -111,7 +111,7 @@ def calls(app: FastAPI) -> set[tuple[str, str]]:
 
 @dataclass
 class Running:
-    """The application, a client, and the parts it runs on."""
+    """The application, a client for it, and its parts."""
 
     app: FastAPI
     client: httpx.AsyncClient
@@ -130,10 +130,10 @@ class Running:
     parts: dict[str, tuple[bool, str]] = field(default_factory=lambda: {"database": (True, "answers")})
     trouble: str = ""
     shown: dict[str, Any] = field(default_factory=dict)
-    """Fields of the snapshot that replace the real ones."""
+    """Fields that replace those of the snapshot."""
 
     async def snapshot(self) -> Snapshot:
-        """Return a snapshot as ``reportd.status`` makes one."""
+        """Make a snapshot as ``reportd.status`` does, of the parts here."""
         here = Node(
             "n1", since=time.time() - 7500, slots=SLOTS, browsers=(BrowserView(4711, 12, 1, 210, retiring=False),)
         )
@@ -195,14 +195,14 @@ class Running:
         record = await self.record(task_id)
         at = record.job.submitted_at + 1
         started = await self.jobs.start(record.job, "test", at)
-        assert isinstance(started, Started)
+        assert isinstance(started, AttemptStarted)
         info = pdf.info if pdf else None
         settlement = Settlement(task_id, event, at + 1, attempt_id=started.attempt_id, pdf=info, fault=fault)
         assert await self.jobs.settle(settlement) is not None
         self.changes.notify(task_id)
 
     async def succeed(self, task_id: str, data: bytes = b"%PDF-1.7 what was rendered") -> str:
-        """Store a PDF as a worker does. Return its SHA-256."""
+        """Store the PDF as a worker does. Return its SHA-256."""
         pdf = Pdf(len(data), hashlib.sha256(data).hexdigest(), data=data)
         await self.artifacts.put((await self.record(task_id)).job, pdf)
         await self._settle(task_id, JobEvent.SUCCEEDED, pdf=pdf)
@@ -216,7 +216,7 @@ class Running:
 
 @asynccontextmanager
 async def open_running(folder: Path, access: Access | None = None) -> AsyncIterator[Running]:
-    """Open the application. ``folder`` holds a migrated database. Without ``access`` no token is needed."""
+    """``folder`` holds a migrated database. Without ``access`` no tokens are required."""
     config = _config()
     types = Catalogue(_edition(), inline_checker(TEMPLATES), config.callbacks.allowed_hosts)
     async with open_database(f"sqlite:///{folder / 'reportd.db'}") as database:
@@ -285,7 +285,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                         changed=lambda: None,
                         audit=audit,
                         note=recorder.note,
-                        controls=BreakerOperator(processing.breakers, types, recorder),
+                        breakers=BreakerOperator(processing.breakers, types, recorder),
                         access=access or Access(),
                     )
                 )
@@ -317,7 +317,7 @@ def _edition() -> ReportTypes:
 
 
 def _config() -> Config:
-    """The built-in report types, one of which has an alias."""
+    """Return a configuration with the built-in report types, one of which has an alias."""
     built_in = Config().reports
     sales = built_in["sales_summary"].model_copy(update={"aliases": ("sales",)})
     return Config(

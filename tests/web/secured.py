@@ -1,4 +1,4 @@
-"""A daemon that asks for tokens, with one token of each kind, and a client that makes any call of it."""
+"""A daemon that requires tokens, one token of each kind, and a client for any call."""
 
 import re
 import secrets
@@ -33,12 +33,12 @@ TOKENS = {
     "tenant": (ALL, USER),
     "other": (ALL, OTHER_USER),
 }
-"""By name: roles, and the user it is bound to."""
+"""Roles and bound user, by the token's name."""
 
 
 @dataclass
 class Secured:
-    """A daemon that asks for tokens."""
+    """A daemon that requires tokens."""
 
     running: Running
     secrets: dict[str, str]
@@ -57,20 +57,18 @@ class Secured:
         return {"Cookie": f'{COOKIE}="{self.access.sessions.issue(token)}"'}
 
     def ways(self, name: str) -> list[dict[str, str]]:
-        """How that token can be shown."""
+        """The ways to present that token."""
         return [self.bearer(name), self.cookie(name)]
 
     def calls(self) -> Iterator[tuple[str, str]]:
-        """Every method and route template there is."""
+        """Return every method and route template."""
         yield from sorted(calls(self.running.app))
 
     async def task(self, user_id: str = USER) -> str:
         return await self.running.submit(self.bearer("all"), userId=user_id)
 
     async def ask(self, method: str, template: str, headers: dict[str, str], task_id: str = "") -> "Answer":
-        """Make the call, with a body where it takes one. Of what was let in, only the status is waited for: some
-        answers have no end.
-        """
+        """Make the call, with a body if it takes one. Wait only for the status: some answers have no end."""
         values = {"taskId": task_id, "reportType": "sales_summary", "id": task_id}
         path = re.sub(r"{(\w+)}", lambda found: values[found[1]] or str(uuid4()), template)
         body = submission() if template == reports.SUBMIT else None

@@ -1,4 +1,4 @@
-"""The application on a real server, and clients that send what they are told to, however wrong that is."""
+"""The application on a real server, and clients that send any bytes."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,7 +21,7 @@ class Answer:
 
 
 class Connection:
-    """A client with nothing between it and the socket."""
+    """A client that writes to the socket directly."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
@@ -48,7 +48,7 @@ class Connection:
         self._received += piece
 
     async def closed(self) -> bool:
-        """Wait until the server has closed it in good order: not a byte more, and no reset."""
+        """Wait for a clean close by the server: no further byte, and no reset."""
         return not self._received and not await self.stream.receive_some()
 
 
@@ -69,7 +69,7 @@ class Served:
         return Connection(await self.clients.enter_async_context(stream))
 
     async def end(self) -> float:
-        """Stop it; how long that took."""
+        """Stop the server. Return how long that took."""
         began = trio.current_time()
         self.stop.set()
         await self.ended.wait()

@@ -1,4 +1,4 @@
-"""A real browser's window, for what only that can show of the pages: who sits in front of it clicks and types."""
+"""A window of a real browser, and a user who clicks and types in it."""
 
 import json
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ MIDDLE = """
 
 
 class Window:
-    """``requested``: every URL that was. ``ran``: what would show that a script ran which is not ours."""
+    """``requested``: every requested URL. ``ran``: signs that a foreign script ran."""
 
     def __init__(self, page: ChromiumPage, url: str) -> None:
         page._egress.use(NetworkRule.of((), url), 2**30, lambda: None)
@@ -52,7 +52,7 @@ class Window:
         await self._then_loaded("Page.navigate", url=self._url + path)
 
     async def submit(self, form: str, **fields: str) -> None:
-        """Fill it in and press its button; until the next page is there."""
+        """Fill in a form, press its button, and wait for the next page."""
         script = "".join(
             f"document.querySelector('[name={name}]').value = {json.dumps(value)};" for name, value in fields.items()
         )
@@ -65,19 +65,19 @@ class Window:
         return answer["result"].get("value")
 
     async def text(self, selector: str = "main") -> str:
-        """As it is read, pieces apart from each other."""
+        """Return the visible text, with blanks between pieces."""
         text: str = await self.shown(f"document.querySelector({json.dumps(selector)}).innerText")
         return " ".join(text.split())
 
     async def until(self, expression: str) -> float:
-        """How long it took to become true."""
+        """Wait until the expression is true. Return how long that took."""
         begun = trio.current_time()
         while not await self.shown(f"!!({expression})"):
             await trio.sleep(LOOK_SECONDS)
         return trio.current_time() - begun
 
     async def click(self, selector: str) -> None:
-        """With the mouse, on the first one that can be seen, once there is one."""
+        """Click with the mouse on the first visible match, when there is one."""
         place = None
         while not (place := await self.shown(MIDDLE % json.dumps(selector))):
             await trio.sleep(LOOK_SECONDS)
@@ -85,7 +85,7 @@ class Window:
             await self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
 
     async def follow(self, selector: str) -> None:
-        """Click what leads to another page, and wait for that."""
+        """Click a link or button, and wait for the next page."""
         self._loaded = trio.Event()
         await self.click(selector)
         await self._loaded.wait()

@@ -1,1 +1,1 @@
-"""The HTTP face of reportd. It asks ``reportd.intake`` for everything and decides nothing itself."""
+"""The web interface of reportd: HTTP calls and pages. It decides nothing itself; it calls the parts it is given."""

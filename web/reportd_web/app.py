@@ -1,4 +1,4 @@
-"""The ASGI application: the calls, the status page, and what holds for all of them."""
+"""The ASGI application: the HTTP calls, the pages, and the rules that hold for all of them."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,32 +18,32 @@ from reportd.core.status.snapshot import Snapshot, ready
 from reportd.dead_letters.service import DeadLetterService
 from reportd.intake.service import Service
 from reportd.ports import Audit, AuditEntry
-from reportd_web.api import breakers, reports
+from reportd_web.api import openapi, reports
+from reportd_web.api.breakers import add_breakers
 from reportd_web.api.dead_letters import add_dead_letters
-from reportd_web.api.openapi import document
 from reportd_web.http.problems import ProblemError
 from reportd_web.pages import dashboard, job, login
 from reportd_web.pages.actions import PageActions
 from reportd_web.pages.html import Pages
 from reportd_web.security.access import Access
-from reportd_web.security.body_limit import Bodies
+from reportd_web.security.body_limit import BodyLimit
 from reportd_web.security.guard import LATER, Guard, routing_problem
 from reportd_web.security.origin import Hosts
-from reportd_web.security.wait_limit import Waits
+from reportd_web.security.wait_limit import WaitLimit
 
 PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
 class WebDependencies:
-    """What the daemon gives its HTTP face. ``schemas``: of each report type there is at the moment.
+    """What the daemon gives its web interface.
 
-    ``max_waits``: long polls and event streams at once. ``public_url``: where people reach it, or empty.
+    ``schemas``: the parameters' JSON Schema of each current report type. ``max_waits``: the most long polls and event
+    streams at a time. ``public_url``: the address that people use, or empty.
 
-    ``changed``: somebody has done something that the next ``status`` must show. ``note``: for the audit record.
-    ``ready``: per part whether it works, and why not.
-    ``health``: why the process does not turn over, empty while it does. ``metrics``: in Prometheus's text format.
-    ``nursery``: for what is done as long as somebody reads the events.
+    ``ready``: for each part whether it works, and why not. ``changed``: the next ``status`` must show a user's action.
+    ``note``: adds to the audit record. ``health``: why the event loop does not turn; empty while it does. ``metrics``:
+    in Prometheus's text format. ``nursery``: for the work that runs while event streams have readers.
     """
 
     service: Service
@@ -57,16 +57,16 @@ class WebDependencies:
     changed: Callable[[], None]
     audit: Audit
     note: Callable[[AuditEntry], None]
-    controls: BreakerOperator
+    breakers: BreakerOperator
     health: Callable[[], str]
     metrics: Callable[[], Awaitable[bytes]]
     nursery: trio.Nursery
     access: Access = field(default_factory=Access)
 
 
-def create_app(face: WebDependencies) -> FastAPI:
-    # The interactive documentation pages load scripts from elsewhere; the document itself is enough. Telemetry
-    # would be looked up on every request.
+def create_app(dependencies: WebDependencies) -> FastAPI:
+    # The interactive documentation pages load scripts from other sites; the document itself is enough. FastAPI would
+    # check its telemetry settings on every request.
     app = FastAPI(
         title="reportd",
         docs_url=None,
@@ -75,52 +75,61 @@ def create_app(face: WebDependencies) -> FastAPI:
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.state.access = face.access
-    submit = reports.submit_to(face.service, face.max_body_bytes, Bodies(face.max_body_bytes))
-    waits = Waits(face.max_waits)
-    reports.add_reports(app, face.service, submit, face.note, waits)
-    breakers.add_breakers(app, face.controls, face.max_body_bytes)
-    add_dead_letters(app, face.dead_letters)
-    _add_health(app, face)
-    _add_pages(app, face, waits)
-    login.add_login(app, face.access)
+    service, access = dependencies.service, dependencies.access
+    app.state.access = access
+    submit = reports.submit_to(service, dependencies.max_body_bytes, BodyLimit(dependencies.max_body_bytes))
+    waits = WaitLimit(dependencies.max_waits)
+    reports.add_reports(app, service, submit, dependencies.note, waits)
+    add_breakers(app, dependencies.breakers, dependencies.max_body_bytes)
+    add_dead_letters(app, dependencies.dead_letters)
+    _add_health(app, dependencies)
+    _add_pages(app, dependencies, waits)
+    login.add_login(app, access)
     app.mount("/static", _Static(directory=Path(__file__).parent / "static"))
     app.add_exception_handler(HTTPException, routing_problem)
-    hosts = None if face.access.required else Hosts(face.public_url)
-    app.add_middleware(
-        Guard, hosts=hosts, quick={("POST", reports.SUBMIT): face.access.guarded("POST", reports.SUBMIT, submit)}
-    )
+    quick = {("POST", reports.SUBMIT): access.guarded("POST", reports.SUBMIT, submit)}
+    app.add_middleware(Guard, hosts=None if access.required else Hosts(dependencies.public_url), quick=quick)
     return app
 
 
-def _add_pages(app: FastAPI, face: WebDependencies, waits: Waits) -> None:
-    pages = Pages()
-    dashboard.add_dashboard(app, face.status, face.service, face.access, pages, face.nursery, waits)
-    job.add_jobs(app, face.service, face.audit, face.access, pages)
-    PageActions(face.service, face.controls, face.dead_letters, pages, face.note, face.changed).add_to(app)
+def _add_pages(app: FastAPI, dependencies: WebDependencies, waits: WaitLimit) -> None:
+    pages, service, access = Pages(), dependencies.service, dependencies.access
+    dashboard.add_dashboard(app, dependencies.status, service, access, pages, dependencies.nursery, waits)
+    job.add_jobs(app, service, dependencies.audit, access, pages)
+    PageActions(
+        service=service,
+        breakers=dependencies.breakers,
+        letters=dependencies.dead_letters,
+        pages=pages,
+        note=dependencies.note,
+        changed=dependencies.changed,
+    ).add_to(app)
 
 
-def _add_health(app: FastAPI, face: WebDependencies) -> None:
+def _add_health(app: FastAPI, dependencies: WebDependencies) -> None:
 
     async def healthz(_: Request) -> Response:
-        if trouble := face.health():
+        if trouble := dependencies.health():
             raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, trouble, headers=LATER)
         return PlainTextResponse("ok\n", headers={"Cache-Control": "no-store"})
 
     async def metrics(_: Request) -> Response:
         headers = {"Content-Type": PROMETHEUS_TEXT, "Cache-Control": "no-store"}
-        return Response(await face.metrics(), headers=headers)
+        return Response(await dependencies.metrics(), headers=headers)
 
     async def readyz(request: Request) -> Response:
-        parts = await face.ready()
-        goes = ready(parts)
-        # Anybody may ask, and reasons name hosts: those are for whoever may see the page.
-        told = await face.access.sees_all(request.scope)
-        answer = {"ready": goes, "parts": {n: {"ok": ok, "detail": told * why} for n, (ok, why) in parts.items()}}
-        return reports.json(answer) if goes else reports.json(answer, HTTPStatus.SERVICE_UNAVAILABLE, LATER)
+        parts = await dependencies.ready()
+        is_ready = ready(parts)
+        # Anybody may ask, and reasons name hosts: only callers who may see the status page get them.
+        show_details = await dependencies.access.sees_all(request.scope)
+        document = {
+            "ready": is_ready,
+            "parts": {name: {"ok": ok, "detail": show_details * detail} for name, (ok, detail) in parts.items()},
+        }
+        return reports.json(document) if is_ready else reports.json(document, HTTPStatus.SERVICE_UNAVAILABLE, LATER)
 
     async def openapi_json(_: Request) -> Response:
-        return reports.json(document(face.schemas(), secured=face.access.required))
+        return reports.json(openapi.document(dependencies.schemas(), secured=dependencies.access.required))
 
     for path, call in (
         ("/healthz", healthz),
@@ -132,7 +141,7 @@ def _add_health(app: FastAPI, face: WebDependencies) -> None:
 
 
 class _Static(StaticFiles):
-    """Asks again each time, so that a new version of the page never meets the old version of its style."""
+    """Makes browsers revalidate each time, so that a new page never gets an old style sheet."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""The breakers of a daemon that shares them with nobody."""
+"""Circuit breakers in memory, for a single node."""
 
 import time
 from collections.abc import Callable, Collection
@@ -10,7 +10,7 @@ from reportd.ports import StoredBreakers
 
 
 class MemoryBreakers:
-    """Gone with the process. ``clock`` gives seconds since the epoch; by default one that nobody can set."""
+    """Implements ``ports.BreakerStore``. ``clock``: seconds since the epoch; by default monotonic."""
 
     def __init__(self, clock: Callable[[], float] | None = None) -> None:
         start = time.time() - trio.current_time()
@@ -19,13 +19,13 @@ class MemoryBreakers:
 
     async def load(self, report_types: Collection[str]) -> StoredBreakers:
         await trio.lowlevel.checkpoint()
-        found = {name: self._breakers[name] for name in report_types if name in self._breakers}
-        return StoredBreakers(self._clock(), found)
+        breakers = {name: self._breakers[name] for name in report_types if name in self._breakers}
+        return StoredBreakers(self._clock(), breakers)
 
     async def replace(self, version: int, breaker: Breaker, *, durable: bool = False) -> bool:  # noqa: ARG002
         await trio.lowlevel.checkpoint()
-        kept = self._breakers.get(breaker.report_type)
-        if version != (kept.version if kept else 0):
+        stored = self._breakers.get(breaker.report_type)
+        if version != (stored.version if stored else 0):
             return False
         self._breakers[breaker.report_type] = breaker
         return True

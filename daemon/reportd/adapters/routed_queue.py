@@ -1,7 +1,7 @@
-"""Several queues as one: a report type may have a queue of its own, the others share the main one.
+"""Several queues as one: a report type may have a queue of its own, all others share the main queue.
 
-A receipt carries the number of the queue it is from. Each queue is polled on its own; what comes first is taken, and
-the polls of the others are left to the next receive.
+A receipt starts with the number of its queue. All queues are polled at once; the first messages are returned, and the
+other queues' polls are left to the next receive.
 """
 
 from collections import defaultdict
@@ -17,13 +17,13 @@ Entry = TypeVar("Entry")
 Outcomes = list[Exception | None]
 
 GIVE_BACK_SECONDS = 3.0
-"""How long one message too many may hold up the others; what is not given back comes again later."""
+"""How long giving back surplus messages may delay a receive. Otherwise they return after their visibility timeout."""
 
 
 class RoutedQueue:
-    """Implements ``ports.Queue``. ``own``: the queues of single report types; types may share one.
+    """Implements ``ports.Queue``. ``own``: the queue of each report type that has its own; types may share one.
 
-    ``queues``: all of them, the main one first.
+    ``queues``: all queues, the main one first.
     """
 
     def __init__(self, main: Queue, own: Mapping[str, Queue]) -> None:
@@ -38,17 +38,17 @@ class RoutedQueue:
         return await self._spread(routed, lambda queue, part: queue.send(part))
 
     async def receive(self, limit: int, wait_seconds: float, at_most: Mapping[str, int] = ANY) -> list[Received]:
-        """A queue of its own is asked for no more than its types may have, and not at all when that is nothing."""
-        found: list[Received] = []
-        failed: list[UnavailableError] = []
+        """Ask each queue for at most what its types may have; a queue with no allowance is not asked."""
+        messages: list[Received] = []
+        errors: list[UnavailableError] = []
 
         async def ask(number: int, most: int, nursery: trio.Nursery) -> None:
             try:
                 received = await self._queues[number].receive(most, wait_seconds, at_most)
             except UnavailableError as error:
-                failed.append(error)
+                errors.append(error)
                 return
-            found.extend(replace(message, receipt=f"{number}:{message.receipt}") for message in received)
+            messages.extend(replace(message, receipt=f"{number}:{message.receipt}") for message in received)
             if received:
                 nursery.cancel_scope.cancel()
 
@@ -56,16 +56,16 @@ class RoutedQueue:
             for number in range(len(self._queues)):
                 if most := min(limit, self._allowance(number, limit, at_most)):
                     nursery.start_soon(ask, number, most, nursery)
-        if failed and not found:
-            raise failed[0]
-        # Two queues may answer at the same instant.
-        if too_many := found[limit:]:
+        if errors and not messages:
+            raise errors[0]
+        # Two queues may answer at the same moment.
+        if surplus := messages[limit:]:
             with trio.move_on_after(GIVE_BACK_SECONDS, shield=True):
-                await self.set_visibility([(message.receipt, 0.0) for message in too_many])
-        return found[:limit]
+                await self.set_visibility([(message.receipt, 0.0) for message in surplus])
+        return messages[:limit]
 
     def _allowance(self, number: int, limit: int, at_most: Mapping[str, int]) -> int:
-        """The main queue may hold any type."""
+        """Return how many messages to ask a queue for. The main queue may hold any type."""
         types = [report_type for report_type, own in self._numbers.items() if own == number]
         return sum(at_most.get(report_type, limit) for report_type in types) if types else limit
 
@@ -91,22 +91,22 @@ class RoutedQueue:
         routed: Sequence[tuple[int, Entry]],
         call: Callable[[Queue, Sequence[Entry]], Awaitable[Outcomes]],
     ) -> Outcomes:
-        """Each queue's entries in one call, all queues at once; a queue that is away fails its own entries only."""
-        places: dict[int, list[int]] = defaultdict(list)
-        for place, (number, _) in enumerate(routed):
-            places[number].append(place)
+        """Call each queue once with its entries, all at once. A queue that fails, fails only its own entries."""
+        positions: dict[int, list[int]] = defaultdict(list)
+        for position, (number, _) in enumerate(routed):
+            positions[number].append(position)
         outcomes: Outcomes = [None] * len(routed)
 
         async def run(number: int) -> None:
             try:
-                told = await call(self._queues[number], [routed[place][1] for place in places[number]])
+                results = await call(self._queues[number], [routed[position][1] for position in positions[number]])
             except UnavailableError as error:
-                told = [error] * len(places[number])
-            for place, outcome in zip(places[number], told, strict=True):
-                outcomes[place] = outcome
+                results = [error] * len(positions[number])
+            for position, outcome in zip(positions[number], results, strict=True):
+                outcomes[position] = outcome
 
         async with trio.open_nursery() as nursery:
-            for number in places:
+            for number in positions:
                 nursery.start_soon(run, number)
         return outcomes
 

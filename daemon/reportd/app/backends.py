@@ -1,4 +1,4 @@
-"""Which adapter each URL of the configuration means, opened for as long as a block lasts."""
+"""Opens the adapters that the URLs of the configuration mean, for as long as a block lasts."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -12,7 +12,7 @@ import trio
 from reportd.adapters.artifacts.cluster import ClusterStore
 from reportd.adapters.artifacts.folder import FileArtifacts
 from reportd.adapters.aws.cloudwatch import open_cloudwatch
-from reportd.adapters.egress.proxy import OwnPorts
+from reportd.adapters.egress.own_ports import OwnPorts
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.adapters.outbound.alert_channels import open_alert_channels
 from reportd.adapters.outbound.callbacks import open_messenger
@@ -60,11 +60,11 @@ from reportd.work.poller import MAX_BATCH
 log = structlog.get_logger()
 
 SQS_LINGER_SECONDS = 1.0
-"""How long a delete waits for others to share its request, as many as are asked for at once. It keeps its place
-meanwhile, so only where those abound."""
+"""How long a delete waits for others, so that they share a request. The message counts as in flight until then, so this
+needs a large prefetch."""
 
 QUEUE_CALM_SECONDS = 10.0
-"""How long a queue that refused messages counts as in trouble, though it answers."""
+"""A queue that refused messages counts as in trouble for so long, although it answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +146,7 @@ async def _probe(artifacts: ClusterStore, conditions: Mapping[str, Condition]) -
 
 @asynccontextmanager
 async def open_sql(config: Config) -> AsyncIterator[Database]:
-    """The database, brought to this version's schema."""
+    """Open the database and migrate it to the schema of this version."""
     path = config.database.sqlite_path(config.data_dir)
     if path is not None:  # it need not be in the data folder
         for file in policies.sqlite_files(path):
@@ -158,7 +158,7 @@ async def open_sql(config: Config) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def _open_queues(config: Config, database: Database) -> AsyncIterator[tuple[Queue, Queue]]:
-    """The queue of the jobs, which may be several, and the one of dead letters."""
+    """Open the job queue, which may be several queues of SQS, and the dead-letter queue."""
     if config.queue.url == "embedded:":
         yield await _embedded(config, database)
         return
@@ -206,7 +206,7 @@ async def _embedded(config: Config, database: Database) -> tuple[Queue, Queue]:
 
 @asynccontextmanager
 async def open_artifacts(config: Config) -> AsyncIterator[ArtifactStore]:
-    """Where PDFs are kept."""
+    """Open the folder or the bucket of the PDFs."""
     options = config.artifacts
     folder, bucket = options.folder(config.data_dir), options.bucket()
     if folder is not None:
@@ -227,11 +227,11 @@ async def open_artifacts(config: Config) -> AsyncIterator[ArtifactStore]:
 
 
 def _conditions(database: Database, artifacts: ClusterStore, queue: Queue) -> dict[str, Condition]:
-    """How the parts from outside are, by their names on /readyz; who uses them tells."""
+    """Return the condition of each outside part, by its name on /readyz. The adapters report their failures to it."""
     found = {
         "database": Condition("database", partial(probe, database)),
         "artifacts": Condition("artifacts", artifacts.probe),
-        # Sending can't be tried without a message, so it gets some time to fail again.
+        # A probe can't send without a message. So the queue stays in trouble for some time, in which sends may fail.
         "queue": Condition("queue", queue.depth, calm_seconds=QUEUE_CALM_SECONDS),
     }
     database.on_failure = found["database"].failed
@@ -243,7 +243,10 @@ def _conditions(database: Database, artifacts: ClusterStore, queue: Queue) -> di
 async def _open_callbacks(
     config: Config, database: Database, compose: Callable[[Record], bytes]
 ) -> AsyncIterator[tuple[SqlOutbox, Messenger]]:
-    """Where the ends of jobs wait to be told, and what tells them; never the daemon itself. ``compose``: the words."""
+    """Open the outbox and the messenger of callbacks. ``compose`` makes a callback's body.
+
+    No callback may reach the daemon itself.
+    """
     options, forbidden = config.callbacks, OwnPorts(policies.own_ports(config)).forbid
     async with open_messenger(options.allowed_hosts, options.secret, forbidden) as messenger:
         outbox = SqlOutbox(database, compose, policies.callback_urls(config))
@@ -253,7 +256,7 @@ async def _open_callbacks(
 
 @asynccontextmanager
 async def open_alerts(config: Config, store: AlertStore, meter: Meter, supervisor: Supervisor) -> AsyncIterator[Alerts]:
-    """Who is told of trouble, on the channels that are configured."""
+    """Open the alerts on the configured channels."""
     options = config.alerts
     urls = options.webhook_url, options.slack_url, options.sns_topic_arn, config.http.public_url
     async with open_alert_channels(*urls) as channels:
@@ -262,7 +265,7 @@ async def open_alerts(config: Config, store: AlertStore, meter: Meter, superviso
 
 @asynccontextmanager
 async def open_breaker_store(config: Config) -> AsyncIterator[BreakerStore]:
-    """Where the breakers' state is: in this process, or in Redis, which all nodes share."""
+    """Open the store of the breakers: in this process, or in Redis, which all nodes share."""
     if config.breaker.store == "memory:":
         yield MemoryBreakers()
         return
@@ -274,16 +277,16 @@ async def open_breaker_store(config: Config) -> AsyncIterator[BreakerStore]:
 
 @asynccontextmanager
 async def open_scaling_metrics(config: Config) -> AsyncIterator[ScalingMetricsSink | None]:
-    """Where the figures are published that a fleet is scaled by; None where nowhere."""
+    """Open the sink of the figures by which a fleet scales; None if none is configured."""
     options = config.scaling
     if not options.cloudwatch_namespace:
         yield None
         return
-    from reportd.adapters.sqs import name_of
+    from reportd.adapters.sqs import queue_name
 
     async with open_cloudwatch(
         options.cloudwatch_namespace,
-        name_of(config.queue.url),
+        queue_name(config.queue.url),
         region=options.region,
         endpoint_url=options.endpoint_url,
     ) as board:
@@ -291,7 +294,7 @@ async def open_scaling_metrics(config: Config) -> AsyncIterator[ScalingMetricsSi
 
 
 def sqs_requests(*queues: Queue) -> Callable[[], Mapping[str, Mapping[str, int]]]:
-    """What SQS was asked so far, by queue and action; nothing where no queue is of SQS."""
+    """Return a function that counts the requests to SQS so far, by queue and action; empty without SQS."""
     each = [part for queue in queues for part in (queue.queues if isinstance(queue, RoutedQueue) else [queue])]
     if all(isinstance(queue, EmbeddedQueue) for queue in each):
         return dict

@@ -1,6 +1,6 @@
-"""What is wrong with a configuration that ``load`` takes: the files it names, and what only a browser can judge.
+"""Finds the faults of a configuration that ``load`` can't see: in the files it names, and in JavaScript conditions.
 
-``check-config``, ``doctor``, ``serve`` and each reload ask here: what one of them refuses, all do, in the same words.
+``check-config``, ``doctor``, ``serve`` and each reload use it, so they refuse the same things in the same words.
 """
 
 import os
@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import reportd_web
-from reportd.adapters.bounded.checker import new_checker
-from reportd.adapters.chromium.ready_conditions import misunderstood
-from reportd.adapters.templates import Templates
+from reportd.adapters.chromium.ready_conditions import invalid_conditions
+from reportd.adapters.templates.templates import Templates
+from reportd.adapters.worker_processes.checker import new_checker
 from reportd.config import Config, ConfigError, Loaded
 from reportd.intake.report_types import Draft, ReportTypes, ReportTypesReader
 from reportd.intake.tokens import file_problems
@@ -20,14 +20,14 @@ from reportd.ports import INLINE_BYTES, BrowserError, Checker, Ready
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The report types of a sound configuration. ``unchecked``: why conditions could not be judged, or empty."""
+    """The report types of a valid configuration. ``unchecked``: why conditions could not be checked, or empty."""
 
     edition: ReportTypes
     unchecked: str = ""
 
 
 def folders_of(loaded: Loaded) -> list[Path]:
-    """Where the files of report types are looked for."""
+    """Return the folders in which files of report types are looked up."""
     return [*loaded.folders, Path(reportd_web.__file__).parent / "reports"]
 
 
@@ -38,11 +38,11 @@ class Checks:
         self._reader = ReportTypesReader(folders, Templates(folders), checker)
 
     async def check(self, loaded: Loaded, known: Config | None = None) -> Checked:
-        """Of a configuration that is not in force yet; of a start, where nobody is held up."""
+        """Check a configuration at a start. Small files are checked on the event loop, which nobody waits for yet."""
         return await self.judge(loaded, self.read(loaded.config, INLINE_BYTES), known)
 
     def read(self, config: Config, inline_bytes: int = 0) -> Draft:
-        """Read the files that it names, and judge at once those of at most so many bytes. Blocks."""
+        """Read the files that it names, and check those of at most ``inline_bytes`` at once. Blocks."""
         draft = self._reader.draft(config, inline_bytes)
         path = config.auth.path(config.data_dir)
         for problem in () if path is None else file_problems(path):
@@ -54,9 +54,9 @@ class Checks:
         return draft
 
     async def judge(self, loaded: Loaded, draft: Draft, known: Config | None = None) -> Checked:
-        """Have the rest judged. ``known``: whose conditions need no judging.
+        """Check the rest in worker processes. The conditions of ``known`` need no check.
 
-        Raises ConfigError with all that is wrong; UnavailableError when nobody can judge.
+        Raises ConfigError with all that is wrong; UnavailableError when no worker process can check it.
         """
         await self._reader.judge(draft)
         unchecked = await _judge_conditions(loaded.config, known, draft)
@@ -66,7 +66,7 @@ class Checks:
 
 
 async def check(loaded: Loaded) -> Checked:
-    """For the command line. Raises as ``Checks.judge`` does."""
+    """Check a configuration for the command line. Raises as ``Checks.judge`` does."""
     folders = folders_of(loaded)
     checker = new_checker(folders)
     try:
@@ -76,20 +76,22 @@ async def check(loaded: Loaded) -> Checked:
 
 
 async def _judge_conditions(config: Config, known: Config | None, draft: Draft) -> str:
-    """Empty, or why they can't be."""
+    """Check conditions in a browser. Return why they can't be checked, or an empty text."""
     passed = set() if known is None else set(_conditions(known).values())
     wanted = {name: condition for name, condition in _conditions(config).items() if condition not in passed}
     if not wanted:
         return ""
     pool = config.pool
     try:
-        said = await misunderstood(set(wanted.values()), pool.executable, pool.start_timeout_seconds)
+        rejected = await invalid_conditions(set(wanted.values()), pool.executable, pool.start_timeout_seconds)
     except BrowserError as error:
         return str(error)
     for name, condition in wanted.items():
-        if condition in said:
+        if condition in rejected:
             accepted = "one expression of JavaScript" if condition.kind == "expression" else "a CSS selector"
-            text = f"the browser does not understand it: {said[condition]}; accepted: {condition.kind}: and {accepted}"
+            text = (
+                f"the browser does not understand it: {rejected[condition]}; accepted: {condition.kind}: and {accepted}"
+            )
             draft.fault(f"reports.{name}.ready", text)
     return ""
 

@@ -14,7 +14,7 @@ from reportd.config import Config
 from reportd.intake.accept import Intake
 from reportd.intake.backlog import Backlog
 from reportd.intake.service import Service, Validator
-from reportd.ports import SILENT, Meter
+from reportd.ports import NULL_METER, Meter
 
 SUBMISSIONS_PER_FLUSH = 100
 
@@ -28,7 +28,7 @@ async def open_service(
     *,
     validator: Validator,
     background: trio.Nursery,
-    meter: Meter = SILENT,
+    meter: Meter = NULL_METER,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Service]:
     """Open the use cases of the HTTP interface. Submissions that come at once share a commit and a batch call."""
@@ -41,7 +41,7 @@ async def open_service(
             artifacts=backends.artifacts,
             intake=batcher,
             validator=validator,
-            changes=processing.waiters,
+            waiters=processing.waiters,
             in_flight=processing.in_flight,
             backlog=backlog,
             retention_seconds=config.artifacts.retention_days * DAY_SECONDS,

@@ -12,9 +12,9 @@ from functools import partial
 import structlog
 import trio
 
-from reportd.adapters.bounded.checker import new_checker
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.egress.resolving import LookupThreads
+from reportd.adapters.worker_processes.checker import new_checker
 from reportd.app import policies, startup
 from reportd.app.backends import open_alerts, open_backends
 from reportd.app.checks import Checks, folders_of

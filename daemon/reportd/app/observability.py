@@ -46,7 +46,7 @@ class Observability:
             slots=lambda: pool.slots,
             render_seconds=lambda: metrics.render_seconds,
             policy=policies.scaling_policy(config),
-            looks=background,
+            nursery=background,
             fresh_seconds=policies.scraped_depth_seconds(config),
         )
         self.status = Status(
@@ -62,9 +62,9 @@ class Observability:
             fleet=backends.fleet,
             stop=stop,
             node=node,
-            looks=background,
-            troubles=supervisor,
-            ailing=lambda part: backends.conditions[part].trouble,
+            nursery=background,
+            supervisor=supervisor,
+            part_trouble=lambda part: backends.conditions[part].trouble,
             letters=backends.letters,
             demand=self._scaling.demand,
             rescuer=rescuer,
@@ -82,7 +82,7 @@ class Observability:
             in_flight=processing.in_flight.__len__,
             parts=self.status.parts,
             demand=self._scaling.demand,
-            looks=background,
+            nursery=background,
         )
         self._heartbeat = HeartbeatReporter(backends.fleet, self.status.here, single_node=backends.single_node)
         self._publish = partial(self._scaling.publish, self.workable.depth, backends.scaling_metrics, node)
@@ -105,7 +105,7 @@ class Observability:
             url=url,
             pool=self._pool,
             poller=self._processing.poller,
-            ailing=lambda: [condition.trouble for condition in self._conditions.values()],
+            part_trouble=lambda: [condition.trouble for condition in self._conditions.values()],
             breakers=self._processing.breakers,
             in_flight=self._processing.in_flight,
             stop=self._stop,

@@ -1,4 +1,4 @@
-"""From configuration keys to the policies and settings of the parts. Pure, but for the number of processors."""
+"""Turns configuration keys into policies and settings of the parts. It reads only the number of processors."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -21,22 +21,22 @@ from reportd.work.poller import MAX_BATCH
 DAY_SECONDS = 86400.0
 
 SQS_DEPTH_SECONDS = 5.0
-"""How old SQS's figures may be: each look is a request, and the figures are approximate all the same."""
+"""How old the figures of SQS may be. Each look is a request, and the figures are approximate anyway."""
 
 SCRAPED_SQS_DEPTH_SECONDS = 30.0
-"""How old they may be for /metrics, which is scraped all the time: an idle queue shall cost next to nothing."""
+"""The same for /metrics, which is scraped all the time: an idle queue should cost next to nothing."""
 
 IDLE_SQS_DEPTH_SECONDS = 300.0
-"""The same for the history, while nobody looks and there is nothing to do."""
+"""The same for the history while the node is idle and nobody has the page open."""
 
 
 def sqlite_files(path: Path) -> list[Path]:
-    """SQLite gives the others the mode that the first one has."""
+    """Return the database file and those beside it. SQLite gives them the mode of the first."""
     return [path.with_name(path.name + end) for end in ("", "-wal", "-shm")]
 
 
 def kept_names(config: Config) -> set[str]:
-    """What the daemon keeps in its data folder."""
+    """Return the names of everything that the daemon keeps in its data folder."""
     path = config.database.sqlite_path(config.data_dir)
     files = [] if path is None else sqlite_files(path)
     files += filter(None, (config.artifacts.folder(config.data_dir), config.auth.path(config.data_dir)))
@@ -45,7 +45,7 @@ def kept_names(config: Config) -> set[str]:
 
 
 def own_ports(config: Config) -> Callable[[str, int], bool]:
-    """No page may talk to the daemon that renders it."""
+    """Return whether an address and port are the daemon's own: no page may talk to the daemon that renders it."""
     return lambda _address, port: port == config.http.port != 0
 
 
@@ -61,7 +61,7 @@ def chromium_settings(config: Config) -> ChromiumSettings:
 
 
 def pool_settings(config: Config) -> PoolSettings:
-    """As it starts; ``size_policy`` says within which bounds it changes."""
+    """Return the settings of the pool at the start; ``size_policy`` bounds its later size."""
     pool = config.pool
     sizes = size_policy(config)
     return PoolSettings(
@@ -75,7 +75,7 @@ def pool_settings(config: Config) -> PoolSettings:
 
 
 def max_connections(config: Config) -> int:
-    """Of HTTP clients: as configured, but no more than leaves files enough to those who render."""
+    """Return the limit of HTTP connections: as configured, but leaving enough file descriptors to rendering."""
     most = _shares(config).connections
     return min(config.http.max_connections or most, most)
 
@@ -91,13 +91,13 @@ def triage_policy(config: Config) -> TriagePolicy:
 
 
 def report_names(config: Config) -> dict[str, str]:
-    """Every name of a report type as producers may mean it, and the type's own."""
+    """Map each normalised name or alias of a report type to the name of the type."""
     aliases = {alias: name for name, report in config.reports.items() for alias in report.aliases}
     return {normal_name(name): own for name, own in (aliases | {name: name for name in config.reports}).items()}
 
 
 def size_policy(config: Config) -> SizePolicy:
-    """One more browser may take as much memory as one is allowed to keep."""
+    """Return the bounds of the number of browsers. One more needs the memory at which a browser is recycled."""
     pool, usual = config.pool, _usual_browsers(config)
     least = pool.browsers_min or min(usual, pool.browsers_max or usual)
     return SizePolicy(
@@ -109,7 +109,7 @@ def size_policy(config: Config) -> SizePolicy:
 
 
 def _usual_browsers(config: Config) -> int:
-    """More than one page a core brings nothing, so that is what 0 browsers means."""
+    """Return ``pool.browsers``. 0 means one page a core, since more pages a core add no throughput."""
     cores = len(os.sched_getaffinity(0))
     return config.pool.browsers or max(1, cores // config.pool.pages_per_browser)
 
@@ -120,7 +120,7 @@ def retry_policy(config: Config) -> RetryPolicy:
 
 
 def callback_urls(config: Config) -> dict[str, str]:
-    """Where to call back for each report type and alias, unless a job says."""
+    """Map each report type and alias to its callback URL, for jobs that name none."""
     urls = {name: report.callback_url for name, report in config.reports.items() if report.callback_url}
     return urls | {alias: url for name, url in urls.items() for alias in config.reports[name].aliases}
 
@@ -144,12 +144,12 @@ def breaker_policy(config: Config) -> BreakerPolicy:
 
 
 def silent_seconds(config: Config) -> float:
-    """How long nothing may be heard of a message: its holder may die at once, and what follows takes a moment."""
+    """Return how long a message may give no sign: its visibility, if its node dies at once, and some margin."""
     return 1.5 * config.queue.visibility_seconds
 
 
 def max_receive_count(config: Config, queue: Queue) -> int:
-    """As configured, or less where the queue's own redrive policy says less: it does not ask the daemon."""
+    """Return the configured limit, or the queue's own redrive limit if that is lower: SQS does not ask the daemon."""
     return min(filter(None, (config.queue.max_receive_count, queue.max_receive_count)))
 
 
@@ -164,12 +164,12 @@ def backlog_policy(config: Config) -> BacklogPolicy:
 
 
 def tells_types(config: Config) -> bool:
-    """Whether the queue can be asked for messages of some report types alone; a single one of SQS can't."""
+    """Return whether the queue can be asked for messages of some report types only. A single SQS queue can't."""
     return config.queue.url == "embedded:" or any(report.queue_url for report in config.reports.values())
 
 
 def least_places(config: Config) -> int:
-    """How many places must be free before messages are asked for: a request to SQS costs the same for ten.
+    """Return how much capacity must be free before the poller asks. A request to SQS costs the same for ten messages.
 
     A quarter of the prefetch is left for the slots to work on until the answer is there.
     """
@@ -179,22 +179,22 @@ def least_places(config: Config) -> int:
 
 
 def depth_seconds(config: Config) -> float:
-    """How often the backlog is looked at while jobs come in."""
+    """Return the seconds between two looks at the backlog while jobs come in."""
     return 1.0 if config.queue.url == "embedded:" else SQS_DEPTH_SECONDS
 
 
 def scraped_depth_seconds(config: Config) -> float:
-    """How old the queues' figures on /metrics may be."""
+    """Return how many seconds old the figures of the queues on /metrics may be."""
     return 1.0 if config.queue.url == "embedded:" else SCRAPED_SQS_DEPTH_SECONDS
 
 
 def sampled_depth_seconds(config: Config) -> float:
-    """How often the queues' depths are looked at for the status page's history, while nobody looks at it."""
+    """Return the seconds between two samples of the queues' depths for the status page's history."""
     return 5.0 if config.queue.url == "embedded:" else SCRAPED_SQS_DEPTH_SECONDS
 
 
 def idle_sampled_depth_seconds(config: Config) -> float:
-    """The same, while there is nothing to do."""
+    """Return the same for an idle node."""
     return 5.0 if config.queue.url == "embedded:" else IDLE_SQS_DEPTH_SECONDS
 
 
@@ -204,10 +204,10 @@ def labels(config: Config) -> Mapping[str, str]:
 
 
 def concurrency_limits(config: Config) -> dict[str, int]:
-    """How many jobs of each report type may render at once; 0 for any number."""
+    """Return how many jobs of each report type may render at once; 0 for any number."""
     return {name: report.max_concurrency for name, report in config.reports.items()}
 
 
 def timeout_factors(config: Config) -> dict[str, float]:
-    """By what each report type's usual duration is multiplied to give its timeout; 0 for the configured timeout."""
+    """Return for each report type how many times its usual duration a job may take; 0 for the configured timeout."""
     return {name: report.timeout_p99_factor for name, report in config.reports.items()}

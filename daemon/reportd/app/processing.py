@@ -14,10 +14,10 @@ from reportd.breakers.manager import Breakers
 from reportd.concurrency.supervisor import Supervisor
 from reportd.config import Config
 from reportd.core.breaker.breaker import Transition
-from reportd.ports import ANY, SILENT, Meter, Renderer
+from reportd.ports import ANY, NULL_METER, Meter, Renderer
 from reportd.system.file_descriptors import Descriptors
 from reportd.work.bulkheads import Bulkheads
-from reportd.work.heartbeat import TROUBLE_SECONDS, extend_visibility, renew_jobs
+from reportd.work.heartbeat import RETRY_SECONDS, extend_visibility, renew_jobs
 from reportd.work.in_flight import InFlightTasks
 from reportd.work.job_waiters import JobWaiters
 from reportd.work.poller import Poller, drain
@@ -44,7 +44,7 @@ class Processing:
         slots: Callable[[], int],
         types: JobReportTypes,
         supervisor: Supervisor,
-        meter: Meter = SILENT,
+        meter: Meter = NULL_METER,
         listeners: Iterable[Callable[[Transition], None]] = (),
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
@@ -79,7 +79,7 @@ class Processing:
             queue=backends.queue,
             dead=backends.dead,
             artifacts=backends.artifacts,
-            changes=self.waiters,
+            waiters=self.waiters,
             policy=policies.retry_policy(config),
             max_receive_count=policies.max_receive_count(config, backends.queue),
             meter=meter,
@@ -93,9 +93,9 @@ class Processing:
             types=types,
             breakers=self.breakers,
             bulkheads=self.bulkheads,
-            deadlines=self._timeouts,
+            timeouts=self._timeouts,
             in_flight=self.in_flight,
-            outcomes=self.settler,
+            settler=self.settler,
             node=node,
             meter=meter,
             shortage_since=self._descriptors.felt_since,
@@ -107,11 +107,11 @@ class Processing:
             slots() + config.queue.prefetch,
             least,
             self.bulkheads.at_most if policies.tells_types(config) else lambda: ANY,
-            self.bulkheads.unsettled,
+            self.bulkheads.limits_drift,
             supervisor,
         )
-        self.breakers.on_change = self.bulkheads.look_again
-        self.bulkheads.on_change = self.poller.look_again
+        self.breakers.on_change = self.bulkheads.recheck
+        self.bulkheads.on_change = self.poller.recheck
 
     async def start(self, background: trio.Nursery) -> None:
         """Start all but the poller. Returns once the breakers have asked their store, whether it answered or not."""
@@ -125,7 +125,7 @@ class Processing:
         keep = self._supervisor.keep
         heartbeat = partial(extend_visibility, self._backends.queue, self.in_flight)
         # After a longer pause, messages in flight would be visible to other nodes.
-        background.start_soon(partial(keep, longest_seconds=TROUBLE_SECONDS), "heartbeat", heartbeat)
+        background.start_soon(partial(keep, longest_seconds=RETRY_SECONDS), "heartbeat", heartbeat)
         background.start_soon(keep, "renewal", partial(renew_jobs, self._backends.jobs, self.in_flight))
 
     async def drain(self, hurried: trio.Event | None = None) -> None:
@@ -141,12 +141,12 @@ class Processing:
 
     def resized(self, change: int) -> None:
         """Adapt to so many more, or fewer, slots."""
-        self.poller.widen(change)
-        self.bulkheads.look_again()
+        self.poller.change_capacity(change)
+        self.bulkheads.recheck()
 
     def stalled(self, report_type: str, change: int) -> None:
         """Adapt to so many more, or fewer, pages of that type that wait without a slot."""
-        self.poller.widen(change)
+        self.poller.change_capacity(change)
         self.bulkheads.stalled(report_type, change)
 
 

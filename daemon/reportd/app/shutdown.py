@@ -1,4 +1,4 @@
-"""How the daemon is told to stop, and what sees to it that it does, whatever hangs (I9)."""
+"""Stops the daemon on a signal, and bounds how long that takes, whatever hangs (I9)."""
 
 import faulthandler
 from collections.abc import Iterator
@@ -7,20 +7,20 @@ import structlog
 import trio
 
 CUT_SECONDS = 7.0
-"""After the time for jobs, the daemon has so long to give them back and to close what it has opened. Whatever it still
-waits for then is logged and cancelled."""
+"""After the drain, the daemon has so long to return unfinished jobs and to close what it opened. Then it logs what it
+still waits for, and cancels it."""
 
 LAST_SECONDS = 10.0
-"""After so long its process is ended, by a thread that nothing in the interpreter can hold up."""
+"""After so long a thread ends the process; nothing in the interpreter can hold that thread up."""
 
 log = structlog.get_logger()
 
 
 class Stopping:
-    """``asked``: to take no more work. ``hurried``: to wait for jobs no longer.
+    """The state of the shutdown. ``asked``: take no more work. ``hurried``: wait for no more jobs.
 
-    Until ``begun`` is set there is nothing to drain, and the start is called off. ``cut``: it was not done in time, so
-    what it held may not have been given back and comes again when its visibility ends.
+    Until ``begun`` is set there is nothing to drain, and a signal cancels the start. ``cut``: the shutdown took too
+    long. Then messages may not have been returned, and become visible when their visibility timeout ends.
     """
 
     def __init__(self, drain_seconds: float, everything: trio.CancelScope) -> None:
@@ -32,7 +32,7 @@ class Stopping:
         self._everything = everything
 
     def signalled(self) -> None:
-        """For SIGTERM and SIGINT: the first one drains, the next one does not wait for jobs any more."""
+        """Handle SIGTERM or SIGINT: the first starts the drain, the second ends it."""
         if self.hurried.is_set():
             return
         if self.asked.is_set():
@@ -46,7 +46,7 @@ class Stopping:
             self._everything.cancel()
 
     def _end_within(self, drain_seconds: float) -> None:
-        # Says where each thread stands, and ends the process with status 1, even if it can run no Python any more.
+        # Logs where each thread is and exits with status 1, even if the process can run no Python any more.
         faulthandler.dump_traceback_later(drain_seconds + LAST_SECONDS, exit=True)
         trio.lowlevel.spawn_system_task(self._cut, drain_seconds + CUT_SECONDS)
 
@@ -60,7 +60,7 @@ class Stopping:
 
 
 def _waits(task: trio.lowlevel.Task) -> Iterator[str]:
-    """Where each task stands that waits for no other one: its name, and the last line of ours."""
+    """Yield each task that waits for no other task: its name and the last line of our code that it runs."""
     children = [child for nursery in task.child_nurseries for child in nursery.child_tasks]
     for child in children:
         yield from _waits(child)

@@ -8,7 +8,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 import trio
 from starlette.types import ASGIApp
 
-from reportd.adapters.bounded.checker import BoundedChecker
+from reportd.adapters.worker_processes.checker import BoundedChecker
 from reportd.app import policies
 from reportd.app.checks import Checks
 from reportd.concurrency.nurseries import sole_exception
@@ -77,7 +77,7 @@ def accepted_tokens(config: Config) -> Tokens:
 
 @asynccontextmanager
 async def running(checker: BoundedChecker) -> AsyncIterator[None]:
-    """Start the worker processes, which then start beside the browsers."""
+    """Start a worker process early, while the browsers start. Close all worker processes after the block."""
     async with aclosing(checker):
         checker.start()
         yield

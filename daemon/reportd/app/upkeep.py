@@ -14,7 +14,7 @@ from reportd.dead_letters.quarantine import Quarantine
 from reportd.dead_letters.triage import Reader, Triage
 from reportd.maintenance.janitor import Janitor
 from reportd.maintenance.rescuer import Rescuer
-from reportd.ports import SILENT, Meter, OnQuarantined
+from reportd.ports import NULL_METER, Meter, OnQuarantined
 from reportd.work.job_waiters import JobWaiters
 
 
@@ -32,14 +32,14 @@ class Upkeep:
         waiters: JobWaiters,
         on_quarantined: OnQuarantined,
         supervisor: Supervisor,
-        meter: Meter = SILENT,
+        meter: Meter = NULL_METER,
         clock: Callable[[], float] = time.time,
     ) -> None:
         quarantine = Quarantine(
             jobs=backends.jobs,
             letters=backends.letters,
             audit=backends.audit,
-            changes=waiters,
+            waiters=waiters,
             node=node,
             on_quarantined=on_quarantined,
             clock=clock,

@@ -50,7 +50,7 @@ def web_dependencies(
         audit=backends.audit,
         note=recorder.note,
         nursery=background,
-        controls=breakers,
+        breakers=breakers,
         health=watchdog.trouble,
         metrics=observability.exposition.text,
         access=Access(

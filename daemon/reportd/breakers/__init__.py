@@ -1,1 +1,1 @@
-"""The circuit breakers: admission for the worker, orders for the operator. ``core.breaker`` decides."""
+"""The circuit breakers: admission for the worker, commands for the operator. ``core.breaker`` decides."""

@@ -1,8 +1,8 @@
 """The circuit breakers as the worker, the poller and the operator see them.
 
-``core.breaker`` decides; this module asks the store and caches its answer. A job of a type without trouble needs no
-call to the store: ``run`` refreshes the cache. While the store is away, each node decides by its own cache, so there
-may be one probe a node. The store's state counts again as soon as it is back.
+``core.breaker`` decides; this module asks the store and caches its answer. A job of a healthy type needs no call to the
+store: ``run`` refreshes the cache. While the store is unavailable, each node decides by its own cache, so there may be
+one probe per node. As soon as the store is back, its state counts again.
 """
 
 import random
@@ -18,6 +18,7 @@ from typing import TypeVar, cast
 import structlog
 import trio
 
+from reportd.breakers.admission import Admission, DeferredError
 from reportd.core.breaker.breaker import (
     Admit,
     Ask,
@@ -32,55 +33,33 @@ from reportd.core.breaker.breaker import (
     Release,
     Success,
     Transition,
-    decide,
 )
+from reportd.core.breaker.decide import decide
 from reportd.core.faults import FaultError
 from reportd.ports import BreakerStore, StoredBreakers, UnavailableError
 
 REFRESH_SECONDS = 0.5
-"""How old what is remembered may be, so that every node sees a change within a second."""
+"""How often the cache is refreshed, so that every node sees a change within a second."""
 
 LEASE_MARGIN_SECONDS = 10.0
-"""A probe's lease is longer than the deadline of its render, by what the steps around it take."""
+"""A probe's lease lasts longer than the timeout of its render, by the time for the steps around it."""
 
 STORE_SECONDS = 3.0
-"""How long the store may hold up a job, even one that is cancelled."""
+"""The timeout of the store. A job waits for the store so long at most, even one that is cancelled."""
 
-_UNPROVED = (BreakerState.OPEN, BreakerState.HALF_OPEN)
+_PROBING = (BreakerState.OPEN, BreakerState.HALF_OPEN)
 
 T = TypeVar("T")
 
 log = structlog.get_logger()
 
 
-class DeferredError(Exception):
-    """The report type rests; the message may come again after ``seconds``. It has used no attempt (I3)."""
-
-    def __init__(self, seconds: float, why: str) -> None:
-        super().__init__(why)
-        self.seconds = seconds
-
-
-class Admission:
-    """Leave to render one job."""
-
-    def __init__(self, *, probe: bool) -> None:
-        self.probe = probe
-        self.alone = False
-        """In a browser of its own: if that dies, it is the job's doing."""
-        self.rendered_in: float | None = None
-
-    def succeeded(self, seconds: float) -> None:
-        """It was rendered within so many seconds. To be said last."""
-        self.rendered_in = seconds
-
-
 class Breakers:
-    """One a node. ``trouble`` says why the store is away, for people; it is empty while all is well.
+    """One per node. ``trouble``: why the store is unavailable, as a text for people, else empty.
 
-    Of the messages that were put off, ``returns_per_second`` come again for each type, so that they don't all come
-    at once. ``listeners`` hear of every transition that this node made, so of all nodes' listeners one does.
-    ``on_change`` is called when ``suspect`` or ``unproved`` may be otherwise, whichever node has made them so.
+    ``returns_per_second``: how many deferred messages of each type come again per second, so that they don't all come
+    at once. ``listeners``: called for each transition that this node made; so each transition is reported on one node.
+    ``on_change``: called when the answers of ``failing`` or ``probing`` may have changed, by this node or another.
     """
 
     def __init__(
@@ -107,7 +86,7 @@ class Breakers:
         self._ahead = time.time() - trio.current_time()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep fresh what is remembered. Started when the store has been asked once, whether it answered or not."""
+        """Refresh the cache. Started when the store has been asked once, whether it answered or not."""
         await self._refresh()
         task_status.started()
         while True:
@@ -115,215 +94,230 @@ class Breakers:
             await self._refresh()
 
     def reconfigure(self, report_types: Iterable[str]) -> None:
-        """These are the report types now. What the store keeps of the others stays there."""
+        """Use these report types. The store keeps the breakers of the other ones."""
         self._views = {name: self._view(name) for name in report_types}
 
     @asynccontextmanager
     async def admit(self, report_type: str, timeout_seconds: float) -> AsyncIterator[Admission]:
-        """Around one render, which takes ``timeout_seconds`` at most.
+        """Enclose one render, which takes ``timeout_seconds`` at most.
 
-        What leaves the block decides: ``succeeded`` was said, or a FaultError that trips; anything else, such as
-        cancellation, says nothing about the type. Raises DeferredError, before the block if the type rests; after it
-        if a probe has outlived its lease, by which it was cancelled.
+        The block reports a success by ``Admission.succeeded``, and a failure by a FaultError that counts for the
+        breaker. Any other end, e.g. cancellation, says nothing about the type.
+
+        Raises DeferredError before the block if the breaker admits no job; after the block if it was cancelled because
+        it is a probe whose lease has ended.
         """
         view = self._view(report_type)
         lease_seconds = timeout_seconds + LEASE_MARGIN_SECONDS
-        # Taken before the store takes its own time, so never later than the end that the store knows.
+        # Read before the store reads its own clock, so this is never later than the end that the store knows.
         lease_end = trio.current_time() + lease_seconds
-        answer = cast("Admit | Reject", (await self._tell(view, Ask(self._node, lease_seconds))).answer)
+        answer = cast("Admit | Reject", (await self._apply(view, Ask(self._node, lease_seconds))).answer)
         if isinstance(answer, Reject):
-            raise self._defer(view, answer)
+            raise self._deferral(view, answer)
         admission = Admission(probe=answer.probe)
-        news: BreakerInput = Release(answer.epoch)
+        outcome: BreakerInput = Release(answer.epoch)
         try:
             with trio.CancelScope(deadline=lease_end if answer.probe else float("inf")) as lease:
                 yield admission
-            if admission.rendered_in is not None:
-                news = Success(self._node, answer.epoch, admission.rendered_in)
+            if admission.render_seconds is not None:
+                outcome = Success(self._node, answer.epoch, admission.render_seconds)
         except FaultError as error:
-            if error.fault.nature.counts_for_breaker or (admission.alone and error.fault.nature.kills_browser):
-                news = Failure(self._node, answer.epoch, f"{error.fault.kind}: {error.fault.detail}")
+            nature = error.fault.nature
+            if nature.counts_for_breaker or (admission.dedicated_browser and nature.kills_browser):
+                outcome = Failure(self._node, answer.epoch, f"{error.fault.kind}: {error.fault.detail}")
             raise
         finally:
-            await self._tell(view, news)
+            await self._apply(view, outcome)
         if lease.cancelled_caught:
-            raise DeferredError(0.0, "the probe has outlived its lease")
+            raise DeferredError(0.0, "the lease of the probe has ended")
 
     def check(self, report_type: str) -> None:
-        """For a job that will have to wait before it can be admitted. Raises DeferredError if its type rests."""
+        """Check by the cache, before a job waits for its permits. Raises DeferredError if the breaker admits no job."""
         view = self._view(report_type)
         answer = self._decide(view.breaker, Ask(self._node, 0.0), self._now()).answer
         if isinstance(answer, Reject):
-            raise self._defer(view, answer)
+            raise self._deferral(view, answer)
 
     def resting(self) -> frozenset[str]:
-        """The types of which a message would be put off."""
+        """Return the types whose jobs are deferred now."""
         now = self._now()
         return frozenset(name for name, view in self._views.items() if view.breaker.rests(now))
 
     def holding(self) -> frozenset[str]:
-        """The types whose jobs wait for their breaker to close, all but a probe."""
+        """Return the types whose jobs, all but a probe, wait until their breaker closes."""
         return frozenset(name for name, view in self._views.items() if view.breaker.holds)
 
     def probing(self) -> frozenset[str]:
-        """The types of which the next job is to tell whether they work."""
-        return frozenset(name for name, view in self._views.items() if view.breaker.state in _UNPROVED)
+        """Return the types whose next job is the probe."""
+        return frozenset(name for name, view in self._views.items() if view.breaker.state in _PROBING)
 
     def failing(self, report_type: str) -> bool:
-        """Whether the last thing heard of it is a failure: then one job at a time is enough."""
+        """Return whether the type's last job failed, or its breaker is open or half-open.
+
+        Then one job at a time is enough.
+        """
         if report_type not in self._views:
             return False
         breaker = self._views[report_type].breaker
-        return breaker.failures > 0 or breaker.state in _UNPROVED
+        return breaker.failures > 0 or breaker.state in _PROBING
 
     def snapshot(self) -> list[Breaker]:
-        """What is remembered, by name."""
+        """Return the cached breakers, sorted by name."""
         return [view.breaker for _, view in sorted(self._views.items())]
 
     async def command(self, report_type: str, command: Command) -> Decision:
-        """Do what an operator says; without a transition it made no sense in the breaker's state.
+        """Apply an operator's command. A decision without a transition: the command does not fit the breaker's state.
 
-        Raises UnavailableError: what one node did alone would not last. Then it may have been done or not. Shielded,
-        because what has been done must be told.
+        Raises UnavailableError when the store is unavailable, since a change on one node would not last. The command
+        may have been applied or not. Shielded, because a change that was made must be reported.
         """
         view = self._view(report_type)
         with trio.CancelScope(shield=True):
             async with view.lock:
                 try:
-                    decision = await self._shared(view, command)
+                    decision = await self._decide_shared(view, command)
                 except UnavailableError as error:
-                    self._away(str(error))
+                    self._store_failed(str(error))
                     raise
         return decision
 
-    # --- telling --------------------------------------------------------------------------------------------
+    # --- deciding -------------------------------------------------------------------------------------------
 
-    async def _tell(self, view: "_View", news: BreakerInput) -> Decision:
-        """Shielded, because a lease must not be granted to somebody who is gone, nor kept by him."""
-        decision = self._decide(view.breaker, news, self._now())
+    async def _apply(self, view: "_View", event: BreakerInput) -> Decision:
+        """Decide by the cache; if that changes the breaker, decide by the store.
+
+        Shielded, because a job that is cancelled must not leave a lease behind.
+        """
+        decision = self._decide(view.breaker, event, self._now())
         if decision.breaker is view.breaker:
             return decision
         with trio.CancelScope(shield=True):
             async with view.lock:
-                # Others may have told something while this waited.
-                decision = self._decide(view.breaker, news, self._now())
+                # Another job may have changed the breaker while this one waited.
+                decision = self._decide(view.breaker, event, self._now())
                 if decision.breaker is not view.breaker:
-                    shared = None if self.trouble else await self._reach(lambda: self._shared(view, news))
-                    decision = shared or self._alone(view, news)
+                    shared = None if self.trouble else await self._call_store(lambda: self._decide_shared(view, event))
+                    decision = shared or self._decide_locally(view, event)
         return decision
 
-    def _alone(self, view: "_View", news: BreakerInput) -> Decision:
-        if isinstance(news, Success | Failure | Release) and news.epoch == view.lease:
-            # Until the store has heard of it, no other node may probe.
-            view.owed = news
-        return self._taken(view, self._decide(view.breaker, news, self._now()))
+    def _decide_locally(self, view: "_View", event: BreakerInput) -> Decision:
+        if isinstance(event, Success | Failure | Release) and event.epoch == view.lease:
+            # No other node may probe until the store knows the outcome of this probe.
+            view.unreported = event
+        return self._adopt(view, self._decide(view.breaker, event, self._now()))
 
-    async def _shared(self, view: "_View", news: BreakerInput, *, known: bool = False) -> Decision:
-        """Load, decide, replace, until nobody was quicker. ``known``: the listeners have heard of what follows."""
+    async def _decide_shared(self, view: "_View", event: BreakerInput, *, announced: bool = False) -> Decision:
+        """Load, decide and replace, again until no other node was faster.
+
+        ``announced``: the listeners know of the transition already.
+        """
         while True:
             name = view.breaker.report_type
-            kept = await self._store.load([name])
-            # What the store has lost is put back with the news.
-            breaker = kept.breakers.get(name) or replace(view.breaker, version=0)
-            decision = self._decide(breaker, news, kept.at)
-            durable = isinstance(news, Command)
+            stored = await self._store.load([name])
+            # A breaker that the store has lost is put back together with the event.
+            breaker = stored.breakers.get(name) or replace(view.breaker, version=0)
+            decision = self._decide(breaker, event, stored.at)
+            durable = isinstance(event, Command)
             if decision.breaker is breaker or await self._store.replace(
                 breaker.version, decision.breaker, durable=durable
             ):
                 if isinstance(decision.answer, Admit) and decision.answer.probe:
                     view.lease = decision.answer.epoch
-                return self._taken(view, decision, known=known)
+                return self._adopt(view, decision, announced=announced)
 
-    def _decide(self, breaker: Breaker, news: BreakerInput, now: float) -> Decision:
-        return decide(breaker, news, now, self._policy, chance=self._chance(), token=next(self._tokens))
+    def _decide(self, breaker: Breaker, event: BreakerInput, now: float) -> Decision:
+        return decide(breaker, event, now, self._policy, chance=self._chance(), token=next(self._tokens))
 
-    def _taken(self, view: "_View", decision: Decision, *, known: bool = False) -> Decision:
-        self._remember(view, decision.breaker)
-        if decision.transition and not known:
+    def _adopt(self, view: "_View", decision: Decision, *, announced: bool = False) -> Decision:
+        self._update_cache(view, decision.breaker)
+        if decision.transition and not announced:
             for listener in self._listeners:
                 try:
                     listener(decision.transition)
                 except Exception:
-                    # Whoever only looks on must not fail the job.
+                    # A failing listener must not fail the job.
                     log.exception("breaker.listener_failed")
         return decision
 
-    def _defer(self, view: "_View", wait: Reject) -> DeferredError:
-        at = max(wait.until, view.last_return + 1 / self._returns_per_second())
-        view.last_return = min(at, wait.until + self._policy.max_recovery_seconds)
-        return DeferredError(max(0.0, view.last_return - self._now()), wait.why)
+    def _deferral(self, view: "_View", rejection: Reject) -> DeferredError:
+        at = max(rejection.until, view.last_return + 1 / self._returns_per_second())
+        view.last_return = min(at, rejection.until + self._policy.max_recovery_seconds)
+        return DeferredError(max(0.0, view.last_return - self._now()), rejection.reason)
 
-    # --- remembering ----------------------------------------------------------------------------------------
+    # --- caching --------------------------------------------------------------------------------------------
 
     async def _refresh(self) -> None:
-        """What the store keeps takes the place of what is remembered, whatever this node did alone."""
+        """Replace the cached state by the stored one, also what this node decided locally."""
         before = {name: view.breaker for name, view in self._views.items()}
-        kept = await self._reach(lambda: self._load(before))
-        if kept is None:
+        stored = await self._call_store(lambda: self._load(before))
+        if stored is None:
             return
         if self.trouble:
             log.info("breakers.shared_again")
             self.trouble = ""
-        for name, breaker in kept.breakers.items():
-            # What has been told in the meantime is newer.
+        for name, breaker in stored.breakers.items():
+            # If the cached breaker has changed during the load, it is newer.
             if name in self._views and self._views[name].breaker is before[name]:
-                self._remember(self._views[name], breaker)
-        for view in [view for view in self._views.values() if view.owed]:
-            await self._reach(partial(self._pay, view))
+                self._update_cache(self._views[name], breaker)
+        for view in [view for view in self._views.values() if view.unreported]:
+            await self._call_store(partial(self._report_probe, view))
 
-    def _remember(self, view: "_View", breaker: Breaker) -> None:
+    def _update_cache(self, view: "_View", breaker: Breaker) -> None:
         before, view.breaker = view.breaker, breaker
         if (before.state, before.failures > 0) != (breaker.state, breaker.failures > 0):
             self.on_change()
 
-    async def _pay(self, view: "_View") -> None:
+    async def _report_probe(self, view: "_View") -> None:
         async with view.lock:
-            if view.owed:
-                # That it may be told twice does no harm: a lease gives one verdict. The listeners heard of it when
-                # this node did it alone.
-                await self._shared(view, view.owed, known=True)
-                view.owed = None
+            if view.unreported:
+                # Reporting it twice does no harm, because a lease counts once. The listeners were called when this node
+                # decided locally.
+                await self._decide_shared(view, view.unreported, announced=True)
+                view.unreported = None
 
-    async def _load(self, remembered: dict[str, Breaker]) -> StoredBreakers:
-        """What the store keeps. If it has forgotten something, as Redis does in a restart, it is told again."""
-        kept = await self._store.load(remembered)
-        self._ahead = kept.at - trio.current_time()
-        put_back = {}
-        for name, breaker in remembered.items():
-            if breaker.version and name not in kept.breakers:
-                again = replace(breaker, version=1)
-                if await self._store.replace(0, again):
-                    put_back[name] = again
+    async def _load(self, cached: dict[str, Breaker]) -> StoredBreakers:
+        """Return the stored breakers. Put back those that the store has lost, as Redis may in a restart."""
+        stored = await self._store.load(cached)
+        self._ahead = stored.at - trio.current_time()
+        restored = {}
+        for name, breaker in cached.items():
+            if breaker.version and name not in stored.breakers:
+                copy = replace(breaker, version=1)
+                if await self._store.replace(0, copy):
+                    restored[name] = copy
         if self.trouble:
-            await self._prove_writes(kept, remembered)
-        return StoredBreakers(kept.at, {**kept.breakers, **put_back})
+            await self._prove_writes(stored, cached)
+        return StoredBreakers(stored.at, {**stored.breakers, **restored})
 
-    async def _prove_writes(self, kept: StoredBreakers, remembered: dict[str, Breaker]) -> None:
-        """A store may answer and take nothing. Then what it kept before must not win, or no failure would count."""
-        for name, breaker in islice(remembered.items(), 1):
-            # As it is kept; whoever was quicker has proved it, too.
-            there = kept.breakers.get(name)
-            await self._store.replace(there.version if there else 0, there or replace(breaker, version=1))
+    async def _prove_writes(self, stored: StoredBreakers, cached: dict[str, Breaker]) -> None:
+        """Raise unless the store accepts a write.
 
-    async def _reach(self, call: Callable[[], Awaitable[T]]) -> T | None:
-        """What the store answers; None, and ``trouble``, when it is away."""
+        A store that answers reads only must not replace the cached state, or no failure would ever count.
+        """
+        for name, breaker in islice(cached.items(), 1):
+            # Write the stored state unchanged. If another node is faster, that also proves that writes work.
+            current = stored.breakers.get(name)
+            await self._store.replace(current.version if current else 0, current or replace(breaker, version=1))
+
+    async def _call_store(self, call: Callable[[], Awaitable[T]]) -> T | None:
+        """Return the store's answer. If it is unavailable, set ``trouble`` and return None."""
         try:
             with trio.fail_after(STORE_SECONDS):
                 return await call()
         except UnavailableError as error:
-            why = str(error)
+            reason = str(error)
         except trio.TooSlowError:
-            why = f"the store of the breakers did not answer within {STORE_SECONDS:g} s"
-        self._away(why)
+            reason = f"the breaker store did not answer within {STORE_SECONDS:g} s"
+        self._store_failed(reason)
         return None
 
-    def _away(self, why: str) -> None:
+    def _store_failed(self, reason: str) -> None:
         if not self.trouble:
-            log.warning("breakers.alone", error=why)
-        self.trouble = f"{why}; until it is back, this node's breakers are its own"
+            log.warning("breakers.alone", error=reason)
+        self.trouble = f"{reason}; until it is back, this node's breakers are its own"
 
     def _now(self) -> float:
-        """The store's time, as far as it is known."""
+        """Return the store's time, estimated from its last answer."""
         return trio.current_time() + self._ahead
 
     def _view(self, report_type: str) -> "_View":
@@ -333,15 +327,15 @@ class Breakers:
 
 
 class _View:
-    """What a node knows of one breaker.
+    """One breaker as this node knows it.
 
-    ``lease`` is the last one that the store gave it, ``owed`` what the store has not heard of the probe that had it.
-    ``last_return``: when the last message that was put off comes again.
+    ``lease``: the last one that the store granted. ``unreported``: the outcome of its probe, until the store knows it.
+    ``last_return``: when the last deferred message comes again.
     """
 
     def __init__(self, breaker: Breaker) -> None:
         self.breaker = breaker
         self.lock = trio.Lock()
         self.lease: str | None = None
-        self.owed: BreakerInput | None = None
+        self.unreported: BreakerInput | None = None
         self.last_return = 0.0

@@ -1,4 +1,4 @@
-"""The breakers as an operator sees and moves them. The HTTP face calls nothing else of them."""
+"""The breakers as an operator sees and commands them. The HTTP interface calls nothing else of this folder."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -17,11 +17,11 @@ BY_HAND = "by hand"
 
 
 class BreakerCommand(StrEnum):
-    """What an operator can say.
+    """The commands of an operator.
 
-    ``open``: jobs wait until it is taken back. ``close``: jobs flow, whatever it was, and what was counted is
-    forgotten; takes back ``open`` and ``hold``. ``hold``: jobs flow, and failures don't count, until it is taken
-    back. ``probe``: whatever is left of the rest, the next job may be the probe.
+    ``open``: jobs wait until ``close``. ``close``: close the breaker from any state and reset its counts; ends ``open``
+    and ``hold``. ``hold``: keep the breaker closed, whatever fails, until ``close``. ``probe``: end the wait of an open
+    breaker, so that the next job may be the probe.
     """
 
     OPEN = "open"
@@ -46,18 +46,20 @@ class UnknownReportTypeError(Exception):
 
 
 class InapplicableCommandError(Exception):
-    """The order makes no sense as the breaker stands; the text says how it stands."""
+    """The command does not fit the state of the breaker; the text describes the state."""
 
 
 class ReportTypeNames(Protocol):
-    """The report types: what this needs of the catalogue."""
+    """The part of the catalogue that this module needs."""
 
     def canonical(self, report_type: str) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Every breaker, by name, and those that make jobs wait. ``trouble``: why this node goes on alone, else empty."""
+    """All breakers, sorted by name. ``resting``: the types whose jobs wait. ``trouble``: why the store is unavailable,
+    so that this node decides alone; else empty.
+    """
 
     breakers: tuple[Breaker, ...]
     resting: frozenset[str]
@@ -65,7 +67,7 @@ class Overview:
 
 
 class BreakerOperator:
-    """``recorder`` hears of each move from the breakers themselves; here it is told what may have been done."""
+    """``recorder`` gets each transition from the breakers themselves, and from here the commands of unknown outcome."""
 
     def __init__(
         self, breakers: Breakers, types: ReportTypeNames, recorder: Recorder, clock: Callable[[], float] = time.time
@@ -76,29 +78,30 @@ class BreakerOperator:
         self._clock = clock
 
     def overview(self) -> Overview:
-        """As this node knows them, which is half a second old at most."""
+        """Return the breakers as this node has cached them, half a second ago at most."""
         return Overview(tuple(self._breakers.snapshot()), self._breakers.resting(), self._breakers.trouble)
 
-    async def give(self, report_type: str, order: BreakerCommand, by: str, reason: str = "") -> Breaker:
-        """Move a breaker on all nodes that share it. Aliases of a report type mean the type.
+    async def execute(self, report_type: str, command: BreakerCommand, by: str, reason: str = "") -> Breaker:
+        """Apply a command to a breaker, on all nodes that share it. ``report_type`` may be an alias.
 
-        Raises UnknownReportTypeError, InapplicableCommandError, or UnavailableError; then it may have been done or not.
+        Raises UnknownReportTypeError, InapplicableCommandError, or UnavailableError; after the last one the command may
+        have been applied or not.
         """
         name = self._types.canonical(report_type)
         if name is None:
             raise UnknownReportTypeError(breaker.report_type for breaker in self._breakers.snapshot())
         try:
-            decision = await self._breakers.command(name, Command(by, _EVENTS[order], reason or BY_HAND))
+            decision = await self._breakers.command(name, Command(by, _EVENTS[command], reason or BY_HAND))
         except UnavailableError:
-            detail = {"order": order, "reason": reason or BY_HAND}
+            detail = {"order": command, "reason": reason or BY_HAND}
             self._recorder.note(AuditEntry(self._clock(), by, "breaker.unanswered", name, detail))
             raise
         if decision.transition is None:
-            raise InapplicableCommandError(_standing(decision.breaker))
+            raise InapplicableCommandError(_describe(decision.breaker))
         return decision.breaker
 
 
-def _standing(breaker: Breaker) -> str:
+def _describe(breaker: Breaker) -> str:
     name = breaker.report_type
     if breaker.state in (BreakerState.FORCED_OPEN, BreakerState.FORCED_CLOSED):
         how = "open" if breaker.state is BreakerState.FORCED_OPEN else "closed"

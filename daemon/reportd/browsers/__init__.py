@@ -1,1 +1,1 @@
-"""The bounded pool of browser pages. ``pool.open_pool`` is what others use."""
+"""The bounded pool of browser pages. The app opens it with ``pool.open_pool``; the worker renders in its slots."""

@@ -1,4 +1,4 @@
-"""Keeps the pool as large as what waits needs and as what memory is left allows. ``core.capacity.scaling`` decides."""
+"""Sizes the pool by the backlog and the free memory. ``core.capacity.scaling`` decides."""
 
 from collections.abc import Awaitable, Callable
 
@@ -12,7 +12,7 @@ from reportd.system.memory import free_mib
 
 log = structlog.get_logger()
 
-LOOK_SECONDS = 5.0
+CHECK_SECONDS = 5.0
 
 
 async def autosize_pool(
@@ -21,14 +21,15 @@ async def autosize_pool(
     policy: SizePolicy,
     free: Callable[[], float] = free_mib,
 ) -> None:
-    """Grow and shrink it, one browser at a time, for as long as there is a choice. The queue is asked only when every
-    slot is taken.
+    """Grow and shrink the pool, one browser at a time. Return at once when the policy allows one size only.
+
+    The queue is asked only when every slot is taken. ``free``: returns the free memory in MiB.
     """
     if policy.least == policy.most:
         return
     idle_since = trio.current_time()
     while True:
-        await trio.sleep(LOOK_SECONDS)
+        await trio.sleep(CHECK_SECONDS)
         state = pool.state()
         if state.slots - state.busy < policy.pages_per_browser:
             idle_since = trio.current_time()

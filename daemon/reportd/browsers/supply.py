@@ -1,18 +1,20 @@
-"""Keeps the browsers and their warm pages, and lends the pages one job at a time.
+"""Keeps the wanted number of browsers alive, each with warm pages.
 
-Each page is kept by a task of its own, which scrubs it, or makes a new one, while the PDF of the job before is being
-stored and the next job's start is being recorded. Each browser is kept by a task, too; one that has done its share or
-stays fat retires only when its replacement is warm.
+A task for each page scrubs it, or makes a new one, while the PDF of the last job is being stored and the start of the
+next job is being recorded. A task for each browser watches it. A browser that has done ``recycle_after_jobs`` jobs, or
+stays over its memory limit, retires only when its replacement is warm.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 import trio
 
+from reportd.browsers.leases import Lease, ManagedBrowser, PageLender
 from reportd.concurrency.nurseries import open_background
-from reportd.ports import SILENT, Browser, BrowserError, Launcher, Meter, Page
+from reportd.concurrency.signal import Signal
+from reportd.ports import NULL_METER, Browser, BrowserError, Launcher, Meter, Page
 
 log = structlog.get_logger()
 
@@ -20,11 +22,12 @@ DEATH_NOTICE_SECONDS = 1.0
 """A page's connection breaks a moment before its browser is known to be dead."""
 
 PAGE_SECONDS = 20.0
-"""How long a browser may take to make a page before it is given up."""
+"""A browser that takes longer to make a page is given up."""
 
-HEAVY_SECONDS = 60.0
-"""A browser takes much memory while it prints something large, and its garbage a while longer. One that does not let
-go of it in this time never will."""
+OVER_LIMIT_SECONDS = 60.0
+"""A browser that is over its memory limit for so long is replaced. It takes much memory while it prints a large report,
+and its garbage collection takes a while longer. Memory that it still holds after that time is never released.
+"""
 
 FIRST_RESTART_DELAY_SECONDS = 0.5
 MAX_RESTART_DELAY_SECONDS = 30.0
@@ -32,7 +35,7 @@ MAX_RESTART_DELAY_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class BrowserSettings:
-    """``recycle_*``: when a browser is replaced. Memory is looked at every ``watch_seconds``."""
+    """``recycle_*``: when a browser is replaced. Its memory is read every ``watch_seconds``."""
 
     browsers: int = 1
     pages_per_browser: int = 2
@@ -52,301 +55,210 @@ class BrowserState:
     retiring: bool
 
 
-@dataclass(eq=False)
-class _Keeper:
-    """A browser and what it has done. ``busy``: its pages that jobs have, of which ``spared`` don't count as such.
-
-    ``kept``: its pages, in ``pages``; ``surplus``: it retires because fewer are wanted; ``ended``: it is being closed.
-    """
-
-    browser: Browser
-    pages: trio.Nursery
-    jobs: int = 0
-    busy: int = 0
-    spared: int = 0
-    kept: int = 0
-    memory_mib: float = 0.0
-    retiring: bool = False
-    surplus: bool = False
-    ended: bool = False
-
-    @property
-    def alive(self) -> bool:
-        return not self.ended and not self.browser.died.is_set()
-
-    @property
-    def young(self) -> bool:
-        return self.alive and not self.retiring
-
-
-@dataclass(eq=False)
-class Lease:
-    """A page on offer, or lent. ``reusable`` is the borrower's word that it may be scrubbed and lent again."""
-
-    page: Page
-    keeper: _Keeper
-    used: bool
-    reusable: bool = False
-    returned: trio.Event = field(default_factory=trio.Event)
-
-    @property
-    def browser(self) -> Browser:
-        return self.keeper.browser
-
-
-@dataclass(eq=False)
-class _Want:
-    """A job that waits for a page; with ``fresh``, for one that no job has used."""
-
-    fresh: bool
-    lease: Lease | None = None
-    met: trio.Event = field(default_factory=trio.Event)
-
-
 class Browsers:
-    """``lost``: browsers that died; ``trouble``: why none starts."""
+    """``crashed``: how many browsers died. ``trouble``: why no browser starts, else empty."""
 
-    def __init__(self, launcher: Launcher, settings: BrowserSettings, meter: Meter = SILENT) -> None:
-        self.lost = 0
+    def __init__(self, launcher: Launcher, settings: BrowserSettings, meter: Meter = NULL_METER) -> None:
+        self.crashed = 0
         self.trouble = ""
         self._launcher = launcher
         self._meter = meter
         self._settings = settings
         self._wanted = settings.browsers
-        self._offers: list[Lease] = []
-        self._wants: list[_Want] = []
-        self._keepers: list[_Keeper] = []
-        self._changed = trio.Event()
+        self._browsers: list[ManagedBrowser] = []
+        self._changed = Signal()
+        self._lender = PageLender(self._enough_active, self._announce_change)
 
     def state(self) -> tuple[BrowserState, ...]:
         return tuple(
-            BrowserState(k.browser.pid, k.jobs, k.busy, round(k.memory_mib, 1), k.retiring) for k in self._keepers
+            BrowserState(b.browser.pid, b.jobs, b.busy, round(b.memory_mib, 1), b.retiring) for b in self._browsers
         )
 
     def want(self, number: int) -> None:
-        """So many from now on. Those that are too many retire, the least busy first."""
+        """Set how many browsers to keep. Those in excess retire, the least busy first."""
         self._wanted = number
-        young = sorted((keeper for keeper in self._keepers if keeper.young), key=lambda keeper: keeper.busy)
-        for keeper in young[: max(0, len(young) - number)]:
-            keeper.retiring = keeper.surplus = True
-        self._change()
+        active = sorted((managed for managed in self._browsers if managed.active), key=lambda managed: managed.busy)
+        for managed in active[: max(0, len(active) - number)]:
+            managed.retiring = managed.excess = True
+        self._announce_change()
 
     async def until_wanted(self) -> None:
-        """Until as many as wanted are warm."""
-        while not self._replaced():
+        """Wait until as many browsers as wanted are warm."""
+        while not self._enough_active():
             await self._changed.wait()
 
     # --- lending --------------------------------------------------------------------------------------------
 
     async def take(self, *, fresh: bool) -> Lease:
-        """Wait for a page. It is to be given back, whatever becomes of it."""
-        want = _Want(fresh)
-        self._wants.append(want)
-        self._match()
-        try:
-            await want.met.wait()
-        except trio.Cancelled:
-            if want.lease is None:
-                self._wants.remove(want)
-            else:
-                want.lease.keeper.busy -= 1
-                self._offer(want.lease)
-                self._change()
-            raise
-        assert want.lease is not None  # noqa: S101 - set before `met`
-        return want.lease
+        """Wait for a page; with ``fresh``, for one that no job has used. The caller must give it back in any case."""
+        return await self._lender.take(fresh=fresh)
 
     def give_back(self, lease: Lease) -> None:
-        keeper = lease.keeper
-        keeper.busy -= 1
-        keeper.jobs += 1
-        if keeper.jobs >= self._settings.recycle_after_jobs:
-            keeper.retiring = True
+        owner = lease.owner
+        owner.busy -= 1
+        owner.jobs += 1
+        if owner.jobs >= self._settings.recycle_after_jobs:
+            owner.retiring = True
         lease.returned.set()
-        self._change()
+        self._announce_change()
 
-    def spare(self, lease: Lease) -> None:
-        """The job in this page only waits: its browser gets another page for others, until ``unspare``."""
-        keeper = lease.keeper
-        keeper.spared += 1
-        if keeper.alive:
-            keeper.pages.start_soon(self._keep_page, keeper)
+    def park(self, lease: Lease) -> None:
+        """The job in this page waits without a slot: give its browser one more page for others, until ``unpark``."""
+        owner = lease.owner
+        owner.parked += 1
+        if owner.alive:
+            owner.pages.start_soon(self._keep_page, owner)
 
-    def unspare(self, lease: Lease) -> None:
-        """The next page that comes back beyond the usual number is closed."""
-        lease.keeper.spared -= 1
-
-    def _offer(self, lease: Lease) -> None:
-        if not lease.keeper.ended:
-            self._offers.append(lease)
-            self._match()
-
-    def _match(self) -> None:
-        """Give free pages to waiting jobs, first come, first served."""
-        for want in tuple(self._wants):
-            lease = self._pick(want)
-            if lease is not None:
-                self._offers.remove(lease)
-                self._wants.remove(want)
-                # Busy from here on: its browser must not retire before the job has woken up.
-                lease.keeper.busy += 1
-                want.lease = lease
-                want.met.set()
-
-    def _pick(self, want: _Want) -> Lease | None:
-        """A retiring browser's page only while nothing better is there or to come; a used one never as a fresh one."""
-        usable = [lease for lease in self._offers if lease.keeper.young]
-        if not usable and not self._replaced():
-            usable = [lease for lease in self._offers if lease.keeper.alive]
-        for lease in usable:
-            if not (want.fresh and lease.used):
-                return lease
-        if usable:  # its keeper makes a new page instead
-            self._offers.remove(usable[0])
-            usable[0].returned.set()
-        return None
+    def unpark(self, lease: Lease) -> None:
+        """The browser closes the next page that comes back beyond its usual number."""
+        lease.owner.parked -= 1
 
     # --- keeping --------------------------------------------------------------------------------------------
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the browsers. Started when each has a warm page; raises BrowserError if the first can't be had."""
+        """Keep the browsers. Started when each has a warm page.
+
+        Raises BrowserError when a browser can't be started before that.
+        """
         async with trio.open_nursery() as nursery:
             for _ in range(self._settings.browsers):
-                await nursery.start(self._keep_apart)
+                await nursery.start(self._keep_isolated)
             task_status.started()
             await self._replenish(nursery)
 
     async def _replenish(self, nursery: trio.Nursery) -> None:
-        """Whenever fewer browsers than wanted are young and alive, start one. The nursery outlives each browser."""
+        """Start a browser whenever fewer than wanted are active. The nursery outlives each browser."""
         delay = 0.0
         while True:
-            changed = self._changed
-            if self._replaced():
-                await changed.wait()
+            if self._enough_active():
+                await self._changed.wait()
                 continue
             try:
-                await nursery.start(self._keep_apart)
+                await nursery.start(self._keep_isolated)
                 self.trouble, delay = "", 0.0
             except Exception as error:
                 self.trouble = str(error)
                 delay = min(MAX_RESTART_DELAY_SECONDS, max(FIRST_RESTART_DELAY_SECONDS, delay * 2))
-                unforeseen = None if isinstance(error, BrowserError | OSError) else error
-                log.warning("browser.start_failed", error=str(error), retryInSeconds=delay, exc_info=unforeseen)
+                unexpected = None if isinstance(error, BrowserError | OSError) else error
+                log.warning("browser.start_failed", error=str(error), retryInSeconds=delay, exc_info=unexpected)
                 await trio.sleep(delay)
 
-    def _replaced(self) -> bool:
-        """As many browsers as wanted are young and alive."""
-        return sum(keeper.young for keeper in self._keepers) >= self._wanted
+    def _enough_active(self) -> bool:
+        return sum(managed.active for managed in self._browsers) >= self._wanted
 
-    def _change(self) -> None:
-        """Something that others decide by is different now."""
-        self._changed.set()
-        self._changed = trio.Event()
-        self._match()
+    def _announce_change(self) -> None:
+        """Wake the tasks that decide by the state of the browsers, and match jobs and pages again."""
+        self._changed.notify()
+        self._lender.match()
 
-    async def _keep_apart(self, task_status: trio.TaskStatus[None]) -> None:
-        """A browser that has started costs nothing but itself, whatever becomes of it (I12)."""
-        keepers: list[_Keeper] = []
+    async def _keep_isolated(self, task_status: trio.TaskStatus[None]) -> None:
+        """Keep one browser. Once it has started, an unexpected error ends this browser and nothing else (I12)."""
+        started: list[ManagedBrowser] = []
         try:
-            await self._keep_browser(keepers, task_status)
+            await self._keep_browser(started, task_status)
         except Exception:
-            if not keepers:
+            if not started:
                 raise
-            log.exception("browser.given_up", browser=keepers[0].browser.pid)
+            log.exception("browser.given_up", browser=started[0].browser.pid)
 
-    async def _keep_browser(self, started: list[_Keeper], task_status: trio.TaskStatus[None]) -> None:
+    async def _keep_browser(self, started: list[ManagedBrowser], task_status: trio.TaskStatus[None]) -> None:
         async with self._launcher.launch() as browser, open_background() as pages:
-            keeper = _Keeper(browser, pages)
-            await pages.start(self._keep_page, keeper)
-            self._keepers.append(keeper)
-            self._change()
+            managed = ManagedBrowser(browser, pages)
+            await pages.start(self._keep_page, managed)
+            self._browsers.append(managed)
+            self._announce_change()
             log.info("browser.started", browser=browser.pid)
             self._meter.browser_started()
             task_status.started()
-            started.append(keeper)
+            started.append(managed)
             for _ in range(self._settings.pages_per_browser - 1):
-                pages.start_soon(self._keep_page, keeper)
+                pages.start_soon(self._keep_page, managed)
             try:
-                await self._until_done(keeper)
+                await self._until_done(managed)
             finally:
-                keeper.ended = True
-                self._keepers.remove(keeper)
-                self._offers = [lease for lease in self._offers if lease.keeper is not keeper]
-                self._change()
+                managed.closing = True
+                self._browsers.remove(managed)
+                self._lender.withdraw(managed)
+                self._announce_change()
 
-    async def _until_done(self, keeper: _Keeper) -> None:
-        """Until the browser dies, or is retired, replaced and idle."""
-        async with open_background() as watch:
-            watch.start_soon(self._watch_memory, keeper)
-            watch.start_soon(self._tell_death, keeper)
-            while not keeper.browser.died.is_set():
-                changed = self._changed
-                if keeper.retiring and not keeper.busy and self._replaced():
-                    if not keeper.surplus:
+    async def _until_done(self, managed: ManagedBrowser) -> None:
+        """Wait until the browser dies, or is retired, replaced and idle."""
+        async with open_background() as watchers:
+            watchers.start_soon(self._watch_memory, managed)
+            watchers.start_soon(self._watch_death, managed)
+            while not managed.browser.died.is_set():
+                if managed.retiring and not managed.busy and self._enough_active():
+                    if not managed.excess:
                         self._meter.browser_recycled()
-                    mib = round(keeper.memory_mib)
-                    log.info("browser.retired", browser=keeper.browser.pid, jobs=keeper.jobs, mib=mib)
+                    mib = round(managed.memory_mib)
+                    log.info("browser.retired", browser=managed.browser.pid, jobs=managed.jobs, mib=mib)
                     return
-                await changed.wait()
-        self.lost += 1
+                await self._changed.wait()
+        self.crashed += 1
         self._meter.browser_lost()
-        log.warning("browser.died", browser=keeper.browser.pid, busy=keeper.busy)
+        log.warning("browser.died", browser=managed.browser.pid, busy=managed.busy)
 
-    async def _watch_memory(self, keeper: _Keeper) -> None:
-        light_at = trio.current_time()
+    async def _watch_memory(self, managed: ManagedBrowser) -> None:
+        below_limit_at = trio.current_time()
         while True:
-            keeper.memory_mib = keeper.browser.memory_mib()
-            # One that has not worked yet would only be followed by another of the same size.
-            if not keeper.jobs or keeper.memory_mib <= self._settings.recycle_above_mib:
-                light_at = trio.current_time()
-            elif trio.current_time() - light_at >= HEAVY_SECONDS and not keeper.retiring:
-                keeper.retiring = True
-                self._change()
+            managed.memory_mib = managed.browser.memory_mib()
+            over_memory_limit = managed.memory_mib > self._settings.recycle_above_mib
+            # Never replace a browser that has done no job: its replacement would be of the same size.
+            if not managed.jobs or not over_memory_limit:
+                below_limit_at = trio.current_time()
+            elif trio.current_time() - below_limit_at >= OVER_LIMIT_SECONDS and not managed.retiring:
+                managed.retiring = True
+                self._announce_change()
             await trio.sleep(self._settings.watch_seconds)
 
-    async def _tell_death(self, keeper: _Keeper) -> None:
-        await keeper.browser.died.wait()
-        self._change()
+    async def _watch_death(self, managed: ManagedBrowser) -> None:
+        await managed.browser.died.wait()
+        self._announce_change()
 
-    async def _keep_page(self, keeper: _Keeper, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def _keep_page(
+        self, managed: ManagedBrowser, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         first = task_status is not trio.TASK_STATUS_IGNORED
-        keeper.kept += 1
+        managed.page_tasks += 1
         try:
-            while keeper.kept <= self._settings.pages_per_browser + keeper.spared:
+            while self._needs_page(managed):
                 with trio.CancelScope(deadline=trio.current_time() + PAGE_SECONDS) as making:
-                    async with keeper.browser.page() as page:
+                    async with managed.browser.page() as page:
                         making.deadline = math.inf
                         if first:
                             first = False
                             task_status.started()
-                        await self._lend(page, keeper)
+                        await self._lend(page, managed)
                 if making.cancelled_caught:
                     raise BrowserError(f"the browser gave no page within {PAGE_SECONDS:g} s")  # noqa: TRY301
-        except Exception as error:  # no page, no descriptor, or an answer that nobody foresaw
+        except Exception as error:  # no page, no file descriptor, or an unexpected answer of the browser
             if first:
                 raise
-            if not await dies(keeper.browser):
-                unforeseen = None if isinstance(error, BrowserError | OSError) else error
-                log.warning("browser.no_page", browser=keeper.browser.pid, error=str(error), exc_info=unforeseen)
-                keeper.retiring = True
-                self._change()
+            if not await is_dying(managed.browser):
+                unexpected = None if isinstance(error, BrowserError | OSError) else error
+                log.warning("browser.no_page", browser=managed.browser.pid, error=str(error), exc_info=unexpected)
+                managed.retiring = True
+                self._announce_change()
         finally:
-            keeper.kept -= 1
+            managed.page_tasks -= 1
 
-    async def _lend(self, page: Page, keeper: _Keeper) -> None:
-        """Offer the page again and again, until it can't be trusted or is not needed any more."""
+    def _needs_page(self, managed: ManagedBrowser) -> bool:
+        return managed.page_tasks <= self._settings.pages_per_browser + managed.parked
+
+    async def _lend(self, page: Page, managed: ManagedBrowser) -> None:
+        """Offer the page again and again, until it can't be reused or is no longer needed."""
         used = False
-        while keeper.kept <= self._settings.pages_per_browser + keeper.spared:
-            lease = Lease(page, keeper, used)
-            self._offer(lease)
+        while self._needs_page(managed):
+            lease = Lease(page, managed, used)
+            self._lender.offer(lease)
             await lease.returned.wait()
             used = True
             if not lease.reusable or not await page.scrub():
                 return
 
 
-async def dies(browser: Browser) -> bool:
-    """Whether it is dead, or about to be."""
+async def is_dying(browser: Browser) -> bool:
+    """Return whether the browser is dead, or dies within ``DEATH_NOTICE_SECONDS``."""
     with trio.move_on_after(DEATH_NOTICE_SECONDS):
         await browser.died.wait()
     return browser.died.is_set()

@@ -1,24 +1,42 @@
-"""How the commands reach a running daemon: its address, their token, and what they say when it refuses."""
+"""How the commands reach a running daemon: its address, the token, and how a refusal is printed."""
 
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
+Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
+"""Makes the parser of a command of ``reportd``: name, what runs it, description."""
+
 
 def add_client_options(parser: argparse.ArgumentParser) -> None:
-    """``--url`` and ``--token-file``, which may also stand after a command's own verb."""
+    """Add ``--url`` and ``--token-file``."""
     url = os.environ.get("REPORTD_URL", DEFAULT_URL)
     parser.add_argument("--url", default=url, help=f"the daemon's address (default {url}, or $REPORTD_URL)")
     # Never the token itself: every user of the machine can read the arguments of a program.
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="holds the token (default $REPORTD_TOKEN)")
 
 
-def open_client(options: argparse.Namespace) -> Any:
-    """An ``httpx.Client`` of the daemon. Ends the program where the token can't be one."""
+def with_client(options: argparse.Namespace, work: Callable[[Any], int]) -> int:
+    """Run ``work`` with an ``httpx.Client`` of the daemon. Return its exit status; 1 when the daemon does not answer.
+
+    Exits with 2 when the token is not usable.
+    """
+    import httpx
+
+    try:
+        with _open_client(options) as client:
+            return work(client)
+    except httpx.HTTPError as error:
+        say(f"reportd: {options.url} does not answer ({error}); is `reportd serve` running?")
+        return 1
+
+
+def _open_client(options: argparse.Namespace) -> Any:
     import httpx
 
     token = os.environ.get("REPORTD_TOKEN", "")
@@ -36,29 +54,23 @@ def open_client(options: argparse.Namespace) -> Any:
     return httpx.Client(base_url=options.url, headers=headers, timeout=60, trust_env=False)
 
 
-def refused(answer: Any) -> int:
-    """Say what the daemon has against it; the exit status."""
+def refused(response: Any) -> int:
+    """Print the daemon's problem document. Return the exit status."""
     try:
-        problem = answer.json()
+        problem = response.json()
     except ValueError:
-        problem = {"title": f"answered {answer.status_code}"}
+        problem = {"title": f"answered {response.status_code}"}
     say(f"reportd: {plain(str(problem.get('title')))}: {plain(str(problem.get('detail', '')))}")
     for error in problem.get("errors", ()):
         say(f"  {plain(error['pointer'] or error['in'])}: {plain(error['detail'])}")
     return 1
 
 
-def unanswered(options: argparse.Namespace, error: Exception) -> int:
-    """Say that nobody is there; the exit status."""
-    say(f"reportd: {options.url} does not answer ({error}); is `reportd serve` running?")
-    return 1
-
-
 def plain(text: str) -> str:
-    """What pages and other people wrote, without what a terminal would obey."""
+    """Replace what a terminal would obey in text that pages and other people wrote."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def say(text: str) -> None:
-    """To people, not to whatever reads the output."""
+    """Print for people, on stderr; stdout is for programs."""
     print(text, file=sys.stderr)

@@ -1,5 +1,6 @@
-"""What can be checked before the daemon runs. Each fault comes with what to do about it."""
+"""``reportd doctor``: check what the daemon needs, and say what to do about each fault."""
 
+import argparse
 import shutil
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -10,7 +11,8 @@ import httpx
 import trio
 
 from reportd.adapters.artifacts.s3 import S3Artifacts
-from reportd.adapters.aws.client import RejectedError, in_words, open_client
+from reportd.adapters.aws.client import open_client
+from reportd.adapters.aws.errors import RejectedError, translated_errors
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.chromium.browser import find_executable
 from reportd.adapters.outbound.client import open_web_client
@@ -19,31 +21,49 @@ from reportd.adapters.sql.database import open_database
 from reportd.adapters.sqs import check as check_sqs
 from reportd.app.backends import open_artifacts
 from reportd.app.policies import chromium_settings
+from reportd.cli.configuration import check_files, load
 from reportd.concurrency.nurseries import sole_exception
+from reportd.concurrency.supervisor import error_text as described
 from reportd.config import Config
 from reportd.intake.tokens import file_problems
 from reportd.ports import BrowserError, UnavailableError
+from reportd.system.permissions import keep_new_files_private
 
 Check = tuple[str, bool, str]
+"""Name, whether it is well, and what was found or what to do."""
+
 Look = Callable[[Config], Awaitable[list[str]]]
 
 LOOK_SECONDS = 15.0
 
 
+def run(options: argparse.Namespace) -> int:
+    """Print a line for each check. Faults in the files of a report type do not end the checks."""
+    loaded = load(options)
+    if loaded is None:
+        return 2
+    keep_new_files_private()
+    status, _ = check_files(loaded)
+    for name, ok, text in examine(loaded.config):
+        status = status or (0 if ok else 1)
+        print(f"{'ok  ' if ok else 'FAIL'}  {name}: {text}", flush=True)
+    return status
+
+
 def examine(config: Config) -> Iterator[Check]:
-    """Name, whether it is well, and what was found or is to be done."""
+    """Run all checks, one after the other."""
     yield _browser(config)
     yield from _container(config)
     yield _program("setpriv", "util-linux")
     yield from _fonts()
     yield _folder(config.data_dir)
     yield from _tokens(config)
-    for name, look in _parts(config).items():
-        yield trio.run(_looked, name, look, config)
+    for name, look in _remote_checks(config).items():
+        yield trio.run(_run_check, name, look, config)
 
 
-def _parts(config: Config) -> dict[str, Look]:
-    """What the configuration names that is somewhere else."""
+def _remote_checks(config: Config) -> dict[str, Look]:
+    """Return the checks of the outside parts that the configuration names."""
     parts: dict[str, Look] = {"database": _database, "queue": _queue, "artifacts": _artifacts}
     if config.breaker.store != "memory:":
         parts["breakers"] = _breakers
@@ -58,22 +78,24 @@ def _parts(config: Config) -> dict[str, Look]:
     return parts
 
 
-async def _looked(name: str, look: Look, config: Config) -> Check:
+async def _run_check(name: str, look: Look, config: Config) -> Check:
     try:
         with trio.fail_after(LOOK_SECONDS):
             problems = await look(config)
     except trio.TooSlowError:
         problems = [f"{name}: no answer in {LOOK_SECONDS:g} s: check its URL and the network"]
-    except (UnavailableError, RejectedError, BaseExceptionGroup) as failure:
+    except (Exception, BaseExceptionGroup) as failure:
         error = sole_exception(failure)
-        if not isinstance(error, UnavailableError | RejectedError):
+        if not isinstance(error, Exception):
             raise
-        problems = [str(error)]
+        # One check that fails unexpectedly must not hide the results of the others.
+        expected = isinstance(error, UnavailableError | RejectedError)
+        problems = [str(error) if expected else f"the check failed: {described(error)}"]
     return name, not problems, "; ".join(problems) or "well"
 
 
 async def _database(config: Config) -> list[str]:
-    """SQLite is a file of the data folder, made when it is missing."""
+    """A missing SQLite file is no fault: the daemon creates it."""
     path = config.database.sqlite_path(config.data_dir)
     if path is not None and not path.exists():
         return []
@@ -108,34 +130,37 @@ async def _breakers(config: Config) -> list[str]:
 
 async def _alert_receivers(config: Config) -> list[str]:
     urls = {"alerts.webhook_url": config.alerts.webhook_url, "alerts.slack_url": config.alerts.slack_url}
-    return await _silent({key: url for key, url in urls.items() if url})
+    return await _unreachable({key: url for key, url in urls.items() if url})
 
 
 async def _callback_receivers(config: Config) -> list[str]:
-    """Of report types that name one."""
+    """The callback URLs that report types name."""
     urls = {f"reports.{name}.callback_url": report.callback_url for name, report in config.reports.items()}
-    return await _silent({key: url for key, url in urls.items() if url})
+    return await _unreachable({key: url for key, url in urls.items() if url})
 
 
-async def _silent(urls: Mapping[str, str]) -> list[str]:
-    """Who does not answer. Any answer will do: nothing is delivered. The URLs may be secret, and are not told."""
+async def _unreachable(urls: Mapping[str, str]) -> list[str]:
+    """Return a problem for each host that does not answer. Any answer will do: nothing is delivered.
+
+    The URLs may be secret, so the problems name only their keys.
+    """
     problems = []
     async with open_web_client() as client:
         for key, url in urls.items():
             try:
                 await client.head(url)
             except httpx.HTTPError as error:
-                text = f"{key}: no answer from its host ({type(error).__name__}): check host, port, TLS and firewall"
-                problems.append(text)
+                problem = f"{key}: no answer from its host ({type(error).__name__}): check host, port, TLS and firewall"
+                problems.append(problem)
     return problems
 
 
 async def _sns(config: Config) -> list[str]:
-    """Nothing is published. Who may do only that is refused here, which is well."""
+    """Publish nothing. A role that may only publish is refused here, which is no fault."""
     arn = config.alerts.sns_topic_arn
     async with open_client("sns", "alerts", region=arn.split(":")[3], subject=arn) as client:
         try:
-            with in_words("alerts", arn):
+            with translated_errors("alerts", arn):
                 await client.get_topic_attributes(TopicArn=arn)
         except UnavailableError as error:
             return [] if "may not do this" in str(error) else [str(error)]
@@ -143,7 +168,7 @@ async def _sns(config: Config) -> list[str]:
 
 
 async def _cloudwatch(config: Config) -> list[str]:
-    """A figure of its own in the namespace of the others: nobody scales by it."""
+    """Publish a metric that no scaling policy uses."""
     options = config.scaling
     opened = open_client(
         "cloudwatch",
@@ -153,7 +178,7 @@ async def _cloudwatch(config: Config) -> list[str]:
         subject=options.cloudwatch_namespace,
     )
     async with opened as client:
-        with in_words("cloudwatch", options.cloudwatch_namespace):
+        with translated_errors("cloudwatch", options.cloudwatch_namespace):
             await client.put_metric_data(
                 Namespace=options.cloudwatch_namespace, MetricData=[{"MetricName": "DoctorLooked", "Value": 1.0}]
             )
@@ -165,14 +190,14 @@ def _browser(config: Config) -> Check:
         executable = find_executable(config.pool.executable)
     except BrowserError as error:
         return "browser", False, str(error)
-    shown = subprocess.run([executable, "--version"], capture_output=True, text=True, timeout=20, check=False)
-    if shown.returncode:
-        return "browser", False, f"{executable} does not run: {shown.stderr.strip()[:200]}"
-    return "browser", True, f"{executable}, {shown.stdout.strip()}"
+    version = subprocess.run([executable, "--version"], capture_output=True, text=True, timeout=20, check=False)
+    if version.returncode:
+        return "browser", False, f"{executable} does not run: {version.stderr.strip()[:200]}"
+    return "browser", True, f"{executable}, {version.stdout.strip()}"
 
 
 def _container(config: Config) -> Iterator[Check]:
-    """Where one is wanted: a browser is started in it."""
+    """Start a browser in a container, if the configuration asks for containers."""
     settings = chromium_settings(config)
 
     async def open_one(folder: Path) -> None:
@@ -203,15 +228,15 @@ def _fonts() -> Iterator[Check]:
         yield "fonts", False, "fc-list not found: apt install fontconfig"
         return
     for script, language, package in (("Latin", "en", "fonts-inter"), ("Chinese", "zh-cn", "fonts-noto-cjk")):
-        found = subprocess.run(
+        fonts = subprocess.run(
             [lister, f":lang={language}", "family"], capture_output=True, text=True, timeout=20, check=False
         ).stdout.splitlines()
-        text = f"{len(found)} fonts" if found else f"none: apt install {package}"
-        yield f"{script} fonts", bool(found), text
+        text = f"{len(fonts)} fonts" if fonts else f"none: apt install {package}"
+        yield f"{script} fonts", bool(fonts), text
 
 
 def _tokens(config: Config) -> Iterator[Check]:
-    """What is wrong with the file is a fault of the configuration."""
+    """A faulty tokens file is already reported as a fault of the configuration."""
     path = config.auth.path(config.data_dir)
     if path is not None and not file_problems(path):
         yield "tokens", True, str(path)

@@ -1,5 +1,6 @@
-"""Makes in AWS what the daemon needs: its queues, the bucket, and the policies of both. Safe to run again."""
+"""``reportd provision``: make the queues, the bucket and their policies in AWS. Safe to run again."""
 
+import argparse
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,9 +10,12 @@ from typing import Any
 import orjson
 import trio
 
-from reportd.adapters.aws.client import MissingError, RejectedError, in_words, open_client
-from reportd.adapters.sqs import name_of, open_queue_client
+from reportd.adapters.aws.client import open_client
+from reportd.adapters.aws.errors import MissingError, RejectedError, translated_errors
+from reportd.adapters.sqs import open_queue_client, queue_name
 from reportd.adapters.sqs.attributes import REQUIRED
+from reportd.cli import client as terminal
+from reportd.cli.configuration import load
 from reportd.cli.provision_plan import (
     ByName,
     FoundBucket,
@@ -28,27 +32,38 @@ from reportd.ports import UnavailableError
 Say = Callable[[str], object]
 
 SETTLE_SECONDS = 1.0
-"""How long a new queue can't be used yet (CreateQueue)."""
+"""A new queue can be used after this long (CreateQueue)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """A request that the server did not grant. ``needed``: the daemon can't do without what it is for.
+    """A request that the server refused. ``needed``: the daemon can't work without it.
 
-    Other servers than AWS's know less: encryption, or who may redrive.
+    Servers other than AWS's may lack encryption, or the redrive-allow policy.
     """
 
     text: str
     needed: bool
 
 
-_Trouble = (UnavailableError, RejectedError)
+def run(options: argparse.Namespace) -> int:
+    """Return 0 when all is done, 1 when something is missing that the daemon needs, 3 when something else is."""
+    loaded = load(options)
+    if loaded is None:
+        return 2
+    undone = trio.run(lambda: provision(loaded.config, print, dry_run=options.dry_run))
+    if undone:
+        terminal.say(f"reportd: {len(undone)} not done:")
+    for request in undone:
+        terminal.say(f"  {'needed' if request.needed else 'not needed'}: {request.text}")
+    if any(request.needed for request in undone):
+        return 1
+    return 3 if undone else 0
 
 
 async def provision(config: Config, say: Say, *, dry_run: bool) -> list[Undone]:
-    """Make what the configuration names and AWS lacks; with ``dry_run`` only say what would be done.
-
-    What is refused is told with the name of its operation, and does not keep the rest from being done.
+    """Create or tighten the queues and the bucket of the configuration. With ``dry_run`` only print the steps.
+    Return the requests that the server refused.
     """
     undone: list[Undone] = []
     queue, artifacts, bucket = config.queue, config.artifacts, config.artifacts.bucket()
@@ -57,19 +72,19 @@ async def provision(config: Config, say: Say, *, dry_run: bool) -> list[Undone]:
     if queue.url != "embedded:":
         urls = [queue.url, *(report.queue_url for report in config.reports.values() if report.queue_url)]
         wanted = WantedQueues(
-            names=tuple(dict.fromkeys(name_of(url) for url in urls)),
-            dead_letter_name=name_of(queue.dead_letter_url),
+            names=tuple(dict.fromkeys(queue_name(url) for url in urls)),
+            dead_letter_name=queue_name(queue.dead_letter_url),
             visibility_seconds=round(queue.visibility_seconds),
             max_receive_count=queue.max_receive_count,
         )
-        with _noted(undone, "the queues"):
+        with _collect_refusal(undone, "the queues"):
             async with open_queue_client(queue.url, queue.region, queue.endpoint_url) as client:
                 undone += await provision_queues(client, wanted, say, dry_run=dry_run)
     if bucket is not None:
         name, prefix = bucket
         subject = f"s3://{name}"
         region, endpoint_url = artifacts.region, artifacts.endpoint_url
-        with _noted(undone, "the bucket"):
+        with _collect_refusal(undone, "the bucket"):
             async with open_client(
                 "s3", "artifacts", region=region, endpoint_url=endpoint_url, subject=subject
             ) as client:
@@ -79,27 +94,27 @@ async def provision(config: Config, say: Say, *, dry_run: bool) -> list[Undone]:
 
 
 @contextmanager
-def _noted(undone: list[Undone], what: str, *, needed: bool = True) -> Iterator[None]:
+def _collect_refusal(undone: list[Undone], subject: str, *, needed: bool = True) -> Iterator[None]:
     try:
         yield
-    except _Trouble as error:
-        undone.append(Undone(f"{what}: {error}", needed))
+    except (UnavailableError, RejectedError) as error:
+        undone.append(Undone(f"{subject}: {error}", needed))
 
 
 async def provision_queues(client: Any, wanted: WantedQueues, say: Say, *, dry_run: bool) -> list[Undone]:
-    """``client``: of SQS, in the account and region of the queues."""
+    """``client``: an SQS client for the account and region of the queues."""
     found: dict[str, FoundQueue] = {}
     for name in (*wanted.names, wanted.dead_letter_name):
         queue = await _found_queue(client, name)
         if queue is not None:
             found[name] = queue
-    return await _take(client, "queue", plan_queues(wanted, found), say, dry_run=dry_run)
+    return await _run_steps(client, "queue", plan_queues(wanted, found), say, dry_run=dry_run)
 
 
 async def provision_bucket(client: Any, wanted: WantedBucket, say: Say, *, dry_run: bool) -> list[Undone]:
-    """``client``: of S3, in the region where the bucket is or shall be."""
+    """``client``: an S3 client for the region of the bucket."""
     found = await _found_bucket(client, wanted.name)
-    return await _take(client, "artifacts", plan_bucket(wanted, found), say, dry_run=dry_run)
+    return await _run_steps(client, "artifacts", plan_bucket(wanted, found), say, dry_run=dry_run)
 
 
 async def _found_queue(client: Any, name: str) -> FoundQueue | None:
@@ -107,43 +122,43 @@ async def _found_queue(client: Any, name: str) -> FoundQueue | None:
         url = await _url(client, name)
     except MissingError:
         return None
-    with in_words("queue", f"{name}: GetQueueAttributes"):
+    with translated_errors("queue", f"{name}: GetQueueAttributes"):
         answer = await client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
-        if "QueueArn" not in answer.get("Attributes", {}):  # some servers know the names only
+        if "QueueArn" not in answer.get("Attributes", {}):  # some servers know only single names
             answer = await client.get_queue_attributes(QueueUrl=url, AttributeNames=list(REQUIRED))
-    with in_words("queue", f"{name}: ListDeadLetterSourceQueues"):
+    with translated_errors("queue", f"{name}: ListDeadLetterSourceQueues"):
         sources = await client.list_dead_letter_source_queues(QueueUrl=url)
     attributes = dict(answer["Attributes"])
     for policy in ("RedrivePolicy", "RedriveAllowPolicy"):
         attributes[policy] = orjson.loads(attributes.get(policy) or "{}")
     # The ARN of a queue in the same account and region differs by the name only.
-    before = attributes["QueueArn"].removesuffix(name)
-    arns = tuple(before + name_of(source) for source in sources.get("queueUrls", ()))
+    prefix = attributes["QueueArn"].removesuffix(name)
+    arns = tuple(prefix + queue_name(source) for source in sources.get("queueUrls", ()))
     return FoundQueue(attributes["QueueArn"], attributes, arns)
 
 
 async def _url(client: Any, name: str) -> str:
-    with in_words("queue", f"{name}: GetQueueUrl"):
+    with translated_errors("queue", f"{name}: GetQueueUrl"):
         url: str = (await client.get_queue_url(QueueName=name))["QueueUrl"]
     return url
 
 
 async def _found_bucket(client: Any, name: str) -> FoundBucket | None:
-    async def told(operation: str) -> Mapping[str, Any]:
+    async def ask(operation: str) -> Mapping[str, Any]:
         try:
-            with in_words("artifacts", f"s3://{name}: {operation}"):
+            with translated_errors("artifacts", f"s3://{name}: {operation}"):
                 answer: Mapping[str, Any] = await getattr(client, _method(operation))(Bucket=name)
         except RejectedError:
-            return {}  # there is no such configuration, or nothing of its kind; then the server will say so of a change
+            return {}  # not configured, or not supported; in that case the server refuses the change later
         return answer
 
     try:
-        await told("HeadBucket")
+        await ask("HeadBucket")
     except MissingError:
         return None
-    access = await told("GetPublicAccessBlock")
-    encryption = await told("GetBucketEncryption")
-    lifecycle = await told("GetBucketLifecycleConfiguration")
+    access = await ask("GetPublicAccessBlock")
+    encryption = await ask("GetBucketEncryption")
+    lifecycle = await ask("GetBucketLifecycleConfiguration")
     return FoundBucket(
         encrypted=bool(encryption.get("ServerSideEncryptionConfiguration")),
         public_access=access.get("PublicAccessBlockConfiguration", {}),
@@ -151,8 +166,8 @@ async def _found_bucket(client: Any, name: str) -> FoundBucket | None:
     )
 
 
-async def _take(client: Any, part: str, steps: Iterable[Step], say: Say, *, dry_run: bool) -> list[Undone]:
-    """Steps refer to queues by name; by the time one is taken, those it refers to are there."""
+async def _run_steps(client: Any, part: str, steps: Iterable[Step], say: Say, *, dry_run: bool) -> list[Undone]:
+    """Steps name queues; each queue exists before the first step that refers to it runs."""
     undone: list[Undone] = []
     for step in steps:
         if not step.operation:
@@ -160,7 +175,7 @@ async def _take(client: Any, part: str, steps: Iterable[Step], say: Say, *, dry_
             continue
         say(f"would {step.text}" if dry_run else step.text)
         if not dry_run:
-            with _noted(undone, f"{step.text}: {step.operation}", needed=step.needed):
+            with _collect_refusal(undone, f"{step.text}: {step.operation}", needed=step.needed):
                 await _request(client, part, step)
     return undone
 
@@ -174,24 +189,24 @@ async def _request(client: Any, part: str, step: Step) -> None:
         parameters["Attributes"] = {name: await _text(client, value) for name, value in attributes}
     region = client.meta.region_name
     if step.operation == "CreateBucket" and region not in ("us-east-1", "aws-global"):
-        # us-east-1 is where buckets are made when nothing is said, and must not be said.
+        # us-east-1 is the default, and must not be given (CreateBucket, LocationConstraint).
         parameters["CreateBucketConfiguration"] = {"LocationConstraint": region}
-    with in_words(part, step.queue or str(parameters.get("Bucket", ""))):
+    with translated_errors(part, step.queue or str(parameters.get("Bucket", ""))):
         await getattr(client, _method(step.operation))(**parameters)
     if step.operation == "CreateQueue":
         await trio.sleep(SETTLE_SECONDS)
 
 
 def _method(operation: str) -> str:
-    """The client's method for an operation of AWS."""
+    """Return the name of the client's method for an operation of AWS."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
 
 
 async def _text(client: Any, value: Any) -> str:
-    """As SQS wants attributes: all of them texts, policies as JSON with the ARNs of queues that are there now."""
+    """Return an attribute as SQS takes it: a text, policies as JSON with the ARNs of the queues."""
     match value:
         case Mapping():
-            return orjson.dumps({name: await _with_arns(client, each) for name, each in value.items()}).decode()
+            return orjson.dumps({key: await _with_arns(client, item) for key, item in value.items()}).decode()
         case bool():
             return str(value).lower()
         case _:
@@ -200,10 +215,10 @@ async def _text(client: Any, value: Any) -> str:
 
 async def _with_arns(client: Any, value: Any) -> Any:
     if isinstance(value, list):
-        return [await _with_arns(client, each) for each in value]
+        return [await _with_arns(client, item) for item in value]
     if isinstance(value, ByName):
         url = await _url(client, value.name)
-        with in_words("queue", value.name):
+        with translated_errors("queue", value.name):
             answer = await client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
         return answer["Attributes"]["QueueArn"]
     return value

@@ -1,7 +1,7 @@
-"""What must be made or tightened in AWS for the daemon: wanted against found gives steps. Pure.
+"""Plans what to create or tighten in AWS: compares what is wanted with what was found. Pure.
 
-Nothing that exists is ever loosened. A longer retention, a higher receive count, an encryption or a block of public
-access that is there stays; where the daemon would have it otherwise, a note says so.
+Nothing that exists is loosened. A longer retention, a higher receive count, an encryption or a block of public access
+stays as it is; where the daemon wants something else, a note says so.
 """
 
 import math
@@ -11,20 +11,20 @@ from typing import Any
 
 RETENTION_SECONDS = 345600
 DEAD_LETTER_RETENTION_SECONDS = 1209600
-"""Fourteen days, the longest SQS knows. A message that is redriven keeps its age."""
+"""Fourteen days, the most that SQS allows. A redriven message keeps its age."""
 
 MAX_SOURCES = 10
-"""The most queues a redrive-allow policy names (SetQueueAttributes, RedriveAllowPolicy)."""
+"""The most queues that a redrive-allow policy can name (SetQueueAttributes, RedriveAllowPolicy)."""
 
 PUBLIC_ACCESS_BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 
 Attributes = Mapping[str, Any]
-"""Of a queue, named as SQS does; its policies are parsed, and ``ByName`` stands for an ARN in them."""
+"""Attributes of a queue, by SQS's names. Policies are parsed; ``ByName`` stands for an ARN in them."""
 
 
 @dataclass(frozen=True, slots=True)
 class WantedQueues:
-    """Queues by name, and the one that takes their dead letters: all FIFO, or none."""
+    """Names of the queues, and of the queue for their dead letters. All are FIFO, or none."""
 
     names: tuple[str, ...]
     dead_letter_name: str
@@ -34,7 +34,7 @@ class WantedQueues:
 
 @dataclass(frozen=True, slots=True)
 class WantedBucket:
-    """A bucket, and the prefix below which everything is the daemon's."""
+    """A bucket, and the prefix under which all objects belong to the daemon."""
 
     name: str
     prefix: str
@@ -43,7 +43,7 @@ class WantedBucket:
 
 @dataclass(frozen=True, slots=True)
 class FoundQueue:
-    """A queue that is there. ``sources``: ARNs of the queues that redrive to it."""
+    """An existing queue. ``sources``: ARNs of the queues that redrive to it."""
 
     arn: str
     attributes: Attributes
@@ -52,7 +52,7 @@ class FoundQueue:
 
 @dataclass(frozen=True, slots=True)
 class FoundBucket:
-    """A bucket that is there. ``public_access``: its blocks; ``rules``: those of its lifecycle, as S3 has them."""
+    """An existing bucket. ``public_access``: its blocks; ``rules``: its lifecycle rules, as S3 returns them."""
 
     encrypted: bool
     public_access: Mapping[str, bool] = field(default_factory=dict)
@@ -61,16 +61,16 @@ class FoundBucket:
 
 @dataclass(frozen=True, slots=True)
 class ByName:
-    """Stands for the ARN of the queue with that name, which may not be there yet."""
+    """Stands for the ARN of the queue with that name, which may not exist yet."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """``text`` says what it does and why. ``operation`` is a request of SQS or S3; without one it is only a note.
+    """``text`` says what the step does and why. ``operation``: the SQS or S3 request; empty for a note.
 
-    ``queue`` is the one that a change is for.
+    ``queue``: the queue that a change is for.
     """
 
     text: str
@@ -80,33 +80,33 @@ class Step:
 
     @property
     def needed(self) -> bool:
-        """Whether the daemon can't do without it. The rest protects, or is a net under its own doing."""
-        made = self.operation in ("CreateQueue", "CreateBucket")
-        return made or "RedrivePolicy" in self.parameters.get("Attributes", {})
+        """Whether the daemon can't work without it. Other steps only protect, or back up what it does itself."""
+        creates = self.operation in ("CreateQueue", "CreateBucket")
+        return creates or "RedrivePolicy" in self.parameters.get("Attributes", {})
 
 
 def plan_queues(wanted: WantedQueues, found: Mapping[str, FoundQueue]) -> Iterator[Step]:
-    """Steps in the order in which they work: a queue can redrive only to one that is there."""
+    """Return the steps in a working order: a queue can redrive only to a queue that exists."""
     dead = wanted.dead_letter_name
     yield from _queue(dead, found.get(dead), {}, DEAD_LETTER_RETENTION_SECONDS)
     policy = {"deadLetterTargetArn": ByName(dead), "maxReceiveCount": wanted.max_receive_count}
-    own = {
+    attributes = {
         "VisibilityTimeout": wanted.visibility_seconds,
         "ReceiveMessageWaitTimeSeconds": 20,
         "RedrivePolicy": policy,
     }
     for name in wanted.names:
-        yield from _queue(name, found.get(name), own, RETENTION_SECONDS)
+        yield from _queue(name, found.get(name), attributes, RETENTION_SECONDS)
         if name in found:
             yield from _redrive(name, found[name], found.get(dead), policy)
     yield from _redrive_allow(wanted, found)
 
 
-def _queue(name: str, found: FoundQueue | None, own: Attributes, retention_seconds: int) -> Iterator[Step]:
+def _queue(name: str, found: FoundQueue | None, extra: Attributes, retention_seconds: int) -> Iterator[Step]:
     if found is None:
-        attributes = {**own, "MessageRetentionPeriod": retention_seconds, "SqsManagedSseEnabled": True}
+        attributes = {**extra, "MessageRetentionPeriod": retention_seconds, "SqsManagedSseEnabled": True}
         if name.endswith(".fifo"):
-            # Each task is a group, so order and throughput are the group's own.
+            # Each task is a message group, so order and throughput are per group.
             attributes |= {"FifoQueue": True, "DeduplicationScope": "messageGroup"}
             attributes |= {"FifoThroughputLimit": "perMessageGroupId"}
         text = f"create queue {name}, encrypted, keeping messages {retention_seconds} s"
@@ -125,31 +125,31 @@ def _change(name: str, attributes: Attributes, text: str) -> Step:
 
 
 def _redrive(name: str, found: FoundQueue, dead: FoundQueue | None, policy: Attributes) -> Iterator[Step]:
-    there = found.attributes.get("RedrivePolicy") or {}
+    current = found.attributes.get("RedrivePolicy") or {}
     wanted_count = policy["maxReceiveCount"]
-    if not there:
+    if not current:
         text = f"redrive {name} to {policy['deadLetterTargetArn'].name} after {wanted_count} receives"
         yield _change(name, {"RedrivePolicy": policy}, text)
-    elif dead is None or there["deadLetterTargetArn"] != dead.arn:
+    elif dead is None or current["deadLetterTargetArn"] != dead.arn:
         yield Step(
-            f"{name} redrives to {there['deadLetterTargetArn']}, which is left so: set queue.dead_letter_url to that "
+            f"{name} redrives to {current['deadLetterTargetArn']}, which is left so: set queue.dead_letter_url to that "
             "queue, or change the redrive policy by hand"
         )
-    elif int(there["maxReceiveCount"]) < wanted_count:
-        text = f"redrive {name} after {wanted_count} receives instead of {there['maxReceiveCount']}"
+    elif int(current["maxReceiveCount"]) < wanted_count:
+        text = f"redrive {name} after {wanted_count} receives instead of {current['maxReceiveCount']}"
         yield _change(name, {"RedrivePolicy": policy}, text)
 
 
 def _redrive_allow(wanted: WantedQueues, found: Mapping[str, FoundQueue]) -> Iterator[Step]:
-    """Only the queues that use it now, and ours, may redrive to the DLQ."""
+    """Allow only our queues, and those that use the DLQ now, to redrive to it."""
     name = wanted.dead_letter_name
     dead = found.get(name, FoundQueue("", {}))
-    there = dead.attributes.get("RedriveAllowPolicy") or {}
-    permission = there.get("redrivePermission", "allowAll")
+    current = dead.attributes.get("RedriveAllowPolicy") or {}
+    permission = current.get("redrivePermission", "allowAll")
     if permission == "denyAll":
         yield Step(f"no queue may redrive to {name}, which is left so: change its redrive-allow policy by hand")
         return
-    allowed = list(there.get("sourceQueueArns", ()) if permission == "byQueue" else dead.sources)
+    allowed = list(current.get("sourceQueueArns", ()) if permission == "byQueue" else dead.sources)
     missing = [
         found[source].arn if source in found else ByName(source)
         for source in wanted.names
@@ -166,16 +166,16 @@ def _redrive_allow(wanted: WantedQueues, found: Mapping[str, FoundQueue]) -> Ite
 
 
 def plan_bucket(wanted: WantedBucket, found: FoundBucket | None) -> Iterator[Step]:
-    """Steps for the bucket that PDFs are stored in."""
+    """Return the steps for the bucket that holds the PDFs."""
     name = wanted.name
     if found is None:
         yield Step(f"create bucket {name}", "CreateBucket", {"Bucket": name})
-    there = found or FoundBucket(encrypted=False)
-    if not all(there.public_access.get(block) for block in PUBLIC_ACCESS_BLOCKS):
+    current = found or FoundBucket(encrypted=False)
+    if not all(current.public_access.get(block) for block in PUBLIC_ACCESS_BLOCKS):
         blocks = dict.fromkeys(PUBLIC_ACCESS_BLOCKS, True)
         parameters = {"Bucket": name, "PublicAccessBlockConfiguration": blocks}
         yield Step(f"block all public access to {name}", "PutPublicAccessBlock", parameters)
-    if not there.encrypted:
+    if not current.encrypted:
         rules = [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
         parameters = {"Bucket": name, "ServerSideEncryptionConfiguration": {"Rules": rules}}
         yield Step(f"encrypt {name} with the key of S3", "PutBucketEncryption", parameters)
@@ -185,11 +185,11 @@ def plan_bucket(wanted: WantedBucket, found: FoundBucket | None) -> Iterator[Ste
             f"name one, e.g. s3://{name}/reports, or set a lifecycle rule by hand"
         )
         return
-    yield from _lifecycle(wanted, there)
+    yield from _lifecycle(wanted, current)
 
 
 def _lifecycle(wanted: WantedBucket, found: FoundBucket) -> Iterator[Step]:
-    """A net under the daemon's own sweep, which therefore comes a day earlier."""
+    """Back up the daemon's own sweep, a day later than that."""
     days = math.ceil(wanted.retention_days) + 1
     rule = {
         "ID": f"reportd-retention-{wanted.prefix or 'all'}",
@@ -199,14 +199,14 @@ def _lifecycle(wanted: WantedBucket, found: FoundBucket) -> Iterator[Step]:
         "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
         "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
     }
-    there = next((each for each in found.rules if each.get("ID") == rule["ID"]), None)
-    set_days = there.get("Expiration", {}).get("Days", days) if there else 0
-    if there and there["Status"] != "Enabled":
+    current = next((existing for existing in found.rules if existing.get("ID") == rule["ID"]), None)
+    current_days = current.get("Expiration", {}).get("Days", days) if current else 0
+    if current and current["Status"] != "Enabled":
         yield Step(f"the rule {rule['ID']} of {wanted.name} is switched off, which is left so")
-    elif set_days > days:
-        yield Step(f"{wanted.name} keeps PDFs for {set_days} days, which is left so: {days} are wanted")
-    elif set_days < days:
-        others = [each for each in found.rules if each is not there]
+    elif current_days > days:
+        yield Step(f"{wanted.name} keeps PDFs for {current_days} days, which is left so: {days} are wanted")
+    elif current_days < days:
+        others = [existing for existing in found.rules if existing is not current]
         text = f"expire PDFs in {wanted.name}/{wanted.prefix} after {days} days, and unfinished uploads after one"
         parameters = {"Bucket": wanted.name, "LifecycleConfiguration": {"Rules": [*others, rule]}}
         yield Step(text, "PutBucketLifecycleConfiguration", parameters)

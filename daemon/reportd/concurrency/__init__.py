@@ -1,1 +1,1 @@
-"""What trio leaves to its users: supervised loops, caches, batches, retries. It knows nothing of reports."""
+"""What trio leaves to its users: supervised loops, caches, batches, retries. It knows nothing about reports."""

@@ -1,7 +1,7 @@
-"""Group commit: whatever arrives while a flush is under way goes out together with the next one.
+"""Group commit: items that arrive during a flush go out together in the next one.
 
-A lone caller waits for nobody; a burst shares its round trips. Used wherever the other side is cheaper in
-batches: the database's commits, the queue's batch calls.
+A single caller does not wait for others; a burst shares its round trips. Used where batches are cheaper: database
+commits, the queue's batch calls.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -19,7 +19,8 @@ Result = TypeVar("Result")
 class Batcher(Generic[Item, Result]):
     """Collects items and flushes them one batch at a time. Made by ``open_batcher``.
 
-    ``linger_seconds``: how long the first item of a batch waits until there are ``enough``, where a flush costs money.
+    ``linger_seconds``: the longest time that the first item of a batch waits until there are ``enough`` items. For
+    flushes that cost money.
     """
 
     def __init__(
@@ -35,14 +36,14 @@ class Batcher(Generic[Item, Result]):
         self._enough = enough
         self._waiting: list[_Entry[Item, Result]] = []
         self._arrived = trio.Event()
-        self._abounds = trio.Event()
+        self._enough_arrived = trio.Event()
         self._closed = False
 
     async def submit(self, item: Item) -> Result:
-        """Wait until the item's batch has been flushed; its result, or its exception raised.
+        """Wait until the item's batch is flushed. Return its result, or raise its exception.
 
-        A caller that is cancelled leaves its item in the batch: it may or may not have taken effect.
-        Raises trio.ClosedResourceError when the batcher's block has ended before the flush did.
+        The item of a cancelled caller stays in the batch: it may or may not take effect.
+        Raises trio.ClosedResourceError when the batcher's block ends before the flush does.
         """
         if self._closed:
             raise trio.ClosedResourceError
@@ -50,7 +51,7 @@ class Batcher(Generic[Item, Result]):
         self._waiting.append(entry)
         self._arrived.set()
         if len(self._waiting) >= self._enough:
-            self._abounds.set()
+            self._enough_arrived.set()
         await entry.done.wait()
         if isinstance(entry.result, Exception):
             raise entry.result
@@ -63,18 +64,18 @@ class Batcher(Generic[Item, Result]):
                 await self._arrived.wait()
                 if self._linger_seconds:
                     with trio.move_on_after(self._linger_seconds):
-                        await self._abounds.wait()
+                        await self._enough_arrived.wait()
                 batch, self._waiting = self._waiting[: self._max_size], self._waiting[self._max_size :]
                 if not self._waiting:
                     self._arrived = trio.Event()
                 if len(self._waiting) < self._enough:
-                    self._abounds = trio.Event()
+                    self._enough_arrived = trio.Event()
                 results: Sequence[Result | Exception]
                 try:
                     results = await self._flush([entry.item for entry in batch])
                     if len(results) != len(batch):
                         raise ValueError(f"{len(results)} results for {len(batch)} items")  # noqa: TRY301
-                except Exception as error:  # noqa: BLE001 - handed to every caller of the batch, who can judge it
+                except Exception as error:  # noqa: BLE001 - raised to every caller of the batch, which can judge it
                     results = [error] * len(batch)
                 for entry, result in zip(batch, results, strict=True):
                     entry.settle(result)
@@ -93,7 +94,7 @@ class _Entry(Generic[Item, Result]):
         self.result: Result | Exception | None = None
 
     def settle(self, result: Result | Exception) -> None:
-        """The first result stays."""
+        """Keep the first result."""
         if not self.done.is_set():
             self.result = result
             self.done.set()
@@ -103,7 +104,7 @@ class _Entry(Generic[Item, Result]):
 async def open_batcher(
     flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]], max_size: int
 ) -> AsyncIterator[Batcher[Item, Result]]:
-    """A batcher that lives as long as the block; a flush under way at its end is cancelled, what waits is not begun."""
+    """Open a batcher for the block. At its end a running flush is cancelled, and waiting items are not flushed."""
     batcher = Batcher(flush, max_size)
     async with open_background() as nursery:
         nursery.start_soon(batcher.run)

@@ -1,4 +1,4 @@
-"""Waiting a little longer: for what must not be cut in the middle, and yet must hold up nobody for ever."""
+"""Delays cancellation for a short, bounded time: for calls that should finish and must not hang a shutdown."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -9,26 +9,27 @@ T = TypeVar("T")
 
 
 async def with_grace(call: Callable[[], Awaitable[T]], grace_seconds: float) -> T:
-    """What ``call`` returns, or raises.
+    """Return what ``call`` returns, or raise what it raises.
 
-    Who is cancelled waits ``grace_seconds`` longer, and still gets what comes within that. Then the call is cancelled.
+    When the caller is cancelled, the call has ``grace_seconds`` left, and the caller still gets its result. After that
+    the call is cancelled.
     """
     results: list[T] = []
     problem: Exception | None = None
-    patience = trio.CancelScope(shield=True)
+    grace = trio.CancelScope(shield=True)
 
-    async def hear_of_cancellation() -> None:
+    async def start_grace_when_cancelled() -> None:
         try:
             await trio.sleep_forever()
         except trio.Cancelled:
-            patience.deadline = trio.current_time() + grace_seconds
+            grace.deadline = trio.current_time() + grace_seconds
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(hear_of_cancellation)
-        with patience:
+        nursery.start_soon(start_grace_when_cancelled)
+        with grace:
             try:
                 results.append(await call())
-            except Exception as error:  # noqa: BLE001 - raised below, outside of the nursery's group
+            except Exception as error:  # noqa: BLE001 - raised below, outside the nursery's exception group
                 problem = error
         nursery.cancel_scope.cancel()
     if problem is not None:
@@ -39,8 +40,10 @@ async def with_grace(call: Callable[[], Awaitable[T]], grace_seconds: float) -> 
 
 
 async def in_thread(work: Callable[[], T], *, grace_seconds: float, limiter: trio.CapacityLimiter | None = None) -> T:
-    """The same for a call that blocks, in a thread, which can't be cancelled but is left to itself: a dead disk, or a
-    server that stands still, holds up nobody but its thread, which keeps its place in ``limiter``.
+    """Run ``work`` in a thread, with the same grace.
+
+    A thread can't be cancelled; it is abandoned. So a dead disk or a hanging server blocks only its own thread, which
+    keeps its token of ``limiter``.
     """
     return await with_grace(
         lambda: trio.to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=True), grace_seconds

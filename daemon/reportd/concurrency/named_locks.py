@@ -1,4 +1,4 @@
-"""Locks by name, each of which is there for as long as somebody holds it or waits for it."""
+"""Locks by name. A lock exists only while a task holds it or waits for it."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ import trio
 
 
 class NamedLocks:
-    """``one(name)`` is entered by one task at a time."""
+    """``lock(name)`` is entered by one task at a time."""
 
     def __init__(self) -> None:
         self._locks: dict[str, trio.Lock] = {}

@@ -1,4 +1,4 @@
-"""Tasks that serve a block of code and end with it."""
+"""Background tasks that serve a block of code and end with it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,10 +8,10 @@ import trio
 
 @asynccontextmanager
 async def open_background() -> AsyncIterator[trio.Nursery]:
-    """A nursery whose tasks are cancelled at the end of the block.
+    """Open a nursery whose tasks are cancelled at the end of the block.
 
-    An exception that is sole_exception leaves the block bare: whoever uses the resource that the tasks serve need not
-    know that there are tasks, and catches what was raised, not a group around it.
+    A single exception leaves the block without a group around it, so that the block's user need not know about the
+    tasks.
     """
     try:
         async with trio.open_nursery() as nursery:
@@ -24,13 +24,13 @@ async def open_background() -> AsyncIterator[trio.Nursery]:
 
 
 def sole_exception(error: BaseException) -> BaseException:
-    """The only exception inside groups, cancellation apart; anything else as it is.
+    """Return the only exception inside nested groups, cancellations aside; otherwise return ``error`` itself.
 
-    A cancellation that comes together with a failure may be left out: it is raised again at the next checkpoint.
+    A cancellation beside a failure may be dropped: trio raises it again at the next checkpoint.
     """
-    found: BaseException | None = error
+    inner: BaseException | None = error
     if isinstance(error, BaseExceptionGroup):
-        found = error.split(trio.Cancelled)[1]
-    while isinstance(found, BaseExceptionGroup) and len(found.exceptions) == 1:
-        found = found.exceptions[0]
-    return error if found is None or isinstance(found, BaseExceptionGroup) else found
+        inner = error.split(trio.Cancelled)[1]
+    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
+        inner = inner.exceptions[0]
+    return error if inner is None or isinstance(inner, BaseExceptionGroup) else inner

@@ -1,4 +1,4 @@
-"""Work that is done again and again. ``supervised`` takes care of what it raises."""
+"""Work that repeats. ``supervisor`` handles the exceptions it raises."""
 
 from collections.abc import Awaitable, Callable
 
@@ -8,13 +8,13 @@ import trio
 from reportd.ports import UnavailableError
 
 LEASE_ROUNDS = 3
-"""After so many rounds without a sign of the node that does a work for all, another one takes it over."""
+"""A lease on work for the whole cluster lasts this many rounds; then another node takes the work over."""
 
 log = structlog.get_logger()
 
 
 async def periodically(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Do ``work``, rest, and so on, also while something that it needs is away."""
+    """Run ``work`` every ``seconds``, measured from its end, also while a part that it needs is unavailable."""
     while True:
         try:
             await work()

@@ -1,4 +1,4 @@
-"""Trying again while an outside part is away. Used for the steps of a job that must not be lost."""
+"""Retries while an outside part is unavailable. For the steps of a job that must not be lost."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 
 async def retry_while_unavailable(call: Callable[[], Awaitable[T]]) -> T:
-    """What ``call`` answers, however long the part it needs is away. Only cancellation ends it otherwise."""
+    """Return what ``call`` returns, however long its part is unavailable. Only cancellation ends the retries."""
     delay = FIRST_SECONDS
     while True:
         try:

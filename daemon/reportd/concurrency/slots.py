@@ -1,4 +1,4 @@
-"""So many at once: a semaphore whose places may be lent, and their number changed."""
+"""A semaphore whose slots can be lent, and whose size can change."""
 
 from collections import deque
 
@@ -6,7 +6,7 @@ import trio
 
 
 class ResizableSemaphore:
-    """First come, first served; but who takes back a place that he has lent goes before all others."""
+    """First come, first served. A task that takes back a slot it has lent goes before all others."""
 
     def __init__(self, number: int) -> None:
         self._free = number
@@ -15,7 +15,7 @@ class ResizableSemaphore:
 
     @property
     def free(self) -> int:
-        """Below zero when there are fewer places now than are taken."""
+        """Free slots; below zero when more are taken than there are now."""
         return self._free
 
     @property
@@ -23,7 +23,7 @@ class ResizableSemaphore:
         return len(self._again) + len(self._new)
 
     async def acquire(self, *, again: bool = False) -> None:
-        """Wait for a place; no checkpoint where one is free."""
+        """Wait for a slot; no checkpoint when one is free. ``again``: the caller has lent it before."""
         if self.acquire_nowait():
             return
         queue = self._again if again else self._new
@@ -32,14 +32,14 @@ class ResizableSemaphore:
         try:
             await turn.wait()
         except trio.Cancelled:
-            if turn.is_set():  # given a place after it was cancelled, before it knew
+            if turn.is_set():  # it got a slot after it was cancelled, before it ran again
                 self.release()
             else:
                 queue.remove(turn)
             raise
 
     def acquire_nowait(self) -> bool:
-        """Take a place if one is free. While somebody waits, none is."""
+        """Take a slot if one is free. None is free while a task waits."""
         if self._free <= 0:
             return False
         self._free -= 1
@@ -49,7 +49,7 @@ class ResizableSemaphore:
         self.add(1)
 
     def add(self, number: int) -> None:
-        """So many places more, or fewer; who has one keeps it until he releases it."""
+        """Add ``number`` slots, which may be negative. A taken slot stays taken until it is released."""
         self._free += number
         while self._free > 0 and (queue := self._again or self._new):
             self._free -= 1

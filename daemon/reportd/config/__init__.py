@@ -1,7 +1,6 @@
-"""reportd's configuration: one TOML file and the environment in, one frozen and fully checked ``Config`` out.
+"""The configuration: reads one TOML file and the environment into one frozen, fully checked ``Config``.
 
-Called by the command line and by ``app``; the rest of the daemon is handed the section it needs. ``load`` is the
-only door: what comes out of it needs no further check.
+Called by ``cli`` and ``app``; other folders get the section they need. Only ``load`` builds a ``Config``.
 """
 
 from reportd.config.file import find_file

@@ -1,4 +1,4 @@
-"""Configuration out of environment variables: ``REPORTD_HTTP__BIND`` is the key ``bind`` of ``[http]``.
+"""Reads keys from environment variables: ``REPORTD_HTTP__BIND`` sets the key ``bind`` of ``[http]``.
 
 Called by ``load``.
 """
@@ -21,9 +21,9 @@ _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "
 
 
 class Variable(NamedTuple):
-    """One variable: the key it sets and the value, or what is wrong with it.
+    """One variable: the key it sets and the value, or the problem with it.
 
-    ``path`` is empty when there is no such key; ``meant`` is then the one that it may have been meant for.
+    ``path`` is empty when there is no such key; ``meant`` is then the most similar key, if any.
     """
 
     name: str
@@ -34,21 +34,21 @@ class Variable(NamedTuple):
 
 
 def read(environ: Mapping[str, str]) -> Iterator[Variable]:
-    """Every variable that is meant for the configuration, in the order of their names."""
+    """Yield every variable of the configuration, sorted by name."""
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in _NOT_KEYS:
             yield _variable(name, environ[name])
 
 
 def name_of(path: Path) -> str:
-    """The variable that sets the key at that path."""
+    """Return the name of the variable that sets the key at that path."""
     return PREFIX + "__".join(path).upper()
 
 
 def _variable(name: str, text: str) -> Variable:
     path = _path(name)
     if path[0] == "reports" and len(path) > 1 and not REPORT_TYPE.fullmatch(path[1]):
-        text = "is no report type's; accepted: REPORTD_REPORTS__NAME__KEY, NAME of letters, digits and underscores"
+        text = "names no report type; accepted: REPORTD_REPORTS__NAME__KEY, NAME of letters, digits and underscores"
         return Variable(name, (), problem=text)
     field = field_at(path) if name == name_of(path) else None
     if field is None or is_section(field) or path == ("reports",):
@@ -62,11 +62,11 @@ def _variable(name: str, text: str) -> Variable:
 def _path(name: str) -> Path:
     lower = name.removeprefix(PREFIX).lower()
     if lower.startswith("reports__"):
-        # A report type's name may hold two underscores itself, so what comes after it is looked for at the end.
+        # A report type's name may itself contain two underscores, so the key is matched at the end.
         for _, _, *key in leaves(("reports", "NAME")):
-            end = "__".join(("", *key))
-            if lower.endswith(end) and len(lower) > len("reports__" + end):
-                return ("reports", lower.removeprefix("reports__").removesuffix(end), *key)
+            suffix = "__".join(("", *key))
+            if lower.endswith(suffix) and len(lower) > len("reports__" + suffix):
+                return ("reports", lower.removeprefix("reports__").removesuffix(suffix), *key)
     return tuple(lower.split("__"))
 
 
@@ -107,10 +107,10 @@ def _scalar(stripped: str, kind: Any) -> Any:
         return _BOOLEANS[stripped.lower()]
     if kind is int:
         if not re.fullmatch(r"[+-]?[0-9]{1,18}", stripped):
-            raise ValueError("is no whole number")
+            raise ValueError("is not a whole number")
         return int(stripped)
     if not re.fullmatch(r"[+-]?[0-9]{1,18}(\.[0-9]{0,18})?([eE][+-]?[0-9]{1,2})?", stripped):
-        raise ValueError("is no number")
+        raise ValueError("is not a number")
     return float(stripped)
 
 
@@ -118,7 +118,7 @@ def _json(text: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        raise ValueError("is no JSON") from None
+        raise ValueError("is not JSON") from None
 
 
 def _form(field: FieldInfo) -> str:

@@ -1,6 +1,6 @@
-"""Finds the configuration's file and reads it into a tree of keys.
+"""Finds the configuration file and reads it into a tree of keys.
 
-Called by ``load``, and by whoever needs the file's folder.
+Called by ``load``, and by callers that need the file's folder.
 """
 
 import re
@@ -16,7 +16,7 @@ DEFAULT_PATH = Path("/etc/reportd/reportd.toml")
 
 
 def find_file(config_path: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The file given, else ``$REPORTD_CONFIG``, else ``DEFAULT_PATH`` if it exists, else None."""
+    """Return the given file, else ``$REPORTD_CONFIG``, else ``DEFAULT_PATH`` if it exists, else None."""
     if config_path is not None:
         return config_path
     if named := environ.get("REPORTD_CONFIG"):
@@ -25,7 +25,7 @@ def find_file(config_path: Path | None, environ: Mapping[str, str]) -> Path | No
 
 
 def read_file(path: Path) -> tuple[dict[str, Any], list[Problem]]:
-    """The keys in that file, or why there are none."""
+    """Return the keys of the file; if it can't be read, no keys and the problem."""
     try:
         return tomllib.loads(read_regular(path)[0].decode()), []
     except OSError as error:
@@ -46,12 +46,12 @@ def exists(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
-        return True  # so that reading it says why it can't be: a file must not be passed over
+        return True  # reading it will report the error; an unreadable file must not be ignored
     return True
 
 
-def _syntax(said: str) -> str:
-    if place := re.search(r" ?\(at (line \d+, column \d+|end of document)\)$", said):
-        # What tomllib says names keys and single characters, never a value.
-        return f"{place[1]}: is not TOML: {said[: place.start()]}"
+def _syntax(error: str) -> str:
+    if place := re.search(r" ?\(at (line \d+, column \d+|end of document)\)$", error):
+        # tomllib's messages name keys and single characters, never a value.
+        return f"{place[1]}: is not TOML: {error[: place.start()]}"
     return "is not TOML: it holds something that can't be read"

@@ -1,6 +1,6 @@
-"""Which keys there are, which one was probably meant, and what each accepts, read off the models.
+"""The known keys, the nearest one to an unknown key, and what each accepts, derived from the models.
 
-Called by ``environment`` and ``load``. A path is a key's names from the top, e.g. ``("reports", "a", "pdf", "scale")``.
+Called by ``environment`` and ``load``. A path holds a key's names from the top: ``("reports", "a", "pdf", "scale")``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ _TYPES: dict[Any, str] = {bool: "true or false", str: "a text", int: "a whole nu
 
 
 def fields_at(path: Sequence[str]) -> dict[str, FieldInfo] | None:
-    """The keys of the section at that path; None when there is no section, or it is ``reports`` itself."""
+    """Return the keys of the section at a path; None if it is no section, or ``reports`` itself."""
     section: type[Section] = Config
     rest = list(path)
     if rest[:1] == ["reports"]:
@@ -36,7 +36,7 @@ def fields_at(path: Sequence[str]) -> dict[str, FieldInfo] | None:
 
 
 def field_at(path: Sequence[str]) -> FieldInfo | None:
-    """The key at that path, or None."""
+    """Return the key at a path, or None."""
     return (fields_at(path[:-1]) or {}).get(path[-1])
 
 
@@ -45,7 +45,7 @@ def is_section(field: FieldInfo) -> bool:
 
 
 def leaves(path: Path = ()) -> Iterator[Path]:
-    """The paths of all keys below a section; those of report types only when the path names one."""
+    """Yield the paths of all keys below a section; of report types only those of the one that the path names."""
     for name, field in (fields_at(path) or {}).items():
         if is_section(field):
             yield from leaves((*path, name))
@@ -54,7 +54,7 @@ def leaves(path: Path = ()) -> Iterator[Path]:
 
 
 def meant(path: Path) -> Path | None:
-    """The known path nearest to an unknown one: a sibling with a similar name, else a key of that name elsewhere."""
+    """Return the known path nearest to an unknown one: a similar sibling, else a key of that name elsewhere."""
     *parent, name = path
     siblings = list(fields_at(parent) or ())
     if near := get_close_matches(name[:100], siblings, n=1):
@@ -64,16 +64,16 @@ def meant(path: Path) -> Path | None:
 
 
 def accepted(field: FieldInfo) -> str:
-    """What a key accepts, in words."""
-    said = next((mark.text for mark in field.metadata if isinstance(mark, Accepts)), None)
-    if said is not None:
-        return said
+    """Return what a key accepts, in words."""
+    text = next((mark.text for mark in field.metadata if isinstance(mark, Accepts)), None)
+    if text is not None:
+        return text
     if get_origin(field.annotation) is Literal:
         values = get_args(field.annotation)
         return "one of " + ", ".join(value for value in values if value) + (", or nothing" if "" in values else "")
     low, high = bounds(field)
-    span = "" if low is None else f" from {low:g} to {high:.10g}"
-    return _TYPES.get(field.annotation, "a table") + span
+    bounded = "" if low is None else f" from {low:g} to {high:.10g}"
+    return _TYPES.get(field.annotation, "a table") + bounded
 
 
 def bounds(field: FieldInfo) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""Puts the environment over the file, checks the whole, and says all that is wrong at once.
+"""Merges the environment over the file, checks the result, and reports all problems at once.
 
 Called by the command line, through ``load``.
 """
@@ -15,31 +15,31 @@ from pydantic import ValidationError
 from reportd.config import environment, keys
 from reportd.config.file import exists, find_file, read_file
 from reportd.config.models import Config
-from reportd.config.problems import ConfigError, Problem, dotted, wrong
+from reportd.config.problems import ConfigError, Problem, describe, dotted
 from reportd.config.report_types import BUILT_IN
 from reportd.core.jobs.job import REPORT_TYPE
 
-_DEEPEST = 5
-"""The path of an entry of a report type's list or table; what is nested deeper is no value of any key."""
+_MAX_DEPTH = 5
+"""Path length of an entry in a list or table of a report type; no key has deeper values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration and where it is from. ``where``: the variable or file that sets a key, given dotted."""
+    """A configuration and its sources. ``where``: returns the variable or file that sets a dotted key."""
 
     config: Config
     where: Callable[[str], str]
     folders: tuple[Path, ...] = ()
-    """Where the files of report types are looked for, before those that ship with the daemon."""
+    """Folders that are searched for files of report types, before those that ship with the daemon."""
 
 
 def load(config_path: Path | None, environ: Mapping[str, str]) -> Config:
-    """``load_from`` without where it is from."""
+    """Return ``load_from`` without the sources."""
     return load_from(config_path, environ).config
 
 
 def load_from(config_path: Path | None, environ: Mapping[str, str]) -> Loaded:
-    """The configuration from the file that ``find_file`` finds, and the environment, which wins.
+    """Read the file that ``find_file`` returns and the environment, which takes precedence.
 
     Raises ConfigError.
     """
@@ -54,7 +54,7 @@ def load_from(config_path: Path | None, environ: Mapping[str, str]) -> Loaded:
 
 
 class _Loader:
-    """The tree of keys on its way to a Config. Faulty keys are taken out of it, so that the rest is still judged."""
+    """Builds a Config from a tree of keys. Faulty keys are removed, so that the others are still checked."""
 
     def __init__(self, file: str, tree: dict[str, Any], problems: list[Problem]) -> None:
         self._file = file
@@ -64,10 +64,10 @@ class _Loader:
         self._variables: dict[keys.Path, str] = {}
         self._faulty: set[keys.Path] = set()
         if problems:
-            self._faulty.add(())  # whatever seems to be missing may stand in the file that can't be read
+            self._faulty.add(())  # any missing key may be in the file that can't be read
 
     def take(self, variable: environment.Variable) -> None:
-        """Put a variable's value in its place, over what the file says."""
+        """Set a variable's value in the tree, over the file's."""
         if variable.path:
             self._variables[variable.path] = variable.name
         if variable.problem:
@@ -80,12 +80,12 @@ class _Loader:
         node = self._tree
         for name in variable.path[:-1]:
             node = node.setdefault(name, {})
-            if not isinstance(node, dict):  # no table, which is reported when it is validated
+            if not isinstance(node, dict):  # not a table; validation reports it
                 return
         node[variable.path[-1]] = variable.value
 
     def finish(self, environ: Mapping[str, str]) -> Config:
-        """Check everything; the Config, or ConfigError."""
+        """Check everything and return the Config. Raises ConfigError."""
         self._check_texts()
         self._add_built_in()
         self._add_credential(environ)
@@ -100,7 +100,7 @@ class _Loader:
         return config.model_copy(update={"data_dir": data_dir})
 
     def where(self, key: str) -> str:
-        """What sets the dotted key, or another key of its section."""
+        """Return what sets the dotted key, or another key of its section."""
         return self._where(tuple(key.split(".")))
 
     def _check_texts(self) -> None:
@@ -111,7 +111,7 @@ class _Loader:
         for name in reports if isinstance(reports, dict) else ():
             if not REPORT_TYPE.fullmatch(name):
                 path = ("reports", name)
-                text = "is no name for a report type; accepted: a lower-case letter, then up to 63 of a-z, 0-9 and _"
+                text = "is not a valid name; accepted: a lower-case letter, then up to 63 of a-z, 0-9 and _"
                 self._problems.append(Problem(self._where(path), dotted(path), text))
 
     def _add_built_in(self) -> None:
@@ -120,12 +120,12 @@ class _Loader:
             return
         for name, defaults in BUILT_IN.items():
             given = reports.setdefault(name, {})
-            # A page of the product's own has neither the built-in template nor its parameters.
+            # A type that renders a URL has neither the built-in template nor its schema.
             if isinstance(given, dict) and not given.get("url"):
                 reports[name] = defaults | given
 
     def _add_credential(self, environ: Mapping[str, str]) -> None:
-        """Where no file of tokens is named, systemd may have handed one over (``LoadCredential=tokens:…``)."""
+        """Use systemd's credential (``LoadCredential=tokens:…``) when no token file is configured."""
         folder, auth = environ.get("CREDENTIALS_DIRECTORY"), self._tree.setdefault("auth", {})
         if folder and isinstance(auth, dict) and auth.get("tokens_file", "") == "":
             file = Path(folder) / "tokens"
@@ -138,8 +138,8 @@ class _Loader:
             try:
                 return Config.model_validate(self._tree)
             except ValidationError as error:
-                found = error.errors(include_url=False)
-            for detail in found:
+                details = error.errors(include_url=False)
+            for detail in details:
                 path = tuple(map(str, detail["loc"]))
                 key = _key_of(path)
                 self._fault(key, self._unknown(key) if detail["type"] == "extra_forbidden" else _message(key, detail))
@@ -151,12 +151,12 @@ class _Loader:
                 self._problems.append(Problem(self._where(*paths), conflict.keys[0], conflict.message))
 
     def _fault(self, path: keys.Path, message: str) -> None:
-        """Report what is at that path and take it out of the tree; two faulty entries of a key are one fault."""
+        """Report the key at a path and remove it; several faulty entries of a key are one problem."""
         if self._cut(path):
             self._problems.append(Problem(self._where(path), dotted(path), message))
 
     def _cut(self, path: keys.Path) -> bool:
-        """Whether it was there."""
+        """Remove the key at a path; return whether it existed."""
         self._faulty.add(path)
         node: Any = self._tree
         for name in path[:-1]:
@@ -168,13 +168,13 @@ class _Loader:
 
     def _unknown(self, path: keys.Path) -> str:
         if near := keys.meant(path):
-            self._faulty.add(near)  # whatever is said to be missing may be what this one was meant to be
+            self._faulty.add(near)  # it must not be reported as missing, too
             return f"is unknown; did you mean {dotted(near)}?"
         known = keys.fields_at(path[:-1]) or {}
         return f"is unknown; accepted: {', '.join(known)}"
 
     def _where(self, *paths: keys.Path) -> str:
-        """The variable or file that set one of the keys; else what set another key of their section."""
+        """Return the variable or file that sets one of the keys, else one that sets another key of their section."""
         for path in paths:
             for length in range(len(path), 0, -1):
                 if name := self._variables.get(path[:length]):
@@ -182,19 +182,19 @@ class _Loader:
             if path in self._in_file:
                 return self._file
         parents = {path[:-1] for path in paths}
-        beside = (name for path, name in self._variables.items() if path[:-1] in parents)
-        return (self._file if parents & self._in_file else "") or next(beside, self._file or "defaults")
+        siblings = (name for path, name in self._variables.items() if path[:-1] in parents)
+        return (self._file if parents & self._in_file else "") or next(siblings, self._file or "defaults")
 
 
 def _message(key: keys.Path, detail: Mapping[str, Any]) -> str:
     field = keys.field_at(key)  # None for [reports.NAME], whose name is no key
     entry = next((part for part in detail["loc"] if isinstance(part, int)), None)
     place = "" if entry is None else f"entry {entry + 1} "
-    return f"{place}{wrong(detail)}; accepted: {'a table' if field is None else keys.accepted(field)}"
+    return f"{place}{describe(detail)}; accepted: {'a table' if field is None else keys.accepted(field)}"
 
 
 def _key_of(path: keys.Path) -> keys.Path:
-    """The path cut to the key it belongs to: entries of lists and tables are reported as their key."""
+    """Cut a path to its key: entries of lists and tables are reported as their key."""
     for length in range(1, len(path)):
         field = keys.field_at(path[:length])
         if field is not None and path[:length] != ("reports",) and not keys.is_section(field):
@@ -203,21 +203,21 @@ def _key_of(path: keys.Path) -> keys.Path:
 
 
 def _walk(value: Any, path: keys.Path = ()) -> Iterator[tuple[keys.Path, Any]]:
-    """Everything in a tree with its path: tables, lists, their entries, and scalars."""
+    """Yield every value in a tree with its path: tables, lists, their entries, and scalars."""
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, item in entries:
         here = (*path, str(name))
         yield here, item
-        if len(here) < _DEEPEST:
+        if len(here) < _MAX_DEPTH:
             yield from _walk(item, here)
 
 
 def _data_dir(given: str, environ: Mapping[str, str]) -> Path | None:
-    """The absolute path, with ``~`` as the home; None when there is no home or current folder to start from."""
+    """Return the absolute path, with ``~`` as the home; None when there is no home or current folder."""
     text = given or _default_data_dir(environ)
     try:
         if text.startswith("~"):
-            if text[1:2] not in ("", "/"):  # somebody else's home
+            if text[1:2] not in ("", "/"):  # another user's home
                 return None
             text = (environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir) + text[1:]
         return Path(text).absolute()
@@ -229,5 +229,5 @@ def _default_data_dir(environ: Mapping[str, str]) -> str:
     if states := environ.get("STATE_DIRECTORY", "").split(":")[0]:
         return states
     shared = environ.get("XDG_DATA_HOME", "")
-    # The XDG base directory specification has relative paths ignored.
+    # The XDG base directory specification says to ignore relative paths.
     return f"{shared}/reportd" if shared.startswith("/") else "~/.local/share/reportd"

@@ -1,7 +1,7 @@
-"""The configuration as it is once it is sound: a section a class, and ``Config`` on top.
+"""The valid configuration: one class per section, and ``Config`` on top.
 
-Called by everything that is configured. Defaults and bounds stand here and nowhere else; ``CONFIGURATION.md`` and
-``packaging/reportd.toml`` explain each key, and a test keeps them alike.
+Used by everything that is configured. Defaults and bounds are defined only here. ``docs/CONFIGURATION.md`` and
+``packaging/reportd.toml`` explain each key, and a test compares them with this module.
 """
 
 from collections.abc import Iterator, Mapping
@@ -39,7 +39,7 @@ from reportd.core.pages.network import NetworkRule, url_target
 
 
 class Http(Section):
-    """The HTTP server. ``max_connections`` 0 means from the number of files the process may open."""
+    """The HTTP server. ``max_connections`` 0 derives it from the limit of open files."""
 
     bind: Bind = "127.0.0.1:8080"
     max_body_bytes: Count = Field(1048576, ge=1024, le=104857600)
@@ -56,18 +56,18 @@ class Http(Section):
 
 
 class Database(Section):
-    """Where jobs are recorded."""
+    """The database of the jobs."""
 
     url: DatabaseUrl = "sqlite:///reportd.db"
 
     def sqlite_path(self, data_dir: Path) -> Path | None:
-        """The SQLite file, or None when it is another database."""
+        """Return the SQLite file, or None for another database."""
         prefix = "sqlite:///"
         return data_dir / self.url.removeprefix(prefix) if self.url.startswith(prefix) else None
 
 
 class QueueOptions(Section):
-    """The queue and how a job is tried again. ``group_by`` chooses the message group on FIFO queues."""
+    """The queue, and the retries of a job. ``group_by`` chooses the message group on FIFO queues."""
 
     url: QueueUrl = "embedded:"
     dead_letter_url: SqsUrl = ""
@@ -87,25 +87,25 @@ class QueueOptions(Section):
     group_by: Literal["task", "user", "reportType"] = "task"
 
     def conflicts(self) -> Iterator[Conflict]:
-        """A dead-letter queue that is missing or can't be one; waits and counts the wrong way round."""
+        """Report a missing or unsuitable dead-letter queue, and limits in the wrong order."""
         if self.url != "embedded:" and (fault := self.dlq_fault(self.url)):
             yield Conflict(("dead_letter_url", "url"), fault)
         yield from _at_least(self, "max_backoff_seconds", "backoff_seconds")
         yield from _at_least(self, "max_receive_count", "max_attempts")
 
     def dlq_fault(self, queue_url: str) -> str:
-        """What keeps ``dead_letter_url`` from being the DLQ of that SQS queue; empty when nothing does."""
+        """Return why ``dead_letter_url`` can't be the DLQ of that SQS queue; empty when it can."""
         if not self.dead_letter_url:
             return "is missing; accepted: the URL of the DLQ, which an SQS queue needs"
         if self.dead_letter_url == queue_url:
             return "is the queue itself; accepted: another queue"
         if self.dead_letter_url.endswith(".fifo") != queue_url.endswith(".fifo"):
-            return "is of another kind; accepted: a FIFO queue for a FIFO queue, a standard one else"
+            return "is of another kind; accepted: a FIFO queue for a FIFO queue, else a standard queue"
         return ""
 
 
 class ArtifactStore(Section):
-    """Where PDFs are kept, and for how long."""
+    """The store of the PDFs, and their retention."""
 
     url: ArtifactsUrl = "file:artifacts"
     endpoint_url: OptionalUrl = ""
@@ -116,11 +116,11 @@ class ArtifactStore(Section):
     encryption: Encryption = ""
 
     def folder(self, data_dir: Path) -> Path | None:
-        """The local folder, or None when PDFs go to S3."""
+        """Return the local folder, or None when PDFs go to S3."""
         return data_dir / folder_of(self.url) if self.url.startswith("file:") else None
 
     def bucket(self) -> tuple[str, str] | None:
-        """Bucket and prefix (without slashes around it), or None when PDFs go to a folder."""
+        """Return bucket and prefix (without outer slashes), or None when PDFs go to a folder."""
         if self.url.startswith("file:"):
             return None
         parts = split_url(self.url, ("s3",))
@@ -128,7 +128,7 @@ class ArtifactStore(Section):
 
 
 class Breaker(Section):
-    """When a report type is given a rest, and for how long."""
+    """When the breaker of a report type opens, and for how long."""
 
     store: BreakerStore = "memory:"
     failure_threshold: Count = Field(3, ge=1, le=1000)
@@ -138,21 +138,22 @@ class Breaker(Section):
     failure_rate: Number = Field(0.0, ge=0, le=1)
     slow_rate: Number = Field(0.0, ge=0, le=1)
     slow_seconds: Number = Field(30.0, ge=0.01, le=3600)
-    # The window is a part of what each change writes to the store.
+    # Each change writes the whole window to the store.
     window_size: Count = Field(50, ge=1, le=1000)
     window_seconds: Number = Field(60.0, ge=0.1, le=86400)
     minimum_volume: Count = Field(10, ge=1, le=1000)
     namespace: Namespace = "reportd"
 
     def conflicts(self) -> Iterator[Conflict]:
-        """A longest wait below the first one, a window that never holds enough."""
+        """Report a longest wait below the first one, and a window smaller than ``minimum_volume``."""
         yield from _at_least(self, "max_recovery_seconds", "recovery_seconds")
         yield from _at_least(self, "window_size", "minimum_volume")
 
 
 class Pool(Section):
-    """The browsers. ``browsers`` 0 means from the cores, both bounds 0 as ``browsers``; an empty ``executable`` is
-    looked for.
+    """The browsers. ``browsers`` 0 derives the number from the cores; both bounds 0 mean ``browsers``.
+
+    An empty ``executable`` is searched for.
     """
 
     executable: Annotated[str, Accepts("the path of a program, or nothing")] = ""
@@ -169,13 +170,13 @@ class Pool(Section):
     isolation: Literal["page", "context", "browser", "container"] = "page"
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Bounds the wrong way round."""
+        """Report bounds in the wrong order."""
         if self.browsers_max:
             yield from _at_least(self, "browsers_max", "browsers_min")
 
 
 class Scaling(Section):
-    """How many nodes are wanted, and where they are told."""
+    """How many nodes are wanted, and where the figures are published."""
 
     target_seconds: Number = Field(600.0, ge=1, le=86400)
     reaction_seconds: Number = Field(300.0, ge=0, le=86400)
@@ -185,12 +186,12 @@ class Scaling(Section):
     endpoint_url: OptionalUrl = ""
 
     def conflicts(self) -> Iterator[Conflict]:
-        """A target that is over before a node can help."""
+        """Report a target that ends before a new node can help."""
         yield from _at_least(self, "target_seconds", "reaction_seconds")
 
 
 class Triage(Section):
-    """What becomes of dead letters. ``max_redrives`` 0 quarantines at once."""
+    """The triage of dead letters. ``max_redrives`` 0 quarantines at once."""
 
     interval_seconds: Number = Field(5.0, ge=0.1, le=86400)
     cooldown_seconds: Number = Field(60.0, ge=0, le=604800)
@@ -198,22 +199,22 @@ class Triage(Section):
     max_wait_seconds: Number = Field(86400.0, ge=1, le=31536000)
 
     def conflicts(self) -> Iterator[Conflict]:
-        """A wait that is over before the first cool-down is."""
+        """Report a wait that ends before the first cool-down."""
         yield from _at_least(self, "max_wait_seconds", "cooldown_seconds")
 
 
 class Auth(Section):
-    """Who may call. Without a file anybody on this machine may."""
+    """Who may call. Without a file, everybody on this machine may."""
 
     tokens_file: Annotated[str, Accepts("the path of a file, or nothing")] = ""
 
     def path(self, data_dir: Path) -> Path | None:
-        """The file of tokens, or None when there is none."""
+        """Return the token file, or None when there is none."""
         return data_dir / self.tokens_file if self.tokens_file else None
 
 
 class Alerts(Section):
-    """Who is told when a breaker opens or a job is quarantined, and how often of the same thing."""
+    """The channels for alerts about open breakers and quarantined jobs, and how often the same cause alerts."""
 
     webhook_url: SecretUrl = ""
     slack_url: SecretUrl = ""
@@ -229,18 +230,18 @@ class Callbacks(Section):
     retry_hours: Number = Field(24.0, ge=0, le=720)
 
     def allow(self, url: str) -> bool:
-        """By name; what it resolves to is judged when it is called."""
+        """Return whether the host is allowed by name. Its addresses are checked when it is called."""
         return NetworkRule.of(self.allowed_hosts).may_name(*url_target(url)).allowed
 
 
 class Shutdown(Section):
-    """What a SIGTERM leaves to running jobs."""
+    """How long running jobs may continue after SIGTERM."""
 
     drain_seconds: Number = Field(30.0, ge=0, le=3600)
 
 
 class Log(Section):
-    """``auto`` is console on a terminal, else JSON."""
+    """The log. ``auto`` means console on a terminal, else JSON."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
@@ -251,7 +252,7 @@ def _built_in() -> dict[str, ReportType]:
 
 
 class Config(Section):
-    """The whole configuration. ``load`` has filled in ``data_dir``, an absolute path."""
+    """The whole configuration. ``load`` sets ``data_dir`` to an absolute path."""
 
     data_dir: Annotated[Path, Accepts("the path of a folder, or nothing")] = Path()
     http: Http = Http()
@@ -270,7 +271,7 @@ class Config(Section):
     reports: Mapping[str, ReportType] = Field(default_factory=_built_in)
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Those of every section, and those between sections."""
+        """Report the conflicts of every section, and those between sections."""
         sections: list[tuple[str, Section]] = [(name, value) for name, value in self if isinstance(value, Section)]
         sections += [(f"reports.{name}", report) for name, report in self.reports.items()]
         for name, section in sections:

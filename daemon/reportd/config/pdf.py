@@ -1,6 +1,6 @@
-"""How a report is printed: the ``[reports.NAME.pdf]`` table, and Chromium's parameters made from it.
+"""The ``[reports.NAME.pdf]`` table, and Chromium's print parameters derived from it.
 
-Called by whoever renders, through ``PdfOptions.print_parameters``.
+Called by the worker, through ``PdfOptions.print_parameters``.
 """
 
 import re
@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from reportd.config.section import Accepts, Conflict, Section
 from reportd.config.values import Flag, Number
 
-# Width and height in inches, the ones Puppeteer uses.
+# Width and height in inches, as Puppeteer has them.
 _PAPERS: dict[str, tuple[float, float]] = {
     "Letter": (8.5, 11.0),
     "Legal": (8.5, 14.0),
@@ -27,7 +27,7 @@ _PAPERS: dict[str, tuple[float, float]] = {
     "A6": (4.1339, 5.8268),
 }
 _PER_INCH = {"mm": 25.4, "cm": 2.54, "in": 1.0, "px": 96.0}
-_LONGEST_INCHES = 200.0  # the largest page of PDF 1.7, 14,400 units (ISO 32000-1 annex C.2)
+_MAX_INCHES = 200.0  # the largest page of PDF 1.7, 14,400 units (ISO 32000-1 annex C.2)
 _MARGINS = {1: (0, 0, 0, 0), 2: (0, 1, 0, 1), 3: (0, 1, 2, 1), 4: (0, 1, 2, 3)}
 
 
@@ -36,7 +36,7 @@ def _inches(text: str) -> float:
     if match is None:
         raise ValueError("is not a length")
     inches = float(match[1]) / _PER_INCH[match[2]] if match[2] else 0.0
-    if inches > _LONGEST_INCHES:
+    if inches > _MAX_INCHES:
         raise ValueError("is longer than 200in, the most a PDF page can have")
     return inches
 
@@ -85,7 +85,7 @@ PageRanges = Annotated[str, Accepts('pages, e.g. "1-5, 8", or nothing'), AfterVa
 
 
 class PdfOptions(Section):
-    """Lengths are texts with a unit; ``width`` and ``height``, where given, take the place of the format's."""
+    """Print options. Lengths are texts with a unit; ``width`` and ``height`` override the format's."""
 
     format: Annotated[
         Literal["Letter", "Legal", "Tabloid", "Ledger", "A0", "A1", "A2", "A3", "A4", "A5", "A6"],
@@ -105,16 +105,16 @@ class PdfOptions(Section):
     outline: Flag = False
 
     def print_parameters(self) -> dict[str, Any]:
-        """The parameters of ``Page.printToPDF`` (Chrome DevTools Protocol); lengths in inches."""
+        """Return the parameters of ``Page.printToPDF`` (Chrome DevTools Protocol); lengths in inches."""
         width, height = self._paper_inches()
         top, right, bottom, left = _sides(self.margin)
-        # Chromium prints its own title, date and URL for a template that is empty.
-        nothing = "<span></span>"
+        # Chromium prints title, date and URL for an empty template.
+        blank = "<span></span>"
         return {
             "landscape": self.landscape,
             "displayHeaderFooter": bool(self.header_template or self.footer_template),
-            "headerTemplate": self.header_template or nothing,
-            "footerTemplate": self.footer_template or nothing,
+            "headerTemplate": self.header_template or blank,
+            "footerTemplate": self.footer_template or blank,
             "printBackground": self.print_background,
             "scale": self.scale,
             "paperWidth": width,
@@ -130,7 +130,7 @@ class PdfOptions(Section):
         }
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Margins that leave no room, or none for the header or footer that is to be printed in them."""
+        """Report margins that leave no room on the page, or none for a header or footer."""
         top, right, bottom, left = _sides(self.margin)
         width, height = self._paper_inches()
         if self.landscape:

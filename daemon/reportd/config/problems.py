@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in words that hold no value that could be a secret.
+"""Problems of a configuration, in words without values that could be secrets.
 
 Raised by ``load``; shown by the command line.
 """
@@ -11,20 +11,20 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault. ``where`` is the file or the environment variable; ``key`` is dotted, empty when there is none."""
+    """One problem. ``where``: the file or environment variable; ``key``: dotted, empty when there is none."""
 
     where: str
     key: str
     message: str
 
     def __str__(self) -> str:
-        # A name may hold anything, even a line break or half a character; a problem is one printable line.
+        # A name may hold anything, even a line break or a lone surrogate; a problem is one printable line.
         line = ": ".join(part for part in (self.where, self.key, self.message) if part)
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 class ConfigError(Exception):
-    """The configuration can't be used; ``problems`` are all there are. Holds no value of a secret key."""
+    """The configuration can't be used. ``problems`` lists all problems, without values of secret keys."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -32,12 +32,12 @@ class ConfigError(Exception):
 
 
 def dotted(path: Sequence[str]) -> str:
-    """A key's path as TOML writes it."""
+    """Return a key's path as TOML writes it."""
     return ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else f'"{part}"' for part in path)
 
 
-def wrong(detail: Mapping[str, Any]) -> str:
-    """What is wrong with a value, from pydantic's error. The value itself is told only of keys that are numbers."""
+def describe(detail: Mapping[str, Any]) -> str:
+    """Return what is wrong with a value, from pydantic's error. Only numbers are quoted."""
     kind, value = detail["type"], detail["input"]
     if kind == "value_error":
         return str(detail["ctx"]["error"])
@@ -46,11 +46,11 @@ def wrong(detail: Mapping[str, Any]) -> str:
             return f"{_short(value)} is too small"
         if kind == "less_than_equal":
             return f"{_short(value)} is too large"
-        # An infinite number, or a whole one too large for a float.
+        # An infinite number, or an integer too large for a float.
         if kind in ("finite_number", "float_type"):
-            return f"{_short(value)} is no such number"
+            return f"{_short(value)} is not a valid number"
     if kind == "literal_error" and isinstance(value, str):
-        return "is none of the values"
+        return "is not one of the values"
     types = {bool: "a boolean", int: "a number", float: "a number", str: "a text", list: "a list", dict: "a table"}
     return f"has the wrong type ({types.get(type(value), 'a date or time')})"
 

@@ -1,4 +1,4 @@
-"""A report type, the ``[reports.NAME]`` table, and the two that ship with the daemon.
+"""The ``[reports.NAME]`` table, and the two report types that ship with the daemon.
 
 Called by ``models``; the rest of the daemon reads ``ReportType``.
 """
@@ -55,8 +55,8 @@ def _page_url(text: str) -> str:
     if not text:
         return text
     parts = split_url(re.sub(r"[{}]", "_", text), ("http", "https"))
-    for found in re.findall(r"\{[^{}]*\}|[{}]", text):
-        if found[1:-1] not in _PLACEHOLDERS:
+    for placeholder in re.findall(r"\{[^{}]*\}|[{}]", text):
+        if placeholder[1:-1] not in _PLACEHOLDERS:
             raise ValueError("has a brace that is part of no known placeholder (a bare brace is %7B or %7D)")
     if re.search(r"[{}]", text[: len(parts.scheme) + 3 + len(parts.netloc)]):
         raise ValueError("has a placeholder in its host; parameters must not choose the host")
@@ -69,7 +69,7 @@ def _page_url(text: str) -> str:
 
 def _alias(text: str) -> str:
     if not REPORT_TYPE.fullmatch(text):
-        raise ValueError("is no name")
+        raise ValueError("is not a valid name")
     return text
 
 
@@ -120,9 +120,9 @@ Aliases = Annotated[
 
 
 class ReportType(Section):
-    """Where a report's page comes from, what it may reach, when it is ready, and how it is printed.
+    """The source of a report's page, the hosts it may reach, when it is ready, and how it is printed.
 
-    ``max_concurrency`` 0 means as many as there are slots; an empty ``isolation`` means the pool's.
+    ``max_concurrency`` 0 means no limit but the slots; an empty ``isolation`` means the pool's.
     """
 
     template: FileName = ""
@@ -150,11 +150,11 @@ class ReportType(Section):
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """Every host pattern the page may reach, normalised; the URL's own host is one, at the port it names."""
+        """All host patterns that the page may reach, normalised, including the URL's own host at its port."""
         return tuple(sorted(map(str, NetworkRule.of(self.allowed_hosts, self.url).patterns)))
 
     def redacted(self) -> dict[str, Any]:
-        """As in the file, with ``ready`` and ``fail_on_status`` written the way they are there."""
+        """Return the table as in the file, with ``ready`` and ``fail_on_status`` in the file's form."""
         condition = self.ready
         return super().redacted() | {
             "ready": f"{condition.kind}:{condition.argument}" if condition.argument else condition.kind,
@@ -164,7 +164,7 @@ class ReportType(Section):
         }
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Not exactly one source of the page, cookies for no address, a delay that uses up the time there is."""
+        """Report zero or two sources of the page, cookies without a URL, and a delay that leaves no time to render."""
         if self.template and self.url:
             yield Conflict(("url", "template"), "is set together with template; accepted: one of them")
         if not self.template and not self.url:

@@ -1,6 +1,6 @@
-"""What every section of the configuration has in common: it is frozen, closed, and keeps its secrets to itself.
+"""The base class of every section: frozen, without unknown keys, and with its secrets masked.
 
-Called by the models of this package.
+Used by the models of this package.
 """
 
 import re
@@ -15,18 +15,18 @@ MASK = "***"
 
 
 class Accepts(NamedTuple):
-    """Annotates a key with the words that say what it accepts, where its type and bounds don't say enough."""
+    """Annotates a key with what it accepts, in words, where its type and bounds don't say enough."""
 
     text: str
 
 
 class Secret:
-    """Annotates a key of which nothing may ever be shown; the class itself is the mark."""
+    """Annotates a key whose value must never be shown; the class itself is the mark."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Keys (dotted) that are fine each on its own but not together."""
+    """Dotted keys whose values are valid alone but not together."""
 
     keys: tuple[str, ...]
     message: str
@@ -35,15 +35,15 @@ class Conflict:
 class Section(BaseModel):
     """A table of the configuration file."""
 
-    # The text of pydantic's own errors would hold the faulty value, which may be a secret.
+    # By default pydantic's error texts contain the value, which may be a secret.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     def conflicts(self) -> Iterator[Conflict]:
-        """What is wrong between keys of this section. Asked only of sections whose keys are fine."""
+        """Yield the conflicts between keys of this section. Called only when each key is valid."""
         yield from ()
 
     def redacted(self) -> dict[str, Any]:
-        """Plain tables, lists and scalars, as they could stand in the file, without the secrets."""
+        """Return the section as tables, lists and scalars of the file, with its secrets masked."""
         return {name: _shown(getattr(self, name), field) for name, field in type(self).model_fields.items()}
 
     def __repr_args__(self) -> Iterator[tuple[str, Any]]:
@@ -51,16 +51,16 @@ class Section(BaseModel):
 
 
 def is_secret(field: FieldInfo) -> bool:
-    """Whether nothing of this key may be shown."""
+    """Return whether this key's value must not be shown."""
     return Secret in field.metadata
 
 
 def mask_url(text: str) -> str:
-    """The text without the password of its user part, and without values of its query that look like secrets."""
+    """Mask the password in a URL, and values in its query or fragment whose name looks like a secret's."""
     head, mark, tail = re.fullmatch(r"([^?#]*)([?#]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
-    # Up to the last "@": a password in which one was left unencoded must not show its second half.
+    # Up to the last "@", because a password may contain an unencoded one.
     head = re.sub(r"(?s)^([^/]*//[^:/@]*):.*@", rf"\1:{MASK}@", head)
-    # ";" begins a name as "&" does, but ends no value: part of a secret must not pass for the next name.
+    # ";" begins a name like "&", but does not end a value: otherwise a part of a secret could look like a name.
     tail = re.sub(r"(?i)((?:^|[&;#])[^=&;#]*(?:pass|secret|token|key|sig|auth)[^=&;#]*=)[^&#]*", rf"\1{MASK}", tail)
     return head + mark + tail
 

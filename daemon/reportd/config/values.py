@@ -1,7 +1,7 @@
-"""The single values of the configuration: what each kind of text must look like.
+"""Checks of single values of the configuration.
 
-Called by the models of this package, through the annotated types below. A check raises ValueError that says what is
-wrong; what is accepted is said by the type's ``Accepts``. None repeats the text it refuses: it may be a secret.
+Called by the models of this package, through the annotated types below. A check raises ValueError with what is wrong;
+the type's ``Accepts`` says what is accepted. No error quotes the rejected text, because it may be a secret.
 """
 
 import base64
@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field
 from reportd.config.section import Accepts, Secret
 from reportd.core.pages.network import parse_host_pattern
 
-# TOML tells numbers, texts and booleans apart, so a text that only looks like a number is a mistake.
+# TOML distinguishes numbers, texts and booleans, so a text that looks like a number is a mistake.
 Count = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Flag = Annotated[bool, Field(strict=True)]
@@ -31,7 +31,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def split_bind(text: str) -> tuple[str, int]:
-    """Host (IPv6 without its brackets) and port of ``HOST:PORT`` or ``[IPV6]:PORT``."""
+    """Return host (IPv6 without brackets) and port of ``HOST:PORT`` or ``[IPV6]:PORT``. Raises ValueError."""
     match = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^:\[\]]+)):([0-9]{1,5})", text)
     if match is None:
         raise ValueError("is not HOST:PORT")
@@ -49,7 +49,7 @@ def split_bind(text: str) -> tuple[str, int]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens there."""
+    """Return whether only this machine can reach a server on that host."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -57,14 +57,14 @@ def is_loopback(host: str) -> bool:
 
 
 def split_url(text: str, schemes: tuple[str, ...], *, host: bool = True) -> SplitResult:
-    """The parts of an absolute URL; its host and port are known to be sound."""
+    """Return the parts of an absolute URL with a valid host and port. Raises ValueError."""
     if re.search(r"[\s\x00-\x1f\x7f\\]", text):
         raise ValueError("holds a space, a backslash or a control character")
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        # Mostly a password with a bare "/", "#" or "?", which ends the host part too early.
+        # Usually a password contains an unencoded "/", "#" or "?", which ends the host part.
         raise ValueError("has a host or port that can't be read (encode / ? # @ in a password)") from None
     if parts.scheme not in schemes or not text[len(parts.scheme) :].startswith("://"):
         if parts.scheme == "file":
@@ -80,7 +80,7 @@ def split_url(text: str, schemes: tuple[str, ...], *, host: bool = True) -> Spli
 
 
 def folder_of(text: str) -> str:
-    """The path of a ``file:`` URL, absolute or relative; ``file:a``, ``file:/a`` and ``file:///a`` are fine."""
+    """Return the path of a ``file:`` URL, absolute or relative: ``file:a``, ``file:/a`` and ``file:///a`` are valid."""
     path = text.removeprefix("file:")
     if path.startswith("//"):
         if not path.startswith("///"):
@@ -108,11 +108,11 @@ def _database(text: str) -> str:
         if path == text or not path or "?" in path or "#" in path or path == ":memory:":
             raise ValueError("is not sqlite:/// and the path of a file")
         return text
-    # Without a host it is the local socket; SQLAlchemy takes either.
+    # A URL without a host means the local socket, which SQLAlchemy accepts.
     parts = split_url(text, ("postgresql", "postgresql+psycopg", "sqlite"), host=False)
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name == "prepare_threshold" and not re.fullmatch("[0-9]{1,9}", value):
-            raise ValueError("has a prepare_threshold that is no whole number")
+            raise ValueError("has a prepare_threshold that is not a whole number")
     return text
 
 
@@ -140,22 +140,22 @@ def _breaker_store(text: str) -> str:
         scheme, separator, after = text.partition("://")
         before = scheme + separator
     hosts, slash, path = after.partition("/")
-    # Each of the hosts must make a sound URL with what is around them.
+    # Each host, with the rest of the text, must be a valid URL.
     for host in hosts.split(","):
         parts = split_url(f"{before}{at}{host}{slash}{path}", _REDIS_SCHEMES)
     if parts.query or parts.fragment:
         raise ValueError("has a ? or # (encode / ? # @ in a password)")
     if parts.scheme.endswith("+sentinel"):
         if not re.fullmatch(r"/[A-Za-z0-9._-]+(/[0-9]*)?", parts.path):
-            raise ValueError("does not name the primary that Sentinel watches, behind the hosts")
+            raise ValueError("does not name Sentinel's primary after the hosts")
     elif not re.fullmatch(r"/?[0-9]*", parts.path):
-        raise ValueError("has more behind the host than the number of a database")
+        raise ValueError("has more than a database number after the host")
     return text
 
 
 def _namespace(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", text):
-        raise ValueError("is not the beginning of a key")
+        raise ValueError("is not a valid key prefix")
     return text
 
 
@@ -163,7 +163,7 @@ def _host_pattern(text: str) -> str:
     try:
         parse_host_pattern(text)
     except ValueError:
-        raise ValueError("is no host") from None
+        raise ValueError("is not a host") from None
     return text
 
 
@@ -195,7 +195,7 @@ def _pairs(value_pattern: str) -> Callable[[Mapping[str, str]], Mapping[str, str
     def check(pairs: Mapping[str, str]) -> Mapping[str, str]:
         for number, (name, value) in enumerate(pairs.items(), 1):
             if not _TOKEN.fullmatch(name):
-                raise ValueError(f"entry {number} has a name that is no HTTP token")
+                raise ValueError(f"entry {number} has a name that is not an HTTP token")
             if not compiled.fullmatch(value):
                 raise ValueError(f"entry {number} has a value with a character that is not allowed there")
         return pairs
@@ -233,9 +233,7 @@ Namespace = Annotated[
 MetricNamespace = Annotated[
     str,
     Accepts("1 to 255 letters, digits, spaces or . - _ / # :, not AWS/ at the beginning, or nothing"),
-    AfterValidator(
-        _matches(r"(?!AWS/)[A-Za-z0-9._/#: -]{1,255}", "is no namespace of CloudWatch for metrics of one's own")
-    ),
+    AfterValidator(_matches(r"(?!AWS/)[A-Za-z0-9._/#: -]{1,255}", "is not a CloudWatch namespace for custom metrics")),
 ]
 OptionalUrl = Annotated[str, Accepts("an http(s):// URL, or nothing"), AfterValidator(_optional_url)]
 SecretUrl = Annotated[OptionalUrl, Secret]
@@ -264,7 +262,7 @@ SigningSecret = Annotated[
     Accepts("whsec_ and 24 to 64 random bytes in base64 (echo whsec_$(openssl rand -base64 32)), or nothing"),
     AfterValidator(_signing_secret),
 ]
-# RFC 9110 section 5.5: no control characters; Chromium is given Latin-1 at most.
+# RFC 9110 section 5.5: no control characters; Chromium accepts at most Latin-1.
 Headers = Annotated[
     Mapping[str, str],
     Secret,

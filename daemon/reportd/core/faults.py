@@ -1,11 +1,11 @@
-"""What can go wrong with a job, and whose fault it is. One table; everything else asks it."""
+"""All kinds of failure of a job, and whose fault each one is. ``NATURE`` is the only table of them."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Blame(StrEnum):
-    """Whose fault it is. Only PAGE and UPSTREAM say something about a report type."""
+    """Whose fault it is. Only PAGE and UPSTREAM count for the report type's breaker."""
 
     MESSAGE = "message"
     PAGE = "page"
@@ -16,7 +16,7 @@ class Blame(StrEnum):
 
 
 class FaultKind(StrEnum):
-    """The ``error.kind`` of a job: a bounded set, fit for a metric's label."""
+    """The ``error.kind`` of a job. The set is bounded, so it can be a metric's label."""
 
     MALFORMED_MESSAGE = "malformed_message"
     UNKNOWN_REPORT_TYPE = "unknown_report_type"
@@ -46,10 +46,10 @@ class FaultKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Nature:
-    """``retry``: trying again can help. ``counts``: it uses one of the job's attempts.
+    """``retry``: another attempt can help. ``counts``: it uses one of the job's attempts.
 
-    ``loss``: a browser or its renderer died under the job. ``passes``: its cause is of the kind that ends by itself,
-    so that it helps to try again much later, too. ``trips``: the report type's breaker hears of it.
+    ``kills_browser``: a browser or its renderer died during the job. ``transient``: the cause can end by itself, so a
+    redrive much later can help, too. ``counts_for_breaker``: it is reported to the report type's breaker.
     """
 
     blame: Blame
@@ -81,11 +81,11 @@ NATURE: dict[FaultKind, Nature] = {
     FaultKind.PRINT_REJECTED: Nature(Blame.PAGE, retry=False),
     FaultKind.TIMEOUT: Nature(Blame.PAGE, retry=True, transient=True),
     FaultKind.UNREACHABLE: Nature(Blame.UPSTREAM, retry=True, transient=True),
-    # Whoever shared the browser is innocent until it dies under them alone (I5), so this uses no attempt.
+    # Any of the jobs that shared the browser may be the cause, so this uses no attempt of theirs (I5).
     FaultKind.BROWSER_LOST: Nature(Blame.NODE, retry=True, counts=False, kills_browser=True),
     FaultKind.BROWSER_UNAVAILABLE: Nature(Blame.NODE, retry=True, counts=False, transient=True),
     FaultKind.NODE_LOST: Nature(Blame.NODE, retry=True, counts=False, transient=True),
-    # What a page could not load while the node had no file descriptor left says nothing about the page.
+    # A page that can't load while the node has no file descriptor left is not at fault.
     FaultKind.OUT_OF_FILES: Nature(Blame.NODE, retry=True, counts=False, transient=True),
     FaultKind.STORE_UNAVAILABLE: Nature(Blame.STORE, retry=True, counts=False, transient=True),
     FaultKind.EXHAUSTED_RECEIVES: Nature(Blame.US, retry=False, counts=False),
@@ -95,7 +95,7 @@ NATURE: dict[FaultKind, Nature] = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One failure. ``detail`` is for people: a sentence, no secrets, at most a few hundred characters."""
+    """One failure. ``detail`` is a sentence for people: no secrets, at most a few hundred characters."""
 
     kind: FaultKind
     detail: str
@@ -114,11 +114,11 @@ class FaultError(Exception):
 
 
 RETRIABLE_STATUS = frozenset({408, 425, 429})
-"""Client errors that say "later" (RFC 9110 section 15.5.9, RFC 8470, RFC 6585)."""
+"""Client errors after which a retry can succeed (RFC 9110 section 15.5.9, RFC 8470, RFC 6585)."""
 
 
 def status_fault(status: int, url: str) -> Fault:
-    """What a failed HTTP status of the main page means: 5xx and "later" may pass, other statuses won't."""
-    later = status >= 500 or status in RETRIABLE_STATUS  # noqa: PLR2004 - the class of server errors
-    kind = FaultKind.PAGE_UNAVAILABLE if later else FaultKind.PAGE_STATUS
+    """Return the fault for a failed HTTP status of the main page: a retry can help after 5xx and RETRIABLE_STATUS."""
+    retriable = status >= 500 or status in RETRIABLE_STATUS  # noqa: PLR2004 - the class of server errors
+    kind = FaultKind.PAGE_UNAVAILABLE if retriable else FaultKind.PAGE_STATUS
     return Fault(kind, f"{url} answered {status}")

@@ -1,1 +1,3 @@
-"""What becomes of messages that failed for good: triage, redrive, quarantine, and what an operator does with them."""
+"""Handles messages that failed for good: triage, redrive and quarantine as background work, and the operator's calls.
+The app starts the former, web calls the latter.
+"""

@@ -1,6 +1,6 @@
-"""Where what nobody can help ends: a copy of the letter is kept, its job is ``quarantined``, and people hear of it.
+"""Quarantines letters that only people can help: keep a copy, set the job to ``quarantined``, alert people.
 
-The copy comes first, so that nothing is lost wherever this is cut off; each step may be done again.
+The copy comes first, so that nothing is lost if this is cut off. Every step may be repeated.
 """
 
 import time
@@ -11,7 +11,7 @@ import structlog
 
 from reportd.concurrency.retrying import retry_while_unavailable
 from reportd.core.dead_letters.signature import normalised, signature
-from reportd.core.dead_letters.triage import RawLetter, Reading, TriageFacts, TriageVerdict
+from reportd.core.dead_letters.triage import LetterContent, RawLetter, TriageFacts, TriageVerdict
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.ports import (
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 
 class Quarantine:
-    """``on_quarantined`` is called once for every letter, by the node that settled it."""
+    """``on_quarantined``: called once for each letter, on the node that settled it."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Quarantine:
         jobs: Jobs,
         letters: DeadLetters,
         audit: Audit,
-        changes: JobWaiters,
+        waiters: JobWaiters,
         node: str,
         on_quarantined: OnQuarantined = lambda _: None,
         clock: Callable[[], float] = time.time,
@@ -47,24 +47,24 @@ class Quarantine:
         self._jobs = jobs
         self._letters = letters
         self._audit = audit
-        self._changes = changes
+        self._waiters = waiters
         self._node = node
         self._on_quarantined = on_quarantined
         self._clock = clock
 
-    async def take(self, letter: DeadLetter) -> bool:
-        """Of a letter from the DLQ. False when its job has moved in the meantime: then it is to be judged again."""
+    async def add(self, letter: DeadLetter) -> bool:
+        """Quarantine a letter from the DLQ. Return False when its job has changed meanwhile: then judge it again."""
         letter = replace(letter, standing=LetterStatus.QUARANTINED)
         if letter.task_id is not None:
             if not await self._letters.keep(letter):
                 return False
             await self._settle(letter)
         elif await self._letters.keep(letter):
-            await self._tell(letter)
+            await self._report(letter)
         return True
 
-    async def take_waiting(self, letter: DeadLetter) -> None:
-        """Of one that is kept already: as long as it is waiting, this will be done again."""
+    async def add_waiting(self, letter: DeadLetter) -> None:
+        """Quarantine a letter that is kept already. If this is cut off, the letter still waits, and is judged again."""
         await self._settle(letter)
         await self._letters.keep(replace(letter, standing=LetterStatus.QUARANTINED))
 
@@ -73,22 +73,23 @@ class Quarantine:
         fault = Fault(FaultKind(letter.kind), letter.detail)
         if await self._jobs.settle(Settlement(task_id, JobEvent.QUARANTINED, self._clock(), fault=fault)) is None:
             return
-        self._changes.notify(task_id)
-        await self._tell(letter)
+        self._waiters.notify(task_id)
+        await self._report(letter)
 
-    async def _tell(self, letter: DeadLetter) -> None:
+    async def _report(self, letter: DeadLetter) -> None:
         log.error("job.quarantined", letter=letter.id, kind=letter.kind, reason=letter.reason, cause=letter.signature)
         self._on_quarantined(letter)
         detail = {"group": letter.signature, "kind": letter.kind, "reason": letter.reason}
         entry = AuditEntry(self._clock(), self._node, "dead_letter.quarantined", letter.id, detail)
-        # Nobody comes by again who could record it.
+        # Retry here, because no later step would record it.
         await retry_while_unavailable(lambda: self._audit.record([entry]))
 
 
-def copy_of(letter: RawLetter, case: TriageFacts, verdict: TriageVerdict, record: Record | None) -> DeadLetter:
-    """What is kept of a letter that waits."""
-    job = record.job if record else case.reading.job
-    fault = _fault(letter, case.reading, verdict, record)
+def copy_of(letter: RawLetter, facts: TriageFacts, verdict: TriageVerdict, record: Record | None) -> DeadLetter:
+    """Return the copy to keep of a letter, as one that waits."""
+    job = record.job if record else facts.reading.job
+    history = facts.history
+    fault = _fault(letter, facts.reading, verdict, record)
     return DeadLetter(
         id=job.task_id if job else letter.id,
         task_id=job.task_id if job else None,
@@ -99,18 +100,18 @@ def copy_of(letter: RawLetter, case: TriageFacts, verdict: TriageVerdict, record
         cause=normalised(fault.detail),
         standing=LetterStatus.WAITING,
         reason=verdict.reason,
-        first_seen_at=case.history.first_failed_at,
-        last_seen_at=case.now,
+        first_seen_at=history.first_failed_at,
+        last_seen_at=facts.now,
         body=letter.body,
         attributes=letter.attributes,
-        due_at=case.history.last_failed_at + case.policy.cooldown_seconds,
-        redrives=case.history.redrives,
-        returns=case.history.returns,
+        due_at=history.last_failed_at + facts.policy.cooldown_seconds,
+        redrives=history.redrives,
+        returns=history.returns,
     )
 
 
-def _fault(letter: RawLetter, reading: Reading, verdict: TriageVerdict, record: Record | None) -> Fault:
-    """Why it is here: as its job's record says, or by the rule that has judged it."""
+def _fault(letter: RawLetter, reading: LetterContent, verdict: TriageVerdict, record: Record | None) -> Fault:
+    """Return why the letter is here: the error in its job's record, or the reason of the rule that decided."""
     if record is not None and record.error is not None and record.state is JobState.DEAD_LETTERED:
         return record.error
     if verdict.rule == "unfit":

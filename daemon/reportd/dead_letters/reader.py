@@ -1,17 +1,17 @@
-"""Reads dead letters, and the jobs they are about: what they say, and what can be repaired in them.
+"""Reads dead letters and their jobs, and repairs them where that is possible.
 
-Repairing tries and checks many times over, so it is done by the ``Checker``, whatever the size.
+A repair tries and checks many variants, so the ``Checker`` does it, whatever the size of the letter.
 """
 
 from collections.abc import Callable, Mapping
 
-from reportd.core.dead_letters.triage import RawLetter, Reading
+from reportd.core.dead_letters.triage import LetterContent, RawLetter
 from reportd.core.jobs.job import BadMessageError, Job, StoredJob
 from reportd.ports import Checker, TooCostlyError
 
 
 class LetterReader:
-    """``names``: each name of a report type in its normal form, and the type it means. ``schemas``: see ``Checker``."""
+    """``names``: the report type for the normal form of each name and alias. ``schemas``: see ``Checker``."""
 
     def __init__(self, checker: Checker, names: Mapping[str, str], schemas: Callable[[], bytes]) -> None:
         self._checker = checker
@@ -22,29 +22,29 @@ class LetterReader:
         """Use the names of another configuration."""
         self._names = names
 
-    async def letter(self, letter: RawLetter) -> Reading:
-        """What the letter says, repaired where need be. May raise UnavailableError."""
+    async def letter(self, letter: RawLetter) -> LetterContent:
+        """Read the letter, repaired if necessary. May raise UnavailableError."""
         try:
             return await self._checker.letter(letter, self._names, self._schemas())
         except TooCostlyError as error:
             return await self._unrepaired(letter, f"can't be repaired: that {error}")
 
-    async def job(self, job: Job) -> Reading:
-        """Whether its report type accepts it, or would with a repair. May raise UnavailableError."""
+    async def job(self, job: Job) -> LetterContent:
+        """Check whether the report type accepts the job, if necessary after a repair. May raise UnavailableError."""
         try:
             return await self._checker.job(job, self._names, self._schemas())
         except TooCostlyError as error:
             problem = error.of_parameters()
-            return Reading(job, job.task_id, f"{problem.pointer}: {problem.detail}")
+            return LetterContent(job, job.task_id, f"{problem.pointer}: {problem.detail}")
 
-    async def _unrepaired(self, letter: RawLetter, problem: str) -> Reading:
-        """The job it is about is given up with it, where it names one."""
+    async def _unrepaired(self, letter: RawLetter, problem: str) -> LetterContent:
+        """Read a letter whose repair is too costly. Its job, if it names one, is given up with it."""
         try:
-            carried = await self._checker.message(letter.body)
+            content = await self._checker.message(letter.body)
         except BadMessageError as error:
-            return Reading(problem=f"{error.fault.detail}; it {problem}")
+            return LetterContent(problem=f"{error.fault.detail}; it {problem}")
         except TooCostlyError as error:
-            return Reading(problem=f"the message can't be read: that {error}")
-        if isinstance(carried, StoredJob):
-            return Reading(task_id=carried.task_id)
-        return Reading(carried, carried.task_id, f"it {problem}")
+            return LetterContent(problem=f"the message can't be read: that {error}")
+        if isinstance(content, StoredJob):
+            return LetterContent(task_id=content.task_id)
+        return LetterContent(content, content.task_id, f"it {problem}")

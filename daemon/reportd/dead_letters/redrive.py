@@ -1,7 +1,7 @@
-"""The letters that wait: when their cause may have passed, one job of it is tried, and then the rest.
+"""Redrives the letters that wait: once their cause may have passed, first one job of it, the canary, then the others.
 
-``core.dead_letters.redrive`` decides when and how many. One node at a time does it. If two nodes meet at a cause, only
-one moves it: its job, its letter and the cause change in one transaction.
+``core.dead_letters.redrive`` decides when and how many. One node at a time does it. If two nodes handle the same cause,
+only one succeeds: the jobs, their letters and the cause change in one transaction.
 """
 
 import time
@@ -13,17 +13,17 @@ import structlog
 
 from reportd.concurrency.periodic import LEASE_ROUNDS
 from reportd.core.breaker.breaker import Breaker
-from reportd.core.dead_letters.redrive import Cause, is_over, is_own, judged, may_go
+from reportd.core.dead_letters.redrive import Cause, counts_as_redrive, is_expired, next_wave_size, settle_wave
 from reportd.core.dead_letters.triage import (
     Action,
     JobHistory,
-    Reading,
+    LetterContent,
     TriageFacts,
     TriagePolicy,
     TriageVerdict,
     triage,
 )
-from reportd.core.jobs.job import timestamp, to_message
+from reportd.core.jobs.job import timestamp
 from reportd.core.jobs.retry import Tally
 from reportd.dead_letters.quarantine import Quarantine
 from reportd.ports import (
@@ -37,17 +37,20 @@ from reportd.ports import (
     Queue,
     Record,
     Redrive,
-    UnavailableError,
 )
+from reportd.work.messages import message_of, send_messages
 
 MAX_CAUSES = 200
+"""The most causes of a round."""
+
 MAX_OVERDUE = 500
+"""The most letters of a round that are quarantined because they have waited too long."""
 
 log = structlog.get_logger()
 
 
 class Redriver:
-    """``go`` is one round."""
+    """``run_round`` goes once over all causes."""
 
     def __init__(
         self,
@@ -74,8 +77,8 @@ class Redriver:
         self._node = node
         self._clock = clock
 
-    async def go(self) -> None:
-        """One round over all causes, if it is this node that does it."""
+    async def run_round(self) -> None:
+        """Go once over all causes, if this node has the lease."""
         if not await self._jobs.acquire_lease("redrive", self._node, LEASE_ROUNDS * self._lease_seconds):
             return
         await self._letters.tidy()
@@ -87,22 +90,22 @@ class Redriver:
             name = view.cause.report_type
             last_sent_at[name] = max(last_sent_at[name], view.cause.sent_at)
         for view in views:
-            if await self._consider(view, last_sent_at[view.cause.report_type]):
+            if await self._redrive(view, last_sent_at[view.cause.report_type]):
                 last_sent_at[view.cause.report_type] = self._clock()
 
-    async def _consider(self, view: CauseView, last_sent_at: float) -> bool:
-        """Judge the last wave, and send the next one if it is time; whether it was."""
+    async def _redrive(self, view: CauseView, last_sent_at: float) -> bool:
+        """Judge the last wave, and send the next one if it is time. Return whether one was sent."""
         now = self._clock()
-        cause = judged(view.cause, view.outcome, now)
+        cause = settle_wave(view.cause, view.outcome, now)
         if view.cause.wave and not cause.wave:
-            log.info("cause.judged", cause=cause.signature, reportType=cause.report_type, **_told(view))
+            log.info("cause.judged", cause=cause.signature, reportType=cause.report_type, **_counts(view))
         breaker = self._breaker_of(cause.report_type)
-        count = min(view.due, may_go(cause, breaker, last_sent_at, now, self._policy))
+        count = min(view.due, next_wave_size(cause, breaker, last_sent_at, now, self._policy))
         wave = await self._choose(cause, count) if count else []
         if wave:
-            own = {m.id: is_own(cause, breaker, len(wave), view.waiting, m.first_seen_at) for m in wave}
+            own = {m.id: counts_as_redrive(cause, breaker, len(wave), view.waiting, m.first_seen_at) for m in wave}
             return await self._send(cause, wave, own)
-        if cause.version and not view.waiting and is_over(cause, now, self._policy):
+        if cause.version and not view.waiting and is_expired(cause, now, self._policy):
             await self._letters.forget(cause)
         elif cause is not view.cause:
             await self._letters.replace(cause)
@@ -114,13 +117,13 @@ class Redriver:
 
     async def _judge(self, letter: DeadLetter, *, turn: bool) -> TriageVerdict:
         record = await self._jobs.get(letter.task_id or letter.id)
-        verdict = triage(self._case(letter, record, turn=turn))
+        verdict = triage(self._facts(letter, record, turn=turn))
         if verdict.action is Action.QUARANTINE:
-            await self._quarantine.take_waiting(replace(letter, reason=verdict.reason))
+            await self._quarantine.add_waiting(replace(letter, reason=verdict.reason))
         return verdict
 
-    def _case(self, letter: DeadLetter, record: Record | None, *, turn: bool) -> TriageFacts:
-        """Its content was judged when it came, so what is left is its fault and its history."""
+    def _facts(self, letter: DeadLetter, record: Record | None, *, turn: bool) -> TriageFacts:
+        """Return the fault and the history of a kept letter. Its content was judged when it came from the DLQ."""
         history = JobHistory(
             state=record.state if record else None,
             fault=record.error if record else None,
@@ -131,7 +134,7 @@ class Redriver:
             last_failed_at=letter.due_at - self._policy.cooldown_seconds,
             turn=turn,
         )
-        reading = Reading(record.job if record else None, letter.task_id)
+        reading = LetterContent(record.job if record else None, letter.task_id)
         return TriageFacts(reading, history, self._breaker_of(letter.report_type), self._clock(), self._policy)
 
     async def _send(self, cause: Cause, wave: Sequence[DeadLetter], own: Mapping[str, bool]) -> bool:
@@ -142,11 +145,14 @@ class Redriver:
             log.info("cause.moved_by_another_node", cause=cause.signature, reportType=cause.report_type)
             return False
         log.warning("cause.tried", cause=cause.signature, reportType=cause.report_type, jobs=len(released))
-        about = {letter.id: letter for letter in wave}
+        letters = {letter.id: letter for letter in wave}
         messages = [
-            self._message(record, about[record.job.task_id], own=own[record.job.task_id]) for record in released
+            self._message(record, letters[record.job.task_id], own=own[record.job.task_id]) for record in released
         ]
-        await self._deliver(messages)
+        errors = await send_messages(self._queue, messages)
+        # The janitor sends those later that the queue does not accept now.
+        if confirmed := [m.task_id for m, error in zip(messages, errors, strict=True) if error is None]:
+            await self._jobs.confirm(confirmed)
         detail = {"group": cause.signature, "jobs": len(released), "canary": len(released) == 1}
         await self._audit.record(
             [AuditEntry(now, self._node, "dead_letter.redriven", message.task_id, detail) for message in messages]
@@ -154,24 +160,11 @@ class Redriver:
         return True
 
     def _message(self, record: Record, letter: DeadLetter, *, own: bool) -> Outgoing:
-        job = record.job
-        # With attributes, a FIFO queue does not take it for the first message once more.
-        told = {"redrives": str(letter.redrives + own), "firstFailedAt": timestamp(letter.first_seen_at)}
-        body = to_message(job, self._queue.max_message_bytes)
-        return Outgoing(body, job.task_id, job.report_type, job.user_id, attributes=told)
-
-    async def _deliver(self, messages: Sequence[Outgoing]) -> None:
-        """What the queue does not take now, the sweep of unconfirmed jobs sends later."""
-        if not messages:
-            return
-        try:
-            outcomes = await self._queue.send(messages)
-        except UnavailableError as error:
-            outcomes = [error] * len(messages)
-        sent = [message.task_id for message, problem in zip(messages, outcomes, strict=True) if problem is None]
-        await self._jobs.confirm(sent)
+        # Without attributes, a FIFO queue may drop it as a duplicate of the first message.
+        attributes = {"redrives": str(letter.redrives + own), "firstFailedAt": timestamp(letter.first_seen_at)}
+        return message_of(record.job, self._queue.max_message_bytes, attributes=attributes)
 
 
-def _told(view: CauseView) -> dict[str, int]:
+def _counts(view: CauseView) -> dict[str, int]:
     outcome = view.outcome
     return {"succeeded": outcome.succeeded, "failed": outcome.failed, "waiting": view.waiting}

@@ -1,7 +1,7 @@
-"""What can be asked about dead letters: see them, put them back, drop them, one or a whole group."""
+"""The operator's calls on dead letters: list them, put them back or drop them, one or a whole group."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
@@ -28,7 +28,7 @@ from reportd.ports import (
 from reportd.work.messages import resend_job
 
 MAX_AT_ONCE = 500
-"""Of a group. The answer says how many remain, and the same call goes on with them."""
+"""The most letters of a group in one call. The answer says how many remain; repeat the call for them."""
 
 log = structlog.get_logger()
 
@@ -42,14 +42,14 @@ class NoSuchLetterError(NotFoundError):
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How many letters something was done to, and how many of the group remain."""
+    """How many letters a call has changed, and how many of the group remain."""
 
     count: int
     remaining: int
 
 
 class DeadLetterService:
-    """``target`` is the id of a letter or the signature of a group."""
+    """Lists, requeues and drops dead letters. The methods' ``target`` is a letter's id, or a group's signature."""
 
     def __init__(
         self,
@@ -82,43 +82,43 @@ class DeadLetterService:
         return await self._letters.members(signature, limit, before)
 
     async def letter(self, letter_id: str) -> DeadLetter:
-        """Raises NoSuchLetterError, also for one whose job is in the queue again."""
+        """Raises NoSuchLetterError, also for a letter whose job is in the queue again."""
         letter = await self._letters.get(letter_id)
         if letter is None or letter.standing is LetterStatus.UNDERWAY:
             raise NoSuchLetterError
         return letter
 
     async def requeue(self, target: str, actor: str) -> Done:
-        """Back to the queue: a job with a fresh set of attempts, what is no job as it came.
+        """Put jobs back into the queue, with a fresh set of attempts; a letter without a job goes back unchanged.
 
         Raises NoSuchLetterError.
         """
-        return await self._each(target, actor, "requeued", self._requeue)
+        return await self._apply(target, actor, "requeued", self._requeue)
 
     async def drop(self, target: str, actor: str) -> Done:
-        """Forget the copy. A job that was still waiting is quarantined by that; its record stays.
+        """Delete the copies. A job that still waits for triage is quarantined; the records of the jobs stay.
 
         Raises NoSuchLetterError.
         """
-        return await self._each(target, actor, "dropped", self._drop)
+        return await self._apply(target, actor, "dropped", self._drop)
 
-    async def _each(self, target: str, actor: str, what: str, work: "Callable[[DeadLetter], object]") -> Done:
+    async def _apply(self, target: str, actor: str, verb: str, change: Callable[[DeadLetter], Awaitable[None]]) -> Done:
         is_group = SIGNATURE.fullmatch(target) is not None
         members = await self._letters.members(target, MAX_AT_ONCE) if is_group else [await self.letter(target)]
         if not members:
             raise NoSuchLetterError
         for letter in members:
-            await work(letter)  # type: ignore[misc]  # an async method of this class
+            await change(letter)
         remaining = await self._letters.group(target) if is_group else None
         done = Done(len(members), remaining.waiting + remaining.quarantined if remaining else 0)
-        log.info("dead_letters.settled", done=what, target=target, actor=actor, count=done.count)
-        entry = AuditEntry(self._clock(), actor, f"dead_letter.{what}", target, {"count": done.count})
+        log.info("dead_letters.settled", done=verb, target=target, actor=actor, count=done.count)
+        entry = AuditEntry(self._clock(), actor, f"dead_letter.{verb}", target, {"count": done.count})
         await self._audit.record([entry])
         return done
 
     async def _requeue(self, letter: DeadLetter) -> None:
         if letter.task_id is None:
-            await self._send_as_it_came(letter)
+            await self._send_unchanged(letter)
         elif letter.standing is LetterStatus.WAITING:
             for record in await self._letters.release([Redrive(letter.id, own=False)], self._clock()) or ():
                 await resend_job(self._queue, record.job)
@@ -131,10 +131,10 @@ class DeadLetterService:
                 log.info("dead_letter.moved_already", letter=letter.id)
         await self._letters.remove([letter.id])
 
-    async def _send_as_it_came(self, letter: DeadLetter) -> None:
-        (problem,) = await self._queue.send([Outgoing(letter.body, "", "", "")])
-        if problem is not None:
-            raise UnavailableError("queue", str(problem))
+    async def _send_unchanged(self, letter: DeadLetter) -> None:
+        (error,) = await self._queue.send([Outgoing(letter.body, "", "", "")])
+        if error is not None:
+            raise UnavailableError("queue", str(error))
 
     async def _drop(self, letter: DeadLetter) -> None:
         if letter.task_id is not None and letter.standing is LetterStatus.WAITING:

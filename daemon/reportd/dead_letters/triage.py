@@ -1,7 +1,7 @@
-"""The dead-letter queue, letter by letter: read it, decide (``core.dead_letters.triage``), act, delete it last.
+"""Empties the dead-letter queue: for each letter read it, decide (``core.dead_letters.triage``), act, then delete it.
 
-No letter stays in the DLQ: what waits to be tried again waits in the database, where it does not expire, costs no
-receive, and can be chosen from. May be cut off anywhere and done again, and by several nodes at once.
+Letters that wait for a redrive are kept in the database: there they don't expire, need no receive, and can be selected.
+If triage is cut off anywhere, it may be repeated. Several nodes may do it at once.
 """
 
 import math
@@ -20,8 +20,8 @@ from reportd.core.breaker.breaker import Breaker
 from reportd.core.dead_letters.triage import (
     Action,
     JobHistory,
+    LetterContent,
     RawLetter,
-    Reading,
     TriageFacts,
     TriagePolicy,
     TriageVerdict,
@@ -35,7 +35,7 @@ from reportd.core.jobs.transitions import TERMINAL, JobEvent, JobState
 from reportd.dead_letters.quarantine import Quarantine, copy_of
 from reportd.dead_letters.redrive import Redriver
 from reportd.ports import (
-    SILENT,
+    NULL_METER,
     Audit,
     AuditEntry,
     DeadLetter,
@@ -52,22 +52,30 @@ from reportd.ports import (
 )
 from reportd.work.messages import resend_job
 
+TROUBLE = "dead letters"
+"""The name of its trouble on the status page."""
+
 WAIT_SECONDS = 20.0
+"""The longest poll of SQS."""
+
 BATCH = 10
+"""The most messages SQS returns at once."""
+
 MAX_BATCHES = 50
-"""Of a round. Then the rest waits for the next one."""
+"""The most batches of a round. The remaining letters wait for the next round."""
 
 REST_SECONDS = 0.8
-"""After a batch, which takes some 40 ms of a core: so a flood of letters costs two busy slots less than 3 %."""
+"""The pause after a batch, which takes some 40 ms of a core. So a flood of letters costs two busy slots less than 3 %.
+"""
 
-PATIENCE = 5
-"""How often a letter is received at which the daemon itself fails, before it is left to people."""
+MAX_INTERNAL_ERRORS = 5
+"""Quarantine a letter after our own code has failed on it so often."""
 
 log = structlog.get_logger()
 
 
 class Breakers(Protocol):
-    """What is remembered of the report types' breakers."""
+    """The cached breakers of the report types."""
 
     def snapshot(self) -> list[Breaker]: ...
 
@@ -75,15 +83,15 @@ class Breakers(Protocol):
 
 
 class Reader(Protocol):
-    """Knows what a letter says, see ``letters``."""
+    """Reads and repairs letters, see ``reader``."""
 
-    async def letter(self, letter: RawLetter) -> Reading: ...
+    async def letter(self, letter: RawLetter) -> LetterContent: ...
 
-    async def job(self, job: Job) -> Reading: ...
+    async def job(self, job: Job) -> LetterContent: ...
 
 
 class Triage:
-    """``run`` keeps both loops going: the one for the letters that come, and the one for those that wait."""
+    """``run`` keeps two loops going: one for the letters in the DLQ, one for those that wait in the database."""
 
     def __init__(
         self,
@@ -99,11 +107,11 @@ class Triage:
         policy: TriagePolicy,
         interval_seconds: float,
         node: str,
-        meter: Meter = SILENT,
+        meter: Meter = NULL_METER,
         supervisor: Supervisor | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.canaries = Redriver(
+        self._redriver = Redriver(
             jobs=jobs,
             queue=queue,
             letters=letters,
@@ -132,26 +140,35 @@ class Triage:
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
-            for part, work in (("triage", partial(self.sort, WAIT_SECONDS)), ("canaries", self.canaries.go)):
+            for part, work in (("triage", self._run_round), ("canaries", self._redriver.run_round)):
                 nursery.start_soon(self._supervisor.keep, part, partial(periodically, self._interval_seconds, work))
 
-    async def sort(self, wait_seconds: float = 0.0) -> None:
-        """Go through the letters that are visible now, or are the first to come within ``wait_seconds``."""
+    async def _run_round(self) -> None:
+        """Settle letters. No other part uses the DLQ, so only this one can tell that it is unavailable."""
+        try:
+            await self.settle_visible(WAIT_SECONDS)
+        except UnavailableError as error:
+            self._supervisor.failed(TROUBLE, str(error))
+            raise
+        self._supervisor.recovered(TROUBLE)
+
+    async def settle_visible(self, wait_seconds: float = 0.0) -> None:
+        """Settle the letters that are visible now. If there are none, wait up to ``wait_seconds`` for the first."""
         for _ in range(MAX_BATCHES):
             letters = await self._dead.receive(BATCH, wait_seconds)
             if not letters:
                 return
             wait_seconds = 0.0
-            troubles: list[UnavailableError] = []
+            outages: list[UnavailableError] = []
             async with trio.open_nursery() as nursery:
                 for received in letters:
-                    nursery.start_soon(self._try, received, troubles)
-            if troubles:
-                raise troubles[0]
+                    nursery.start_soon(self._handle, received, outages)
+            if outages:
+                raise outages[0]
             await trio.sleep(REST_SECONDS)
 
-    async def _try(self, received: Received, troubles: list[UnavailableError]) -> None:
-        """One letter. What goes wrong with it is no matter of the others'; it will be visible again."""
+    async def _handle(self, received: Received, outages: list[UnavailableError]) -> None:
+        """Settle one letter. An error affects no other letter; this one becomes visible again."""
         try:
             try:
                 await self._settle(received)
@@ -159,56 +176,66 @@ class Triage:
                 raise
             except Exception as error:
                 log.exception("dead_letter.failed", receiveCount=received.receive_count)
-                if received.receive_count >= PATIENCE:
+                if received.receive_count >= MAX_INTERNAL_ERRORS:
                     await self._settle(received, f"{type(error).__name__} in the daemon; see its log")
         except UnavailableError as error:
-            troubles.append(error)
+            outages.append(error)
         except Exception:
             log.exception("dead_letter.stuck", receiveCount=received.receive_count)
 
-    async def _settle(self, received: Received, trouble: str = "") -> None:
-        """``trouble``: why it is to be quarantined, whatever the rules say."""
+    async def _settle(self, received: Received, internal_error: str = "") -> None:
+        """Read, decide, act, delete. ``internal_error``: the reason to quarantine the letter against the rules."""
         letter = RawLetter(received.body, received.sent_at, received.attributes)
+        facts, record = await self._facts(letter)
+        verdict = triage(facts)
+        if internal_error and verdict.action is not Action.DROP:
+            verdict = TriageVerdict(Action.QUARANTINE, internal_error, "trouble")
+        copy = copy_of(letter, facts, verdict, record)
+        log.info("dead_letter.judged", letter=copy.id, verdict=verdict.action, rule=verdict.rule, reason=verdict.reason)
+        if await self._act(verdict, copy, facts.reading, record):
+            self._meter.triage_verdict(verdict.action)
+            await self._dead.delete([received.receipt])
+
+    async def _facts(self, letter: RawLetter) -> tuple[TriageFacts, Record | None]:
+        """Return what the rules need, and the record of the letter's job, if there is one."""
         reading = await self._reader.letter(letter)
         record = await self._jobs.get(reading.task_id) if reading.task_id else None
         if record is not None:
             reading = await self._reader.job(record.job)
         kept = await self._letters.get(record.job.task_id) if record and record.state not in TERMINAL else None
         breaker = self._breaker(reading.job.report_type if reading.job else "")
-        case = TriageFacts(reading, self._history(letter, record, kept), breaker, self._clock(), self._policy)
-        verdict = triage(case)
-        if trouble and verdict.action is not Action.DROP:
-            verdict = TriageVerdict(Action.QUARANTINE, trouble, "trouble")
-        copy = copy_of(letter, case, verdict, record)
-        log.info("dead_letter.judged", letter=copy.id, verdict=verdict.action, rule=verdict.rule, reason=verdict.reason)
-        if await self._act(verdict, copy, reading, record):
-            self._meter.triage_verdict(verdict.action)
-            await self._dead.delete([received.receipt])
+        history = self._history(letter, record, kept)
+        return TriageFacts(reading, history, breaker, self._clock(), self._policy), record
 
     def _history(self, letter: RawLetter, record: Record | None, kept: DeadLetter | None) -> JobHistory:
         now = self._clock()
-        told = int(number_in(letter, "redrives") or 0)
-        first = min(now, number_in(letter, "firstFailedAt") or now)
+        redrives_in_letter = int(number_in(letter, "redrives") or 0)
+        first_failed_at = min(now, number_in(letter, "firstFailedAt") or now)
         return JobHistory(
             state=record.state if record else None,
             fault=record.error if record else None,
             tally=record.tally if record else Tally(),
-            redrives=max(told, kept.redrives if kept else 0),
+            redrives=max(redrives_in_letter, kept.redrives if kept else 0),
             returns=kept.returns if kept else 0,
-            first_failed_at=kept.first_seen_at if kept else first,
+            first_failed_at=kept.first_seen_at if kept else first_failed_at,
             last_failed_at=min(now, letter.sent_at),
         )
 
     def _breaker(self, report_type: str) -> Breaker:
-        """Resting for ever or not at all: for how long is told by its store's clock, which is not this node's."""
-        found = (breaker for breaker in self._breakers.snapshot() if breaker.report_type == report_type)
+        """Return the type's breaker, with ``until`` infinite if it admits no job now, else 0.
+
+        Its real times are by the clock of the breaker store, which differs from this node's.
+        """
+        matching = (breaker for breaker in self._breakers.snapshot() if breaker.report_type == report_type)
         until = math.inf if report_type in self._breakers.resting() else 0.0
-        return replace(next(found, Breaker(report_type)), until=until, lease_until=0.0)
+        return replace(next(matching, Breaker(report_type)), until=until, lease_until=0.0)
 
     # --- acting -----------------------------------------------------------------------------------------------
 
-    async def _act(self, verdict: TriageVerdict, copy: DeadLetter, reading: Reading, record: Record | None) -> bool:
-        """Whether the letter is done with; if not, its job has moved in the meantime, and it is judged again."""
+    async def _act(
+        self, verdict: TriageVerdict, copy: DeadLetter, reading: LetterContent, record: Record | None
+    ) -> bool:
+        """Apply the verdict. Return False when the job has changed meanwhile, so that the letter is judged again."""
         match verdict.action:
             case Action.DROP:
                 await self._record("dropped", copy, {"reason": verdict.reason})
@@ -217,14 +244,15 @@ class Triage:
                 return await self._put_back(copy, reading, reading.job, record)
             case Action.QUARANTINE:
                 await self._give_up(copy, reading, record)
-                return await self._quarantine.take(copy)
+                return await self._quarantine.add(copy)
             case _:
                 return await self._letters.keep(copy)
 
-    async def _put_back(self, copy: DeadLetter, reading: Reading, job: Job, record: Record | None) -> bool:
-        """Row first, message next; cut off in between, the sweep of unconfirmed jobs sends it.
+    async def _put_back(self, copy: DeadLetter, reading: LetterContent, job: Job, record: Record | None) -> bool:
+        """Put the job back into its queue, repaired if necessary. Return False when it is no longer dead-lettered.
 
-        If a message of it is still in the queue, a second one does no harm (I6).
+        Write the row first, then send the message; if this is cut off in between, the janitor sends it. If the queue
+        still has a message of the job, a second one does no harm (I6).
         """
         if record is None:
             (record,) = await self._jobs.add([job])
@@ -239,15 +267,18 @@ class Triage:
             (record,) = released
         await resend_job(self._queue, record.job)
         await self._jobs.confirm([job.task_id])
+        await self._record_put_back(copy, reading)
+        return True
+
+    async def _record_put_back(self, copy: DeadLetter, reading: LetterContent) -> None:
         if reading.changes:
             changes = [asdict(change) for change in reading.changes]
             await self._record("repaired", copy, {"problem": reading.problem, "changes": changes})
         else:
             await self._record("requeued", copy, {"reason": copy.reason, "returns": copy.returns})
-        return True
 
-    async def _give_up(self, copy: DeadLetter, reading: Reading, record: Record | None) -> None:
-        """A job that nobody has given up before is dead-lettered first."""
+    async def _give_up(self, copy: DeadLetter, reading: LetterContent, record: Record | None) -> None:
+        """Dead-letter the job in the job store, unless that is done, so that it can be quarantined."""
         if copy.task_id is None or (record is not None and record.state is JobState.DEAD_LETTERED):
             return
         if record is None and reading.job is not None:
@@ -255,5 +286,5 @@ class Triage:
         fault = Fault(FaultKind(copy.kind), copy.detail)
         await self._jobs.settle(Settlement(copy.task_id, JobEvent.DEAD_LETTERED, self._clock(), fault=fault))
 
-    async def _record(self, what: str, copy: DeadLetter, detail: dict[str, object]) -> None:
-        await self._audit.record([AuditEntry(self._clock(), self._node, f"dead_letter.{what}", copy.id, detail)])
+    async def _record(self, verb: str, copy: DeadLetter, detail: dict[str, object]) -> None:
+        await self._audit.record([AuditEntry(self._clock(), self._node, f"dead_letter.{verb}", copy.id, detail)])

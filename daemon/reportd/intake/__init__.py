@@ -1,1 +1,1 @@
-"""A report comes in: what may be asked of the daemon, by whom, for which report types. Web calls it."""
+"""The use cases of the daemon: submit, get, list, cancel, retry; with the report types and the tokens. Web calls it."""

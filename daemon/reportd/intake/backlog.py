@@ -1,8 +1,7 @@
-"""The jobs that wait, by report type and user, and whether one more may. ``core.capacity.backlog`` decides.
+"""Counts the waiting jobs by report type and user, and refuses jobs as ``core.capacity.backlog`` decides.
 
-The job store counts them, which takes long when they are many. So it is asked while jobs come in, once in a while, and
-in between each job that this node accepts is counted from the moment it is let in. What other nodes accept is known
-with the next count.
+The job store counts them, which takes long for a large backlog. So it counts at intervals, and only while jobs come in.
+Between two counts, this node adds each job that it accepts. Jobs that other nodes accept appear in the next count.
 """
 
 from collections import Counter
@@ -14,11 +13,12 @@ import structlog
 import trio
 
 from reportd.concurrency.cached import DUTY_FACTOR
-from reportd.core.capacity.backlog import BacklogPolicy, Limit, Refusal, Waiting, beyond, refusal
-from reportd.ports import SILENT, Jobs, Meter, Queue, UnavailableError
+from reportd.core.capacity.backlog import BacklogPolicy, Limit, Refusal, Waiting, refusal, sum_excess
+from reportd.ports import NULL_METER, Jobs, Meter, Queue, UnavailableError
 from reportd.system.log_throttle import ThrottledLog
 
-MOST_REST_SECONDS = 60.0
+MAX_REST_SECONDS = 60.0
+"""The longest pause between two counts."""
 
 log = structlog.get_logger()
 
@@ -27,21 +27,21 @@ Cells = Mapping[tuple[str, str], int]
 
 
 class BusyError(Exception):
-    """The backlog has no room for this job; the same call will work later."""
+    """The backlog has no room for this job; the same call may work later."""
 
     def __init__(self, refused: Refusal, report_type: str, user_id: str) -> None:
-        whose, key = {
+        kind, key = {
             Limit.BACKLOG: ("jobs", "queue.max_backlog"),
             Limit.REPORT_TYPE: (f"jobs of {report_type}", "queue.max_type_share"),
             Limit.USER: (f"jobs of user {user_id}", "queue.max_user_share"),
         }[refused.limit]
         held = f", while the breaker of {report_type} is open" if refused.held else ""
-        super().__init__(f"{refused.waiting} {whose} wait already, and {refused.accepted} may ({key}){held}")
+        super().__init__(f"{refused.waiting} {kind} wait already, and {refused.accepted} may ({key}){held}")
         self.refused = refused
 
 
 class Backlog:
-    """One a node. ``held``: the report types whose breaker is open, so that nothing of them is worked off."""
+    """One per node. ``held``: the report types whose breaker is open, so that their jobs wait."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Backlog:
         jobs: Jobs,
         queue: Queue,
         held: Callable[[], frozenset[str]] = frozenset,
-        meter: Meter = SILENT,
+        meter: Meter = NULL_METER,
     ) -> None:
         self._policy = policy
         self._jobs = jobs
@@ -60,19 +60,39 @@ class Backlog:
         self._tally = _Tally({}, frozenset(), policy)
         self._sent_directly = 0
         self._pending: Counter[tuple[str, str]] = Counter()
-        self._since: Counter[tuple[str, str]] = Counter()
-        # One each, or a kind of refusal that is frequent would keep the others out of the log.
+        self._since_count: Counter[tuple[str, str]] = Counter()
+        # A throttle for each limit; else frequent refusals by one limit would hide those by another.
         self._logs = {limit: ThrottledLog(log) for limit in Limit}
 
     @contextmanager
-    def place(self, report_type: str, user_id: str) -> Iterator[Callable[[], None]]:
-        """Around what makes a job wait. The place is free again when the block raises, or says by the call that no
-        further job waits. Raises BusyError when there is none.
+    def reserve(self, report_type: str, user_id: str) -> Iterator[Callable[[], None]]:
+        """Enclose the acceptance of a job, and reserve a place in the backlog. Raises BusyError if there is none.
+
+        The place is given back when the block raises, or when the block calls the function that it gets.
         """
+        self._check(report_type, user_id)
+        cell, waits = (report_type, user_id), True
+
+        def give_back() -> None:
+            nonlocal waits
+            waits = False
+
+        accepted = False
+        self._add(cell, 1)
+        self._pending[cell] += 1
+        try:
+            yield give_back
+            accepted = True
+        finally:
+            _set(self._pending, cell, self._pending[cell] - 1)
+            if not (accepted and waits):
+                self._add(cell, -1)
+
+    def _check(self, report_type: str, user_id: str) -> None:
         held = self._held()
         if held != self._tally.held:
             self._tally = _Tally(self._tally.cells, held, self._policy)
-        refused = refusal(self._tally.found(report_type, user_id, self._sent_directly), self._policy)
+        refused = refusal(self._tally.waiting(report_type, user_id, self._sent_directly), self._policy)
         if refused is not None:
             self._meter.refused(report_type, refused.limit)
             self._logs[refused.limit].warning(
@@ -85,58 +105,45 @@ class Backlog:
                 held=refused.held,
             )
             raise BusyError(refused, report_type, user_id)
-        cell, stays = (report_type, user_id), True
-
-        def give_back() -> None:
-            nonlocal stays
-            stays = False
-
-        done = False
-        self._add(cell, 1)
-        self._pending[cell] += 1
-        try:
-            yield give_back
-            done = True
-        finally:
-            _set(self._pending, cell, self._pending[cell] - 1)
-            if not (done and stays):
-                self._add(cell, -1)
 
     def _add(self, cell: tuple[str, str], count: int) -> None:
-        self._since[cell] += count
+        self._since_count[cell] += count
         self._tally.add(cell, count)
 
     async def watch(self, interval_seconds: float) -> None:
-        """Keep the counts fresh while jobs come in. Between two looks, every acceptance counts."""
-        known = False  # jobs may wait from before
+        """Count every ``interval_seconds`` while jobs come in.
+
+        After a slow count, wait ``DUTY_FACTOR`` times its duration, so that counting uses little of the store's time.
+        """
+        counted = False  # jobs may wait from before the start
         while True:
-            begun_at, rest_seconds = trio.current_time(), interval_seconds
-            if (self._tally.all or not known) and await self._look():
-                known = True
-                took_seconds = trio.current_time() - begun_at
-                rest_seconds = max(interval_seconds, min(DUTY_FACTOR * took_seconds, MOST_REST_SECONDS))
+            started_at, rest_seconds = trio.current_time(), interval_seconds
+            if (self._tally.all or not counted) and await self._count():
+                counted = True
+                took_seconds = trio.current_time() - started_at
+                rest_seconds = max(interval_seconds, min(DUTY_FACTOR * took_seconds, MAX_REST_SECONDS))
             await trio.sleep(rest_seconds)
 
-    async def _look(self) -> bool:
-        """Whether it could be seen."""
+    async def _count(self) -> bool:
+        """Count the waiting jobs. Return False when the queue or the job store is unavailable."""
         try:
             depth = await self._queue.depth()
-            # The row of what is under way may be written after it has been counted, and nobody must be left out. So
-            # what is accepted during the count may be in it twice, until the next one.
-            self._since = Counter(self._pending)
+            # The count may miss the row of a job that is being accepted. No job must be left out, so add them all; a
+            # job that is accepted during the count may count twice until the next one.
+            self._since_count = Counter(self._pending)
             counted = Counter(await self._jobs.waiting())
         except UnavailableError as error:
             log.warning("queue.depth_unknown", error=str(error))
             return False
         self._sent_directly = max(0, depth.backlog - counted.total())
-        for cell, count in self._since.items():
+        for cell, count in self._since_count.items():
             counted[cell] += count
         self._tally = _Tally(counted, self._held(), self._policy)
         return True
 
 
 class _Tally:
-    """Sums over the cells that are kept as jobs come and go, so that a submission costs no walk over all users."""
+    """Sums over the cells, updated as jobs come and go, so that a submission need not iterate over all users."""
 
     def __init__(self, cells: Cells, held: frozenset[str], policy: BacklogPolicy) -> None:
         self.held = held
@@ -146,8 +153,8 @@ class _Tally:
         self._types: Counter[str] = Counter()
         self._users_of_type: Counter[str] = Counter()
         self._users: Counter[str] = Counter()
-        # Those who may be beyond their share, which are few.
-        self._large: set[str] = set()
+        # The few users who may have more than their share.
+        self._large_users: set[str] = set()
         self._least = policy.of_user(policy.most)
         for cell, count in cells.items():
             self.add(cell, count)
@@ -162,11 +169,12 @@ class _Tally:
         if report_type not in self.held:
             _set(self._users, user_id, self._users[user_id] + after - before)
             if self._users[user_id] > self._least:
-                self._large.add(user_id)
+                self._large_users.add(user_id)
             else:
-                self._large.discard(user_id)
+                self._large_users.discard(user_id)
 
-    def found(self, report_type: str, user_id: str, sent_directly: int) -> Waiting:
+    def waiting(self, report_type: str, user_id: str, sent_directly: int) -> Waiting:
+        """Return the facts to decide on one more job. ``sent_directly``: messages that bypassed the intake."""
         policy, cell = self._policy, self.cells[report_type, user_id]
         if report_type in self.held:
             return Waiting(
@@ -181,8 +189,8 @@ class _Tally:
         types = len(workable) + (report_type not in workable)
         users = len(self._users) + (user_id not in self._users)
         excess = max(
-            beyond(workable.values(), policy.of_type(types)),
-            beyond((self._users[one] for one in self._large), policy.of_user(users)),
+            sum_excess(workable.values(), policy.of_type(types)),
+            sum_excess((self._users[name] for name in self._large_users), policy.of_user(users)),
         )
         return Waiting(
             of_type=self._types[report_type],

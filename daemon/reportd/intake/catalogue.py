@@ -1,7 +1,6 @@
-"""The report types this daemon knows: checks what is submitted, and makes a render request out of a job.
+"""The report types this daemon knows: checks submissions, and makes a render request from a job.
 
-They may be exchanged while jobs are under way. Each question is answered by one edition of them; what it has answered
-stays as it was.
+A reload may exchange them while jobs are under way. Each call uses one edition from start to end.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +19,7 @@ from reportd.ports import INLINE_BYTES, Checker, RenderRequest, TooCostlyError
 
 
 class Catalogue:
-    """Answers by the edition that is in force."""
+    """Answers by the current edition of the report types."""
 
     def __init__(self, edition: ReportTypes, checker: Checker, callback_hosts: Iterable[str]) -> None:
         self._edition = edition
@@ -28,7 +27,7 @@ class Catalogue:
         self._callback_rule = NetworkRule.of(callback_hosts)
 
     def exchange(self, edition: ReportTypes) -> None:
-        """From now on these are the report types."""
+        """Use these report types from now on."""
         self._edition = edition
 
     @property
@@ -36,15 +35,15 @@ class Catalogue:
         return tuple(sorted(self._edition.entries))
 
     def canonical(self, report_type: str) -> str | None:
-        """The name of the report type that this name or alias means; None when it means none."""
+        """Return the own name of the report type with this name or alias, or None if there is no such type."""
         return self._edition.canonical.get(report_type)
 
     def schemas(self) -> Mapping[str, Mapping[str, Any]]:
-        """The parameters' schema of each type; an open object where there is none."""
+        """Return the schema of the parameters of each type; a type without one gets a schema of any object."""
         return self._edition.schemas
 
     def schemas_text(self) -> bytes:
-        """Of each name and alias the parameters' schema, null where there is none, as one JSON object."""
+        """Return a JSON object: for each name and alias the schema of its parameters, or null."""
         return self._edition.schemas_text
 
     # --- reading --------------------------------------------------------------------------------------------
@@ -54,17 +53,17 @@ class Catalogue:
         return parse(body) if len(body) <= INLINE_BYTES else await self._checker.submission(body)
 
     async def message(self, body: str) -> Job | StoredJob:
-        """What a message carries. Raises BadMessageError, TooCostlyError, or UnavailableError."""
+        """Parse a queue message. Raises BadMessageError, TooCostlyError, or UnavailableError."""
         return from_message(body) if len(body) <= INLINE_BYTES else await self._checker.message(body)
 
     # --- checking -------------------------------------------------------------------------------------------
 
     async def check_submission(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
-        """What is wrong with a submission, by JSON pointers into the request. May raise UnavailableError."""
+        """Return what is wrong with a submission, by JSON pointers into the request. May raise UnavailableError."""
         return await self._check(report_type, parameters, at_the_door=True)
 
     async def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
-        """The same of a job."""
+        """Return what is wrong with a job that was received. May raise UnavailableError."""
         return await self._check(report_type, parameters, at_the_door=False)
 
     async def _check(self, report_type: str, parameters: Mapping[str, Any], *, at_the_door: bool) -> list[FieldProblem]:
@@ -74,7 +73,7 @@ class Catalogue:
             return [FieldProblem("/reportType", f"there is no report type of this name; accepted: {known}")]
         if entry.schema is None:
             return []
-        # To name what is wrong may take long where to say that something is does not.
+        # The quick check finds only whether something is wrong. To name what is wrong may take long.
         if entry.quick and len(text_of(parameters)) <= INLINE_BYTES and entry.quick.is_valid(value_of(parameters)):
             return []
         try:
@@ -95,16 +94,17 @@ class Catalogue:
     # --- rendering ------------------------------------------------------------------------------------------
 
     async def request(self, job: Job) -> RenderRequest:
-        """The job as a page to print. Raises FaultError, or UnavailableError."""
+        """Make the page to print. Raises FaultError, or UnavailableError."""
         entry = self._edition.known.get(job.report_type)
-        if entry is None:  # it was there when the job was checked
+        if entry is None:  # a reload has removed it since the job was checked
             raise FaultError(FaultKind.UNKNOWN_REPORT_TYPE, f"there is no report type {job.report_type} any more")
         report = entry.report
         page = url = None
         if report.template:
             page = await self._checker.html(report.template, job.parameters, report.timeout_seconds)
         else:
-            # A large one is escaped sign by sign, and too long for any browser.
+            # Escaping goes character by character, so large parameters would hold the event loop. No browser opens a
+            # URL of that length anyway.
             large = len(text_of(job.parameters)) > INLINE_BYTES
             url = await trio.to_thread.run_sync(_filled, report.url, job) if large else _filled(report.url, job)
         return RenderRequest(

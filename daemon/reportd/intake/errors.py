@@ -1,20 +1,20 @@
-"""Why a use case of ``service`` is refused."""
+"""The errors by which ``service`` refuses a use case."""
 
 from reportd.core.jobs.transitions import JobState
 
 
 class KeyReusedError(Exception):
-    """The same Idempotency-Key came with a different request."""
+    """The Idempotency-Key was used before, with a different request."""
 
     def __init__(self) -> None:
         super().__init__("this Idempotency-Key was used by the same user for a different request")
 
 
 class StillQueuedError(Exception):
-    """The job waits, and its message is not lost as far as can be told."""
+    """The job waits in the queue, and its message does not seem to be lost."""
 
     def __init__(self) -> None:
-        super().__init__("the job waits in the queue; if its message is lost, it is sent again by itself")
+        super().__init__("the job waits in the queue; if its message is lost, the daemon sends it again")
 
 
 class NotFoundError(Exception):
@@ -40,7 +40,7 @@ class GoneError(Exception):
 
 
 class MissingPdfError(Exception):
-    """The PDF ought to be in the store, and is not."""
+    """The PDF should be in the artifact store, but is not."""
 
     def __init__(self) -> None:
         super().__init__("the PDF was stored and is not past its retention, but the artifact store does not have it")

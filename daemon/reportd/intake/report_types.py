@@ -1,6 +1,6 @@
-"""All report types of one configuration, made from the files that it names, with all that is wrong with those.
+"""Makes the report types of one configuration from the files that it names, and lists all problems of those files.
 
-What is large is judged by a worker process: a template can take seconds and gigabytes to be compiled, a schema too.
+Worker processes check the large files: compiling a template or a schema can take seconds and gigabytes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,26 +18,29 @@ from reportd.ports import Checker, RenderOptions, TooCostlyError
 from reportd.system.regular_files import read_regular
 
 QUICK_SECONDS = 0.02
-"""A schema that takes longer to compile is asked by worker processes alone: its patterns may be of any size."""
+"""Only worker processes use a schema that takes longer to compile: its patterns may be of any size."""
 
 
 class Templates(Protocol):
-    """Knows whether a template can be used; pages are made of it by the ``Checker``."""
+    """Checks templates. The ``Checker`` makes pages from them."""
 
     def check(self, name: str, at_most_bytes: int) -> bool:
-        """Whether the template is so small, with all it refers to, that it was checked. Raises FaultError."""
+        """Check the template if it is small enough, with all it refers to. Return whether it was checked.
+
+        Raises FaultError when the template can't be used.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedReportType:
-    """A report type, ready to be asked."""
+    """A report type, ready for use."""
 
     report: ReportType
     schema: Mapping[str, Any] | None
     schema_text: bytes
     quick: Any
-    """A validator that small parameters may be asked of at once; None when its answer might take long."""
+    """A validator for small parameters in this process; None when it might take long."""
 
     rule: NetworkRule
     options: RenderOptions
@@ -46,19 +49,25 @@ class LoadedReportType:
 
 @dataclass(frozen=True, slots=True)
 class ReportTypes:
-    """All report types of one configuration: by their own names, what each name or alias means, and by all of these."""
+    """All report types of one configuration.
+
+    ``entries``: by name. ``canonical``: the name for each name and alias. ``known``: the type for each name and alias.
+    """
 
     entries: Mapping[str, LoadedReportType]
     canonical: Mapping[str, str]
     known: Mapping[str, LoadedReportType]
     schemas: Mapping[str, Mapping[str, Any]]
     schemas_text: bytes
-    """Of each known name its schema, or null, as one JSON object."""
+    """A JSON object: for each known name its schema, or null."""
 
 
 @dataclass(slots=True)
 class Draft:
-    """What was found so far. ``templates`` and ``schemas`` are too large to be judged here, by their keys."""
+    """Report types that are being checked.
+
+    ``templates`` and ``schemas``: those too large to be checked in this process, by their configuration keys.
+    """
 
     entries: dict[str, LoadedReportType] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -66,11 +75,11 @@ class Draft:
     schemas: dict[str, tuple[str, Path]] = field(default_factory=dict)
 
     def fault(self, key: str, message: str) -> None:
-        """``where`` the key is set is known to whoever has loaded the configuration."""
+        """Add a problem. The caller fills in ``where`` the key is set."""
         self.problems.append(Problem("", key, message))
 
     def edition(self) -> ReportTypes:
-        """Once there are no problems left."""
+        """Return the report types. Call this only if there are no problems."""
         names = {name: name for name in self.entries}
         canonical = names | {alias: name for name, entry in self.entries.items() for alias in entry.report.aliases}
         known = {known: self.entries[name] for known, name in canonical.items()}
@@ -84,7 +93,7 @@ class Draft:
 
 
 class ReportTypesReader:
-    """``folders`` are where files are looked for, and must be those of ``templates`` and ``checker``."""
+    """``folders``: where files are searched; they must be those of ``templates`` and ``checker``."""
 
     def __init__(self, folders: Sequence[Path], templates: Templates, checker: Checker) -> None:
         self._folders = folders
@@ -92,7 +101,7 @@ class ReportTypesReader:
         self._checker = checker
 
     def draft(self, config: Config, inline_bytes: int) -> Draft:
-        """Read the files, and judge at once those of at most so many bytes. Blocks."""
+        """Read the files, and check those of at most ``inline_bytes``. Blocks."""
         draft = Draft()
         for name, report in config.reports.items():
             self._template(draft, f"reports.{name}.template", report.template, inline_bytes)
@@ -101,7 +110,7 @@ class ReportTypesReader:
         return draft
 
     async def judge(self, draft: Draft) -> None:
-        """Have the rest judged. Adds to the problems of the draft. May raise UnavailableError."""
+        """Let worker processes check the rest, and add its problems to the draft. May raise UnavailableError."""
         for key, template in draft.templates.items():
             try:
                 await self._checker.template(template)
@@ -110,13 +119,13 @@ class ReportTypesReader:
         for key, (name, path) in draft.schemas.items():
             entry = draft.entries[name]
             try:
-                found, seconds = await self._checker.schema(entry.schema_text)
+                problems, seconds = await self._checker.schema(entry.schema_text)
             except TooCostlyError as error:
                 draft.fault(key, f"{path} is too costly: that {error}; accepted: a smaller JSON Schema")
                 continue
-            for text in found:
-                draft.fault(key, f"{path} {text}")
-            if not found and seconds <= QUICK_SECONDS:
+            for problem in problems:
+                draft.fault(key, f"{path} {problem}")
+            if not problems and seconds <= QUICK_SECONDS:
                 draft.entries[name] = replace(entry, quick=_quick(entry.schema))
 
     def _template(self, draft: Draft, key: str, name: str, inline_bytes: int) -> None:
@@ -129,13 +138,13 @@ class ReportTypesReader:
             draft.fault(key, _unusable(error))
 
     def _schema(self, draft: Draft, name: str, report: ReportType, inline_bytes: int) -> bytes:
-        """The schema's text; empty where there is none."""
+        """Return the text of the schema; empty if there is none, or if it has problems."""
         key = f"reports.{name}.parameters_schema"
         path = self._find(draft, key, report.parameters_schema) if report.parameters_schema else None
         if path is None:
             return b""
         try:
-            text = _object(read_regular(path)[0])
+            text = _compact(read_regular(path)[0])
         except OSError as error:
             draft.fault(key, f"{path} can't be read: {error.strerror}; accepted: a file that the daemon may read")
             return b""
@@ -145,8 +154,8 @@ class ReportTypesReader:
         if len(text) > inline_bytes:
             draft.schemas[key] = name, path
             return text
-        for found in faults(text):
-            draft.fault(key, f"{path} {found}")
+        for problem in faults(text):
+            draft.fault(key, f"{path} {problem}")
         return text
 
     def _find(self, draft: Draft, key: str, name: str) -> Path | None:
@@ -158,13 +167,13 @@ class ReportTypesReader:
             except OSError as error:
                 draft.fault(key, f"{path} can't be looked at: {error.strerror}; accepted: a file that can be read")
                 return None
-        looked = ", ".join(map(str, self._folders))
-        draft.fault(key, f"there is no file {name} in {looked}; accepted: a file in one of these")
+        searched = ", ".join(map(str, self._folders))
+        draft.fault(key, f"there is no file {name} in {searched}; accepted: a file in one of these")
         return None
 
 
-def _object(text: bytes) -> bytes:
-    """The same in few bytes. Raises ValueError."""
+def _compact(text: bytes) -> bytes:
+    """Return a JSON object without whitespace. Raises ValueError."""
     value = orjson.loads(text)
     if not isinstance(value, dict):
         raise ValueError("it is no object")  # noqa: TRY004 - as the parser does

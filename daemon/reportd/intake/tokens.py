@@ -1,4 +1,4 @@
-"""The tokens that are accepted now: read from a file when the daemon starts, and again when it is told to."""
+"""The accepted tokens: read from a file when the daemon starts, and again at each reload."""
 
 import os
 import secrets
@@ -8,17 +8,17 @@ from pathlib import Path
 
 import structlog
 
-from reportd.core.access import Token, TokensError, digest_of, matching, parse, parse_line
+from reportd.core.tokens import Token, TokensError, digest_of, find_token, parse, parse_line
 from reportd.system.regular_files import read_regular
 
 log = structlog.get_logger()
 
 _EXPOSED = stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
-"""Reading by the group is no fault: systemd gives a service its credentials that way (an ACL shows as a group's)."""
+"""The group may read the file: systemd gives a service its credentials that way (an ACL shows as group permissions)."""
 
 
 class TokensFileError(Exception):
-    """The file can't be used. Each of ``problems`` names it, a faulty line where it is one, and what is accepted."""
+    """The file can't be used. Each of ``problems`` names the file, the line if one is faulty, and what is accepted."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
@@ -26,7 +26,7 @@ class TokensFileError(Exception):
 
 
 def file_problems(path: Path) -> tuple[str, ...]:
-    """What is wrong with such a file."""
+    """Return what is wrong with a file of tokens."""
     try:
         _parsed(path)
     except TokensFileError as error:
@@ -35,7 +35,7 @@ def file_problems(path: Path) -> tuple[str, ...]:
 
 
 class Tokens:
-    """Those of a file; without one nobody is asked for any. Raises TokensFileError."""
+    """The tokens of a file. Without a file, no token is required. Raises TokensFileError."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -46,26 +46,27 @@ class Tokens:
         return self._path is not None
 
     def find(self, secret: bytes) -> Token | None:
-        return matching(self._tokens, secret)
+        return find_token(self._tokens, secret)
 
     def named(self, name: str) -> Token | None:
         return next((token for token in self._tokens if token.name == name), None)
 
     def read(self) -> tuple[Token, ...]:
-        """What the file says now, which is not in force yet. Raises TokensFileError: a typing mistake must neither lock
-        everybody out nor let anybody in.
+        """Read the file, but do not accept its tokens yet.
+
+        Raises TokensFileError for any fault, so that a typing mistake neither locks everybody out nor lets anybody in.
         """
         return () if self._path is None else _read(self._path)
 
     def exchange(self, tokens: tuple[Token, ...]) -> None:
-        """From now on these are accepted."""
+        """Accept these tokens from now on."""
         self._tokens = tokens
 
 
 def new_token(name: str, roles: str, user_id: str | None = None) -> tuple[str, str]:
-    """A new token, and its line for the file. Raises ValueError.
+    """Return a new token and its line for the file. Raises ValueError.
 
-    The prefix lets scanners recognise one that was published by mistake.
+    Secret scanners recognise a token that was published by mistake by its prefix.
     """
     secret = f"reportd_{secrets.token_urlsafe(32)}"
     words = [name, roles, f"sha256:{digest_of(secret.encode()).hex()}", *([f"user={user_id}"] if user_id else [])]
@@ -74,16 +75,16 @@ def new_token(name: str, roles: str, user_id: str | None = None) -> tuple[str, s
 
 
 def _read(path: Path) -> tuple[Token, ...]:
-    tokens, found = _parsed(path)
-    if found.st_mode & _EXPOSED:
-        log.warning("tokens.exposed", file=str(path), detail="others can read or change it; chmod 600 mends that")
+    tokens, status = _parsed(path)
+    if status.st_mode & _EXPOSED:
+        log.warning("tokens.exposed", file=str(path), detail="others can read or change it; run chmod 600 on it")
     return tokens
 
 
 def _parsed(path: Path) -> tuple[tuple[Token, ...], os.stat_result]:
     try:
-        data, found = read_regular(path)
-        return parse(data.decode()), found
+        data, status = read_regular(path)
+        return parse(data.decode()), status
     except OSError as error:
         raise TokensFileError([f"{path} can't be read: {error.strerror}; accepted: a file of tokens"]) from None
     except UnicodeDecodeError:

@@ -1,1 +1,1 @@
-"""Repairs what nobody else settles: lost messages, unconfirmed jobs, PDFs past their retention."""
+"""Periodic sweeps: send unconfirmed jobs, resend lost messages, remove PDFs past retention. The app starts them."""

@@ -1,6 +1,6 @@
-"""Settles what nobody else settles: jobs whose message was never confirmed or is lost, PDFs past retention.
+"""Sweeps for jobs whose message was never confirmed or is lost, and for PDFs past their retention.
 
-Every step may be cut off and done again, and may be done by several nodes at once.
+If a step is cut off, it may be repeated. Several nodes may do it at once.
 """
 
 import time
@@ -14,7 +14,7 @@ from reportd.concurrency.periodic import LEASE_ROUNDS, periodically
 from reportd.concurrency.supervisor import Supervisor
 from reportd.maintenance.rescuer import Rescuer
 from reportd.ports import UNCONFIRMED_SECONDS, Artifacts, Jobs, Queue
-from reportd.work.messages import LATE, send_jobs
+from reportd.work.messages import LATE_ATTRIBUTES, send_jobs
 
 log = structlog.get_logger()
 
@@ -22,7 +22,7 @@ SWEEP_SECONDS = 60.0
 
 
 class Janitor:
-    """``run`` keeps its loops going."""
+    """``run`` keeps the sweeps going."""
 
     def __init__(
         self,
@@ -56,21 +56,21 @@ class Janitor:
                 nursery.start_soon(self._supervisor.keep, f"janitor.{work.__name__}", rounds)
 
     async def _on_one_node(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        """What one node does for all of them."""
+        """Do the work if this node has the lease, so that one node does it for all."""
         if await self._jobs.acquire_lease(work.__name__, self._node, LEASE_ROUNDS * seconds):
             await work()
 
     async def send_unconfirmed(self) -> None:
-        """Jobs that were written, but whose message may never have been sent."""
+        """Send the messages of jobs that were recorded, but may never have been sent."""
         records = await self._jobs.overdue(100, confirmed=False)
-        outcomes = await send_jobs(self._queue, [record.job for record in records], LATE)
-        sent = [job.task_id for job, problem in outcomes if problem is None]
+        outcomes = await send_jobs(self._queue, [record.job for record in records], LATE_ATTRIBUTES)
+        sent = [job.task_id for job, error in outcomes if error is None]
         if sent:
             log.warning("jobs.sent_late", count=len(sent))
             await self._jobs.confirm(sent)
 
     async def remove_expired(self) -> None:
-        """PDFs of jobs that finished longer ago than retention."""
+        """Remove the PDFs of jobs that finished before the retention period."""
         while task_ids := await self._jobs.expired(self._clock() - self._retention_seconds, limit=100):
             for task_id in task_ids:
                 await self._artifacts.remove(task_id)

@@ -1,1 +1,1 @@
-"""Tells people: callbacks for those who asked for a report, alerts for those who run the daemon."""
+"""Notifies people: callbacks for the clients who submitted a job, alerts for the operators. The app starts both."""

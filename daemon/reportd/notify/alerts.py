@@ -1,7 +1,7 @@
-"""Tells people of trouble: each cause once a window, on every channel, and that it is over.
+"""Alerts operators on every channel: once per cause and window, and once when the trouble is over.
 
-``tell`` may be called from anywhere in the daemon and waits for nothing. All nodes share what has been told; each
-channel goes at its own pace, so that a dead one holds up nobody.
+``raise_alarm`` may be called from anywhere in the daemon, and never waits. The nodes share the state of the alerts.
+Each channel has its own task, so that a dead channel delays no other.
 """
 
 import random
@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from reportd.concurrency.retrying import retry_while_unavailable
+from reportd.concurrency.signal import Signal
 from reportd.concurrency.supervisor import Supervisor
 from reportd.core.alerts.incidents import (
     LEASE_SECONDS,
@@ -23,27 +24,27 @@ from reportd.core.alerts.incidents import (
     Incident,
     Kind,
     Notice,
-    claimed,
-    happened,
-    not_told,
-    notice,
-    told,
+    claim,
+    mark_failed,
+    mark_sent,
+    notice_for,
+    record_alarm,
 )
 from reportd.core.breaker.breaker import BreakerState, Transition
 from reportd.core.jobs.retry import RetryPolicy, backoff
-from reportd.ports import SILENT, AlertStore, Channel, DeadLetter, DeliveryError, Meter, UnavailableError
+from reportd.ports import NULL_METER, AlertStore, Channel, DeadLetter, DeliveryError, Meter, UnavailableError
 
 MAX_CAUSES = 1000
-"""How many causes may wait to be written down; what comes beyond that is only counted."""
+"""How many causes may wait to be stored. Alarms of more causes are only counted."""
 
 TIMEOUT_SECONDS = 15.0
-"""For one attempt to tell."""
+"""For one attempt to send an alert."""
 
-LOOK_AGAIN_SECONDS = 10.0
-"""A node knows of what it writes down itself, and when the next thing is due; this is for what the others left."""
+POLL_SECONDS = 10.0
+"""How often the store is polled for the alerts of other nodes. A node knows when its own alerts are due."""
 
-TROUBLE_SECONDS = 2.0
-"""The pause when the store can't be reached."""
+RETRY_SECONDS = 2.0
+"""The pause when the store is unavailable."""
 
 BATCH = 20
 RETRIES = RetryPolicy(backoff_seconds=2.0, max_backoff_seconds=300.0)
@@ -54,29 +55,29 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class _Unwritten:
-    """What was told of a cause since it was last written down. An end that something came after was none."""
+class _Unstored:
+    """The alarms of a cause since it was last stored. A recovery that is followed by a new alarm is dropped."""
 
     raised: Alarm | None = None
-    over: Alarm | None = None
+    recovery: Alarm | None = None
 
     def add(self, alarm: Alarm) -> None:
         if alarm.over:
-            self.over = alarm
+            self.recovery = alarm
             return
         if self.raised:
             alarm = replace(alarm, count=self.raised.count + alarm.count, at=self.raised.at, until=alarm.at)
-        self.raised, self.over = alarm, None
+        self.raised, self.recovery = alarm, None
 
     def applied(self, incident: Incident | None, window: float) -> Incident | None:
-        for alarm in (self.raised, self.over):
+        for alarm in (self.raised, self.recovery):
             if alarm:
-                incident = happened(incident, alarm, window)
+                incident = record_alarm(incident, alarm, window)
         return incident
 
 
 class Alerts:
-    """Without channels it does nothing. ``dropped``: alarms of which only this count is left."""
+    """Without channels it does nothing. ``dropped``: how many alarms were only counted."""
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class Alerts:
         channels: Sequence[Channel],
         *,
         window_seconds: float,
-        meter: Meter = SILENT,
+        meter: Meter = NULL_METER,
         supervisor: Supervisor | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -95,96 +96,97 @@ class Alerts:
         self._meter = meter
         self._supervisor = supervisor or Supervisor()
         self._chance = chance
-        self._unwritten: dict[str, _Unwritten] = {}
-        self._alarmed = trio.Event()
-        self._written = {channel.name: trio.Event() for channel in channels}
+        self._unstored: dict[str, _Unstored] = {}
+        self._alarmed = Signal()
+        self._stored = Signal()
 
-    def tell(self, alarm: Alarm) -> None:
-        """Costs next to nothing: those of one cause are counted together until they are written down."""
+    def raise_alarm(self, alarm: Alarm) -> None:
+        """Queue the alarm to be stored. This is cheap: alarms of one cause are merged until then."""
         if not self._channels:
             return
-        if alarm.key not in self._unwritten and len(self._unwritten) >= MAX_CAUSES:
+        if alarm.key not in self._unstored and len(self._unstored) >= MAX_CAUSES:
             self.dropped += alarm.count
             self._meter.alert("none", "dropped")
             return
-        self._unwritten.setdefault(alarm.key, _Unwritten()).add(alarm)
-        self._alarmed.set()
+        self._unstored.setdefault(alarm.key, _Unstored()).add(alarm)
+        self._alarmed.notify()
 
     def breaker_moved(self, change: Transition) -> None:
-        """Only from closed to open and back: that a probe has failed is no news."""
+        """Raise an alarm when a breaker opens, and report when it closes. A failed probe is neither."""
         over = change.target not in _OPEN
         if over != (change.source not in _OPEN):
             signature, name = f"breaker:{change.report_type}", change.report_type
-            self.tell(Alarm(Kind.BREAKER_OPEN, signature, name, change.reason, change.at, over=over))
+            self.raise_alarm(Alarm(Kind.BREAKER_OPEN, signature, name, change.reason, change.at, over=over))
 
     def quarantined(self, letter: DeadLetter) -> None:
-        """One alert for all letters of a cause."""
-        self.tell(Alarm(Kind.QUARANTINED, letter.signature, letter.report_type, letter.detail, letter.last_seen_at))
+        """Raise an alarm for a quarantined letter. All letters of a cause share an alert."""
+        alarm = Alarm(Kind.QUARANTINED, letter.signature, letter.report_type, letter.detail, letter.last_seen_at)
+        self.raise_alarm(alarm)
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Store and send alerts until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._supervisor.keep, "alerts", self._write_down)
+            nursery.start_soon(self._supervisor.keep, "alerts", self._store_alarms)
             for channel in self._channels:
                 nursery.start_soon(self._supervisor.keep, f"alerts.{channel.name}", partial(self._serve, channel))
 
-    async def _write_down(self) -> None:
+    async def _store_alarms(self) -> None:
         reported = 0
         while True:
-            await self._alarmed.wait()
-            self._alarmed = trio.Event()
-            unwritten, self._unwritten = self._unwritten, {}
-            # In one order everywhere, so that nodes don't block each other.
-            for channel, (key, what) in product(self._channels, sorted(unwritten.items(), key=itemgetter(0))):
+            while not self._unstored:
+                await self._alarmed.wait()
+            unstored, self._unstored = self._unstored, {}
+            # All nodes use the same order, so that they don't block each other in the database.
+            for channel, (key, alarms) in product(self._channels, sorted(unstored.items(), key=itemgetter(0))):
                 try:
-                    await retry_while_unavailable(partial(self._write, channel.name, key, what))
+                    await retry_while_unavailable(partial(self._store_cause, channel.name, key, alarms))
                 except Exception:
-                    # One cause that nobody foresaw must not end the daemon, nor the word of the others.
+                    # An unexpected error with one cause must not end the daemon, nor the alerts of other causes.
                     log.exception("alerts.not_written")
-            for event in self._written.values():
-                event.set()
+            self._stored.notify()
             if self.dropped > reported:
                 log.error("alerts.dropped", count=self.dropped - reported)
                 reported = self.dropped
 
-    async def _write(self, channel: str, key: str, what: _Unwritten) -> None:
-        await self._store.change(channel, key, lambda incident, _: what.applied(incident, self._window))
+    async def _store_cause(self, channel: str, key: str, alarms: _Unstored) -> None:
+        await self._store.change(channel, key, lambda incident, _: alarms.applied(incident, self._window))
 
-    # --- telling --------------------------------------------------------------------------------------------
+    # --- sending --------------------------------------------------------------------------------------------
 
     async def _serve(self, channel: Channel) -> None:
         while True:
-            self._written[channel.name] = news = trio.Event()
+            stored = self._stored.next()
             try:
                 signatures, seconds = await self._store.due(channel.name, BATCH)
                 for signature in signatures:
-                    await self._tell(channel, signature)
+                    await self._alert(channel, signature)
                 if signatures:
                     continue
             except UnavailableError as error:
                 log.warning("alerts.wait", part=error.part, error=str(error))
-                seconds = TROUBLE_SECONDS
-            with trio.move_on_after(LOOK_AGAIN_SECONDS if seconds is None else min(seconds, LOOK_AGAIN_SECONDS)):
-                await news.wait()
+                seconds = RETRY_SECONDS
+            with trio.move_on_after(POLL_SECONDS if seconds is None else min(seconds, POLL_SECONDS)):
+                await stored.wait()
 
-    async def _tell(self, channel: Channel, signature: str) -> None:
+    async def _alert(self, channel: Channel, signature: str) -> None:
+        """Claim an incident, send its alert, record the outcome."""
         token, window = secrets.token_hex(8), self._window
         incident = await self._store.change(
-            channel.name, signature, lambda kept, now: claimed(kept, now, token, window)
+            channel.name, signature, lambda stored, now: claim(stored, now, token, window)
         )
         if incident is None or incident.teller != token:
             return
-        said = notice(signature, incident)
-        error = await self._attempt(channel, said)
+        alert = notice_for(signature, incident)
+        error = await self._attempt(channel, alert)
         delay = backoff(incident.attempts, RETRIES, self._chance())
 
-        def settle(kept: Incident | None, now: float) -> Incident | None:
-            return not_told(kept, token, now, delay, window) if error else told(kept, said, now, window)
+        def settle(stored: Incident | None, now: float) -> Incident | None:
+            return mark_failed(stored, token, now, delay, window) if error else mark_sent(stored, alert, now, window)
 
-        # If this fails, it is told again when the lease is over, with the same id.
+        # If this fails, the alert is sent again when the lease has ended, with the same id.
         with trio.move_on_after(LEASE_SECONDS - TIMEOUT_SECONDS):
             await retry_while_unavailable(lambda: self._store.change(channel.name, signature, settle))
-        bound = log.bind(channel=channel.name, signature=signature, recovered=said.recovered)
+        bound = log.bind(channel=channel.name, signature=signature, recovered=alert.recovered)
         if error:
             self._meter.alert(channel.name, "failed")
             bound.warning("alert.not_sent", error=error, retryInSeconds=round(delay, 1))
@@ -192,11 +194,11 @@ class Alerts:
             self._meter.alert(channel.name, "sent")
             bound.info("alert.sent", count=incident.untold)
 
-    async def _attempt(self, channel: Channel, said: Notice) -> str:
-        """What went wrong; empty when nothing did."""
+    async def _attempt(self, channel: Channel, alert: Notice) -> str:
+        """Send the alert. Return the error, empty on success."""
         try:
             with trio.fail_after(TIMEOUT_SECONDS):
-                await channel.send(said)
+                await channel.send(alert)
         except trio.TooSlowError:
             return f"no answer within {TIMEOUT_SECONDS:g} s"
         except (DeliveryError, UnavailableError) as error:

@@ -1,6 +1,6 @@
-"""Brings word of finished jobs to whoever asked for them: takes what is due from the outbox, sends it, tries again.
+"""Sends the callbacks of finished jobs: claims those that are due from the outbox, sends them, and retries.
 
-Any number of nodes may do so at once. A callback is sent at least once, and always with the same id.
+Any number of nodes may do so at once. Each callback is sent at least once, always with the same id.
 """
 
 import random
@@ -14,30 +14,42 @@ import trio
 
 from reportd.concurrency.grace import with_grace
 from reportd.concurrency.retrying import retry_while_unavailable
+from reportd.concurrency.signal import Signal
 from reportd.concurrency.supervisor import Supervisor
 from reportd.core.jobs.retry import RetryPolicy, backoff
-from reportd.ports import SILENT, Callback, DeliveryError, DeliveryOutcome, Messenger, Meter, Outbox, UnavailableError
+from reportd.ports import (
+    NULL_METER,
+    Callback,
+    DeliveryError,
+    DeliveryOutcome,
+    Messenger,
+    Meter,
+    Outbox,
+    UnavailableError,
+)
 
 AT_ONCE = 32
-"""Callbacks that this node sends at a time."""
+"""How many callbacks this node sends at a time."""
 
 AT_ONCE_PER_HOST = 8
-"""A receiver that hangs must not keep the others waiting. Taken in batches of so many, it may have twice as many."""
+"""The limit per host, so that a receiver that hangs does not delay the others. It is also the size of a claimed batch,
+so a host may have nearly twice as many.
+"""
 
 TIMEOUT_SECONDS = 15.0
-"""For one attempt, from the resolution of its name on. Standard Webhooks advise 15 to 30 s."""
+"""For one attempt, including the DNS lookup. Standard Webhooks advise 15 to 30 s."""
 
 LEASE_SECONDS = 60.0
-"""Longer than an attempt and what is around it. What a dead node had taken is then due for the others."""
+"""Longer than an attempt with the steps around it. After that, other nodes may claim the callbacks of a dead node."""
 
-LOOK_AGAIN_SECONDS = 10.0
-"""A node is told of what it enters itself, and knows when the next one is due; this is for what the others left."""
+POLL_SECONDS = 10.0
+"""How often the outbox is polled for the callbacks of other nodes. A node knows when its own callbacks are due."""
 
-TROUBLE_SECONDS = 2.0
-"""The pause when the outbox can't be reached."""
+RETRY_SECONDS = 2.0
+"""The pause when the outbox is unavailable."""
 
 SETTLE_SECONDS = 2.0
-"""How long claiming a callback and recording its outcome may take while the daemon stops."""
+"""How long claiming a callback, or recording its outcome, may take while the daemon stops."""
 
 RETRIES = RetryPolicy(backoff_seconds=2.0, max_backoff_seconds=900.0)
 
@@ -45,7 +57,7 @@ log = structlog.get_logger()
 
 
 class Notifier:
-    """``run`` sends until it is cancelled; what is on its way then goes back to the outbox."""
+    """``run`` sends callbacks until it is cancelled. Callbacks that are being sent then go back to the outbox."""
 
     def __init__(
         self,
@@ -53,7 +65,7 @@ class Notifier:
         messenger: Messenger,
         *,
         retry_seconds: float,
-        meter: Meter = SILENT,
+        meter: Meter = NULL_METER,
         supervisor: Supervisor | None = None,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
@@ -65,64 +77,69 @@ class Notifier:
         self._supervisor = supervisor or Supervisor()
         self._clock = clock
         self._chance = chance
-        self._under_way: Counter[str] = Counter()
-        self._news = trio.Event()
-        outbox.watch(self._wake)
+        self._sending: Counter[str] = Counter()
+        self._changed = Signal()
+        outbox.subscribe(self._changed.notify)
 
     async def run(self) -> None:
-        # What is being sent goes on, whatever becomes of the next look.
+        # Callbacks that are being sent go on when claiming fails.
         async with trio.open_nursery() as nursery:
-            await self._supervisor.keep("notifier", partial(self._take_all, nursery))
+            await self._supervisor.keep("notifier", partial(self._claim_all, nursery))
 
-    async def _take_all(self, nursery: trio.Nursery) -> None:
+    async def _claim_all(self, nursery: trio.Nursery) -> None:
         while True:
-            self._news = trio.Event()
+            changed = self._changed.next()
             try:
-                seconds = await self._take(nursery)
+                seconds = await self._claim(nursery)
             except UnavailableError as error:
                 log.warning("notifier.waits", part=error.part, error=str(error))
-                seconds = TROUBLE_SECONDS
+                seconds = RETRY_SECONDS
             with trio.move_on_after(seconds):
-                await self._news.wait()
+                await changed.wait()
 
-    async def _take(self, nursery: trio.Nursery) -> float:
-        """Begin to send what is due and has a place; for how long there is nothing more to do."""
-        full = [host for host, number in self._under_way.items() if number >= AT_ONCE_PER_HOST]
-        places = min(AT_ONCE - self._under_way.total(), AT_ONCE_PER_HOST)
-        if not places:
-            return LOOK_AGAIN_SECONDS
-        # What is claimed must reach us, or it would wait for the end of its lease.
-        callbacks, seconds = await with_grace(lambda: self._outbox.claim(places, LEASE_SECONDS, full), SETTLE_SECONDS)
+    async def _claim(self, nursery: trio.Nursery) -> float:
+        """Claim due callbacks within the limits, and start to send them. Return the seconds until the next claim."""
+        full_hosts = [host for host, number in self._sending.items() if number >= AT_ONCE_PER_HOST]
+        limit = min(AT_ONCE - self._sending.total(), AT_ONCE_PER_HOST)
+        if not limit:
+            return POLL_SECONDS
+        # A claim that is cut off would leave its callbacks waiting until their lease ends.
+        callbacks, seconds = await with_grace(
+            lambda: self._outbox.claim(limit, LEASE_SECONDS, full_hosts), SETTLE_SECONDS
+        )
         for callback in callbacks:
-            self._under_way[callback.host] += 1
+            self._sending[callback.host] += 1
             nursery.start_soon(self._send, callback)
         if callbacks:
             return 0.0
-        # What is due and can't be had is in another node's hands.
-        return min(seconds or TROUBLE_SECONDS, LOOK_AGAIN_SECONDS) if seconds is not None else LOOK_AGAIN_SECONDS
+        # With 0 seconds, a callback is due, but another node is claiming it.
+        return min(seconds or RETRY_SECONDS, POLL_SECONDS) if seconds is not None else POLL_SECONDS
 
     async def _send(self, callback: Callback) -> None:
-        outcome, error, delay = None, callback.error, 0.0  # if it is cut off
+        outcome, error, delay = None, callback.error, 0.0  # used if the attempt is cut off
         try:
             outcome, error, delay = await self._attempt(callback)
         finally:
-            # If this fails it is sent again when the lease is over, with the same id.
+            # If this fails, the callback is sent again when its lease has ended, with the same id.
             with trio.move_on_after(SETTLE_SECONDS, shield=True):
                 await self._settle(callback, outcome, error, delay)
-            self._under_way[callback.host] -= 1
-            self._under_way += Counter()  # drops those at 0
-            self._wake()
+            self._sending[callback.host] -= 1
+            self._sending += Counter()  # removes the hosts at 0
+            self._changed.notify()
 
     async def _settle(self, callback: Callback, outcome: DeliveryOutcome | None, error: str, delay: float) -> None:
         try:
             await retry_while_unavailable(lambda: self._outbox.settle(callback, outcome, error, delay))
-            self._tell(callback, outcome, error, delay)
+            self._report(callback, outcome, error, delay)
         except Exception:
-            # One entry that nobody foresaw is no matter of the others'.
+            # An unexpected error with one callback must not affect the others.
             log.exception("callback.not_settled", taskId=callback.task_id)
 
     async def _attempt(self, callback: Callback) -> tuple[DeliveryOutcome | None, str, float]:
-        """The outcome, the error and, where it is tried again, in how many seconds."""
+        """Send the callback. Return the outcome, the error, and the seconds until the next attempt.
+
+        Without an outcome, the callback is tried again.
+        """
         try:
             with trio.fail_after(TIMEOUT_SECONDS):
                 await self._messenger.deliver(callback)
@@ -138,18 +155,15 @@ class Notifier:
         else:
             return DeliveryOutcome.DELIVERED, "", 0.0
         delay = backoff(callback.attempts, RETRIES, self._chance())
-        over = self._clock() + delay > callback.created_at + self._retry_seconds
-        return (DeliveryOutcome.FAILED, error, 0.0) if over else (None, error, delay)
+        too_late = self._clock() + delay > callback.created_at + self._retry_seconds
+        return (DeliveryOutcome.FAILED, error, 0.0) if too_late else (None, error, delay)
 
-    def _tell(self, callback: Callback, outcome: DeliveryOutcome | None, error: str, delay_seconds: float) -> None:
+    def _report(self, callback: Callback, outcome: DeliveryOutcome | None, error: str, delay_seconds: float) -> None:
         self._meter.callback(outcome or "put_back")
-        told = log.bind(taskId=callback.task_id, callback=callback.callback_id, host=callback.host)
+        bound = log.bind(taskId=callback.task_id, callback=callback.callback_id, host=callback.host)
         if outcome is DeliveryOutcome.DELIVERED:
-            told.info("callback.delivered", attempts=callback.attempts)
+            bound.info("callback.delivered", attempts=callback.attempts)
         elif outcome is not None:
-            told.error("callback.given_up", outcome=outcome, error=error, attempts=callback.attempts)
+            bound.error("callback.given_up", outcome=outcome, error=error, attempts=callback.attempts)
         else:
-            told.warning("callback.put_back", error=error, retryInSeconds=round(delay_seconds, 1))
-
-    def _wake(self) -> None:
-        self._news.set()
+            bound.warning("callback.put_back", error=error, retryInSeconds=round(delay_seconds, 1))

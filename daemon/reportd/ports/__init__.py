@@ -1,4 +1,4 @@
-"""What the daemon needs from the outside world. Adapters fulfil it; tests hold them all to the same suites."""
+"""The interfaces of the daemon to the outside world. Adapters implement them, and pass the same contract tests."""
 
 from reportd.ports.alerts import AlertStore, Channel, Decide
 from reportd.ports.artifacts import Artifacts, ArtifactStore, LocalPdf, Pdf, WrongStoreError
@@ -11,15 +11,15 @@ from reportd.ports.fleet import Fleet, Heartbeat
 from reportd.ports.jobs import (
     UNCONFIRMED_SECONDS,
     Attempt,
+    AttemptRefused,
+    AttemptStarted,
     JobFilter,
     Jobs,
     PdfInfo,
     Record,
-    Refused,
     Settlement,
-    Started,
 )
-from reportd.ports.meter import SILENT, Meter, MeterFanOut
+from reportd.ports.meter import NULL_METER, Meter, MeterFanOut
 from reportd.ports.outbox import Callback, CallbackStatus, DeliveryError, DeliveryOutcome, Messenger, Outbox
 from reportd.ports.queue import ANY, Depth, Outgoing, Queue, ReceiptLostError, Received
 from reportd.ports.rendering import (
@@ -33,19 +33,21 @@ from reportd.ports.rendering import (
     RenderRequest,
     Slot,
     ToPrint,
-    at_once,
+    print_immediately,
 )
 from reportd.ports.sessions import EndedSession, EndedSessions
 
 __all__ = [
     "ANY",
     "INLINE_BYTES",
-    "SILENT",
+    "NULL_METER",
     "UNCONFIRMED_SECONDS",
     "AlertStore",
     "ArtifactStore",
     "Artifacts",
     "Attempt",
+    "AttemptRefused",
+    "AttemptStarted",
     "Audit",
     "AuditEntry",
     "BreakerStore",
@@ -87,17 +89,15 @@ __all__ = [
     "Received",
     "Record",
     "Redrive",
-    "Refused",
     "RenderOptions",
     "RenderRequest",
     "Renderer",
     "Settlement",
     "Slot",
-    "Started",
     "StoredBreakers",
     "ToPrint",
     "TooCostlyError",
     "UnavailableError",
     "WrongStoreError",
-    "at_once",
+    "print_immediately",
 ]

@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Pdf:
-    """A rendered PDF on its way to the store: small ones in ``data``, large ones in a temporary file.
+    """A rendered PDF on its way to the store: a small one in ``data``, a large one in a temporary file.
 
-    Whoever holds it owns ``path`` and moves or removes it.
+    Its holder owns ``path``, and moves or removes the file.
     """
 
     size_bytes: int
@@ -29,65 +29,69 @@ class Pdf:
         return PdfInfo(self.size_bytes, self.sha256)
 
     def discard(self) -> None:
-        """Remove what is left of it on disk; harmless when it has been moved."""
+        """Remove the file, if it still exists."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
 
-class Reading(Protocol):
+class FileReader(Protocol):
+    """Runs blocking file access."""
+
     async def __call__(self, work: Callable[[], T], /) -> T:
-        """What ``work``, which blocks, returns. Raises UnavailableError when it fails, or takes too long."""
+        """Return the result of ``work``, which may block. Raises UnavailableError when it fails or takes too long."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LocalPdf:
-    """A file. Whatever touches it is done by ``reading``: its folder may stand still, which is then nobody else's
-    trouble.
-    """
+    """A PDF in a local file. Access it only through ``reading``, so that a hanging folder delays nobody else."""
 
     path: Path
-    reading: Reading
+    reading: FileReader
 
 
 class Artifacts(Protocol):
-    """Where PDFs are kept. The key is a function of the task id, so a redelivery can't make a second one (I6)."""
+    """The store of the PDFs. The key is a function of the task id, so a redelivery can't make a second PDF (I6)."""
 
     async def put(self, job: Job, pdf: Pdf) -> PdfInfo:
-        """Store durably, whole or not at all, unless the job has a PDF already: the first one stays.
+        """Store a PDF durably and atomically, unless the job has one already: the first one stays.
 
-        The answer is about the one that is stored. Raises UnavailableError.
+        Return the info of the stored PDF. Raises UnavailableError.
         """
         ...
 
     async def locate(self, job: Job) -> LocalPdf | str | None:
-        """A local file, or a URL to send the client to; None if there is none."""
+        """Return the local file, or the URL to redirect the client to; None if there is no PDF."""
         ...
 
     async def remove(self, task_id: str) -> None: ...
 
 
 class ArtifactStore(Artifacts, Protocol):
-    """A place that PDFs are kept in, which may or may not be that of the cluster."""
+    """An artifact store with an identity mark, by which a node checks that it uses the same store as its cluster."""
 
     place: str
-    """What it is called from every node alike; empty where each node may mean another one by its name."""
+    """Its name, the same on every node; empty where the same name can mean another store on each node."""
 
     async def identity(self) -> str | None:
-        """What was marked on it; None if nothing was. Raises UnavailableError."""
+        """Return the store's mark; None if it has none. Raises UnavailableError."""
         ...
 
     async def mark(self, identity: str) -> str:
-        """Mark that on it, unless something is; what is then. Raises UnavailableError."""
+        """Mark the store unless it is marked, and return its mark. Raises UnavailableError."""
         ...
 
     async def probe(self) -> None:
-        """Store something, find it and remove it. Raises UnavailableError."""
+        """Store, read and remove a test object. Raises UnavailableError."""
         ...
 
 
 class WrongStoreError(UnavailableError):
-    """The artifact store of this node is not that of the other nodes."""
+    """The artifact store of this node is not the store of the other nodes.
 
-    def __init__(self, detail: str) -> None:
+    ``unmarked``: it has no mark at all, as a mount point has none before its mount is there. That may pass by itself.
+    """
+
+    def __init__(self, detail: str, *, unmarked: bool = False) -> None:
         super().__init__("artifacts", detail)
+        self.unmarked = unmarked

@@ -1,4 +1,4 @@
-"""The record of who did what to the daemon, and what it did by itself that an operator may ask about."""
+"""The audit log: actions of callers, and the daemon's own actions that an operator may ask about."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One deed. ``at``: seconds since the epoch; ``actor``: a node, or who called.
+    """One action. ``at``: seconds since the epoch; ``actor``: a node, or the caller.
 
-    ``action`` is of a bounded set, e.g. ``breaker.tripped``; ``subject``: the report type or task it was done to.
+    ``action`` is of a bounded set, e.g. ``breaker.tripped``; ``subject``: the report type or task concerned.
     """
 
     at: float
@@ -20,12 +20,12 @@ class AuditEntry:
 
 
 class Audit(Protocol):
-    """Kept as long as the rows of jobs are, which nothing removes. Both calls raise UnavailableError."""
+    """The audit log. Entries are kept as long as the rows of jobs. Both calls raise UnavailableError."""
 
     async def record(self, entries: Sequence[AuditEntry]) -> None:
-        """Add them. The same action at the same instant, by one actor, to one subject, is one deed and kept once."""
+        """Add entries. Entries with the same time, actor, action and subject are one, and are kept once."""
         ...
 
     async def latest(self, limit: int, subject: str | None = None) -> list[AuditEntry]:
-        """Newest first; with ``subject`` only what was done to that."""
+        """Return the newest entries first; with ``subject`` only those about it."""
         ...

@@ -9,22 +9,22 @@ from reportd.core.breaker.breaker import Breaker
 
 @dataclass(frozen=True, slots=True)
 class StoredBreakers:
-    """What a store keeps, by report type, and its time when it was read: seconds since the epoch."""
+    """The stored breakers by report type, and the store's time ``at`` the read, in seconds since the epoch."""
 
     at: float
     breakers: Mapping[str, Breaker]
 
 
 class BreakerStore(Protocol):
-    """Where the breakers of all nodes are kept. Both calls raise UnavailableError."""
+    """The store that all nodes share. Both calls raise UnavailableError."""
 
     async def load(self, report_types: Collection[str]) -> StoredBreakers:
-        """Those of them that are kept."""
+        """Return the stored breakers of these report types."""
         ...
 
     async def replace(self, version: int, breaker: Breaker, *, durable: bool = False) -> bool:
-        """Keep it if that version is still the one that is kept; 0 is the version of what is not kept.
+        """Store the breaker if the stored version is still ``version``; 0 means that none is stored.
 
-        ``durable``: it outlives the server that took it, where others stand by; UnavailableError if that is not sure.
+        ``durable``: wait until a standby has it, where there is one; UnavailableError if that is uncertain.
         """
         ...

@@ -1,4 +1,4 @@
-"""The dead letters that are kept: what waits to be tried again, and what is left to people."""
+"""The store of dead letters: those that wait for a redrive, and those that are quarantined."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from reportd.ports.jobs import Record
 
 
 class LetterStatus(StrEnum):
-    """``underway``: its job is in the queue again; the letter is kept for what is counted in it, and is not shown."""
+    """``underway``: the job is in the queue again; the letter is kept only for its counts and is not shown."""
 
     WAITING = "waiting"
     UNDERWAY = "underway"
@@ -21,10 +21,10 @@ class LetterStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A whole copy of a letter. ``id`` is its job's task id, or a UUID of its own where it is about no job.
+    """A complete copy of a letter. ``id``: the task id of its job, or its own UUID if it has no job.
 
-    ``cause`` is the detail as its signature sees it. Times are seconds since the epoch; ``first_seen_at`` of the job's
-    first failure, ``due_at`` the end of its cool-down. ``redrives`` are its own, ``returns`` those of an untried job.
+    ``cause``: the normalised detail of the signature. Times are seconds since the epoch; ``first_seen_at``: the job's
+    first failure; ``due_at``: end of the cool-down. ``redrives``: those that count; ``returns``: while untried.
     """
 
     id: str
@@ -45,7 +45,7 @@ class DeadLetter:
     returns: int = 0
 
     def view(self) -> LetterView:
-        """As the status page shows it."""
+        """Return the letter as the status page shows it."""
         waits = self.standing is LetterStatus.WAITING
         return LetterView(
             id=self.id,
@@ -59,7 +59,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The letters of one signature, as far as they are shown. ``examples`` are the last ones."""
+    """The shown letters of one signature. ``examples``: the last ones."""
 
     signature: str
     kind: str
@@ -72,7 +72,7 @@ class Group:
     examples: tuple[DeadLetter, ...]
 
     def view(self) -> LetterGroup:
-        """As the status page shows it."""
+        """Return the group as the status page shows it."""
         return LetterGroup(
             id=self.signature,
             kind=self.kind,
@@ -88,7 +88,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class CauseView:
-    """A cause, and how things stand with it. ``due`` of the ``waiting`` ones are past their cool-down."""
+    """A cause and the state of its letters. ``due`` of the ``waiting`` ones are past their cool-down."""
 
     cause: Cause
     outcome: RedriveOutcome
@@ -98,7 +98,7 @@ class CauseView:
 
 @dataclass(frozen=True, slots=True)
 class Redrive:
-    """A dead-lettered job that goes back. ``own``: its redrive counts; ``job``: its content is replaced by this."""
+    """A dead-lettered job to requeue. ``own``: the redrive counts; ``job``: replaces the stored job."""
 
     task_id: str
     own: bool = True
@@ -106,68 +106,68 @@ class Redrive:
 
 
 OnQuarantined = Callable[[DeadLetter], None]
-"""Hears of each letter that is quarantined, once it is, on the node that did it. Must not block, nor raise."""
+"""Called with each quarantined letter, on the node that quarantined it. Must neither block nor raise."""
 
 
 class DeadLetters(Protocol):
-    """Kept beside the jobs, which it moves where both must change together. All calls raise UnavailableError."""
+    """The store of dead letters. It also moves jobs where both change together. All calls raise UnavailableError."""
 
     async def keep(self, letter: DeadLetter) -> bool:
-        """Keep it, in the place of the one of that id, whose ``first_seen_at`` stays.
+        """Store a letter in place of the one with that id, whose ``first_seen_at`` stays.
 
-        False, and nothing has changed, when it is about no job and is kept already, or about a job that is neither
-        dead-lettered nor quarantined, unless it is ``underway``.
+        Return False without a change for a letter without a job that is stored already, and for one whose job is
+        neither dead-lettered nor quarantined, unless it is ``underway``.
         """
         ...
 
     async def get(self, letter_id: str) -> DeadLetter | None: ...
 
     async def remove(self, letter_ids: Sequence[str]) -> int:
-        """Forget them; how many there were."""
+        """Delete letters; return how many existed."""
         ...
 
     async def groups(self, limit: int, before: tuple[float, str] | None = None) -> list[Group]:
-        """The last seen first, below the ``(last_seen_at, signature)`` of the last one read."""
+        """Return groups, last seen first. ``before``: ``(last_seen_at, signature)`` of the previous page's last one."""
         ...
 
     async def group(self, signature: str) -> Group | None: ...
 
     async def members(self, signature: str, limit: int, before: tuple[float, str] | None = None) -> list[DeadLetter]:
-        """Those of a group that are shown, the last seen first, below that ``(last_seen_at, id)``."""
+        """Return the shown letters of a group, last seen first. ``before``: ``(last_seen_at, id)``."""
         ...
 
     async def causes(self, now: float, limit: int) -> list[CauseView]:
-        """The causes of which something waits or is under way, those tried longest ago first."""
+        """Return the causes with waiting or underway letters, those tried longest ago first."""
         ...
 
     async def due(self, cause: Cause, now: float, limit: int) -> list[DeadLetter]:
-        """The waiting ones of a cause that are past their cool-down, those tried longest ago first."""
+        """Return the waiting letters of a cause that are past their cool-down, those tried longest ago first."""
         ...
 
     async def overdue(self, before: float, limit: int) -> list[DeadLetter]:
-        """The waiting ones whose first failure was before that time."""
+        """Return the waiting letters whose first failure was before that time."""
         ...
 
     async def release(self, redrives: Sequence[Redrive], at: float, cause: Cause | None = None) -> list[Record] | None:
-        """Put dead-lettered jobs back, all in one transaction: ``queued``, their messages unconfirmed.
+        """Requeue dead-lettered jobs in one transaction: ``queued``, their messages unconfirmed.
 
-        The answer holds the records of those that were dead-lettered still. With ``cause``, whose wave is set to them,
-        it is replaced if its version is the one that is kept; else the answer is None and nothing has changed.
+        Return the records of those that were still dead-lettered. With ``cause``, also store it with these as its wave;
+        if its stored version differs, return None without a change.
         """
         ...
 
     async def replace(self, cause: Cause) -> bool:
-        """Keep it if its version is the one that is kept; 0 is the version of what is not kept."""
+        """Store the cause if the stored version is the same; 0 means that none is stored."""
         ...
 
     async def forget(self, cause: Cause) -> None:
-        """It is over, if its version is the one that is kept."""
+        """Delete the cause if the stored version is the same."""
         ...
 
     async def missing(self, limit: int) -> list[Record]:
-        """Dead-lettered jobs of whose letters something was due, and nothing is kept; the longest due first."""
+        """Return dead-lettered jobs whose letter is overdue and not stored; the longest due first."""
         ...
 
     async def tidy(self) -> int:
-        """Forget the letters whose jobs somebody has settled or revived in the meantime; how many."""
+        """Delete the letters whose jobs were settled or revived meanwhile; return how many."""
         ...

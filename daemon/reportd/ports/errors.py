@@ -1,8 +1,8 @@
-"""What every port may say when its outside part is away."""
+"""The error of every port when its outside part is unavailable."""
 
 
 class UnavailableError(Exception):
-    """An outside part can't be used right now; the same call may work later. Nothing was half done."""
+    """An outside part can't be used now; the same call may succeed later. Nothing was done partially."""
 
     def __init__(self, part: str, detail: str) -> None:
         super().__init__(f"{part}: {detail}")

@@ -1,4 +1,4 @@
-"""The nodes that share a database, as each tells of itself."""
+"""The heartbeats of the nodes that share a database."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The last sign of life of a node, and what it told. ``seen_at`` and ``age_seconds`` by the clock of the store."""
+    """The last heartbeat of a node. ``told``: its report. ``seen_at`` and ``age_seconds`` are by the store's clock."""
 
     node: str
     seen_at: float
@@ -16,20 +16,20 @@ class Heartbeat:
 
 
 class Fleet(Protocol):
-    """Where nodes leave signs of life. All calls raise UnavailableError."""
+    """The store of heartbeats. All calls raise UnavailableError."""
 
     async def report(self, node: str, told: Mapping[str, Any]) -> None:
-        """In the place of the node's last sign. ``told`` is JSON."""
+        """Store a heartbeat in place of the node's last one. ``told`` is JSON."""
         ...
 
-    async def signs(self) -> list[Heartbeat]:
-        """Of all nodes, by name."""
+    async def heartbeats(self) -> list[Heartbeat]:
+        """Return the heartbeats of all nodes, by name."""
         ...
 
     async def leave(self, node: str) -> None:
-        """The node ends in good order."""
+        """Delete the heartbeat of a node that stops cleanly."""
         ...
 
     async def forget(self, older_than_seconds: float) -> None:
-        """Those that have given no sign for so long."""
+        """Delete heartbeats older than that."""
         ...

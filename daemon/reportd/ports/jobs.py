@@ -11,12 +11,12 @@ from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.core.status.snapshot import JobView, Load
 
 UNCONFIRMED_SECONDS = 15.0
-"""A submission takes milliseconds; one unconfirmed for so long was cut off."""
+"""A submission takes milliseconds; one that is unconfirmed for so long was interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
 class PdfInfo:
-    """The stored PDF of a job. ``purged``: retention is over and the file is gone."""
+    """The stored PDF of a job. ``purged``: retention is over and the file is deleted."""
 
     size_bytes: int
     sha256: str
@@ -25,7 +25,7 @@ class PdfInfo:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A job as the store knows it. Times are seconds since the epoch."""
+    """A job in the store. Times are seconds since the epoch."""
 
     job: Job
     state: JobState
@@ -37,10 +37,10 @@ class Record:
     confirmed: bool = False
     """The queue has confirmed the message."""
     due_at: float = field(default=0.0, compare=False)
-    """When something of its message must have been heard, by the store's clock. Known to who reads the record."""
+    """When a sign of its message is due, by the store's clock. Set in records that were read."""
 
     def view(self) -> JobView:
-        """As a list of jobs shows it."""
+        """Return the job as lists show it."""
         return JobView(
             task_id=self.job.task_id,
             report_type=self.job.report_type,
@@ -57,7 +57,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One start of a job. ``outcome`` is None while it runs, or for ever if its node died."""
+    """One attempt at a job. ``outcome`` is None while it runs, or forever if its node died."""
 
     number: int
     node: str
@@ -68,16 +68,16 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
-    """Proof that an attempt was recorded. ``record`` is the job with this attempt in its tally."""
+class AttemptStarted:
+    """Proof that an attempt was recorded. ``record``: the job, with this attempt in its tally."""
 
     attempt_id: int
     record: Record
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """The job was not started; the record says why: it is terminal, dead-lettered, or lost too many browsers."""
+class AttemptRefused:
+    """The job was not started: by its record it is terminal, dead-lettered, or lost too many browsers."""
 
     record: Record
     fault: Fault | None = None
@@ -85,11 +85,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What became of an attempt or of a waiting job.
+    """The result of an attempt, or of a waiting job.
 
-    ``event`` moves the job; ``fault`` is recorded as its error; ``pdf`` as its result. With ``attempt_id`` the
-    attempt gets its outcome. ``counted`` says whether the attempt stays counted; ``loss``, that a browser died.
-    ``away_seconds``: for how long its message is put off.
+    ``event`` moves the job; ``fault`` is recorded as its error, ``pdf`` as its result. With ``attempt_id`` the attempt
+    gets its outcome. ``counted``: the attempt stays counted; ``loss``: a browser died.
+    ``deferred_seconds``: how long the message is deferred.
     """
 
     task_id: str
@@ -100,7 +100,7 @@ class Settlement:
     counted: bool = True
     loss: bool = False
     pdf: PdfInfo | None = None
-    away_seconds: float = 0.0
+    deferred_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,34 +115,34 @@ class JobFilter:
 class Jobs(Protocol):
     """The job store. Every change is a compare-and-set along ``core.jobs.transitions``.
 
-    Each says by itself until when something must be heard of the job's message, by the store's clock.
+    Each change also sets when the next sign of the job's message is due, by the store's clock.
     """
 
     async def add(self, jobs: Sequence[Job]) -> list[Record]:
-        """Insert what is not there; the answer holds, per job, the record that is there now."""
+        """Insert the jobs that are not stored yet; return the stored record of each job."""
         ...
 
     async def confirm(self, task_ids: Sequence[str]) -> None:
-        """The queue has these jobs' messages."""
+        """Record that the queue has these jobs' messages."""
         ...
 
     async def renew(self, task_ids: Sequence[str]) -> None:
-        """This node has the messages of these jobs."""
+        """Record that this node holds the messages of these jobs."""
         ...
 
     async def overdue(
-        self, limit: int, *, confirmed: bool, by_seconds: float = 0.0, but: Collection[str] = ()
+        self, limit: int, *, confirmed: bool, overdue_seconds: float = 0.0, but: Collection[str] = ()
     ) -> list[Record]:
-        """Jobs under way of which something was due for so long, and nothing was heard; the longest due first.
+        """Return unfinished jobs whose message gave no sign until ``overdue_seconds`` after its due time, oldest first.
 
-        ``confirmed``: those whose message the queue had, be they queued or running; else those queued of which that is
-        not known, since whoever sent it was cut off. A job whose due time is not known is due, but not for long.
-        ``but``: report types that are left out.
+        ``confirmed``: queued and running jobs whose message the queue had; else queued jobs whose sender was
+        interrupted before it knew. A job without a due time is due only for ``overdue_seconds`` 0.
+        ``but``: report types to leave out.
         """
         ...
 
     async def discard(self, task_ids: Sequence[str]) -> None:
-        """Forget queued jobs that the queue never took."""
+        """Delete queued jobs that the queue did not accept."""
         ...
 
     async def get(self, task_id: str) -> Record | None: ...
@@ -150,49 +150,49 @@ class Jobs(Protocol):
     async def attempts(self, task_id: str) -> list[Attempt]: ...
 
     async def search(self, wanted: JobFilter, limit: int, before: tuple[float, str] | None = None) -> list[Record]:
-        """Newest first, below the ``(submitted_at, task_id)`` of the last one seen; of none the parameters."""
+        """Return records, newest first, without parameters. ``before``: ``(submitted_at, task_id)`` of the last one."""
         ...
 
-    async def start(self, job: Job, node: str, at: float) -> Started | Refused:
-        """Record that an attempt begins, before any browser is touched; the job's row is made if it has none."""
+    async def start(self, job: Job, node: str, at: float) -> AttemptStarted | AttemptRefused:
+        """Record that an attempt begins, before a browser is used. A job without a row gets one."""
         ...
 
     async def settle(self, settlement: Settlement) -> JobState | None:
-        """Apply one; the new state, or None when the job's state did not allow it (nothing changed then).
+        """Apply a settlement; return the new state, or None without a change when the job's state forbids it.
 
-        A job that ends and has a callback is entered into the outbox in the same step.
+        A job that ends and has a callback enters the outbox in the same transaction.
         """
         ...
 
     async def revive(self, task_id: str) -> Record | None:
-        """Put a quarantined job back with a fresh tally; None when it is not quarantined."""
+        """Requeue a quarantined job with a new tally; return None when it is not quarantined."""
         ...
 
     async def expired(self, before: float, limit: int) -> list[str]:
-        """Tasks finished before that time that still have something stored."""
+        """Return the ids of tasks that finished before that time and still have a stored PDF."""
         ...
 
     async def purge(self, task_ids: Sequence[str]) -> None:
-        """Their files are gone."""
+        """Record that the PDFs of these tasks are deleted."""
         ...
 
     async def counts(self) -> dict[JobState, int]: ...
 
     async def loads(self) -> dict[str, Load]:
-        """What is queued or running, by report type; those of which nothing is, are left out."""
+        """Return the queued and running jobs by report type; types without any are left out."""
         ...
 
     async def sent(self) -> int:
-        """How many are queued or running whose message the queue had."""
+        """Return how many queued or running jobs have a confirmed message."""
         ...
 
     async def waiting(self) -> dict[tuple[str, str], int]:
-        """How many are queued, by report type and user; only those of which there are."""
+        """Return the numbers of queued jobs by report type and user, without zeros."""
         ...
 
     async def acquire_lease(self, work: str, node: str, seconds: float) -> bool:
-        """Whether this node is the one that does ``work``, and goes on to be for so many seconds.
+        """Acquire or extend the lease on ``work`` for ``seconds``; return whether this node holds it.
 
-        By the store's clock, so that one node at a time does it, and another one once that node is gone.
+        The store's clock decides, so one node at a time holds it, and another one takes over when that node is gone.
         """
         ...

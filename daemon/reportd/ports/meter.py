@@ -1,4 +1,4 @@
-"""What the parts tell of their work, so that it can be counted."""
+"""The port through which the parts report their work to the metrics."""
 
 from functools import partial
 from typing import Any
@@ -9,10 +9,10 @@ from reportd.core.jobs.transitions import JobEvent
 
 
 class Meter:
-    """As it stands it counts nothing; ``reportd.metrics`` does.
+    """Counts nothing; ``reportd.telemetry.metrics`` overrides it.
 
-    Every call is quick, never waits and never raises, so it may stand anywhere. ``report_type`` may be any text;
-    every other word is of a bounded set, because it becomes a label.
+    Every call is quick and neither waits nor raises, so it is safe anywhere. ``report_type`` may be any text; every
+    other text is of a bounded set, because it becomes a label.
     """
 
     # --- jobs -----------------------------------------------------------------------------------------------
@@ -21,64 +21,64 @@ class Meter:
         """A submission was answered with 202."""
 
     def refused(self, report_type: str, reason: str) -> None:
-        """A submission was answered with 429 or 503, for which there is a ``core.backlog.Limit``, or another reason."""
+        """A submission was answered with 429 or 503. ``reason``: a ``core.capacity.backlog.Limit``, or another one."""
 
     def started(self, report_type: str, waited_seconds: float) -> None:
-        """An attempt begins, so long after the job was submitted."""
+        """An attempt begins, ``waited_seconds`` after the job's submission."""
 
     def rendered(self, report_type: str, seconds: float, size_bytes: int) -> None:
         """A PDF was made."""
 
     def failed(self, report_type: str, kind: FaultKind) -> None:
-        """An attempt, or a message that is no job, came to nothing by this fault."""
+        """An attempt, or a message that is no job, failed by this fault."""
 
     def ended(self, report_type: str, outcome: JobEvent, seconds: float) -> None:
-        """What a node had in hand is settled, so long after it was submitted."""
+        """A node has settled a job, ``seconds`` after its submission."""
 
     def deferred(self, report_type: str) -> None:
-        """Its breaker is open, so the job comes again."""
+        """A job was deferred because its breaker is open."""
 
     def resent(self, report_type: str) -> None:
-        """The message of a job was lost, and is sent again."""
+        """A job's message was lost and is sent again."""
 
-    # --- what else the daemon does --------------------------------------------------------------------------
+    # --- other work of the daemon ---------------------------------------------------------------------------
 
     def breaker_moved(self, change: Transition) -> None:
-        """By this node."""
+        """This node has moved a breaker."""
 
     def triage_verdict(self, verdict: str) -> None:
-        """What was decided about a dead letter."""
+        """Triage has decided about a dead letter."""
 
     def callback(self, outcome: str) -> None:
-        """A callback was tried: ``delivered``, or what came instead."""
+        """A callback was tried. ``outcome``: ``delivered``, or what happened instead."""
 
     def alert(self, channel: str, outcome: str) -> None:
-        """An alert was tried: ``sent``, or what came instead."""
+        """An alert was tried. ``outcome``: ``sent``, or what happened instead."""
 
     def browser_started(self) -> None:
-        """Whoever renders in it."""
+        """A browser was started."""
 
     def browser_lost(self) -> None:
-        """It died by itself."""
+        """A browser died."""
 
     def browser_recycled(self) -> None:
-        """It was replaced because it had done its share or grown fat."""
+        """A browser was replaced because it reached its limit of jobs or memory."""
 
     def loop_lag(self, seconds: float) -> None:
-        """A task that was due ran so much later."""
+        """A due task ran ``seconds`` late."""
 
 
-SILENT = Meter()
+NULL_METER = Meter()
 
 
 class MeterFanOut(Meter):
-    """Tells each of ``meters`` what it is told."""
+    """Forwards every call to all ``meters``."""
 
     def __init__(self, *meters: Meter) -> None:
         for name in (name for name in vars(Meter) if not name.startswith("_")):
-            setattr(self, name, partial(_tell, [getattr(meter, name) for meter in meters]))
+            setattr(self, name, partial(_forward, [getattr(meter, name) for meter in meters]))
 
 
-def _tell(calls: list[Any], *said: Any) -> None:
+def _forward(calls: list[Any], *arguments: Any) -> None:
     for call in calls:
-        call(*said)
+        call(*arguments)

@@ -1,4 +1,4 @@
-"""The outbox: what has to be told to whoever asked for a report, kept with the jobs until it has been told."""
+"""The outbox: callbacks about ended jobs, stored with the jobs until they are delivered."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -9,21 +9,21 @@ from reportd.core.jobs.job import Job
 
 
 class DeliveryOutcome(StrEnum):
-    """What became of a callback in the end."""
+    """The final result of a callback."""
 
     DELIVERED = "delivered"
     REFUSED = "refused"
-    """It may not be sent there, or the receiver wants no more of them."""
+    """Its host is not allowed, or the receiver wants no more callbacks."""
     FAILED = "failed"
-    """It could not be delivered in all the time there was."""
+    """It could not be delivered within the retry time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """One that this node has claimed. ``attempts`` includes this one; ``error`` is what the last one met.
+    """A callback that this node has claimed. ``attempts`` includes this one; ``error``: of the last attempt.
 
-    ``callback_id`` is the same however often it is sent. ``created_at``: when the job ended, in seconds since the
-    epoch. Neither URL nor body may be logged.
+    ``callback_id`` is the same for all attempts. ``created_at``: when the job ended, in seconds since the epoch.
+    URL and body must not be logged.
     """
 
     callback_id: str
@@ -39,7 +39,7 @@ class Callback:
 
 @dataclass(frozen=True, slots=True)
 class CallbackStatus:
-    """How far a job's callback has come. ``outcome`` None: not told yet; ``next_at``: when it is tried again."""
+    """The state of a job's callback. ``outcome`` None: not final yet; ``next_at``: the next attempt."""
 
     outcome: DeliveryOutcome | None
     attempts: int
@@ -48,7 +48,7 @@ class CallbackStatus:
 
 
 class Outbox(Protocol):
-    """A job that reaches a terminal state and has a callback gets an entry in the very transaction of ``settle``.
+    """The callbacks to deliver. ``Jobs.settle`` adds an entry in the transaction that ends a job with a callback.
 
     Times are the store's. All calls raise UnavailableError.
     """
@@ -56,33 +56,33 @@ class Outbox(Protocol):
     async def claim(
         self, limit: int, lease_seconds: float, skip: Collection[str] = ()
     ) -> tuple[list[Callback], float | None]:
-        """Those that are due, and in how many seconds another one is; None when nothing waits.
+        """Claim due callbacks; also return in how many seconds the next one is due, None when none waits.
 
-        Nobody else is given a claimed one until it is settled or the lease is over. ``skip``: hosts to leave out.
+        A claimed callback is given to nobody else until it is settled or the lease ends. ``skip``: hosts to leave out.
         """
         ...
 
     async def settle(
         self, callback: Callback, outcome: DeliveryOutcome | None, error: str, delay_seconds: float = 0.0
     ) -> bool:
-        """Say what became of it; None: it is due again after ``delay_seconds``. False: the claim was over."""
+        """Record the outcome; None: due again after ``delay_seconds``. Return False when the claim had ended."""
         ...
 
     async def status(self, job: Job) -> CallbackStatus | None:
-        """Of the job's last end; None when it has no callback, or none yet."""
+        """Return the status of the callback about the job's last end; None when there is none, or none yet."""
         ...
 
     def reconfigure(self, urls: Mapping[str, str]) -> None:
-        """Use these callback URLs, by name of the report type, for jobs that name none."""
+        """Set the default callback URLs by report type, for jobs that have none."""
         ...
 
-    def watch(self, listener: Callable[[], None]) -> None:
-        """Call it whenever an entry has come in through this node."""
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Call the listener whenever this node adds an entry."""
         ...
 
 
 class DeliveryError(Exception):
-    """It was not delivered. ``final``: trying again is in vain. The text holds no URL and nothing of the answer."""
+    """The delivery failed. ``final``: a retry can't help. The text holds neither the URL nor parts of the response."""
 
     def __init__(self, detail: str, *, final: bool = False) -> None:
         super().__init__(detail)
@@ -90,8 +90,8 @@ class DeliveryError(Exception):
 
 
 class Messenger(Protocol):
-    """Brings a callback to its receiver."""
+    """Delivers callbacks."""
 
     async def deliver(self, callback: Callback) -> None:
-        """Raises DeliveryError. The caller owns the timeout."""
+        """Deliver a callback. Raises DeliveryError. The caller owns the timeout."""
         ...

@@ -1,4 +1,4 @@
-"""A queue of messages."""
+"""The message queue."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ ANY: Mapping[str, int] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message to send. ``group`` is who the queue is fair between: the user."""
+    """A message to send. ``group``: the user; the queue is fair between groups."""
 
     body: str
     task_id: str
@@ -23,7 +23,7 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message handed out and invisible to others until ``receipt`` is settled or its visibility ends."""
+    """A received message. It is invisible to others until ``receipt`` is settled or its visibility timeout ends."""
 
     receipt: str
     body: str
@@ -36,7 +36,7 @@ class Received:
 class Depth:
     """Message counts. ``oldest_at``: epoch seconds of the oldest visible message, None when there is none.
 
-    ``held``: those that wait for a breaker and are in no other count. No queue tells; ``workable`` sets them apart.
+    ``held``: waiting for a breaker, and in no other count. No queue knows them; ``core.status.queue_depth`` does.
     """
 
     visible: int
@@ -53,35 +53,34 @@ class Depth:
 class Queue(Protocol):
     """A queue with the semantics of SQS: at least once, visibility timeout, receive count, delay.
 
-    Batch calls answer per entry, in order: None, or the exception that befell that entry alone. They raise
-    UnavailableError only when nothing at all was done.
+    Batch calls return one value per entry, in order: None, or the exception of that entry. They raise UnavailableError
+    only when no entry was processed.
     """
 
     visibility_seconds: float
     max_message_bytes: int
-    """The most a body may have, leaving room for a few attributes."""
+    """Largest body in bytes, with room left for a few attributes."""
 
     max_receive_count: int | None
-    """How often it hands a message out before it takes it away itself; None when it never does."""
+    """How often a message is received before the queue dead-letters it; None when it never does."""
 
     async def send(self, messages: Sequence[Outgoing]) -> list[Exception | None]: ...
 
     async def receive(self, limit: int, wait_seconds: float, at_most: Mapping[str, int] = ANY) -> list[Received]:
-        """Up to ``limit`` messages, as soon as there is one; empty after ``wait_seconds``.
+        """Return up to ``limit`` messages as soon as there is one, or an empty list after ``wait_seconds``.
 
-        ``at_most``: of these report types no more than so many; 0 leaves them where they are. A queue that can't tell
-        types apart ignores it.
+        ``at_most``: limits by report type; 0 leaves its messages in the queue. A queue that knows no types ignores it.
         """
         ...
 
     async def delete(self, receipts: Sequence[str]) -> list[Exception | None]:
-        """Settle messages for good. A receipt that is no longer valid is no error: somebody settled it."""
+        """Delete messages. An expired receipt is no error: another node has settled the message."""
         ...
 
     async def set_visibility(self, changes: Sequence[tuple[str, float]]) -> list[Exception | None]:
-        """Make held messages visible again after so many seconds (0 = now).
+        """Make received messages visible again after so many seconds (0 = now).
 
-        An entry's ReceiptLostError says that the message is no longer held by this receipt.
+        ReceiptLostError for an entry: this receipt no longer holds the message.
         """
         ...
 
@@ -89,4 +88,4 @@ class Queue(Protocol):
 
 
 class ReceiptLostError(Exception):
-    """The message's visibility ended, or it was settled: it belongs to somebody else now."""
+    """The visibility timeout ended, or the message was settled: this receipt no longer holds it."""

@@ -1,4 +1,4 @@
-"""What turns pages into PDFs, and the browsers it is made of."""
+"""Ports of rendering: the renderer, its browsers and their pages."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -21,9 +21,9 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class RenderOptions:
-    """How a page is opened, judged and printed. ``print_parameters`` are those of CDP ``Page.printToPDF``.
+    """How a page is opened, checked and printed. ``print_parameters``: of CDP ``Page.printToPDF``.
 
-    ``headers`` go to the URL's own origin, and to the ``header_hosts``.
+    ``headers`` are sent to the URL's own origin and to the ``header_hosts``.
     """
 
     ready: Ready = Ready()
@@ -41,7 +41,7 @@ class RenderOptions:
 
 @dataclass(frozen=True, slots=True)
 class RenderRequest:
-    """One page to print: ``html`` or ``url``. ``inert``: the HTML can leave nothing behind (``core.pages.inert``)."""
+    """One page to print: ``html`` or ``url``. ``inert``: the HTML leaves nothing behind (``core.pages.inert``)."""
 
     task_id: str
     report_type: str
@@ -55,60 +55,63 @@ class RenderRequest:
 
 
 class Slot(Protocol):
-    """Leave to render now. ``alone``: in a browser that nobody else uses."""
+    """A slot of the renderer: one page at a time."""
 
-    async def render(self, request: RenderRequest, *, alone: bool) -> Pdf:
-        """The PDF, within the request's ``timeout_seconds``. Raises FaultError."""
+    async def render(self, request: RenderRequest, *, dedicated_browser: bool) -> Pdf:
+        """Return the PDF within the request's ``timeout_seconds``. Raises FaultError.
+
+        ``dedicated_browser``: in a dedicated browser.
+        """
         ...
 
 
 class Renderer(Protocol):
-    """Renders so many requests at once, and no more."""
+    """Renders a bounded number of requests at once."""
 
     def slot(self) -> AbstractAsyncContextManager[Slot]:
-        """Wait for a slot, however long, and hold it for the block."""
+        """Wait for a slot, without a time limit, and hold it for the block."""
         ...
 
 
 ToPrint = Callable[[], Awaitable[None]]
 
 
-async def at_once() -> None:
-    """A page that is ready is printed without waiting for anything."""
+async def print_immediately() -> None:
+    """Print a ready page without waiting."""
 
 
 class Page(Protocol):
-    """A page in a browser context of its own, warm and attached."""
+    """A warm, attached page in its own browser context."""
 
-    doing: str
-    """What it waits for just now, for the text of a timeout."""
+    activity: str
+    """What it waits for now, for the text of a timeout."""
 
-    async def render(self, request: RenderRequest, to_print: ToPrint = at_once) -> Pdf:
+    async def render(self, request: RenderRequest, to_print: ToPrint = print_immediately) -> Pdf:
         """Open, wait until ready, print. The caller owns the deadline. Raises FaultError.
 
-        ``to_print`` is awaited when the page is ready.
+        ``to_print`` is awaited between ready and print.
         """
         ...
 
-    async def waits(self) -> bool:
-        """Of a render under way: whether the page hardly uses the processor just now. Takes a second at most."""
+    async def is_idle(self) -> bool:
+        """Return whether the page of a running render hardly uses the processor now. Takes at most a second."""
         ...
 
     async def scrub(self) -> bool:
-        """Forget the last job. False: something of it may be left, so leave the page, which ends with its context."""
+        """Remove all traces of the last job. False: some may remain, so leave the page; its context ends with it."""
         ...
 
 
 class Browser(Protocol):
-    """One browser process tree. ``died`` is set when it is gone, whatever the cause."""
+    """One browser process tree. ``died`` is set when it is gone, for any reason."""
 
     pid: int
     died: trio.Event
 
     def page(self) -> AbstractAsyncContextManager[Page]:
-        """A new page. Leaving the block takes it away whatever it is doing, with the whole browser if need be.
+        """Open a page. Leaving the block closes it in any state, and ends the whole browser if needed.
 
-        Raises BrowserError when the browser can't give one.
+        Raises BrowserError when the browser can't open one.
         """
         ...
 
@@ -116,16 +119,16 @@ class Browser(Protocol):
 
 
 class BrowserError(Exception):
-    """No browser, or no page of it, can be had. The text says what to do where that is known."""
+    """No browser or page is available. The text says what to do, where known."""
 
 
 class Launcher(Protocol):
     """Starts browsers."""
 
     def launch(self, *, container: bool = False) -> AbstractAsyncContextManager[Browser]:
-        """A new browser. Leaving the block ends its whole process group and removes its profile folder.
+        """Start a browser. Leaving the block ends its whole process group and removes its profile folder.
 
-        ``container``: in namespaces of its own, with limits to what it may use.
+        ``container``: in its own namespaces, with limited resources.
 
         Raises BrowserError when it can't be started.
         """

@@ -1,4 +1,4 @@
-"""Logins that were ended before their time, on record for all nodes."""
+"""Sessions that were ended before their expiry, shared by all nodes."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -6,8 +6,9 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class EndedSession:
-    """A session of a token. Without ``session``: each one of the token's that was begun before ``at``, in seconds since
-    the epoch.
+    """An ended session of a token. An empty ``session`` means all of its sessions that began before ``at``.
+
+    ``at`` is in seconds since the epoch.
     """
 
     token: str
@@ -16,16 +17,16 @@ class EndedSession:
 
 
 class EndedSessions(Protocol):
-    """Where all nodes look. Both calls raise UnavailableError.
+    """The shared record of ended sessions. Both calls raise UnavailableError.
 
-    What is kept is bounded: an entry until its time, and of a token so many; when there are more, all its sessions are
-    ended instead.
+    It is bounded: an entry is kept until its ``until``, and a token has a limited number of entries; beyond it, all of
+    the token's sessions are ended instead.
     """
 
     async def end(self, token: str, session: str, at: float, until: float) -> None:
-        """``until``: no session that has begun before ``at`` counts longer anyway. Both in seconds since the epoch."""
+        """End a session. ``until``: when every session begun before ``at`` has expired. Seconds since the epoch."""
         ...
 
     async def ended(self, at: float) -> list[EndedSession]:
-        """Those whose time is not over yet."""
+        """Return the entries that are not over at ``at``."""
         ...

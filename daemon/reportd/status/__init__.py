@@ -1,1 +1,1 @@
-"""Looks at all parts and says how the daemon is: for the page, Prometheus, systemd and the autoscaler."""
+"""Collects the state of all parts for the status page, Prometheus, systemd and the autoscaler."""

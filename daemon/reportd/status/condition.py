@@ -1,7 +1,7 @@
-"""How a part from outside is: as its last uses say, and while they say that it is in trouble, as a probe says.
+"""Tracks whether an outside part works, by its last uses, and by probes after one has failed.
 
-A part that nobody uses while it is in trouble would stay so for ever, and one that nobody has used yet would pass for
-well. So each is probed at the start and in trouble; while all is well, its uses are probes enough.
+Without probes, a failed part that is not used would stay failed for ever, and an unused one would count as working. So
+each part is probed at the start and while it is in trouble. Otherwise its uses are enough.
 """
 
 from collections.abc import Awaitable, Callable
@@ -9,19 +9,24 @@ from collections.abc import Awaitable, Callable
 import structlog
 import trio
 
+from reportd.concurrency.signal import Signal
 from reportd.ports import UnavailableError
 
 PROBE_SECONDS = 2.0
-"""The pause between two probes of a part in trouble."""
+"""Interval of the probes of a part in trouble."""
 
 PATIENCE_SECONDS = 5.0
-"""What has not answered a probe by then is in trouble."""
+"""A part that has not answered a probe by then is in trouble."""
 
 log = structlog.get_logger()
 
 
 class Condition:
-    """Of one part. ``calm_seconds``: how long no use may have failed before a probe that is less than a use counts."""
+    """The condition of one part.
+
+    ``calm_seconds``: a successful probe counts only this long after the last failed use, where a probe does less than a
+    use.
+    """
 
     def __init__(self, part: str, probe: Callable[[], Awaitable[object]], calm_seconds: float = 0.0) -> None:
         self._part = part
@@ -30,35 +35,35 @@ class Condition:
         self._troubles: dict[str, str] = {}
         self._failures = 0
         self._failed_at = 0.0
-        self._news = trio.Event()
+        self._failed = Signal()
 
     @property
     def trouble(self) -> str:
-        """What ails it, in words; empty while nothing does."""
+        """Why it does not work; empty while it does."""
         return "; ".join(dict.fromkeys(self._troubles.values()))
 
-    def failed(self, use: str, why: str) -> None:
-        """Tell that a use of it failed because it is away or can't do it: ``reads``, ``writes``."""
+    def failed(self, use: str, reason: str) -> None:
+        """Record that a ``use`` of it failed, such as ``reads`` or ``writes``."""
         if not self._troubles:
-            log.warning("part.in_trouble", part=self._part, use=use, error=why)
-        self._troubles[use] = why
+            log.warning("part.in_trouble", part=self._part, use=use, error=reason)
+        self._troubles[use] = reason
         self._failures += 1
         self._failed_at = trio.current_time()
-        self._news.set()
+        self._failed.notify()
 
     async def look(self) -> None:
-        """Probe it once."""
+        """Probe the part once."""
         failures = self._failures
-        why = f"{self._part}: no answer to a probe within {PATIENCE_SECONDS:g} s"
+        reason = f"{self._part}: no answer to a probe within {PATIENCE_SECONDS:g} s"
         with trio.move_on_after(PATIENCE_SECONDS):
             try:
                 await self._probe()
             except UnavailableError as error:
-                why = str(error)
+                reason = str(error)
             else:
-                why = ""
-        if why:
-            self.failed("probe", why)
+                reason = ""
+        if reason:
+            self.failed("probe", reason)
         elif self._troubles and failures == self._failures and self._is_calm():
             log.info("part.works_again", part=self._part)
             self._troubles.clear()
@@ -67,10 +72,9 @@ class Condition:
         return trio.current_time() >= self._failed_at + self._calm_seconds
 
     async def run(self) -> None:
-        """Probe it for as long as it is in trouble, whenever it is."""
+        """Probe the part whenever it is in trouble, until cancelled."""
         while True:
             if not self._troubles:
-                self._news = trio.Event()
-                await self._news.wait()
+                await self._failed.wait()
             await trio.sleep(PROBE_SECONDS)
             await self.look()

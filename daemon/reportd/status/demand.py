@@ -1,6 +1,6 @@
-"""How much there is to do for how many slots, in figures that a fleet can be scaled by.
+"""Measures the demand: the backlog against the slots, in figures that a fleet can be scaled by.
 
-``core.capacity.scaling`` decides. Every node can tell; one of them at a time publishes to where the fleet is scaled.
+``core.capacity.scaling`` decides. Every node can compute them; one node at a time publishes them.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,14 +10,14 @@ import structlog
 import trio
 
 from reportd.concurrency.cached import DUTY_FACTOR, Cached
-from reportd.core.capacity.scaling import Demand, Load, Needs, ScalingPolicy, held, nodes_needed
+from reportd.core.capacity.scaling import Demand, Needs, ScalingPolicy, Workload, hold_demand, nodes_needed
 from reportd.core.jobs.transitions import JobState
 from reportd.ports import Depth, Jobs, UnavailableError
 
 log = structlog.get_logger()
 
 PUBLISH_SECONDS = 60.0
-"""As often as CloudWatch keeps a figure of standard resolution."""
+"""The standard resolution of CloudWatch metrics."""
 
 LEASE_SECONDS = 1.5 * PUBLISH_SECONDS
 PATIENCE_SECONDS = 10.0
@@ -25,16 +25,18 @@ LOOK_PATIENCE_SECONDS = 1.0
 
 
 class ScalingMetricsSink(Protocol):
-    """Where figures are published."""
+    """Takes the figures, e.g. CloudWatch."""
 
     async def publish(self, demand: Demand) -> None:
-        """Raises UnavailableError."""
+        """Publish the figures. Raises UnavailableError."""
         ...
 
 
 class Scaling:
-    """One a node. ``fresh_seconds``: how old the number of running jobs may be; ``looks``: where a look at the database
-    goes on that hangs.
+    """Computes the demand, one object for each node.
+
+    ``fresh_seconds``: the maximum age of the number of running jobs. ``nursery``: the nursery in which a database query
+    that hangs goes on.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class Scaling:
         slots: Callable[[], int],
         render_seconds: Callable[[], float],
         policy: ScalingPolicy,
-        looks: trio.Nursery,
+        nursery: trio.Nursery,
         fresh_seconds: float,
     ) -> None:
         self._jobs = jobs
@@ -55,23 +57,23 @@ class Scaling:
         self._counts = Cached(
             "database",
             jobs.counts,
-            looks,
+            nursery,
             fresh_seconds=fresh_seconds,
             patience_seconds=LOOK_PATIENCE_SECONDS,
             duty_factor=DUTY_FACTOR,
         )
 
     async def demand(self, depth: Depth) -> Demand:
-        """Of now, with a queue so deep. Never raises, and never waits longer than LOOK_PATIENCE_SECONDS."""
+        """Return the demand at this queue depth. Never raises, and takes at most LOOK_PATIENCE_SECONDS."""
         try:
             running: int | None = (await self._counts.get()).get(JobState.RUNNING, 0)
         except UnavailableError:
             running = None
-        # What is held waits for its breaker, what is delayed for its next attempt: no node would make it come sooner.
-        load = Load(depth.visible, running, max(1, self._slots()), self._render_seconds())
+        # Held jobs wait for a breaker, delayed ones for their next attempt: more nodes would not start them sooner.
+        load = Workload(depth.visible, running, max(1, self._slots()), self._render_seconds())
         needed = nodes_needed(load, self._policy)
         if needed is not None:
-            self._needs = held(self._needs, needed, trio.current_time(), self._policy)
+            self._needs = hold_demand(self._needs, needed, trio.current_time(), self._policy)
         return Demand(
             backlog=load.backlog,
             backlog_per_slot=load.backlog_per_slot,
@@ -84,7 +86,7 @@ class Scaling:
         )
 
     async def publish(self, depth: Callable[[], Awaitable[Depth]], board: ScalingMetricsSink | None, node: str) -> None:
-        """Every PUBLISH_SECONDS, while this node is the one that does it; whatever is away, the rest goes on."""
+        """Publish every PUBLISH_SECONDS while this node has the lease. Skip a round when a part is unavailable."""
         while board is not None:
             try:
                 with trio.fail_after(PATIENCE_SECONDS):

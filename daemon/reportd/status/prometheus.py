@@ -1,7 +1,7 @@
-"""What ``GET /metrics`` answers: what was counted, and what can be seen of each part at this moment.
+"""Makes the answer of ``GET /metrics``: the counters, and the current values of each part.
 
-Whoever scrapes must not slow the daemon down and must have an answer when something is away, for that is when it
-matters. So what costs is remembered, what is unknown is left out, and the text is made in a thread.
+A scrape must not slow the daemon down, and must get an answer also while a part is unavailable. So expensive values are
+cached, unknown ones are left out, and the text is made in a thread.
 """
 
 import time
@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 1.0
 
 
 class HasDepth(Protocol):
-    """A queue, as far as it is looked at here."""
+    """A queue, as far as it is needed here."""
 
     async def depth(self) -> Depth: ...
 
@@ -36,10 +36,10 @@ Requests = Mapping[str, Mapping[str, int]]
 class Exposition:
     """Made by ``app``.
 
-    ``queues``: the one of the jobs as ``main``, the one of dead letters as ``dead``; each is asked how deep it is once
-    in ``depth_seconds`` at most. ``requests``: what SQS was asked so far, by queue and action. ``in_flight``: how many
-    messages this node holds. ``parts``: per part whether it works. ``demand``: what a fleet is scaled by, with a
-    queue so deep. ``looks``: where a look goes on that hangs.
+    ``queues``: the job queue as ``main``, the dead-letter queue as ``dead``; each is asked for its depth once in
+    ``depth_seconds`` at most. ``requests``: number of SQS requests by queue and action. ``in_flight``: number of
+    messages that this node holds. ``parts``: readiness of each part. ``demand``: the scaling figures at a queue depth.
+    ``nursery``: the nursery in which a query that hangs goes on.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class Exposition:
         in_flight: Callable[[], int],
         parts: Callable[[], Awaitable[Parts]],
         demand: Callable[[Depth], Awaitable[Demand]],
-        looks: trio.Nursery,
+        nursery: trio.Nursery,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._metrics = metrics
         self._depths = {
-            name: Cached("queue", queue.depth, looks, fresh_seconds=depth_seconds, patience_seconds=PATIENCE_SECONDS)
+            name: Cached("queue", queue.depth, nursery, fresh_seconds=depth_seconds, patience_seconds=PATIENCE_SECONDS)
             for name, queue in queues.items()
         }
         self._requests = requests
@@ -71,22 +71,22 @@ class Exposition:
         self._clock = clock
 
     async def text(self) -> bytes:
-        """In Prometheus's text format, version 0.0.4."""
+        """Return the metrics in Prometheus's text format, version 0.0.4."""
         depths: dict[str, Depth] = {}
         parts: dict[str, tuple[bool, str]] = {}
 
-        async def look(name: str, depth: Cached[Depth]) -> None:
+        async def read_depth(name: str, depth: Cached[Depth]) -> None:
             with suppress(UnavailableError):  # /readyz says why
                 depths[name] = await depth.get()
 
-        async def ask() -> None:
+        async def read_parts() -> None:
             parts.update(await self._parts())
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(ask)
+            nursery.start_soon(read_parts)
             for name, depth in self._depths.items():
-                nursery.start_soon(look, name, depth)
-        seen = [
+                nursery.start_soon(read_depth, name, depth)
+        current = [
             *_of_parts(parts),
             *_of_queues(depths, self._clock()),
             *_of_pool(self._pool()),
@@ -97,14 +97,15 @@ class Exposition:
             ),
             _of_sqs(self._requests()),
         ]
-        return await trio.to_thread.run_sync(self._metrics.exposition, seen)
+        return await trio.to_thread.run_sync(self._metrics.exposition, current)
 
 
 def _of_parts(parts: Parts) -> list[Metric]:
-    each = GaugeMetricFamily("reportd_part_ready", "Whether a part works, as on /readyz.", labels=["part"])
+    by_part = GaugeMetricFamily("reportd_part_ready", "Whether a part works, as on /readyz.", labels=["part"])
     for name, (ok, _) in parts.items():
-        each.add_metric([name], ok)
-    return [each, GaugeMetricFamily("reportd_ready", "Whether it shall be sent requests, as on /readyz.", ready(parts))]
+        by_part.add_metric([name], ok)
+    text = "Whether the node should get requests, as on /readyz."
+    return [by_part, GaugeMetricFamily("reportd_ready", text, ready(parts))]
 
 
 def _of_queues(depths: Mapping[str, Depth], now: float) -> list[Metric]:
@@ -115,7 +116,7 @@ def _of_queues(depths: Mapping[str, Depth], now: float) -> list[Metric]:
     )
     oldest = GaugeMetricFamily(
         "reportd_queue_oldest_message_age_seconds",
-        "Since when the oldest visible message waits; SQS does not tell.",
+        "Age of the oldest visible message; unknown with SQS.",
         labels=["queue"],
     )
     for name, depth in depths.items():
@@ -133,31 +134,29 @@ def _of_pool(pool: PoolState) -> list[Metric]:
     memory = sum(browser.memory_mib for browser in pool.browsers) * 1024 * 1024
     return [
         GaugeMetricFamily("reportd_pool_slots", "Reports that this node renders at once.", pool.slots),
-        GaugeMetricFamily("reportd_pool_busy_slots", "Slots that jobs have.", pool.busy),
-        GaugeMetricFamily(
-            "reportd_pool_waiting_jobs", "Jobs that this node holds and that wait for a slot.", pool.waiting
-        ),
+        GaugeMetricFamily("reportd_pool_busy_slots", "Slots that jobs use.", pool.busy),
+        GaugeMetricFamily("reportd_pool_waiting_jobs", "Jobs of this node that wait for a slot.", pool.waiting),
         GaugeMetricFamily("reportd_pool_stalled_jobs", "Jobs that wait in a page, without a slot.", pool.stalled),
-        GaugeMetricFamily("reportd_browsers", "Browsers that run.", len(pool.browsers)),
-        GaugeMetricFamily("reportd_browsers_memory_bytes", "Memory that the browsers take.", memory),
+        GaugeMetricFamily("reportd_browsers", "Running browsers.", len(pool.browsers)),
+        GaugeMetricFamily("reportd_browsers_memory_bytes", "Memory of the browsers.", memory),
     ]
 
 
 def _of_demand(demand: Demand) -> list[Metric]:
-    per_slot = "Messages that wait in the queue, for each slot of this node."
-    seconds = "How long this node by itself takes for what waits in the queue."
+    per_slot = "Messages waiting in the queue, per slot of this node."
+    seconds = "How long this node alone needs for the messages waiting in the queue."
     gauges: list[Metric] = [
         GaugeMetricFamily("reportd_backlog_per_slot", per_slot, demand.backlog_per_slot),
         GaugeMetricFamily("reportd_backlog_seconds", seconds, demand.backlog_seconds),
     ]
     if demand.nodes_wanted is not None:
-        text = "How many nodes like this one bring the wait to scaling.target_seconds."
+        text = "Number of nodes like this one that bring the wait to scaling.target_seconds."
         gauges.append(GaugeMetricFamily("reportd_nodes_wanted", text, demand.nodes_wanted))
     return gauges
 
 
 def _of_breakers(breakers: Sequence[Breaker]) -> list[Metric]:
-    text = "1 for the state that a breaker is in, else 0."
+    text = "1 for the current state of a breaker, else 0."
     states = GaugeMetricFamily("reportd_breaker_state", text, labels=["report_type", "state"])
     for breaker in breakers:
         for state in BreakerState:
@@ -167,7 +166,7 @@ def _of_breakers(breakers: Sequence[Breaker]) -> list[Metric]:
 
 def _of_sqs(requests: Requests) -> Metric:
     family = CounterMetricFamily(
-        "reportd_sqs_requests", "Requests to SQS, repetitions included.", labels=["queue", "action"]
+        "reportd_sqs_requests", "Requests to SQS, retries included.", labels=["queue", "action"]
     )
     for queue, actions in requests.items():
         for action, count in actions.items():

@@ -1,7 +1,7 @@
-"""How deep the queue is, with what waits for a breaker set apart: who counts work, for whatever purpose, asks here.
+"""The queue's depth, with the messages behind open breakers counted apart. All code that counts work asks here.
 
-Messages behind an open breaker can't be worked on, so they call for no node and no browser, and nobody is told in how
-many minutes they will be done.
+Messages behind an open breaker can't be worked on: they need no node and no browser, and nobody can say when they will
+be done.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from collections.abc import Callable
 import trio
 
 from reportd.concurrency.cached import DUTY_FACTOR, Cached
-from reportd.core.status.queue_depth import Counts, oldest_at, set_apart
+from reportd.core.status.queue_depth import Counts, oldest_workable_at, separate_held
 from reportd.ports import Depth, Jobs, Queue, UnavailableError
 
 FRESH_SECONDS = 1.0
@@ -17,18 +17,18 @@ PATIENCE_SECONDS = 1.0
 
 
 class WorkableQueue:
-    """``holding``: the report types whose breaker is open. ``looks``: where a look at the database goes on that hangs.
+    """``holding``: the report types whose breaker is open. ``nursery``: where a query that hangs goes on.
 
-    While no breaker is open, or the database is away, it is the queue's own depth.
+    While no breaker is open, or the database is unavailable, the depth is the queue's own.
     """
 
-    def __init__(self, queue: Queue, jobs: Jobs, holding: Callable[[], frozenset[str]], looks: trio.Nursery) -> None:
+    def __init__(self, queue: Queue, jobs: Jobs, holding: Callable[[], frozenset[str]], nursery: trio.Nursery) -> None:
         self._queue = queue
         self._holding = holding
         self._loads = Cached(
             "database",
             jobs.loads,
-            looks,
+            nursery,
             fresh_seconds=FRESH_SECONDS,
             patience_seconds=PATIENCE_SECONDS,
             duty_factor=DUTY_FACTOR,
@@ -43,6 +43,6 @@ class WorkableQueue:
             loads = await self._loads.get()
         except UnavailableError:
             return depth
-        counts = set_apart(Counts(depth.visible, depth.in_flight, depth.delayed), loads, holding)
-        oldest = oldest_at(depth.oldest_at, loads, holding) if counts.visible else None
+        counts = separate_held(Counts(depth.visible, depth.in_flight, depth.delayed), loads, holding)
+        oldest = oldest_workable_at(depth.oldest_at, loads, holding) if counts.visible else None
         return Depth(counts.visible, counts.in_flight, counts.delayed, oldest, counts.held)

@@ -1,4 +1,4 @@
-"""What the daemon does and what troubles it, in a line: for ``systemctl status``."""
+"""The line that ``systemctl status`` shows: what the daemon does, and its troubles."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ LOOK_SECONDS = 1.0
 
 
 class StatusLine:
-    """``ailing``: what ails the parts from outside. ``reloaded``: what the last reload could not do, else empty."""
+    """``part_trouble``: of the outside parts. ``reloaded``: what the last reload could not do, or empty."""
 
     def __init__(
         self,
@@ -21,7 +21,7 @@ class StatusLine:
         url: str,
         pool: Pool,
         poller: Poller,
-        ailing: Callable[[], list[str]],
+        part_trouble: Callable[[], list[str]],
         breakers: Breakers,
         in_flight: InFlightTasks,
         stop: trio.Event,
@@ -30,7 +30,7 @@ class StatusLine:
         self._url = url
         self._pool = pool
         self._poller = poller
-        self._ailing = ailing
+        self._part_trouble = part_trouble
         self._breakers = breakers
         self._in_flight = in_flight
         self._stop = stop
@@ -41,31 +41,31 @@ class StatusLine:
         if self._stop.is_set():
             return f"draining: {_count(in_flight, 'job')} in hand"
         pool = self._pool.state()
-        doing = [
+        activities = [
             f"serving {self._url}",
             f"{pool.busy} of {pool.slots} slots busy",
             f"{_count(in_flight, 'job')} in hand",
-            *([f"resting: {', '.join(sorted(resting))}"] if (resting := self._breakers.resting()) else []),
+            *([f"held by breakers: {', '.join(sorted(types))}"] if (types := self._breakers.resting()) else []),
         ]
         troubles = (
             pool.trouble,
             self._poller.trouble,
-            *self._ailing(),
+            *self._part_trouble(),
             self._breakers.trouble,
             self._reloaded(),
         )
-        return "; ".join([", ".join(doing), *(trouble for trouble in troubles if trouble)])
+        return "; ".join([", ".join(activities), *(trouble for trouble in troubles if trouble)])
 
 
 async def report_status(line: Callable[[], str], notify: Callable[[str], bool]) -> None:
-    """Tell the line whenever it is another one, once a second at most; again while ``notify`` says that it failed."""
-    told = ""
+    """Send the line when it changes, at most once a second. Repeat it while ``notify`` returns False."""
+    sent = ""
     while True:
-        now = " ".join(line().split())  # in sd_notify(3) a line break ends the field
-        if now != told and notify(f"STATUS={now}"):
-            told = now
+        current = " ".join(line().split())  # a line break would end the field (sd_notify(3))
+        if current != sent and notify(f"STATUS={current}"):
+            sent = current
         await trio.sleep(LOOK_SECONDS)
 
 
-def _count(number: int, of: str) -> str:
-    return f"{number} {of}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

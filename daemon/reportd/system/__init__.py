@@ -1,1 +1,1 @@
-"""The machine and its service manager: files, memory, permissions, logs, systemd. It knows nothing of reports."""
+"""The machine and its service manager: files, memory, permissions, logs, systemd. It knows nothing about reports."""

@@ -1,7 +1,7 @@
-"""File descriptors, when the process or the machine has none left (EMFILE, ENFILE): the node's trouble, and it passes.
+"""Handles the lack of file descriptors (EMFILE, ENFILE): a fault of the node, and a temporary one.
 
-Whoever needs one waits for it, or says that its part is away. A job that failed meanwhile failed for that reason as far
-as anybody can tell: what a page could not load, its browser can't explain.
+Code that needs a descriptor waits for one, or reports its part as unavailable. A job that fails meanwhile is taken to
+have failed for that reason: a browser can't explain why a page could not load something.
 """
 
 import errno
@@ -18,30 +18,31 @@ from reportd.system.log_throttle import ThrottledLog
 T = TypeVar("T")
 
 LOOK_SECONDS = 0.25
-"""How often it is looked whether there are any. A look costs a few microseconds."""
+"""Interval of the probe, which costs a few microseconds."""
 
 AFTERMATH_SECONDS = 60.0
-"""Browsers that could not be started are tried again after up to 30 s, and then have to start: what begins meanwhile
-gets a page late, and has the less time for it."""
+"""Failed browser starts are retried after up to 30 s, and then the browser has to start. A job that begins meanwhile
+gets its page late, and so has less time for it.
+"""
 
 RETRY_SECONDS = 0.1
-"""As trio's own servers wait before they accept again."""
+"""The pause of trio's own servers before they accept again."""
 
 log = structlog.get_logger()
 
 
 def none_left(error: BaseException) -> bool:
-    """Whether this is what the error says."""
+    """Return whether the error means that no descriptor is left."""
     return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 def probe() -> None:
-    """Raises OSError, for which ``none_left`` is true, when there is none."""
+    """Raise an OSError for which ``none_left`` is true, when no descriptor is left."""
     socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).close()
 
 
 async def once_available(open_it: Callable[[], Awaitable[T]]) -> T:
-    """What ``open_it`` opens, again and again while there is no descriptor for it. The caller owns the timeout."""
+    """Return what ``open_it`` opens; retry while no descriptor is left. The caller owns the timeout."""
     while True:
         try:
             return await open_it()
@@ -52,7 +53,7 @@ async def once_available(open_it: Callable[[], Awaitable[T]]) -> T:
 
 
 class Descriptors:
-    """Watches whether there are any. ``run`` in the background."""
+    """Records when the process last ran out of descriptors. ``run`` it in the background."""
 
     def __init__(self, probe: Callable[[], None] = probe) -> None:
         self._probe = probe
@@ -60,17 +61,17 @@ class Descriptors:
         self._log = ThrottledLog(log)
 
     async def run(self) -> None:
-        """For as long as the daemon runs."""
+        """Probe until cancelled."""
         while True:
-            self._look()
+            self._check()
             await trio.sleep(LOOK_SECONDS)
 
     def felt_since(self, begun: float) -> bool:
-        """Whether there was none at a moment since then, in trio's time, or so shortly before that it is still felt."""
-        self._look()
+        """Return whether descriptors ran out since ``begun`` (trio's time), or up to AFTERMATH_SECONDS before."""
+        self._check()
         return self._ran_out_at >= begun - AFTERMATH_SECONDS
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         try:
             self._probe()
         except OSError as error:

@@ -1,8 +1,8 @@
-"""The journal of systemd: events with a priority and their fields, by its own protocol.
+"""Writes events to systemd's journal, with their priority and fields.
 
-A job's story is then ``journalctl REPORTD_TASK_ID=…``, and all trouble ``journalctl -u reportd -p warning``. The
-protocol is systemd's "Native Journal Protocol": a datagram of fields, each NAME=value, or NAME and a length where the
-value has several lines.
+``journalctl REPORTD_TASK_ID=…`` then shows all events of a job, and ``journalctl -u reportd -p warning`` all trouble.
+The protocol is systemd's "Native Journal Protocol": a datagram of fields, each NAME=value, or NAME and a length for a
+value of several lines.
 """
 
 import json
@@ -18,23 +18,23 @@ import structlog
 SOCKET = "/run/systemd/journal/socket"
 
 PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-"""Those of syslog(3), by structlog's names."""
+"""Priorities of syslog(3), by structlog's names."""
 
 SHOWN = ("event", "level", "timestamp", "exception")
-"""What the message does not repeat behind the event: the journal has it anyway, or it follows on lines of its own."""
+"""Keys that the message does not list after the event: the journal has them, or they follow on lines of their own."""
 
 
 def reaches(descriptor: int) -> bool:
-    """Whether what is written there goes to the journal: systemd says which file that is (systemd.exec(5))."""
+    """Return whether the descriptor is connected to the journal: systemd names its file (systemd.exec(5))."""
     try:
-        found = os.fstat(descriptor)
+        status = os.fstat(descriptor)
     except OSError:
         return False
-    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 class Journal:
-    """The last processor of structlog. What the journal does not take, it leaves to stderr, with its priority."""
+    """The last processor of structlog. Events that the journal does not take go to stderr, with their priority."""
 
     def __init__(self, address: str = SOCKET) -> None:
         self._address = address
@@ -43,7 +43,7 @@ class Journal:
     def __call__(self, _logger: Any, _name: str, event: structlog.typing.EventDict) -> str:
         try:
             self._socket.sendto(encoded(fields(event)), self._address)
-        except OSError:  # it is not there, is busy, or the datagram is too large
+        except OSError:  # the journal is absent or busy, or the datagram is too large
             return prefixed(event["level"], message(event))
         raise structlog.DropEvent
 
@@ -52,19 +52,21 @@ class Journal:
 
 
 def prefixed(level: str, text: str) -> str:
-    """As lines of a stream that goes to the journal (sd-daemon(3))."""
+    """Return the lines for a stream that goes to the journal (sd-daemon(3))."""
     return "\n".join(f"<{PRIORITIES.get(level, 6)}>{line}" for line in text.splitlines() or [""])
 
 
 def message(event: Mapping[str, Any]) -> str:
-    """For people: the event, and what it is about."""
+    """Return the line for people: the event and its values."""
     details = [f"{name}={_value(value)}" for name, value in event.items() if name not in SHOWN]
     exception = event.get("exception")
     return " ".join([str(event["event"]), *details]) + (f"\n{exception}" if exception else "")
 
 
 def fields(event: Mapping[str, Any]) -> dict[str, str]:
-    """For machines: every value is a field of its own, such as REPORTD_TASK_ID."""
+    """Return the journal fields of an event: MESSAGE, PRIORITY, SYSLOG_IDENTIFIER, and one per value, such as
+    REPORTD_TASK_ID.
+    """
     own = {_name(name): _text(value) for name, value in event.items() if name not in ("level", "timestamp")}
     return {
         "MESSAGE": message(event),
@@ -75,6 +77,7 @@ def fields(event: Mapping[str, Any]) -> dict[str, str]:
 
 
 def encoded(named: Mapping[str, str]) -> bytes:
+    """Return the datagram for these fields."""
     parts = []
     for name, text in named.items():
         value = text.encode(errors="replace")
@@ -86,7 +89,7 @@ def encoded(named: Mapping[str, str]) -> bytes:
 
 
 def _name(name: str) -> str:
-    """taskId is REPORTD_TASK_ID. The journal takes capitals, digits and underscores, 64 at most."""
+    """Return the journal's name: taskId is REPORTD_TASK_ID. It allows 64 capitals, digits and underscores."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+", "_", name)
     return f"REPORTD_{words.upper()}"[:64]
 
@@ -97,5 +100,5 @@ def _text(value: Any) -> str:
 
 def _value(value: Any) -> str:
     text = _text(value)
-    # What a page or a client has said must not look like a line or a field of ours.
+    # Text of a page or a client must not look like a line or a field of ours.
     return text if re.fullmatch(r"[!#-~]+", text) else json.dumps(text, ensure_ascii=False)

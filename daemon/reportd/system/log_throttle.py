@@ -1,4 +1,4 @@
-"""Lines that would flood the log: each event is logged once in a while, with the number of times it was held back."""
+"""Keeps events from flooding the log: each is logged once in ``seconds``, with the number that were held back."""
 
 import logging
 import time
@@ -11,7 +11,7 @@ SECONDS = 60.0
 
 
 class Throttle:
-    """Lets one event through in ``seconds``. ``clock`` is in seconds, and never goes back."""
+    """Lets one event through in ``seconds``. ``clock`` is monotonic, in seconds."""
 
     def __init__(self, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
@@ -20,7 +20,7 @@ class Throttle:
         self._held_back = 0
 
     def admit(self) -> int | None:
-        """How many were held back since the last one that came through; None when this one is held back, too."""
+        """Return how many were held back since the last event that passed; None when this one is held back too."""
         if self._clock() < self._next_at:
             self._held_back += 1
             return None
@@ -30,9 +30,9 @@ class Throttle:
 
 
 class ThrottledLog:
-    """A logger for a few events that may come thousands of times a second. ``heldBack`` says how many were left out.
+    """A logger for events that may occur thousands of times a second. ``heldBack`` counts those left out.
 
-    An event's name must be a literal: each is remembered.
+    An event's name must be a literal: each name is kept in memory.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class ThrottledLog:
 
 
 class ThrottleFilter(logging.Filter):
-    """The same for what the library's logger ``name`` says, whatever it is. Without its tracebacks."""
+    """Throttles all records of a library's logger ``name`` as one event, and drops their tracebacks."""
 
     def __init__(self, name: str, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(name)

@@ -1,6 +1,6 @@
-"""One line an event: JSON for machines, columns for a terminal, fields for systemd's journal.
+"""Sets up the log, one line for each event: JSON for programs, columns for a terminal, fields for systemd's journal.
 
-A job's story is found by its taskId.
+All events of a job have its taskId.
 """
 
 import logging
@@ -16,7 +16,7 @@ LEVELS = logging.getLevelNamesMapping()
 
 
 class Threshold:
-    """Drops what is less severe than a level, which may change while the daemon runs."""
+    """Drops events below a level, which may change while the daemon runs."""
 
     def __init__(self, level: str) -> None:
         self.set(level)
@@ -31,9 +31,9 @@ class Threshold:
 
 
 def set_up(level: str, form: str) -> Callable[[str], None]:
-    """``form``: json, console, or auto, which is console on a terminal and the journal's own where it is listening.
+    """Configure the log. Return a function that changes the level.
 
-    Returns what changes the level.
+    ``form``: json, console or auto. ``auto`` means columns on a terminal, fields if stderr is the journal, else JSON.
     """
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     journal = form == "auto" and reaches(sys.stderr.fileno())
@@ -58,10 +58,10 @@ def set_up(level: str, form: str) -> Callable[[str], None]:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    # The libraries' own loggers: only what is wrong.
+    # The libraries' own loggers: only warnings and errors.
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Prefixed("%(name)s: %(message)s") if journal else logging.Formatter("%(name)s: %(message)s"))
-    # While there is no descriptor left, each server says so ten times a second.
+    # While no descriptor is left, each server logs that ten times a second.
     handler.addFilter(ThrottleFilter("trio.serve_listeners"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     return threshold.set

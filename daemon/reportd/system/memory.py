@@ -1,4 +1,4 @@
-"""How much memory is left for more browsers: what the machine has, and what this service's cgroup may have."""
+"""Measures the memory that is left for more browsers, on the machine and in this service's cgroup."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ _MIB = 1024 * 1024
 
 
 def free_mib(proc: Path = PROC, cgroups: Path = CGROUPS) -> float:
-    """The least of what the machine and each cgroup around this process have left, in MiB.
+    """Return the least that the machine and each cgroup around this process have left, in MiB.
 
     Source: Documentation/admin-guide/cgroup-v2.rst and filesystems/proc.rst of the Linux kernel.
     """
@@ -23,12 +23,12 @@ def _machine_bytes(proc: Path) -> float:
         lines = (proc / "meminfo").read_text().splitlines()
         return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
-        # A service that may see processes only (ProcSubset=pid) is told what is free, caches not included.
+        # A service with ProcSubset=pid has no meminfo: use the free memory, without caches.
         return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _cgroup_bytes(proc: Path, cgroups: Path) -> Iterator[float]:
-    """Of the cgroup of this process, and of those that it is in, where they have a limit."""
+    """Yield what is left in each cgroup around this process that has a limit."""
     try:
         lines = (proc / "self" / "cgroup").read_text().splitlines()
     except OSError:
@@ -37,15 +37,15 @@ def _cgroup_bytes(proc: Path, cgroups: Path) -> Iterator[float]:
     if own is None:
         return
     folder = cgroups / own
-    for each in (folder, *folder.parents):
-        if each == cgroups.parent:
+    for cgroup in (folder, *folder.parents):
+        if cgroup == cgroups.parent:
             return
         try:
-            limit = (each / "memory.max").read_text().strip()
-            used = int((each / "memory.current").read_text())
-            stat = dict(line.split() for line in (each / "memory.stat").read_text().splitlines())
+            limit = (cgroup / "memory.max").read_text().strip()
+            used = int((cgroup / "memory.current").read_text())
+            stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
         except OSError:
-            continue  # the root has none, nor has a service that may not see it
+            continue  # the root cgroup has no limit, and a service may not see the others
         if limit != "max":
-            # What files have in memory is given back when it is needed.
+            # The kernel gives the page cache back when memory is needed.
             yield max(0.0, int(limit) - used + int(stat.get("inactive_file", 0)))

@@ -1,6 +1,6 @@
-"""What the daemon keeps is nobody else's business: folders are 0700 and files 0600, whatever umask it was started with.
+"""Keeps the daemon's files private: folders are 0700 and files 0600, whatever umask it was started with.
 
-Parameters of reports are in there, PDFs, and the secret that sessions are signed with.
+They hold the parameters of reports, PDFs, and the secret that signs sessions.
 """
 
 import os
@@ -11,51 +11,51 @@ from pathlib import Path
 import structlog
 
 OTHERS = 0o077
-"""All that the group and everybody else may do."""
+"""All permissions of the group and of others."""
 
 log = structlog.get_logger()
 
 
 def keep_new_files_private() -> None:
-    """For the whole process, and for what it starts."""
+    """Set the umask of this process and of those it starts."""
     os.umask(OTHERS)
 
 
 def close_folder(folder: Path, own: Iterable[str]) -> None:
-    """Take from everybody else what an earlier version, or whoever made it, has let them do.
+    """Remove the permissions of others from an existing folder and the daemon's files in it.
 
-    ``own``: the names of what the daemon keeps in it. A folder that holds other things, a home or /srv, is not closed
-    itself, which the log says. Raises OSError.
+    ``own``: the names of the daemon's files. A folder that also holds other files, such as a home or /srv, is left as
+    it is, with a warning. Raises OSError.
     """
     names = set(own)
     for name in names:
         make_private(folder / name)
     if others := sorted(set(os.listdir(folder)) - names):  # noqa: PTH208 - names only
-        _tell(folder, f"it holds other things, too, such as {others[0]}: set data_dir to a folder of the daemon's own")
+        _warn(folder, f"it also holds other files, such as {others[0]}: set data_dir to a folder of the daemon's own")
     else:
         make_private(folder)
 
 
 def make_private(path: Path) -> None:
-    """The same for one file or folder, which need not be there. One that belongs to another user is left as it is."""
+    """Do the same for one file or folder, which may be missing. One of another user is left as it is."""
     try:
-        found = path.stat()
-        if not found.st_mode & OTHERS:
+        status = path.stat()
+        if not status.st_mode & OTHERS:
             return
-        if found.st_uid != os.geteuid():
-            _tell(path, "it belongs to another user, who could close it")
+        if status.st_uid != os.geteuid():
+            _warn(path, "it belongs to another user, who could close it")
             return
-        path.chmod(stat.S_IMODE(found.st_mode) & ~OTHERS)
+        path.chmod(stat.S_IMODE(status.st_mode) & ~OTHERS)
     except FileNotFoundError:
         return
-    log.warning("files.made_private", path=str(path), mode=_shown(found.st_mode))
+    log.warning("files.made_private", path=str(path), mode=_octal(status.st_mode))
 
 
-def _tell(path: Path, detail: str) -> None:
+def _warn(path: Path, detail: str) -> None:
     mode = path.stat().st_mode
     if mode & OTHERS:
-        log.warning("files.exposed", path=str(path), mode=_shown(mode), detail=detail)
+        log.warning("files.exposed", path=str(path), mode=_octal(mode), detail=detail)
 
 
-def _shown(mode: int) -> str:
+def _octal(mode: int) -> str:
     return f"{stat.S_IMODE(mode):04o}"

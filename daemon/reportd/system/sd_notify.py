@@ -1,6 +1,6 @@
-"""What the daemon and systemd tell each other: how it stands (sd_notify(3)), where it listens (sd_listen_fds(3)).
+"""Talks to systemd: sends the daemon's state (sd_notify(3)), and takes its socket (sd_listen_fds(3)).
 
-Nothing happens where systemd did not ask.
+Does nothing without systemd.
 """
 
 import atexit
@@ -13,20 +13,21 @@ import structlog
 from reportd.system.log_throttle import ThrottledLog
 
 FIRST_DESCRIPTOR = 3
-"""Where the sockets begin that systemd hands over."""
+"""The first socket that systemd passes (sd_listen_fds(3))."""
 
 SEND_SECONDS = 1.0
-"""When systemd itself hangs, the daemon does not wait for it."""
+"""The daemon does not wait longer than this for a hanging systemd."""
 
 
 def notify(*lines: str) -> bool:
-    """E.g. ``notify("READY=1", "STATUS=serving")``. False when systemd could not be told, which is logged: what the
-    daemon is about to do must not depend on who hears of it.
+    """Send lines such as ``"READY=1", "STATUS=serving"``. Return False when that failed, which is logged.
+
+    It does not raise: the daemon's work must not depend on systemd.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return True
-    if address.startswith("@"):  # in the abstract namespace
+    if address.startswith("@"):  # an abstract socket (unix(7))
         address = "\0" + address[1:]
     try:
         _client().sendto("\n".join(lines).encode(), address)
@@ -38,7 +39,7 @@ def notify(*lines: str) -> bool:
 
 @cache
 def _client() -> socket.socket:
-    """Kept for good: systemd ends a daemon that it doesn't hear of, and there may be no descriptor left for another."""
+    """Return the one socket. It stays open: systemd ends a silent daemon, and descriptors for a new one may run out."""
     client = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     client.settimeout(SEND_SECONDS)
     atexit.register(client.close)
@@ -51,7 +52,7 @@ def _log() -> ThrottledLog:
 
 
 def watchdog_seconds() -> float | None:
-    """How long systemd waits to hear ``WATCHDOG=1`` before it ends the daemon; None when it does not watch it."""
+    """Return how long systemd waits for ``WATCHDOG=1`` before it ends the daemon; None without a watchdog."""
     microseconds, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
     if not (microseconds.isascii() and microseconds.isdigit() and int(microseconds) > 0):
         return None
@@ -59,18 +60,18 @@ def watchdog_seconds() -> float | None:
 
 
 def listener() -> socket.socket | None:
-    """The TCP socket that systemd listens on for the daemon; None where it does not.
+    """Return the TCP socket that systemd passed; None without one.
 
-    Raises OSError when it has handed over something else.
+    Raises OSError when systemd passed something else.
     """
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return None
     count = os.environ.get("LISTEN_FDS", "")
     if count != "1":
         raise OSError(f"systemd handed over {count} sockets; accepted: one")
-    found = socket.socket(fileno=FIRST_DESCRIPTOR)
-    found.set_inheritable(False)
-    if found.family not in (socket.AF_INET, socket.AF_INET6) or found.type != socket.SOCK_STREAM:
-        found.detach()
+    passed = socket.socket(fileno=FIRST_DESCRIPTOR)
+    passed.set_inheritable(False)
+    if passed.family not in (socket.AF_INET, socket.AF_INET6) or passed.type != socket.SOCK_STREAM:
+        passed.detach()
         raise OSError("systemd handed over a socket of another kind; accepted: TCP")
-    return found
+    return passed

@@ -1,1 +1,1 @@
-"""Counts and records what the parts do. It knows none of them: they report to it."""
+"""Counts and records what the parts of the daemon do. The parts report to it; it knows none of them."""

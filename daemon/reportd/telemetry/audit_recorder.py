@@ -1,7 +1,7 @@
-"""Writes the audit record behind the daemon's back: what is noted waits in memory until the database has taken it.
+"""Writes the audit record in the background: entries wait in memory until the database has stored them.
 
-Whoever notes something neither waits for the database nor hears that it is away. What there is no room for, and what
-is left when the daemon ends, goes to the log.
+So a caller never waits for the database, and never fails with it. Entries that do not fit, or are left when the daemon
+ends, go to the log.
 """
 
 from collections.abc import AsyncIterator
@@ -17,10 +17,10 @@ from reportd.core.breaker.breaker import Transition
 from reportd.ports import Audit, AuditEntry
 
 MAX_WAITING = 1000
-"""Entries that wait while the database is away. A breaker whose probes fail makes two in five minutes."""
+"""Entries that can wait while the database is unavailable. A breaker with failing probes makes two in five minutes."""
 
 LAST_SECONDS = 2.0
-"""How long the end of the daemon waits for what is not yet written."""
+"""How long the daemon waits at its end for unwritten entries."""
 
 log = structlog.get_logger()
 
@@ -32,14 +32,14 @@ class Recorder:
         self._waiting = waiting
 
     def note(self, entry: AuditEntry) -> None:
-        """Never blocks and never raises."""
+        """Add an entry. Never blocks and never raises."""
         try:
             self._waiting.send_nowait(entry)
         except (trio.WouldBlock, trio.ClosedResourceError):
-            _lose(entry)
+            _log_lost(entry)
 
     def transition(self, change: Transition) -> None:
-        """Note that a breaker has moved; a listener of ``Breakers``."""
+        """Add an entry for a breaker that has moved. A listener of ``Breakers``."""
         detail = {
             "before": change.source,
             "after": change.target,
@@ -51,7 +51,7 @@ class Recorder:
 
 @asynccontextmanager
 async def open_recorder(audit: Audit) -> AsyncIterator[Recorder]:
-    """A recorder for as long as the block; at its end what still waits is written, if that takes no longer."""
+    """Open a recorder for the block. At its end, write the waiting entries within LAST_SECONDS."""
     send, receive = trio.open_memory_channel[AuditEntry](MAX_WAITING)
     end = trio.CancelScope(shield=True)
     async with open_background() as nursery:
@@ -71,17 +71,17 @@ async def _write(audit: Audit, waiting: trio.MemoryReceiveChannel[AuditEntry], e
                 await retry_while_unavailable(partial(audit.record, [entry]))
                 written = True
             except Exception:
-                # One that nobody foresaw must not end the daemon, nor keep the others out.
+                # An unexpected error must not end the daemon, nor block the other entries.
                 log.exception("audit.failed")
             finally:
                 if not written:
-                    _lose(entry)
+                    _log_lost(entry)
     with suppress(trio.WouldBlock, trio.EndOfChannel):
         while True:
-            _lose(waiting.receive_nowait())
+            _log_lost(waiting.receive_nowait())
 
 
-def _lose(entry: AuditEntry) -> None:
+def _log_lost(entry: AuditEntry) -> None:
     log.error(
         "audit.lost",
         at=entry.at,

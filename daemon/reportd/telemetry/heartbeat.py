@@ -1,4 +1,4 @@
-"""This node's signs of life, and what is made of those of the others: so the page of any node shows all of them."""
+"""Reports this node's heartbeat, and reads those of the others, so that the page of any node shows all nodes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -11,10 +11,10 @@ from reportd.core.status.snapshot import BrowserView, Figures, Node
 from reportd.ports import Fleet, Heartbeat, UnavailableError
 
 SIGN_SECONDS = 5.0
-"""How often a node gives one."""
+"""Interval of the heartbeats."""
 
 LATE_SECONDS = 15.0
-"""After so long without one, the page says how long ago the last one was."""
+"""After this long without a heartbeat, the page shows the age of the last one."""
 
 GONE_SECONDS = 60.0
 FORGOTTEN_SECONDS = 900.0
@@ -24,8 +24,9 @@ log = structlog.get_logger()
 
 
 class HeartbeatReporter:
-    """``here``: how this node stands now. ``single_node``: no other node can
-    share the database, so any other that it names is dead."""
+    """``here`` returns this node's state. ``single_node``: no other node can share the database, so all others in it
+    are dead.
+    """
 
     def __init__(self, fleet: Fleet, here: Callable[[], Node], *, single_node: bool = False) -> None:
         self._fleet = fleet
@@ -33,13 +34,13 @@ class HeartbeatReporter:
         self._forgotten_seconds = 0.0 if single_node else FORGOTTEN_SECONDS
 
     async def run(self) -> None:
-        """Give signs of life until it is cancelled, which is the node's end."""
+        """Report until cancelled; then remove this node."""
         name = self._here().name
         try:
             while True:
                 try:
                     await self._fleet.forget(self._forgotten_seconds)
-                    await self._fleet.report(name, told(self._here()))
+                    await self._fleet.report(name, as_document(self._here()))
                 except UnavailableError as error:
                     log.warning("fleet.unreachable", error=str(error))
                 await trio.sleep(SIGN_SECONDS)
@@ -51,33 +52,34 @@ class HeartbeatReporter:
                     log.warning("fleet.not_left")
 
 
-def told(node: Node) -> dict[str, Any]:
-    """What a node tells of itself, as JSON."""
+def as_document(node: Node) -> dict[str, Any]:
+    """Return a node's state as a JSON document."""
     return asdict(node)
 
 
 def all_nodes(signs: Sequence[Heartbeat], here: Node) -> tuple[Node, ...]:
-    """This node first, as it is now, and the others as they told."""
-    others = [_node(sign) for sign in signs if sign.node != here.name]
+    """Return this node first, as it is now, then the others by their last heartbeats."""
+    others = [_node(heartbeat) for heartbeat in signs if heartbeat.node != here.name]
     return (here, *others)
 
 
-def _node(sign: Heartbeat) -> Node:
-    """What another version of the daemon tells in another way is left out."""
-    seen: dict[str, Any] = {
-        "name": sign.node,
-        "seen_at": sign.seen_at if sign.age_seconds > LATE_SECONDS else None,
-        "gone": sign.age_seconds > GONE_SECONDS,
+def _node(heartbeat: Heartbeat) -> Node:
+    """Read a heartbeat. Leave out fields that another version of the daemon writes differently."""
+    presence: dict[str, Any] = {
+        "name": heartbeat.node,
+        "seen_at": heartbeat.seen_at if heartbeat.age_seconds > LATE_SECONDS else None,
+        "gone": heartbeat.age_seconds > GONE_SECONDS,
     }
-    given = _known(Node, sign.told)
+    state = _known_fields(Node, heartbeat.told)
     try:
-        browsers = tuple(BrowserView(**_known(BrowserView, one)) for one in given.pop("browsers", ()))
-        figures = {name: Figures(**_known(Figures, one)) for name, one in (given.pop("figures", None) or {}).items()}
-        return Node(**given | seen | {"browsers": browsers, "figures": figures})
+        browsers = tuple(BrowserView(**_known_fields(BrowserView, row)) for row in state.pop("browsers", ()))
+        rows = (state.pop("figures", None) or {}).items()
+        figures = {name: Figures(**_known_fields(Figures, row)) for name, row in rows}
+        return Node(**state | presence | {"browsers": browsers, "figures": figures})
     except (TypeError, AttributeError):
-        return Node(**seen)
+        return Node(**presence)
 
 
-def _known(kind: Any, told: Mapping[str, Any]) -> dict[str, Any]:
+def _known_fields(kind: Any, document: Mapping[str, Any]) -> dict[str, Any]:
     names = {field.name for field in fields(kind)}
-    return {name: value for name, value in told.items() if name in names}
+    return {name: value for name, value in document.items() if name in names}

@@ -1,6 +1,6 @@
-"""What happened of late on this node, for the status page: rates, times, and how deep the queues were in the last hour.
+"""Recent history of this node for the status page: rates, render times, and queue depths of the last hour.
 
-Kept in memory, so it begins with the daemon. What is counted for ever is in ``metrics``.
+It is kept in memory, so it begins with the daemon. ``metrics`` holds the totals.
 """
 
 from collections import deque
@@ -13,11 +13,11 @@ from reportd.core.jobs.transitions import JobEvent
 from reportd.core.status.snapshot import Figures
 from reportd.ports import Meter
 
-LAST = 200
-"""How many renders percentiles are taken of."""
+SAMPLES = 200
+"""Percentiles are taken over this many renders."""
 
 STALE_SECONDS = 3600.0
-"""How old those may be."""
+"""Older renders do not count."""
 
 STEP_SECONDS = 5.0
 RATE_SECONDS = 60.0
@@ -29,7 +29,9 @@ OTHER = "other"
 
 
 class History(Meter):
-    """``report_types``: each name that a job may carry, and the report type that it means."""
+    """Counts the work of each report type. ``report_types`` maps each name that a job may carry, aliases too, to its
+    report type.
+    """
 
     def __init__(self, report_types: Mapping[str, str], clock: Callable[[], float] = trio.current_time) -> None:
         self._names = dict(report_types)
@@ -42,7 +44,7 @@ class History(Meter):
         self._depths: dict[str, deque[tuple[int, int]]] = {}
 
     def reconfigure(self, report_types: Mapping[str, str]) -> None:
-        """Further names, as when this was made."""
+        """Add names of report types."""
         self._names |= report_types
 
     def rendered(self, report_type: str, seconds: float, size_bytes: int) -> None:  # noqa: ARG002 - of the port
@@ -58,11 +60,11 @@ class History(Meter):
 
     def ended(self, report_type: str, outcome: JobEvent, seconds: float) -> None:  # noqa: ARG002 - of the port
         if outcome is JobEvent.SUCCEEDED:
-            # The producer's clock says when it was submitted, and may be ahead of ours.
+            # The producer's clock gives the submission time, and may be ahead of ours.
             self._stored.add(self._clock(), max(0.0, seconds))
 
     def figures(self) -> dict[str, Figures]:
-        """Of each report type that there was something of."""
+        """Return the figures of each report type that had any renders, failures or refusals."""
         now = self._clock()
         names = self._rendered.keys() | self._failed.keys() | self._refused.keys()
         return {name: self._figures(name, now) for name in sorted(names)}
@@ -71,7 +73,7 @@ class History(Meter):
         return self._stored.quantile(0.95, self._clock())
 
     def saw_depth(self, series: str, count: int) -> None:
-        """So many messages there were at this moment."""
+        """Record the current queue depth."""
         minute = int(self._clock() // 60)
         minutes = self._depths.setdefault(series, deque(maxlen=MINUTES))
         if minutes and minutes[-1][0] == minute:
@@ -79,16 +81,16 @@ class History(Meter):
         minutes.append((minute, count))
 
     def depths(self, series: str) -> tuple[int, ...]:
-        """The highest of each minute, from the first one that was looked at, or of the last hour."""
+        """Return the highest depth of each minute, oldest first: of the last hour, or since the first record."""
         minutes = self._depths.get(series)
         if not minutes:
             return ()
         last = minutes[-1][0]
-        found = dict(minutes)
+        by_minute = dict(minutes)
         counts: list[int] = []
         for minute in range(max(minutes[0][0], last - MINUTES + 1), last + 1):
-            # Where nobody could look, it is taken to be as it was before.
-            counts.append(found.get(minute, counts[-1] if counts else 0))
+            # A minute without a record repeats the depth before it.
+            counts.append(by_minute.get(minute, counts[-1] if counts else 0))
         return tuple(counts)
 
     def _figures(self, name: str, now: float) -> Figures:
@@ -105,37 +107,37 @@ class History(Meter):
         )
 
     def _name(self, report_type: str) -> str:
-        # Anybody can send a message of any type, and memory must not grow by that.
+        # Anybody can send messages of any type, and memory must not grow with them.
         return self._names.get(report_type, OTHER)
 
 
 class _Counts:
-    """How much there was in each step of time."""
+    """Counts events in steps of STEP_SECONDS."""
 
     def __init__(self) -> None:
         self._steps: deque[tuple[int, int]] = deque(maxlen=int(FAILURE_SECONDS / STEP_SECONDS) + 1)
 
     def add(self, now: float) -> None:
         step = int(now // STEP_SECONDS)
-        before = self._steps.pop()[1] if self._steps and self._steps[-1][0] == step else 0
-        self._steps.append((step, before + 1))
+        count = self._steps.pop()[1] if self._steps and self._steps[-1][0] == step else 0
+        self._steps.append((step, count + 1))
 
     def within(self, seconds: float, now: float) -> int:
-        """In whole steps, so that it stays as it is between two of them."""
+        """Count whole steps, so that the result changes only from step to step."""
         first = int((now - seconds) // STEP_SECONDS) + 1
         return sum(count for step, count in self._steps if step >= first)
 
 
 class _Times:
-    """The last ones that were measured."""
+    """The last measured times."""
 
     def __init__(self) -> None:
-        self._last: deque[tuple[float, float]] = deque(maxlen=LAST)
+        self._last: deque[tuple[float, float]] = deque(maxlen=SAMPLES)
 
     def add(self, now: float, seconds: float) -> None:
         self._last.append((now, seconds))
 
     def quantile(self, share: float, now: float) -> float | None:
-        """By nearest rank; None when nothing was measured of late."""
+        """Return the quantile by nearest rank; None without a recent measurement."""
         times = sorted(seconds for at, seconds in self._last if at >= now - STALE_SECONDS)
         return times[min(len(times) - 1, int(share * len(times)))] if times else None

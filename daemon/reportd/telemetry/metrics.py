@@ -1,6 +1,6 @@
-"""The daemon's own counts, for Prometheus. It knows no other part; they tell it what they do through ``ports.Meter``.
+"""The daemon's own counters for Prometheus. The other parts report through ``ports.Meter``.
 
-What can be looked at whenever somebody asks is not here but in ``exposition``.
+``status.prometheus`` adds values that are read at the time of a scrape.
 """
 
 import platform
@@ -20,7 +20,7 @@ from reportd.core.jobs.transitions import JobEvent
 from reportd.ports import Meter
 
 OTHER = "other"
-"""The label of what is not known beforehand, so that nobody outside can make new time series."""
+"""The label for unknown report types, so that nobody outside can create time series."""
 
 OUTCOMES = (
     JobEvent.SUCCEEDED,
@@ -37,7 +37,7 @@ LAG_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 class Metrics(Meter):
-    """``report_types``: each name that a job may carry, and the label it is counted under."""
+    """``report_types``: the label for each name that a job may carry."""
 
     def __init__(self, report_types: Mapping[str, str]) -> None:
         registry = self._registry = CollectorRegistry()
@@ -49,25 +49,25 @@ class Metrics(Meter):
         )
         self._refused = Counter(
             "reportd_submissions_refused",
-            "Submissions answered with 429 or 503 by this node, by what they were refused for.",
+            "Submissions answered with 429 or 503 by this node, by the reason.",
             ["report_type", "reason"],
             registry=registry,
         )
         self._jobs = Counter(
             "reportd_jobs",
-            "What became of a job each time this node had it in hand.",
+            "Outcome of a job each time this node worked on it.",
             ["report_type", "outcome"],
             registry=registry,
         )
         self._resent = Counter(
             "reportd_messages_resent",
-            "Messages that were lost and that this node has sent again, by the type of the job.",
+            "Lost messages that this node has sent again, by the type of the job.",
             by_type,
             registry=registry,
         )
         self._failures = Counter(
             "reportd_job_failures",
-            "Attempts that came to nothing, by the kind of fault.",
+            "Failed attempts, by the kind of fault.",
             ["report_type", "kind"],
             registry=registry,
         )
@@ -92,7 +92,7 @@ class Metrics(Meter):
             buckets=RENDER_BUCKETS,
             registry=registry,
         )
-        self._bytes = Counter("reportd_pdf_bytes", "Size of the PDFs that were rendered.", by_type, registry=registry)
+        self._bytes = Counter("reportd_pdf_bytes", "Size of the rendered PDFs.", by_type, registry=registry)
         self._transitions = Counter(
             "reportd_breaker_transitions",
             "Moves of a breaker that this node made.",
@@ -102,8 +102,8 @@ class Metrics(Meter):
         self._verdicts = Counter(
             "reportd_triage_verdicts", "Decisions about dead letters.", ["verdict"], registry=registry
         )
-        self._callbacks = Counter("reportd_callbacks", "Callbacks that were tried.", ["outcome"], registry=registry)
-        self._alerts = Counter("reportd_alerts", "Alerts that were tried.", ["channel", "outcome"], registry=registry)
+        self._callbacks = Counter("reportd_callbacks", "Attempts to send a callback.", ["outcome"], registry=registry)
+        self._alerts = Counter("reportd_alerts", "Attempts to alert.", ["channel", "outcome"], registry=registry)
         self._browsers_started = Counter("reportd_browsers_started", "Browsers that were started.", registry=registry)
         self._browsers_lost = Counter("reportd_browsers_lost", "Browsers that died by themselves.", registry=registry)
         self._browsers_recycled = Counter(
@@ -111,7 +111,7 @@ class Metrics(Meter):
         )
         self._lag = Histogram(
             "reportd_event_loop_lag_seconds",
-            "How late a task ran that was due.",
+            "Delay of a task after it was due.",
             buckets=LAG_BUCKETS,
             registry=registry,
         )
@@ -121,12 +121,12 @@ class Metrics(Meter):
         self._begin_at_zero()
 
     def reconfigure(self, report_types: Mapping[str, str]) -> None:
-        """Further names, as when this was made. What was counted of others is kept."""
+        """Add labels. The counts of earlier ones stay."""
         self._labels |= report_types
         self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
-        """A rate can't see the first event of a series that begins with it."""
+        """Create each series at 0, so that ``rate()`` sees the first increment."""
         for label in dict.fromkeys(self._labels.values()):
             self._accepted.labels(label)
             self._resent.labels(label)
@@ -141,12 +141,12 @@ class Metrics(Meter):
 
     @property
     def render_seconds(self) -> float:
-        """How long a render takes in the mean, of whatever type."""
+        """The mean duration of a render, over all types."""
         return self._mean.seconds
 
-    def exposition(self, looked_at: Iterable[Metric] = ()) -> bytes:
-        """Everything that was counted, and ``looked_at``, in Prometheus's text format. For a thread of its own."""
-        return generate_latest(_All(self._registry, looked_at))
+    def exposition(self, current: Iterable[Metric] = ()) -> bytes:
+        """Return all counts, and the ``current`` values, in Prometheus's text format. Slow: call it in a thread."""
+        return generate_latest(_All(self._registry, current))
 
     # --- jobs -----------------------------------------------------------------------------------------------
 
@@ -181,7 +181,7 @@ class Metrics(Meter):
     def resent(self, report_type: str) -> None:
         self._resent.labels(self.label(report_type)).inc()
 
-    # --- what else the daemon does --------------------------------------------------------------------------
+    # --- the other parts ------------------------------------------------------------------------------------
 
     def breaker_moved(self, change: breaker.Transition) -> None:
         self._transitions.labels(self.label(change.report_type), str(change.event)).inc()
@@ -212,21 +212,21 @@ class Metrics(Meter):
 
 
 class _All(Collector):
-    """Several sources as one, without the series that say when each other one was created: they double the whole."""
+    """The registry and the current values as one, without the ``_created`` series, which double the size."""
 
-    def __init__(self, registry: CollectorRegistry, looked_at: Iterable[Metric]) -> None:
+    def __init__(self, registry: CollectorRegistry, current: Iterable[Metric]) -> None:
         self._registry = registry
-        self._looked_at = looked_at
+        self._current = current
 
     def collect(self) -> Iterator[Metric]:
         for metric in self._registry.collect():
             metric.samples = [sample for sample in metric.samples if sample.name != f"{metric.name}_created"]
             yield metric
-        yield from self._looked_at
+        yield from self._current
 
 
 class _Process(ProcessCollector):
-    """``process_*``, also where the service may see nothing of ``/proc`` but its processes."""
+    """``process_*``, also when the service sees only the processes in ``/proc`` (ProcSubset=pid)."""
 
     def _boot_time(self) -> float:
         return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,7 +1,7 @@
-"""Whether the process turns over. A task stamps the time again and again; how late it is, is how the event loop is.
+"""Checks that the event loop turns: a task records the time at every tick, and its delay is the loop's lag.
 
-What stands still can't say so itself. So sd_notify, too, is told at every turn, and restarts a daemon that it does not
-hear of (sd_notify(3), WATCHDOG=1); an HTTP probe has no answer meanwhile, and is told why when there is one again.
+A blocked loop can't report itself. So the task also notifies systemd, which restarts a silent daemon (sd_notify(3),
+WATCHDOG=1). An HTTP probe gets no answer meanwhile, and learns the reason from its next one.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -20,14 +20,14 @@ log = structlog.get_logger()
 TICK_SECONDS = 0.5
 
 LIMIT_SECONDS = 5.0
-"""Longer than any pause of a loaded machine. Whoever polls waits 30 s, a held message is safe for at least as long."""
+"""Longer than any pause of a loaded machine; shorter than a long poll and the visibility timeout, at least 30 s."""
 
 MEMORY_SECONDS = 5.0
-"""How long a standstill is told after its end, so that a probe that had to wait for its answer hears of it."""
+"""How long a standstill is reported after its end, so that a probe that waited through it sees the reason."""
 
 
 class Watchdog:
-    """Made by ``open_watchdog``. ``feed_seconds``: how often systemd wants to hear; None for never."""
+    """Made by ``open_watchdog``. ``feed_seconds``: interval of the notifications to systemd; None for none."""
 
     def __init__(self, meter: Meter, notify: Callable[[str], object], feed_seconds: float | None) -> None:
         self._meter = meter
@@ -39,7 +39,7 @@ class Watchdog:
         self._stood_until = float("-inf")
 
     def trouble(self) -> str:
-        """Why the process is not healthy; empty while it is."""
+        """Return why the process is not healthy; empty while it is."""
         now = trio.current_time()
         age = now - self._stamp
         if age > LIMIT_SECONDS:
@@ -67,9 +67,9 @@ class Watchdog:
 
 @asynccontextmanager
 async def open_watchdog(meter: Meter, supervisor: Supervisor) -> AsyncIterator[Watchdog]:
-    """Watches for as long as the block. To be opened first: systemd wants to hear until the very end."""
+    """Run a watchdog for the block. Open it first: systemd expects notifications until the very end."""
     limit_seconds = sd_notify.watchdog_seconds()
-    # At half of the time it waits, as sd_watchdog_enabled(3) recommends.
+    # Half of systemd's limit, as sd_watchdog_enabled(3) recommends.
     watchdog = Watchdog(meter, sd_notify.notify, None if limit_seconds is None else limit_seconds / 2)
     async with open_background() as nursery:
         nursery.start_soon(supervisor.keep, "watchdog", watchdog.run)

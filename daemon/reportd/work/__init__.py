@@ -1,1 +1,1 @@
-"""A message becomes a PDF: receive, claim, admit, render, store, settle."""
+"""Turns a queue message into a stored PDF: receive, claim, admit, render, store, settle. The app wires it."""

@@ -1,15 +1,14 @@
-"""How many jobs of a report type may be rendered at once, so that no type takes every slot.
+"""Limits how many jobs of a report type are rendered at once, so that no type takes every slot.
 
-A type in doubt gets one place at a time: the last thing heard of it is a failure, its breaker is open or half-open, or
-a page of it waits for something and none that took so long has succeeded yet. A type of
-which this node has rendered nothing yet gets half of the slots where others have proved to work. Jobs that timed out
-before get one place for all of them together.
+A type in doubt gets one permit: its last job failed, its breaker is open or half-open, or a page of it stalls and none
+that took so long has succeeded yet. A type of which this node has rendered nothing yet gets half of the slots, once
+another type has succeeded. Jobs that timed out before share one permit.
 
-A job takes all its places together: one that is held while its holder waits for another keeps out others who need no
-more than that one.
+A job takes all its permits at once. If it held one permit while it waits for another, it would keep out jobs that need
+only that one.
 
-What is too much stays in the queue where it can tell types apart (``at_most``); where it can't, it is put off, to come
-again at about the pace at which it can be rendered.
+Excess jobs stay in a queue that can tell types apart (``at_most``). Where the queue can't, they are deferred, and come
+back at about the rate at which they can be rendered.
 """
 
 import math
@@ -21,39 +20,43 @@ from typing import Protocol
 
 import trio
 
-from reportd.breakers.manager import DeferredError
+from reportd.breakers.admission import DeferredError
 
 USUAL_SECONDS = 1.0
-"""What a render is taken to last before there has been one."""
+"""The assumed duration of a render before there has been one."""
 
 MAX_DEFERRAL_SECONDS = 60.0
 
 MAX_OVERTAKEN = 3
-"""So many jobs that timed out before may overtake another whose type has no place free; then theirs is kept for it."""
+"""So many jobs that timed out before may overtake another one while its type is at its limit. Then their shared permit
+is reserved for that one.
+"""
 
 
 class TypeHealth(Protocol):
-    """What the breakers know of the types."""
+    """What the breakers know of the report types."""
 
     def failing(self, report_type: str) -> bool:
-        """Whether the last thing heard of it is a failure."""
+        """Return whether the type's last job failed, or its breaker is open or half-open."""
         ...
 
     def resting(self) -> Collection[str]:
-        """Those of which nothing may begin."""
+        """Return the types of which no job may start."""
         ...
 
     def probing(self) -> Collection[str]:
-        """Those of which the next job is to tell whether they work."""
+        """Return the types whose next job is the probe."""
         ...
 
 
 class Bulkheads:
-    """One a node. ``limits``: of each report type, 0 for none; ``slots``: how many there are just now. ``on_change`` is
-    called when more may be received.
+    """One per node.
 
-    ``spare``: how many of the jobs in hand may wait for others of their type, of whatever types they are. What is in
-    hand has one of the poller's places, and with more of them there would be too few for the slots that are free.
+    ``limits``: the maximum for each report type, 0 for none. ``slots``: the present number of slots. ``on_change``:
+    called when ``at_most`` may have changed.
+
+    ``spare``: how many jobs in flight, of all types together, may wait for a permit of their type. Each of them uses
+    the poller's capacity; more of them would leave too little of it for the free slots.
     """
 
     def __init__(
@@ -61,45 +64,45 @@ class Bulkheads:
         limits: Mapping[str, int],
         slots: Callable[[], int],
         stall_seconds: float,
-        doubts: TypeHealth,
+        health: TypeHealth,
         spare: int,
     ) -> None:
         self.on_change: Callable[[], None] = lambda: None
         self._limits = limits
         self._slots = slots
         self._stall_seconds = stall_seconds
-        self._doubts = doubts
+        self._health = health
         self._spare = spare
         self._types: dict[str, _Type] = defaultdict(_Type, {name: _Type() for name in limits})
         self._repeat_timeouts = _Type()
-        self._line: list[Turn] = []
+        self._waiting: list[Turn] = []
 
     @asynccontextmanager
     async def enter(self, report_type: str, *, timed_out_before: bool = False) -> AsyncIterator["Turn"]:
-        """Around the work on one job; ``Turn.come`` waits for its place.
+        """Enclose the work on one job; ``Turn.wait`` waits for its permits.
 
-        ``timed_out_before``: it has timed out before. Raises DeferredError when too many wait already.
+        ``timed_out_before``: the job has timed out before. Raises DeferredError when too many jobs wait already.
         """
-        passes = [_Pass(self._types[report_type], lambda: self.limit(report_type))]
+        permits = [_Permit(self._types[report_type], lambda: self.limit(report_type))]
         if timed_out_before:
-            passes.append(_Pass(self._repeat_timeouts, lambda: 1))
-        for one in passes:
-            one.check(may_wait=self._left() > 0)
-        turn = Turn(passes, self._come, timed_out_before=timed_out_before)
-        for one in passes:
-            one.group.held += 1
+            permits.append(_Permit(self._repeat_timeouts, lambda: 1))
+        for permit in permits:
+            permit.check(may_wait=self._waits_left() > 0)
+        turn = Turn(permits, self._wait, timed_out_before=timed_out_before)
+        for permit in permits:
+            permit.group.in_flight += 1
         try:
             yield turn
         finally:
-            for one in passes:
-                one.group.held -= 1
-                one.group.running -= turn.came
-            self.look_again()
+            for permit in permits:
+                permit.group.in_flight -= 1
+                permit.group.running -= turn.admitted
+            self.recheck()
 
     def limit(self, report_type: str) -> float:
-        """How many may be rendered at once just now; infinite where only the slots count."""
+        """Return how many jobs of the type may be rendered at once now; infinity if only the slots limit it."""
         group = self._types[report_type]
-        if self._doubts.failing(report_type) or (group.stalled and not group.waits_well):
+        if self._health.failing(report_type) or (group.stalled and not group.stall_succeeded):
             return 1
         limit = self._limits.get(report_type) or math.inf
         if not group.rendered and any(other.rendered for other in self._types.values()):
@@ -107,101 +110,104 @@ class Bulkheads:
         return limit
 
     def at_most(self) -> dict[str, int]:
-        """How many more messages of which types may be received now, where not as many as there are.
+        """Return how many more messages of each limited type may be received now.
 
-        One may wait in hand for each that is rendered, so that there is always a next one.
+        For each job that may be rendered, one more may wait in flight, so that there is always a next one.
         """
-        unproved, left = self._doubts.probing(), self._left()
+        probing, waits_left = self._health.probing(), self._waits_left()
         allowed: dict[str, int] = {}
         for name, group in self._types.items():
             limit = self.limit(name)
             if limit < math.inf:
-                most = 1 if name in unproved else int(limit)
-                at_once = max(0, most - group.held)
-                more = max(0, min(left, (most if name in unproved else 2 * most) - group.held - at_once))
-                left -= more
-                allowed[name] = at_once + more
-        return allowed | dict.fromkeys(self._doubts.resting(), 0)
+                running = 1 if name in probing else int(limit)
+                to_run = max(0, running - group.in_flight)
+                most = running if name in probing else 2 * running
+                to_wait = max(0, min(waits_left, most - group.in_flight - to_run))
+                waits_left -= to_wait
+                allowed[name] = to_run + to_wait
+        return allowed | dict.fromkeys(self._health.resting(), 0)
 
-    def unsettled(self) -> bool:
-        """Whether ``at_most`` may become otherwise without ``on_change``: what the breakers say changes with time."""
-        doubts = self._doubts
-        return bool(doubts.resting() or doubts.probing() or any(doubts.failing(name) for name in self._types))
+    def limits_drift(self) -> bool:
+        """Return whether ``at_most`` may change without ``on_change``: the answers of the breakers change with time."""
+        health = self._health
+        return bool(health.resting() or health.probing() or any(health.failing(name) for name in self._types))
 
     def stalled(self, report_type: str, change: int) -> None:
-        """So many more of its pages wait in a browser for something, without a slot."""
+        """Record that ``change`` more pages of the type wait in a browser without a slot."""
         self._types[report_type].stalled += change
-        self.look_again()
+        self.recheck()
 
     def succeeded(self, report_type: str, seconds: float) -> None:
-        """One was rendered, and took so long."""
+        """Record the duration of a render that succeeded."""
         group = self._types[report_type]
         group.seconds = (7 * group.seconds + seconds) / 8
-        waits_well = group.waits_well or seconds >= self._stall_seconds
-        if not group.rendered or waits_well != group.waits_well:
-            group.rendered, group.waits_well = True, waits_well
-            self.look_again()
+        stall_succeeded = group.stall_succeeded or seconds >= self._stall_seconds
+        if not group.rendered or stall_succeeded != group.stall_succeeded:
+            group.rendered, group.stall_succeeded = True, stall_succeeded
+            self.recheck()
 
     def reconfigure(self, limits: Mapping[str, int]) -> None:
-        """Use other limits. What is known of a type stays."""
+        """Use other limits. What was learned about a type is kept."""
         self._limits = limits
-        self.look_again()
+        self.recheck()
 
-    def look_again(self) -> None:
-        """The limits may be others now: by a reload, by the number of slots, by what the breakers say."""
+    def recheck(self) -> None:
+        """Apply the limits again, after a change of the configuration, the slots or the breakers."""
         for name in self._limits:
             self._types.setdefault(name, _Type())
         self._admit()
         self.on_change()
 
-    def _left(self) -> int:
-        """How many more may wait for others of their type."""
+    def _waits_left(self) -> int:
+        """Return how many more jobs may wait for a permit of their type."""
         return self._spare - sum(group.blocked(self.limit(name)) for name, group in self._types.items())
 
-    async def _come(self, turn: "Turn") -> None:
-        self._line.append(turn)
+    async def _wait(self, turn: "Turn") -> None:
+        self._waiting.append(turn)
         try:
             self._admit()
-            while not turn.came:
+            while not turn.admitted:
                 await turn.event.wait()
         finally:
-            if not turn.came:
-                self._line.remove(turn)
+            if not turn.admitted:
+                self._waiting.remove(turn)
 
     def _admit(self) -> None:
-        """Let in whoever finds everything free that he needs, who has waited longest first."""
-        kept = False
-        overtaken: list[Turn] = []
-        for turn in tuple(self._line):
-            if not (turn.timed_out_before and kept) and all(one.free for one in turn.passes):
-                turn.let_in()
-                self._line.remove(turn)
-                for other in overtaken if turn.timed_out_before else ():
+        """Admit each job whose permits are all free, the one that has waited longest first."""
+        reserved = False  # the permit of jobs that timed out before, for one that was overtaken too often
+        passed_over: list[Turn] = []
+        for turn in tuple(self._waiting):
+            if not (turn.timed_out_before and reserved) and all(permit.free for permit in turn.permits):
+                turn.admit()
+                self._waiting.remove(turn)
+                for other in passed_over if turn.timed_out_before else ():
                     other.overtaken += 1
             elif turn.timed_out_before:
-                overtaken.append(turn)
-                kept = kept or turn.overtaken >= MAX_OVERTAKEN
+                passed_over.append(turn)
+                reserved = reserved or turn.overtaken >= MAX_OVERTAKEN
 
 
 @dataclass(eq=False, slots=True)
 class _Type:
-    """``held``: its jobs in hand, of which ``running`` have a place. ``waits_well``: one that took long succeeded."""
+    """``in_flight``: its jobs in flight, of which ``running`` have a permit. ``stall_succeeded``: whether a job that
+    took long enough to stall has succeeded. ``seconds``: the moving average of its durations.
+    """
 
-    held: int = 0
+    in_flight: int = 0
     running: int = 0
     stalled: int = 0
     rendered: bool = False
-    waits_well: bool = False
+    stall_succeeded: bool = False
     seconds: float = USUAL_SECONDS
     last_return: float = 0.0
 
     def blocked(self, limit: float) -> int:
-        """How many of those in hand wait until others have ended."""
-        return int(min(self.held - self.running, max(0, self.held - limit)))
+        """Return how many of its jobs in flight wait until others of them have ended."""
+        return int(min(self.in_flight - self.running, max(0, self.in_flight - limit)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Pass:
+class _Permit:
     group: _Type
     limit: Callable[[], float]
 
@@ -210,32 +216,35 @@ class _Pass:
         return self.group.running < self.limit()
 
     def check(self, *, may_wait: bool) -> None:
-        """One may wait for each that runs, if it ``may_wait`` at all."""
+        """Raise DeferredError if too many jobs are in flight. With ``may_wait``, one may wait for each that runs."""
         limit = self.limit()
-        if self.group.held >= (2 * limit if may_wait else limit):
+        if self.group.in_flight >= (2 * limit if may_wait else limit):
             now = trio.current_time()
             at = max(self.group.last_return, now) + self.group.seconds / limit
             self.group.last_return = at = min(at, now + MAX_DEFERRAL_SECONDS)
-            raise DeferredError(at - now, f"{limit} of its kind may be rendered at once")
+            raise DeferredError(at - now, f"only {limit} jobs of this kind may be rendered at once")
 
 
 @dataclass(eq=False, slots=True)
 class Turn:
-    """A job's turn to be rendered: it has all its places, or none. ``overtaken``: by how many others that timed out."""
+    """A job's turn to be rendered: it has all its permits, or none.
 
-    passes: list[_Pass]
-    _come: Callable[["Turn"], Awaitable[None]]
+    ``overtaken``: how many others that timed out before were admitted while it waited.
+    """
+
+    permits: list[_Permit]
+    _wait: Callable[["Turn"], Awaitable[None]]
     timed_out_before: bool
     overtaken: int = 0
-    came: bool = False
+    admitted: bool = False
     event: trio.Event = field(default_factory=trio.Event)
 
-    async def come(self) -> None:
-        """Wait until it may be rendered."""
-        await self._come(self)
+    async def wait(self) -> None:
+        """Wait until the job may be rendered."""
+        await self._wait(self)
 
-    def let_in(self) -> None:
-        for one in self.passes:
-            one.group.running += 1
-        self.came = True
+    def admit(self) -> None:
+        for permit in self.permits:
+            permit.group.running += 1
+        self.admitted = True
         self.event.set()

@@ -1,4 +1,4 @@
-"""Keeps the messages and jobs of this node its own, for as long as it works on them (I8)."""
+"""Keeps the messages in flight on this node invisible to other nodes, and their jobs known to be alive (I8)."""
 
 import structlog
 import trio
@@ -8,28 +8,28 @@ from reportd.work.in_flight import InFlightTask, InFlightTasks
 
 log = structlog.get_logger()
 
-TROUBLE_SECONDS = 1.0
-"""The pause after a failure: messages become visible to other nodes soon."""
+RETRY_SECONDS = 1.0
+"""The pause after a failure. It is short because the messages become visible to other nodes soon."""
 
 RENEW_SECONDS = 5.0
-"""How often. Far less than a message may be silent, as what comes off a long backlog is overdue when it is received."""
+"""How often jobs are renewed. It is short because a job from a long backlog is overdue when it is received."""
 
 
 async def extend_visibility(queue: Queue, in_flight: InFlightTasks) -> None:
-    """Renew every held message at a third of its visibility, all in one call."""
-    usual = queue.visibility_seconds / 3
-    pause = usual
+    """Extend the visibility timeout of every message in flight: three times per timeout, all in one call."""
+    usual_pause = queue.visibility_seconds / 3
+    pause = usual_pause
     while True:
         await trio.sleep(pause)
         renewals = [(task, receipt) for task in in_flight.all() for receipt in task.receipts]
         renewed = not renewals or await _renew(queue, renewals)
-        pause = usual if renewed else min(TROUBLE_SECONDS, usual)
+        pause = usual_pause if renewed else min(RETRY_SECONDS, usual_pause)
 
 
 async def _renew(queue: Queue, renewals: list[tuple[InFlightTask, str]]) -> bool:
-    """Whether each is known to be renewed or lost."""
+    """Return whether every message is known to be renewed or lost."""
     outcomes: list[Exception | None] = []
-    # A call that hangs must not be the last one: there is time for others before the visibility ends.
+    # Limit a call that hangs, so that there is time for more calls before the visibility ends.
     with trio.move_on_after(queue.visibility_seconds / 3) as limit:
         try:
             outcomes = await queue.set_visibility([(receipt, queue.visibility_seconds) for _, receipt in renewals])
@@ -47,7 +47,7 @@ async def _renew(queue: Queue, renewals: list[tuple[InFlightTask, str]]) -> bool
 
 
 async def renew_jobs(jobs: Jobs, in_flight: InFlightTasks) -> None:
-    """Say of what this node holds that it is not lost, for as long as it is held."""
+    """Tell the job store again and again that this node has the messages of its jobs, so that they are not resent."""
     while True:
         await trio.sleep(RENEW_SECONDS)
         try:

@@ -1,4 +1,4 @@
-"""The messages this node holds, so that each stays invisible to others and its work can be called off."""
+"""The messages in flight on this node: each stays invisible to other nodes, and the work on it can be revoked."""
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -9,14 +9,15 @@ from functools import partial
 import trio
 
 from reportd.concurrency.retrying import retry_while_unavailable
-from reportd.ports import Queue, Started, UnavailableError
+from reportd.concurrency.signal import Signal
+from reportd.ports import AttemptStarted, Queue, UnavailableError
 
 RECORD_SECONDS = 5.0
-"""How long a recall waits for a start that is being recorded."""
+"""How long a revocation waits for a start that is being recorded."""
 
 
 class Revocation(StrEnum):
-    """Why work on a held message was called off."""
+    """Why the work on a message was stopped."""
 
     LOST = "lost"
     CANCELLED = "cancelled"
@@ -25,26 +26,26 @@ class Revocation(StrEnum):
 
 @dataclass(eq=False, slots=True)
 class InFlightTask:
-    """What is held for one task: a message, or several where it came more than once.
+    """A job in flight, with its message, or with several when the message came more than once.
 
-    ``receipts``: of what is not settled yet; ``receive_count``: of the first. ``started``: its attempt, once recorded.
-    ``scope``: around the work.
+    ``receipts``: those of messages that are not settled yet. ``receive_count``: that of the first message.
+    ``started``: the attempt, once it is recorded. ``scope``: cancels the work.
     """
 
     task_id: str
     receipts: list[str]
     receive_count: int = 1
-    started: Started | None = None
+    started: AttemptStarted | None = None
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     revoked: Revocation | None = None
     ended: trio.Event = field(default_factory=trio.Event)
     _recording: bool = False
 
-    def revoke(self, why: Revocation) -> None:
-        """Call the work off. The first reason stays."""
+    def revoke(self, reason: Revocation) -> None:
+        """Stop the work. A later reason does not replace the first one."""
         if self.revoked is not None:
             return
-        self.revoked = why
+        self.revoked = reason
         if self._recording:
             self.scope.deadline = trio.current_time() + RECORD_SECONDS
         else:
@@ -52,7 +53,7 @@ class InFlightTask:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """A recall waits for this block: a start on record that nobody here knows of could not be given back (I7)."""
+        """Let a revocation wait for this block. A start that is recorded but not known here can't be undone (I7)."""
         self._recording = True
         try:
             yield
@@ -62,11 +63,11 @@ class InFlightTask:
                 self.scope.cancel()
 
     def settled(self, receipts: Iterable[str]) -> None:
-        """Nothing is left to do about these messages."""
+        """Forget the receipts of messages that are settled."""
         self.receipts = [receipt for receipt in self.receipts if receipt not in receipts]
 
     def receipt_lost(self, receipt: str) -> None:
-        """This message is somebody else's now; with the last one goes the right to work on the task."""
+        """Another node has this message now. With the last message, this node loses the right to work on the job."""
         if receipt in self.receipts:
             self.settled([receipt])
             if not self.receipts:
@@ -74,11 +75,11 @@ class InFlightTask:
 
 
 class InFlightTasks:
-    """At most one entry a task: a second delivery of it belongs to the same work."""
+    """At most one entry for each task id: a second delivery of the message joins the work on the first."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, InFlightTask] = {}
-        self._emptied = trio.Event()
+        self._emptied = Signal()
         self._stopped = False
 
     def __len__(self) -> int:
@@ -99,21 +100,20 @@ class InFlightTasks:
         del self._tasks[task.task_id]
         task.ended.set()
         if not self._tasks:
-            self._emptied.set()
-            self._emptied = trio.Event()
+            self._emptied.notify()
 
     async def wait_empty(self) -> None:
-        """Until nothing is held."""
+        """Wait until nothing is in flight."""
         while self._tasks:
             await self._emptied.wait()
 
     def cancel(self, task_id: str) -> None:
-        """The user cancelled it: stop rendering at once."""
+        """Stop the work on this job at once, because its user cancelled it."""
         if task := self._tasks.get(task_id):
             task.revoke(Revocation.CANCELLED)
 
     def stop(self) -> None:
-        """Nothing begins any more: give back what has not begun, and at once whatever is still to come."""
+        """Start no more jobs: revoke those that have not started, and from now on each one that is added."""
         self._stopped = True
         for task in self.all():
             if task.started is None:
@@ -121,12 +121,12 @@ class InFlightTasks:
 
 
 async def delete(queue: Queue, task: InFlightTask) -> None:
-    """Its messages are done with."""
+    """Delete the task's messages."""
     await _settle(task, queue.delete)
 
 
 async def release(queue: Queue, task: InFlightTask, delay_seconds: float) -> None:
-    """Its messages may be received again after a while."""
+    """Make the task's messages visible again after ``delay_seconds``."""
     await _settle(task, lambda receipts: queue.set_visibility([(receipt, delay_seconds) for receipt in receipts]))
 
 
@@ -136,6 +136,6 @@ async def _settle(task: InFlightTask, call: Callable[[list[str]], Awaitable[list
             if isinstance(outcome, UnavailableError):
                 raise outcome
 
-    while receipts := list(task.receipts):  # more may come while these are being settled
+    while receipts := list(task.receipts):  # another delivery may come while these are being settled
         await retry_while_unavailable(partial(settle, receipts))
         task.settled(receipts)

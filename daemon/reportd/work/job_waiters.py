@@ -1,17 +1,17 @@
-"""Who waits for a job hears of its changes, within this process. Other nodes' changes are found by looking."""
+"""Wakes the tasks that wait for a job when this process changes it. Changes by other nodes need polling."""
 
 import trio
 
 
 class JobWaiters:
-    """``notify`` wakes everybody who is in ``wait`` for that task."""
+    """``notify`` wakes every task that is in ``wait`` for that job."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, set[trio.Event]] = {}
         self._count = 0
 
     def __len__(self) -> int:
-        """How many wait."""
+        """Return how many tasks wait."""
         return self._count
 
     def notify(self, task_id: str) -> None:
@@ -19,7 +19,7 @@ class JobWaiters:
             event.set()
 
     async def wait(self, task_id: str, timeout_seconds: float) -> bool:
-        """True when the task changed, False when the time is over."""
+        """Return True when the job changed, False after ``timeout_seconds``."""
         changed = trio.Event()
         waiting = self._waiting.setdefault(task_id, set())
         waiting.add(changed)

@@ -1,4 +1,4 @@
-"""Takes messages off the queue, never more than can be placed, and keeps the held ones invisible to others."""
+"""Receives messages from the queue, never more than this node can work on (I8)."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -14,26 +14,28 @@ from reportd.work.in_flight import InFlightTasks, Revocation
 log = structlog.get_logger()
 
 WAIT_SECONDS = 20.0
-"""The longest poll SQS knows (ReceiveMessage, WaitTimeSeconds)."""
+"""The longest poll of SQS (ReceiveMessage, WaitTimeSeconds)."""
 
 MAX_BATCH = 10
-"""The most messages SQS hands out at once."""
+"""The most messages SQS returns at once (ReceiveMessage, MaxNumberOfMessages)."""
 
 TROUBLE_SECONDS = 1.0
+"""The pause after a receive that failed."""
 
 LONGEST_SECONDS = 5.0
-"""Between two tries, whatever is wrong: jobs wait meanwhile."""
+"""The longest pause after an unexpected error. It is short because jobs wait meanwhile."""
 
 LIMITED_SECONDS = 0.5
-"""How long a poll that leaves some types out goes on before it looks whether it still must, while nobody would say."""
+"""Re-check interval while some types are limited and no event announces a change."""
 
 
 class Poller:
-    """``capacity``: slots plus prefetch. A place is taken before a message is asked for (I8), ``least`` at once.
+    """``capacity``: slots plus prefetch. The poller reserves capacity before it asks for a message, so a node never
+    holds more than it can work on (I8). It asks for at least ``least`` messages at once.
 
-    ``at_most``: how many messages of which report types may be had just now, none where any number may. ``unsettled``:
-    whether that may become otherwise without a word, which is ``look_again``.
-    ``trouble`` is why the last receive failed, empty when it did not.
+    ``at_most``: how many messages of which report types may be received now; a type that is left out is not limited.
+    ``limits_drift``: whether ``at_most`` may change without a call of ``recheck``. ``trouble``: why the last receive
+    failed, empty when it did not.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class Poller:
         capacity: int,
         least: int = 1,
         at_most: Callable[[], Mapping[str, int]] = lambda: ANY,
-        unsettled: Callable[[], bool] = lambda: True,
+        limits_drift: Callable[[], bool] = lambda: True,
         supervisor: Supervisor | None = None,
     ) -> None:
         self.trouble = ""
@@ -51,69 +53,70 @@ class Poller:
         self._handle = handle
         self._least = min(least, capacity)
         self._at_most = at_most
-        self._unsettled = unsettled
+        self._limits_drift = limits_drift
         self._supervisor = supervisor or Supervisor()
-        self._places = ResizableSemaphore(capacity)
-        self._taking = trio.CancelScope()
-        self._asking: trio.CancelScope | None = None
+        self._capacity = ResizableSemaphore(capacity)
+        self._polling = trio.CancelScope()
+        self._limited_receive: trio.CancelScope | None = None
 
     def stop(self) -> None:
-        """Take no more messages; what has been taken is still handled."""
-        self._taking.cancel()
+        """Receive no more messages. Those already received are still handled."""
+        self._polling.cancel()
 
-    def widen(self, number: int) -> None:
-        """So many jobs more, or fewer, wait in pages without a slot: each leaves its place to another message."""
-        self._places.add(number)
+    def change_capacity(self, number: int) -> None:
+        """Change the capacity by ``number``: by the change of the slots, or of the jobs that stall without a slot."""
+        self._capacity.add(number)
 
-    def look_again(self) -> None:
-        """``at_most`` is different now."""
-        if self._asking is not None:
-            self._asking.cancel()
+    def recheck(self) -> None:
+        """Apply the new limits of ``at_most``."""
+        if self._limited_receive is not None:
+            self._limited_receive.cancel()
 
     async def run(self) -> None:
-        """Until stopped and everything taken is handled, or until cancelled."""
-        # A job outlives the receive that brought it.
+        """Receive and handle messages until ``stop`` is called and every message is handled, or until cancelled."""
+        # Jobs go on when polling ends or fails.
         async with trio.open_nursery() as nursery:
-            with self._taking:
-                await self._supervisor.keep("poller", partial(self._take, nursery), longest_seconds=LONGEST_SECONDS)
+            with self._polling:
+                await self._supervisor.keep("poller", partial(self._poll, nursery), longest_seconds=LONGEST_SECONDS)
 
-    async def _take(self, nursery: trio.Nursery) -> None:
+    async def _poll(self, nursery: trio.Nursery) -> None:
         while True:
-            taken = await self._take_places()
+            reserved = await self._reserve()
             messages: list[Received] = []
             try:
-                messages = await self._receive(taken)
+                messages = await self._receive(reserved)
             finally:
-                for _ in range(taken - len(messages)):
-                    self._places.release()
+                for _ in range(reserved - len(messages)):
+                    self._capacity.release()
             for message in messages:
-                nursery.start_soon(self._handled, message)
+                nursery.start_soon(self._handle_message, message)
 
-    async def _take_places(self) -> int:
-        taken = 0
+    async def _reserve(self) -> int:
+        """Reserve capacity for ``least`` to ``MAX_BATCH`` messages; return for how many."""
+        reserved = 0
         try:
-            while taken < self._least:
-                await self._places.acquire()
-                taken += 1
+            while reserved < self._least:
+                await self._capacity.acquire()
+                reserved += 1
         except trio.Cancelled:
-            for _ in range(taken):
-                self._places.release()
+            for _ in range(reserved):
+                self._capacity.release()
             raise
-        while taken < MAX_BATCH and self._places.acquire_nowait():
-            taken += 1
-        return taken
+        while reserved < MAX_BATCH and self._capacity.acquire_nowait():
+            reserved += 1
+        return reserved
 
     async def _receive(self, limit: int) -> list[Received]:
         messages: list[Received] = []
-        # A queue that has failed and is empty shall not count as failing for as long as a poll takes.
+        # After a failure, do not wait for messages: an empty queue that works again must not seem to fail meanwhile.
         longest_seconds = 0.0 if self.trouble else WAIT_SECONDS
         try:
             if at_most := self._at_most():
-                # A receive that is cut off strands nothing.
-                with trio.CancelScope() as self._asking:
-                    wait_seconds = min(longest_seconds, LIMITED_SECONDS) if self._unsettled() else longest_seconds
+                # Cancelling a receive loses no message.
+                with trio.CancelScope() as self._limited_receive:
+                    wait_seconds = min(longest_seconds, LIMITED_SECONDS) if self._limits_drift() else longest_seconds
                     messages = await self._queue.receive(limit, wait_seconds, at_most)
-                self._asking = None
+                self._limited_receive = None
             else:
                 messages = await self._queue.receive(limit, longest_seconds)
         except UnavailableError as error:
@@ -124,20 +127,20 @@ class Poller:
         self.trouble = ""
         return messages
 
-    async def _handled(self, message: Received) -> None:
+    async def _handle_message(self, message: Received) -> None:
         try:
             await self._handle(message)
         except Exception:
-            # The message comes again when its visibility ends; one job's bug must not end the others.
+            # The message is received again when its visibility ends. One job's bug must not end the others.
             log.exception("message.handler_failed")
         finally:
-            self._places.release()
+            self._capacity.release()
 
 
 async def drain(in_flight: InFlightTasks, drain_seconds: float, hurried: trio.Event | None = None) -> None:
-    """Give back at once what has not begun, let running jobs finish within ``drain_seconds``, call off the rest.
+    """Give back at once the messages of jobs that have not started, let running jobs finish, then revoke the rest.
 
-    ``hurried``: set when that time is over at once.
+    Running jobs have ``drain_seconds``, or less: until ``hurried`` is set.
     """
     in_flight.stop()
     async with trio.open_nursery() as nursery:

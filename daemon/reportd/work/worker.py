@@ -1,7 +1,7 @@
-"""One message, from receipt to settlement. The order of its steps is what keeps the promises:
+"""Handles one message, from receipt to settlement. The order of the steps makes it safe to stop anywhere:
 
-attempt recorded → rendered → PDF stored → success recorded → message deleted. Whatever is cut off in between is
-found by whoever receives the message next, and every step may safely be done twice.
+attempt recorded → rendered → PDF stored → success recorded → message deleted. If a node stops in between, the node
+that receives the message next goes on from there. Every step may be repeated.
 """
 
 import time
@@ -13,25 +13,26 @@ from typing import Any, Protocol
 import structlog
 import trio
 
-from reportd.breakers.manager import Breakers, DeferredError
+from reportd.breakers.admission import DeferredError
+from reportd.breakers.manager import Breakers
 from reportd.concurrency.retrying import retry_while_unavailable
 from reportd.core.faults import Fault, FaultError, FaultKind
 from reportd.core.jobs.job import BadMessageError, Job, StoredJob
-from reportd.core.jobs.retry import needs_solitude
+from reportd.core.jobs.retry import needs_dedicated_browser
 from reportd.core.jobs.submission import FieldProblem
 from reportd.ports import (
-    SILENT,
+    NULL_METER,
     Artifacts,
+    AttemptRefused,
+    AttemptStarted,
     Jobs,
     Meter,
     Pdf,
     PdfInfo,
     Received,
-    Refused,
     Renderer,
     RenderRequest,
     Slot,
-    Started,
     TooCostlyError,
 )
 from reportd.system.file_descriptors import none_left
@@ -43,11 +44,11 @@ from reportd.work.timeouts import LearnedTimeouts
 log = structlog.get_logger()
 
 STORE_PATIENCE_SECONDS = 60.0
-"""How long a rendered PDF waits for its store before the slot in the line goes to another job."""
+"""How long a rendered PDF waits for the artifact store. Then the attempt fails, so that other jobs get its capacity."""
 
 
 class JobReportTypes(Protocol):
-    """The report types: what the worker needs of the catalogue."""
+    """The part of the catalogue that the worker needs."""
 
     async def message(self, body: str) -> Job | StoredJob: ...
 
@@ -59,9 +60,9 @@ class JobReportTypes(Protocol):
 
 
 class Worker:
-    """Handles messages, any number at a time.
+    """Handles any number of messages at a time.
 
-    ``shortage_since``: whether the node had no file descriptor left at a moment since then, or just before.
+    ``shortage_since``: whether the node has run out of file descriptors since that time, or just before it.
     """
 
     def __init__(
@@ -73,11 +74,11 @@ class Worker:
         types: JobReportTypes,
         breakers: Breakers,
         bulkheads: Bulkheads,
-        deadlines: LearnedTimeouts,
+        timeouts: LearnedTimeouts,
         in_flight: InFlightTasks,
-        outcomes: MessageSettler,
+        settler: MessageSettler,
         node: str,
-        meter: Meter = SILENT,
+        meter: Meter = NULL_METER,
         shortage_since: Callable[[float], bool] = lambda _begun: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -87,74 +88,77 @@ class Worker:
         self._types = types
         self._breakers = breakers
         self._bulkheads = bulkheads
-        self._deadlines = deadlines
+        self._timeouts = timeouts
         self._in_flight = in_flight
-        self._outcomes = outcomes
+        self._settler = settler
         self._node = node
         self._meter = meter
         self._shortage_since = shortage_since
         self._clock = clock
 
     async def handle(self, message: Received) -> None:
-        """Settle a message, or leave it to be delivered again; never raises for what is wrong with a job."""
-        carried: list[Job | StoredJob] = []
-        # It names no task yet, or none that could be relied on, so it is held by its receipt.
-        await self._holding(message.receipt, message, partial(self._read, message, carried))
-        for one in carried:
-            await self._handle(message, one)
+        """Settle a message, or leave it to be delivered again. A fault of the job raises nothing."""
+        contents: list[Job | StoredJob] = []
+        # Its task id is not known yet, or can't be trusted, so it is in flight under its receipt.
+        await self._in_flight_as(message.receipt, message, partial(self._read, message, contents))
+        for content in contents:
+            await self._handle(message, content)
 
-    async def _read(self, message: Received, carried: list[Job | StoredJob], task: InFlightTask) -> None:
-        """What the message carries, unless it is malformed, or called off meanwhile: a large one takes a moment."""
+    async def _read(self, message: Received, contents: list[Job | StoredJob], task: InFlightTask) -> None:
+        """Add what the message carries to ``contents``.
+
+        Add nothing if it is malformed, or revoked while it is read: a large message takes a moment.
+        """
         try:
-            found = await retry_while_unavailable(lambda: self._types.message(message.body))
+            content = await retry_while_unavailable(lambda: self._types.message(message.body))
         except BadMessageError as error:
-            await self._outcomes.malformed(message, error, task)
+            await self._settler.malformed(message, error, task)
         except TooCostlyError as error:
-            await self._outcomes.malformed(message, BadMessageError(f"the message can't be read: that {error}"), task)
+            await self._settler.malformed(message, BadMessageError(f"the message can't be read: that {error}"), task)
         else:
             if task.revoked is None:
-                carried.append(found)
+                contents.append(content)
 
-    async def _handle(self, message: Received, carried: Job | StoredJob) -> None:
-        while task := self._in_flight.get(carried.task_id):
-            # A second message of the task, or its visibility had ended while we work on it: the same work.
+    async def _handle(self, message: Received, content: Job | StoredJob) -> None:
+        while task := self._in_flight.get(content.task_id):
+            # A second message of a job in flight, or a redelivery after its visibility has ended: join that work.
             task.receipts.append(message.receipt)
             await task.ended.wait()
             if message.receipt not in task.receipts:
                 return
-        # The context is the task's own, so these stay with this job's lines.
-        structlog.contextvars.bind_contextvars(taskId=carried.task_id)
-        await self._holding(carried.task_id, message, partial(self._work_on, message, carried))
+        # Each trio task has a context of its own, so these fields go into this job's log lines only.
+        structlog.contextvars.bind_contextvars(taskId=content.task_id)
+        await self._in_flight_as(content.task_id, message, partial(self._work_on, message, content))
 
-    async def _holding(self, key: str, message: Received, work: Callable[[InFlightTask], Awaitable[None]]) -> None:
+    async def _in_flight_as(self, key: str, message: Received, work: Callable[[InFlightTask], Awaitable[None]]) -> None:
         task = InFlightTask(key, [message.receipt], message.receive_count)
         self._in_flight.add(task)
         try:
             with task.scope:
                 await work(task)
             if task.revoked is not None:
-                await self._outcomes.called_off(task)
+                await self._settler.revoked(task)
         finally:
             self._in_flight.remove(task)
 
-    async def _work_on(self, message: Received, carried: Job | StoredJob, task: InFlightTask) -> None:
-        if isinstance(carried, Job):
-            job = carried
+    async def _work_on(self, message: Received, content: Job | StoredJob, task: InFlightTask) -> None:
+        if isinstance(content, Job):
+            job = content
         else:
-            record = await retry_while_unavailable(lambda: self._jobs.get(carried.task_id))
+            record = await retry_while_unavailable(lambda: self._jobs.get(content.task_id))
             if record is None:
-                error = BadMessageError("its parameters are in the job store no more", carried.task_id)
-                await self._outcomes.malformed(message, error, task)
+                error = BadMessageError("the job's parameters are no longer in the job store", content.task_id)
+                await self._settler.malformed(message, error, task)
                 return
             job = record.job
-        # An alias would have a breaker of its own.
+        # Under an alias, the job would have a breaker of its own.
         job = replace(job, report_type=self._types.canonical(job.report_type) or job.report_type)
         structlog.contextvars.bind_contextvars(reportType=job.report_type, userId=job.user_id)
         await self._work(job, task)
 
     async def _work(self, job: Job, task: InFlightTask) -> None:
         if fault := await self._unfit(job):
-            await self._outcomes.unfit(job, task, fault)
+            await self._settler.unfit(job, task, fault)
             return
         try:
             self._breakers.check(job.report_type)
@@ -162,8 +166,8 @@ class Worker:
             async with self._bulkheads.enter(job.report_type, timed_out_before=timed_out_before) as turn:
                 prepared = await self._prepare(job)
                 if not timed_out_before and not isinstance(prepared, FaultError):
-                    usual = self._deadlines.limit(job.report_type, prepared.timeout_seconds)
-                    prepared = replace(prepared, timeout_seconds=usual)
+                    timeout_seconds = self._timeouts.limit(job.report_type, prepared.timeout_seconds)
+                    prepared = replace(prepared, timeout_seconds=timeout_seconds)
                 pdf = await self._render(job, task, prepared, turn)
             if pdf is None:
                 return
@@ -171,82 +175,87 @@ class Worker:
                 stored = await self._store(job, pdf)
             finally:
                 pdf.discard()
-        except DeferredError as rest:
-            await self._outcomes.defer(job, task, rest)
+        except DeferredError as deferral:
+            await self._settler.defer(job, task, deferral)
             return
         except FaultError as error:
-            await self._outcomes.failed(job, task, error.fault)
+            await self._settler.failed(job, task, error.fault)
             return
-        await self._outcomes.succeeded(job, task, stored)
+        await self._settler.succeeded(job, task, stored)
 
     async def _timed_out_before(self, job: Job, task: InFlightTask) -> bool:
-        """Whether it timed out before. What is received for the first time can't have."""
+        """Return whether the job timed out before. A message received for the first time needs no look-up."""
         if task.receive_count == 1:
             return False
         record = await retry_while_unavailable(lambda: self._jobs.get(job.task_id))
         return record is not None and record.error is not None and record.error.kind is FaultKind.TIMEOUT
 
     async def _prepare(self, job: Job) -> RenderRequest | FaultError:
-        """The page to print, made while others have the slots; what is wrong with it counts once it has one."""
+        """Make the page to print before the job needs a slot. Return a fault, which counts once the job has a slot."""
         try:
             return await retry_while_unavailable(lambda: self._types.request(job))
         except FaultError as error:
             return error
-        except Exception as error:  # noqa: BLE001 - logged, and judged like any other fault
+        except Exception as error:  # noqa: BLE001 - logged, and handled like any other fault
             return _internal(error)
 
     async def _render(
         self, job: Job, task: InFlightTask, prepared: RenderRequest | FaultError, turn: Turn
     ) -> Pdf | None:
-        """The PDF, or None when the job may not be started. The attempt is on record before a browser is touched."""
-        await turn.come()
+        """Return the PDF, or None when the job may not be started. Record the attempt before a browser is used."""
+        await turn.wait()
         async with (
             self._renderer.slot() as slot,
             self._breakers.admit(job.report_type, _timeout_seconds(prepared)) as admission,
         ):
             start = await retry_while_unavailable(lambda: self._start(job, task))
-            if isinstance(start, Started):
-                alone = admission.alone = needs_solitude(start.record.tally)
-                log.info("job.started", attempt=start.record.tally.attempts, alone=alone, probe=admission.probe)
+            if isinstance(start, AttemptStarted):
+                dedicated = admission.dedicated_browser = needs_dedicated_browser(start.record.tally)
+                log.info(
+                    "job.started",
+                    attempt=start.record.tally.attempts,
+                    dedicated_browser=dedicated,
+                    probe=admission.probe,
+                )
                 self._meter.started(job.report_type, self._clock() - job.submitted_at)
-                begun = trio.current_time()
-                pdf = await self._rendered(slot, prepared, alone=alone)
-                seconds = trio.current_time() - begun
+                started_at = trio.current_time()
+                pdf = await self._render_in(slot, prepared, dedicated_browser=dedicated)
+                seconds = trio.current_time() - started_at
                 log.info("job.rendered", seconds=round(seconds, 3), bytes=pdf.size_bytes)
                 self._meter.rendered(job.report_type, seconds, pdf.size_bytes)
                 admission.succeeded(seconds)
                 self._bulkheads.succeeded(job.report_type, seconds)
-                self._deadlines.rendered(job.report_type, seconds)
+                self._timeouts.rendered(job.report_type, seconds)
                 return pdf
-        await self._outcomes.refused(job, task, start)
+        await self._settler.refused(job, task, start)
         return None
 
-    async def _start(self, job: Job, task: InFlightTask) -> Started | Refused:
+    async def _start(self, job: Job, task: InFlightTask) -> AttemptStarted | AttemptRefused:
         with task.recording():
             start = await self._jobs.start(job, self._node, self._clock())
-            if isinstance(start, Started):
+            if isinstance(start, AttemptStarted):
                 task.started = start
         return start
 
-    async def _rendered(self, slot: Slot, prepared: RenderRequest | FaultError, *, alone: bool) -> Pdf:
+    async def _render_in(self, slot: Slot, prepared: RenderRequest | FaultError, *, dedicated_browser: bool) -> Pdf:
         if isinstance(prepared, FaultError):
             raise prepared
-        begun = trio.current_time()
+        started_at = trio.current_time()
         try:
-            return await slot.render(prepared, alone=alone)
+            return await slot.render(prepared, dedicated_browser=dedicated_browser)
         except FaultError as error:
             nature = error.fault.nature
-            if nature.counts and not nature.kills_browser and self._shortage_since(begun):
+            if nature.counts and not nature.kills_browser and self._shortage_since(started_at):
                 raise FaultError(FaultKind.OUT_OF_FILES, f"{_NONE_LEFT}; {error.fault.detail}") from error
             raise
         except Exception as error:
             raise _internal(error) from error
 
     async def _unfit(self, job: Job) -> Fault | None:
-        """Outside producers are not checked at the door, so everybody is checked here."""
+        """Return why the job can never be rendered, or None. Check every job: producers may bypass the intake."""
         try:
             problems = await retry_while_unavailable(lambda: self._types.check(job.report_type, job.parameters))
-        except Exception as error:  # noqa: BLE001 - logged, and judged like any other fault
+        except Exception as error:  # noqa: BLE001 - logged, and handled like any other fault
             return _internal(error).fault
         if not problems:
             return None
@@ -255,7 +264,7 @@ class Worker:
         return Fault(FaultKind.UNKNOWN_REPORT_TYPE if unknown else FaultKind.INVALID_PARAMETERS, detail)
 
     async def _store(self, job: Job, pdf: Pdf) -> PdfInfo:
-        """About the PDF that is stored: this one, or the one that was when an earlier try of the job was cut off."""
+        """Store the PDF, unless an attempt that was cut off has stored one. Return the info of the stored one."""
         with trio.move_on_after(STORE_PATIENCE_SECONDS):
             return await retry_while_unavailable(lambda: self._artifacts.put(job, pdf))
         raise FaultError(FaultKind.STORE_UNAVAILABLE, f"no PDF could be stored for {STORE_PATIENCE_SECONDS:g} s")

@@ -100,8 +100,8 @@ async def test_a_folder_that_is_none_is_unavailable(tmp_path: Path, use: str) ->
 _KILLED_IN_THE_MIDDLE = """
 import os, signal, sys, trio
 from pathlib import Path
-from reportd.adapters.files import FileArtifacts
-from reportd.core.job import Job
+from reportd.adapters.artifacts.folder import FileArtifacts
+from reportd.core.jobs.job import Job
 from reportd.ports import Pdf
 job = Job(sys.argv[2], "sales", {}, sys.argv[2], 0.0)
 os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)

@@ -1,6 +1,5 @@
-"""What every breaker store promises, and what four nodes do that share one.
-
-The stores: in memory, and a real Redis, which is a single one, one with TLS, one behind Sentinel, or a cluster.
+"""The stores of breakers, and four nodes that share one: one probe at a time (I4). In memory, and in a real Redis: a
+single one, one with TLS, one behind Sentinel, or a cluster.
 """
 
 from collections import Counter
@@ -15,7 +14,7 @@ import trio
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.adapters.redis import open_breakers
 from reportd.breakers import manager
-from reportd.breakers.manager import DeferredError
+from reportd.breakers.admission import DeferredError
 from reportd.core.breaker.breaker import Breaker, BreakerEvent, BreakerPolicy, BreakerState, Command
 from reportd.core.breaker.window import Grade
 from reportd.core.faults import FaultError, FaultKind
@@ -213,7 +212,7 @@ async def test_a_node_that_dies_with_the_probe_is_followed(nodes: list[Node], mo
         assert admission.probe
         held_since = trio.current_time()
         # A dead node tells the store nothing.
-        monkeypatch.setattr(dead, "_tell", say_nothing)
+        monkeypatch.setattr(dead, "_apply", say_nothing)
     followed = False
     while not followed:
         assert trio.current_time() < held_since + 2

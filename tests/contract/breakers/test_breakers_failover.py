@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from reportd.adapters.redis import open_breakers
-from reportd.breakers.manager import DeferredError
+from reportd.breakers.admission import DeferredError
 from reportd.core.breaker.breaker import Breaker, BreakerEvent, BreakerPolicy, BreakerState, Command
 from reportd.ports import UnavailableError
 from tests.fleet import Node, all_see, open_it, render, start_nodes

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from reportd.adapters.redis import open_breakers
-from reportd.breakers.manager import DeferredError
+from reportd.breakers.admission import DeferredError
 from reportd.core.breaker.breaker import Breaker, BreakerPolicy, BreakerState
 from reportd.core.faults import FaultKind
 from reportd.ports import BreakerStore, UnavailableError

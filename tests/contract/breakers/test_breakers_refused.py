@@ -197,7 +197,7 @@ def servers(kind: str) -> Iterator[list[RedisServer]]:
 
 @pytest.mark.parametrize("kind", ["single", "cluster"])
 async def test_the_documented_rights_are_enough_and_all_are_needed(kind: str) -> None:
-    documented = (Path(__file__).parents[3] / "OPERATIONS.md").read_text()
+    documented = (Path(__file__).parents[3] / "docs" / "OPERATIONS.md").read_text()
     assert f"~reportd:breaker:* {COMMANDS}\n" in documented
     assert f"~{{reportd:breaker}}:* {CLUSTER_COMMANDS}\n" in documented
     rights = COMMANDS.split() + (CLUSTER_COMMANDS.split() if kind == "cluster" else [])

@@ -6,7 +6,7 @@ from typing import Any
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.transitions import JobEvent, JobState
-from reportd.ports import Jobs, PdfInfo, Record, Settlement, Started
+from reportd.ports import AttemptStarted, Jobs, PdfInfo, Record, Settlement
 
 NOON = 1_750_000_000.0
 TIMEOUT = Fault(FaultKind.TIMEOUT, "the page took longer than 60 s")
@@ -25,9 +25,9 @@ def a_job(**fields: Any) -> Job:
     return Job(**values | fields)
 
 
-async def started(jobs: Jobs, job: Job, node: str = "node-1", at: float = NOON + 1) -> Started:
+async def started(jobs: Jobs, job: Job, node: str = "node-1", at: float = NOON + 1) -> AttemptStarted:
     outcome = await jobs.start(job, node, at)
-    assert isinstance(outcome, Started)
+    assert isinstance(outcome, AttemptStarted)
     return outcome
 
 
@@ -41,7 +41,7 @@ async def recorded(jobs: Jobs, job: Job) -> Record:
     return record
 
 
-async def bring(jobs: Jobs, job: Job, state: JobState) -> Started | None:
+async def bring(jobs: Jobs, job: Job, state: JobState) -> AttemptStarted | None:
     """Lead a new job into a state; the attempt that is open there, or was the last."""
     await jobs.add([job])
     if state is JobState.QUEUED:

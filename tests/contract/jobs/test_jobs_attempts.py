@@ -6,7 +6,7 @@ import trio
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.retry import MAX_LOSSES, MAX_NODE_LOSSES, Tally
 from reportd.core.jobs.transitions import TERMINAL, TRANSITIONS, JobEvent, JobState
-from reportd.ports import Attempt, Jobs, Refused, Started
+from reportd.ports import Attempt, AttemptRefused, AttemptStarted, Jobs
 from tests.contract.jobs.jobs_lab import CRASH, NOON, PDF, TIMEOUT, a_job, bring, recorded, settled, started
 
 
@@ -19,7 +19,7 @@ async def test_the_store_moves_a_job_as_the_table_says(jobs: Jobs, state: JobSta
     expected = TRANSITIONS.get((state, event))
     if event is JobEvent.STARTED:
         outcome = await jobs.start(job, "node-2", NOON + 5)
-        moved = outcome.record.state if isinstance(outcome, Started) else None
+        moved = outcome.record.state if isinstance(outcome, AttemptStarted) else None
     elif event is JobEvent.REVIVED:
         revived = await jobs.revive(job.task_id)
         moved = revived.state if revived else None
@@ -133,7 +133,7 @@ async def test_a_job_whose_node_dies_every_time_is_refused(jobs: Jobs) -> None:
     for _ in range(MAX_NODE_LOSSES):
         await started(jobs, job)
     refused = await jobs.start(job, "node-9", NOON + 9)
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, AttemptRefused)
     assert refused.fault is not None
     assert refused.fault.kind is FaultKind.NODE_LOST
     assert refused.record == await recorded(jobs, job)
@@ -151,7 +151,7 @@ async def test_a_job_that_lost_two_browsers_is_given_no_third(jobs: Jobs) -> Non
         fields = {"fault": CRASH, "counted": False, "loss": True}
         await settled(jobs, job, JobEvent.RETRIED, attempt_id=start.attempt_id, **fields)
     refused = await jobs.start(job, "node-1", NOON + 9)
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, AttemptRefused)
     assert refused.fault is not None
     assert refused.fault.kind is FaultKind.BROWSER_LOST
     assert len(await jobs.attempts(job.task_id)) == MAX_LOSSES
@@ -163,7 +163,7 @@ async def test_a_settled_job_is_not_started_again(jobs: Jobs, state: JobState) -
     job = a_job()
     await bring(jobs, job, state)
     before = await recorded(jobs, job)
-    assert await jobs.start(job, "node-2", NOON + 9) == Refused(before)
+    assert await jobs.start(job, "node-2", NOON + 9) == AttemptRefused(before)
     assert await recorded(jobs, job) == before
 
 
@@ -216,7 +216,7 @@ async def test_a_quarantined_job_keeps_its_error_until_it_is_revived(jobs: Jobs)
     assert revived == await recorded(jobs, job)
     assert (revived.state, revived.tally, revived.confirmed) == (JobState.QUEUED, Tally(), False)
     assert (revived.error, revived.finished_at) == (None, None)
-    assert await jobs.overdue(10, confirmed=False, by_seconds=-60) == [revived]
+    assert await jobs.overdue(10, confirmed=False, overdue_seconds=-60) == [revived]
     assert (await started(jobs, job)).record.tally == Tally(attempts=1)
     assert [attempt.number for attempt in await jobs.attempts(job.task_id)] == [1, 2]
 
@@ -246,11 +246,11 @@ async def test_of_many_who_settle_one_job_exactly_one_wins(jobs: Jobs, other_nod
 async def test_of_many_who_start_one_job_each_closes_the_one_before(jobs: Jobs, other_node: Jobs) -> None:
     """Two nodes with the same message: one attempt is open at a time, and every start is recorded."""
     job = a_job()
-    starts: list[Started] = []
+    starts: list[AttemptStarted] = []
 
     async def start(store: Jobs, node: str) -> None:
         outcome = await store.start(job, node, NOON + 1)
-        assert isinstance(outcome, Started)
+        assert isinstance(outcome, AttemptStarted)
         starts.append(outcome)
 
     async with trio.open_nursery() as nursery:

@@ -14,7 +14,7 @@ SILENT = 90.0
 
 
 async def due_within(jobs: Jobs, seconds: float, *, confirmed: bool = True) -> set[str]:
-    return {record.job.task_id for record in await jobs.overdue(100, confirmed=confirmed, by_seconds=-seconds)}
+    return {record.job.task_id for record in await jobs.overdue(100, confirmed=confirmed, overdue_seconds=-seconds)}
 
 
 async def test_what_was_added_is_due_soon_and_once_confirmed_later(jobs: Jobs) -> None:
@@ -41,9 +41,9 @@ async def test_a_job_that_is_put_off_is_due_when_that_is_over(jobs: Jobs) -> Non
     deferred, retried = a_job(), a_job()
     await jobs.add([deferred])
     await jobs.confirm([deferred.task_id])
-    await settled(jobs, deferred, JobEvent.DEFERRED, counted=False, away_seconds=300.0)
+    await settled(jobs, deferred, JobEvent.DEFERRED, counted=False, deferred_seconds=300.0)
     start = await started(jobs, retried)
-    await settled(jobs, retried, JobEvent.RETRIED, attempt_id=start.attempt_id, fault=TIMEOUT, away_seconds=60.0)
+    await settled(jobs, retried, JobEvent.RETRIED, attempt_id=start.attempt_id, fault=TIMEOUT, deferred_seconds=60.0)
     assert not await due_within(jobs, SILENT + 50)
     assert await due_within(jobs, SILENT + 70) == {retried.task_id}
     assert not await due_within(jobs, SILENT + 290) - {retried.task_id}
@@ -54,7 +54,7 @@ async def test_a_late_confirmation_brings_nothing_forward(jobs: Jobs) -> None:
     """The message was received and put off before its sender noted that the queue has it."""
     job = a_job()
     await jobs.add([job])
-    await settled(jobs, job, JobEvent.DEFERRED, counted=False, away_seconds=300.0)
+    await settled(jobs, job, JobEvent.DEFERRED, counted=False, deferred_seconds=300.0)
     await jobs.confirm([job.task_id])
     assert not await due_within(jobs, SILENT + 290)
     assert await due_within(jobs, SILENT + 310) == {job.task_id}
@@ -85,8 +85,8 @@ async def test_the_longest_due_come_first(jobs: Jobs) -> None:
     for number, job in enumerate(made):
         await jobs.add([job])
         await jobs.confirm([job.task_id])
-        await settled(jobs, job, JobEvent.DEFERRED, counted=False, away_seconds=100.0 * (3 - number))
-    found = await jobs.overdue(2, confirmed=True, by_seconds=-1e6)
+        await settled(jobs, job, JobEvent.DEFERRED, counted=False, deferred_seconds=100.0 * (3 - number))
+    found = await jobs.overdue(2, confirmed=True, overdue_seconds=-1e6)
     assert [record.job for record in found] == [made[2], made[1]]
 
 
@@ -116,14 +116,14 @@ async def test_what_an_older_node_has_written_is_due_but_not_for_long(database_u
         await jobs.confirm([job.task_id])
         await database.write(lambda connection: connection.execute(update(table).values(due_at=0.0)).rowcount)
         assert [record.job for record in await jobs.overdue(10, confirmed=True)] == [job]
-        assert not await jobs.overdue(10, confirmed=True, by_seconds=3600.0)
+        assert not await jobs.overdue(10, confirmed=True, overdue_seconds=3600.0)
 
 
 async def test_report_types_are_left_out(jobs: Jobs) -> None:
     one, other = a_job(), a_job(report_type="other")
     await jobs.add([one, other])
     await jobs.confirm([one.task_id, other.task_id])
-    found = await jobs.overdue(10, confirmed=True, by_seconds=-1e6, but=["other", "third"])
+    found = await jobs.overdue(10, confirmed=True, overdue_seconds=-1e6, but=["other", "third"])
     assert [record.job for record in found] == [one]
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from reportd.core.jobs.retry import Tally, may_start
 from reportd.core.jobs.transitions import TRANSITIONS, JobEvent, JobState
-from reportd.ports import Jobs, Started
+from reportd.ports import AttemptStarted, Jobs
 from tests.contract.jobs.jobs_lab import CRASH, NOON, PDF, TIMEOUT, a_job, recorded, settled
 
 OWNERS_ONLY = (JobEvent.RETRIED, JobEvent.RELEASED, JobEvent.DEFERRED, JobEvent.DEAD_LETTERED)
@@ -86,8 +86,8 @@ async def test_a_job_lives_as_the_model_does(jobs: Jobs, steps: list[object]) ->
         at = NOON + number
         if step is JobEvent.STARTED:
             outcome = await jobs.start(job, "node", at)
-            assert isinstance(outcome, Started) is model.start()
-            if isinstance(outcome, Started):
+            assert isinstance(outcome, AttemptStarted) is model.start()
+            if isinstance(outcome, AttemptStarted):
                 ids.append(outcome.attempt_id)
         elif step is JobEvent.REVIVED:
             assert (await jobs.revive(job.task_id) is not None) is model.revive()

@@ -59,7 +59,7 @@ async def test_a_start_confirms(jobs: Jobs) -> None:
     start = await started(jobs, job)
     await settled(jobs, job, JobEvent.RELEASED, attempt_id=start.attempt_id, counted=False)
     assert (await recorded(jobs, job)).confirmed
-    assert await jobs.overdue(10, confirmed=False, by_seconds=-1000) == []
+    assert await jobs.overdue(10, confirmed=False, overdue_seconds=-1000) == []
 
 
 async def test_only_what_the_queue_never_took_is_discarded(jobs: Jobs) -> None:

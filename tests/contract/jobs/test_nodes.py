@@ -13,7 +13,7 @@ from reportd.adapters.sql.stores.queue import EmbeddedQueue
 from reportd.core.jobs.job import Job, from_message
 from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.intake.accept import Intake
-from reportd.ports import JobFilter, Settlement, Started
+from reportd.ports import AttemptStarted, JobFilter, Settlement
 from tests.contract.jobs.jobs_lab import NOON, PDF, a_job, recorded
 
 NODES, WORKERS, JOBS = 3, 4, 150
@@ -39,7 +39,7 @@ class Node:
                 job = from_message(message.body)
                 assert isinstance(job, Job)
                 start = await self.jobs.start(job, self.name, NOON)
-                assert isinstance(start, Started)
+                assert isinstance(start, AttemptStarted)
                 settlement = Settlement(job.task_id, JobEvent.SUCCEEDED, NOON, attempt_id=start.attempt_id, pdf=PDF)
                 assert await self.jobs.settle(settlement) is JobState.SUCCEEDED
                 assert await self.queue.delete([message.receipt]) == [None]

@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from reportd.adapters.sql.database import open_database
+from reportd.adapters.sql.fair_order import Turns
 from reportd.adapters.sql.stores.queue import EmbeddedQueue
-from reportd.adapters.sql.turns import Turns
 from reportd.ports import ReceiptLostError, Received
 from tests.contract.queue.queue_lab import MAX_RECEIVE_COUNT, message, new_id, sent, take
 

@@ -29,14 +29,14 @@ async def judged(
     queue: Queue, jobs: MemoryJobs, held: frozenset[str] = frozenset({"sick"})
 ) -> tuple[Depth, int | None]:
     """How deep it is, and how many nodes of two slots are wanted when a render takes 25 s."""
-    async with open_background() as looks:
-        depth = await WorkableQueue(queue, jobs, lambda: held, looks).depth()
+    async with open_background() as nursery:
+        depth = await WorkableQueue(queue, jobs, lambda: held, nursery).depth()
         scaling = Scaling(
             jobs=jobs,
             slots=lambda: 2,
             render_seconds=lambda: 25.0,
             policy=ScalingPolicy(),
-            looks=looks,
+            nursery=nursery,
             fresh_seconds=0.0,
         )
         demand = await scaling.demand(depth)
@@ -76,6 +76,6 @@ async def test_while_the_database_is_away_it_is_the_queues_own(lab: QueueLab) ->
     jobs = MemoryJobs(weather)
     await submit(lab.queue, jobs, "sick", 3)
     weather.fail("jobs.loads", UnavailableError("database", "away"))
-    async with open_background() as looks:
-        depth = await WorkableQueue(lab.queue, jobs, lambda: frozenset({"sick"}), looks).depth()
+    async with open_background() as nursery:
+        depth = await WorkableQueue(lab.queue, jobs, lambda: frozenset({"sick"}), nursery).depth()
     assert (depth.visible, depth.held) == (3, 0)

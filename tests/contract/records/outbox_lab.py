@@ -69,5 +69,5 @@ def listening(outbox: Outbox) -> Callable[[], int]:
         times, heard = heard, 0
         return times
 
-    outbox.watch(hear)
+    outbox.subscribe(hear)
     return count

@@ -10,7 +10,7 @@ from reportd.core.dead_letters.redrive import Cause, RedriveOutcome
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.retry import Tally
 from reportd.core.jobs.transitions import JobEvent, JobState
-from reportd.ports import DeadLetter, DeadLetters, LetterStatus, Record, Redrive, Settlement, Started
+from reportd.ports import AttemptStarted, DeadLetter, DeadLetters, LetterStatus, Record, Redrive, Settlement
 from tests.contract.jobs.jobs_lab import NOON, PDF, TIMEOUT, a_job, bring, started
 from tests.contract.records.letters_lab import LettersLab, a_letter, cause_of
 
@@ -219,7 +219,7 @@ async def test_a_job_that_goes_back_has_its_attempts_but_no_lost_nodes(letters_l
     record = only(await letters_lab.letters.release([Redrive(job.task_id)], NOON))
     assert record.tally == Tally(attempts=1)
     again = await letters_lab.jobs.start(record.job, "node-2", NOON)
-    assert isinstance(again, Started)
+    assert isinstance(again, AttemptStarted)
 
 
 ENDS = {
@@ -341,7 +341,7 @@ async def test_a_letter_is_missing_when_it_is_overdue_and_not_kept(letters_lab: 
     for job in (lost, again):
         await letters_lab.jobs.settle(Settlement(job.task_id, JobEvent.REDRIVEN, NOON))
         await letters_lab.jobs.settle(
-            Settlement(job.task_id, JobEvent.DEAD_LETTERED, NOON, fault=TIMEOUT, away_seconds=-1000.0)
+            Settlement(job.task_id, JobEvent.DEAD_LETTERED, NOON, fault=TIMEOUT, deferred_seconds=-1000.0)
         )
     found = [record.job for record in await letters_lab.letters.missing(10)]
     assert sorted(found, key=str) == sorted([lost, again], key=str)

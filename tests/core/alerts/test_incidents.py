@@ -1,4 +1,4 @@
-"""Who hears of trouble, and how often: decided by one cause's incident alone."""
+"""When a channel alerts, and how often, by the incident of one cause."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -15,11 +15,11 @@ from reportd.core.alerts.incidents import (
     Incident,
     Kind,
     Notice,
-    claimed,
-    happened,
-    not_told,
-    notice,
-    told,
+    claim,
+    mark_failed,
+    mark_sent,
+    notice_for,
+    record_alarm,
 )
 
 WINDOW = 900.0
@@ -44,44 +44,44 @@ class Story:
 
     def __init__(self) -> None:
         self.incident: Incident | None = None
-        self.said: list[tuple[float, Notice]] = []
+        self.sent: list[tuple[float, Notice]] = []
 
     def alarm(self, *alarms: Alarm) -> None:
         for alarm in alarms:
             self.run_until(alarm.at - NOON)
-            self.incident = happened(self.incident, alarm, WINDOW)
+            self.incident = record_alarm(self.incident, alarm, WINDOW)
 
     def run_until(self, end: float) -> None:
         while self.incident is not None and self.incident.due_at - NOON <= end:
             now = self.incident.due_at
-            self.incident = claimed(self.incident, now, "token", WINDOW)
+            self.incident = claim(self.incident, now, "token", WINDOW)
             if self.incident is not None:
-                said = notice("cause", self.incident)
-                self.said.append((now - NOON, said))
-                self.incident = told(self.incident, said, now, WINDOW)
+                sent = notice_for("cause", self.incident)
+                self.sent.append((now - NOON, sent))
+                self.incident = mark_sent(self.incident, sent, now, WINDOW)
 
-    def heard(self) -> list[tuple[float, str]]:
-        """When, and what: how many, or that it is over, or both."""
+    def alerts(self) -> list[tuple[float, str]]:
+        """Return the time and content of each alert: the count, that it is over, or both."""
         return [
             (at, "over" if n.recovered else f"{n.incident.untold}{' and over' if n.incident.over else ''}")
-            for at, n in self.said
+            for at, n in self.sent
         ]
 
 
-def test_one_alert_with_the_count_and_one_word_when_it_is_over() -> None:
+def test_one_alert_with_the_count_and_one_at_the_end() -> None:
     story = Story()
     story.alarm(*(quarantined(0.001 * number) for number in range(1000)))
     story.run_until(1e6)
-    assert story.heard() == [(GATHER_SECONDS, "1000"), (pytest.approx(900.999), "over")]
+    assert story.alerts() == [(GATHER_SECONDS, "1000"), (pytest.approx(900.999), "over")]
     assert story.incident is None, "and then it is forgotten"
 
 
-def test_what_goes_on_is_told_once_a_window() -> None:
+def test_a_lasting_cause_alerts_once_per_window() -> None:
     story = Story()
     story.alarm(*(quarantined(60.0 * number) for number in range(31)))
     story.run_until(1e6)
-    assert story.heard() == [(5.0, "1"), (905.0, "15"), (1805.0, "15"), (2700.0, "over")]
-    totals = [said.incident.total for _, said in story.said]
+    assert story.alerts() == [(5.0, "1"), (905.0, "15"), (1805.0, "15"), (2700.0, "over")]
+    totals = [sent.incident.total for _, sent in story.sent]
     assert totals == [1, 16, 31, 31]
 
 
@@ -89,23 +89,23 @@ def test_a_breaker_is_over_when_it_closes_and_not_before() -> None:
     story = Story()
     story.alarm(opened(0), closed(10_000))
     story.run_until(1e6)
-    assert story.heard() == [(5.0, "1"), (10_000.0, "over")]
-    assert story.said[-1][1].incident.since == NOON
+    assert story.alerts() == [(5.0, "1"), (10_000.0, "over")]
+    assert story.sent[-1][1].incident.since == NOON
 
 
-def test_a_breaker_that_closes_before_anybody_was_told() -> None:
+def test_a_breaker_that_closes_before_the_first_alert() -> None:
     story = Story()
     story.alarm(opened(0), closed(2))
     story.run_until(1e6)
-    assert story.heard() == [(5.0, "1 and over")]
+    assert story.alerts() == [(5.0, "1 and over")]
 
 
-def test_a_breaker_that_flaps_is_told_once_a_window() -> None:
+def test_a_flapping_breaker_alerts_once_per_window() -> None:
     story = Story()
     for number in range(40):
         story.alarm(opened(60.0 * number), closed(60.0 * number + 30))
     story.run_until(1e6)
-    assert story.heard() == [
+    assert story.alerts() == [
         (5.0, "1"),
         (30.0, "over"),
         (905.0, "15"),
@@ -116,16 +116,16 @@ def test_a_breaker_that_flaps_is_told_once_a_window() -> None:
     ]
 
 
-def test_what_comes_again_after_it_was_over_is_a_new_incident() -> None:
+def test_an_alarm_after_the_end_is_a_new_incident() -> None:
     story = Story()
     story.alarm(quarantined(0), quarantined(2000))
     story.run_until(1e6)
-    assert story.heard() == [(5.0, "1"), (900.0, "over"), (2005.0, "1"), (2900.0, "over")]
-    assert story.said[2][1].incident.since == NOON + 2000
+    assert story.alerts() == [(5.0, "1"), (900.0, "over"), (2005.0, "1"), (2900.0, "over")]
+    assert story.sent[2][1].incident.since == NOON + 2000
 
 
-def test_an_end_without_a_beginning_is_no_news() -> None:
-    assert happened(None, closed(0), WINDOW) is None
+def test_an_end_without_an_incident_is_ignored() -> None:
+    assert record_alarm(None, closed(0), WINDOW) is None
     story = Story()
     story.alarm(opened(0), closed(10))
     story.run_until(20)
@@ -134,100 +134,100 @@ def test_an_end_without_a_beginning_is_no_news() -> None:
     assert story.incident == before
 
 
-# --- telling ------------------------------------------------------------------------------------------------
+# --- sending ------------------------------------------------------------------------------------------------
 
 
 def due(alarm: Alarm | None = None) -> tuple[Incident, float]:
-    """One that is claimed at the very moment it is due."""
-    incident = happened(None, alarm or quarantined(0, 3), WINDOW)
+    """Return an incident that is claimed at the moment it is due."""
+    incident = record_alarm(None, alarm or quarantined(0, 3), WINDOW)
     assert incident is not None
-    taken = claimed(incident, incident.due_at, "mine", WINDOW)
+    taken = claim(incident, incident.due_at, "mine", WINDOW)
     assert taken is not None
     return taken, incident.due_at
 
 
 def test_nothing_is_claimed_before_it_is_due() -> None:
-    incident = happened(None, quarantined(0), WINDOW)
+    incident = record_alarm(None, quarantined(0), WINDOW)
     assert incident is not None
-    assert claimed(incident, incident.due_at - 0.1, "mine", WINDOW) is incident
-    assert claimed(None, NOON, "mine", WINDOW) is None
+    assert claim(incident, incident.due_at - 0.1, "mine", WINDOW) is incident
+    assert claim(None, NOON, "mine", WINDOW) is None
 
 
-def test_what_is_claimed_is_nobody_elses_until_the_lease_is_over() -> None:
+def test_a_claim_is_exclusive_until_the_lease_ends() -> None:
     taken, at = due()
-    assert claimed(taken, at + LEASE_SECONDS - 1, "yours", WINDOW) is taken
-    again = claimed(taken, at + LEASE_SECONDS, "yours", WINDOW)
+    assert claim(taken, at + LEASE_SECONDS - 1, "yours", WINDOW) is taken
+    again = claim(taken, at + LEASE_SECONDS, "yours", WINDOW)
     assert again is not None
     assert (again.teller, again.attempts) == ("yours", 2)
-    assert notice("cause", again).notice_id == notice("cause", taken).notice_id
-    assert told(again, notice("cause", taken), at + 61, WINDOW) is again, "too late to say so"
-    assert not_told(again, "mine", at + 61, 5.0, WINDOW) is again
+    assert notice_for("cause", again).notice_id == notice_for("cause", taken).notice_id
+    assert mark_sent(again, notice_for("cause", taken), at + 61, WINDOW) is again, "too late to say so"
+    assert mark_failed(again, "mine", at + 61, 5.0, WINDOW) is again
 
 
-def test_what_could_not_be_told_is_told_later_with_what_has_come() -> None:
+def test_a_failed_alert_is_sent_later_with_new_events() -> None:
     taken, at = due()
-    later = not_told(taken, "mine", at, 30.0, WINDOW)
+    later = mark_failed(taken, "mine", at, 30.0, WINDOW)
     assert later is not None
     assert (later.due_at, later.teller) == (at + 30, "")
-    more = happened(later, quarantined(20, 4), WINDOW)
+    more = record_alarm(later, quarantined(20, 4), WINDOW)
     assert more is not None
     assert (more.untold, more.total, more.due_at) == (7, 7, at + 30)
 
 
-def test_what_is_gone_is_gone() -> None:
+def test_a_deleted_incident_stays_deleted() -> None:
     taken, at = due()
-    assert told(None, notice("cause", taken), at, WINDOW) is None
-    assert not_told(None, "mine", at, 5.0, WINDOW) is None
+    assert mark_sent(None, notice_for("cause", taken), at, WINDOW) is None
+    assert mark_failed(None, "mine", at, 5.0, WINDOW) is None
 
 
-def test_what_came_while_an_alert_was_sent_is_in_the_next_one() -> None:
+def test_events_during_a_send_are_in_the_next_alert() -> None:
     taken, at = due()
-    said = notice("cause", taken)
-    more = happened(taken, quarantined(6, 4), WINDOW)
-    after = told(more, said, at + 2, WINDOW)
+    sent = notice_for("cause", taken)
+    more = record_alarm(taken, quarantined(6, 4), WINDOW)
+    after = mark_sent(more, sent, at + 2, WINDOW)
     assert after is not None
     assert (after.untold, after.total, after.due_at) == (4, 7, at + 2 + WINDOW)
 
 
-def test_what_came_while_the_end_was_told_begins_anew() -> None:
+def test_events_while_the_end_is_sent_begin_a_new_incident() -> None:
     taken, at = due()
-    incident = told(taken, notice("cause", taken), at, WINDOW)
+    incident = mark_sent(taken, notice_for("cause", taken), at, WINDOW)
     assert incident is not None
     over_at = incident.due_at
-    ending = claimed(incident, over_at, "mine", WINDOW)
+    ending = claim(incident, over_at, "mine", WINDOW)
     assert ending is not None
-    said = notice("cause", ending)
-    assert said.recovered
-    more = happened(ending, quarantined(over_at - NOON + 1, 2), WINDOW)
-    after = told(more, said, over_at + 2, WINDOW)
+    sent = notice_for("cause", ending)
+    assert sent.recovered
+    more = record_alarm(ending, quarantined(over_at - NOON + 1, 2), WINDOW)
+    after = mark_sent(more, sent, over_at + 2, WINDOW)
     assert after is not None
     assert (after.since, after.total, after.untold, after.over) == (over_at + 1, 2, 2, False)
 
 
-def test_an_alert_that_comes_too_late_says_that_it_is_over() -> None:
+def test_a_late_alert_says_that_the_incident_is_over() -> None:
     """The channel was dead for a day."""
     taken, at = due()
-    later = not_told(taken, "mine", at, 86400.0, WINDOW)
-    again = claimed(later, at + 86400, "mine", WINDOW)
+    later = mark_failed(taken, "mine", at, 86400.0, WINDOW)
+    again = claim(later, at + 86400, "mine", WINDOW)
     assert again is not None
     assert again.over
-    assert told(again, notice("cause", again), at + 86400, WINDOW) == replace(
+    assert mark_sent(again, notice_for("cause", again), at + 86400, WINDOW) == replace(
         again, untold=0, told_at=at + 86400, teller="", attempts=0, retry_at=0.0, due_at=at + 86400 + WINDOW
     )
 
 
 def test_several_alarms_as_one() -> None:
-    incident = happened(None, quarantined(0, 5, until=NOON + 50), WINDOW)
+    incident = record_alarm(None, quarantined(0, 5, until=NOON + 50), WINDOW)
     assert incident is not None
     assert (incident.since, incident.last_at, incident.total) == (NOON, NOON + 50, 5)
 
 
 def test_long_texts_are_cut_and_long_signatures_stay_apart() -> None:
-    one, other = (quarantined(0, signature="x" * 5000 + end, detail="d" * 5000) for end in "ab")
-    assert one.key != other.key
-    assert len(one.key) == 216
+    first, second = (quarantined(0, signature="x" * 5000 + end, detail="d" * 5000) for end in "ab")
+    assert first.key != second.key
+    assert len(first.key) == 216
     assert quarantined(0).key == "script_error:no chart"
-    incident = happened(None, replace(one, report_type="t" * 100), WINDOW)
+    incident = record_alarm(None, replace(first, report_type="t" * 100), WINDOW)
     assert incident is not None
     assert (len(incident.detail), len(incident.report_type)) == (500, 64)
 
@@ -237,8 +237,8 @@ steps = st.lists(st.tuples(st.floats(0, 2000), st.sampled_from([1, 7, 0])), min_
 
 @settings(deadline=None, max_examples=200)
 @given(steps=steps, lasts=st.booleans())
-def test_whatever_happens(steps: list[tuple[float, int]], lasts: bool) -> None:
-    """An alert a window at most; no end without an alert; and every alarm is told, but for one that nothing ends."""
+def test_any_sequence_of_events(steps: list[tuple[float, int]], lasts: bool) -> None:
+    """At most one alert per window; no end without an alert; every alarm is in an alert, except one without an end."""
     story, at, total = Story(), 0.0, 0
     for gap, count in steps:
         at += gap
@@ -246,13 +246,13 @@ def test_whatever_happens(steps: list[tuple[float, int]], lasts: bool) -> None:
         story.alarm(replace(make(at), count=count) if count else closed(at) if lasts else replace(make(at), over=True))
         total += count
     story.run_until(1e7)
-    alerts = [when for when, said in story.said if not said.recovered]
+    alerts = [when for when, sent in story.sent if not sent.recovered]
     assert all(later - earlier >= WINDOW - 1e-3 for earlier, later in pairwise(alerts))
-    assert sum(said.incident.untold for _, said in story.said) == total
+    assert sum(sent.incident.untold for _, sent in story.sent) == total
     open_ = False
-    for _, said in story.said:
-        assert open_ or not said.recovered
-        open_ = not said.recovered and not said.incident.over
-    assert len({said.notice_id for _, said in story.said}) == len(story.said)
+    for _, sent in story.sent:
+        assert open_ or not sent.recovered
+        open_ = not sent.recovered and not sent.incident.over
+    assert len({sent.notice_id for _, sent in story.sent}) == len(story.sent)
     if not lasts or not steps[-1][1]:
         assert story.incident is None

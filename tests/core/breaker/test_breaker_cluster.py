@@ -1,6 +1,6 @@
-"""Many nodes update one breaker, each in two steps: load, then replace if the version is still the same.
+"""Many nodes change one breaker, each in two steps (load, replace if the version is the same).
 
-Any of them may be late, have a wrong clock, or die between the steps.
+Any node may be late, have a wrong clock, or die between the steps.
 """
 
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ from reportd.core.breaker.breaker import (
     Reject,
     Release,
     Success,
-    decide,
 )
+from reportd.core.breaker.decide import decide
 
 LEASE_SECONDS = 30.0
 NODES = ("n1", "n2", "n3", "n4")
@@ -37,9 +37,9 @@ seldom = st.sampled_from([False, False, False, True])
 
 @dataclass(eq=False)
 class Step:
-    """A node has loaded ``breaker`` at ``at`` by the store's clock, and has not replaced it yet."""
+    """A node has loaded ``breaker`` at the store's time ``at`` and will replace it."""
 
-    news: BreakerInput
+    signal: BreakerInput
     breaker: Breaker
     at: float
     began: float
@@ -47,7 +47,7 @@ class Step:
 
 @dataclass(eq=False)
 class Running:
-    """A job that a node renders. The node calls a probe off at ``ends``, by its monotonic clock."""
+    """A job that a node renders. A probe is cancelled at ``ends``, by the node's monotonic clock."""
 
     node: str
     epoch: str
@@ -61,8 +61,8 @@ class Cluster(RuleBasedStateMachine):
         super().__init__()
         self.elapsed = 0.0
         self.offset = 1e6
-        self.kept = Breaker("sales")
-        self.views = dict.fromkeys(NODES, self.kept)
+        self.stored = Breaker("sales")
+        self.views = dict.fromkeys(NODES, self.stored)
         self.steps: list[Step] = []
         self.running: list[Running] = []
         self.tokens = 0
@@ -84,53 +84,53 @@ class Cluster(RuleBasedStateMachine):
     def now(self) -> float:
         return self.elapsed + self.offset
 
-    def decide(self, breaker: Breaker, news: BreakerInput, at: float) -> Decision:
+    def decide(self, breaker: Breaker, signal: BreakerInput, at: float) -> Decision:
         self.tokens += 1
-        return decide(breaker, news, at, self.policy, chance=self.chances.random(), token=str(self.tokens))
+        return decide(breaker, signal, at, self.policy, chance=self.chances.random(), token=str(self.tokens))
 
-    def tell(self, news: BreakerInput, *, late: bool = False) -> None:
-        """Let a node load and replace. ``late``: others come in between, or the node never replaces."""
-        step = Step(news, self.kept, self.now, self.elapsed)
+    def send(self, signal: BreakerInput, *, late: bool = False) -> None:
+        """``late``: the node replaces what it has loaded only after other steps, or never."""
+        step = Step(signal, self.stored, self.now, self.elapsed)
         if late:
             self.steps.append(step)
         else:
-            self.take(step)
+            self.apply(step)
 
-    def take(self, step: Step, *, lost: bool = False) -> None:
-        """Replace. ``lost``: the store takes it, but the node dies before it gets the answer."""
-        decision = self.decide(step.breaker, step.news, step.at)
+    def apply(self, step: Step, *, lost: bool = False) -> None:
+        """``lost``: the store is changed, but the node dies before it has the answer."""
+        decision = self.decide(step.breaker, step.signal, step.at)
         if decision.breaker is not step.breaker:
-            if self.kept.version != step.breaker.version:
-                self.tell(step.news)
+            if self.stored.version != step.breaker.version:
+                self.send(step.signal)
                 return
             self.check(step, decision)
-            self.kept = decision.breaker
+            self.stored = decision.breaker
         if isinstance(decision.answer, Reject):
             assert step.at <= decision.answer.until <= step.at + self.policy.max_recovery_seconds
-        if isinstance(decision.answer, Admit) and isinstance(step.news, Ask) and not lost:
+        if isinstance(decision.answer, Admit) and isinstance(step.signal, Ask) and not lost:
             ends = step.began + LEASE_SECONDS if decision.answer.probe else None
             if ends is None or ends > self.elapsed:
-                self.running.append(Running(step.news.by, decision.answer.epoch, ends))
+                self.running.append(Running(step.signal.by, decision.answer.epoch, ends))
 
-    # --- what happens ---------------------------------------------------------------------------------------
+    # --- rules ----------------------------------------------------------------------------------------------
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 9.9, 10.0, 29.9, 30.0]))
     def time_passes(self, seconds: float) -> None:
         self.elapsed += seconds
         for job in [job for job in self.running if job.ends is not None and job.ends <= self.elapsed]:
             self.running.remove(job)
-            self.tell(Release(job.epoch))
+            self.send(Release(job.epoch))
 
     @rule(node=nodes, late=seldom)
-    def the_rest_is_over(self, node: str, *, late: bool) -> None:
-        self.time_passes(min(self.policy.max_recovery_seconds, max(0.0, self.kept.until - self.now)))
-        self.tell(Ask(node, LEASE_SECONDS), late=late)
+    def the_wait_is_over(self, node: str, *, late: bool) -> None:
+        self.time_passes(min(self.policy.max_recovery_seconds, max(0.0, self.stored.until - self.now)))
+        self.send(Ask(node, LEASE_SECONDS), late=late)
 
-    @precondition(lambda self: self.kept.state is BreakerState.CLOSED)
+    @precondition(lambda self: self.stored.state is BreakerState.CLOSED)
     @rule(node=nodes)
     def the_back_end_breaks(self, node: str) -> None:
         for _ in range(self.policy.failure_threshold):
-            self.tell(Failure(node, self.kept.epoch, "timeout: 60 s"))
+            self.send(Failure(node, self.stored.epoch, "timeout: 60 s"))
 
     @rule(seconds=st.sampled_from([0.001, 5.0, 3600.0]))
     def the_clock_of_the_store_is_set_back(self, seconds: float) -> None:
@@ -138,13 +138,13 @@ class Cluster(RuleBasedStateMachine):
 
     @rule(node=nodes, refreshed=st.booleans(), late=seldom)
     def a_node_asks(self, node: str, *, refreshed: bool, late: bool) -> None:
-        """Decide by the cached breaker; ask the store only if the answer would change it."""
+        """A node decides by its copy of the breaker, and asks the store only if the copy would change."""
         if refreshed:
-            self.views[node] = self.kept
+            self.views[node] = self.stored
         ask, view = Ask(node, LEASE_SECONDS), self.views[node]
         guess = self.decide(view, ask, self.now + self.skews[node])
         if guess.breaker is not view:
-            self.tell(ask, late=late)
+            self.send(ask, late=late)
         elif isinstance(guess.answer, Admit):
             self.running.append(Running(node, guess.answer.epoch, None))
 
@@ -155,71 +155,77 @@ class Cluster(RuleBasedStateMachine):
     def a_job_ends(self, index: int, how: str, *, late: bool) -> None:
         job = self.running.pop(-1 - index % len(self.running))
         if how == "success":
-            self.tell(Success(job.node, job.epoch, 1.0), late=late)
+            self.send(Success(job.node, job.epoch, 1.0), late=late)
         elif how == "failure":
-            self.tell(Failure(job.node, job.epoch, "timeout: 60 s"), late=late)
+            self.send(Failure(job.node, job.epoch, "timeout: 60 s"), late=late)
         elif how == "cancelled":
-            self.tell(Release(job.epoch), late=late)
+            self.send(Release(job.epoch), late=late)
 
-    @rule(event=st.sampled_from(BreakerEvent), really=seldom, late=seldom)
-    def an_operator_speaks(self, event: BreakerEvent, *, really: bool, late: bool) -> None:
-        if really:
-            self.tell(Command("ann", event), late=late)
+    @rule(event=st.sampled_from(BreakerEvent), wanted=seldom, late=seldom)
+    def an_operator_commands(self, event: BreakerEvent, *, wanted: bool, late: bool) -> None:
+        if wanted:
+            self.send(Command("ann", event), late=late)
 
     @precondition(lambda self: self.steps)
     @rule(index=any_index, fate=st.sampled_from(["taken", "taken", "taken, but lost", "never taken"]))
     def a_late_step_ends(self, index: int, fate: str) -> None:
         step = self.steps.pop(index % len(self.steps))
         if fate != "never taken":
-            self.take(step, lost=fate == "taken, but lost")
+            self.apply(step, lost=fate == "taken, but lost")
 
-    # --- what must hold -------------------------------------------------------------------------------------
+    # --- invariants -----------------------------------------------------------------------------------------
 
     @invariant()
     def at_most_one_probe_runs(self) -> None:
         assert sum(job.ends is not None for job in self.running) <= 1
 
     def check(self, step: Step, decision: Decision) -> None:
-        before, after, news = step.breaker, decision.breaker, step.news
+        before, after, signal = step.breaker, decision.breaker, step.signal
         assert after.version > before.version
-        if before.state is BreakerState.CLOSED and isinstance(news, Success | Failure) and news.epoch == before.epoch:
-            self.in_a_row = self.in_a_row + 1 if isinstance(news, Failure) else 0
-        moved = decision.transition
-        if moved is None:
+        if (
+            before.state is BreakerState.CLOSED
+            and isinstance(signal, Success | Failure)
+            and signal.epoch == before.epoch
+        ):
+            self.in_a_row = self.in_a_row + 1 if isinstance(signal, Failure) else 0
+        transition = decision.transition
+        if transition is None:
             assert after.state is before.state
             return
-        assert (moved.source, moved.target) == (before.state, after.state)
-        assert TRANSITIONS[before.state, moved.event] is after.state
+        assert (transition.source, transition.target) == (before.state, after.state)
+        assert TRANSITIONS[before.state, transition.event] is after.state
         assert after.epoch != before.epoch
         if before.state in (BreakerState.FORCED_OPEN, BreakerState.FORCED_CLOSED):
-            assert isinstance(news, Command)
-        if moved.event is BreakerEvent.TRIPPED:
+            assert isinstance(signal, Command)
+        if transition.event is BreakerEvent.TRIPPED:
             assert self.in_a_row == self.policy.failure_threshold
         if after.state is BreakerState.CLOSED:
-            by_hand = isinstance(news, Command) and news.event is BreakerEvent.RESET
-            proved = isinstance(news, Success) and before.state is BreakerState.HALF_OPEN and news.epoch == before.epoch
-            assert by_hand or proved
+            by_hand = isinstance(signal, Command) and signal.event is BreakerEvent.RESET
+            by_probe = (
+                isinstance(signal, Success) and before.state is BreakerState.HALF_OPEN and signal.epoch == before.epoch
+            )
+            assert by_hand or by_probe
         if after.state is BreakerState.OPEN:
             assert after.until - step.at <= self.policy.max_recovery_seconds
         self.in_a_row = 0
 
     def teardown(self) -> None:
-        """After any history, time lets a job in again, and successes close the breaker."""
+        """After any history, time and an Ask lead to a probe, and successes close the breaker."""
         if not self.tokens:
             return
         for seconds in (0.0, self.policy.max_recovery_seconds, LEASE_SECONDS):
             self.elapsed += seconds
-            decision = self.decide(self.kept, Ask("n1", LEASE_SECONDS), self.now)
-            self.kept = decision.breaker
-        if self.kept.state is BreakerState.FORCED_OPEN:
+            decision = self.decide(self.stored, Ask("n1", LEASE_SECONDS), self.now)
+            self.stored = decision.breaker
+        if self.stored.state is BreakerState.FORCED_OPEN:
             assert isinstance(decision.answer, Reject)
             return
         for _ in range(self.policy.successes_to_close):
             assert isinstance(decision.answer, Admit)
-            self.kept = self.decide(self.kept, Success("n1", decision.answer.epoch, 1.0), self.now).breaker
-            decision = self.decide(self.kept, Ask("n1", LEASE_SECONDS), self.now)
-            self.kept = decision.breaker
-        assert self.kept.state in (BreakerState.CLOSED, BreakerState.FORCED_CLOSED)
+            self.stored = self.decide(self.stored, Success("n1", decision.answer.epoch, 1.0), self.now).breaker
+            decision = self.decide(self.stored, Ask("n1", LEASE_SECONDS), self.now)
+            self.stored = decision.breaker
+        assert self.stored.state in (BreakerState.CLOSED, BreakerState.FORCED_CLOSED)
 
 
 Cluster.TestCase.settings = settings(max_examples=150, stateful_step_count=80, deadline=None)

@@ -1,4 +1,4 @@
-"""All states of a breaker times all inputs, against a readable table; and the transition table itself."""
+"""Every state of a breaker with every input, compared with a readable table; and the table itself."""
 
 import itertools
 
@@ -21,8 +21,8 @@ from reportd.core.breaker.breaker import (
     Release,
     Success,
     Transition,
-    decide,
 )
+from reportd.core.breaker.decide import decide
 
 NOW = 1000.0
 HERE = "here"
@@ -36,7 +36,7 @@ IN_STATE = {
     FORCED_CLOSED: Breaker("sales", FORCED_CLOSED, HERE, version=7, since=NOW),
 }
 
-NEWS: dict[str, tuple[BreakerInput, float]] = {
+INPUTS: dict[str, tuple[BreakerInput, float]] = {
     "asked": (Ask("n1", 70), NOW + 1),
     "asked-later": (Ask("n1", 70), NOW + 71),
     "success": (Success("n1", HERE, 1), NOW + 1),
@@ -48,7 +48,7 @@ NEWS: dict[str, tuple[BreakerInput, float]] = {
     **{event: (Command("n1", event), NOW + 1) for event in BreakerEvent},
 }
 
-# The state after each input. "kept": the same state with new data. A dot: nothing changes.
+# The state after each input; "kept": the state stays but a field changes; a dot: nothing changes.
 LIFE = """
                closed         open           half_open      forced_open    forced_closed
 asked          go             wait           wait           wait           go
@@ -72,24 +72,26 @@ recovered      .              .              .              .              .
 
 def _life() -> dict[tuple[BreakerState, str], str]:
     head, *rows = (line.split() for line in LIFE.strip().splitlines())
-    return {(BreakerState(state), news): cell for news, *cells in rows for state, cell in zip(head, cells, strict=True)}
+    return {
+        (BreakerState(state), signal): cell for signal, *cells in rows for state, cell in zip(head, cells, strict=True)
+    }
 
 
 PRODUCT = _life()
 
 
-def _told(breaker: Breaker, news: BreakerInput, now: float) -> Decision:
-    return decide(breaker, news, now, BreakerPolicy(), chance=0.0, token="next")
+def _decide(breaker: Breaker, signal: BreakerInput, now: float) -> Decision:
+    return decide(breaker, signal, now, BreakerPolicy(), chance=0.0, token="next")
 
 
-def test_the_product_is_whole() -> None:
-    assert set(PRODUCT) == set(itertools.product(BreakerState, NEWS))
+def test_the_table_has_every_pair() -> None:
+    assert set(PRODUCT) == set(itertools.product(BreakerState, INPUTS))
 
 
 @pytest.mark.parametrize(("state", "name"), list(PRODUCT))
-def test_every_state_with_all_news(state: BreakerState, name: str) -> None:
-    before, (news, now), expected = IN_STATE[state], NEWS[name], PRODUCT[state, name]
-    decision = _told(before, news, now)
+def test_every_state_with_every_input(state: BreakerState, name: str) -> None:
+    before, (signal, now), expected = IN_STATE[state], INPUTS[name], PRODUCT[state, name]
+    decision = _decide(before, signal, now)
     breaker, transition = decision.breaker, decision.transition
     if expected in (".", "go", "wait"):
         assert breaker is before
@@ -106,14 +108,14 @@ def test_every_state_with_all_news(state: BreakerState, name: str) -> None:
     else:
         assert transition is None
         assert (breaker.state, breaker.since) == (before.state, before.since)
-    if isinstance(news, Ask):
+    if isinstance(signal, Ask):
         assert isinstance(decision.answer, Reject if expected == "wait" else Admit)
         assert before.rests(now) == (expected == "wait")
     else:
         assert decision.answer is None
 
 
-def test_the_table_holds_what_the_machine_does_and_no_more() -> None:
-    done = {(state, news, _told(IN_STATE[state], *NEWS[news]).transition) for state, news in PRODUCT}
-    assert {(state, moved.event): moved.target for state, _, moved in done if moved} == TRANSITIONS
-    assert {news for _, news, moved in done if moved and news == moved.event} == COMMANDS
+def test_transitions_are_exactly_those_that_happen() -> None:
+    done = {(state, signal, _decide(IN_STATE[state], *INPUTS[signal]).transition) for state, signal in PRODUCT}
+    assert {(state, transition.event): transition.target for state, _, transition in done if transition} == TRANSITIONS
+    assert {signal for _, signal, transition in done if transition and signal == transition.event} == COMMANDS

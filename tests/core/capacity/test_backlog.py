@@ -1,10 +1,10 @@
-"""Who may still submit: shares of the backlog, for report types and for users."""
+"""The limits of the backlog: shares of report types and users."""
 
 from dataclasses import replace
 
 import pytest
 
-from reportd.core.capacity.backlog import BacklogPolicy, Limit, Refusal, Waiting, beyond, refusal
+from reportd.core.capacity.backlog import BacklogPolicy, Limit, Refusal, Waiting, refusal, sum_excess
 
 POLICY = BacklogPolicy(most=1000, type_share=0.5, user_share=0.25)
 EMPTY = Waiting(of_type=0, types=1, of_user=0, users=1, counted=0)
@@ -13,7 +13,7 @@ EMPTY = Waiting(of_type=0, types=1, of_user=0, users=1, counted=0)
 @pytest.mark.parametrize(
     ("sharers", "of_type", "of_user"), [(1, 1000, 1000), (2, 500, 500), (3, 500, 333), (9, 500, 250)]
 )
-def test_a_share_is_an_even_part_where_they_are_few(sharers: int, of_type: int, of_user: int) -> None:
+def test_a_share_is_an_even_part_for_few_sharers(sharers: int, of_type: int, of_user: int) -> None:
     assert (POLICY.of_type(sharers), POLICY.of_user(sharers)) == (of_type, of_user)
 
 
@@ -22,7 +22,7 @@ def test_the_smallest_backlog_has_room_for_one_of_each() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "refused"),
+    ("backlog", "refused"),
     [
         (EMPTY, None),
         (replace(EMPTY, of_type=999, of_user=999, counted=999), None),
@@ -39,10 +39,10 @@ def test_the_smallest_backlog_has_room_for_one_of_each() -> None:
         (replace(EMPTY, of_type=500, types=2, held=True), Refusal(Limit.REPORT_TYPE, 500, 500, held=True)),
     ],
 )
-def test_the_lowest_limit_that_is_hit_is_told(found: Waiting, refused: Refusal | None) -> None:
-    assert refusal(found, POLICY) == refused
+def test_the_lowest_limit_that_is_hit_is_given(backlog: Waiting, refused: Refusal | None) -> None:
+    assert refusal(backlog, POLICY) == refused
 
 
-def test_what_is_beyond_a_share() -> None:
-    assert beyond([10, 5, 3], 4) == 7
-    assert beyond([], 4) == 0
+def test_the_excess_above_a_share() -> None:
+    assert sum_excess([10, 5, 3], 4) == 7
+    assert sum_excess([], 4) == 0

@@ -1,4 +1,4 @@
-"""How many nodes and browsers are wanted: worked examples, and what must hold for any numbers."""
+"""How many nodes and browsers are wanted: examples, and rules for any numbers."""
 
 from itertools import pairwise
 
@@ -9,22 +9,22 @@ from hypothesis import strategies as st
 from reportd.core.capacity.scaling import (
     MEAN_OF,
     USUAL_SECONDS,
-    Load,
     Mean,
     Needs,
     ScalingPolicy,
     Size,
     SizePolicy,
+    Workload,
     browsers_wanted,
-    held,
+    hold_demand,
     nodes_needed,
 )
 
 POLICY = ScalingPolicy(target_seconds=600.0, reaction_seconds=300.0, hold_seconds=300.0)
 
 
-def load(backlog: int, running: int | None = 0, slots: int = 2, render_seconds: float = 10.0) -> Load:
-    return Load(backlog, running, slots, render_seconds)
+def load(backlog: int, running: int | None = 0, slots: int = 2, render_seconds: float = 10.0) -> Workload:
+    return Workload(backlog, running, slots, render_seconds)
 
 
 class TestNodes:
@@ -37,7 +37,7 @@ class TestNodes:
         [
             (load(0), 1),
             (load(0, running=1), 1),
-            # 6 renders of 10 s are little for two slots, 60 are all that they work off in 300 s
+            # 6 renders of 10 s are a small backlog for two slots; 60 are all that they work off in 300 s
             (load(6), 1),
             (load(7), 2),
             (load(60), 2),
@@ -49,10 +49,10 @@ class TestNodes:
             (load(10**6, running=0), 16668),
         ],
     )
-    def test_as_many_as_are_busy_or_as_work_off_what_waits(self, given_load: Load, needed: int) -> None:
+    def test_enough_for_the_running_and_the_waiting_jobs(self, given_load: Workload, needed: int) -> None:
         assert nodes_needed(given_load, POLICY) == needed
 
-    def test_one_more_while_more_than_a_little_waits(self) -> None:
+    def test_one_more_while_the_backlog_is_not_small(self) -> None:
         assert nodes_needed(load(300, running=100), POLICY) == 50
         assert nodes_needed(load(301, running=100), POLICY) == 51
 
@@ -62,15 +62,15 @@ class TestNodes:
         for backlog in range(3000, 300, -100):
             assert nodes_needed(load(backlog, running=2 * nodes), POLICY) in (nodes, nodes + 1)
 
-    def test_how_many_is_not_known_while_nobody_knows_what_runs(self) -> None:
+    def test_the_need_is_unknown_while_the_running_jobs_are(self) -> None:
         assert nodes_needed(load(60, running=None), POLICY) is None
 
-    def test_a_target_that_is_over_before_a_node_can_help_is_met_as_well_as_can_be(self) -> None:
+    def test_a_target_below_the_reaction_time_leaves_one_second(self) -> None:
         assert nodes_needed(load(10), ScalingPolicy(target_seconds=60.0, reaction_seconds=60.0)) == 51
 
     @given(
         st.builds(
-            Load,
+            Workload,
             backlog=st.integers(0, 10**6),
             running=st.integers(0, 10**4),
             slots=st.integers(1, 256),
@@ -78,7 +78,7 @@ class TestNodes:
         ),
         st.builds(ScalingPolicy, st.floats(300.0, 86400.0), st.floats(0.0, 299.0)),
     )
-    def test_they_are_enough_and_one_too_many_at_most(self, one: Load, policy: ScalingPolicy) -> None:
+    def test_the_nodes_are_enough_and_at_most_one_too_many(self, one: Workload, policy: ScalingPolicy) -> None:
         needed = nodes_needed(one, policy)
         assert needed is not None
         enough = max(one.running or 0, one.backlog * one.render_seconds / policy.drain_seconds)
@@ -91,7 +91,7 @@ class TestHeld:
         told: list[int] = []
         kept: Needs = ()
         for at, needed in needs:
-            kept = held(kept, needed, at, POLICY)
+            kept = hold_demand(kept, needed, at, POLICY)
             told.append(kept[0][1])
         return told
 
@@ -101,7 +101,7 @@ class TestHeld:
     def test_fewer_are_wanted_late(self) -> None:
         assert self.wanted((0, 9), (60, 2), (299, 2), (301, 2)) == [9, 9, 9, 2]
 
-    def test_then_as_many_as_were_needed_meanwhile(self) -> None:
+    def test_then_the_most_that_was_needed_meanwhile(self) -> None:
         assert self.wanted((0, 9), (100, 3), (200, 5), (301, 1), (501, 1)) == [9, 9, 9, 5, 1]
 
     @given(st.lists(st.tuples(st.floats(0.0, 200.0), st.integers(1, 50)), min_size=1))
@@ -112,20 +112,20 @@ class TestHeld:
         for seconds, needed in steps:
             now += seconds
             past.append((now, needed))
-            kept = held(kept, needed, now, POLICY)
+            kept = hold_demand(kept, needed, now, POLICY)
             assert kept[0][1] == max(number for at, number in past if at > now - POLICY.hold_seconds or at == now)
             assert all(before > after for (_, before), (_, after) in pairwise(kept)), "and no more is remembered"
 
 
 class TestMean:
-    def test_before_the_first_render_it_is_the_usual(self) -> None:
+    def test_before_the_first_render_it_is_the_assumed_duration(self) -> None:
         assert Mean().seconds == USUAL_SECONDS
 
-    def test_the_first_ones_count_alike(self) -> None:
+    def test_the_first_renders_weigh_the_same(self) -> None:
         assert Mean().after(10.0).seconds == 10.0
         assert Mean().after(10.0).after(20.0).after(60.0).seconds == pytest.approx(30.0)
 
-    def test_what_has_been_is_forgotten(self) -> None:
+    def test_old_renders_weigh_less_and_less(self) -> None:
         mean = Mean()
         for _ in range(10_000):
             mean = mean.after(10.0)
@@ -163,7 +163,7 @@ class TestBrowsers:
             (size(browsers=7, busy=14, backlog=50), 3),
         ],
     )
-    def test_by_what_waits_and_what_memory_there_is(self, now: Size, wanted: int) -> None:
+    def test_by_backlog_and_memory(self, now: Size, wanted: int) -> None:
         assert browsers_wanted(now, SIZES) == wanted
 
     @given(

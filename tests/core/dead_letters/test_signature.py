@@ -1,4 +1,4 @@
-"""Failures of one cause have one signature, those of different causes have not."""
+"""Failures of one cause share a signature; failures of different causes do not."""
 
 import pytest
 from hypothesis import given
@@ -35,26 +35,26 @@ DIFFERENT = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other"), SAME)
-def test_what_differs_only_in_numbers_and_names_is_the_same(one: str, other: str) -> None:
-    assert normalised(one) == normalised(other)
-    assert signature("timeout", one) == signature("timeout", other)
-    assert signature("timeout", one) != signature("unreachable", one)
+@pytest.mark.parametrize(("first", "second"), SAME)
+def test_details_that_differ_only_in_numbers_and_names_share_a_signature(first: str, second: str) -> None:
+    assert normalised(first) == normalised(second)
+    assert signature("timeout", first) == signature("timeout", second)
+    assert signature("timeout", first) != signature("unreachable", first)
 
 
-@pytest.mark.parametrize(("one", "other"), DIFFERENT)
-def test_different_causes_differ(one: str, other: str) -> None:
-    assert signature("timeout", one) != signature("timeout", other)
+@pytest.mark.parametrize(("first", "second"), DIFFERENT)
+def test_different_causes_differ(first: str, second: str) -> None:
+    assert signature("timeout", first) != signature("timeout", second)
 
 
-def test_it_does_not_change_from_one_version_to_the_next() -> None:
-    """It is kept in databases."""
+def test_a_signature_is_the_same_in_every_version() -> None:
+    """Databases keep it."""
     assert signature("timeout", "the page took longer than 60 s") == "g-9ffcf986c6c1e36d"
     assert normalised('host a:80 said "no" 3 times') == "host a said {value} {n} times"
 
 
 @given(kind=st.text(), detail=st.text(st.characters(codec=None)))
-def test_any_text_has_one(kind: str, detail: str) -> None:
+def test_every_text_has_a_signature(kind: str, detail: str) -> None:
     assert SIGNATURE.fullmatch(signature(kind, detail))
     assert len(normalised(detail)) <= MAX_CHARACTERS
 

@@ -1,4 +1,4 @@
-"""Every rule, the order they come in, and that no message is tried again and again for ever."""
+"""Every rule of the triage, their order, and a bound on the number of redrives."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reportd.core.breaker.breaker import Breaker, BreakerState
-from reportd.core.dead_letters.redrive import Cause, RedriveOutcome, is_own, judged, may_go
+from reportd.core.dead_letters.redrive import Cause, RedriveOutcome, counts_as_redrive, next_wave_size, settle_wave
 from reportd.core.dead_letters.triage import (
     MAX_RETURNS,
     RULES,
     Action,
     JobHistory,
+    LetterContent,
     RawLetter,
-    Reading,
     TriageFacts,
     TriagePolicy,
     number_in,
@@ -33,7 +33,7 @@ from reportd.core.repair.message import Known
 NOW = 1_750_000_000.0
 POLICY = TriagePolicy()
 JOB = Job("4f8c0e0e-5c1b-5a86-8a5e-1d1f3f0c9b7e", "sales", {}, "7c9e6679-7425-40de-944b-e07fc1f90ae7", NOW - 500)
-FINE = Reading(JOB, JOB.task_id)
+FINE = LetterContent(JOB, JOB.task_id)
 UNFIT = replace(FINE, problem="/parameters/rows: is missing")
 REPAIRED = replace(UNFIT, changes=(Change("/taskId", "was missing", "null", '"x"'),))
 TIMEOUT = Fault(FaultKind.TIMEOUT, "the page took longer than 60 s")
@@ -42,7 +42,7 @@ OPEN = Breaker("sales", BreakerState.OPEN, until=NOW + 5)
 
 
 def failed(**fields: Any) -> JobHistory:
-    """A job that failed long enough ago to be tried again, and whose turn it is."""
+    """The history of a job whose cool-down is over and whose turn it is."""
     values: dict[str, Any] = {
         "state": JobState.DEAD_LETTERED,
         "fault": TIMEOUT,
@@ -55,13 +55,13 @@ def failed(**fields: Any) -> JobHistory:
 
 
 def case(
-    history: JobHistory, reading: Reading = FINE, breaker: Breaker = CLOSED, policy: TriagePolicy = POLICY
+    history: JobHistory, reading: LetterContent = FINE, breaker: Breaker = CLOSED, policy: TriagePolicy = POLICY
 ) -> TriageFacts:
     return TriageFacts(reading, history, breaker, NOW, policy)
 
 
-LOST = Reading(task_id=JOB.task_id)
-NO_JOB = Reading(problem="the message is not JSON")
+LOST = LetterContent(task_id=JOB.task_id)
+NO_JOB = LetterContent(problem="the message is not JSON")
 
 CASES: list[tuple[str, TriageFacts, Action]] = [
     *[("settled", case(failed(state=state)), Action.DROP) for state in TERMINAL],
@@ -97,7 +97,7 @@ CASES: list[tuple[str, TriageFacts, Action]] = [
     ("its_turn", case(failed()), Action.REDRIVE),
     ("its_turn", case(failed(redrives=1, first_failed_at=NOW - 86399)), Action.REDRIVE),
     ("its_turn", case(failed(tally=Tally(losses=MAX_LOSSES - 1))), Action.REDRIVE),
-    # Its rest is over: the job is the probe.
+    # The recovery wait is over: the job is the probe.
     ("its_turn", case(failed(), breaker=replace(OPEN, until=NOW)), Action.REDRIVE),
 ]
 
@@ -109,7 +109,7 @@ def test_which_rule_decides_and_how(rule: str, given_case: TriageFacts, action: 
     assert verdict.reason
 
 
-def test_every_rule_has_its_case_and_a_reason_to_be() -> None:
+def test_every_rule_has_a_case_and_is_needed() -> None:
     assert {rule for rule, _, _ in CASES} == {rule.__name__ for rule in RULES}
     assert all(rule.__doc__ for rule in RULES[:-1])
 
@@ -127,7 +127,7 @@ PASSING = {
 
 
 @pytest.mark.parametrize("kind", FaultKind)
-def test_which_causes_pass_by_themselves(kind: FaultKind) -> None:
+def test_which_causes_are_transient(kind: FaultKind) -> None:
     expected = Action.REDRIVE if kind in PASSING else Action.QUARANTINE
     if NATURE[kind].blame is Blame.MESSAGE:
         expected = Action.REQUEUE
@@ -139,17 +139,17 @@ def test_which_causes_pass_by_themselves(kind: FaultKind) -> None:
 KNOWN = Known({"sales": "sales"}, lambda name, _: [] if name == "sales" else [FieldProblem("/reportType", "unknown")])
 
 
-def test_a_letter_says_what_it_is_about() -> None:
+def test_a_letter_names_its_job() -> None:
     assert read(RawLetter(to_message(JOB), NOW), KNOWN) == FINE
     assert read(RawLetter(to_message(JOB, 10), NOW), KNOWN) == LOST
     assert "not JSON" in read(RawLetter("{", NOW), KNOWN).problem
-    other = read(RawLetter(to_message(replace(JOB, report_type="other")), NOW), KNOWN)
-    assert (other.problem, other.changes) == ("/reportType: unknown", ())
+    unknown = read(RawLetter(to_message(replace(JOB, report_type="unknown")), NOW), KNOWN)
+    assert (unknown.problem, unknown.changes) == ("/reportType: unknown", ())
     capital = read(RawLetter(to_message(JOB).replace('"sales"', '"Sales"'), NOW), KNOWN)
     assert (capital.job, capital.problem[:10], len(capital.changes)) == (JOB, "reportType", 1)
 
 
-def test_a_copy_is_known_for_the_message_it_was_made_of() -> None:
+def test_a_copy_has_the_id_of_its_original() -> None:
     original, copy = RawLetter("{", NOW), RawLetter("{", NOW + 5, {"sentAt": f"{NOW:.3f}"})
     assert original.id == copy.id != RawLetter("{", NOW + 5).id
     assert RawLetter("{", NOW, {"sentAt": "noon"}).original_at == NOW
@@ -163,39 +163,39 @@ def test_a_copy_is_known_for_the_message_it_was_made_of() -> None:
         *((text, None) for text in ("", "two", "T", "9" * 400, "9" * 5000, "0001-01-01T00:00:00")),
     ],
 )
-def test_what_attributes_count(text: str, number: float | None) -> None:
+def test_numbers_and_times_of_attributes(text: str, number: float | None) -> None:
     assert number_in(RawLetter("{", NOW, {"redrives": text}), "redrives") == number
     assert number_in(RawLetter("{", NOW), "redrives") is None
 
 
-# --- for ever ---------------------------------------------------------------------------------------------------
+# --- redrives are bounded ---------------------------------------------------------------------------------------
 
 
 @settings(max_examples=300, deadline=None)
 @given(
-    news=st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.floats(0.5, 600)), max_size=400),
+    steps=st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.floats(0.5, 600)), max_size=400),
     policy=st.builds(TriagePolicy, st.floats(0, 100), st.integers(0, 4), st.floats(100, 5000)),
 )
-def test_a_message_is_tried_again_only_so_often(news: list[tuple[bool, int, float]], policy: TriagePolicy) -> None:
-    """Whatever its breaker and its company are: its own redrives are counted, and the others have their time."""
+def test_the_number_of_redrives_is_bounded(steps: list[tuple[bool, int, float]], policy: TriagePolicy) -> None:
+    """With any breaker and any number of other jobs: its own redrives are counted, the others end with max_wait."""
     now = NOW
     history, cause = failed(first_failed_at=now, last_failed_at=now), Cause("g-0123456789abcdef", "sales")
     own = tried = 0
-    for healthy, company, seconds in news:
+    for healthy, company, seconds in steps:
         now += seconds
         breaker = replace(CLOSED, failures=0 if healthy else 3)
-        cause = judged(cause, RedriveOutcome(failed=len(cause.wave)), now)
-        turn = may_go(cause, breaker, cause.sent_at, now, policy) > 0
+        cause = settle_wave(cause, RedriveOutcome(failed=len(cause.wave)), now)
+        turn = next_wave_size(cause, breaker, cause.sent_at, now, policy) > 0
         verdict = triage(TriageFacts(FINE, replace(history, turn=turn), breaker, now, policy))
         if verdict.action is not Action.REDRIVE:
             continue
         tried += 1
-        counted = is_own(cause, breaker, 1, 1 + company, NOW)
+        counted = counts_as_redrive(cause, breaker, 1, 1 + company, NOW)
         own += counted
         cause = replace(cause, wave=(JOB.task_id,), sent_at=now)
         history = replace(history, redrives=history.redrives + counted, last_failed_at=now)
     assert own <= policy.max_redrives
-    # Canaries keep their distance, and there is an end to them.
+    # Canaries keep the cool-down between them, and end with max_wait_seconds.
     if policy.cooldown_seconds:
         assert tried <= own + policy.max_wait_seconds / policy.cooldown_seconds + 1
     now = NOW + policy.max_wait_seconds + 0.1

@@ -1,4 +1,4 @@
-"""Parameters as text are the same value as the object that the text is."""
+"""Parameters as text equal the object that the text encodes."""
 
 import orjson
 
@@ -9,7 +9,7 @@ VALUE = {"a": [1, {"b": None}], "ü": "\uffff"}
 USER = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 
 
-def test_they_equal_the_object() -> None:
+def test_parameters_equal_the_object() -> None:
     kept = Parameters(orjson.dumps(VALUE).decode())
     assert kept == VALUE
     assert kept == VALUE
@@ -22,11 +22,11 @@ def test_they_equal_the_object() -> None:
     assert orjson.loads(text_of(kept)) == orjson.loads(text_of(VALUE)) == VALUE
 
 
-def test_they_are_not_shown_as_a_whole() -> None:
+def test_their_repr_is_cut() -> None:
     assert len(repr(Parameters('{"a":"' + "x" * 10000 + '"}'))) < 300
 
 
-def test_a_job_with_them_has_the_same_message() -> None:
+def test_a_job_with_parameters_as_text_has_the_same_message() -> None:
     job = Job(USER, "report", VALUE, USER, 1.5)
     kept = Job(USER, "report", Parameters(text_of(VALUE)), USER, 1.5)
     assert job == kept

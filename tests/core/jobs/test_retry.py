@@ -1,4 +1,4 @@
-"""What follows a failed attempt: nobody gets a third browser (I5), and only what counts uses attempts (I3)."""
+"""After a failed attempt: no job gets a third browser (I5), and only counted faults use attempts (I3)."""
 
 from dataclasses import replace
 
@@ -14,9 +14,9 @@ from reportd.core.jobs.retry import (
     TryAgain,
     after_fault,
     backoff,
-    counted,
+    count_fault,
     may_start,
-    needs_solitude,
+    needs_dedicated_browser,
 )
 
 LASTING = [kind for kind in FaultKind if not NATURE[kind].retry]
@@ -33,7 +33,7 @@ tallies = st.builds(Tally, counts, counts, counts, counts, counts)
 
 
 def _tried(tally: Tally, kind: FaultKind) -> Tally:
-    """The tally after one more attempt that ended with this fault, as ``after_fault`` is to be given it."""
+    """Return the tally after another attempt that ended with this fault, as ``after_fault`` takes it."""
     nature = NATURE[kind]
     return replace(
         tally,
@@ -44,7 +44,7 @@ def _tried(tally: Tally, kind: FaultKind) -> Tally:
 
 
 def _settled(tally: Tally, kind: FaultKind) -> Tally:
-    """What the store keeps of it: an attempt that does not count is taken back."""
+    """Return the tally as the store keeps it: an uncounted attempt is subtracted."""
     return tally if NATURE[kind].counts else replace(tally, attempts=tally.attempts - 1)
 
 
@@ -53,7 +53,7 @@ def _settled(tally: Tally, kind: FaultKind) -> Tally:
 
 @unhurried
 @given(st.sampled_from(LASTING), tallies, policies, jitters)
-def test_what_cant_be_helped_is_given_up_at_once(
+def test_permanent_faults_are_given_up_at_once(
     kind: FaultKind, tally: Tally, policy: RetryPolicy, jitter: float
 ) -> None:
     assert after_fault(Fault(kind, ""), tally, policy, jitter) == GiveUp("trying again can't help")
@@ -61,7 +61,7 @@ def test_what_cant_be_helped_is_given_up_at_once(
 
 @pytest.mark.parametrize("kind", COUNTED)
 @pytest.mark.parametrize("max_attempts", [1, 2, 3, 7])
-def test_counted_faults_use_exactly_the_attempts_there_are(kind: FaultKind, max_attempts: int) -> None:
+def test_counted_faults_use_exactly_max_attempts(kind: FaultKind, max_attempts: int) -> None:
     policy, tally = RetryPolicy(max_attempts=max_attempts), Tally()
     for attempt in range(1, max_attempts + 1):
         assert may_start(tally) is None
@@ -75,7 +75,7 @@ def test_counted_faults_use_exactly_the_attempts_there_are(kind: FaultKind, max_
 @unhurried
 @given(st.lists(st.sampled_from(UNCOUNTED), max_size=60), policies, jitters)
 def test_uncounted_faults_never_exhaust_a_job(kinds: list[FaultKind], policy: RetryPolicy, jitter: float) -> None:
-    """I3: however long the store is full or no browser is to be had, the job keeps its attempts."""
+    """I3: the job keeps its attempts while the store is full or no browser is available, for any time."""
     tally = Tally()
     for kind in kinds:
         assert may_start(tally) is None
@@ -86,7 +86,7 @@ def test_uncounted_faults_never_exhaust_a_job(kinds: list[FaultKind], policy: Re
 
 
 @pytest.mark.parametrize("kind", UNCOUNTED)
-def test_an_uncounted_fault_takes_nothing_from_a_job_on_its_last_attempt(kind: FaultKind) -> None:
+def test_an_uncounted_fault_does_not_use_the_last_attempt(kind: FaultKind) -> None:
     policy = RetryPolicy(max_attempts=3)
     tally = _tried(Tally(attempts=2), kind)
     assert isinstance(after_fault(Fault(kind, ""), tally, policy, 0.5), TryAgain)
@@ -97,13 +97,13 @@ def test_an_uncounted_fault_takes_nothing_from_a_job_on_its_last_attempt(kind: F
 
 @unhurried
 @given(st.lists(st.sampled_from(PASSING)), st.integers(1, 50))
-def test_no_job_is_given_a_third_browser(kinds: list[FaultKind], max_attempts: int) -> None:
-    """I5, whatever else befalls the job in between. The second loss is nobody's but its own."""
+def test_no_job_gets_a_third_browser(kinds: list[FaultKind], max_attempts: int) -> None:
+    """I5, with any other faults in between. The job runs alone before its second loss."""
     policy, tally, lost = RetryPolicy(max_attempts=max_attempts), Tally(), 0
     for kind in kinds:
         assert may_start(tally) is None
         assert lost < 2
-        assert needs_solitude(tally) is (lost > 0)
+        assert needs_dedicated_browser(tally) is (lost > 0)
         tally = _tried(tally, kind)
         lost += NATURE[kind].kills_browser
         verdict = after_fault(Fault(kind, ""), tally, policy, 0.5)
@@ -119,7 +119,7 @@ def test_no_job_is_given_a_third_browser(kinds: list[FaultKind], max_attempts: i
 
 
 @pytest.mark.parametrize("kind", LOSSES)
-def test_a_second_loss_ends_it_with_attempts_to_spare(kind: FaultKind) -> None:
+def test_a_second_loss_ends_a_job_with_attempts_left(kind: FaultKind) -> None:
     policy = RetryPolicy(max_attempts=10)
     first = after_fault(Fault(kind, ""), Tally(attempts=1, losses=1), policy, 0.5)
     second = after_fault(Fault(kind, ""), Tally(attempts=2, losses=2), policy, 0.5)
@@ -127,8 +127,8 @@ def test_a_second_loss_ends_it_with_attempts_to_spare(kind: FaultKind) -> None:
     assert second == GiveUp("its browser died 2 times")
 
 
-def test_sharing_a_browser_that_died_takes_no_attempt() -> None:
-    """I5: with one attempt in all, the innocent still gets its own."""
+def test_a_shared_browser_that_dies_uses_no_attempt() -> None:
+    """I5: with max_attempts 1, a job that shared the browser still gets its attempt."""
     tally = Tally(attempts=1, losses=1, uncounted=1)
     assert after_fault(Fault(FaultKind.BROWSER_LOST, ""), tally, RetryPolicy(max_attempts=1), 0.5) == TryAgain(0.0)
     assert isinstance(after_fault(Fault(FaultKind.PAGE_CRASHED, ""), tally, RetryPolicy(max_attempts=1), 0.5), GiveUp)
@@ -148,7 +148,7 @@ def test_losses_do_not_end_a_job_for_another_fault() -> None:
         (Tally(node_losses=6, losses=1), FaultKind.NODE_LOST, "its node died under it 6 times"),
     ],
 )
-def test_what_may_not_start(tally: Tally, kind: FaultKind, detail: str) -> None:
+def test_jobs_that_must_not_start(tally: Tally, kind: FaultKind, detail: str) -> None:
     assert may_start(tally) == Fault(kind, detail)
 
 
@@ -162,13 +162,13 @@ def test_what_may_not_start(tally: Tally, kind: FaultKind, detail: str) -> None:
         Tally(uncounted=10**6),
     ],
 )
-def test_what_may_start(tally: Tally) -> None:
+def test_jobs_that_may_start(tally: Tally) -> None:
     assert may_start(tally) is None
 
 
 @pytest.mark.parametrize(("losses", "alone"), [(0, False), (1, True), (2, True)])
-def test_only_a_job_that_lost_a_browser_is_alone(losses: int, *, alone: bool) -> None:
-    assert needs_solitude(Tally(attempts=9, deferrals=9, losses=losses, node_losses=4, uncounted=9)) is alone
+def test_only_a_job_that_lost_a_browser_gets_a_dedicated_one(losses: int, *, alone: bool) -> None:
+    assert needs_dedicated_browser(Tally(attempts=9, deferrals=9, losses=losses, node_losses=4, uncounted=9)) is alone
 
 
 # --- waiting ------------------------------------------------------------------------------------------------
@@ -183,15 +183,15 @@ def test_backoff_is_bounded_and_never_zero(number: int, policy: RetryPolicy, jit
 
 @unhurried
 @given(st.integers(1, 10**6), st.integers(1, 10**6), policies, jitters)
-def test_a_later_failure_never_waits_less(one: int, other: int, policy: RetryPolicy, jitter: float) -> None:
-    sooner, later = sorted((one, other))
+def test_a_later_failure_never_waits_less(first: int, second: int, policy: RetryPolicy, jitter: float) -> None:
+    sooner, later = sorted((first, second))
     assert backoff(sooner, policy, jitter) <= backoff(later, policy, jitter)
 
 
 @unhurried
 @given(st.integers(1, 40), policies, jitters, jitters)
-def test_jitter_spreads_over_the_upper_half(number: int, policy: RetryPolicy, one: float, other: float) -> None:
-    low, high = sorted((one, other))
+def test_jitter_spreads_over_the_upper_half(number: int, policy: RetryPolicy, first: float, second: float) -> None:
+    low, high = sorted((first, second))
     least, most = backoff(number, policy, 0.0), backoff(number, policy, 1.0)
     assert least == most / 2
     assert least <= backoff(number, policy, low) <= backoff(number, policy, high) <= most
@@ -199,7 +199,7 @@ def test_jitter_spreads_over_the_upper_half(number: int, policy: RetryPolicy, on
 
 @unhurried
 @given(policies, jitters)
-def test_the_longest_waits_are_all_alike(policy: RetryPolicy, jitter: float) -> None:
+def test_very_high_numbers_wait_the_maximum(policy: RetryPolicy, jitter: float) -> None:
     assert backoff(10**9, policy, jitter) == backoff(33, policy, jitter)
     assert backoff(10**9, policy, 1.0) == policy.max_backoff_seconds
 
@@ -224,8 +224,8 @@ def test_uncounted_faults_wait_by_their_own_number(uncounted: int) -> None:
     assert after_fault(Fault(FaultKind.STORE_UNAVAILABLE, ""), tally, policy, 0.25) == expected
 
 
-def test_what_ended_an_attempt_is_counted() -> None:
+def test_the_tally_counts_losses_and_uncounted_attempts() -> None:
     tally = Tally(attempts=2, losses=1, uncounted=1)
-    assert counted(tally, Fault(FaultKind.BROWSER_LOST, "")) == Tally(attempts=2, losses=2, uncounted=2)
-    assert counted(tally, Fault(FaultKind.STORE_UNAVAILABLE, "")) == Tally(attempts=2, losses=1, uncounted=2)
-    assert counted(tally, Fault(FaultKind.TIMEOUT, "")) == tally
+    assert count_fault(tally, Fault(FaultKind.BROWSER_LOST, "")) == Tally(attempts=2, losses=2, uncounted=2)
+    assert count_fault(tally, Fault(FaultKind.STORE_UNAVAILABLE, "")) == Tally(attempts=2, losses=1, uncounted=2)
+    assert count_fault(tally, Fault(FaultKind.TIMEOUT, "")) == tally

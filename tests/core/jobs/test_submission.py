@@ -1,4 +1,4 @@
-"""What a request has to be before a report type is asked about it, and what is told of one that is not."""
+"""The parser of a submission: well-formed bodies, and the problems of the others."""
 
 from typing import Any
 
@@ -19,24 +19,24 @@ def pointers(**changes: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("url", [None, "https://app.test/done", "http://[::1]:8080/x?y=z"])
-def test_what_is_well_formed_is_understood(url: str | None) -> None:
-    found = parse(orjson.dumps(GOOD | {"callbackUrl": url}))
-    assert (found.report_type, found.parameters, found.user_id) == ("sales_summary", {"a": 1}, USER)
-    assert found.callback_url == url
+def test_a_well_formed_body_is_parsed(url: str | None) -> None:
+    submission = parse(orjson.dumps(GOOD | {"callbackUrl": url}))
+    assert (submission.report_type, submission.parameters, submission.user_id) == ("sales_summary", {"a": 1}, USER)
+    assert submission.callback_url == url
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff"])
-def test_what_is_no_json(body: bytes) -> None:
+def test_a_body_that_is_not_json(body: bytes) -> None:
     with pytest.raises(NotJsonError):
         parse(body)
 
 
-def test_what_is_no_object() -> None:
+def test_a_body_that_is_not_an_object() -> None:
     with pytest.raises(InvalidSubmissionError, match="must be an object, not"):
         parse(b"[1]")
 
 
-def test_each_field_that_is_wrong_is_named() -> None:
+def test_every_invalid_field_is_named() -> None:
     assert pointers(reportType=1, userId="x", parameters=[], callbackUrl="ftp://x") == [
         "/reportType",
         "/userId",
@@ -50,7 +50,7 @@ def test_each_field_that_is_wrong_is_named() -> None:
 
 
 @pytest.mark.parametrize("url", [1, "x" * 3000, "https://\u00fc.test", "https://", "https://x:0/", "https://x:99999/"])
-def test_what_is_no_url_for_a_callback(url: object) -> None:
+def test_invalid_callback_urls(url: object) -> None:
     assert pointers(callbackUrl=url) == ["/callbackUrl"]
 
 

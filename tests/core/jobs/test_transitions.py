@@ -1,4 +1,4 @@
-"""The life of a job: the whole product of states and events, and what the table as a whole must keep to."""
+"""The states of a job: every pair of state and event, and rules for the whole table."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from reportd.core.jobs.transitions import (
     sources,
 )
 
-# Where each event leads, by the state it happens in; a dot where it can't happen.
+# The target of each event by state; a dot where the event is illegal.
 LIFE = """
                 queued     running        dead_lettered  succeeded  quarantined  cancelled
 started         running    running        .              .          .            .
@@ -67,7 +67,7 @@ def test_every_pair(state: JobState, event: JobEvent) -> None:
 
 
 @pytest.mark.parametrize("event", JobEvent)
-def test_sources_are_the_states_the_event_can_happen_in(event: JobEvent) -> None:
+def test_sources_are_the_states_in_which_an_event_is_legal(event: JobEvent) -> None:
     assert set(sources(event)) == {state for state in JobState if PRODUCT[state, event] is not None}
     assert len(sources(event)) == len(set(sources(event))) > 0
 
@@ -76,7 +76,7 @@ def test_terminal_states_are_those_of_the_interface() -> None:
     assert {JobState.SUCCEEDED, JobState.QUARANTINED, JobState.CANCELLED} == TERMINAL
 
 
-def test_nothing_leaves_a_terminal_state_but_reviving_what_is_quarantined() -> None:
+def test_only_a_quarantined_job_leaves_a_terminal_state() -> None:
     leaving = {(state, event, end) for (state, event), end in TRANSITIONS.items() if state in TERMINAL}
     assert leaving == {(JobState.QUARANTINED, JobEvent.REVIVED, JobState.QUEUED)}
 
@@ -88,7 +88,7 @@ def test_every_state_that_is_not_terminal_can_reach_each_terminal_one(state: Job
 
 @pytest.mark.parametrize("state", sorted(TERMINAL))
 def test_no_terminal_state_follows_another(state: JobState) -> None:
-    """I1: exactly one of them, unless somebody revives the job."""
+    """I1: exactly one terminal state, unless somebody revives the job."""
     assert _reachable(state, JobEvent.REVIVED) == {state}
 
 
@@ -97,22 +97,22 @@ def test_every_state_is_reached_from_a_new_job() -> None:
 
 
 def test_there_is_no_second_success() -> None:
-    """I6: a second delivery finds no state in which it could make one."""
+    """I6: after a success, no state allows a second one."""
     assert not TERMINAL & set(sources(JobEvent.SUCCEEDED))
     assert not TERMINAL & set(sources(JobEvent.STARTED))
 
 
-def test_a_stored_pdf_is_never_in_vain() -> None:
-    """I1: whoever finishes late, after its message went to another node, has finished the job."""
+def test_a_stored_pdf_always_counts() -> None:
+    """I1: a node that finishes late, after its message went to another node, has finished the job."""
     assert set(sources(JobEvent.SUCCEEDED)) == set(JobState) - TERMINAL
 
 
-def test_quarantine_is_only_behind_the_dead_letter_queue() -> None:
+def test_quarantine_follows_only_the_dead_letter_queue() -> None:
     into = {state for (state, _), end in TRANSITIONS.items() if end is JobState.QUARANTINED}
     assert into == {JobState.DEAD_LETTERED}
 
 
-def test_what_is_not_finished_can_be_cancelled() -> None:
+def test_unfinished_jobs_can_be_cancelled() -> None:
     assert set(sources(JobEvent.CANCELLED)) == set(JobState) - TERMINAL
 
 

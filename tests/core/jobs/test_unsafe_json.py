@@ -1,4 +1,4 @@
-"""What a job's parameters must not hold: nesting too deep for others to read, and text that can't be stored."""
+"""Parameters must not hold nesting too deep for consumers, nor text that can't be stored."""
 
 import json
 from typing import Any
@@ -47,7 +47,7 @@ def test_unsafe_json_agrees_with_its_definition(value: Any) -> None:
 
 @unhurried
 @given(safe_json)
-def test_what_is_safe_can_be_sent(value: Any) -> None:
+def test_safe_values_can_be_encoded(value: Any) -> None:
     assert unsafe_json(value) == ""
     assert orjson.loads(orjson.dumps(value)) == value
 
@@ -86,11 +86,11 @@ def test_the_deepest_level_may_hold_values() -> None:
         ([], ""),
     ],
 )
-def test_a_problem_says_where_it_is(value: Any, problem: str) -> None:
+def test_a_problem_names_its_path(value: Any, problem: str) -> None:
     assert unsafe_json(value) == problem
 
 
-def test_a_problem_is_short_however_long_the_names_are() -> None:
+def test_a_problem_is_short_even_if_names_are_long() -> None:
     value: Any = "\0"
     for _ in range(MAX_DEPTH):
         value = {"x" * 10_000: value}

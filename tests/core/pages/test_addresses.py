@@ -1,4 +1,4 @@
-"""Which addresses a page may reach (I10): what an allowed name may resolve to, and every way around that."""
+"""Which addresses an allowed name may resolve to (I10), and attempts to get around that."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -117,7 +117,7 @@ def test_no_name_reaches_these_addresses(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", NEVER_LITERALS)
-def test_unless_they_are_listed(address: str) -> None:
+def test_listed_addresses_are_reachable(address: str) -> None:
     entry = f"[{address}]" if ":" in address else address
     assert _rule("cdn.example.com", entry).may_address("cdn.example.com", 80, address).allowed
     assert _rule("cdn.example.com", f"{entry}:80").may_address("cdn.example.com", 80, address).allowed
@@ -127,7 +127,7 @@ def test_unless_they_are_listed(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", PRIVATE + NEVER_LITERALS)
-def test_a_listed_address_is_not_open_to_whatever_is_under_a_wildcard(address: str) -> None:
+def test_a_listed_address_is_not_open_to_names_under_a_wildcard(address: str) -> None:
     entry = f"[{address}]" if ":" in address else address
     assert not _rule("*.example.com", entry).may_address("cdn.example.com", 443, address).allowed
 
@@ -223,7 +223,7 @@ def test_no_address_opens_what_the_name_does_not(rule: NetworkRule, host: str, p
 
 @unhurried
 @given(rules, few_names, few_ports, few_addresses, st.sampled_from(["c.d", "*.x.a.b:8080", "10.0.0.6"]))
-def test_an_entry_more_closes_nothing(rule: NetworkRule, host: str, port: int, address: str, more: str) -> None:
+def test_another_entry_never_forbids_anything(rule: NetworkRule, host: str, port: int, address: str, more: str) -> None:
     wider = NetworkRule(rule.patterns | {parse_host_pattern(more)})
     if rule.may_address(host, port, address).allowed:
         assert wider.may_address(host, port, address).allowed
@@ -232,7 +232,7 @@ def test_an_entry_more_closes_nothing(rule: NetworkRule, host: str, port: int, a
 @unhurried
 @given(few_addresses | st.ip_addresses(v=6, network="::/64").map(str))
 def test_a_wildcard_reaches_nothing_that_is_not_global(address: str) -> None:
-    """Against the standard library's own reading of the registries."""
+    """Compare with the standard library's copy of the registries."""
     if _may_resolve("*.a.b", "x.a.b", address):
         target = plain_address(ip_address(address))
         wrong = (target.is_private, target.is_loopback, target.is_link_local, target.is_multicast)

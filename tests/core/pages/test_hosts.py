@@ -1,4 +1,4 @@
-"""How hosts may be written: by a page that asks for one, and by whoever lists those a page may reach (I10)."""
+"""How hosts may be written, in requests of a page and in ``allowed_hosts`` (I10)."""
 
 import socket
 from ipaddress import IPv4Address, IPv6Address
@@ -13,7 +13,7 @@ unhurried = settings(deadline=None)
 
 ANY = "0.0.0.0"  # noqa: S104 - an address to judge, not to bind to
 
-# What tells hosts apart, and what has fooled parsers: digits of other scripts, other full stops, invisible signs.
+# Characters that separate hosts or have fooled parsers: foreign digits, other full stops, invisible characters.
 HOSTILE = "0123456789abcdefxXnN.:[]%-_*@/ \n\0\u3002\uff0e\uff11\u0661\u00e9\u00df\u200d\u00ad\u05d0\u0131\u212a\ud800"
 host_texts = (
     st.text(st.sampled_from(HOSTILE), max_size=40)
@@ -142,7 +142,7 @@ def test_one_spelling_of_each_host(text: str, normal: str | Address) -> None:
         "\ud800.com",
     ],
 )
-def test_what_is_no_host_or_too_clever_a_spelling_is_refused(text: str) -> None:
+def test_invalid_hosts_and_unusual_spellings_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not|is neither|has a zone") as caught:
         normal_host(text)
     assert str(caught.value).isascii()
@@ -163,7 +163,7 @@ def test_no_text_raises_anything_but_value_error(text: str) -> None:
 
 @unhurried
 @given(host_texts)
-def test_what_is_normal_stays_so(text: str) -> None:
+def test_a_normal_host_stays_the_same(text: str) -> None:
     try:
         normal = normal_host(text)
     except ValueError:
@@ -174,7 +174,7 @@ def test_what_is_normal_stays_so(text: str) -> None:
 @unhurried
 @given(host_texts | st.integers(0, 2**32 - 1).map(hex) | st.integers(0, 2**32 - 1).map(str))
 def test_no_name_is_an_address_to_the_system(text: str) -> None:
-    """What the C library reads as IPv4 must not pass as a name: it would be connected to without resolving."""
+    """A text that the C library reads as IPv4 must not pass as a name: it is connected to without resolving."""
     try:
         normal = normal_host(text)
     except ValueError:
@@ -256,7 +256,7 @@ def test_entries(entry: str, pattern: HostPattern) -> None:
         "a,b",
     ],
 )
-def test_what_is_no_entry_is_refused_with_what_is_accepted(entry: str) -> None:
+def test_an_invalid_entry_is_refused_with_what_is_accepted(entry: str) -> None:
     with pytest.raises(ValueError, match=r"is not a host: .*accepted: a name") as caught:
         parse_host_pattern(entry)
     assert str(caught.value).startswith(repr(entry))
@@ -266,13 +266,13 @@ def test_what_is_no_entry_is_refused_with_what_is_accepted(entry: str) -> None:
 
 @unhurried
 @given(patterns)
-def test_an_entry_is_shown_as_it_can_be_written(pattern: HostPattern) -> None:
+def test_an_entry_is_shown_in_the_form_it_is_written(pattern: HostPattern) -> None:
     assert parse_host_pattern(str(pattern)) == pattern
 
 
 def test_rules_of_the_same_entries_are_equal() -> None:
-    one = NetworkRule.of(["a.b", "*.c.d:443", "10.0.0.5"], "https://reports.internal/x")
-    other = NetworkRule.of(["10.0.0.5", "*.C.D.:443", "A.B.", "a.b"], "http://Reports.Internal/y?z")
-    assert one == other
-    assert hash(one) == hash(other)
-    assert one != NetworkRule.of(["a.b", "*.c.d", "10.0.0.5"], "https://reports.internal/x")
+    first = NetworkRule.of(["a.b", "*.c.d:443", "10.0.0.5"], "https://reports.internal/x")
+    second = NetworkRule.of(["10.0.0.5", "*.C.D.:443", "A.B.", "a.b"], "http://Reports.Internal/y?z")
+    assert first == second
+    assert hash(first) == hash(second)
+    assert first != NetworkRule.of(["a.b", "*.c.d", "10.0.0.5"], "https://reports.internal/x")

@@ -1,4 +1,4 @@
-"""Which hosts a page may reach, asked by name (I10): the entries, the report's own host, and the ports of both."""
+"""Which hosts a page may reach, by name (I10): the entries, the report's own host, and their ports."""
 
 import pytest
 from hypothesis import given, settings
@@ -74,12 +74,12 @@ def test_without_url_only_the_entries_are_allowed() -> None:
         "https://%72eports/",
     ],
 )
-def test_what_is_no_url_of_a_report_is_refused(url: str) -> None:
+def test_an_invalid_report_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="is not a report's URL"):
         NetworkRule.of([], url)
 
 
-# --- asked by name ------------------------------------------------------------------------------------------
+# --- by name ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,7 @@ def test_any_entry_may_open_a_port() -> None:
 
 @unhurried
 @given(patterns, st.sampled_from(["", "x", "x-", "x.", "x.y."]), st.sampled_from(["", "x", ".x"]), ports)
-def test_an_entry_opens_nothing_that_only_resembles_it(
-    pattern: HostPattern, before: str, behind: str, port: int
-) -> None:
+def test_an_entry_does_not_open_similar_names(pattern: HostPattern, before: str, behind: str, port: int) -> None:
     meant = not behind and (before in ("x.", "x.y.") if pattern.wildcard else not before)
     opened = NetworkRule(frozenset({pattern})).may_name(f"{before}{pattern.host}{behind}", port).allowed
     assert opened is (meant and pattern.port in (None, port))
@@ -175,6 +173,6 @@ def test_host_and_port_of_a_url(url: str, target: tuple[str, int]) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "app.example", "ftp://a/", "https:///a", "https://a:99999/", "https://[::1/"])
-def test_what_leads_nowhere(url: str) -> None:
+def test_urls_without_a_target(url: str) -> None:
     with pytest.raises(ValueError, match="absolute http or https URL"):
         url_target(url)

@@ -1,4 +1,4 @@
-"""What is repaired and what is not, message by message; and that nothing is ever half repaired."""
+"""Which messages are repaired, example by example; a repair is complete or does not happen."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reportd_web
-from reportd.adapters.bounded.tasks import known_of
+from reportd.adapters.worker_processes.tasks import known_of
 from reportd.app.policies import report_names
 from reportd.config import Config, ReportType
 from reportd.core.breaker.breaker import Breaker
@@ -58,7 +58,7 @@ def judge(body: str) -> tuple[TriageVerdict, Job | None]:
     return triage(case), reading.job
 
 
-def test_there_are_enough_of_them() -> None:
+def test_there_are_enough_examples() -> None:
     assert len(MESSAGES) >= 60
     assert len({message.name for message in MESSAGES}) == len({message.body for message in MESSAGES}) == len(MESSAGES)
 
@@ -87,7 +87,7 @@ def test_a_repaired_message_passes_and_says_what_was_changed(broken: Broken) -> 
     assert all(change.before != change.after for change in repaired.changes)
 
 
-def test_what_is_repaired_again_is_the_same_job() -> None:
+def test_repairing_again_gives_the_same_job() -> None:
     one, again = (repair(without("taskId"), SENT_AT, KNOWN) for _ in range(2))
     other = repair(without("taskId"), SENT_AT + 1, KNOWN)
     assert one == again
@@ -97,7 +97,7 @@ def test_what_is_repaired_again_is_the_same_job() -> None:
     assert derived_id("{", SENT_AT) == derived_id("{", SENT_AT) != derived_id("{", SENT_AT + 1)
 
 
-def test_a_time_that_is_missing_is_when_it_was_sent() -> None:
+def test_a_missing_time_is_the_time_of_sending() -> None:
     repaired = repair(without("submittedAt"), SENT_AT, KNOWN)
     assert repaired is not None
     assert repaired.job.submitted_at == SENT_AT
@@ -105,7 +105,7 @@ def test_a_time_that_is_missing_is_when_it_was_sent() -> None:
 
 
 def test_a_name_is_recognised_by_its_normal_form() -> None:
-    """Which is not always the name itself."""
+    """The normal form can differ from the type's own name."""
     known = Known({"sales_summary": "sales__summary"}, lambda name, _: [] if name == "sales__summary" else UNKNOWN)
     repaired = repair(text(GOOD), SENT_AT, known)
     assert repaired is not None
@@ -114,13 +114,13 @@ def test_a_name_is_recognised_by_its_normal_form() -> None:
 
 
 @pytest.mark.parametrize("sent_at", [-1.0, 0.0, 1e12, 1e300, float("inf"), float("nan")])
-def test_a_queue_whose_clock_is_wrong_is_survived(sent_at: float) -> None:
+def test_a_wrong_clock_of_the_queue_is_tolerated(sent_at: float) -> None:
     repaired = repair(without("submittedAt"), sent_at, KNOWN)
     assert repaired is not None
     assert from_message(to_message(repaired.job)) == repaired.job
 
 
-def test_the_difference_is_told() -> None:
+def test_the_changes_are_listed() -> None:
     repaired = repair(in_base64(filled(title=7)), SENT_AT, KNOWN)
     assert repaired is not None
     unpacked, title = repaired.changes
@@ -130,7 +130,7 @@ def test_the_difference_is_told() -> None:
     assert title == Change("/parameters/title", "put right", "7", '"7"')
 
 
-def test_very_many_mistakes_are_put_right_and_told_once() -> None:
+def test_very_many_mistakes_are_repaired_and_summed_up() -> None:
     many = [{"product": f"p{n}", "quantity": str(n), "revenue": n} for n in range(5000)]
     repaired = repair(filled(rows=many), SENT_AT, KNOWN)
     assert repaired is not None
@@ -139,7 +139,7 @@ def test_very_many_mistakes_are_put_right_and_told_once() -> None:
     assert repaired.changes[-1].before == "5000"
 
 
-def test_what_the_check_does_not_mind_is_left_alone() -> None:
+def test_values_that_the_check_accepts_are_not_changed() -> None:
     """A product that looks like a number, in the same row as a number that looks like a text."""
     rows = [{"product": "100", "quantity": "3", "revenue": 5}, {"product": "x", "quantity": 4, "revenue": 5}]
     repaired = repair(filled(rows=rows), SENT_AT, KNOWN)
@@ -154,17 +154,17 @@ def test_a_good_job_needs_no_repair() -> None:
     assert repair(text(GOOD), SENT_AT, KNOWN) is None
 
 
-def test_what_is_nested_too_deep_is_not_repaired() -> None:
+def test_too_deep_nesting_is_not_repaired() -> None:
     body = text(GOOD | {"parameters": "deep"}).replace('"deep"', '{"a": ' + "[" * 1000 + "]" * 1000 + "}")
     assert repair(body, SENT_AT, KNOWN) is None
 
 
-def test_a_claim_check_is_no_message_to_repair() -> None:
+def test_a_message_without_its_parameters_is_not_repaired() -> None:
     stored = without("parameters")[:-1] + ', "parametersStored": true}'
     assert repair(in_base64(stored), SENT_AT, KNOWN) is None
 
 
-def test_of_two_names_for_the_same_the_right_one_counts() -> None:
+def test_of_two_spellings_the_correct_one_wins() -> None:
     repaired = repair("\ufeff" + said(task_id="another"), SENT_AT, KNOWN)
     assert repaired is not None
     assert repaired.job.task_id == GOOD["taskId"]
@@ -199,7 +199,7 @@ VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(KE
 
 
 def spoiled(message: dict[str, Any], path: tuple[str | int, ...], value: Any) -> str:
-    """The good message with one value in it replaced."""
+    """Return the good message with one value replaced."""
     copy = json.loads(text(message))
     holder = copy
     for step in path[:-1]:

@@ -1,4 +1,4 @@
-"""Values are changed where the check points, and nowhere else."""
+"""Only the values that the check points at are changed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,11 +7,11 @@ import pytest
 
 from reportd.core.jobs.submission import FieldProblem
 from reportd.core.repair.envelopes import Change
-from reportd.core.repair.parameters import ROUNDS, mended
+from reportd.core.repair.parameters import ROUNDS, repair_parameters
 
 
 class Checks:
-    """A check that finds these pointers, round by round, and then nothing."""
+    """A check that returns these pointers, round by round, and then none."""
 
     def __init__(self, *rounds: Sequence[str]) -> None:
         self._rounds = list(rounds)
@@ -22,16 +22,16 @@ class Checks:
 
 def mend(parameters: dict[str, Any], *rounds: Sequence[str]) -> tuple[Any, list[Change]]:
     changes: list[Change] = []
-    return mended(parameters, Checks(*rounds), changes), changes
+    return repair_parameters(parameters, Checks(*rounds), changes), changes
 
 
-def test_what_passes_is_handed_back() -> None:
+def test_valid_parameters_are_returned_unchanged() -> None:
     parameters = {"a": "1"}
     assert mend(parameters)[0] is parameters
 
 
 @pytest.mark.parametrize(
-    ("value", "other"),
+    ("value", "meant"),
     [
         ("1", 1),
         ("-0.5", -0.5),
@@ -43,24 +43,24 @@ def test_what_passes_is_handed_back() -> None:
         ({"a_b": 1, "aB": 2, "c_d": 3}, {"a_b": 1, "aB": 2, "cD": 3}),
     ],
 )
-def test_the_other_thing_a_value_may_mean(value: Any, other: Any) -> None:
-    found, changes = mend({"a": value, "b": value}, ["/parameters/a"])
-    assert found == {"a": other, "b": value}
-    assert [(type(found["a"]), change.where) for change in changes] == [(type(other), "/parameters/a")]
+def test_values_with_another_meaning(value: Any, meant: Any) -> None:
+    repaired, changes = mend({"a": value, "b": value}, ["/parameters/a"])
+    assert repaired == {"a": meant, "b": value}
+    assert [(type(repaired["a"]), change.where) for change in changes] == [(type(meant), "/parameters/a")]
 
 
 @pytest.mark.parametrize(
     "value",
     ["", "x", "01", "1_0", "\u0661", "1e999", str(2**63), "9" * 50, True, None, [1], {}, {"_a": 1, "b_": 2, "C_D": 3}],
 )
-def test_values_that_mean_nothing_else(value: Any) -> None:
+def test_values_without_another_meaning(value: Any) -> None:
     assert mend({"a": value}, ["/parameters/a"]) == (None, [])
 
 
 @pytest.mark.parametrize(
     "pointer", ["", "/reportType", "/parameters/b", "/parameters/a/0", "/parameters/rows/7", "/parameters/rows/x"]
 )
-def test_pointers_to_nothing_are_survived(pointer: str) -> None:
+def test_dangling_pointers_are_ignored(pointer: str) -> None:
     assert mend({"a": "1", "rows": ["1"]}, [pointer])[0] is None
 
 
@@ -71,22 +71,22 @@ def test_keys_of_any_kind_are_found() -> None:
     }
 
 
-def test_rows_that_share_a_mistake_are_put_right_together() -> None:
+def test_a_mistake_that_rows_share_is_repaired_in_all_of_them() -> None:
     rows = [{"n": "1"}, {"n": "2"}, {"n": 3}, {"n": "x"}, "no row", {}, {"n": "4"}]
-    found, changes = mend({"rows": rows}, ["/parameters/rows/0/n", "/parameters/rows/1/n"])
-    assert found["rows"] == [{"n": 1}, {"n": 2}, {"n": 3}, {"n": "x"}, "no row", {}, {"n": 4}]
+    repaired, changes = mend({"rows": rows}, ["/parameters/rows/0/n", "/parameters/rows/1/n"])
+    assert repaired["rows"] == [{"n": 1}, {"n": 2}, {"n": 3}, {"n": "x"}, "no row", {}, {"n": 4}]
     assert [change.where for change in changes] == [f"/parameters/rows/{n}/n" for n in (0, 1, 6)]
 
 
-def test_a_mistake_of_one_row_is_its_own() -> None:
+def test_a_mistake_of_one_row_is_repaired_only_there() -> None:
     assert mend({"rows": ["1", "2"]}, ["/parameters/rows/0"])[0] == {"rows": [1, "2"]}
 
 
-def test_what_is_inside_is_changed_before_what_holds_it() -> None:
-    found, _ = mend({"all_rows": ["1"]}, ["/parameters", "/parameters/all_rows/0"])
-    assert found == {"allRows": [1]}
+def test_nested_values_are_repaired_before_their_container() -> None:
+    repaired, _ = mend({"all_rows": ["1"]}, ["/parameters", "/parameters/all_rows/0"])
+    assert repaired == {"allRows": [1]}
 
 
-def test_what_can_only_be_changed_to_and_fro_is_given_up() -> None:
+def test_a_repair_that_oscillates_is_given_up() -> None:
     assert mend({"a": "1"}, *[["/parameters/a"]] * (ROUNDS + 1)) == (None, [])
     assert mend({"a": "1"}, *[["/parameters/a"]] * (ROUNDS - 1))[0] == {"a": 1}

@@ -1,10 +1,10 @@
-"""Words in a JSON Schema that were meant to be keywords, and those that were not."""
+"""Misspelt keywords in a JSON Schema, and words that are none."""
 
 from typing import Any
 
 import pytest
 
-from reportd.core.schemas.keywords import MAX_MISSPELT, misspelt
+from reportd.core.schemas.keywords import MAX_MISSPELT, misspelt_keywords
 
 
 @pytest.mark.parametrize(
@@ -24,8 +24,8 @@ from reportd.core.schemas.keywords import MAX_MISSPELT, misspelt
         ("enums", "enum"),
     ],
 )
-def test_a_slip_is_told_with_what_was_meant(word: str, meant: str) -> None:
-    assert misspelt({word: {}}) == [("", word, meant)]
+def test_a_misspelling_is_reported_with_its_keyword(word: str, meant: str) -> None:
+    assert misspelt_keywords({word: {}}) == [("", word, meant)]
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,8 @@ def test_a_slip_is_told_with_what_was_meant(word: str, meant: str) -> None:
         "errorMessage", "markdownDescription", "enumNames", "$defs", "definitions", "required", "if", "a", "",
     ],
 )  # fmt: skip
-def test_keywords_and_annotations_are_none(word: str) -> None:
-    assert misspelt({word: {}}) == []
+def test_keywords_and_annotations_are_not_misspellings(word: str) -> None:
+    assert misspelt_keywords({word: {}}) == []
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def test_keywords_and_annotations_are_none(word: str) -> None:
         ({"dependencies": {"a": ["b"], "c": {"minimun": 1}}}, "/dependencies/c"),
     ],
 )
-def test_it_is_looked_for_wherever_a_schema_may_be(schema: dict[str, Any], where: str) -> None:
-    assert misspelt(schema) == [(where, "minimun", "minimum")]
+def test_every_subschema_is_searched(schema: dict[str, Any], where: str) -> None:
+    assert misspelt_keywords(schema) == [(where, "minimun", "minimum")]
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,9 @@ def test_it_is_looked_for_wherever_a_schema_may_be(schema: dict[str, Any], where
         {"required": ["minimun"]},
     ],
 )
-def test_names_and_values_are_no_keywords(schema: dict[str, Any]) -> None:
-    assert misspelt(schema) == []
+def test_names_and_values_are_not_searched(schema: dict[str, Any]) -> None:
+    assert misspelt_keywords(schema) == []
 
 
-def test_the_first_few_are_enough() -> None:
-    assert len(misspelt({"allOf": [{"minimun": 1}] * 100})) == MAX_MISSPELT
+def test_the_list_is_bounded() -> None:
+    assert len(misspelt_keywords({"allOf": [{"minimun": 1}] * 100})) == MAX_MISSPELT

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reportd.core.status.durations import lasting
+from reportd.core.status.durations import format_duration
 
 
 @pytest.mark.parametrize(
@@ -23,4 +23,4 @@ from reportd.core.status.durations import lasting
     ],
 )
 def test_two_units_at_most(seconds: float, said: str) -> None:
-    assert lasting(seconds) == said
+    assert format_duration(seconds) == said

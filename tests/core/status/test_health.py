@@ -1,4 +1,4 @@
-"""The health: a sentence that says what is stuck, and whose fault it is."""
+"""The findings of a snapshot: what is stuck, and whose fault it is (I16)."""
 
 from dataclasses import replace
 from typing import Any
@@ -26,12 +26,12 @@ def view(
     return TypeView(made, resting, 2, load, Figures())
 
 
-def said(snapshot: Snapshot) -> list[tuple[str, str]]:
+def findings(snapshot: Snapshot) -> list[tuple[str, str]]:
     return [(finding.level, as_text(finding.sentence, snapshot.at)) for finding in health_of(snapshot).findings]
 
 
 def first(snapshot: Snapshot) -> str:
-    return said(snapshot)[0][1]
+    return findings(snapshot)[0][1]
 
 
 def with_type(one: TypeView) -> Snapshot:
@@ -41,15 +41,18 @@ def with_type(one: TypeView) -> Snapshot:
 def test_all_clear() -> None:
     judged = health_of(CALM)
     assert (judged.level, judged.brief) == (Level.GOOD, "All clear")
-    assert said(CALM) == [("good", "All clear")]
-    assert said(replace(CALM, letters=None, queue=None, jobs=None, recent=None)) == [("good", "All clear")]
+    assert findings(CALM) == [("good", "All clear")]
+    assert findings(replace(CALM, letters=None, queue=None, jobs=None, recent=None)) == [("good", "All clear")]
 
 
-def test_dead_letters_are_told_and_alarm_nobody() -> None:
+def test_dead_letters_are_a_finding_but_no_alarm() -> None:
     snapshot = replace(CALM, letters=busy(NOW).letters)
-    assert said(snapshot) == [("good", "All clear"), ("good", "20 dead letters to decide on")]
+    assert findings(snapshot) == [("good", "All clear"), ("good", "20 dead letters to decide on")]
     (group, *_) = busy(NOW).letters or ()
-    assert said(replace(CALM, letters=(replace(group, quarantined=1),)))[1] == ("good", "1 dead letter to decide on")
+    assert findings(replace(CALM, letters=(replace(group, quarantined=1),)))[1] == (
+        "good",
+        "1 dead letter to decide on",
+    )
 
 
 def test_an_open_breaker() -> None:
@@ -72,11 +75,11 @@ def test_an_open_breaker() -> None:
         (Load(5, 5), ", its next job is the probe, 5 waiting, no attempts used"),
     ],
 )
-def test_an_open_breaker_whose_rest_is_over(load: Load | None, end: str) -> None:
+def test_an_open_breaker_whose_wait_is_over(load: Load | None, end: str) -> None:
     assert first(with_type(view(BreakerState.OPEN, load, until=NOW))) == f"sales is OPEN for 14 s{end}"
 
 
-def test_what_is_said_of_its_fault_when_little_is_known() -> None:
+def test_an_unknown_fault_is_nobodys() -> None:
     for faults in ((), ("something",), ("nothing: of ours",)):
         finding = health_of(with_type(view(BreakerState.OPEN, faults=faults))).findings[0]
         assert (finding.whose, finding.because) == ("", faults[0] if faults else "")
@@ -93,11 +96,11 @@ def test_what_is_said_of_its_fault_when_little_is_known() -> None:
 )
 def test_other_states(state: BreakerState, resting: bool, level: str, sentence: str) -> None:
     snapshot = with_type(view(state, Load(), resting=resting, by="ada", reason="it moves"))
-    assert said(snapshot) == [(level, sentence)]
+    assert findings(snapshot) == [(level, sentence)]
     assert health_of(snapshot).findings[0].because.endswith("it moves")
 
 
-def test_the_brief_says_what_is_worst() -> None:
+def test_the_brief_names_the_worst() -> None:
     opened, held, half = view(BreakerState.OPEN), view(BreakerState.FORCED_OPEN), view(BreakerState.HALF_OPEN)
     assert health_of(replace(CALM, types=(half, opened, held))).brief == "● 2 open"
     assert health_of(with_type(half)).brief == "◐ 1 half-open"
@@ -108,29 +111,29 @@ def test_the_brief_says_what_is_worst() -> None:
 
 def test_parts_that_do_not_work() -> None:
     parts = (Part("queue", ok=False, detail="no answer"), Part("database", ok=True, detail="answers"))
-    assert said(replace(CALM, parts=parts)) == [("bad", "queue: no answer")]
+    assert findings(replace(CALM, parts=parts)) == [("bad", "queue: no answer")]
 
 
-def test_a_node_that_drains_is_as_it_should_be() -> None:
+def test_a_draining_node_is_only_watched() -> None:
     accepting = Part("accepting", ok=False, detail="draining")
     snapshot = replace(CALM, parts=(accepting,), here=Node("n1", draining=True))
-    assert said(snapshot) == [("watch", "accepting: draining")]
-    assert said(replace(CALM, parts=(accepting,))) == [("bad", "accepting: draining")]
+    assert findings(snapshot) == [("watch", "accepting: draining")]
+    assert findings(replace(CALM, parts=(accepting,))) == [("bad", "accepting: draining")]
 
 
-def test_a_node_whose_breakers_are_its_own() -> None:
-    assert said(replace(CALM, alone="redis: no answer")) == [("watch", "breakers: redis: no answer")]
+def test_a_node_that_decides_about_breakers_by_itself() -> None:
+    assert findings(replace(CALM, alone="redis: no answer")) == [("watch", "breakers: redis: no answer")]
 
 
-def test_background_work_that_fails_for_a_reason_that_nobody_foresaw() -> None:
-    """It is named once, and not as a broken part: jobs are still accepted and rendered."""
+def test_background_work_that_fails_unexpectedly() -> None:
+    """It is one finding, not a part that does not work: jobs are accepted and rendered."""
     failing = Part("background", ok=False, detail="presence: no right to it")
     snapshot = replace(
         CALM, parts=(*CALM.parts, failing), troubles=(Trouble("presence", "no right to it", NOW - 14, 3),)
     )
     judged = health_of(snapshot)
     assert judged.level is Level.WATCH
-    ((level, sentence),) = said(snapshot)
+    ((level, sentence),) = findings(snapshot)
     assert level == "watch"
     assert mentions(sentence, "presence fails", "14 s", "3 times")
     assert judged.findings[0].because == "no right to it"
@@ -140,21 +143,21 @@ def test_background_work_that_fails_for_a_reason_that_nobody_foresaw() -> None:
 
 def test_a_type_that_fails_though_its_breaker_is_closed() -> None:
     failing = replace(view(faults=(TIMEOUT,)), figures=Figures(failed=3, tried=6))
-    ((level, sentence),) = said(with_type(failing))
+    ((level, sentence),) = findings(with_type(failing))
     assert level == "watch"
     assert mentions(sentence, "sales", "3 of the last 6")
-    assert said(with_type(replace(failing, figures=Figures(failed=4, tried=4)))) == [("good", "All clear")]
-    assert said(with_type(replace(failing, figures=Figures(failed=3, tried=7)))) == [("good", "All clear")]
+    assert findings(with_type(replace(failing, figures=Figures(failed=4, tried=4)))) == [("good", "All clear")]
+    assert findings(with_type(replace(failing, figures=Figures(failed=3, tried=7)))) == [("good", "All clear")]
 
 
-def test_jobs_that_wait_for_long_though_nothing_rests() -> None:
+def test_jobs_that_wait_long_with_a_closed_breaker() -> None:
     waits = view(load=Load(8, 8, 2, NOW - SLOW_SECONDS - 60))
-    ((level, sentence),) = said(with_type(waits))
+    ((level, sentence),) = findings(with_type(waits))
     assert level == "watch"
     assert mentions(sentence, "sales", "oldest of 8", "6 min", "0 of 2 slots busy")
-    assert said(with_type(replace(waits, load=Load(8, 8, 2, NOW - SLOW_SECONDS)))) == [("good", "All clear")]
+    assert findings(with_type(replace(waits, load=Load(8, 8, 2, NOW - SLOW_SECONDS)))) == [("good", "All clear")]
     resting = replace(waits, resting=True)
-    assert said(with_type(resting)) == [("good", "All clear")]
+    assert findings(with_type(resting)) == [("good", "All clear")]
 
 
 @pytest.mark.parametrize("state", [BreakerState.OPEN, BreakerState.HALF_OPEN])
@@ -163,7 +166,7 @@ def test_a_breaker_is_open_since_it_first_opened_however_many_probes_failed(stat
     sentence = first(with_type(view(state, Load(3, 3), resting=True, until=NOW + 28, **opened)))
     assert mentions(sentence, "open since 07:46 UTC", "14 probes failed")
     assert state is BreakerState.HALF_OPEN or mentions(sentence, "sales is OPEN", "14 min")
-    # An older daemon that shares the store knows when it was moved last.
+    # An older daemon that shares the store knows only the last transition.
     sentence = first(with_type(view(BreakerState.OPEN, openings=2)))
     assert mentions(sentence, "sales is OPEN", "14 s", "open since 07:59 UTC", "1 ")
 
@@ -188,8 +191,8 @@ def test_a_backlog_that_takes_longer_than_a_job_may_wait_is_not_all_clear() -> N
 
 def test_many_fewer_nodes_than_are_wanted_are_not_all_clear() -> None:
     assert first(backlog(10, 3)).endswith("; 3 nodes wanted, 1 there")
-    assert said(backlog(4000, 2)) == [("good", "All clear")]
-    assert said(replace(CALM, demand=None)) == [("good", "All clear")]
+    assert findings(backlog(4000, 2)) == [("good", "All clear")]
+    assert findings(replace(CALM, demand=None)) == [("good", "All clear")]
 
 
 def test_nodes() -> None:
@@ -197,27 +200,27 @@ def test_nodes() -> None:
     troubled = Node("n3", trouble="Chromium can't be started")
     here = Node("n1", trouble="the parts tell of that")
     snapshot = replace(CALM, nodes=(here, gone, troubled))
-    broken, silent = said(snapshot)
+    broken, silent = findings(snapshot)
     assert broken == ("bad", "n3: Chromium can't be started")
     assert silent[0] == "watch"
     assert mentions(silent[1], "n2", "4 min ago")
 
 
-def test_messages_that_were_lost() -> None:
+def test_lost_messages() -> None:
     other = Node("n2", resent=12, resent_at=NOW - 180)
     long_ago = Node("n3", resent=7, resent_at=NOW - 3601)
-    ((level, sentence),) = said(replace(CALM, nodes=(Node("n1"), other, long_ago)))
+    ((level, sentence),) = findings(replace(CALM, nodes=(Node("n1"), other, long_ago)))
     assert level == "watch"
     assert mentions(sentence, "12 messages", "lost", "sent again", "3 min ago")
 
 
-def test_the_worst_comes_first() -> None:
+def test_the_worst_finding_comes_first() -> None:
     levels = [finding.level for finding in health_of(busy(NOW)).findings]
     assert levels == sorted(levels, key=[Level.BAD, Level.WATCH, Level.GOOD].index)
     assert len(levels) >= 5
 
 
-def test_every_fault_is_somebodys() -> None:
+def test_every_fault_has_an_owner() -> None:
     whose = {fault_of(f"{kind}: it failed") for kind in FaultKind}
     assert all(text.startswith("fault of ") for text in whose)
     assert len(whose) == 6
@@ -225,9 +228,9 @@ def test_every_fault_is_somebodys() -> None:
     assert fault_of("") == ""
 
 
-def test_refused_submissions_are_told_by_type() -> None:
+def test_refused_submissions_are_a_finding_per_type() -> None:
     refusing = replace(view(load=Load(5000, 5000)), figures=Figures(refused=28))
-    ((level, sentence),) = said(with_type(refusing))
+    ((level, sentence),) = findings(with_type(refusing))
     assert level == "watch"
     assert mentions(sentence, "sales", "28 submissions refused", "10 min", "5000 waiting")
     assert "queue.max_backlog" in health_of(with_type(refusing)).findings[0].because

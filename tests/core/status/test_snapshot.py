@@ -1,11 +1,11 @@
-"""The snapshot: what of it is the same, and what adds up."""
+"""The snapshot: equality, and sums over nodes."""
 
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
 from reportd.core.capacity.scaling import Demand
-from reportd.core.status.snapshot import Figures, LetterGroup, Node, Snapshot, in_all
+from reportd.core.status.snapshot import Figures, LetterGroup, Node, Snapshot, sum_figures
 from tests.web.busy import busy
 
 NOW = 1.8e9
@@ -26,7 +26,7 @@ def test_two_that_differ_in_their_time_alone_show_the_same() -> None:
 def test_slots_are_those_of_nodes_that_are_there() -> None:
     nodes = (Node("a", slots=4, busy=1), Node("b", slots=2, busy=2), Node("c", slots=8, busy=8, gone=True))
     snapshot: Snapshot = replace(busy(NOW), nodes=nodes)
-    assert (snapshot.slots, snapshot.busy, snapshot.there) == (6, 3, 2)
+    assert (snapshot.slots, snapshot.busy, snapshot.live_nodes) == (6, 3, 2)
 
 
 def test_what_waits_is_worked_off_by_all_slots_that_are_there() -> None:
@@ -47,8 +47,8 @@ def test_figures_of_all_nodes_are_added_up_as_far_as_that_can_be_done() -> None:
         Node("e", gone=True, figures={"sales": Figures(100.0, 100, 100)}),
     )
     here = Figures(3.0, 1, 10, 0.1, 0.2)
-    assert in_all(nodes, "sales", here) == Figures(5.0, 2, 15, 0.1, 0.2)
-    assert in_all(nodes, "none", Figures()) == Figures()
+    assert sum_figures(nodes, "sales", here) == Figures(5.0, 2, 15, 0.1, 0.2)
+    assert sum_figures(nodes, "none", Figures()) == Figures()
 
 
 def test_a_group_is_tried_again_when_its_first_letter_is() -> None:

@@ -1,4 +1,4 @@
-"""How an alert arrives at each channel, and the error when it does not."""
+"""Alerts as the channels send them, and the errors of failed deliveries."""
 
 import json
 from collections.abc import AsyncIterator
@@ -91,7 +91,7 @@ async def test_what_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(slack_url=f"http://127.0.0.9:{site.port}/s3cret") as channel:
         with pytest.raises(DeliveryError) as caught:
             await channel.send(NOTICE)
-    assert str(caught.value) == "no exchange with it (ConnectError)"
+    assert "ConnectError" in str(caught.value)
 
 
 # --- SNS ----------------------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def ask_sns(server: str, **parameters: str) -> str:
 
 @pytest.fixture
 def sns(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return the server's URL, which AWS clients use from now on."""
+    """The local server, which AWS clients now use."""
     pretend_credentials(monkeypatch)
     monkeypatch.setenv("AWS_ENDPOINT_URL_SNS", moto)
     return moto

@@ -1,4 +1,4 @@
-"""The store of a cluster: a node with another store neither writes to it nor reads from it."""
+"""The cluster's store: a node with another store neither writes to it nor reads from it."""
 
 import pytest
 import trio
@@ -135,7 +135,7 @@ async def test_a_bucket_whose_first_mark_failed_is_marked_later() -> None:
 
 
 async def test_a_folder_whose_mount_goes_away_is_no_longer_the_store() -> None:
-    """A file below the mount point would be hidden once the mount is back."""
+    """A PDF stored below the mount point would vanish when the mount is back."""
     shared, agreements = MemoryArtifacts(), Agreements()
     store = ClusterStore(shared, agreements)
     await store.put(job(), PDF)

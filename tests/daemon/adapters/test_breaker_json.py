@@ -1,4 +1,4 @@
-"""A breaker as text: nothing is lost, another version's text is understood, nonsense is refused."""
+"""A breaker as text: all fields survive, another version's text is read, nonsense is refused."""
 
 import orjson
 import pytest

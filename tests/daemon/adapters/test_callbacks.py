@@ -1,4 +1,4 @@
-"""What a receiver of callbacks gets, where it may be, and what its answers mean."""
+"""Callbacks: the request, the receivers that are allowed, and the meaning of their answers."""
 
 import json
 import socket
@@ -44,7 +44,7 @@ async def opened(*hosts: str, secret: str = SECRET, forbidden: Any = never) -> A
 
 
 async def deliver(messenger: HttpMessenger, url: str) -> str:
-    """Return the error, after ``final`` if a retry is useless; empty after success."""
+    """The delivery error, with ``final`` in front if it is; empty for success."""
     with trio.fail_after(30):
         try:
             await messenger.deliver(callback(url))
@@ -57,7 +57,7 @@ async def deliver(messenger: HttpMessenger, url: str) -> str:
 
 
 class Names(trio.abc.HostnameResolver):
-    """Resolves a name to the next of its lists of addresses, the last one for good."""
+    """Resolves a name to the next of its lists of addresses; the last list repeats."""
 
     def __init__(self, answers: dict[str, list[list[str]]]) -> None:
         self._answers = answers
@@ -78,7 +78,7 @@ class Names(trio.abc.HostnameResolver):
 
 
 def resolve(**answers: list[list[str]]) -> Names:
-    """Set this for the rest of the test."""
+    """Until the end of the test."""
     names = Names({name.replace("_", "."): found for name, found in answers.items()})
     trio.socket.set_custom_hostname_resolver(names)
     return names
@@ -163,10 +163,10 @@ async def test_a_certificate_must_be_that_of_the_name(tmp_path: Path, monkeypatc
         ("http://app.test@other.test/", "other.test is not among"),
         ("http://sub.wild.test/", "sub.wild.test resolves to 10.0.0.5: a wildcard allows public only"),
         ("http://meta.test/", "meta.test resolves to 169.254.169.254, a link-local address"),
-        ("ftp://app.test/", "no absolute http or https URL"),
-        ("app.test/done", "no absolute http or https URL"),
-        ("", "no absolute http or https URL"),
-        ("http://app.test/\n", "the callback URL is none"),
+        ("ftp://app.test/", "absolute http or https URL"),
+        ("app.test/done", "absolute http or https URL"),
+        ("", "absolute http or https URL"),
+        ("http://app.test/\n", "the callback URL"),
     ],
 )
 async def test_what_is_refused_for_good(url: str, reason: str) -> None:
@@ -186,7 +186,7 @@ async def test_a_name_is_resolved_once_and_that_address_is_used() -> None:
 
 
 async def test_the_daemon_itself_is_never_called() -> None:
-    """A server on this machine would trust the caller and do what the URL says."""
+    """It would do what the URL says, as a request from this machine."""
     own: set[int] = set()
     forbidden = lambda _, port: port in own  # noqa: E731 - of the site, which is not there yet
     async with open_site({"/done": Reply()}) as site, opened("127.0.0.1", forbidden=forbidden) as messenger:
@@ -240,7 +240,7 @@ async def test_statuses(status: int, told: str) -> None:
         ("http://10.0.0.5/admin", "final: refused: 10.0.0.5 is an IP address that allowed_hosts does not list"),
         ("http://169.254.169.254/latest/meta-data", "final: refused: 169.254.169.254 is an IP address"),
         ("http://sub.wild.test/", "final: refused: sub.wild.test resolves to 10.0.0.5: a wildcard allows public"),
-        ("file:///etc/passwd", "final: refused: it is no absolute http"),
+        ("file:///etc/passwd", "final: refused: it is not an absolute http"),
         ("/elsewhere", "the receiver answers 307: redirects are not followed, so name their target"),
         ("http://\x01/", "the exchange with 127.0.0.1 broke off (RemoteProtocolError)"),
     ],
@@ -277,7 +277,7 @@ async def test_a_receiver_that_breaks_off() -> None:
 
 @pytest.fixture
 def patient_clock() -> MockClock:
-    """The clock jumps only when nothing has moved for a moment, so that bytes on a socket arrive first."""
+    """The clock jumps once nothing has moved for a moment; traffic on a socket does not stop it."""
     return MockClock(autojump_threshold=0.03)
 
 

@@ -1,4 +1,4 @@
-"""SQLite underneath: shared commits, durability, and a database that can't be had just now."""
+"""SQLite: shared commits, durability, and a database that is unavailable."""
 
 import resource
 import signal
@@ -21,7 +21,7 @@ from reportd.adapters.sql.database import Database, open_database
 from reportd.ports import UnavailableError
 
 NORMAL, FULL = 1, 2
-"""What SQLite calls them (sqlite.org/pragma.html#pragma_synchronous)."""
+"""SQLite's numbers for them (sqlite.org/pragma.html#pragma_synchronous)."""
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ async def test_results_come_back_to_their_callers(database: Database) -> None:
 async def test_a_locked_database_is_unavailable_in_time_and_works_again(
     database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A write, and one that has to wait behind it, and neither is done later all the same."""
+    """A write, and another that waits behind it; neither is executed later after it has failed."""
     assert engines.LOCK_WAIT_SECONDS * 2 <= 4.0
     monkeypatch.setattr(engines, "LOCK_WAIT_SECONDS", 0.4)
     async with open_database(f"sqlite:///{path}") as impatient:
@@ -238,7 +238,7 @@ async def test_a_fault_of_the_statement_is_no_unavailability(database: Database)
 
 
 async def test_commits_wait_for_the_disk(database: Database) -> None:
-    """FULL is 2: sqlite.org/pragma.html#pragma_synchronous. Anything less may lose an answered 202 with the power."""
+    """FULL is 2 (sqlite.org/pragma.html#pragma_synchronous). Anything less may lose an answered 202 in a power cut."""
 
     def settings(connection: Connection) -> list[object]:
         names = ("synchronous", "journal_mode", "foreign_keys")
@@ -261,7 +261,7 @@ trio.run(main)
 
 
 async def test_an_answered_write_outlives_the_process(path: Path) -> None:
-    """I1: killed at the first instant after the answer."""
+    """I1: killed in the first moment after the answer."""
     killed = await trio.run_process([sys.executable, "-c", _KILLED_AFTER_ITS_WRITE, f"sqlite:///{path}"], check=False)
     assert killed.returncode == -signal.SIGKILL
     with closing(sqlite3.connect(path)) as connection:

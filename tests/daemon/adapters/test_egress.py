@@ -1,4 +1,4 @@
-"""The egress proxy by itself: what it lets through, what it refuses, and how a connection ends."""
+"""The egress proxy alone: what it allows, what it refuses, and how a connection ends."""
 
 import errno
 import socket as std_socket
@@ -13,15 +13,15 @@ import pytest
 import trio
 import trio.testing
 
+from reportd.adapters.egress import connecting
 from reportd.adapters.egress import proxy as module
+from reportd.adapters.egress.own_ports import OwnPorts, is_own_address
 from reportd.adapters.egress.proxy import (
     CONNECTIONS_PER_HANDSHAKE,
     MAX_NOTES,
     Egress,
     Failure,
-    OwnPorts,
     Refusal,
-    is_own_address,
     open_egress,
 )
 from reportd.adapters.egress.resolving import LookupThreads
@@ -33,7 +33,7 @@ from tests.descriptors import none_left
 SUCCEEDED, NOT_ALLOWED, UNREACHABLE, REFUSED, NO_COMMAND, NO_ADDRESS_TYPE = 0, 2, 4, 5, 7, 8
 UNLIMITED = 1 << 40
 PATIENCE_SECONDS = 5.0
-"""For what must come at once: what hangs has failed."""
+"""Limit for what must come at once; anything slower has failed."""
 
 Serve = Callable[[trio.SocketStream], Awaitable[None]]
 
@@ -85,7 +85,7 @@ def _request(host: str, port: int, command: int = 1) -> bytes:
 
 @asynccontextmanager
 async def ask(egress: Egress, host: str, port: int, **options: int) -> AsyncIterator[tuple[trio.SocketStream, int]]:
-    """A connection of the browser's, and the reply it gets."""
+    """A connection of the browser, and the proxy's reply."""
     async with await trio.open_tcp_stream("127.0.0.1", egress.port) as client:
         await client.send_all(_request(host, port, **options))
         reply = await exactly(client, 12)
@@ -105,7 +105,7 @@ async def exactly(stream: trio.SocketStream, size: int) -> bytes:
 
 
 async def ending(stream: trio.SocketStream) -> str:
-    """How it ends, once all that comes has been read."""
+    """How it ends, after all data has been read."""
     with trio.fail_after(PATIENCE_SECONDS):
         try:
             while await stream.receive_some(65536):
@@ -116,7 +116,7 @@ async def ending(stream: trio.SocketStream) -> str:
 
 
 class Names(trio.abc.HostnameResolver):
-    """Resolves a name to what is next in its list."""
+    """Resolves a name to the next answer in its list."""
 
     def __init__(self, **answers: list[list[str]]) -> None:
         self._answers = {name.replace("_", "."): answers for name, answers in answers.items()}
@@ -219,7 +219,7 @@ async def test_many_at_once() -> None:
 
 
 async def refused(egress: Egress, host: str, port: int) -> str:
-    """The reason, noted once, of a connection that is not allowed."""
+    """The reason of a refused connection, recorded once."""
     before = set(egress.refusals)
     async with ask(egress, host, port) as (client, reply):
         assert reply == NOT_ALLOWED
@@ -315,7 +315,7 @@ async def test_a_port_that_is_not_allowed() -> None:
 
 
 async def test_a_name_that_changes_its_address_is_judged_by_the_one_that_is_used() -> None:
-    """DNS rebinding: there is no second look-up between judging and connecting."""
+    """DNS rebinding: there is no second lookup between check and connect."""
     names = resolve(a_partner_test=[["192.0.2.1", "127.0.0.1"], ["127.0.0.1"]])
     seen: list[str] = []
 
@@ -396,7 +396,7 @@ async def _can_not_be_connected_to(port: int) -> None:
 
 
 async def test_a_host_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr(connecting, "CONNECT_SECONDS", 0.05)
     # A full backlog: further connections wait for ever.
     with std_socket.socket() as full:
         full.bind(("127.0.0.1", 0))
@@ -578,7 +578,7 @@ async def test_a_request_may_come_in_pieces_and_with_what_follows() -> None:
 async def test_a_fault_of_ours_costs_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     async with upstream(echo) as port, opened("127.0.0.1") as egress:
         with monkeypatch.context() as broken:
-            broken.setattr(module, "_connect", None)
+            broken.setattr(module, "connect", None)
             async with await trio.open_tcp_stream("127.0.0.1", egress.port) as client:
                 await client.send_all(_request("127.0.0.1", port))
                 assert await exactly(client, 2) == b"\x05\x00"
@@ -684,7 +684,7 @@ async def test_an_egress_waits_for_a_descriptor_to_listen_with() -> None:
 async def test_lookups_that_nobody_wants_any_more_take_no_thread_that_others_need(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A name server that does not answer keeps a thread until the system's resolver gives up."""
+    """A name server that does not answer blocks a thread until the system's resolver gives up."""
     given_up = Event()
 
     def never(*_: object) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The schema: made on an empty database, left alone when it is current, refused when it is newer."""
+"""The schema: made on an empty database, left alone when current, refused when newer."""
 
 import sqlite3
 import sys
@@ -86,7 +86,7 @@ trio.run(main)
 
 
 async def test_daemons_that_start_together_take_turns(url: str) -> None:
-    """They get ready, and go at once: all of them succeed."""
+    """They start together, and all succeed."""
     command = [sys.executable, "-c", _MIGRATES, url]
     results = []
 
@@ -145,7 +145,7 @@ async def test_a_daemon_waits_for_anothers_migration_of_a_file_longer_than_for_a
 
 
 class Refused:
-    """What SQLite does where two connections wait for each other: it refuses one of them at once."""
+    """When two connections wait for each other, SQLite refuses one at once."""
 
     def __init__(self, code: int, times: int) -> None:
         self.times = times
@@ -186,7 +186,7 @@ async def test_migrations_and_models_agree(url: str) -> None:
 
 
 async def test_migrations_and_models_agree_on_partial_indexes_too(url: str) -> None:
-    """Which compare_metadata does not look at."""
+    """compare_metadata does not check this."""
 
     def conditions(connection: Connection) -> set[str]:
         dialect = connection.dialect.name

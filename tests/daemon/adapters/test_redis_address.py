@@ -1,4 +1,4 @@
-"""URLs of Redis, Sentinel and clusters: what the configuration accepts, and what the adapter reads in them."""
+"""URLs of Redis, Sentinel and clusters: what the configuration accepts, and what the adapter reads from them."""
 
 import pytest
 from pydantic import ValidationError

@@ -1,4 +1,4 @@
-"""Several queues as one: routing of messages and receipts, and what an unavailable queue costs the others."""
+"""Several queues as one: routing of messages and receipts, and the effect of one queue's failure on the others."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""PDFs in a bucket of S3, on a server that speaks its protocol."""
+"""PDFs in an S3 bucket, on a local server that speaks the protocol."""
 
 import hashlib
 from collections.abc import AsyncIterator, Iterator
@@ -10,7 +10,8 @@ import httpx
 import pytest
 import trio
 
-from reportd.adapters.artifacts.s3 import PART_BYTES, S3Artifacts, open_s3_artifacts
+from reportd.adapters.artifacts.s3 import S3Artifacts, open_s3_artifacts
+from reportd.adapters.artifacts.s3_parameters import PART_BYTES
 from reportd.core.jobs.job import Job
 from reportd.ports import Pdf
 from tests.servers.aws import ask_s3, new_bucket, pretend_credentials, running_moto

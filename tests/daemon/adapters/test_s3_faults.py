@@ -1,4 +1,4 @@
-"""What S3 and the way to it can do to a PDF, and what its caller sees of that."""
+"""Faults of S3 and of the network to it, and what callers of the store see."""
 
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 import structlog
 
-from reportd.adapters.artifacts.s3 import PART_BYTES, S3Artifacts, open_s3_artifacts
+from reportd.adapters.artifacts.s3 import S3Artifacts, open_s3_artifacts
+from reportd.adapters.artifacts.s3_parameters import PART_BYTES
 from reportd.adapters.aws import client
 from reportd.core.jobs.job import Job
 from reportd.ports import Pdf, UnavailableError
@@ -159,7 +160,7 @@ async def test_a_refusal_says_what_to_do(proxy: Proxy, bucket: str, status: int,
 
 
 async def test_a_denied_look_is_not_taken_for_absence(proxy: Proxy, bucket: str) -> None:
-    """HEAD has no body, so S3 can only give the status."""
+    """An answer to HEAD has no body, so there is only the status."""
     async with opened(proxy, bucket) as store:
         proxy.plan("HeadObject", answer(403, ""))
         with pytest.raises(UnavailableError, match="IAM policy"):
@@ -190,7 +191,7 @@ async def test_an_answer_of_something_else_is_trouble(proxy: Proxy, bucket: str,
 async def test_a_server_that_takes_no_condition_is_asked_before_what_it_has(
     server: str, proxy: Proxy, bucket: str, size_bytes: int
 ) -> None:
-    """The first PDF stays all the same; and it is said once."""
+    """The first PDF stays all the same, and the warning is logged once."""
     proxy.plan("PutObject", *[without_conditions()] * 20)
     proxy.plan("CompleteMultipartUpload", *[without_conditions()] * 20)
     first, second = (made(letter * size_bytes) for letter in (b"a", b"b"))
@@ -204,7 +205,7 @@ async def test_a_server_that_takes_no_condition_is_asked_before_what_it_has(
 
 
 async def test_what_is_refused_for_something_else_leaves_the_condition(proxy: Proxy, bucket: str) -> None:
-    """The words may be the same."""
+    """The error text may be the same."""
     async with opened(proxy, bucket) as store:
         proxy.plan("PutObject", *[answer(400, "InvalidRequest")] * 2)
         with pytest.raises(UnavailableError, match="InvalidRequest"):

@@ -1,4 +1,4 @@
-"""Signatures, judged by the reference library of Standard Webhooks."""
+"""Signatures, verified by the reference library of Standard Webhooks."""
 
 import time
 

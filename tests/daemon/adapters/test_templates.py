@@ -1,4 +1,4 @@
-"""Report templates: what they print, what they refuse, and how they say what is wrong."""
+"""Report templates: their output, what they refuse, and their error texts."""
 
 import copy
 import json
@@ -18,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reportd_web
-from reportd.adapters.templates import TemplateFault, Templates, filters
+from reportd.adapters.templates import filters
 from reportd.adapters.templates.charts import bar_chart, line_chart, ticks
+from reportd.adapters.templates.templates import TemplateFault, Templates
 
 REPORTS = Path(reportd_web.__file__).parent / "reports"
 ATTACK = "</style></title></text><script>alert('x')</script>\"&{{ 'ab' * 3 }}"
@@ -63,7 +64,7 @@ def last_row(page: str) -> list[str]:
 
 
 def every_text(value: Any) -> list[tuple[Any, Any]]:
-    """Where each free text stands: (container, key)."""
+    """The free texts of the parameters: (container, key)."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
     found = []
     for key, item in pairs:

@@ -84,7 +84,7 @@ async def files(tmp_path: Path) -> Files:
 async def test_new_report_types_a_level_and_tokens(files: Files) -> None:
     files.configure(TYPES.replace("reports.one", "reports.three") + '[log]\nlevel = "debug"\n')
     second = files.admit("second")
-    await files.reload.again()
+    await files.reload.reload()
     assert files.reload.trouble == ""
     assert set(files.types.names) == {"three", "two", "sales_summary", "user_activity"}
     assert files.level == "debug"
@@ -164,7 +164,7 @@ async def test_a_bad_file_changes_nothing_and_is_told(files: Files, how: str) ->
     names, entry = files.types.names, files.types.schemas()
     spoil(files)
     with capture_logs() as captured:
-        await files.reload.again()
+        await files.reload.reload()
     assert expected in files.reload.trouble
     (kept,) = [line for line in captured if line["event"] == "config.kept"]
     assert (kept["log_level"], expected in kept["error"]) == ("error", True)
@@ -178,7 +178,7 @@ async def test_a_bad_file_changes_nothing_and_is_told(files: Files, how: str) ->
         replaced(path)
     files.configure(TYPES)
     (files.folder / "two.html").write_text("<p>two")
-    await files.reload.again()
+    await files.reload.reload()
     assert files.reload.trouble == ""
     assert files.supervisor.troubles() == ()
 
@@ -194,7 +194,7 @@ async def test_bad_tokens_stay_but_report_types_change(files: Files, kind: str) 
     elif kind == "fifo":
         os.mkfifo(files.tokens_file)
     files.configure(TYPES.replace("reports.one", "reports.three"))
-    await files.reload.again()
+    await files.reload.reload()
     assert mentions(files.reload.trouble, "tokens")
     assert "configuration" not in files.reload.trouble
     assert files.knows(files.secret)
@@ -204,20 +204,20 @@ async def test_bad_tokens_stay_but_report_types_change(files: Files, kind: str) 
 async def test_a_bad_configuration_keeps_no_token_alive(files: Files) -> None:
     files.file.write_text("[reports")
     files.admit("second")
-    await files.reload.again()
+    await files.reload.reload()
     assert not files.knows(files.secret)
 
 
 async def test_what_needs_a_restart_is_named_for_as_long_as_it_does(files: Files) -> None:
     files.configure(TYPES + "[pool]\nbrowsers = 7\nmax_stalled = 3\n[shutdown]\ndrain_seconds = 3\n")
     with capture_logs() as captured:
-        await files.reload.again()
-        await files.reload.again()
+        await files.reload.reload()
+        await files.reload.reload()
     assert mentions(files.reload.trouble, "restart", "pool.browsers, pool.max_stalled, shutdown.drain_seconds")
     assert [line["event"] for line in captured].count("config.needs_restart") == 2
     assert files.learnt[-1].pool.browsers == 0
     files.configure(TYPES)
-    await files.reload.again()
+    await files.reload.reload()
     assert files.reload.trouble == ""
 
 
@@ -229,7 +229,7 @@ async def test_a_fault_that_nobody_foresaw_changes_nothing_and_is_told(
 
     monkeypatch.setattr(files.checks, "read", fail)
     monkeypatch.setattr(files.tokens, "read", fail)
-    await files.reload.again()
+    await files.reload.reload()
     assert mentions(files.reload.trouble, "tokens", "configuration", "ZeroDivisionError: by nothing")
     assert files.knows(files.secret)
 
@@ -247,12 +247,12 @@ async def test_a_file_system_that_does_not_answer_holds_up_nobody(
     monkeypatch.setattr(files.checks, "read", hang)
     try:
         with trio.move_on_after(0.5) as scope:
-            await files.reload.again()
+            await files.reload.reload()
         assert scope.cancelled_caught, "it hangs"
         monkeypatch.setattr("reportd.app.reload.READ_SECONDS", 0.2)
         second = files.admit("second")
         for _ in range(3):
-            await files.reload.again()
+            await files.reload.reload()
             assert mentions(files.reload.trouble, "within 0.2 s")
         assert files.knows(second)
         assert len(waiting) == 1
@@ -291,13 +291,13 @@ async def test_what_is_large_is_judged_by_another_process(files: Files, monkeypa
     processes: Any = files.checker._at_work
     files.configure(TYPES + 'parameters_schema = "two.json"\n')
     (files.folder / "two.json").write_text("{}")
-    await files.reload.again()
+    await files.reload.reload()
     assert files.reload.trouble == ""
     # Two shipped templates, two shipped schemas, and the two of this test.
     assert processes.asked == 6
     processes.fault = TooCostlyError("needs more memory than there is for it")
-    await files.reload.again()
+    await files.reload.reload()
     assert mentions(files.reload.trouble, "5 more")
     processes.fault = UnavailableError("work on jobs", "too many wait for their turn")
-    await files.reload.again()
+    await files.reload.reload()
     assert "too many wait for their turn" in files.reload.trouble

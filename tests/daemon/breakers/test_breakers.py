@@ -1,9 +1,10 @@
-"""The manager as the worker sees it: what counts, what an admission costs, and how a probe ends."""
+"""Admission as the worker sees it: what counts, what it costs, who probes. Being cancelled is no failure (I7)."""
 
 import pytest
 import trio
 
-from reportd.breakers.manager import LEASE_MARGIN_SECONDS, STORE_SECONDS, Breakers, DeferredError
+from reportd.breakers.admission import DeferredError
+from reportd.breakers.manager import LEASE_MARGIN_SECONDS, STORE_SECONDS, Breakers
 from reportd.core.breaker.breaker import BreakerEvent, BreakerPolicy, BreakerState, Command, Transition
 from reportd.core.faults import NATURE, FaultKind
 from tests.fleet import TIMEOUT_SECONDS, BadLine, Node, open_it, render
@@ -217,7 +218,7 @@ async def test_a_probe_that_outlives_its_lease_is_called_off(store: BadLine, oth
     await open_it(node)
     await trio.sleep(10)
     begun = trio.current_time()
-    with pytest.raises(DeferredError, match="outlived"):
+    with pytest.raises(DeferredError, match="lease"):
         async with node.admit("sales", TIMEOUT_SECONDS):
             await trio.sleep(1000)
     assert trio.current_time() == pytest.approx(begun + TIMEOUT_SECONDS + LEASE_MARGIN_SECONDS)
@@ -225,7 +226,7 @@ async def test_a_probe_that_outlives_its_lease_is_called_off(store: BadLine, oth
 
 
 async def test_a_lease_is_counted_from_before_the_question(store: BadLine) -> None:
-    """Otherwise the holder behind a slow connection goes on after the store has given the lease to another node."""
+    """Otherwise, on a slow connection, the holder would go on after the store has granted the lease to another node."""
     node = Node(store)
     await open_it(node)
     await trio.sleep(10)
@@ -256,7 +257,7 @@ async def test_whoever_is_quicker_wins_and_the_other_looks_again(store: BadLine,
     assert [move.event for move in other.moves + node.moves[1:]] == [BreakerEvent.PROBE_STARTED, BreakerEvent.RECOVERED]
 
 
-# --- putting off --------------------------------------------------------------------------------------------
+# --- deferring ----------------------------------------------------------------------------------------------
 
 
 async def test_messages_come_back_when_the_rest_is_over_one_after_another(store: BadLine) -> None:
@@ -310,7 +311,7 @@ async def test_all_nodes_see_a_change_within_a_second(store: BadLine, other: Nod
 
 
 async def test_whoever_goes_by_its_doubts_hears_of_them_whichever_node_has_them(store: BadLine, other: Node) -> None:
-    """Otherwise jobs of a recovered type would wait for the one job that was in doubt."""
+    """Otherwise jobs of a type that has recovered would wait for the one job that was allowed while it was in doubt."""
     node, heard = Node(store), list[bool]()
     other.on_change = lambda: heard.append(other.failing("sales"))
     await render(node, FaultKind.TIMEOUT)
@@ -343,7 +344,7 @@ async def test_what_an_operator_did_is_told_also_when_he_does_not_wait(store: Ba
     assert [(move.event, move.by) for move in node.moves] == [(BreakerEvent.FORCED_OPEN, "ann")]
 
 
-# --- report types that come and go --------------------------------------------------------------------------
+# --- reload -------------------------------------------------------------------------------------------------
 
 
 async def test_a_type_that_goes_and_comes_again_is_as_the_store_has_it(other: Node) -> None:
@@ -359,6 +360,6 @@ async def test_a_type_that_goes_and_comes_again_is_as_the_store_has_it(other: No
 async def test_a_job_of_a_type_that_has_gone_meanwhile_is_still_told(other: Node) -> None:
     async with other.admit("sales", TIMEOUT_SECONDS) as admission:
         other.reconfigure([])
-        await trio.sleep(2.0)  # what is remembered is refreshed
+        await trio.sleep(2.0)  # the cache is refreshed
         admission.succeeded(1.0)
     assert other.snapshot() == []

@@ -1,4 +1,4 @@
-"""A node goes on alone while its store is away, and takes over the store's state when it is back."""
+"""A node whose store is unavailable decides locally; when the store is back, its state counts again."""
 
 from contextlib import suppress
 
@@ -6,7 +6,8 @@ import pytest
 import trio
 
 from reportd.adapters.memory_breakers import MemoryBreakers
-from reportd.breakers.manager import STORE_SECONDS, DeferredError
+from reportd.breakers.admission import DeferredError
+from reportd.breakers.manager import STORE_SECONDS
 from reportd.core.breaker.breaker import BreakerEvent, BreakerState, Command
 from reportd.core.faults import FaultError, FaultKind
 from reportd.ports import UnavailableError
@@ -93,7 +94,7 @@ async def test_a_job_that_began_before_and_ends_after_counts_once(store: BadLine
 
 
 async def test_verdicts_of_the_time_alone_say_nothing_to_the_store(store: BadLine, nursery: trio.Nursery) -> None:
-    """The node admits a probe while it is alone. The probe ends after the store is back with another state."""
+    """A probe that was admitted locally ends after the store is back, with another breaker."""
     node = Node(store)
     await nursery.start(node.run)
     store.away = True
@@ -130,7 +131,7 @@ async def test_a_probe_that_ends_while_the_store_is_away_leaves_no_lease_behind(
     await trio.sleep(2)
     expected = {"success": BreakerState.CLOSED, "failure": BreakerState.OPEN, "cancelled": BreakerState.HALF_OPEN}[how]
     assert (await store.kept()).state is other.sales().state is expected
-    # The node tells the store later, but its listeners hear each move once.
+    # The listeners are called once, also for what the node reports to the store later.
     verdict = {"success": [BreakerEvent.RECOVERED], "failure": [BreakerEvent.PROBE_FAILED], "cancelled": []}[how]
     assert [move.event for move in node.moves] == [BreakerEvent.TRIPPED, BreakerEvent.PROBE_STARTED, *verdict]
     assert not (await store.kept()).lease
@@ -175,7 +176,7 @@ async def test_an_operator_is_told_that_the_store_is_away(store: BadLine) -> Non
 
 
 async def test_a_store_that_answers_and_takes_nothing_is_away(store: BadLine, nursery: trio.Nursery) -> None:
-    """Such as a Redis without memory, or without its replicas: its old state must not win."""
+    """E.g. a Redis without free memory, or without its required replicas: its old state must not replace the cache."""
     node = Node(store)
     await nursery.start(node.run)
     await render(node, FaultKind.TIMEOUT)

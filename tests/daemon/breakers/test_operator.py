@@ -1,9 +1,9 @@
-"""An operator's orders: in every state of a breaker, by any name of the type, and their audit entries."""
+"""An operator's commands in every state of a breaker, by any name of the type, and their audit entries."""
 
 import pytest
 import trio
 
-from reportd.breakers.manager import DeferredError
+from reportd.breakers.admission import DeferredError
 from reportd.breakers.operator import BreakerCommand, BreakerOperator, InapplicableCommandError, UnknownReportTypeError
 from reportd.core.breaker.breaker import TRANSITIONS, Breaker, BreakerEvent, BreakerState
 from reportd.ports import AuditEntry, UnavailableError
@@ -21,7 +21,7 @@ class Sales:
 
 
 class Desk:
-    """The controls of a node, and what they noted for the audit."""
+    """The operator interface of a node, and its audit entries."""
 
     def __init__(self) -> None:
         self.store = BadLine()
@@ -50,15 +50,15 @@ EVENTS = {
 @pytest.mark.parametrize("state", list(BreakerState))
 @pytest.mark.parametrize("order", list(BreakerCommand))
 async def test_every_order_in_every_state(desk: Desk, state: BreakerState, order: BreakerCommand) -> None:
-    """The state in the store counts, whatever this node remembers."""
+    """The stored state decides, whatever this node has cached."""
     await desk.bring(state)
     target = TRANSITIONS.get((state, EVENTS[order]))
     if target is None:
         with pytest.raises(InapplicableCommandError, match=r"^sales is "):
-            await desk.controls.give("sales", order, "ann", "why")
+            await desk.controls.execute("sales", order, "ann", "why")
         assert ((await desk.store.kept()).version, desk.node.moves) == (1, [])
         return
-    moved = await desk.controls.give("sales", order, "ann", "why")
+    moved = await desk.controls.execute("sales", order, "ann", "why")
     assert (moved.state, moved.by, moved.reason) == (target, "ann", "why")
     assert moved == await desk.store.kept()
     (told,) = desk.node.moves
@@ -77,23 +77,23 @@ async def test_every_order_in_every_state(desk: Desk, state: BreakerState, order
 async def test_a_refusal_says_how_it_stands(desk: Desk, state: BreakerState, order: BreakerCommand, text: str) -> None:
     await desk.bring(state)
     with pytest.raises(InapplicableCommandError) as caught:
-        await desk.controls.give("sales", order, "ann")
+        await desk.controls.execute("sales", order, "ann")
     assert str(caught.value) == text
 
 
 async def test_jobs_do_as_they_are_told(desk: Desk) -> None:
-    await desk.controls.give("sales", BreakerCommand.OPEN, "ann", "moving")
+    await desk.controls.execute("sales", BreakerCommand.OPEN, "ann", "moving")
     with pytest.raises(DeferredError, match="held open by ann: moving"):
         await render(desk.node)
-    await desk.controls.give("sales", BreakerCommand.PROBE, "ann")
+    await desk.controls.execute("sales", BreakerCommand.PROBE, "ann")
     assert await render(desk.node)
-    await desk.controls.give("sales", BreakerCommand.OPEN, "ann")
-    await desk.controls.give("sales", BreakerCommand.CLOSE, "ann")
+    await desk.controls.execute("sales", BreakerCommand.OPEN, "ann")
+    await desk.controls.execute("sales", BreakerCommand.CLOSE, "ann")
     assert not await render(desk.node)
 
 
 async def test_an_alias_means_its_type(desk: Desk) -> None:
-    moved = await desk.controls.give("old_sales", BreakerCommand.OPEN, "ann")
+    moved = await desk.controls.execute("old_sales", BreakerCommand.OPEN, "ann")
     assert (moved.report_type, moved.reason) == ("sales", "by hand")
     assert [breaker.report_type for breaker in desk.controls.overview().breakers] == ["sales"]
     assert desk.controls.overview().resting == {"sales"}
@@ -101,14 +101,14 @@ async def test_an_alias_means_its_type(desk: Desk) -> None:
 
 async def test_an_unknown_type_has_no_breaker(desk: Desk) -> None:
     with pytest.raises(UnknownReportTypeError, match=r"accepted: sales$"):
-        await desk.controls.give("other", BreakerCommand.OPEN, "ann")
+        await desk.controls.execute("other", BreakerCommand.OPEN, "ann")
     assert len(desk.controls.overview().breakers) == 1
 
 
 async def test_what_may_have_been_done_is_noted(desk: Desk) -> None:
     desk.store.away = True
     with pytest.raises(UnavailableError):
-        await desk.controls.give("sales", BreakerCommand.CLOSE, "ann", "why")
+        await desk.controls.execute("sales", BreakerCommand.CLOSE, "ann", "why")
     noted = AuditEntry(7.0, "ann", "breaker.unanswered", "sales", {"order": "close", "reason": "why"})
     assert desk.noted.receive_nowait() == noted
     assert desk.node.moves == []

@@ -1,4 +1,4 @@
-"""A node's pool grows with the backlog and shrinks after it, as far as memory allows."""
+"""The pool of a node grows with the backlog, as far as memory allows, and shrinks when it is idle."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from reportd.app import policies
-from reportd.browsers.autosize import LOOK_SECONDS, autosize_pool
+from reportd.browsers.autosize import CHECK_SECONDS, autosize_pool
 from reportd.browsers.pool import GROW_SECONDS, Pool, PoolSettings, open_pool
 from reportd.concurrency.nurseries import open_background
 from reportd.config import Config
@@ -27,7 +27,7 @@ POLICY = SizePolicy(least=1, most=3, pages_per_browser=2, browser_mib=1000.0, ho
 
 
 class Node:
-    """An autosized pool, with a given queue depth and free memory."""
+    """A pool that is sized, with a given queue depth and free memory."""
 
     def __init__(self, pool: Pool, launcher: FakeLauncher, nursery: trio.Nursery) -> None:
         self.pool = pool
@@ -49,7 +49,7 @@ class Node:
         return Depth(self.backlog, 0, 0)
 
     def give(self, jobs: int, seconds: float) -> None:
-        """Start ``jobs`` renders that take ``seconds`` each."""
+        """Start ``number`` renders that take ``seconds`` each."""
         for _ in range(jobs):
             self._jobs += 1
             name = str(self._jobs)
@@ -58,7 +58,7 @@ class Node:
 
     async def _render(self, name: str) -> None:
         async with self.pool.slot() as slot:
-            await slot.render(request_for(name, timeout_seconds=10_000.0), alone=False)
+            await slot.render(request_for(name, timeout_seconds=10_000.0), dedicated_browser=False)
 
 
 @asynccontextmanager
@@ -76,7 +76,7 @@ async def test_it_grows_while_more_waits_than_it_can_take_and_shrinks_when_that_
     async with kept() as node:
         node.backlog = 50
         node.give(20, 30.0)
-        await trio.sleep(3 * LOOK_SECONDS + 5.0)
+        await trio.sleep(3 * CHECK_SECONDS + 5.0)
         assert (node.pool.size, node.pool.slots, len(node.launcher.running)) == (3, 6, 3)
         await trio.sleep(20.0)
         assert node.launcher.rendering == 6
@@ -85,7 +85,7 @@ async def test_it_grows_while_more_waits_than_it_can_take_and_shrinks_when_that_
         assert node.launcher.rendering == 0
         await trio.sleep(2 * POLICY.hold_seconds)
         assert (node.pool.size, node.pool.slots, len(node.launcher.running)) == (1, 2, 1)
-        assert node.pool.state().lost == 0
+        assert node.pool.state().crashed == 0
         assert node.changes == [2, 2, -2, -2]
 
 
@@ -94,7 +94,7 @@ async def test_slots_come_with_a_warm_browser_and_not_before() -> None:
         node.launcher.start_seconds = 20.0
         node.backlog = 50
         node.give(10, 100.0)
-        await trio.sleep(LOOK_SECONDS + 19.0)
+        await trio.sleep(CHECK_SECONDS + 19.0)
         assert (node.pool.slots, node.launcher.rendering) == (2, 2)
         await trio.sleep(2.0)
         assert (node.pool.slots, node.launcher.rendering) == (4, 4)
@@ -105,7 +105,7 @@ async def test_a_browser_that_cannot_be_had_is_done_without() -> None:
         node.launcher.failing_starts = 10**6
         node.backlog = 50
         node.give(2, 1000.0)
-        await trio.sleep(LOOK_SECONDS + GROW_SECONDS + 1.0)
+        await trio.sleep(CHECK_SECONDS + GROW_SECONDS + 1.0)
         assert node.pool.slots == 2
         assert node.changes == []
         node.launcher.failing_starts = 0
@@ -118,13 +118,13 @@ async def test_it_does_not_grow_where_memory_is_short_and_closes_one_when_it_run
         node.free_mib = 900.0
         node.backlog = 50
         node.give(20, 40.0)
-        await trio.sleep(10 * LOOK_SECONDS)
+        await trio.sleep(10 * CHECK_SECONDS)
         assert node.pool.size == 1
         node.free_mib = 1000.0
         while node.pool.size == 1:
             await trio.sleep(0.1)
         node.free_mib = 400.0
-        await trio.sleep(LOOK_SECONDS + 1.0)
+        await trio.sleep(CHECK_SECONDS + 1.0)
         assert node.pool.slots == 2, "no new one begins"
         assert node.launcher.rendering > 2, "and nothing is cut off"
         await trio.sleep(40.0)
@@ -136,10 +136,10 @@ async def test_a_queue_that_is_away_is_no_reason_to_grow() -> None:
         node.away = True
         node.backlog = 50
         node.give(10, 100.0)
-        await trio.sleep(6 * LOOK_SECONDS)
+        await trio.sleep(6 * CHECK_SECONDS)
         assert node.pool.size == 1
         node.away = False
-        await trio.sleep(2 * LOOK_SECONDS)
+        await trio.sleep(2 * CHECK_SECONDS)
         assert node.pool.size > 1
 
 
@@ -179,7 +179,7 @@ async def test_the_poller_holds_as_many_messages_as_there_are_places() -> None:
 
     async with kept() as node, open_background() as background:
         poller = Poller(world.queue, hold, node.pool.slots + 2)
-        node.pool.on_resize = poller.widen
+        node.pool.on_resize = poller.change_capacity
         background.start_soon(poller.run)
         await trio.sleep(30.0)
         assert len(held) == 2 + 2

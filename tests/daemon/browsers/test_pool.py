@@ -1,4 +1,4 @@
-"""Slots and pages: their number, who gets them and for how long, and what a job leaves behind."""
+"""Slots and pages: their number, their order, their timeouts, and what a job leaves behind."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 @asynccontextmanager
 async def pool_of(launcher: FakeLauncher, browsers: int = 1, pages: int = 2) -> AsyncIterator[Pool]:
-    """Open a pool, and see that nothing of it is left at its end."""
+    """Open a pool, and check at its end that nothing of it is left."""
     async with open_pool(launcher, PoolSettings(browsers=browsers, pages_per_browser=pages)) as pool:
         yield pool
     assert not launcher.running
@@ -30,11 +30,13 @@ async def pool_of(launcher: FakeLauncher, browsers: int = 1, pages: int = 2) -> 
 
 
 async def render(
-    pool: Pool, name: str, *, seconds: float = 60.0, isolation: str = "page", alone: bool = False
+    pool: Pool, name: str, *, seconds: float = 60.0, isolation: str = "page", dedicated_browser: bool = False
 ) -> Pdf | FaultKind:
     async with pool.slot() as slot:
         try:
-            return await slot.render(request_for(name, timeout_seconds=seconds, isolation=isolation), alone=alone)
+            return await slot.render(
+                request_for(name, timeout_seconds=seconds, isolation=isolation), dedicated_browser=dedicated_browser
+            )
         except FaultError as error:
             return error.fault.kind
 
@@ -45,7 +47,7 @@ async def render(
 async def test_there_is_a_warm_page_before_anybody_asks() -> None:
     launcher = FakeLauncher()
     async with pool_of(launcher) as pool:
-        assert trio.current_time() == 1.1  # a browser, and a page of it
+        assert trio.current_time() == 1.1  # the browser, and one page of it
         assert await render(pool, "a") == pdf_of("a")
         assert trio.current_time() == 2.1
 
@@ -70,7 +72,7 @@ async def test_the_figures_are_right_at_every_moment() -> None:
             nursery.start_soon(render, pool, str(number))
         await trio.sleep(0.5)
         state = pool.state()
-        assert (state.slots, state.busy, state.waiting, state.lost, state.trouble) == (2, 2, 3, 0, "")
+        assert (state.slots, state.busy, state.waiting, state.crashed, state.trouble) == (2, 2, 3, 0, "")
         assert state.browsers == (BrowserState(pid=1, jobs=0, busy=2, memory_mib=100.0, retiring=False),)
         await trio.sleep(2.5)
         state = pool.state()
@@ -82,12 +84,12 @@ async def test_the_figures_are_right_at_every_moment() -> None:
 
 
 async def test_a_slot_without_a_render_holds_no_page() -> None:
-    """The job's start is recorded after it has a slot and before it has a page."""
+    """A job's start is recorded after it has a slot and before it has a page."""
     launcher = FakeLauncher()
     async with pool_of(launcher, pages=1) as pool, pool.slot() as slot:
         await trio.sleep(10.0)
         assert (pool.state().busy, pool.state().browsers[0].busy) == (1, 0)
-        assert await slot.render(request_for("a"), alone=False) == pdf_of("a")
+        assert await slot.render(request_for("a"), dedicated_browser=False) == pdf_of("a")
 
 
 @pytest.mark.parametrize("isolation", ["page", "context"])
@@ -101,7 +103,7 @@ async def test_a_job_called_off_in_the_instant_it_gets_its_page_gives_it_back(is
         assert launcher.browsers[0].renders == ["a"]
 
 
-# --- deadlines ----------------------------------------------------------------------------------------------
+# --- timeouts -----------------------------------------------------------------------------------------------
 
 
 async def test_a_page_that_never_answers_is_left_at_the_deadline() -> None:
@@ -111,7 +113,7 @@ async def test_a_page_that_never_answers_is_left_at_the_deadline() -> None:
         begun = trio.current_time()
         async with pool.slot() as slot:
             with pytest.raises(FaultError) as caught:
-                await slot.render(request_for("hangs", timeout_seconds=7.0), alone=False)
+                await slot.render(request_for("hangs", timeout_seconds=7.0), dedicated_browser=False)
         assert trio.current_time() - begun == pytest.approx(7.0)
         assert caught.value.fault.kind is FaultKind.TIMEOUT
         assert mentions(caught.value.fault.detail, "within 7 s", "printing")
@@ -134,7 +136,7 @@ async def test_a_page_that_is_stuck_goes_with_its_browser_and_the_others_are_tol
             nursery.start_soon(note, "innocent", 60.0)
         assert results == {"stuck": FaultKind.TIMEOUT, "innocent": FaultKind.BROWSER_LOST}
         assert await render(pool, "next") == pdf_of("next")
-        assert pool.state().lost == 1
+        assert pool.state().crashed == 1
 
 
 async def test_waiting_for_a_page_counts_towards_the_deadline_but_not_against_the_job() -> None:
@@ -146,7 +148,7 @@ async def test_waiting_for_a_page_counts_towards_the_deadline_but_not_against_th
         begun = trio.current_time()
         async with pool.slot() as slot:
             with pytest.raises(FaultError) as caught:
-                await slot.render(request_for("a", timeout_seconds=10.0), alone=False)
+                await slot.render(request_for("a", timeout_seconds=10.0), dedicated_browser=False)
         assert trio.current_time() - begun == pytest.approx(10.0)
         assert caught.value.fault.kind is FaultKind.BROWSER_UNAVAILABLE
         assert not caught.value.fault.nature.counts
@@ -154,17 +156,17 @@ async def test_waiting_for_a_page_counts_towards_the_deadline_but_not_against_th
 
 
 @pytest.mark.parametrize("alone", [False, True])
-async def test_a_fault_of_the_page_reaches_the_job_as_it_is(*, alone: bool) -> None:
+async def test_a_fault_of_the_page_reaches_the_job_as_it_is(*, dedicated_browser: bool) -> None:
     launcher = FakeLauncher()
     launcher.turns["closes"] = [Turn(fault=FaultKind.PAGE_CLOSED)]
     launcher.turns["fails"] = [Turn(fault=FaultKind.SCRIPT_ERROR)]
     async with pool_of(launcher) as pool:
-        assert await render(pool, "closes", alone=alone) is FaultKind.PAGE_CLOSED
-        assert await render(pool, "fails", alone=alone) is FaultKind.SCRIPT_ERROR
-        assert pool.state().lost == 0
+        assert await render(pool, "closes", dedicated_browser=dedicated_browser) is FaultKind.PAGE_CLOSED
+        assert await render(pool, "fails", dedicated_browser=dedicated_browser) is FaultKind.SCRIPT_ERROR
+        assert pool.state().crashed == 0
 
 
-# --- between jobs -------------------------------------------------------------------------------------------
+# --- reuse --------------------------------------------------------------------------------------------------
 
 
 async def test_a_page_is_scrubbed_for_the_next_job_while_its_slot_is_free_already() -> None:
@@ -204,7 +206,7 @@ async def test_a_page_on_which_a_job_failed_is_replaced() -> None:
 async def test_isolated_by_context_every_job_has_a_new_page() -> None:
     launcher = FakeLauncher()
     async with pool_of(launcher, pages=1) as pool:
-        await render(pool, "page")  # leaves a page that a job has used
+        await render(pool, "page")  # leaves a used page
         for number in range(3):
             assert await render(pool, str(number), isolation="context") == pdf_of(str(number))
         assert launcher.browsers[0].pages_made >= 1 + 3
@@ -221,24 +223,28 @@ async def test_who_wants_a_new_page_takes_no_more_used_ones_away_than_needed() -
         await trio.sleep(1.0)
         await render(pool, "context", isolation="context")
         await trio.sleep(1.0)
-        assert launcher.browsers[0].pages_made == 4 + 2  # one for the job, one after it
+        assert launcher.browsers[0].pages_made == 4 + 2  # one for the job, one to replace it
 
 
 @pytest.mark.parametrize(("isolation", "alone"), [("browser", False), ("container", False), ("page", True)])
-async def test_a_browser_of_its_own_is_shared_with_nobody_and_ends_with_the_job(isolation: str, *, alone: bool) -> None:
+async def test_a_browser_of_its_own_is_shared_with_nobody_and_ends_with_the_job(
+    isolation: str, *, dedicated_browser: bool
+) -> None:
     launcher = FakeLauncher()
     async with pool_of(launcher) as pool:
         async with trio.open_nursery() as nursery:
             for number in range(6):
                 nursery.start_soon(render, pool, str(number))
-                nursery.start_soon(lambda n: render(pool, n, isolation=isolation, alone=alone), f"own {number}")
+                nursery.start_soon(
+                    lambda n: render(pool, n, isolation=isolation, dedicated_browser=dedicated_browser), f"own {number}"
+                )
         own = launcher.browsers[1:]
         assert sorted(name for browser in own for name in browser.renders) == [f"own {number}" for number in range(6)]
         assert all(len(browser.renders) == 1 for browser in own)
         assert [browser.contained for browser in own] == [isolation == "container"] * 6
         assert launcher.running == launcher.browsers[:1]
         assert launcher.most_rendering == 2
-        assert pool.state().lost == 0
+        assert pool.state().crashed == 0
 
 
 async def test_alone_its_death_is_the_jobs_own() -> None:
@@ -248,12 +254,12 @@ async def test_alone_its_death_is_the_jobs_own() -> None:
     results: dict[str, Pdf | FaultKind] = {}
     async with pool_of(launcher) as pool:
 
-        async def note(name: str, *, alone: bool) -> None:
-            results[name] = await render(pool, name, alone=alone)
+        async def note(name: str, *, dedicated_browser: bool) -> None:
+            results[name] = await render(pool, name, dedicated_browser=dedicated_browser)
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lambda: note("kills", alone=True))
-            nursery.start_soon(lambda: note("other", alone=False))
+            nursery.start_soon(lambda: note("kills", dedicated_browser=True))
+            nursery.start_soon(lambda: note("other", dedicated_browser=False))
         assert results == {"kills": FaultKind.BROWSER_LOST, "other": pdf_of("other")}
 
 
@@ -261,17 +267,17 @@ async def test_alone_without_a_browser_to_be_had() -> None:
     launcher = FakeLauncher()
     async with pool_of(launcher) as pool:
         launcher.failing_starts = 1
-        assert await render(pool, "a", alone=True) is FaultKind.BROWSER_UNAVAILABLE
+        assert await render(pool, "a", dedicated_browser=True) is FaultKind.BROWSER_UNAVAILABLE
         launcher.failing_pages = 1
-        assert await render(pool, "a", alone=True) is FaultKind.BROWSER_UNAVAILABLE
-        assert await render(pool, "a", alone=True) == pdf_of("a")
+        assert await render(pool, "a", dedicated_browser=True) is FaultKind.BROWSER_UNAVAILABLE
+        assert await render(pool, "a", dedicated_browser=True) == pdf_of("a")
 
 
 async def test_a_pdf_that_is_there_does_not_get_late_by_the_closing_of_its_browser() -> None:
     launcher = FakeLauncher()
     async with pool_of(launcher) as pool:
         launcher.end_seconds = 30.0
-        assert await render(pool, "a", seconds=5.0, alone=True) == pdf_of("a")
+        assert await render(pool, "a", seconds=5.0, dedicated_browser=True) == pdf_of("a")
 
 
 @pytest.mark.parametrize("after_seconds", [0.5, 1.05, 1.5, 2.3])
@@ -280,13 +286,13 @@ async def test_called_off_alone_it_leaves_neither_browser_nor_file(after_seconds
     launcher.spool = tmp_path
     async with pool_of(launcher) as pool:
         with trio.move_on_after(after_seconds):
-            await render(pool, "a", alone=True)
+            await render(pool, "a", dedicated_browser=True)
             pytest.fail("called off too late")
         assert len(launcher.running) == 1
     assert not list(await trio.Path(tmp_path).iterdir())
 
 
-# --- the end ------------------------------------------------------------------------------------------------
+# --- shutdown -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("after_seconds", [0.0, 0.5, 1.05, 1.5, 3.3])
@@ -295,7 +301,7 @@ async def test_it_ends_cleanly_together_with_its_jobs(after_seconds: float) -> N
     launcher.turns["0"] = [Turn(FOREVER, stuck=True)]
     async with pool_of(launcher, 2, 2) as pool, open_background() as jobs:
         for number in range(8):
-            jobs.start_soon(lambda n: render(pool, str(n), alone=n % 3 == 1), number)
+            jobs.start_soon(lambda n: render(pool, str(n), dedicated_browser=n % 3 == 1), number)
         await trio.sleep(after_seconds)
 
 

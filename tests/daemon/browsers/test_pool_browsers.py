@@ -1,4 +1,4 @@
-"""Browsers come and go under a running pool: they die, fail to start, and are replaced before they grow old."""
+"""Browsers of a running pool die, fail to start, and are replaced after many jobs or over their memory limit."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from reportd.browsers.pool import Pool, PoolSettings, open_pool
-from reportd.browsers.supply import HEAVY_SECONDS, PAGE_SECONDS
+from reportd.browsers.supply import OVER_LIMIT_SECONDS, PAGE_SECONDS
 from reportd.concurrency.nurseries import open_background
 from reportd.core.faults import FaultError, FaultKind
 from reportd.ports import BrowserError, Pdf
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 async def render(pool: Pool, name: str, seconds: float = 60.0) -> Pdf | FaultKind:
     async with pool.slot() as slot:
         try:
-            return await slot.render(request_for(name, timeout_seconds=seconds), alone=False)
+            return await slot.render(request_for(name, timeout_seconds=seconds), dedicated_browser=False)
         except FaultError as error:
             return error.fault.kind
 
@@ -69,14 +69,14 @@ async def test_a_browser_that_cannot_be_started_is_tried_again_after_growing_wai
         launcher.failing_starts = 9
         launcher.browsers[0].die()
         await trio.sleep(0.7)
-        assert (pool.state().lost, pool.state().trouble, pool.state().browsers) == (1, "no browser today", ())
+        assert (pool.state().crashed, pool.state().trouble, pool.state().browsers) == (1, "no browser today", ())
         begun = trio.current_time()
         assert await render(pool, "a", 1000.0) == pdf_of("a")
-        # 0.5, 1, 2, 4, 8, 16, then never more than 30
+        # 0.5, 1, 2, 4, 8, 16, then 30 at most
         waited = trio.current_time() - begun
         assert waited == pytest.approx(0.5 + 1 + 2 + 4 + 8 + 16 + 30 + 30 + 30 + 0.5, abs=2.0)
         assert (pool.state().trouble, len(pool.state().browsers)) == ("", 1)
-        # The backoff starts anew at the next trouble.
+        # The next failure starts with a short wait again.
         launcher.failing_starts = 1
         launcher.browsers[-1].die()
         begun = trio.current_time()
@@ -107,7 +107,7 @@ async def test_every_job_on_a_browser_that_dies_is_told_and_a_new_one_comes() ->
         results = await render_all(pool, 4)
         assert results == [FaultKind.BROWSER_LOST] * 4
         await trio.sleep(0.5)
-        assert pool.state().lost == 1
+        assert pool.state().crashed == 1
         assert all(isinstance(result, Pdf) for result in await render_all(pool, 8))
         assert [browser.pid for browser in launcher.running] == [2]
         assert (pool.state().busy, pool.state().waiting, pool.state().browsers[0].busy) == (0, 0, 0)
@@ -145,7 +145,7 @@ async def test_a_browser_that_gives_no_more_pages_retires(*, busy: bool) -> None
         await trio.sleep(5.0)
         assert [state.pid for state in pool.state().browsers if not state.retiring] == [2]
         assert launcher.browsers[0].running is busy
-        assert pool.state().lost == 0
+        assert pool.state().crashed == 0
         await trio.sleep(60.0)
         assert [browser.pid for browser in launcher.running] == [2]
 
@@ -219,7 +219,7 @@ async def test_a_page_that_never_comes_is_given_up_with_its_browser() -> None:
 
 @asynccontextmanager
 async def watched(launcher: FakeLauncher, settings: PoolSettings) -> AsyncIterator[Pool]:
-    """A pool in which at every moment the wanted number of browsers can take a job."""
+    """Check that at every moment as many browsers as wanted can take a job."""
 
     def could(browser: FakeBrowser) -> bool:
         return browser.running and not browser.died.is_set() and bool(browser.pages)
@@ -241,9 +241,9 @@ async def test_after_so_many_jobs_a_browser_is_replaced_and_nobody_waits(browser
     async with watched(launcher, settings) as pool:
         results = await render_all(pool, 100)
         assert all(isinstance(result, Pdf) for result in results)
-        assert pool.state().lost == 0
+        assert pool.state().crashed == 0
         await trio.sleep(5.0)
-    # The old browser serves until its replacement is warm, which takes a job or two.
+    # It takes jobs until its replacement is warm, which is after one or two more.
     assert all(10 <= len(browser.renders) <= 15 for browser in launcher.browsers[:-browsers])
     assert len(launcher.browsers) >= 6
 
@@ -277,9 +277,9 @@ async def test_a_browser_that_has_grown_fat_is_replaced() -> None:
         assert pool.state().browsers[0].memory_mib == 500.0
         assert len(launcher.browsers) == 1
         launcher.browsers[0].mib = 501.0
-        await trio.sleep(HEAVY_SECONDS + 10.0)
+        await trio.sleep(OVER_LIMIT_SECONDS + 10.0)
         assert [browser.pid for browser in launcher.running] == [2]
-        assert pool.state().lost == 0
+        assert pool.state().crashed == 0
 
 
 async def test_a_browser_may_be_heavy_for_as_long_as_something_large_takes() -> None:
@@ -288,7 +288,7 @@ async def test_a_browser_may_be_heavy_for_as_long_as_something_large_takes() -> 
         await render(pool, "a")
         for _ in range(20):
             launcher.browsers[0].mib = 2000.0
-            await trio.sleep(HEAVY_SECONDS - 10.0)
+            await trio.sleep(OVER_LIMIT_SECONDS - 10.0)
             launcher.browsers[0].mib = 400.0
             await trio.sleep(3.0)
         assert len(launcher.browsers) == 1
@@ -319,18 +319,18 @@ async def test_a_browser_that_should_retire_goes_on_while_no_other_can_be_had() 
 async def test_a_page_that_was_just_lent_is_not_taken_away_by_retirement(pages: int) -> None:
     """The job has the page but has not woken up yet when the replacement comes.
 
-    Jobs end, pages are lent and browsers get ready all in the same instant here, in an order that trio chooses.
+    Jobs end, pages are lent and browsers get ready at the same instant here, in the order that trio chooses.
     """
     launcher = FakeLauncher()
     assert (launcher.start_seconds, launcher.page_seconds) == (Turn().seconds, launcher.scrub_seconds)
     async with open_pool(launcher, PoolSettings(pages_per_browser=pages, recycle_after_jobs=2)) as pool:
         results = await render_all(pool, 300)
         assert [result for result in results if not isinstance(result, Pdf)] == []
-        assert pool.state().lost == 0
+        assert pool.state().crashed == 0
 
 
 async def test_the_first_page_of_a_browser_is_not_lost_to_a_job_called_off_at_that_instant() -> None:
-    """The page is offered a moment before its browser counts as one of the pool's; again trio's order decides."""
+    """The page is offered a moment before its browser belongs to the pool; the order is trio's."""
     launcher = FakeLauncher()
     launcher.page_seconds = 0.0
     async with open_pool(launcher, PoolSettings(pages_per_browser=1)) as pool:

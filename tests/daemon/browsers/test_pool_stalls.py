@@ -1,4 +1,4 @@
-"""A waiting page lends its slot to another job, a working page keeps it, and no page is printed without one."""
+"""A page that waits gives its slot to another job; a page that works keeps it; no page is printed without one."""
 
 import pytest
 import trio
@@ -16,7 +16,7 @@ SETTINGS = PoolSettings(stall_seconds=2.0, max_stalled=2)
 
 
 async def ends(pool: Pool, launcher: FakeLauncher, turns: dict[str, Turn], seconds: float = 60.0) -> dict[str, float]:
-    """Start all jobs at once in this order. Return the seconds after which each ended."""
+    """Start all jobs at once, in this order. Return after how many seconds each ended."""
     begun = trio.current_time()
     ended: dict[str, float] = {}
 
@@ -35,10 +35,10 @@ async def ends(pool: Pool, launcher: FakeLauncher, turns: dict[str, Turn], secon
 async def test_while_pages_wait_others_are_rendered_in_their_place() -> None:
     launcher = FakeLauncher()
     async with open_pool(launcher, SETTINGS) as pool:
-        hanging = {name: Turn(waits=30.0) for name in ("h1", "h2")}
+        hanging = {name: Turn(is_idle=30.0) for name in ("h1", "h2")}
         working = {str(number): Turn(1.0) for number in range(20)}
         ended = await ends(pool, launcher, hanging | working)
-        # Two slots, twenty jobs of a second: they lose only the time until the first two count as stalled.
+        # Two slots, twenty jobs of 1 s: they lose the time to detect that the first two stall.
         assert max(ended[name] for name in working) < 10 * 1.1 + 3.5
         assert ended["h1"] >= 31.0
         assert launcher.most_rendering == 2
@@ -61,7 +61,7 @@ async def test_no_more_wait_in_pages_than_may() -> None:
     launcher = FakeLauncher()
     async with open_pool(launcher, SETTINGS) as pool, trio.open_nursery() as nursery:
         for name in ("h1", "h2", "h3", "h4", "h5"):
-            launcher.turns[name] = [Turn(waits=1000.0)]
+            launcher.turns[name] = [Turn(is_idle=1000.0)]
             nursery.start_soon(render, pool, name)
         await trio.sleep(15.0)
         state = pool.state()
@@ -74,18 +74,18 @@ async def test_no_more_wait_in_pages_than_may() -> None:
 async def test_what_is_ready_is_printed_before_what_has_not_begun_but_in_a_slot() -> None:
     launcher = FakeLauncher()
     async with open_pool(launcher, PoolSettings(pages_per_browser=1, stall_seconds=2.0)) as pool:
-        turns = {"waits": Turn(1.0, waits=4.5)} | {str(number): Turn(2.0) for number in range(5)}
+        turns = {"waits": Turn(1.0, is_idle=4.5)} | {str(number): Turn(2.0) for number in range(5)}
         ended = await ends(pool, launcher, turns)
         assert launcher.most_rendering == 1
         order = sorted(ended, key=lambda name: ended[name])
-        # It is ready while the second one is rendered, and is next.
+        # It is ready while the second job is rendered, and gets the next slot.
         assert order.index("waits") == 2
 
 
 async def test_a_page_that_waits_is_judged_by_its_deadline_like_any_other() -> None:
     launcher = FakeLauncher()
     async with open_pool(launcher, SETTINGS) as pool:
-        ended = await ends(pool, launcher, {"h": Turn(waits=1000.0)}, seconds=20.0)
+        ended = await ends(pool, launcher, {"h": Turn(is_idle=1000.0)}, seconds=20.0)
         assert ended == {"h": 20.0}
         assert (pool.state().stalled, pool.state().busy) == (0, 0)
         assert await render(pool, "next") == pdf_of("next")
@@ -94,7 +94,7 @@ async def test_a_page_that_waits_is_judged_by_its_deadline_like_any_other() -> N
 async def test_who_comes_back_too_late_for_a_slot_has_timed_out_and_holds_none() -> None:
     launcher = FakeLauncher()
     async with open_pool(launcher, PoolSettings(pages_per_browser=1, stall_seconds=2.0)) as pool:
-        ended = await ends(pool, launcher, {"h": Turn(waits=9.0), "long": Turn(50.0)}, seconds=12.0)
+        ended = await ends(pool, launcher, {"h": Turn(is_idle=9.0), "long": Turn(50.0)}, seconds=12.0)
         assert ended["h"] == 12.0
         await trio.sleep(60.0)
         assert (pool.state().stalled, pool.state().busy) == (0, 0)
@@ -102,16 +102,16 @@ async def test_who_comes_back_too_late_for_a_slot_has_timed_out_and_holds_none()
 
 
 @pytest.mark.parametrize("alone", [False, True])
-async def test_the_listener_hears_of_every_stall_twice(*, alone: bool) -> None:
+async def test_the_listener_hears_of_every_stall_twice(*, dedicated_browser: bool) -> None:
     launcher = FakeLauncher()
     heard: list[tuple[str, int]] = []
     async with open_pool(launcher, SETTINGS) as pool:
         pool.on_stall = lambda report_type, change: heard.append((report_type, change))
-        launcher.turns["h"] = [Turn(waits=10.0)]
-        assert await render(pool, "h", alone=alone) == pdf_of("h")
+        launcher.turns["h"] = [Turn(is_idle=10.0)]
+        assert await render(pool, "h", dedicated_browser=dedicated_browser) == pdf_of("h")
         assert heard == [("report", 1), ("report", -1)]
-        launcher.turns["dies"] = [Turn(waits=5.0, kills=True)]
-        assert await render(pool, "dies", alone=alone) is FaultKind.BROWSER_LOST
+        launcher.turns["dies"] = [Turn(is_idle=5.0, kills=True)]
+        assert await render(pool, "dies", dedicated_browser=dedicated_browser) is FaultKind.BROWSER_LOST
         assert heard == [("report", 1), ("report", -1)] * 2
         await trio.sleep(10.0)
         assert await render(pool, "next") == pdf_of("next")

@@ -1,7 +1,7 @@
-"""Thousands of random jobs, deaths and cancellations; then every slot must still work.
+"""Thousands of random jobs, browser deaths and cancellations; then every slot must still work.
 
-Its shell is trio's own scheduler, whose order is random, so a seed alone does not repeat a run; the invariants that the
-fakes insist on hold in every order.
+Trio's scheduler chooses a random order, so a seed alone does not repeat a run. The invariants that the fakes check hold
+in every order.
 """
 
 import random
@@ -22,7 +22,7 @@ ISOLATIONS = ("page",) * 6 + ("context", "context", "browser")
 
 
 def turn(chance: random.Random) -> Turn:
-    """Mostly a PDF; sometimes a fault, a hang, or the death of the browser."""
+    """Return mostly a PDF; sometimes a fault, a hang, or the death of the browser."""
     seconds = chance.uniform(0.0, 3.0)
     lot = chance.random()
     if lot < 0.02:
@@ -37,7 +37,7 @@ def turn(chance: random.Random) -> Turn:
 
 
 class Stress:
-    """Sends jobs to a pool and counts the results."""
+    """Runs jobs in a pool and counts their outcomes."""
 
     def __init__(self, pool: Pool, launcher: FakeLauncher, chance: random.Random) -> None:
         self.done = 0
@@ -50,13 +50,13 @@ class Stress:
     async def job(self, name: str) -> None:
         chance, launcher = self._chance, self._launcher
         launcher.turns[name] = [turn(chance)]
-        timeout = chance.choice([0.0, *[chance.uniform(0.0, 20.0)] * 9])  # 0: called off as soon as it has a page
+        timeout = chance.choice([0.0, *[chance.uniform(0.0, 20.0)] * 9])  # 0: cancelled as soon as it has a page
         request = request_for(name, timeout_seconds=timeout, isolation=chance.choice(ISOLATIONS))
         patience = chance.choice([0.0, chance.uniform(0.0, 5.0), 1000.0, 1000.0])
         with trio.move_on_after(patience) as scope:
             async with self._pool.slot() as slot:
                 try:
-                    pdf = await slot.render(request, alone=chance.random() < 0.05)
+                    pdf = await slot.render(request, dedicated_browser=chance.random() < 0.05)
                     assert pdf == pdf_of(name)
                     self.done += 1
                 except FaultError:
@@ -103,7 +103,7 @@ async def test_after_thousands_of_random_steps_every_slot_still_works(seed: int)
         assert min(stress.done, stress.called_off) > JOBS / 10
         assert launcher.most_rendering <= settings.slots
 
-        # At rest, everything broken is replaced and nothing is left over.
+        # When idle, all broken browsers are replaced, and nothing is left over.
         launcher.failing_starts = launcher.failing_pages = launcher.failing_scrubs = 0
         await trio.sleep(120.0)
         state = pool.state()
@@ -112,7 +112,7 @@ async def test_after_thousands_of_random_steps_every_slot_still_works(seed: int)
         assert len(launcher.running) == 2
         assert [len(browser.pages) for browser in launcher.running] == [2, 2]
 
-        # All four slots at once, twice over, for each way to lend a page.
+        # All four slots at once, twice, for each way to lend a page.
         for isolation in ("page", "context", "page"):
             with trio.fail_after(2.0):
                 async with trio.open_nursery() as nursery:
@@ -125,4 +125,4 @@ async def test_after_thousands_of_random_steps_every_slot_still_works(seed: int)
 async def self_check(pool: Pool, name: str, isolation: str) -> None:
     async with pool.slot() as slot:
         request = request_for(name, timeout_seconds=2.0, isolation=isolation)
-        assert await slot.render(request, alone=False) == pdf_of(name)
+        assert await slot.render(request, dedicated_browser=False) == pdf_of(name)

@@ -1,4 +1,4 @@
-"""Queues, bucket and policies are made as wanted, twice does no harm, and nothing that is there is loosened."""
+"""Provisioning makes queues, bucket and policies, can run twice, and loosens nothing that exists."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,7 +71,7 @@ async def test_what_is_provisioned_can_be_used(server: str, *, fifo: bool) -> No
 
 
 async def test_running_it_again_changes_nothing(server: str) -> None:
-    """But for the redrive-allow policy, which this server does not give back."""
+    """Except the redrive-allow policy, which this server does not return."""
     config = configured(server, "again")
     await provision(config, lambda _: None, dry_run=False)
     said: list[str] = []
@@ -105,7 +105,7 @@ async def test_there_is_nothing_to_do_for_what_is_local() -> None:
 
 
 async def test_what_is_denied_or_refused_is_told_and_the_rest_is_done(server: str) -> None:
-    """The operation is named. Without a queue the daemon can't run, without encryption it can."""
+    """The refused operation is named. The daemon can't run without a queue, but can without encryption."""
     async with open_proxy(server) as proxy:
         config = configured(proxy.url, "denied")
         proxy.plan("CreateQueue", answer(403, "AccessDenied", "not authorized to perform: sqs:createqueue"))
@@ -125,7 +125,7 @@ async def test_what_a_server_of_s3_does_not_know_is_named_and_the_rest_is_done(s
     name = f"other-server-{code.lower()}"
     async with open_proxy(server) as proxy:
         config = configured(proxy.url, name)
-        for operation in ("GetObject", "PutObject"):  # whatever is asked of a bucket, by the proxy's names
+        for operation in ("GetObject", "PutObject"):  # every request for a bucket, by the proxy's names
 
             async def unknown(request: Request, forward: Forward) -> Response:
                 known = "encryption" not in request.target and "publicAccessBlock" not in request.target

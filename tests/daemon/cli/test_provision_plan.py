@@ -1,4 +1,4 @@
-"""What provisioning would do: what is missing is made, what is too loose tightened, and nothing loosened."""
+"""The provisioning plan: it makes what is missing, tightens what is loose, and loosens nothing."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ ARN = "arn:aws:sqs:eu-central-1:123456789012:"
 
 
 def queue(name: str, **attributes: Any) -> FoundQueue:
-    """As it would be after provisioning, but for these attributes."""
+    """A queue as after provisioning, except for these attributes."""
     sound: dict[str, Any] = {
         "jobs": {
             "MessageRetentionPeriod": "345600",
@@ -39,14 +39,14 @@ def planned(wanted: WantedQueues = WANTED, /, **found: FoundQueue) -> list[Step]
 
 
 def changes(**found: FoundQueue) -> dict[str, Any]:
-    """The attributes that would be set; anything else in the plan is a failure."""
+    """Return the attributes that would be set; fail on anything else in the plan."""
     steps = planned(**{"jobs": queue("jobs"), "dead": queue("dead"), **found})
     assert {step.operation for step in steps} <= {"SetQueueAttributes"}
     return {name: value for step in steps for name, value in step.parameters["Attributes"].items()}
 
 
 def notes(**found: FoundQueue) -> list[str]:
-    """What would be said; nothing may be done."""
+    """Return the notes; fail on any operation."""
     steps = planned(**{"jobs": queue("jobs"), "dead": queue("dead"), **found})
     assert {step.operation for step in steps} <= {""}
     return [step.text for step in steps]

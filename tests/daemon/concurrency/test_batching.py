@@ -1,4 +1,4 @@
-"""Group commit: callers that arrive during a flush share the next one."""
+"""Group commit: items that arrive during a flush go out with the next one."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class Flushes:
-    """A flush that takes a second, and remembers what it was given."""
+    """A flush that takes a second, and records its batches."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -108,7 +108,7 @@ async def test_who_lingers_goes_when_there_are_enough_or_the_time_is_over() -> N
 
 
 async def test_nobody_waits_for_a_batcher_that_has_ended() -> None:
-    """Neither the callers in the flush that is cut off, nor those that wait for the next, nor late ones."""
+    """The callers: in the flush that is cut off, waiting for the next one, and too late."""
     flushes, results = Flushes(), dict[int, int | Exception]()
     async with trio.open_nursery() as nursery:
         nursery.cancel_scope.deadline = trio.current_time() + 100

@@ -1,4 +1,4 @@
-"""All callers share one costly look, and nobody waits for a look that hangs."""
+"""An expensive query runs once for all callers, and no caller waits long for one that hangs."""
 
 import pytest
 import trio
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class Part:
-    """Answers how often it was asked, after ``seconds``, or with an error."""
+    """Returns its number of runs after ``seconds``, or raises."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
@@ -71,7 +71,7 @@ async def test_nobody_waits_for_a_look_that_hangs_and_no_second_one_is_begun() -
         assert trio.current_time() - begun == pytest.approx(22.0)
         await trio.sleep(40.0)
         part.seconds = 0.0
-        assert await remembered.get() == 2  # the first answer came, but it is old by now
+        assert await remembered.get() == 2  # the first result has arrived, but is too old by now
 
 
 async def test_an_error_is_remembered_like_an_answer_and_so_is_its_end() -> None:

@@ -1,4 +1,4 @@
-"""Calls that block, and what becomes of who waits for them."""
+"""Calls with grace, and their cancelled callers."""
 
 import threading
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from reportd.concurrency.grace import in_thread
 
 
 class Blocking:
-    """A call that returns once it may."""
+    """A call that returns when it is released."""
 
     def __init__(self) -> None:
         self.may = threading.Event()

@@ -1,4 +1,4 @@
-"""Background tasks end with their block, and an error leaves the block as it was raised."""
+"""Background tasks end with their block, and exceptions leave it without a group."""
 
 import pytest
 import trio
@@ -14,7 +14,7 @@ async def fail(error: Exception) -> None:
 
 
 async def fail_late(error: Exception) -> None:
-    """Raise the error in spite of a cancellation, after more waiting."""
+    """Raise although cancelled, and after more waiting."""
     try:
         await trio.sleep_forever()
     finally:
@@ -24,7 +24,7 @@ async def fail_late(error: Exception) -> None:
 
 
 async def block(*errors: Exception, late: bool = False, own: Exception | None = None) -> None:
-    """Run a block with a failing task for each error, and one task that only serves."""
+    """Run a block with a task for each error, and one that only serves."""
     async with open_background() as nursery:
         nursery.start_soon(trio.sleep_forever)
         for error in errors:
@@ -71,7 +71,7 @@ async def test_two_failures_stay_a_group() -> None:
 
 
 async def test_a_failure_while_everything_is_being_cancelled_is_bare_too() -> None:
-    """Otherwise a caller that expects a KeyError would get a group, only because a deadline passed at the same time."""
+    """Otherwise ``except KeyError`` would miss it, only because a deadline passed at the same time."""
     with trio.move_on_after(1.0), pytest.raises(KeyError):
         await block(KeyError(), late=True)
 

@@ -1,4 +1,4 @@
-"""Retrying outlasts an absence, but neither a bug nor a cancellation."""
+"""Retries outlast an unavailable part, but not a bug or a cancellation."""
 
 import pytest
 import trio
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class Part:
-    """Is away for the first ``times`` calls."""
+    """Unavailable for a number of calls, then available."""
 
     def __init__(self, away: int, error: Exception | None = None) -> None:
         self.away = away

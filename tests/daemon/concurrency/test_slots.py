@@ -1,4 +1,4 @@
-"""The semaphore never lends more slots than it has, through resizing, loans and cancellations."""
+"""The semaphore keeps its size while slots are lent, taken back, added or cancelled."""
 
 from functools import partial
 

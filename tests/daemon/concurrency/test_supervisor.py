@@ -1,4 +1,4 @@
-"""Background work with an unforeseen error: reported, retried with backoff, and out of trouble once it works."""
+"""Background work with unexpected exceptions: reported, retried with backoff, and cleared when it works."""
 
 from collections.abc import Awaitable, Callable
 
@@ -16,7 +16,7 @@ Work = Callable[[], Awaitable[None]]
 
 
 class Failing:
-    """Work that raises its errors one after the other, and then goes on."""
+    """Work that raises the given errors in turn, and then goes on."""
 
     def __init__(self, *errors: BaseException) -> None:
         self.errors = list(errors)
@@ -90,7 +90,7 @@ async def test_work_that_returns_is_done() -> None:
 
 @pytest.mark.parametrize("beside", [False, True])
 async def test_cancellation_is_no_failure(*, beside: bool) -> None:
-    """An error beside the cancellation is no reason to go on."""
+    """A failure beside the cancellation is no reason to go on either."""
     supervisor = Supervisor(now)
 
     async def fail_when_cancelled() -> None:

@@ -31,7 +31,7 @@ ADDRESSES = (
     'reports.a = {{template = "a", allowed_hosts = ["{}"]}}',
 )
 
-# Texts that get further than random ones: each is right for some key, and wrong for most.
+# Texts that get further than random ones: each is valid for some key, and invalid for most.
 PIECES = (
     "127.0.0.1:80",
     "0.0.0.0:80",
@@ -104,8 +104,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("config") / "reportd.toml"
 
 
-def grown(branches: list[tuple[tuple[str, ...], Any]]) -> dict[str, Any]:
-    """The tree of those branches; where one grows over another, the last one stays."""
+def tree_of(branches: list[tuple[tuple[str, ...], Any]]) -> dict[str, Any]:
+    """Return the tree of these branches; a later branch replaces an earlier one in its way."""
     tree: dict[str, Any] = {}
     for path, value in branches:
         node = tree
@@ -131,8 +131,8 @@ def toml(value: Any) -> str:
     return str(value) if isinstance(value, float) else str(value.isoformat())
 
 
-def sound(config: Config) -> None:
-    """Nothing that is asked of a configuration later fails."""
+def check_valid(config: Config) -> None:
+    """Check that every later use of a configuration works."""
     assert config.data_dir.is_absolute()
     json.dumps(config.redacted())
     repr(config)
@@ -148,13 +148,13 @@ def sound(config: Config) -> None:
     assert not list(config.conflicts())
 
 
-def judge(file: Path, environ: dict[str, str]) -> None:
+def load_and_check(file: Path, environ: dict[str, str]) -> None:
     try:
         config = load(file, environ)
     except ConfigError as error:
         problems = error.problems
     else:
-        sound(config)
+        check_valid(config)
         return
     assert problems
     assert len(set(problems)) == len(problems)
@@ -166,9 +166,9 @@ def judge(file: Path, environ: dict[str, str]) -> None:
 def test_any_tree_and_environment(
     file: Path, branches: list[tuple[tuple[str, ...], Any]], environ: dict[str, str]
 ) -> None:
-    text = "\n".join(f"{toml(name)} = {toml(value)}" for name, value in grown(branches).items())
+    text = "\n".join(f"{toml(name)} = {toml(value)}" for name, value in tree_of(branches).items())
     file.write_bytes(text.encode())
-    judge(file, environ)
+    load_and_check(file, environ)
 
 
 @settings(deadline=None, max_examples=10)
@@ -181,7 +181,7 @@ def test_any_tree_and_environment(
 def test_any_value_of_any_key(file: Path, value: Any) -> None:
     for key in KEYS:
         file.write_bytes(f"{'.'.join(key)} = {toml(value)}".encode())
-        judge(file, {})
+        load_and_check(file, {})
 
 
 @settings(deadline=None, max_examples=100)
@@ -189,14 +189,14 @@ def test_any_value_of_any_key(file: Path, value: Any) -> None:
 @example("a..a")
 @example("[::1]:1")
 @example("a@a:1/{params}")
-def test_any_address_that_is_taken_is_sound(file: Path, text: str) -> None:
+def test_every_accepted_address_is_valid(file: Path, text: str) -> None:
     for line in ADDRESSES:
         file.write_bytes(line.format(toml(text)[1:-1]).encode())
-        judge(file, {})
+        load_and_check(file, {})
 
 
 @settings(deadline=None, max_examples=100)
 @given(st.one_of(st.binary(max_size=60), st.text("[]{}=.\"'#\n ab1\\-_", max_size=60).map(str.encode)))
 def test_any_bytes(file: Path, content: bytes) -> None:
     file.write_bytes(content)
-    judge(file, {})
+    load_and_check(file, {})

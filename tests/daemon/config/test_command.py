@@ -19,7 +19,7 @@ def _no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("reportd.config.file.DEFAULT_PATH", tmp_path / "etc" / "reportd.toml")
 
 
-def test_a_sound_configuration_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_valid_configuration_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "reportd.toml"
     file.write_text('[alerts]\nslack_url = "https://slack.test/hook"\n[pool]\nbrowsers = 3')
     assert main(["check-config", "--config", str(file)]) == 0
@@ -32,7 +32,7 @@ def test_a_sound_configuration_is_printed(tmp_path: Path, capsys: pytest.Capture
     assert shown["data_dir"] == "/home/ada/.local/share/reportd"
 
 
-def test_no_configuration_is_sound(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_configuration_is_valid(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-config"]) == 0
     assert json.loads(capsys.readouterr().out)["http"]["bind"] == "127.0.0.1:8080"
 

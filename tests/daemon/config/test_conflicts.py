@@ -11,7 +11,7 @@ SQS = "https://sqs.test/1/reports"
 
 
 def conflicts(tmp_path: Path, text: str, **environ: str) -> list[str]:
-    """Return the lines of the error, with FILE for the file's path; empty without an error."""
+    """Return the lines of the error, with the file's path as FILE; empty when there is none."""
     file = tmp_path / "reportd.toml"
     file.write_text(text)
     try:
@@ -21,7 +21,7 @@ def conflicts(tmp_path: Path, text: str, **environ: str) -> list[str]:
     return []
 
 
-# Who can reach the daemon
+# Bind addresses
 
 
 def credentials(folder: Path, name: str) -> Path:
@@ -50,7 +50,7 @@ def test_any_other_address_needs_tokens(tmp_path: Path, host: str) -> None:
     "bind",
     ["8080", ":8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.1:80", "[127.0.0.1]:80", "::1:80", "a b:80"],
 )
-def test_what_is_no_address_is_refused(tmp_path: Path, bind: str) -> None:
+def test_an_invalid_address_is_refused(tmp_path: Path, bind: str) -> None:
     (line,) = conflicts(tmp_path, f'http.bind = "{bind}"')
     assert line.startswith("FILE: http.bind: ")
     assert "accepted: HOST:PORT" in line
@@ -69,7 +69,7 @@ def test_a_bind_address_has_its_parts() -> None:
     [
         ("", "is missing; accepted: the URL of the DLQ, which an SQS queue needs"),
         (SQS, "is the queue itself; accepted: another queue"),
-        (f"{SQS}-dead.fifo", "is of another kind; accepted: a FIFO queue for a FIFO queue, a standard one else"),
+        (f"{SQS}-dead.fifo", "is of another kind; accepted: a FIFO queue for a FIFO queue, else a standard queue"),
         (f"{SQS}-dead", None),
     ],
 )
@@ -89,7 +89,7 @@ def test_a_fifo_queue_needs_a_fifo_dlq(tmp_path: Path) -> None:
     assert "is of another kind" in conflicts(tmp_path, f'{text}"')[0]
 
 
-# Waits and counts
+# Limits
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_fifo_queue_needs_a_fifo_dlq(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_waits_and_counts_the_wrong_way_round_are_refused(tmp_path: Path, text: str, line: str) -> None:
+def test_limits_in_the_wrong_order_are_refused(tmp_path: Path, text: str, line: str) -> None:
     assert conflicts(tmp_path, text) == [f"FILE: {line}"]
 
 
@@ -134,14 +134,14 @@ def test_waits_and_counts_the_wrong_way_round_are_refused(tmp_path: Path, text: 
         "[reports.sales_summary]\ntimeout_seconds = 5\ndelay_seconds = 4.9",
     ],
 )
-def test_equal_ones_are_fine(tmp_path: Path, text: str) -> None:
+def test_equal_limits_are_accepted(tmp_path: Path, text: str) -> None:
     assert not conflicts(tmp_path, text)
 
 
-# Where a conflict is told
+# Reporting
 
 
-def test_a_conflict_is_told_where_one_of_its_keys_was_set(tmp_path: Path) -> None:
+def test_a_conflict_is_reported_where_one_of_its_keys_is_set(tmp_path: Path) -> None:
     said = "queue.max_receive_count: is below max_attempts; accepted: at least 21"
     assert conflicts(tmp_path, "queue.max_attempts = 21") == [f"FILE: {said}"]
     environ = {"REPORTD_QUEUE__MAX_ATTEMPTS": "21"}
@@ -151,14 +151,14 @@ def test_a_conflict_is_told_where_one_of_its_keys_was_set(tmp_path: Path) -> Non
 
 
 def test_faulty_keys_make_no_conflicts(tmp_path: Path) -> None:
-    """A conflict needs both values, and one of them is not known."""
+    """A conflict needs the values of both keys."""
     lines = conflicts(tmp_path, '[queue]\nmax_attempts = 101\nmax_receive_count = 1\nurl = "ftp://x"')
     assert [line.split(": ")[1] for line in lines] == ["queue.url", "queue.max_attempts"]
     lines = conflicts(tmp_path, '[reports.a]\nurl = "ftp://app.test/"')
     assert [line.split(": ")[1] for line in lines] == ["reports.a.url"]
 
 
-def test_the_conflicts_of_all_sections_are_told_at_once(tmp_path: Path) -> None:
+def test_the_conflicts_of_all_sections_are_reported_together(tmp_path: Path) -> None:
     text = f"""
     http.bind = "0.0.0.0:80"
     queue.url = "{SQS}"
@@ -197,7 +197,7 @@ def test_the_conflicts_of_all_sections_are_told_at_once(tmp_path: Path) -> None:
         ("[]", "https://app.test/done", False),
     ],
 )
-def test_a_report_types_callback_goes_where_callbacks_may(tmp_path: Path, hosts: str, url: str, fine: bool) -> None:
+def test_a_report_types_callback_goes_only_to_allowed_hosts(tmp_path: Path, hosts: str, url: str, fine: bool) -> None:
     text = f'callbacks.allowed_hosts = {hosts}\nreports.sales_summary.callback_url = "{url}"'
     told = conflicts(tmp_path, text)
     if fine:

@@ -1,4 +1,4 @@
-"""CONFIGURATION.md and packaging/reportd.toml say of every key what the models say, and of no other."""
+"""docs/CONFIGURATION.md and packaging/reportd.toml say of every key what the models say, and of no other."""
 
 import re
 import tomllib
@@ -14,10 +14,10 @@ from reportd.core.faults import NATURE, Nature
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = (ROOT / "packaging" / "reportd.toml").read_text()
-PAGE = (ROOT / "CONFIGURATION.md").read_text()
+PAGE = (ROOT / "docs" / "CONFIGURATION.md").read_text()
 HOME = {"HOME": "/home/ada"}
 
-# What the documents call empty, and ``load`` fills in.
+# Keys that are empty in the documents and set by ``load``.
 DEFAULTS = Config().redacted() | {"data_dir": ""}
 
 
@@ -70,7 +70,7 @@ def test_the_report_type_in_its_prose_can_be_used(tmp_path: Path) -> None:
     assert loaded(tmp_path, EXAMPLE + prose).reports["quarterly"].pdf.landscape
 
 
-# The page: a table a section, with key, default, what is accepted, and what it does.
+# The page: one table per section, with key, default, accepted values and explanation.
 
 
 def rows(text: str, columns: int) -> Iterator[list[str]]:
@@ -81,7 +81,7 @@ def rows(text: str, columns: int) -> Iterator[list[str]]:
 
 
 def documented() -> Iterator[tuple[tuple[str, ...], str, str, str]]:
-    """Path, default, accepted and explanation of every row, as the page has them."""
+    """Return path, default, accepted and explanation of every row of the page."""
     for section in re.split(r"(?m)^## ", PAGE)[1:]:
         heading = re.match(r"\[([A-Za-z_.]+)\]\n", section)
         parents = heading[1].split(".") if heading else []
@@ -120,7 +120,7 @@ def test_keys_that_the_page_mentions_are_there() -> None:
     assert mentioned <= known
 
 
-def test_the_page_s_variables_set_what_it_says() -> None:
+def test_the_page_s_variables_set_their_keys() -> None:
     part = PAGE.partition("## The environment")[2].partition("\n## ")[0]
     environ = {"REPORTD_REPORTS__QUARTERLY__URL": "https://reports.internal/"}
     names = set()

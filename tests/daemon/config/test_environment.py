@@ -12,7 +12,7 @@ from reportd.config.pdf import PdfOptions
 
 SECRET = "whsec_" + "QUJD" * 10
 
-# Dotted key: the variable's text, and what the key then is. None is a default, so that each is seen to arrive.
+# Dotted key: the variable's text and the key's value. None equals a default, so each change is visible.
 EVERY: dict[str, tuple[str, Any]] = {
     "data_dir": ("/srv/reportd", "/srv/reportd"),
     "http.bind": ("0.0.0.0:80", "0.0.0.0:80"),
@@ -136,7 +136,7 @@ def refused(**environ: str) -> str:
 
 def test_every_key_can_be_set() -> None:
     known = {".".join(leaf) for leaf in (*leaves(), *leaves(("reports", "quarterly")))}
-    # A report type has either of the two.
+    # A report type has only one of the two.
     assert set(EVERY) - {"reports.sales_summary.template"} == known - {"reports.quarterly.template"}
     config = load(None, {name_of(tuple(key.split("."))): text for key, (text, _) in EVERY.items()}).redacted()
     defaults = load(None, {"HOME": "/home/ada"}).redacted()
@@ -160,7 +160,7 @@ def test_any_name_of_a_report_type_can_be_written(name: str) -> None:
 
 
 def test_no_key_is_both_a_report_types_and_its_pdfs() -> None:
-    """Else a variable could mean either, as a report type may be called ``a__pdf``."""
+    """Otherwise a variable would be ambiguous, because a report type may be called ``a__pdf``."""
     assert not set(ReportType.model_fields) & set(PdfOptions.model_fields)
 
 
@@ -180,7 +180,7 @@ def test_variables_that_are_no_keys_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "problem"),
     [
         ("REPORTD_HTTP__BINF", "is unknown; did you mean REPORTD_HTTP__BIND?"),
         ("REPORTD_HTTP_BIND", "is unknown; did you mean REPORTD_HTTP__BIND?"),
@@ -193,41 +193,41 @@ def test_variables_that_are_no_keys_are_left_alone() -> None:
         ("REPORTD_REPORTS__A", "is a section; accepted: a variable for each key, e.g. REPORTD_REPORTS__A__TEMPLATE"),
         (
             "REPORTD_REPORTS__1A__URL",
-            "is no report type's; accepted: REPORTD_REPORTS__NAME__KEY, NAME of letters, digits and underscores",
+            "names no report type; accepted: REPORTD_REPORTS__NAME__KEY, NAME of letters, digits and underscores",
         ),
     ],
 )
-def test_an_unknown_variable_is_refused(name: str, said: str) -> None:
-    assert refused(**{name: "x"}) == f"{name}: {said}"
+def test_an_unknown_variable_is_refused(name: str, problem: str) -> None:
+    assert refused(**{name: "x"}) == f"{name}: {problem}"
 
 
 @pytest.mark.parametrize(
-    ("key", "text", "said"),
+    ("key", "text", "problem"),
     [
-        ("pool.browsers", "two", "is no whole number; accepted: a whole number from 0 to 256"),
-        ("pool.browsers", "1.5", "is no whole number; accepted: a whole number from 0 to 256"),
-        ("pool.browsers", "", "is no whole number; accepted: a whole number from 0 to 256"),
-        ("pool.browsers", "9" * 5000, "is no whole number; accepted: a whole number from 0 to 256"),
+        ("pool.browsers", "two", "is not a whole number; accepted: a whole number from 0 to 256"),
+        ("pool.browsers", "1.5", "is not a whole number; accepted: a whole number from 0 to 256"),
+        ("pool.browsers", "", "is not a whole number; accepted: a whole number from 0 to 256"),
+        ("pool.browsers", "9" * 5000, "is not a whole number; accepted: a whole number from 0 to 256"),
         ("pool.browsers", "257", "257 is too large; accepted: a whole number from 0 to 256"),
-        ("pool.stall_seconds", "nan", "is no number; accepted: a number from 0.05 to 3600"),
+        ("pool.stall_seconds", "nan", "is not a number; accepted: a number from 0.05 to 3600"),
         ("pool.stall_seconds", "0.01", "0.01 is too small; accepted: a number from 0.05 to 3600"),
         ("reports.a.fail_on_script_errors", "on", "is neither true nor false; accepted: true or false"),
         (
             "reports.a.headers",
             "X=y",
-            'is no JSON; accepted: a table of names and texts, e.g. {"X-Tenant" = "acme"}; here as JSON',
+            'is not JSON; accepted: a table of names and texts, e.g. {"X-Tenant" = "acme"}; here as JSON',
         ),
         (
             "callbacks.allowed_hosts",
             '["a"',
             (
-                'is no JSON; accepted: a list of hosts, e.g. ["reports.internal", "*.cdn.internal"]; '
+                'is not JSON; accepted: a list of hosts, e.g. ["reports.internal", "*.cdn.internal"]; '
                 "comma-separated or JSON"
             ),
         ),
         ("pool.executable", "\udcff", "is not UTF-8; accepted: the path of a program, or nothing"),
     ],
 )
-def test_a_value_that_cannot_be_read_is_refused(key: str, text: str, said: str) -> None:
+def test_a_value_that_cannot_be_read_is_refused(key: str, text: str, problem: str) -> None:
     name = name_of(tuple(key.split(".")))
-    assert f"{name}: {key}: {said}" in refused(**{name: text}).splitlines()
+    assert f"{name}: {key}: {problem}" in refused(**{name: text}).splitlines()

@@ -20,7 +20,7 @@ SECTIONS = (
 
 
 def refused(tmp_path: Path, content: str | bytes, **environ: str) -> list[str]:
-    """Return the lines of the error, with FILE for the file's path."""
+    """Return the lines of the error, with the file's path as FILE."""
     file = tmp_path / "reportd.toml"
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(ConfigError) as caught:
@@ -29,10 +29,10 @@ def refused(tmp_path: Path, content: str | bytes, **environ: str) -> list[str]:
     return str(caught.value).replace(str(file), "FILE").splitlines()
 
 
-# All at once
+# All together
 
 
-def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_together(tmp_path: Path) -> None:
     text = """
     data_dir = 5
     [http]
@@ -88,17 +88,17 @@ def test_a_problem_has_its_parts(tmp_path: Path) -> None:
     assert mentions(problem.message, "-1", "accepted: ", "0 to 256")
 
 
-def test_a_faulty_variable_stands_for_the_key_that_the_file_has_too(tmp_path: Path) -> None:
+def test_a_faulty_variable_hides_the_files_key(tmp_path: Path) -> None:
     (line,) = refused(tmp_path, "pool.browsers = -1", REPORTD_POOL__BROWSERS="x")
     assert line.startswith("REPORTD_POOL__BROWSERS: pool.browsers: ")
 
 
-def test_a_fault_is_told_where_the_value_was_set(tmp_path: Path) -> None:
+def test_a_fault_is_reported_where_the_value_was_set(tmp_path: Path) -> None:
     (line,) = refused(tmp_path, "[pool]\nbrowsers = 1", REPORTD_POOL__MAX_STALLED="1000")
     assert line.startswith("REPORTD_POOL__MAX_STALLED: pool.max_stalled: 1000 ")
 
 
-def test_a_variable_below_what_is_no_table_is_of_no_use(tmp_path: Path) -> None:
+def test_a_variable_below_a_scalar_is_ignored(tmp_path: Path) -> None:
     lines = refused(tmp_path, "pool = 1\nreports = 1", REPORTD_POOL__BROWSERS="2", REPORTD_REPORTS__A__URL="http://a")
     assert [line.split(": ")[1] for line in lines] == ["pool", "reports"]
     assert all(line.startswith("FILE: ") and line.endswith("accepted: a table") for line in lines)
@@ -133,7 +133,7 @@ def test_an_unknown_key_is_refused_and_the_near_one_named(tmp_path: Path, text: 
     assert line.endswith(named)
 
 
-def test_what_a_mistyped_key_leaves_out_is_not_said_to_be_missing(tmp_path: Path) -> None:
+def test_a_mistyped_key_is_not_reported_as_missing_too(tmp_path: Path) -> None:
     (line,) = refused(tmp_path, '[reports.a]\nulr = "http://app.test/"')
     assert mentions(line, "FILE: reports.a.ulr: ", "reports.a.url?")
     (line,) = refused(tmp_path, 'http.bind = "0.0.0.0:80"', REPORTD_AUTH__TOKEN_FILE="/etc/tokens")
@@ -150,7 +150,7 @@ def test_a_mistyped_key_hides_no_other_conflict(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "accepted"),
+    ("text", "problem", "accepted"),
     [
         ("http = 1", "has the wrong type (a number)", "a table"),
         ("[[http]]", "has the wrong type (a list)", "a table"),
@@ -163,30 +163,30 @@ def test_a_mistyped_key_hides_no_other_conflict(tmp_path: Path) -> None:
         ("pool.browsers = {}", "has the wrong type (a table)", WHOLE),
         ("pool.browsers = 1979-05-27", "has the wrong type (a date or time)", WHOLE),
         (f"pool.browsers = 0x{'f' * 6000}", "a huge number is too large", WHOLE),
-        ("pool.stall_seconds = inf", "inf is no such number", NUMBER),
-        ("pool.stall_seconds = nan", "nan is no such number", NUMBER),
-        (f"pool.stall_seconds = 0x{'f' * 6000}", "a huge number is no such number", NUMBER),
+        ("pool.stall_seconds = inf", "inf is not a valid number", NUMBER),
+        ("pool.stall_seconds = nan", "nan is not a valid number", NUMBER),
+        (f"pool.stall_seconds = 0x{'f' * 6000}", "a huge number is not a valid number", NUMBER),
         ("reports.sales_summary.pdf.landscape = 'yes'", "has the wrong type (a text)", "true or false"),
         ("auth.tokens_file = 1", "has the wrong type (a number)", "the path of a file, or nothing"),
         ("callbacks.allowed_hosts = 'app.test'", "has the wrong type (a text)", HOSTS),
         ("callbacks.allowed_hosts = ['app.test', 5, 6]", "entry 2 has the wrong type (a number)", HOSTS),
         ("breaker.failure_rate = 1.5", "1.5 is too large", "a number from 0 to 1"),
         ("breaker.minimum_volume = 0", "0 is too small", "a whole number from 1 to 1000"),
-        ("scaling.cloudwatch_namespace = 'AWS/SQS'", "is no namespace of CloudWatch for metrics of one's own", METRICS),
-        ("scaling.cloudwatch_namespace = 'a;b'", "is no namespace of CloudWatch for metrics of one's own", METRICS),
-        ("breaker.namespace = ''", "is not the beginning of a key", KEY),
-        ("breaker.namespace = 'a b'", "is not the beginning of a key", KEY),
+        ("scaling.cloudwatch_namespace = 'AWS/SQS'", "is not a CloudWatch namespace for custom metrics", METRICS),
+        ("scaling.cloudwatch_namespace = 'a;b'", "is not a CloudWatch namespace for custom metrics", METRICS),
+        ("breaker.namespace = ''", "is not a valid key prefix", KEY),
+        ("breaker.namespace = 'a b'", "is not a valid key prefix", KEY),
         ("reports.sales_summary.headers = {a = 1}", "has the wrong type (a number)", HEADERS),
         ('auth.tokens_file = "a\\u0000"', "holds the character NUL", "a text without it"),
         ('callbacks.allowed_hosts = ["a\\u0000"]', "holds the character NUL", "a text without it"),
     ],
 )
-def test_a_wrong_value_is_refused_with_what_is_accepted(tmp_path: Path, text: str, said: str, accepted: str) -> None:
+def test_a_wrong_value_is_refused_with_what_is_accepted(tmp_path: Path, text: str, problem: str, accepted: str) -> None:
     key = text.partition(" =")[0].strip("[]")
-    assert refused(tmp_path, text) == [f"FILE: {key}: {said}; accepted: {accepted}"]
+    assert refused(tmp_path, text) == [f"FILE: {key}: {problem}; accepted: {accepted}"]
 
 
-# No TOML
+# Not TOML
 
 
 @pytest.mark.parametrize(
@@ -200,17 +200,17 @@ def test_a_wrong_value_is_refused_with_what_is_accepted(tmp_path: Path, text: st
         ("a = " + "[" * 5000, "FILE: is nested too deeply; accepted: the keys there are"),
     ],
 )
-def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, content: str | bytes, line: str) -> None:
+def test_a_file_that_is_not_toml_is_refused(tmp_path: Path, content: str | bytes, line: str) -> None:
     assert refused(tmp_path, content) == [line]
 
 
-def test_a_table_that_is_nested_deeply_is_just_unknown(tmp_path: Path) -> None:
+def test_a_deeply_nested_table_is_unknown(tmp_path: Path) -> None:
     (line,) = refused(tmp_path, f"[{'.'.join('a' * 5000)}]")
     assert mentions(line, "FILE: a: ", f"accepted: {SECTIONS}")
 
 
-def test_the_environment_is_judged_even_when_the_file_cannot_be_read(tmp_path: Path) -> None:
-    """Conflicts are not judged: the other value may be in the file."""
+def test_the_environment_is_checked_even_when_the_file_cannot_be_read(tmp_path: Path) -> None:
+    """Conflicts are not checked: their other key may be in the file."""
     syntax, value = refused(tmp_path, "a =\n", REPORTD_HTTP__BIND="0.0.0.0:80", REPORTD_POOL__BROWSERS="x")
     assert syntax.startswith("FILE: line 1, column 4: ")
     assert value.startswith("REPORTD_POOL__BROWSERS: pool.browsers: ")

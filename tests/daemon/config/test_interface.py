@@ -6,7 +6,7 @@ from typing import Any
 
 from reportd.config import load
 
-# As published, but for ``data_dir``, which is empty there and filled in by ``load``.
+# As published, except ``data_dir``, which is empty there and set by ``load``.
 PUBLISHED = """
 data_dir = "/srv/reportd"
 [http]
@@ -68,7 +68,7 @@ landscape = false
 print_background = true
 """
 
-# Named there in comments only.
+# Published only in comments.
 OTHER_SERVERS = """
 [queue]
 url = "https://sqs.eu-central-1.amazonaws.com/1/reports.fifo"
@@ -105,7 +105,7 @@ def test_the_published_values_are_the_defaults() -> None:
     published = tomllib.loads(PUBLISHED)
     quarterly = published["reports"].pop("quarterly")
     assert within(published, load(None, {"REPORTD_DATA_DIR": "/srv/reportd"}).redacted())
-    # Of a page of the product's own, address and hosts are its own; the rest are defaults.
+    # A product's own page has its own URL and hosts; the other keys are defaults.
     del quarterly["allowed_hosts"]
     environ = {"HOME": "/home/ada", "REPORTD_REPORTS__QUARTERLY__URL": quarterly["url"]}
     assert within(quarterly, load(None, environ).redacted()["reports"]["quarterly"])

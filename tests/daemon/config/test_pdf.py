@@ -40,7 +40,7 @@ def test_the_defaults() -> None:
     }
 
 
-def test_every_key_arrives() -> None:
+def test_every_key_reaches_chromium() -> None:
     assert printed(
         format="Letter",
         landscape=True,
@@ -74,7 +74,7 @@ def test_every_key_arrives() -> None:
 
 
 @pytest.mark.parametrize(("header", "footer"), [("<b></b>", ""), ("", "<b></b>")])
-def test_one_of_header_and_footer_leaves_the_other_empty(header: str, footer: str) -> None:
+def test_a_header_alone_leaves_the_footer_blank(header: str, footer: str) -> None:
     parameters = printed(header_template=header, footer_template=footer, margin="20mm")
     assert parameters["displayHeaderFooter"] is True
     assert parameters["headerTemplate"] == (header or "<span></span>")
@@ -132,7 +132,7 @@ def test_margins_are_given_as_in_css(margin: str, sides: tuple[int, ...]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "problem"),
     [
         ({"width": "210"}, "is not a length"),
         ({"width": "0"}, "is 0"),
@@ -152,8 +152,8 @@ def test_margins_are_given_as_in_css(margin: str, sides: tuple[int, ...]) -> Non
         ({"scale": 2.1}, "less than or equal"),
     ],
 )
-def test_a_wrong_value_is_refused(keys: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_a_wrong_value_is_refused(keys: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
         PdfOptions(**keys)
 
 
@@ -178,10 +178,10 @@ def test_margins_that_fit_the_turned_page_are_fine() -> None:
 
 def test_header_and_footer_need_room() -> None:
     assert conflicts(header_template="<b></b>", footer_template="<b></b>", margin="1mm 0") == []
-    (said,) = conflicts(header_template="<b></b>", margin="0 1mm 1mm")
-    assert mentions(said, "top", "header_template", "accepted: ", "20mm")
-    (said,) = conflicts(footer_template="<b></b>", margin="1mm 1mm 0")
-    assert mentions(said, "bottom", "footer_template", "accepted: ", "20mm")
+    (problem,) = conflicts(header_template="<b></b>", margin="0 1mm 1mm")
+    assert mentions(problem, "top", "header_template", "accepted: ", "20mm")
+    (problem,) = conflicts(footer_template="<b></b>", margin="1mm 1mm 0")
+    assert mentions(problem, "bottom", "footer_template", "accepted: ", "20mm")
 
 
 def test_an_outline_needs_tags(tmp_path: Path) -> None:

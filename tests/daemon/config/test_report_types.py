@@ -21,47 +21,47 @@ def report(tmp_path: Path, keys: str) -> ReportType:
 
 
 def refused(tmp_path: Path, text: str) -> str:
-    """Return the error of the one fault in ``[reports.a]``, from its key on."""
+    """Return the problem of ``[reports.a]``, from its key on."""
     with pytest.raises(ConfigError) as caught:
         reports(tmp_path, f"[reports.a]\n{text}")
     (problem,) = caught.value.problems
     return f"{problem.key.removeprefix('reports.a.')}: {problem.message}"
 
 
-# Those that are built in
+# Built-in types
 
 
-def test_the_built_in_types_are_there_by_default(tmp_path: Path) -> None:
+def test_the_built_in_types_exist_by_default(tmp_path: Path) -> None:
     found = reports(tmp_path, "")
     assert set(found) == {"sales_summary", "user_activity"}
     for name, built_in in found.items():
         assert built_in == ReportType(template=f"{name}.html", parameters_schema=f"{name}.schema.json")
 
 
-def test_a_type_of_ones_own_does_not_take_them_away(tmp_path: Path) -> None:
+def test_another_type_does_not_replace_them(tmp_path: Path) -> None:
     assert set(reports(tmp_path, '[reports.a]\ntemplate = "a.html"')) == {"a", "sales_summary", "user_activity"}
 
 
-def test_a_built_in_type_keeps_what_is_not_said(tmp_path: Path) -> None:
+def test_a_built_in_type_keeps_keys_that_are_not_set(tmp_path: Path) -> None:
     found = reports(tmp_path, '[reports.sales_summary]\nmedia = "screen"\n[reports.sales_summary.pdf]\nformat = "A5"')
     assert found["sales_summary"].template == "sales_summary.html"
     assert found["sales_summary"].media == "screen"
     assert found["sales_summary"].pdf.format == "A5"
 
 
-def test_a_built_in_template_can_be_replaced_and_its_schema_taken_away(tmp_path: Path) -> None:
+def test_a_built_in_template_can_be_replaced_and_its_schema_removed(tmp_path: Path) -> None:
     found = reports(tmp_path, '[reports.sales_summary]\ntemplate = "own.html"')["sales_summary"]
     assert (found.template, found.parameters_schema) == ("own.html", "sales_summary.schema.json")
     found = reports(tmp_path, '[reports.sales_summary]\nparameters_schema = ""')["sales_summary"]
     assert (found.template, found.parameters_schema) == ("sales_summary.html", "")
 
 
-def test_a_url_replaces_a_built_in_type_whole(tmp_path: Path) -> None:
+def test_a_url_replaces_a_built_in_type_completely(tmp_path: Path) -> None:
     found = reports(tmp_path, '[reports.sales_summary]\nurl = "https://app.test/"')["sales_summary"]
     assert (found.template, found.url, found.parameters_schema) == ("", "https://app.test/", "")
 
 
-# Where the page comes from
+# The source of the page
 
 
 def test_a_page_has_exactly_one_source(tmp_path: Path) -> None:
@@ -71,16 +71,16 @@ def test_a_page_has_exactly_one_source(tmp_path: Path) -> None:
 
 
 def test_cookies_need_an_address(tmp_path: Path) -> None:
-    said = refused(tmp_path, 'template = "a.html"\ncookies = {a = "b"}')
-    assert mentions(said, "cookies: ", "template", "accepted: ", "url")
+    problem = refused(tmp_path, 'template = "a.html"\ncookies = {a = "b"}')
+    assert mentions(problem, "cookies: ", "template", "accepted: ", "url")
 
 
 @pytest.mark.parametrize("key", ["template", "parameters_schema"])
 @pytest.mark.parametrize("path", ["/etc/passwd", "../a.html", "a/../../b.html"])
 def test_files_are_below_the_configurations_folder(tmp_path: Path, key: str, path: str) -> None:
     keys = {"template": "a.html", key: path}
-    said = refused(tmp_path, "\n".join(f'{name} = "{value}"' for name, value in keys.items()))
-    assert mentions(said, f"{key}: ", "folder", "accepted: ")
+    problem = refused(tmp_path, "\n".join(f'{name} = "{value}"' for name, value in keys.items()))
+    assert mentions(problem, f"{key}: ", "folder", "accepted: ")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_url_may_hold_placeholders(tmp_path: Path, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "problem"),
     [
         ("https://app.test/{parameters}", "has a brace that is part of no known placeholder"),
         ("https://app.test/{params", "has a brace that is part of no known placeholder"),
@@ -120,8 +120,8 @@ def test_a_url_may_hold_placeholders(tmp_path: Path, url: str) -> None:
         ("https://user:12/rd@app.test/", "has an @ outside its host part"),
     ],
 )
-def test_a_faulty_url_is_refused(tmp_path: Path, url: str, said: str) -> None:
-    assert refused(tmp_path, f"url = '{url}'").startswith(f"url: {said}")
+def test_a_faulty_url_is_refused(tmp_path: Path, url: str, problem: str) -> None:
+    assert refused(tmp_path, f"url = '{url}'").startswith(f"url: {problem}")
 
 
 # Names
@@ -137,8 +137,8 @@ def test_aliases_are_names_of_one_type_only(tmp_path: Path) -> None:
     assert f"has a, {taken}.a" in refused(tmp_path, 'template = "a.html"\naliases = ["a"]')
     with pytest.raises(ConfigError, match=rf"reports\.b\.aliases: has c, {taken}\.a"):
         reports(tmp_path, '[reports]\na = {template = "a", aliases = ["c"]}\nb = {template = "b", aliases = ["c"]}')
-    said = refused(tmp_path, 'template = "a.html"\naliases = ["b", "Not-a-name"]')
-    assert mentions(said, "aliases: entry 2 ", "accepted: ", "lower-case letters, digits and underscores")
+    problem = refused(tmp_path, 'template = "a.html"\naliases = ["b", "Not-a-name"]')
+    assert mentions(problem, "aliases: entry 2 ", "accepted: ", "lower-case letters, digits and underscores")
 
 
 @pytest.mark.parametrize("name", ["A", "1a", "_a", "a-b", "", "a" * 65])
@@ -147,7 +147,7 @@ def test_a_report_types_name_is_checked(tmp_path: Path, name: str) -> None:
         reports(tmp_path, f'[reports."{name}"]\ntemplate = "a.html"')
 
 
-# What the page may reach
+# Hosts
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ def test_a_template_reaches_nothing_by_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["", "a b", "http://app.test", "*.10.0.0.1", "0x7f.1", "app.test:0", "*"])
-def test_what_is_no_host_is_refused(tmp_path: Path, host: str) -> None:
-    said = refused(tmp_path, f'template = "a.html"\nallowed_hosts = ["{host}"]')
-    assert mentions(said, "allowed_hosts: entry 1 ", "accepted: ", '["reports.internal", "*.cdn.internal"]')
+def test_an_invalid_host_is_refused(tmp_path: Path, host: str) -> None:
+    problem = refused(tmp_path, f'template = "a.html"\nallowed_hosts = ["{host}"]')
+    assert mentions(problem, "allowed_hosts: entry 1 ", "accepted: ", '["reports.internal", "*.cdn.internal"]')
 
 
 @pytest.mark.parametrize(
@@ -187,11 +187,11 @@ def test_what_is_no_host_is_refused(tmp_path: Path, host: str) -> None:
     ['headers = {"a b" = "c"}', 'headers = {a = "b\\nc"}', 'cookies = {"a;" = "b"}', 'cookies = {a = "b c"}'],
 )
 def test_headers_and_cookies_are_what_http_allows(tmp_path: Path, keys: str) -> None:
-    said = refused(tmp_path, f'url = "http://app.test/"\n{keys}')
-    assert mentions(said, ": entry 1 ", "accepted: ", "table")
+    problem = refused(tmp_path, f'url = "http://app.test/"\n{keys}')
+    assert mentions(problem, ": entry 1 ", "accepted: ", "table")
 
 
-# When it is ready, and when it has failed
+# Ready and failed pages
 
 
 @pytest.mark.parametrize(
@@ -210,10 +210,10 @@ def test_when_a_page_is_ready(tmp_path: Path, text: str, ready: Ready) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "Load", "load:", "networkidle0", "selector", "event: ", "done"])
-def test_a_condition_there_is_not_is_refused(tmp_path: Path, text: str) -> None:
-    said = refused(tmp_path, f"url = 'http://app.test/'\nready = '{text}'")
-    assert said.startswith("ready: ")
-    assert mentions(said, "accepted: load, networkidle, selector:CSS, expression:JS ", "event:NAME")
+def test_an_unknown_condition_is_refused(tmp_path: Path, text: str) -> None:
+    problem = refused(tmp_path, f"url = 'http://app.test/'\nready = '{text}'")
+    assert problem.startswith("ready: ")
+    assert mentions(problem, "accepted: load, networkidle, selector:CSS, expression:JS ", "event:NAME")
 
 
 def test_which_statuses_fail(tmp_path: Path) -> None:
@@ -227,15 +227,15 @@ def test_which_statuses_fail(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "entry", ["99", "600", '"4xx"', '"499-400"', "true", "4.5", f"0x{'f' * 6000}", "[400]", '"400-"']
 )
-def test_what_is_no_status_is_refused(tmp_path: Path, entry: str) -> None:
-    said = refused(tmp_path, f"url = 'http://app.test/'\nfail_on_status = [{entry}]")
-    assert mentions(said, "fail_on_status: ", "accepted: ", "100 to 599", '["400-499", "503"]')
+def test_an_invalid_status_is_refused(tmp_path: Path, entry: str) -> None:
+    problem = refused(tmp_path, f"url = 'http://app.test/'\nfail_on_status = [{entry}]")
+    assert mentions(problem, "fail_on_status: ", "accepted: ", "100 to 599", '["400-499", "503"]')
 
 
-# What comes out
+# Redacted form
 
 
-def test_what_is_shown_could_stand_in_the_file(tmp_path: Path) -> None:
+def test_the_shown_form_is_valid_in_the_file(tmp_path: Path) -> None:
     keys = 'ready = "event:done"\nfail_on_status = [404]\nallowed_hosts = ["cdn.test"]\n[reports.a.pdf]\nscale = 2.0'
     found = report(tmp_path, keys)
     assert ReportType(**found.redacted()) == found

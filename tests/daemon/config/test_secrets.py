@@ -37,7 +37,7 @@ cookies = {{session = "{WORD}"}}
 """
 
 
-def test_secrets_are_there_for_those_who_use_them(tmp_path: Path) -> None:
+def test_secrets_can_be_read(tmp_path: Path) -> None:
     file = tmp_path / "reportd.toml"
     file.write_text(CONFIGURATION)
     config = load(file, HOME)
@@ -65,7 +65,7 @@ def test_secrets_are_never_shown(tmp_path: Path) -> None:
     assert SIGNING not in shown
 
 
-def test_what_is_set_and_how_it_is_called_may_be_seen(tmp_path: Path) -> None:
+def test_names_of_secret_keys_are_shown(tmp_path: Path) -> None:
     file = tmp_path / "reportd.toml"
     file.write_text(CONFIGURATION)
     shown = load(file, HOME).redacted()
@@ -114,7 +114,7 @@ def test_which_keys_are_secret() -> None:
 
 
 def error_of(file: Path | None, environ: dict[str, str]) -> str:
-    """All that a log would hold of the error; empty when there is none."""
+    """Return everything a log would hold of the error; empty when there is none."""
     try:
         load(file, environ)
     except ConfigError as error:
@@ -139,40 +139,40 @@ KEYS = [*leaves(), *leaves(("reports", "sales_summary"))]
 
 
 @pytest.mark.parametrize("value", VALUES)
-def test_no_error_repeats_a_text(tmp_path: Path, value: str) -> None:
+def test_no_error_quotes_a_text(tmp_path: Path, value: str) -> None:
     file = tmp_path / "reportd.toml"
     refused = 0
     for key in KEYS:
         file.write_text(f"{'.'.join(key)} = {value}")
-        told = error_of(file, HOME)
-        refused += bool(told)
-        assert WORD not in told, key
+        text = error_of(file, HOME)
+        refused += bool(text)
+        assert WORD not in text, key
         field = field_at(key)
         if field is not None and is_secret(field):
-            assert "48151623" not in told, key
+            assert "48151623" not in text, key
     assert refused > len(KEYS) / 2
 
 
-def test_a_section_made_by_hand_repeats_nothing_either() -> None:
+def test_a_section_made_directly_quotes_no_text() -> None:
     with pytest.raises(ValidationError) as caught:
         Alerts(webhook_url=f"ftp://{WORD}")
     assert WORD not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [f'"{WORD}', f'["{WORD}', f'{{"{WORD}": 1', f"https://ada:{WORD}@:0"])
-def test_no_error_repeats_a_variables_text(value: str) -> None:
-    told = {key: error_of(None, {**HOME, name_of(key): value}) for key in KEYS}
-    assert not [key for key, text in told.items() if WORD in text]
-    assert sum(map(bool, told.values())) > len(KEYS) / 2
+def test_no_error_quotes_a_variable(value: str) -> None:
+    text = {key: error_of(None, {**HOME, name_of(key): value}) for key in KEYS}
+    assert not [key for key, text in text.items() if WORD in text]
+    assert sum(map(bool, text.values())) > len(KEYS) / 2
 
 
 @pytest.mark.parametrize(
     "text",
     [f'secret = "{WORD}', f"secret = {WORD}", f'secret = "{WORD}" "', f'a = "{WORD}"\na = "{WORD}"', f'a = ["{WORD}"'],
 )
-def test_no_syntax_error_repeats_a_text(tmp_path: Path, text: str) -> None:
+def test_no_syntax_error_quotes_a_text(tmp_path: Path, text: str) -> None:
     file = tmp_path / "reportd.toml"
     file.write_text(f"[callbacks]\n{text}\n")
-    told = error_of(file, HOME)
-    assert "is not TOML" in told
-    assert WORD not in told
+    text = error_of(file, HOME)
+    assert "is not TOML" in text
+    assert WORD not in text

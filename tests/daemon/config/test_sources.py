@@ -12,7 +12,7 @@ HOME = {"HOME": "/home/ada"}
 
 @pytest.fixture(autouse=True)
 def default_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Return the path that replaces /etc/reportd/reportd.toml. The file does not exist unless a test writes it."""
+    """The stand-in for /etc/reportd/reportd.toml. It exists only if a test writes it."""
     path = tmp_path / "etc" / "reportd.toml"
     monkeypatch.setattr("reportd.config.file.DEFAULT_PATH", path)
     return path
@@ -69,7 +69,7 @@ def test_the_option_goes_before_the_variable(tmp_path: Path) -> None:
     assert load(given, {**HOME, "REPORTD_CONFIG": str(named)}).http.port == 3
 
 
-def test_a_named_file_must_be_there(tmp_path: Path) -> None:
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
     path = tmp_path / "missing.toml"
     for given, environ in ((path, HOME), (None, {**HOME, "REPORTD_CONFIG": str(path)})):
         with pytest.raises(ConfigError) as caught:
@@ -77,13 +77,13 @@ def test_a_named_file_must_be_there(tmp_path: Path) -> None:
         assert mentions(str(caught.value), f"{path}: ", "No such file", "accepted: ", "--config", "$REPORTD_CONFIG")
 
 
-def test_a_default_file_that_cannot_be_looked_at_is_not_passed_over(default_path: Path) -> None:
+def test_an_unreadable_default_file_is_not_ignored(default_path: Path) -> None:
     default_path.parent.symlink_to(default_path.parent)
     with pytest.raises(ConfigError, match="can't be read"):
         load(None, HOME)
 
 
-def test_a_dangling_link_in_the_default_place_is_not_passed_over(default_path: Path) -> None:
+def test_a_dangling_link_in_the_default_place_is_not_ignored(default_path: Path) -> None:
     default_path.parent.mkdir()
     default_path.symlink_to("nowhere")
     with pytest.raises(ConfigError, match="can't be read"):
@@ -100,7 +100,7 @@ def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
     assert (config.log.level, config.pool.browsers) == ("error", 7)
 
 
-def test_a_sound_variable_hides_the_files_fault(tmp_path: Path) -> None:
+def test_a_valid_variable_hides_the_files_fault(tmp_path: Path) -> None:
     file = write(tmp_path / "reportd.toml", "http.bind = 5")
     assert load(file, {**HOME, "REPORTD_HTTP__BIND": "127.0.0.1:2"}).http.port == 2
 
@@ -147,7 +147,7 @@ def test_an_empty_data_folder_is_the_default_one(tmp_path: Path) -> None:
     assert load(write(tmp_path / "reportd.toml", 'data_dir = ""'), HOME) == load(None, HOME)
 
 
-def test_somebody_elses_home_is_refused() -> None:
+def test_another_users_home_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"REPORTD_DATA_DIR: data_dir: can't be resolved.*accepted: an absolute path"):
         load(None, {**HOME, "REPORTD_DATA_DIR": "~bob/reports"})
 
@@ -189,7 +189,7 @@ def test_paths_and_urls_are_resolved_against_the_data_folder() -> None:
 # The file of tokens
 
 
-def test_a_credential_of_systemd_is_the_file_of_tokens_unless_one_is_named(tmp_path: Path) -> None:
+def test_a_systemd_credential_is_the_token_file_unless_one_is_named(tmp_path: Path) -> None:
     environ = {"REPORTD_DATA_DIR": "/srv", "CREDENTIALS_DIRECTORY": str(tmp_path)}
     assert load(None, environ).auth.path(Path("/srv")) is None
     (tmp_path / "tokens").write_text("")
@@ -225,7 +225,7 @@ def test_a_credential_of_systemd_is_the_file_of_tokens_unless_one_is_named(tmp_p
         ("CALLBACKS__SECRET", "whsec_%", "is not base64"),
     ],
 )
-def test_a_place_that_cannot_be_one_is_refused(key: str, value: str, said: str) -> None:
+def test_an_invalid_location_is_refused(key: str, value: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(None, {**HOME, f"REPORTD_{key}": value})
     assert caught.value.problems[0].message.startswith(said)

@@ -1,13 +1,13 @@
-"""Dead letters that are too costly to repair: the attempt ends in time, and the job is quarantined with its letter."""
+"""Dead letters whose repair is too costly: the daemon stops trying, and the job ends with its letter."""
 
 from collections.abc import Hashable, Sequence
 
 import orjson
 import pytest
 
-from reportd.adapters.bounded.checker import BoundedChecker
-from reportd.adapters.bounded.frames import Frame
-from reportd.core.dead_letters.triage import RawLetter, Reading
+from reportd.adapters.worker_processes.checker import BoundedChecker
+from reportd.adapters.worker_processes.frames import Frame
+from reportd.core.dead_letters.triage import LetterContent, RawLetter
 from reportd.dead_letters.reader import LetterReader
 from reportd.ports import TooCostlyError
 from tests.daemon.node import USER, job, message_of
@@ -16,7 +16,7 @@ from tests.wording import mentions
 
 
 class Costly(InlineProcesses):
-    """Return a reader for which these tasks take too long."""
+    """``tasks``: those that take too long."""
 
     def __init__(self, *tasks: str) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ async def test_what_is_too_costly_to_repair_ends_with_its_job() -> None:
     assert (reading.job, reading.task_id) == (one, one.task_id)
     assert mentions(reading.problem, "repaired", "takes longer than 4 s")
     stored = orjson.dumps({"taskId": USER, "parametersStored": True}).decode()
-    assert await costly.letter(RawLetter(stored, 0.0)) == Reading(task_id=USER)
+    assert await costly.letter(RawLetter(stored, 0.0)) == LetterContent(task_id=USER)
     reading = await costly.job(one)
     assert (reading.job, reading.task_id) == (one, one.task_id)
     assert mentions(reading.problem, "/parameters: ", "takes longer than 4 s")
@@ -68,4 +68,4 @@ async def test_what_is_too_costly_to_repair_ends_with_its_job() -> None:
     ],
 )
 async def test_what_names_no_job_is_told_as_it_is(tasks: list[str], problem: str) -> None:
-    assert await costly_reader(*tasks).letter(RawLetter("{}", 0.0)) == Reading(problem=problem)
+    assert await costly_reader(*tasks).letter(RawLetter("{}", 0.0)) == LetterContent(problem=problem)

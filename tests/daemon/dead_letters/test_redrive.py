@@ -1,4 +1,4 @@
-"""Jobs that an outage has stopped: one probes for its end, then all succeed without an operator."""
+"""After an outage, a canary finds out that it is over; then all jobs that it stopped succeed by themselves."""
 
 import random
 from collections import Counter
@@ -32,9 +32,9 @@ def patient_poller(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Outage(FakeRenderer):
-    """The render page is away for ``seconds``, and for the tasks in ``poison`` for ever.
+    """The pages of all reports fail for some time, and those of ``poison`` for ever.
 
-    ``renders``: of each render its start, its task, and whether it succeeded.
+    ``renders``: for each, when it began, the task, and whether it succeeded.
     """
 
     def __init__(self, world: World, *, seconds: float) -> None:
@@ -45,15 +45,15 @@ class Outage(FakeRenderer):
         self._world = world
         world.renderer = self
 
-    async def render(self, request: RenderRequest, *, alone: bool) -> Pdf:
+    async def render(self, request: RenderRequest, *, dedicated_browser: bool) -> Pdf:
         works = now() >= self.ends_at and request.task_id not in self.poison
         self.renders.append((now(), request.task_id, works))
         if not works:
             self.faults[request.task_id] = [FaultKind.PAGE_UNAVAILABLE]
-        return await super().render(request, alone=alone)
+        return await super().render(request, dedicated_browser=dedicated_browser)
 
     def canaries(self) -> list[float]:
-        """Return when dead letters were redriven during the outage."""
+        """Return the times of the redrives during the outage."""
         return [entry.at for entry in redriven(self._world) if entry.at < self.ends_at]
 
 
@@ -128,7 +128,7 @@ async def test_one_report_that_always_fails_is_quarantined_after_its_redrives() 
 
 
 async def test_those_that_fail_by_themselves_are_told_from_the_victims() -> None:
-    """Ten of a hundred never succeed, by a fault that looks like the outage."""
+    """Ten of a hundred jobs never succeed, with the same fault as in the outage."""
     world, jobs = world_with(100)
     outage = Outage(world, seconds=HOUR)
     outage.poison = {one.task_id for one in jobs[::10]}
@@ -182,11 +182,12 @@ async def test_nodes_share_one_canary() -> None:
 
 
 async def test_nodes_that_both_lead_share_one_canary_all_the_same() -> None:
-    """A lease ends while its holder is slow, but only one node can move the cause itself."""
+    """A lease ends while its holder is slow. Even so, only one node redrives the cause."""
     world, jobs = world_with(20)
     outage = Outage(world, seconds=HOUR)
 
-    async def always(*_: object, **__: object) -> bool:
+    async def always(work: str, node: str, seconds: float) -> bool:
+        del work, node, seconds
         return True
 
     world.jobs.acquire_lease = always  # type: ignore[method-assign]
@@ -214,7 +215,7 @@ async def test_a_queue_that_does_not_take_the_canary_gets_it_later() -> None:
 async def test_it_may_be_cut_off_at_any_call(phase: str) -> None:
     chance = random.Random(phase)
     for _ in range(25):
-        # They fail one after the other, so the first is alone for a while, and its redrives then count.
+        # They fail one after the other. While the first is the only one, its redrive counts.
         world, jobs = world_with(6, max_redrives=20)
         await world.send(*jobs)
         Outage(world, seconds=20 * 60.0)

@@ -1,4 +1,4 @@
-"""The outcome of each dead letter, and that triage can be cut off anywhere and repeated."""
+"""How triage settles each dead letter, and that it may be cut off anywhere and repeated."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -8,12 +8,13 @@ import pytest
 import trio
 
 from reportd.concurrency.nurseries import open_background
+from reportd.concurrency.supervisor import Supervisor
 from reportd.config.models import Triage as TriageOptions
 from reportd.core.dead_letters.triage import MAX_RETURNS
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.job import from_message, to_message
 from reportd.core.jobs.transitions import JobEvent, JobState
-from reportd.dead_letters.triage import BATCH, MAX_BATCHES, PATIENCE
+from reportd.dead_letters.triage import BATCH, MAX_BATCHES, MAX_INTERNAL_ERRORS, TROUBLE
 from reportd.ports import LetterStatus, Outgoing, Settlement
 from tests.daemon.node import Node, World, job, message_of
 from tests.fakes import EPOCH, now
@@ -26,7 +27,7 @@ TIMEOUT = Fault(FaultKind.TIMEOUT, "the page took longer than 60 s")
 
 
 async def dead_lettered(world: World, number: int = 1, *, letters: int = 1, fault: Fault = FAULT) -> str:
-    """Make a job that the worker has given up."""
+    """Return a job that the worker has given up."""
     one = job(number)
     await world.jobs.add([one])
     await world.jobs.settle(Settlement(one.task_id, JobEvent.DEAD_LETTERED, now(), fault=fault))
@@ -54,7 +55,7 @@ async def test_a_job_that_was_given_up_is_quarantined_with_its_error() -> None:
 
         nursery.start_soon(listen)
         await trio.sleep(1.0)
-        await node.sort()
+        await node.settle_visible()
     record = world.jobs.records[task_id]
     assert (record.state, record.error, record.finished_at) == (JobState.QUARANTINED, FAULT, EPOCH + 1.0)
     assert heard == [True]
@@ -74,7 +75,7 @@ async def test_a_job_that_was_given_up_is_quarantined_with_its_error() -> None:
 async def test_a_second_letter_of_it_changes_nothing() -> None:
     world = World()
     task_id = await dead_lettered(world, letters=3)
-    await Node(world).sort()
+    await Node(world).settle_visible()
     assert world.jobs.terminal_moves(task_id) == [JobState.QUARANTINED]
     assert len(world.quarantined) == len(world.letters.letters) == 1
     assert not world.dead.messages
@@ -86,24 +87,24 @@ async def test_a_round_is_bounded_and_the_next_one_goes_on() -> None:
     for number in range(1, count + 1):
         await dead_lettered(world, number)
     node = Node(world)
-    await node.sort()
+    await node.settle_visible()
     assert len(world.dead.messages) == 3
-    await node.sort()
+    await node.settle_visible()
     assert {record.state for record in world.jobs.records.values()} == {JobState.QUARANTINED}
     assert not world.dead.messages
 
 
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING])
 async def test_what_nobody_has_given_up_goes_back_to_the_queue(state: JobState) -> None:
-    """The queue's own redrive policy took it: it never reaches quarantine untried (I3)."""
+    """The queue's own redrive policy dead-lettered it: it never reaches quarantine untried (I3)."""
     world, one = World(), job()
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=state)
     await world.dead.send([replace(message_of(one), attributes={"reason": "exhausted_receives"})])
-    await Node(world).sort()
+    await Node(world).settle_visible()
     (message,) = world.queue.messages
     assert message.sent.body == message_of(one).body
-    # A FIFO queue drops a second message that equals the first.
+    # A FIFO queue would drop a second, identical message as a duplicate.
     assert message.sent.attributes
     assert not world.dead.messages
     assert (world.record(one).state, world.record(one).confirmed) == (state, True)
@@ -114,7 +115,7 @@ async def test_a_job_without_a_row_goes_back_to_the_queue_once() -> None:
     await world.dead.send([message_of(one)])
     node = Node(world)
     await trio.sleep(100.0)
-    await node.sort()
+    await node.settle_visible()
     await node.janitor.send_unconfirmed()
     assert len(world.queue.messages) == 1
     assert world.record(one).state is JobState.QUEUED
@@ -125,21 +126,21 @@ async def test_what_comes_back_untried_again_and_again_is_quarantined_in_the_end
     node = Node(world)
     for _ in range(MAX_RETURNS):
         await world.dead.send([message_of(one)])
-        await node.sort()
+        await node.settle_visible()
         assert world.record(one).state is JobState.QUEUED
     await world.dead.send([message_of(one)])
-    await node.sort()
+    await node.settle_visible()
     assert world.record(one).state is JobState.QUARANTINED
     assert len(world.queue.messages) == MAX_RETURNS
     assert (world.record(one).error or FAULT).kind is FaultKind.EXHAUSTED_RECEIVES
 
 
 async def test_a_job_that_a_node_did_not_know_yet_is_tried_by_those_that_do() -> None:
-    """This happens while a new report type is rolled out (I3)."""
+    """E.g. while a new report type is rolled out (I3)."""
     world = World()
     fault = Fault(FaultKind.UNKNOWN_REPORT_TYPE, "/reportType: there is no report type of this name")
     task_id = await dead_lettered(world, fault=fault)
-    await Node(world).sort()
+    await Node(world).settle_visible()
     assert world.jobs.records[task_id].state is JobState.QUEUED
     assert len(world.queue.messages) == 1
     assert world.letters.letters[task_id].returns == 1
@@ -150,9 +151,9 @@ async def test_the_letter_of_a_job_too_large_for_its_message_is_settled_from_the
     await world.jobs.add([large])
     await world.jobs.settle(Settlement(large.task_id, JobEvent.DEAD_LETTERED, now(), fault=FAULT))
     await world.dead.send([replace(message_of(one), body=to_message(one, 500)) for one in (large, gone)])
-    await Node(world).sort()
+    await Node(world).settle_visible()
     assert (world.record(large).state, world.record(large).job) == (JobState.QUARANTINED, large)
-    # The other job is unknown; its letter is kept for an operator.
+    # The store does not know the other job; its letter is kept for people to see.
     (other,) = [letter for letter in world.letters.letters.values() if letter.id != large.task_id]
     assert (other.task_id, other.body) == (None, to_message(gone, 500))
     assert not world.dead.messages
@@ -188,7 +189,7 @@ async def test_the_letter_of_a_finished_job_is_dropped(state: JobState) -> None:
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=state)
     await world.dead.send([message_of(one)])
-    await Node(world).sort()
+    await Node(world).settle_visible()
     assert world.record(one).state is state
     assert not world.dead.messages
     assert not world.queue.messages
@@ -203,7 +204,7 @@ async def test_what_is_no_job_is_kept_whole_before_it_leaves_its_queue() -> None
     await world.dead.send([Outgoing("{", "", "", "", attributes={"kind": "malformed_message"})] * 2)
     task_id = await dead_lettered(world)
     node = Node(world)
-    await node.sort()
+    await node.settle_visible()
     assert world.jobs.records[task_id].state is JobState.QUARANTINED
     assert not world.dead.messages
     (kept,) = [letter for letter in world.letters.letters.values() if letter.task_id is None]
@@ -254,7 +255,7 @@ async def test_a_repaired_message_makes_one_job_whatever_is_cut_off(phase: str) 
 
 
 async def life(world: World, until_call: int, phase: str) -> bool:
-    """Run a node until it is killed or idle. Return whether it was killed."""
+    """Run a node until it is killed or has nothing left to do. Return whether it was killed."""
     killed = world.weather.kill_at(until_call, phase)
     async with open_background() as nursery:
         nursery.start_soon(Node(world).run, trio.Event())
@@ -271,7 +272,7 @@ async def test_what_may_pass_waits_outside_of_the_queue() -> None:
     world = World()
     world.triage = TriageOptions()
     task_id = await dead_lettered(world, fault=TIMEOUT)
-    await Node(world).sort()
+    await Node(world).settle_visible()
     letter = world.letters.letters[task_id]
     assert (letter.standing, letter.due_at) == (LetterStatus.WAITING, EPOCH + 60.0)
     assert world.jobs.records[task_id].state is JobState.DEAD_LETTERED
@@ -280,7 +281,7 @@ async def test_what_may_pass_waits_outside_of_the_queue() -> None:
 
 
 async def test_a_late_letter_of_a_job_that_is_tried_again_is_judged_anew() -> None:
-    """The job moves after triage has looked at it and before it is copied."""
+    """The job changes after it was read and before the copy is kept."""
     world = World()
     world.triage = TriageOptions()
     task_id = await dead_lettered(world, fault=TIMEOUT)
@@ -292,20 +293,20 @@ async def test_a_late_letter_of_a_job_that_is_tried_again_is_judged_anew() -> No
 
     world.weather.hook = hook
     node = Node(world)
-    await node.sort()
+    await node.settle_visible()
     assert not world.letters.letters
     assert len(world.dead.messages) == 1
     await trio.sleep(world.dead.visibility_seconds)
-    await node.sort()
+    await node.settle_visible()
     assert not world.dead.messages
     assert world.jobs.records[task_id].state is JobState.QUEUED
 
 
-# --- whatever happens -------------------------------------------------------------------------------------------
+# --- cut off anywhere -------------------------------------------------------------------------------------------
 
 
 async def everything(world: World) -> None:
-    """Make one letter for each action."""
+    """One letter for each action."""
     await dead_lettered(world, 1)
     await world.dead.send([message_of(job(2)), Outgoing("{", "", "", "")])
     await world.dead.send([replace(message_of(job(3)), body="\ufeff" + message_of(job(3)).body)])
@@ -384,8 +385,8 @@ async def test_a_letter_that_nobody_foresaw_does_not_keep_the_others_from_being_
 async def test_a_letter_at_which_the_daemon_fails_is_left_to_people_in_the_end() -> None:
     world, one = World(), job()
     await world.dead.send([message_of(one)])
-    world.weather.fail("queue.send", *[ValueError("it can't be sent")] * PATIENCE)
-    with world.without_threads(), trio.move_on_after((PATIENCE + 1) * world.dead.visibility_seconds):
+    world.weather.fail("queue.send", *[ValueError("it can't be sent")] * MAX_INTERNAL_ERRORS)
+    with world.without_threads(), trio.move_on_after((MAX_INTERNAL_ERRORS + 1) * world.dead.visibility_seconds):
         await Node(world).triage.run()
     assert world.record(one).state is JobState.QUARANTINED
     letter = world.letters.letters[one.task_id]
@@ -410,3 +411,15 @@ async def test_two_nodes_do_each_thing_once() -> None:
     assert len(world.quarantined) == len(world.letters.letters) == 59
     assert actions(world)["dead_letter.quarantined"] == 59
     assert not world.dead.messages
+
+
+async def test_a_dead_letter_queue_that_is_away_is_told() -> None:
+    world, supervisor = World(), Supervisor()
+    node = Node(world, supervisor=supervisor)
+    async with open_background() as nursery:
+        nursery.start_soon(node.triage.run)
+        world.weather.away("dead", 60.0)
+        await trio.sleep(30.0)
+        assert "dead" in supervisor.trouble(TROUBLE)
+        await trio.sleep(90.0)
+    assert supervisor.trouble(TROUBLE) == ""

@@ -1,4 +1,4 @@
-"""The backlog is shared: a held type or greedy user takes no place of others, and bursts are counted exactly (I15)."""
+"""The backlog is shared: an open breaker or a greedy user takes no place of others; bursts count exactly (I15)."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportd.concurrency.nurseries import open_background
-from reportd.core.capacity.backlog import BacklogPolicy, Limit, beyond
+from reportd.core.capacity.backlog import BacklogPolicy, Limit, sum_excess
 from reportd.core.jobs.submission import Submission
 from reportd.intake.backlog import Backlog, BusyError, _Tally
 from reportd.intake.service import Service
@@ -38,7 +38,7 @@ class Place:
     held: set[str] = field(default_factory=set)
 
     async def accepted(self, count: int, report_type: str = "report", user_id: str = USER) -> int:
-        """Submit ``count`` jobs. Return how many are accepted."""
+        """Return how many of the submissions are accepted."""
         accepted = 0
         for _ in range(count):
             with suppress(BusyError):
@@ -108,7 +108,7 @@ async def test_a_user_of_a_held_type_has_his_share_of_the_healthy_ones_left() ->
         assert await place.accepted(120, "healthy", ANN) == 99
 
 
-# --- being exact --------------------------------------------------------------------------------------------
+# --- exact counts -------------------------------------------------------------------------------------------
 
 
 async def test_it_refuses_until_it_has_shrunk() -> None:
@@ -249,7 +249,7 @@ def test_sums_that_are_kept_are_those_of_a_walk(
     there = +there
     for report_type in "abc":
         for user_id in "uvwxyz":
-            found = tally.found(report_type, user_id, 0)
+            found = tally.waiting(report_type, user_id, 0)
             mine = {
                 c: n for c, n in there.items() if (c[0] == report_type if report_type in held else c[0] not in held)
             }
@@ -262,13 +262,13 @@ def test_sums_that_are_kept_are_those_of_a_walk(
             assert (found.of_user, found.users) == (users[user_id], len({*users, user_id}))
             if report_type not in held:
                 excess = max(
-                    beyond(types.values(), policy.of_type(found.types)),
-                    beyond(users.values(), policy.of_user(found.users)),
+                    sum_excess(types.values(), policy.of_type(found.types)),
+                    sum_excess(users.values(), policy.of_user(found.users)),
                 )
                 assert found.counted == users.total() - excess
 
 
-# --- saying so ----------------------------------------------------------------------------------------------
+# --- reporting refusals -------------------------------------------------------------------------------------
 
 
 async def test_a_refusal_is_counted_and_logged_once_in_a_while_for_each_reason() -> None:

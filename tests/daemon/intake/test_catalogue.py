@@ -1,4 +1,4 @@
-"""Report types: which submissions are valid, how a job becomes a request, and which files can't be used."""
+"""Report types: which submissions they accept, the render request of a job, and which files can't be used."""
 
 import json
 from pathlib import Path
@@ -291,7 +291,7 @@ async def test_the_isolation_of_a_type_goes_before_that_of_the_pool(
     assert (await catalogue(tmp_path, config).request(job())).isolation == wanted
 
 
-# --- exchanged ----------------------------------------------------------------------------------------------
+# --- reload -------------------------------------------------------------------------------------------------
 
 
 async def test_another_edition_answers_from_then_on(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The use cases of existing jobs: get, wait, cancel, retry."""
+"""The use cases on existing jobs: get, wait, cancel, retry."""
 
 from contextlib import suppress
 
@@ -9,7 +9,7 @@ from reportd.core.faults import FaultKind
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.transitions import IllegalTransitionError, JobState
 from reportd.intake.errors import GoneError, MissingPdfError, NotFinishedError, NotFoundError, StillQueuedError
-from reportd.intake.service import LOOK_AGAIN_SECONDS, LOOK_SECONDS_EACH, MAX_WAIT_SECONDS, Service
+from reportd.intake.service import MAX_WAIT_SECONDS, POLL_SECONDS, POLL_SECONDS_PER_WAITER, Service
 from reportd.ports import JobFilter, PdfInfo, Record, UnavailableError
 from tests.daemon.node import USER, Node, World, job, open_node, open_service, submission
 from tests.fakes import now
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 OTHER_USER = "7c9e6679-7425-40de-944b-e07fc1f90ae8"
 
 
-# --- looking ------------------------------------------------------------------------------------------------
+# --- reading ------------------------------------------------------------------------------------------------
 
 
 async def test_a_wait_ends_with_the_job() -> None:
@@ -40,7 +40,7 @@ async def test_a_wait_notices_what_another_node_did() -> None:
     async with open_node(world), open_service(world) as service:
         record = await service.submit(submission())
         assert (await service.get(record.job.task_id, 20.0)).state is JobState.SUCCEEDED
-        assert trio.current_time() <= 3.3 + LOOK_AGAIN_SECONDS
+        assert trio.current_time() <= 3.3 + POLL_SECONDS
 
 
 async def test_many_who_wait_look_less_often_each() -> None:
@@ -58,7 +58,7 @@ async def test_many_who_wait_look_less_often_each() -> None:
         for _ in range(500):
             nursery.start_soon(service.get, job(1).task_id, 20.0)
         await trio.sleep(15.0)
-        assert 500 < looks < 500 + 1.5 * 15 / LOOK_SECONDS_EACH
+        assert 500 < looks < 500 + 1.5 * 15 / POLL_SECONDS_PER_WAITER
         nursery.cancel_scope.cancel()
 
 
@@ -118,7 +118,7 @@ async def test_a_pdf_is_there_until_it_is_purged(*, purged: bool, stored: bool) 
 
 @pytest.mark.parametrize(("days", "refusal"), [(1, MissingPdfError), (29, MissingPdfError), (31, GoneError)])
 async def test_what_is_missing_is_past_its_retention_only_when_it_is(days: int, refusal: type[Exception]) -> None:
-    """A lifecycle rule of the bucket may act before the janitor."""
+    """A lifecycle rule of the bucket may remove the PDF before the janitor does."""
     world, one = World(), job()
     await world.jobs.add([one])
     finished_at = now() - days * 86400.0
@@ -150,12 +150,12 @@ async def test_a_cancelled_job_is_stopped_at_once_and_uses_no_more() -> None:
             record = await service.cancel(one.task_id)
         assert record.state is JobState.CANCELLED
         assert heard == [JobState.CANCELLED]
-        assert trio.current_time() == 5.5  # sooner than it would have looked again
+        assert trio.current_time() == 5.5  # sooner than the next poll
         await trio.sleep(0.5)
         assert not node.in_flight.all()
         assert world.renderer.busy == 0
         assert not world.queue.messages
-        assert (await service.cancel(one.task_id)).state is JobState.CANCELLED  # once more does no harm
+        assert (await service.cancel(one.task_id)).state is JobState.CANCELLED  # a repetition does no harm
     assert world.jobs.terminal_moves(one.task_id) == [JobState.CANCELLED]
     assert [attempt.outcome for attempt in await world.jobs.attempts(one.task_id)] == ["cancelled"]
 
@@ -224,7 +224,7 @@ async def quarantined(world: World, service: Service) -> Job:
 
 @pytest.mark.parametrize("seconds", [0.0, 20.0, 100.0])
 async def test_a_slow_removal_never_takes_the_new_pdf(seconds: float) -> None:
-    """Even if another node sends the message meanwhile, and the retry is requested repeatedly."""
+    """Whichever node sends the message meanwhile, and however often a retry is requested."""
     world = World()
     async with open_node(world) as node, open_service(world, node) as service:
         one = await quarantined(world, service)
@@ -249,7 +249,7 @@ async def test_a_slow_removal_never_takes_the_new_pdf(seconds: float) -> None:
 
 
 async def test_a_second_message_of_a_quarantined_job_takes_no_pdf_away() -> None:
-    """A retry may revive the job while another node still handles the old message."""
+    """Another node may revive the job meanwhile."""
     world, one = World(), job()
     await world.jobs.add([one])
     world.jobs._change(one.task_id, state=JobState.QUARANTINED)

@@ -1,4 +1,4 @@
-"""Which submissions are accepted, and what acceptance promises (I2)."""
+"""Which submissions are accepted, and what a 202 promises (I2)."""
 
 from dataclasses import replace
 from typing import Any
@@ -132,7 +132,7 @@ async def test_of_a_burst_each_gets_its_own_answer() -> None:
 
 @pytest.mark.parametrize("phase", ["before", "after"])
 async def test_an_intake_cut_off_anywhere_has_promised_nothing_that_is_not_kept(phase: str) -> None:
-    """A client with an answer has a job that ends; a client without one may have a job."""
+    """A client that got an answer has a job that ends; a client without an answer may have one."""
     for number in range(1, 4):
         world, answered = World(), []
         world.weather.kill_at(number, phase)
@@ -140,7 +140,7 @@ async def test_an_intake_cut_off_anywhere_has_promised_nothing_that_is_not_kept(
             async with open_service(world) as service:
                 answered.append(await service.submit(submission()))
         world.weather.hook = None
-        assert bool(answered) is (number == 3)  # nobody waits for the confirmation
+        assert bool(answered) is (number == 3)  # no client waits for the confirmation
         assert not answered or world.queue.messages
         async with open_node(world):
             await trio.sleep(200.0)
@@ -219,13 +219,13 @@ async def test_a_repeated_submission_whose_message_is_lost_is_sent_again_once() 
         for _ in range(3):
             again = await service.submit(submission("key"))
         assert [message.sent.task_id for message in world.queue.messages] == [first.job.task_id]
-        # A FIFO queue drops a second message that equals the first.
+        # A FIFO queue would drop a second, identical message as a duplicate.
         assert world.queue.messages[0].sent.attributes
         assert (again.state, again.job.task_id) == (JobState.QUEUED, first.job.task_id)
 
 
 async def test_a_repeated_submission_of_what_waits_for_triage_sends_nothing() -> None:
-    """This may take any time: its message is in the dead-letter queue, or triage has it."""
+    """However long that takes: its message is in the dead-letter queue, or triage has kept it."""
     world = World()
     async with open_service(world) as service:
         first = await service.submit(submission("key"))

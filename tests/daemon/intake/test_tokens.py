@@ -1,4 +1,4 @@
-"""The token file: read at the start and on reload. A bad file neither locks anybody out nor lets anybody in."""
+"""The file of tokens is read at the start and at each reload. A faulty file locks nobody out and lets nobody in."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reportd.core.access import Role, TokensError, parse
+from reportd.core.tokens import Role, TokensError, parse
 from reportd.intake.tokens import Tokens, TokensFileError, log, new_token
 from reportd.system.regular_files import MAX_BYTES
 from tests.wording import mentions

@@ -1,4 +1,4 @@
-"""What the janitor cleans up, and that a sweep can be cut off anywhere and repeated."""
+"""What the janitor settles, and that it may be cut off anywhere and repeated."""
 
 import pytest
 import trio
@@ -67,11 +67,11 @@ async def test_more_old_pdfs_than_fit_a_batch_all_go() -> None:
     assert all(record.pdf and record.pdf.purged for record in world.jobs.records.values())
 
 
-# --- whatever happens ---------------------------------------------------------------------------------------
+# --- cut off anywhere ---------------------------------------------------------------------------------------
 
 
 async def everything(world: World) -> None:
-    """Make one job for each rule."""
+    """One case for each rule."""
     await world.jobs.add([job(3), job(4)])
     world.jobs._change(job(4).task_id, state=JobState.SUCCEEDED, finished_at=0.0, pdf=PdfInfo(4, "sha"))
     world.artifacts.stored[job(4).task_id] = b"%PDF"

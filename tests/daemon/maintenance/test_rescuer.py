@@ -1,4 +1,6 @@
-"""A lost message is sent again once; a message that only waits is not."""
+"""Lost messages are sent again, once; messages that only wait are not."""
+
+from collections.abc import Sequence
 
 import pytest
 import trio
@@ -10,7 +12,7 @@ from reportd.core.faults import FaultKind
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.maintenance.rescuer import BATCH, HIDDEN_SECONDS, MAX_BATCHES
-from reportd.ports import UNCONFIRMED_SECONDS, Depth, Settlement, UnavailableError
+from reportd.ports import UNCONFIRMED_SECONDS, Depth, Outgoing, Settlement, UnavailableError
 from reportd.work.in_flight import InFlightTask
 from tests.daemon.node import Node, World, job, open_node, open_service, submission
 from tests.fakes.jobs import SILENT_SECONDS
@@ -18,11 +20,11 @@ from tests.fakes.jobs import SILENT_SECONDS
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 WITHIN_SECONDS = 180.0
-"""From the end of a fault to the end of every job."""
+"""Return the seconds from the end of a fault to the end of every job."""
 
 
 async def accepted(world: World, count: int) -> list[Job]:
-    """Add jobs that wait in the queue."""
+    """Return jobs that wait in the queue."""
     jobs = [job(number) for number in range(1, count + 1)]
     await world.jobs.add(jobs)
     await world.send(*jobs)
@@ -73,7 +75,7 @@ async def test_what_only_waits_is_not_sent_again() -> None:
 @pytest.mark.parametrize("unsent", [0, 3])
 @pytest.mark.parametrize("part", ["queue.depth", "jobs.sent"])
 async def test_what_comes_and_ends_while_it_is_counted_is_not_lost(part: str, unsent: int) -> None:
-    """The message of a submission under way is not lost either."""
+    """Also not while their submission is under way."""
     world = World()
     await accepted(world, 5)
     await trio.sleep(SILENT_SECONDS + 1)
@@ -105,7 +107,7 @@ async def test_what_comes_and_ends_while_it_is_counted_is_not_lost(part: str, un
 
 
 async def test_what_an_older_node_has_written_is_not_lost_for_that() -> None:
-    """An older node does not record when a job is due."""
+    """Such a node records no due time."""
     world = World()
     for one in await accepted(world, 3):
         world.jobs._change(one.task_id, due_at=0.0)
@@ -142,7 +144,7 @@ async def test_a_loss_that_other_messages_hide_is_found_in_the_end() -> None:
 
 
 async def test_what_a_breaker_holds_for_long_is_not_taken_for_lost() -> None:
-    """The embedded queue keeps their messages, so none is heard of, even for a while after the breaker closes."""
+    """The embedded queue keeps these messages, so their jobs are overdue, also just after the breaker has closed."""
     world = World()
     await accepted(world, 3)
     node = Node(world)
@@ -171,8 +173,26 @@ async def test_what_can_not_be_sent_is_told() -> None:
     assert (line["count"], line["error"]) == (2, "queue: it is full")
 
 
+async def test_messages_that_the_queue_refuses_do_not_block_those_behind_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    jobs = await accepted(world, BATCH + 1)
+    purge(world)
+    await trio.sleep(SILENT_SECONDS + 1)
+    send, refused = world.queue.send, {one.task_id for one in jobs[:BATCH]}
+
+    async def refusing(messages: Sequence[Outgoing]) -> list[Exception | None]:
+        await send([message for message in messages if message.task_id not in refused])
+        return [ValueError("too large") if message.task_id in refused else None for message in messages]
+
+    monkeypatch.setattr(world.queue, "send", refusing)
+    await Node(world).rescuer.resend_lost()
+    assert sent(world) == [jobs[-1].task_id]
+
+
 async def test_one_copy_for_each_time_that_it_is_due() -> None:
-    """While the breaker is open, a resent message would be deferred and lost again, so no sweep sends it before."""
+    """While the breaker is open, the message comes, is deferred and lost again: no sweep sends it before it is due."""
     world = World()
     async with open_node(world) as node, open_service(world, node) as service:
         await hold_open(node)
@@ -204,7 +224,7 @@ async def test_a_message_that_was_not_lost_after_all_does_no_harm() -> None:
 
 
 async def test_what_a_node_holds_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The purge takes the messages of running jobs, too."""
+    """The purge also deletes the messages of jobs that are being rendered."""
 
     async def empty() -> Depth:
         return Depth(0, 0, 0)
@@ -240,7 +260,7 @@ async def test_a_dead_letter_that_is_lost_is_sent_again() -> None:
     for _ in range(2):
         await node.rescuer.resend_lost()
     assert [message.sent.attributes["kind"] for message in world.dead.messages] == ["page_status"]
-    await node.sort()
+    await node.settle_visible()
     assert world.record(job()).state is JobState.QUARANTINED
 
 

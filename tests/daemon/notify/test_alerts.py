@@ -1,4 +1,4 @@
-"""Each cause gives one alert a window, and nothing waits for its delivery."""
+"""People get one alert per cause and window, and no part of the daemon waits for that."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ WINDOW = 900.0
 
 
 class Stage:
-    """A store, and channels that several nodes may share."""
+    """A store and channels that several nodes may share."""
 
     def __init__(self) -> None:
         self.weather = Weather()
@@ -118,7 +118,7 @@ async def test_a_breaker_that_opens_and_closes(stage: Stage) -> None:
 
 
 async def test_openings_and_closings_before_they_are_written_down(stage: Stage) -> None:
-    """The last state and every opening count."""
+    """The last state counts, and every opening."""
     alerts = stage.alerts()
     for _ in range(3):
         alerts.breaker_moved(moved(BreakerState.CLOSED, BreakerState.FORCED_OPEN))
@@ -131,7 +131,7 @@ async def test_openings_and_closings_before_they_are_written_down(stage: Stage) 
     assert (notice.incident.untold, notice.incident.over) == (4, False)
 
 
-# --- nobody is held up --------------------------------------------------------------------------------------
+# --- no delays ----------------------------------------------------------------------------------------------
 
 
 async def test_without_channels_nothing_is_kept(stage: Stage) -> None:
@@ -144,14 +144,14 @@ async def test_without_channels_nothing_is_kept(stage: Stage) -> None:
 
 
 async def test_to_tell_waits_for_nothing_and_holds_little(stage: Stage) -> None:
-    """The store is away for an hour, and things go wrong in thousands of ways."""
+    """The store is unavailable for an hour, while thousands of causes raise alarms."""
     stage.weather.away("alerts", 3600)
     async with stage.node() as alerts:
         for number in range(20_000):
             quarantine(alerts, str(number))
             if number == 10_000:
                 await trio.sleep(1)
-        assert len(alerts._unwritten) <= MAX_CAUSES
+        assert len(alerts._unstored) <= MAX_CAUSES
         assert alerts.dropped >= 20_000 - 2 * MAX_CAUSES
         await trio.sleep(3700)
     assert sum(notice.incident.untold for notice in stage.channel.alerts) == 20_000 - alerts.dropped
@@ -193,7 +193,7 @@ async def test_an_idle_node_hardly_looks(stage: Stage) -> None:
     assert stage.weather.calls.count("alerts.due") <= 62
 
 
-# --- several nodes, and their ends --------------------------------------------------------------------------
+# --- several nodes, shutdown --------------------------------------------------------------------------------
 
 
 async def test_what_a_killed_node_was_about_to_tell_is_told_by_another(stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""Callbacks are sent at once and retried while that may help, and they delay nobody."""
+"""Callbacks are sent at once, retried while that may help, and delay nothing."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ HOUR = 3600.0
 
 
 class Stage:
-    """Jobs that end, an outbox, and any number of nodes that empty it."""
+    """Finished jobs, an outbox, and any number of nodes that empty it."""
 
     def __init__(self, messenger: FakeMessenger | None = None) -> None:
         self.weather = Weather()
@@ -145,7 +145,7 @@ async def test_one_that_comes_late_is_tried_once_all_the_same(stage: Stage) -> N
     assert stage.outcomes() == [DeliveryOutcome.DELIVERED]
 
 
-# --- nobody is held up --------------------------------------------------------------------------------------
+# --- no delays ----------------------------------------------------------------------------------------------
 
 
 async def test_a_receiver_that_hangs_holds_up_no_other(stage: Stage) -> None:
@@ -190,7 +190,7 @@ async def test_an_idle_node_hardly_looks(stage: Stage) -> None:
     assert stage.weather.calls.count("outbox.claim") <= 62
 
 
-# --- several nodes, and their ends --------------------------------------------------------------------------
+# --- several nodes, shutdown --------------------------------------------------------------------------------
 
 
 async def test_of_several_nodes_one_sends_each(stage: Stage) -> None:
@@ -203,7 +203,7 @@ async def test_of_several_nodes_one_sends_each(stage: Stage) -> None:
 
 
 async def test_what_a_killed_node_had_taken_is_sent_by_another(stage: Stage) -> None:
-    """It may have been sent already, so the repetition has the same id."""
+    """It may have been sent already, so it has the same id."""
     job = await stage.end_job()
     ((taken,), _) = await stage.outbox.claim(1, LEASE_SECONDS)
     async with stage.node():

@@ -1,4 +1,4 @@
-"""The condition of an outside part: its uses report it, and it is probed only at the start and in trouble."""
+"""The condition of an outside part: set by its uses, probed at the start and in trouble, otherwise left alone."""
 
 import pytest
 import trio

@@ -1,4 +1,4 @@
-"""The demand that a node computes, and that one node at a time publishes it."""
+"""A node's figures about waiting work, and their publication by one node at a time."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -30,7 +30,7 @@ DEMAND = Demand(backlog=30, backlog_per_slot=7.5, backlog_seconds=75.0, render_s
 
 
 class Board:
-    """Records what is published, or raises ``trouble``."""
+    """Keeps what is published, or raises ``trouble``."""
 
     def __init__(self) -> None:
         self.published: list[tuple[float, Demand]] = []
@@ -45,13 +45,13 @@ class Board:
 
 @asynccontextmanager
 async def opened(jobs: MemoryJobs, policy: ScalingPolicy = POLICY) -> AsyncIterator[Scaling]:
-    async with open_background() as looks:
+    async with open_background() as nursery:
         yield Scaling(
             jobs=jobs,
             slots=lambda: 4,
             render_seconds=lambda: 10.0,
             policy=policy,
-            looks=looks,
+            nursery=nursery,
             fresh_seconds=1.0,
         )
 
@@ -73,7 +73,7 @@ async def test_demand() -> None:
     for number in range(1, 5):
         await world.jobs.start(job(number), "another node", now())
     async with opened(world.jobs) as scaling:
-        # More nodes would not help delayed messages.
+        # More nodes would not start delayed jobs sooner.
         told = await scaling.demand(Depth(visible=300, in_flight=9, delayed=1000))
     assert told == Demand(
         backlog=300, backlog_per_slot=75.0, backlog_seconds=750.0, render_seconds=10.0, running=4, nodes_wanted=4
@@ -180,7 +180,7 @@ def server(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def seen(server: str, name: str, queue: str) -> list[dict[str, Any]]:
-    """Return CloudWatch's values of a metric, by the minute."""
+    """Return a metric of CloudWatch, by the minute."""
     client = boto3.client("cloudwatch", region_name=REGION, endpoint_url=server)
     moment = datetime.now(UTC)
     answer = client.get_metric_statistics(

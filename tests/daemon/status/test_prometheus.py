@@ -1,4 +1,4 @@
-"""What a scrape shows of the parts, what it costs them, and what remains of it when one is away."""
+"""A scrape: its values, its cost for the parts, and what remains when a part is unavailable."""
 
 from collections import Counter
 from dataclasses import replace
@@ -129,7 +129,7 @@ async def test_an_age_that_nobody_tells_is_left_out(monkeypatch: pytest.MonkeyPa
     assert seen["reportd_queue_oldest_message_age_seconds", ("queue", "main")] == 0
 
 
-# --- what SQS is asked --------------------------------------------------------------------------------------
+# --- requests to SQS ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("autojump_clock")

@@ -1,4 +1,4 @@
-"""Readiness: each part with its reason, cheap at any rate of requests, and never late."""
+"""Readiness and snapshots: each part with its reason, cheap for frequent requests, and never late."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -18,8 +18,9 @@ from reportd.core.jobs.transitions import JobState
 from reportd.core.status.snapshot import Figures, Load, Node, Series
 from reportd.maintenance.rescuer import Rescuer
 from reportd.status.demand import Scaling
-from reportd.status.status import FRESH_SECONDS, PATIENCE_SECONDS, SAMPLE_SECONDS, SNAPSHOT_SECONDS, Status
-from reportd.telemetry.heartbeat import GONE_SECONDS, told
+from reportd.status.readiness import FRESH_SECONDS, PATIENCE_SECONDS
+from reportd.status.status import SAMPLE_SECONDS, SNAPSHOT_SECONDS, Status
+from reportd.telemetry.heartbeat import GONE_SECONDS, as_document
 from reportd.telemetry.history import History
 from reportd.work.in_flight import InFlightTask
 from tests.daemon.node import Node as Shell
@@ -39,7 +40,7 @@ async def open_status(
     fleet: MemoryFleet | None = None,
     idle_seconds: float = SAMPLE_SECONDS,
     supervisor: Supervisor | None = None,
-    ailing: Callable[[str], str] = lambda _part: "",
+    part_trouble: Callable[[str], str] = lambda _part: "",
 ) -> AsyncIterator[tuple[Status, Shell]]:
     node = Shell(world)
     async with open_background() as background, open_pool(FakeLauncher(), PoolSettings()) as pool:
@@ -57,16 +58,16 @@ async def open_status(
                 fleet=fleet or MemoryFleet(world.weather),
                 stop=stop,
                 node="node",
-                looks=background,
+                nursery=background,
                 letters=world.letters,
-                troubles=supervisor or Supervisor(now),
-                ailing=ailing,
+                supervisor=supervisor or Supervisor(now),
+                part_trouble=part_trouble,
                 demand=Scaling(
                     jobs=world.jobs,
                     slots=lambda: pool.slots,
                     render_seconds=lambda: 3.0,
                     policy=ScalingPolicy(),
-                    looks=background,
+                    nursery=background,
                     fresh_seconds=60.0,
                 ).demand,
                 rescuer=Rescuer(jobs=world.jobs, letters=world.letters, queue=world.queue, dead=world.dead),
@@ -87,7 +88,7 @@ async def test_all_is_well() -> None:
 
 async def test_each_part_says_what_is_wrong_with_it() -> None:
     world, stop = World(), trio.Event()
-    async with open_status(world, stop, ailing=lambda part: f"{part}: the disk is full") as (status, node):
+    async with open_status(world, stop, part_trouble=lambda part: f"{part}: the disk is full") as (status, node):
         node.poller.trouble = "the queue does not answer"
         world.weather.away("jobs", 60.0)
         stop.set()
@@ -102,7 +103,7 @@ async def test_each_part_says_what_is_wrong_with_it() -> None:
 
 
 async def test_a_database_that_answers_and_takes_nothing_is_not_well() -> None:
-    async with open_status(World(), trio.Event(), ailing=lambda part: f"{part}: it is full") as (status, _):
+    async with open_status(World(), trio.Event(), part_trouble=lambda part: f"{part}: it is full") as (status, _):
         parts = await status.parts()
     assert {name: why for name, (ok, why) in parts.items() if not ok} == {
         name: f"{name}: it is full" for name in ("queue", "artifacts", "database")
@@ -134,7 +135,7 @@ async def test_a_database_that_hangs_is_told_in_time() -> None:
         begun = trio.current_time()
         ok, why = (await status.parts())["database"]
         assert (ok, why) == (False, "database: no answer for 1.0 s")
-        for _ in range(10):  # nor does anybody else wait any longer
+        for _ in range(10):  # another caller does not wait longer either
             await status.parts()
         assert trio.current_time() - begun <= PATIENCE_SECONDS + 0.001
 
@@ -159,7 +160,7 @@ async def test_a_snapshot_of_all_there_is() -> None:
     assert [one.name for one in snapshot.nodes] == ["node"]
     assert snapshot.here.slots == 2
     assert snapshot.demand == Demand(1, 0.5, 1.5, 3.0, running=0, nodes_wanted=1)
-    assert (snapshot.backlog_seconds, snapshot.there) == (1.5, 1)
+    assert (snapshot.backlog_seconds, snapshot.live_nodes) == (1.5, 1)
     assert all(part.ok for part in snapshot.parts)
 
 
@@ -259,7 +260,7 @@ async def test_while_there_is_nothing_the_queues_are_looked_at_seldom() -> None:
 async def test_the_others_are_on_the_page_too() -> None:
     fleet = MemoryFleet()
     other = Node("other", slots=6, figures={"report": Figures(per_minute=10.0)})
-    await fleet.report("other", told(other))
+    await fleet.report("other", as_document(other))
     async with open_status(World(), trio.Event(), fleet) as (status, _):
         snapshot = await status.snapshot()
         assert [(one.name, one.slots) for one in snapshot.nodes] == [("node", 2), ("other", 6)]

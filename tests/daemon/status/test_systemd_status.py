@@ -28,7 +28,7 @@ class Daemon:
         self.breakers = breakers
         self.stop = stop
         self.reloaded = ""
-        self.ailing: list[str] = []
+        self.part_trouble: list[str] = []
 
 
 @asynccontextmanager
@@ -40,7 +40,7 @@ async def open_daemon() -> AsyncIterator[Daemon]:
             url="http://here",
             pool=pool,
             poller=node.poller,
-            ailing=lambda: daemon.ailing,
+            part_trouble=lambda: daemon.part_trouble,
             breakers=breakers,
             in_flight=node.in_flight,
             stop=stop,
@@ -56,16 +56,16 @@ async def test_what_it_does() -> None:
         daemon.node.in_flight.add(InFlightTask("t-1", ["r"], 1))
         assert daemon.standing.line() == WELL.replace("0 jobs", "1 job")
         await daemon.breakers.command("sales", Command("ada", BreakerEvent.FORCED_OPEN, "its database moves"))
-        assert daemon.standing.line().endswith("1 job in hand, resting: sales")
+        assert daemon.standing.line().endswith("1 job in hand, held by breakers: sales")
 
 
 async def test_what_troubles_it() -> None:
     async with open_daemon() as daemon:
         daemon.node.poller.trouble = "the queue does not answer"
-        daemon.ailing = ["", "the disk is full"]
-        daemon.reloaded = "the tokens are those of before"
+        daemon.part_trouble = ["", "the disk is full"]
+        daemon.reloaded = "the previous tokens stay in force"
         assert daemon.standing.line() == (
-            f"{WELL}; the queue does not answer; the disk is full; the tokens are those of before"
+            f"{WELL}; the queue does not answer; the disk is full; the previous tokens stay in force"
         )
 
 

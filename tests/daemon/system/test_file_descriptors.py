@@ -1,4 +1,4 @@
-"""No file descriptor is left: each part waits for one or reports that it is away. No page is blamed, nothing ends."""
+"""Without file descriptors, each part waits or is reported unavailable; no page is blamed, and nothing ends."""
 
 import errno
 import os
@@ -18,12 +18,14 @@ from structlog.testing import capture_logs
 from reportd.adapters.artifacts.folder import FileArtifacts
 from reportd.adapters.artifacts.s3 import open_s3_artifacts
 from reportd.adapters.chromium.process import process as process_module
-from reportd.adapters.chromium.process.process import group_members, open_process, open_run_folder
+from reportd.adapters.chromium.process.proc import group_members
+from reportd.adapters.chromium.process.process import open_process
+from reportd.adapters.chromium.process.run_folder import open_run_folder
 from reportd.adapters.egress.resolving import judged_addresses
 from reportd.adapters.redis.connection import open_redis
 from reportd.adapters.sql.database import open_database
 from reportd.adapters.sqs import open_sqs_queue
-from reportd.adapters.templates import Templates
+from reportd.adapters.templates.templates import Templates
 from reportd.browsers.pool import PoolSettings, open_pool
 from reportd.concurrency.nurseries import open_background
 from reportd.config.models import Breaker as BreakerOptions
@@ -46,7 +48,7 @@ spent = pytest.mark.parametrize("error", SPENT, ids=["EMFILE", "ENFILE"])
 
 
 class Files:
-    """Opens something; fails with ``error`` until ``until``."""
+    """A fake open: fails with ``error`` until a time."""
 
     def __init__(self, error: OSError, until: float = float("inf")) -> None:
         self._error = error
@@ -61,7 +63,7 @@ class Files:
         return "open"
 
 
-# --- knowing ------------------------------------------------------------------------------------------------
+# --- detection ----------------------------------------------------------------------------------------------
 
 
 def test_the_kernel_is_asked() -> None:
@@ -101,7 +103,7 @@ async def test_that_there_were_none_is_remembered_and_logged_once_a_minute(error
             assert watch.felt_since(29 + AFTERMATH_SECONDS)
             assert not watch.felt_since(30.1 + AFTERMATH_SECONDS)
             files._until = 41.0
-            assert watch.felt_since(trio.current_time() + AFTERMATH_SECONDS)  # it looks, too
+            assert watch.felt_since(trio.current_time() + AFTERMATH_SECONDS)  # it probes too
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     line = {"event": "descriptors.none_left", "log_level": "error", "error": error.strerror, "limit": limit}
     assert lines == [{**line, "heldBack": 0}]
@@ -117,7 +119,7 @@ async def test_what_failed_meanwhile_uses_no_attempt_and_tells_no_breaker(kind: 
     world.renderer.faults[one.task_id] = [kind]
     node = Node(world, breaker=BreakerOptions(failure_threshold=1))
     begun = trio.current_time()
-    node.worker._shortage_since = begun.__ge__  # at the instant when the render began, and not since
+    node.worker._shortage_since = begun.__ge__  # when the render began, and not since
     await node.handle(*await world.received(one))
     record = world.record(one)
     assert record.error is not None
@@ -170,7 +172,7 @@ def test_a_template_that_can_not_be_opened_is_not_at_fault(tmp_path: Path) -> No
 
 
 async def survives(call: Callable[[], Awaitable[object]]) -> None:
-    """With any number of descriptors left it works or reports that the part is away, and it recovers."""
+    """With any number of descriptors left, it works or reports the part as unavailable, and works again later."""
     refused = 0
     for number in range(8):
         with some_left(number):
@@ -199,7 +201,7 @@ async def test_a_database(database_url: str, way: str) -> None:
             use = database.read if way == "read" else database.write
             assert await use(lambda connection: connection.execute(text("SELECT 1")).scalar_one()) == 1
 
-    await call()  # what it imports late
+    await call()  # modules that it imports late
     await survives(call)
 
 
@@ -226,7 +228,7 @@ def queue_url(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 async def test_sqs(queue_url: str) -> None:
     async with open_sqs_queue(queue_url, visibility_seconds=30, depth_seconds=0.0) as queue:
-        await queue.depth()  # what it imports late
+        await queue.depth()  # modules that it imports late
     async with open_sqs_queue(queue_url, visibility_seconds=30, depth_seconds=0.0) as queue:
         await survives(queue.depth)
 
@@ -241,7 +243,7 @@ async def test_s3(moto: str, bucket: str, tmp_path: Path) -> None:
     (tmp_path / "pdf").write_bytes(b"%PDF")
     pdf, numbers = Pdf(4, "", path=tmp_path / "pdf"), count()
     async with open_s3_artifacts(bucket, presign_seconds=60, endpoint_url=moto) as store:
-        await store.put(job(next(numbers)), pdf)  # what it imports late
+        await store.put(job(next(numbers)), pdf)  # modules that it imports late
         with none_left(), pytest.raises(UnavailableError, match="the PDF can't be read"):
             await store.put(job(next(numbers)), pdf)
     async with open_s3_artifacts(bucket, presign_seconds=60, endpoint_url=moto) as store:
@@ -272,7 +274,7 @@ def test_the_file_of_tokens(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [socket.EAI_NONAME, socket.EAI_AGAIN])
 async def test_a_name_that_can_not_be_looked_up_for_want_of_descriptors_is_not_unknown(number: int) -> None:
-    """The resolver's error depends on which file or socket it could not open."""
+    """The resolver's error depends on whether it could not open a file or a socket."""
 
     class Resolver(trio.abc.HostnameResolver):
         async def getaddrinfo(self, *_: Any, **__: Any) -> Any:
@@ -294,7 +296,7 @@ async def test_a_name_that_can_not_be_looked_up_for_want_of_descriptors_is_not_u
 
 
 def test_systemd_hears_of_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise systemd would end the daemon: WatchdogSec=."""
+    """Otherwise systemd would end the daemon (WatchdogSec=)."""
     address = str(tmp_path / "notify")
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
@@ -354,7 +356,7 @@ async def test_a_browser_ends_without_a_look_at_proc(tmp_path: Path) -> None:
 
 
 async def test_a_browser_starts_or_says_why_not_with_any_number_left(tmp_path: Path) -> None:
-    """The pool's start timeout ends the wait for a descriptor; here it ends at once."""
+    """A start that waits for a descriptor ends with the start timeout, 0.2 s here."""
     fake = "echo '{}' >&4; sleep 63; :"
     async with open_run_folder(tmp_path) as folder:
         started, errors = 0, list[OSError]()

@@ -1,4 +1,4 @@
-"""How the files that the process may open are divided, and that it may open as many as the system allows."""
+"""The limit of open files: raised to what the system allows, and divided."""
 
 import resource
 import subprocess
@@ -32,7 +32,7 @@ def test_all_shares_together_stay_below_the_limit(files: int, pages: int) -> Non
 
 
 def test_where_there_are_plenty_everybody_has_all_he_may() -> None:
-    """What systemd allows."""
+    """The hard limit under systemd."""
     given = shares(524288, 12)
     assert given.connections == 4096
     assert given.page_connections == 256
@@ -59,7 +59,7 @@ def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
 
 @pytest.mark.parametrize("error", [ValueError("not allowed to raise maximum limit"), OSError(1, "not permitted")])
 def test_a_limit_that_the_kernel_refuses_stays_and_is_told(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """As where the hard limit is above fs.nr_open."""
+    """For example, when the hard limit is above fs.nr_open."""
 
     def refused(*_: object) -> None:
         raise error

@@ -1,4 +1,4 @@
-"""Events on their way to systemd's journal: priorities, fields, and what becomes of what it does not take."""
+"""Events for systemd's journal: priorities, fields, and the fallback when it does not take them."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ from reportd.system.journal import Journal, encoded, fields, message, prefixed, 
 
 
 class Journald:
-    """Its end of the socket."""
+    """The journal's end of the socket."""
 
     def __init__(self, address: Path) -> None:
         self.address = str(address)
@@ -27,7 +27,7 @@ class Journald:
         self._socket.settimeout(1)
 
     def heard(self) -> dict[str, str]:
-        """The next entry, by the rules of the protocol."""
+        """Read the next entry by the protocol."""
         data, found = self._socket.recv(1 << 20), {}
         while data:
             line, _, data = data.partition(b"\n")
@@ -124,7 +124,7 @@ def test_fields_with_line_breaks_have_a_length() -> None:
 
 @pytest.fixture
 def untouched() -> Iterator[None]:
-    """The log of the test run itself."""
+    """Restore the log of the test run."""
     root = logging.getLogger()
     before, handlers = structlog.get_config(), root.handlers[:]
     yield
@@ -159,7 +159,7 @@ def test_under_systemd_events_go_to_the_journal_and_libraries_have_a_priority(
         monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
         monkeypatch.setattr(sys, "stderr", stream)
         monkeypatch.setattr(logs, "Journal", lambda: journal)
-        logging.getLogger().handlers.clear()  # those of the test run
+        logging.getLogger().handlers.clear()  # handlers of the test run
         logs.set_up("info", "auto")
         structlog.get_logger().info("daemon.ready", slots=2)
         logging.getLogger("library").error("it is broken")

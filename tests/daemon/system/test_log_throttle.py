@@ -1,4 +1,4 @@
-"""A line that comes again and again is logged once in a while, and says how often it came."""
+"""A frequent line is logged once in a while, with the number of repetitions."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""What is left of the machine's memory and of the service's."""
+"""The free memory of the machine and of the service."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ MIB = 1024 * 1024
 
 
 class Machine:
-    """Files as the kernel shows them."""
+    """Write files as the kernel has them."""
 
     def __init__(self, root: Path, available_mib: int | None) -> None:
         self.proc, self.cgroups = root / "proc", root / "sys" / "fs" / "cgroup"

@@ -1,4 +1,4 @@
-"""What the daemon keeps can be read by nobody else, also where it could before."""
+"""The daemon's files are private, also when they were not before."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ def mode(path: Path) -> int:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """As one that was made with umask 022."""
+    """A folder made with umask 022."""
     folder = tmp_path / "data"
     (folder / "spool").mkdir(parents=True)
     (folder / "lock").write_text("")
@@ -44,7 +44,7 @@ def test_a_folder_of_before_is_closed_with_what_is_in_it(folder: Path) -> None:
 
 
 def test_a_folder_that_holds_other_things_is_left_open_and_told(folder: Path) -> None:
-    """A home, or /srv: whoever closes that takes it from those who use it."""
+    """A home, or /srv: making it private would lock its other users out."""
     (folder / "public_html").mkdir()
     with capture_logs() as lines:
         close_folder(folder, OWN)

@@ -1,4 +1,4 @@
-"""The socket that systemd may hand over."""
+"""The socket that systemd may pass."""
 
 import os
 import socket
@@ -22,7 +22,7 @@ else:
 
 
 def heard(passed: socket.socket, *, pid: str = "own", count: str = "1") -> str:
-    """What a process finds that has the socket as its descriptor 3."""
+    """Return what a process prints that has the socket as descriptor 3."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(passed.fileno())],
         pass_fds=[passed.fileno()],

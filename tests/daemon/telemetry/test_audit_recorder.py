@@ -1,4 +1,4 @@
-"""The audit record: nobody waits for the database, nothing is lost while it is away, and the end is in time."""
+"""The audit recorder: callers never wait, an unavailable database loses nothing, and the end is bounded."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class Database(FakeAudit):
-    """Takes ``seconds`` for each entry, fails on the action ``bad``, and refuses all while it is ``away``."""
+    """Takes ``seconds`` for each entry, fails on the action ``bad``, and on all while it is ``away``."""
 
     def __init__(self) -> None:
         super().__init__()

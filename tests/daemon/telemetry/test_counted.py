@@ -1,4 +1,4 @@
-"""Each outcome of jobs, dead letters and browsers is counted once."""
+"""Outcomes of jobs, dead letters and browsers are counted once."""
 
 from collections import Counter
 from typing import Any
@@ -24,13 +24,13 @@ class Counted:
         self.world = world
         self.metrics = Metrics({"report": "report"})
         self.node = Node(world)
-        self.node.worker._meter = self.node.worker._outcomes._meter = self.node.triage._meter = self.metrics
+        self.node.worker._meter = self.node.worker._settler._meter = self.node.triage._meter = self.metrics
 
     def seen(self) -> Samples:
         return samples(self.metrics.exposition())
 
     def jobs(self) -> Counter[str]:
-        """Return the counts by outcome, without zeros."""
+        """Return the counts above 0 by outcome."""
         seen = self.seen().items()
         counts: Counter[str] = Counter()
         for name, value in seen:
@@ -75,7 +75,7 @@ async def test_failures_and_dead_letters() -> None:
     assert counted.failures()["other", "malformed_message"] == 1
     assert counted.failures()["other", "unknown_report_type"] == 1
     assert counted.jobs() == {"retried": 1, "dead_lettered": 2}
-    await counted.node.triage.sort()
+    await counted.node.triage.settle_visible()
     seen = counted.seen()
     assert seen["reportd_triage_verdicts_total", ("verdict", "quarantine")] == 3
 

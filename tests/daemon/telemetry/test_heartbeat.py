@@ -1,4 +1,4 @@
-"""Each node reports signs of life and judges those of the others."""
+"""Heartbeats: each node reports, and reads those of the others."""
 
 from typing import Any
 
@@ -9,7 +9,14 @@ import trio
 from reportd.concurrency.nurseries import open_background
 from reportd.core.status.snapshot import BrowserView, Figures, Node
 from reportd.ports import Heartbeat
-from reportd.telemetry.heartbeat import GONE_SECONDS, LATE_SECONDS, SIGN_SECONDS, HeartbeatReporter, all_nodes, told
+from reportd.telemetry.heartbeat import (
+    GONE_SECONDS,
+    LATE_SECONDS,
+    SIGN_SECONDS,
+    HeartbeatReporter,
+    all_nodes,
+    as_document,
+)
 from tests.fakes import Weather
 from tests.fakes.fleet import MemoryFleet
 
@@ -21,7 +28,7 @@ HERE = Node("n1", slots=2)
 
 
 def seen(age_seconds: float, what: Any, node: str = "n2") -> Node:
-    """Return the node after a trip through the database."""
+    """Return the node as read back from the database."""
     sign = Heartbeat(node, 1e9, age_seconds, orjson.loads(orjson.dumps(what)))
     here, other = all_nodes([sign], HERE)
     assert here == HERE
@@ -29,14 +36,14 @@ def seen(age_seconds: float, what: Any, node: str = "n2") -> Node:
 
 
 def test_a_node_is_seen_as_it_told() -> None:
-    assert seen(1.0, told(NODE)) == NODE
+    assert seen(1.0, as_document(NODE)) == NODE
 
 
 def test_a_sign_that_is_late_says_when_it_was() -> None:
-    assert seen(LATE_SECONDS, told(NODE)).seen_at is None
-    late = seen(LATE_SECONDS + 1, told(NODE))
+    assert seen(LATE_SECONDS, as_document(NODE)).seen_at is None
+    late = seen(LATE_SECONDS + 1, as_document(NODE))
     assert (late.seen_at, late.gone) == (1e9, False)
-    gone = seen(GONE_SECONDS + 1, told(NODE))
+    gone = seen(GONE_SECONDS + 1, as_document(NODE))
     assert (gone.seen_at, gone.gone) == (1e9, True)
 
 
@@ -59,9 +66,9 @@ async def test_a_node_gives_signs_and_leaves() -> None:
         nursery.start_soon(HeartbeatReporter(fleet, lambda: NODE).run)
         for _ in range(3):
             await trio.sleep(SIGN_SECONDS)
-            (sign,) = await fleet.signs()
-            assert (sign.node, sign.age_seconds <= SIGN_SECONDS, sign.told) == ("n2", True, told(NODE))
-    assert await fleet.signs() == []
+            (sign,) = await fleet.heartbeats()
+            assert (sign.node, sign.age_seconds <= SIGN_SECONDS, sign.told) == ("n2", True, as_document(NODE))
+    assert await fleet.heartbeats() == []
 
 
 async def test_a_node_that_died_is_forgotten_by_the_others() -> None:
@@ -70,9 +77,9 @@ async def test_a_node_that_died_is_forgotten_by_the_others() -> None:
     async with open_background() as nursery:
         nursery.start_soon(HeartbeatReporter(fleet, lambda: NODE).run)
         await trio.sleep(600.0)
-        assert [sign.node for sign in await fleet.signs()] == ["dead", "n2"]
+        assert [sign.node for sign in await fleet.heartbeats()] == ["dead", "n2"]
         await trio.sleep(600.0)
-        assert [sign.node for sign in await fleet.signs()] == ["n2"]
+        assert [sign.node for sign in await fleet.heartbeats()] == ["n2"]
 
 
 async def test_whoever_shared_a_database_that_is_this_node_s_alone_is_dead() -> None:
@@ -83,7 +90,7 @@ async def test_whoever_shared_a_database_that_is_this_node_s_alone_is_dead() -> 
         nursery.start_soon(HeartbeatReporter(fleet, lambda: NODE, single_node=True).run)
         for _ in range(3):
             await trio.sleep(SIGN_SECONDS - 1.0)
-            assert [sign.node for sign in await fleet.signs()] == ["n2"]
+            assert [sign.node for sign in await fleet.heartbeats()] == ["n2"]
 
 
 async def test_a_database_that_is_away_keeps_no_node_from_ending() -> None:
@@ -94,7 +101,7 @@ async def test_a_database_that_is_away_keeps_no_node_from_ending() -> None:
         await trio.sleep(1.0)
         weather.away("fleet", 20.0)
         await trio.sleep(30.0)
-        assert [sign.age_seconds < SIGN_SECONDS for sign in await fleet.signs()] == [True]
+        assert [sign.age_seconds < SIGN_SECONDS for sign in await fleet.heartbeats()] == [True]
         weather.away("fleet", 60.0)
     await trio.sleep(61.0)
-    assert [sign.node for sign in await fleet.signs()] == ["n2"], "it could not say that it left"
+    assert [sign.node for sign in await fleet.heartbeats()] == ["n2"], "it could not say that it left"

@@ -1,4 +1,4 @@
-"""What happened of late: rates, times, failures, and the depths of the last hour."""
+"""Recent history: rates, times, failures, and the depths of the last hour."""
 
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ from reportd.core.faults import FaultKind
 from reportd.core.jobs.transitions import JobEvent
 from reportd.core.status.snapshot import Figures
 from reportd.ports import Meter, MeterFanOut
-from reportd.telemetry.history import LAST, History
+from reportd.telemetry.history import SAMPLES, History
 
 
 class Clock:
@@ -56,9 +56,9 @@ def test_a_rate_stays_as_it_is_within_a_step(history: History, clock: Clock) -> 
 
 
 def test_times_are_those_of_the_last_renders_of_an_hour(history: History, clock: Clock) -> None:
-    for _ in range(LAST):
+    for _ in range(SAMPLES):
         history.rendered("quarterly", 60.0, 1)
-    for number in range(LAST):
+    for number in range(SAMPLES):
         history.rendered("quarterly", number / 100, 1)
     figures = history.figures()["quarterly"]
     assert (figures.p50_seconds, figures.p95_seconds) == (1.0, 1.9)

@@ -1,4 +1,4 @@
-"""What is counted, under which names and labels, and that Prometheus's own checks find nothing to say about it."""
+"""The metrics, their names and labels, and that Prometheus's own checks find no fault."""
 
 import math
 import subprocess
@@ -9,7 +9,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from reportd.core.breaker import breaker
-from reportd.core.breaker.breaker import Breaker, decide
+from reportd.core.breaker.breaker import Breaker
+from reportd.core.breaker.decide import decide
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.transitions import JobEvent
 from reportd.telemetry.metrics import Metrics
@@ -116,7 +117,7 @@ def test_the_process_is_seen_also_where_little_of_proc_is(monkeypatch: pytest.Mo
     def hidden(_: object) -> float:
         raise FileNotFoundError
 
-    # With systemd's ProcSubset=pid there is no /proc/stat, which the library wants first.
+    # With systemd's ProcSubset=pid there is no /proc/stat, which the library reads first.
     monkeypatch.setattr(prometheus_client.ProcessCollector, "_boot_time", hidden)
     seen = counted(Metrics(TYPES))
     assert seen[("process_resident_memory_bytes",)] > 1e6
@@ -142,7 +143,7 @@ def test_counting_a_job_costs_a_hundredth_of_the_job_at_most() -> None:
         metrics.started(report_type, 1.0)
         metrics.rendered(report_type, 0.3, 12_000)
         metrics.ended(report_type, JobEvent.SUCCEEDED, 2.0)
-    # A small job takes 20 ms of the daemon's own CPU; the browser's comes on top.
+    # A small job takes 20 ms of the daemon's own CPU, without the browser's.
     assert (time.process_time() - begun) / jobs < 0.01 * 0.020
 
 

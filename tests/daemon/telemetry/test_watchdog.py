@@ -1,4 +1,4 @@
-"""The watchdog detects that the event loop stands still, reports it, and lets systemd detect it."""
+"""The watchdog detects a blocked event loop, reports it, and stops notifying systemd."""
 
 import socket
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class Lags(Meter):
 
 
 class Systemd:
-    """Records what it is told, and when."""
+    """Records notifications and their times."""
 
     def __init__(self) -> None:
         self.heard: list[float] = []
@@ -59,7 +59,7 @@ async def test_a_loop_that_stood_still_is_unhealthy_for_a_while_and_says_why(aut
         watchdog = Watchdog(meter, Systemd().notify, None)
         nursery.start_soon(watchdog.run)
         await trio.sleep(10.1)
-        autojump_clock.jump(10.0)  # nothing runs meanwhile, as when a task computes
+        autojump_clock.jump(10.0)  # blocks the loop, like a task that computes
         assert mentions(watchdog.trouble(), "event loop", "for 10.1 s")
         await trio.sleep(0.1)
         assert mentions(watchdog.trouble(), "event loop", "for 9.6 s", "until ")

@@ -1,4 +1,4 @@
-"""No report type takes all slots, and a type in doubt takes one."""
+"""No report type takes every slot, and a type in doubt takes one (I15)."""
 
 import math
 from collections.abc import Collection
@@ -8,15 +8,15 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from reportd.breakers.manager import DeferredError
+from reportd.breakers.admission import DeferredError
 from reportd.concurrency.nurseries import open_background
 from reportd.work.bulkheads import MAX_DEFERRAL_SECONDS, MAX_OVERTAKEN, Bulkheads
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
-class FakeDoubts:
-    """Implements ``bulkheads.Doubts``."""
+class FakeHealth:
+    """Implements ``bulkheads.TypeHealth``."""
 
     def __init__(self) -> None:
         self.suspects: set[str] = set()
@@ -34,7 +34,7 @@ class FakeDoubts:
 
 
 class Crowd:
-    """Jobs of some types that render until they are told to end."""
+    """Jobs of some types, each rendered until ``end``."""
 
     def __init__(self, bulkheads: Bulkheads, nursery: trio.Nursery) -> None:
         self.running: list[str] = []
@@ -57,7 +57,7 @@ class Crowd:
     async def _run(self, report_type: str, *, timed_out_before: bool) -> None:
         try:
             async with self._bulkheads.enter(report_type, timed_out_before=timed_out_before) as turn:
-                await turn.come()
+                await turn.wait()
                 self.running.append(report_type)
                 end = trio.Event()
                 self._ends.append((report_type, end))
@@ -68,9 +68,9 @@ class Crowd:
 
 
 def bulkheads_of(
-    doubts: FakeDoubts, slots: int = 4, *, proved: bool = True, spare: int = 10, **limits: int
+    health: FakeHealth, slots: int = 4, *, proved: bool = True, spare: int = 10, **limits: int
 ) -> Bulkheads:
-    bulkheads = Bulkheads(limits, lambda: slots, 2.0, doubts, spare)
+    bulkheads = Bulkheads(limits, lambda: slots, 2.0, health, spare)
     if proved:
         for name in limits:
             bulkheads.succeeded(name, 1.0)
@@ -78,7 +78,7 @@ def bulkheads_of(
 
 
 async def test_no_more_of_a_type_at_once_than_it_may_have() -> None:
-    bulkheads = bulkheads_of(FakeDoubts(), slow=2, free=0)
+    bulkheads = bulkheads_of(FakeHealth(), slow=2, free=0)
     async with open_background() as nursery:
         crowd = Crowd(bulkheads, nursery)
         await crowd.come("slow", 4)
@@ -92,12 +92,12 @@ async def test_no_more_of_a_type_at_once_than_it_may_have() -> None:
 
 
 def test_only_what_the_breakers_say_changes_by_itself() -> None:
-    doubts = FakeDoubts()
-    bulkheads = bulkheads_of(doubts, good=2, other=0)
-    assert not bulkheads.unsettled()
-    for doubtful in (doubts.suspects, doubts.at_rest, doubts.probed):
+    health = FakeHealth()
+    bulkheads = bulkheads_of(health, good=2, other=0)
+    assert not bulkheads.limits_drift()
+    for doubtful in (health.suspects, health.at_rest, health.probed):
         doubtful.add("good")
-        assert bulkheads.unsettled()
+        assert bulkheads.limits_drift()
         doubtful.clear()
 
 
@@ -108,7 +108,7 @@ async def test_more_slots_are_more_places_for_a_type_that_has_to_prove_itself() 
         nonlocal changes
         changes += 1
 
-    bulkheads = Bulkheads({"good": 0, "new": 0}, lambda: slots, 2.0, FakeDoubts(), 10)
+    bulkheads = Bulkheads({"good": 0, "new": 0}, lambda: slots, 2.0, FakeHealth(), 10)
     bulkheads.succeeded("good", 1.0)
     bulkheads.on_change = changed
     async with open_background() as nursery:
@@ -116,21 +116,21 @@ async def test_more_slots_are_more_places_for_a_type_that_has_to_prove_itself() 
         await crowd.come("new", 4)
         assert (len(crowd.running), bulkheads.at_most()) == (2, {"new": 0})
         slots = 8
-        bulkheads.look_again()
+        bulkheads.recheck()
         await wait_all_tasks_blocked()
         assert (len(crowd.running), bulkheads.at_most(), changes) == (4, {"new": 4}, 1)
 
 
 def test_a_type_that_is_new_in_the_configuration_is_received_within_its_limit() -> None:
     limits = {"good": 0}
-    bulkheads = Bulkheads(limits, lambda: 8, 2.0, FakeDoubts(), 10)
+    bulkheads = Bulkheads(limits, lambda: 8, 2.0, FakeHealth(), 10)
     limits["new"] = 1
-    bulkheads.look_again()
+    bulkheads.recheck()
     assert bulkheads.at_most() == {"new": 2}
 
 
 async def test_what_is_too_much_is_put_off_at_the_pace_at_which_it_can_be_rendered() -> None:
-    bulkheads = bulkheads_of(FakeDoubts(), slow=2)
+    bulkheads = bulkheads_of(FakeHealth(), slow=2)
     for _ in range(60):
         bulkheads.succeeded("slow", 10.0)
     async with open_background() as nursery:
@@ -143,15 +143,15 @@ async def test_what_is_too_much_is_put_off_at_the_pace_at_which_it_can_be_render
 
 
 async def test_a_type_that_failed_gets_one_place_until_it_succeeds() -> None:
-    doubts = FakeDoubts()
-    bulkheads = bulkheads_of(doubts, good=0)
-    doubts.suspects.add("good")
+    health = FakeHealth()
+    bulkheads = bulkheads_of(health, good=0)
+    health.suspects.add("good")
     async with open_background() as nursery:
         crowd = Crowd(bulkheads, nursery)
         assert bulkheads.at_most() == {"good": 2}
         await crowd.come("good", 2)
         assert (crowd.running, bulkheads.at_most()) == (["good"], {"good": 0})
-        doubts.suspects.clear()
+        health.suspects.clear()
         bulkheads.succeeded("good", 1.0)
         await crowd.end("good")
         await crowd.come("good", 3)
@@ -159,10 +159,10 @@ async def test_a_type_that_failed_gets_one_place_until_it_succeeds() -> None:
 
 
 async def test_of_a_type_that_is_to_be_probed_one_is_received_and_of_one_that_rests_none() -> None:
-    doubts = FakeDoubts()
-    bulkheads = bulkheads_of(doubts, one=0, other=0)
-    doubts.probed.add("one")
-    doubts.at_rest.add("other")
+    health = FakeHealth()
+    bulkheads = bulkheads_of(health, one=0, other=0)
+    health.probed.add("one")
+    health.at_rest.add("other")
     assert bulkheads.at_most() == {"one": 1, "other": 0}
     async with open_background() as nursery:
         await Crowd(bulkheads, nursery).come("one")
@@ -173,7 +173,7 @@ async def test_of_a_type_that_is_to_be_probed_one_is_received_and_of_one_that_re
 async def test_a_type_that_never_was_rendered_leaves_half_of_the_slots_to_those_that_were(
     slots: int, most: int
 ) -> None:
-    bulkheads = bulkheads_of(FakeDoubts(), slots, proved=False, new=0, old=0)
+    bulkheads = bulkheads_of(FakeHealth(), slots, proved=False, new=0, old=0)
     assert bulkheads.limit("new") == math.inf
     bulkheads.succeeded("old", 1.0)
     assert (bulkheads.limit("new"), bulkheads.limit("old")) == (most, math.inf)
@@ -183,7 +183,7 @@ async def test_a_type_that_never_was_rendered_leaves_half_of_the_slots_to_those_
 
 
 async def test_while_pages_of_a_type_wait_it_is_trusted_once_one_that_took_long_has_succeeded() -> None:
-    bulkheads = bulkheads_of(FakeDoubts(), slow=0)
+    bulkheads = bulkheads_of(FakeHealth(), slow=0)
     bulkheads.succeeded("slow", 1.0)
     heard: list[float] = []
     bulkheads.on_change = lambda: heard.append(bulkheads.limit("slow"))
@@ -197,7 +197,7 @@ async def test_while_pages_of_a_type_wait_it_is_trusted_once_one_that_took_long_
 
 
 async def test_jobs_that_timed_out_have_one_place_together_whatever_their_type() -> None:
-    bulkheads = bulkheads_of(FakeDoubts(), one=0, other=0)
+    bulkheads = bulkheads_of(FakeHealth(), one=0, other=0)
     async with open_background() as nursery:
         crowd = Crowd(bulkheads, nursery)
         await crowd.come("one", timed_out_before=True)
@@ -211,8 +211,8 @@ async def test_jobs_that_timed_out_have_one_place_together_whatever_their_type()
 
 
 async def test_who_waits_for_the_place_of_those_that_timed_out_leaves_its_types_place_to_others() -> None:
-    """It kept its type's only place, so healthy jobs of its type waited for another type that hangs."""
-    bulkheads = bulkheads_of(FakeDoubts(), hanging=0, healthy=1)
+    """It used to hold its type's only permit meanwhile, so healthy jobs of its type waited for a type that hangs."""
+    bulkheads = bulkheads_of(FakeHealth(), hanging=0, healthy=1)
     async with open_background() as nursery:
         crowd = Crowd(bulkheads, nursery)
         await crowd.come("hanging", timed_out_before=True)
@@ -226,7 +226,7 @@ async def test_who_waits_for_the_place_of_those_that_timed_out_leaves_its_types_
 
 
 async def test_no_more_wait_for_their_types_than_there_are_places_to_spare() -> None:
-    bulkheads = bulkheads_of(FakeDoubts(), one=1, other=2, spare=2)
+    bulkheads = bulkheads_of(FakeHealth(), one=1, other=2, spare=2)
     assert bulkheads.at_most() == {"one": 2, "other": 3}
     async with open_background() as nursery:
         crowd = Crowd(bulkheads, nursery)
@@ -239,7 +239,7 @@ async def test_no_more_wait_for_their_types_than_there_are_places_to_spare() -> 
 
 
 async def test_a_job_that_timed_out_waits_for_no_other_where_there_is_no_place_to_spare() -> None:
-    bulkheads = bulkheads_of(FakeDoubts(), one=0, other=0, spare=0)
+    bulkheads = bulkheads_of(FakeHealth(), one=0, other=0, spare=0)
     async with open_background() as nursery:
         crowd = Crowd(bulkheads, nursery)
         await crowd.come("one", timed_out_before=True)
@@ -248,8 +248,8 @@ async def test_a_job_that_timed_out_waits_for_no_other_where_there_is_no_place_t
 
 
 async def test_of_those_that_timed_out_none_is_overtaken_for_ever() -> None:
-    """The places it needs are never free at the same time, so after a while it holds one and waits for the other."""
-    bulkheads = bulkheads_of(FakeDoubts(), busy=1, other=0)
+    """Its two permits are never free at the same moment, so after some time the shared one is reserved for it."""
+    bulkheads = bulkheads_of(FakeHealth(), busy=1, other=0)
     async with open_background() as nursery:
         crowd = Crowd(bulkheads, nursery)
         await crowd.come("busy")
@@ -266,13 +266,13 @@ async def test_of_those_that_timed_out_none_is_overtaken_for_ever() -> None:
 
 
 async def test_who_is_cancelled_while_he_waits_leaves_no_trace() -> None:
-    bulkheads = bulkheads_of(FakeDoubts(), slow=1)
+    bulkheads = bulkheads_of(FakeHealth(), slow=1)
     async with open_background() as nursery:
         crowd = Crowd(bulkheads, nursery)
         await crowd.come("slow")
         with trio.move_on_after(1.0):
             async with bulkheads.enter("slow") as turn:
-                await turn.come()
+                await turn.wait()
         assert bulkheads.at_most() == {"slow": 1}
         await crowd.end("slow")
         await crowd.come("slow")

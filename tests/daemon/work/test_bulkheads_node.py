@@ -1,4 +1,4 @@
-"""How much longer healthy jobs of a whole node take because of a type that hangs."""
+"""What a type that hangs costs the healthy types of a whole node, measured by the duration of their jobs."""
 
 import pytest
 import trio
@@ -20,14 +20,14 @@ def world_of(*names: str, slots: int) -> World:
 
 
 async def took(world: World, one: Job) -> float:
-    """Return the seconds until it succeeded."""
+    """Return the seconds from now until the job succeeded."""
     begun = trio.current_time()
     assert (await world.terminal(one)).state is JobState.SUCCEEDED
     return trio.current_time() - begun
 
 
 async def test_a_job_that_timed_out_keeps_no_healthy_one_of_its_type_waiting_for_another_that_hangs() -> None:
-    """``healthy`` had one blip; its retry took the type's only place to wait for the end of ``hanging``: 40 s a job."""
+    """``healthy`` had one timeout. Its retry used to hold the type's only permit while ``hanging`` ran: 40 s a job."""
     world = world_of("hanging", "healthy", slots=4)
     hanging, blip = job(1, "hanging"), job(2, "healthy")
     world.renderer.faults = {hanging.task_id: [FaultKind.TIMEOUT], blip.task_id: [FaultKind.TIMEOUT]}
@@ -37,7 +37,7 @@ async def test_a_job_that_timed_out_keeps_no_healthy_one_of_its_type_waiting_for
         await trio.sleep(1.5)
         world.renderer.hanging[hanging.task_id] = HANGS_SECONDS
         await world.send(blip)
-        await trio.sleep(6)  # both are back from their backoff, and ``hanging`` hangs
+        await trio.sleep(6)  # the backoff of both is over, and ``hanging`` hangs
         assert world.renderer.busy == 1
         for number in range(3, 11):
             one = job(number, "healthy")
@@ -50,7 +50,7 @@ async def test_a_job_that_timed_out_keeps_no_healthy_one_of_its_type_waiting_for
 
 @pytest.mark.parametrize("prefetch", [0, 2, 10])
 async def test_jobs_that_wait_for_their_types_leave_every_slot_to_the_healthy(prefetch: int) -> None:
-    """One job in flight waited for each hanging one: five such types filled a node with three free slots."""
+    """One job used to wait for each that hung: five such types used all capacity of a node with three slots free."""
     sick = [f"sick{number}" for number in range(5)]
     world = world_of("healthy", *sick, slots=8)
     jobs = [job(number, name) for number, name in enumerate(3 * sick, 1)]

@@ -1,8 +1,7 @@
-"""No job waits while everything that it needs is free, and none for ever: types x places x jobs that timed out before.
+"""No job waits while all its permits are free, and none waits for ever: types x permits x jobs that timed out before.
 
-Schedules are chosen by hypothesis and run on a mock clock. Whatever happens, after each step every job that waits lacks
-something, no group has more places in use than were free when the last of it came, and what was cancelled has given
-back what it had.
+Hypothesis chooses schedules, which run on a mock clock. After each step, every waiting job lacks a permit, no group
+uses more permits than its limit was when its last job was admitted, and cancelled jobs have given back their permits.
 """
 
 from dataclasses import dataclass, field
@@ -12,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from reportd.breakers.manager import DeferredError
+from reportd.breakers.admission import DeferredError
 from reportd.concurrency.nurseries import open_background
 from reportd.work.bulkheads import MAX_OVERTAKEN, Bulkheads
-from tests.daemon.work.test_bulkheads import FakeDoubts
+from tests.daemon.work.test_bulkheads import FakeHealth
 
 TYPES = ("one", "other", "third")
 
@@ -31,12 +30,12 @@ class Job:
 
 
 class Schedule:
-    """A node's bulkheads, the jobs on them, and what can happen to both."""
+    """A node's bulkheads, the jobs in them, and the events that can happen to both."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.limits = dict(zip(TYPES, (1, 2, 0), strict=True))
-        self.doubts = FakeDoubts()
-        self.bulkheads = Bulkheads(self.limits, lambda: 4, 2.0, self.doubts, spare=6)
+        self.health = FakeHealth()
+        self.bulkheads = Bulkheads(self.limits, lambda: 4, 2.0, self.health, spare=6)
         for name in TYPES:
             self.bulkheads.succeeded(name, 1.0)
         self.jobs: list[Job] = []
@@ -53,7 +52,7 @@ class Schedule:
             with job.scope:
                 async with self.bulkheads.enter(job.report_type, timed_out_before=job.timed_out_before) as turn:
                     job.waiting = True
-                    await turn.come()
+                    await turn.wait()
                     job.waiting, job.running = False, True
                     await job.end.wait()
         except DeferredError:
@@ -69,10 +68,10 @@ class Schedule:
             self.come(name, timed_out_before=what == "timed_out_before")
         elif what == "limit":
             self.limits[name] = number // len(TYPES)
-            self.bulkheads.look_again()
+            self.bulkheads.recheck()
         elif what == "doubt":
-            self.doubts.suspects ^= {name}
-            self.bulkheads.look_again()
+            self.health.suspects ^= {name}
+            self.bulkheads.recheck()
         elif self.jobs:
             job = self.jobs[number % len(self.jobs)]
             (job.scope.cancel if what == "cancel" else job.end.set)()
@@ -81,9 +80,9 @@ class Schedule:
         return sum(job.running for job in self.jobs if job.report_type == report_type)
 
     def could_go(self, job: Job) -> bool:
-        """Whether everything that it needs is free, and nobody has waited too long for that."""
+        """Return whether all its permits are free, and none is reserved for a job that was overtaken too often."""
         taken = any(one.running and one.timed_out_before for one in self.jobs)
-        kept = any(turn.overtaken >= MAX_OVERTAKEN for turn in self.bulkheads._line)
+        kept = any(turn.overtaken >= MAX_OVERTAKEN for turn in self.bulkheads._waiting)
         free = self.running(job.report_type) < self.bulkheads.limit(job.report_type)
         return free and not (job.timed_out_before and (taken or kept))
 
@@ -113,17 +112,17 @@ def test_whatever_happens_no_job_waits_while_everything_that_it_needs_is_free(
                 schedule.check()
                 for name in TYPES:
                     assert schedule.running(name) <= most[name]
-            # Nobody is forgotten: as each that runs ends, each that waits has its turn.
+            # No job is forgotten: when the running jobs end one by one, every waiting job gets its turn.
             while schedule.jobs:
                 running = [job for job in schedule.jobs if job.running]
                 assert running, "all wait and nobody runs"
                 running[0].end.set()
                 await wait_all_tasks_blocked()
                 schedule.check()
-            # And nothing is left behind.
+            # No permit is left in use.
             schedule.limits.update(dict.fromkeys(TYPES, 1))
-            schedule.doubts.suspects.clear()
-            schedule.bulkheads.look_again()
+            schedule.health.suspects.clear()
+            schedule.bulkheads.recheck()
             assert schedule.bulkheads.at_most() == dict.fromkeys(TYPES, 2)
             schedule.come("one", timed_out_before=True)
             await wait_all_tasks_blocked()

@@ -1,9 +1,9 @@
-"""Tasks in flight: revoked once, for one reason, and never while an outcome is being recorded."""
+"""Jobs in flight are revoked once, for one reason, and not while their start is being recorded."""
 
 import pytest
 import trio
 
-from reportd.ports import Started
+from reportd.ports import AttemptStarted
 from reportd.work.in_flight import RECORD_SECONDS, InFlightTask, InFlightTasks, Revocation, delete, release
 from tests.daemon.node import job, message_of
 from tests.fakes import MemoryJobs, MemoryQueue
@@ -11,18 +11,18 @@ from tests.fakes import MemoryJobs, MemoryQueue
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
-def hold_of(*receipts: str, task_id: str = "task") -> InFlightTask:
+def task_of(*receipts: str, task_id: str = "task") -> InFlightTask:
     return InFlightTask(task_id, list(receipts))
 
 
-async def started() -> Started:
+async def started() -> AttemptStarted:
     start = await MemoryJobs().start(job(), "node", 0.0)
-    assert isinstance(start, Started)
+    assert isinstance(start, AttemptStarted)
     return start
 
 
 async def test_a_recall_cancels_the_work_and_its_first_reason_stays() -> None:
-    task = hold_of("r")
+    task = task_of("r")
     with task.scope:
         task.revoke(Revocation.CANCELLED)
         task.revoke(Revocation.DRAINED)
@@ -32,7 +32,7 @@ async def test_a_recall_cancels_the_work_and_its_first_reason_stays() -> None:
 
 
 async def test_a_recall_waits_for_what_is_being_recorded() -> None:
-    task, steps = hold_of("r"), []
+    task, steps = task_of("r"), []
     with task.scope:
         with task.recording():
             task.revoke(Revocation.DRAINED)
@@ -45,7 +45,7 @@ async def test_a_recall_waits_for_what_is_being_recorded() -> None:
 
 
 async def test_a_recall_does_not_wait_for_ever() -> None:
-    task = hold_of("r")
+    task = task_of("r")
     with task.scope, task.recording():
         task.revoke(Revocation.DRAINED)
         await trio.sleep_forever()
@@ -54,7 +54,7 @@ async def test_a_recall_does_not_wait_for_ever() -> None:
 
 
 async def test_without_a_recall_recording_changes_nothing() -> None:
-    task = hold_of("r")
+    task = task_of("r")
     with task.scope:
         with task.recording():
             await trio.sleep(100.0)
@@ -63,7 +63,7 @@ async def test_without_a_recall_recording_changes_nothing() -> None:
 
 
 def test_only_the_last_receipt_takes_the_work_with_it() -> None:
-    task = hold_of("one", "two")
+    task = task_of("one", "two")
     task.receipt_lost("two")
     task.receipt_lost("two")
     task.receipt_lost("unknown")
@@ -73,14 +73,14 @@ def test_only_the_last_receipt_takes_the_work_with_it() -> None:
 
 
 def test_what_is_settled_cannot_be_lost() -> None:
-    task = hold_of("one")
+    task = task_of("one")
     task.settled(["one"])
     task.receipt_lost("one")
     assert task.revoked is None
 
 
 def test_a_cancelled_task_is_found_by_its_id() -> None:
-    in_flight, task = InFlightTasks(), hold_of("r")
+    in_flight, task = InFlightTasks(), task_of("r")
     in_flight.add(task)
     in_flight.cancel("another")
     assert task.revoked is None
@@ -89,7 +89,7 @@ def test_a_cancelled_task_is_found_by_its_id() -> None:
 
 
 async def test_everybody_who_waits_hears_when_nothing_is_held() -> None:
-    in_flight, one, two = InFlightTasks(), hold_of("1", task_id="one"), hold_of("2", task_id="two")
+    in_flight, one, two = InFlightTasks(), task_of("1", task_id="one"), task_of("2", task_id="two")
     await in_flight.wait_empty()
     in_flight.add(one)
     in_flight.add(two)
@@ -108,9 +108,9 @@ async def test_everybody_who_waits_hears_when_nothing_is_held() -> None:
 async def test_stopped_nothing_begins_any_more() -> None:
     in_flight, begun, waiting, late = (
         InFlightTasks(),
-        hold_of("1", task_id="1"),
-        hold_of("2", task_id="2"),
-        hold_of("3", task_id="3"),
+        task_of("1", task_id="1"),
+        task_of("2", task_id="2"),
+        task_of("3", task_id="3"),
     )
     begun.started = await started()
     in_flight.add(begun)
@@ -125,7 +125,7 @@ async def test_a_receipt_that_comes_during_the_call_is_settled_as_well(settle: s
     queue = MemoryQueue()
     await queue.send([message_of(job()), message_of(job())])
     first, second = await queue.receive(2, 0.0)
-    task, calls = hold_of(first.receipt), 0
+    task, calls = task_of(first.receipt), 0
 
     async def settle_it(receipts: list[str]) -> list[Exception | None]:
         nonlocal calls
@@ -149,6 +149,6 @@ async def test_released_messages_come_back_after_the_wait() -> None:
     queue = MemoryQueue()
     await queue.send([message_of(job())])
     (message,) = await queue.receive(1, 0.0)
-    await release(queue, hold_of(message.receipt), 7.0)
+    await release(queue, task_of(message.receipt), 7.0)
     (again,) = await queue.receive(1, 20.0)
     assert (trio.current_time(), again.receive_count) == (7.0, 2)

@@ -1,4 +1,4 @@
-"""The poller holds no more messages than it has places for, and keeps them invisible to others (I8)."""
+"""The poller receives no more than the node's capacity, and messages in flight stay invisible to other nodes (I8)."""
 
 import random
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ async def test_never_more_are_held_than_slots_and_prefetch(slots: int, prefetch:
 
 
 async def test_what_is_held_is_kept_from_others_from_the_first_instant() -> None:
-    """Both waiting and rendering jobs last several times the visibility timeout."""
+    """This holds for jobs that wait for a slot and for jobs that render, each for several visibility timeouts."""
     world = World(slots=2)
     world.renderer.seconds = 200.0
     jobs = [job(number) for number in range(1, 9)]
@@ -121,7 +121,7 @@ async def test_it_asks_for_no_fewer_than_pay_and_holds_no_more_than_it_may(
         nursery.start_soon(poller.run)
         while queue.messages and len(handler.handled) < 40:
             await trio.sleep(0.5)
-            # Too few places are free to ask for messages, and none of the free ones belongs to a slot.
+            # The poller does not ask while less capacity is free than ``least``; that never leaves a slot idle.
             assert handler.busy > capacity - fewest
     assert min(limits) == fewest
     assert handler.most_busy == capacity
@@ -136,10 +136,10 @@ async def test_stopped_while_it_waits_for_places_it_keeps_none() -> None:
     poller = Poller(queue, handle, 4, 3)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(poller.run)
-        await trio.sleep(2.0)  # it has one of the three it wants
+        await trio.sleep(2.0)  # it has reserved one of the three it needs
         poller.stop()
     assert trio.current_time() == 10.0
-    assert poller._places.free == 4
+    assert poller._capacity.free == 4
 
 
 async def test_a_batch_does_not_wait_for_its_slowest_message() -> None:
@@ -198,11 +198,11 @@ async def test_a_queue_that_is_away_is_asked_again_every_second() -> None:
 
 @pytest.mark.parametrize("at_most", [ANY, {"other": 0}], ids=["any", "not all"])
 async def test_a_queue_that_answers_again_and_is_empty_is_in_trouble_no_longer(at_most: Mapping[str, int]) -> None:
-    """A node that stays unready for the length of a long poll gets no jobs from others in the meantime."""
+    """Otherwise the node would seem not ready for the time of a long poll, and get no requests meanwhile."""
     weather = Weather()
     queue = await filled(0, weather)
     weather.away("queue", 5.0)
-    poller = Poller(queue, Handler(), 3, at_most=lambda: at_most, unsettled=lambda: False)
+    poller = Poller(queue, Handler(), 3, at_most=lambda: at_most, limits_drift=lambda: False)
     async with open_background() as nursery:
         nursery.start_soon(poller.run)
         await trio.sleep(4.0)
@@ -228,7 +228,7 @@ async def test_stopped_it_takes_no_more_and_ends_with_what_it_has(*, while_away:
 
 
 async def test_an_error_of_the_queue_that_is_no_outage_is_told_and_survived() -> None:
-    """A bug must neither look like an empty queue, nor end the jobs in flight, nor take their places."""
+    """A bug must not look like an empty queue. It must not end the jobs in flight, nor take capacity for good."""
     weather, supervisor = Weather(), Supervisor()
     queue, handler = await filled(3, weather), Handler()
     handler.seconds = 5.0
@@ -254,12 +254,12 @@ async def test_jobs_that_wait_in_pages_leave_their_places_to_others() -> None:
         nursery.start_soon(poller.run)
         await trio.sleep(1.0)
         assert handler.busy == 3
-        poller.widen(2)
+        poller.change_capacity(2)
         await trio.sleep(1.0)
         assert handler.busy == 5
-        poller.widen(-2)
+        poller.change_capacity(-2)
         await trio.sleep(150.0)
-        # The first five have ended, and no more than three may be in flight again.
+        # The first five have ended, and the capacity is three again.
         assert handler.busy == 3
 
 
@@ -267,13 +267,13 @@ async def test_jobs_that_wait_in_pages_leave_their_places_to_others() -> None:
 async def test_what_may_be_had_again_is_had_at_once(*, unsettled: bool) -> None:
     queue, handler = await filled(3), Handler()
     allowed = {"report": 0}
-    poller = Poller(queue, handler, 3, at_most=lambda: allowed, unsettled=lambda: unsettled)
+    poller = Poller(queue, handler, 3, at_most=lambda: allowed, limits_drift=lambda: unsettled)
     async with open_background() as nursery:
         nursery.start_soon(poller.run)
         await trio.sleep(10.1)
         assert not handler.handled
         allowed.clear()
-        poller.look_again()
+        poller.recheck()
         await trio.sleep(0.01)
         assert handler.busy == 3
 
@@ -290,7 +290,7 @@ async def test_a_queue_is_asked_often_only_while_what_may_be_had_changes_by_itse
         return await receive(limit, wait_seconds, at_most)
 
     queue.receive = noted  # type: ignore[method-assign]
-    poller = Poller(queue, Handler(), 3, at_most=lambda: {"report": 1}, unsettled=lambda: unsettled)
+    poller = Poller(queue, Handler(), 3, at_most=lambda: {"report": 1}, limits_drift=lambda: unsettled)
     async with open_background() as nursery:
         nursery.start_soon(poller.run)
         await trio.sleep(59.9)

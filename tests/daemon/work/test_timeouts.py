@@ -1,4 +1,4 @@
-"""A type's usual deadline is a multiple of its own 99th percentile, once there is history."""
+"""The timeout of a type is a multiple of its own 99th percentile, once there is enough history."""
 
 import pytest
 
@@ -6,11 +6,11 @@ from reportd.work.timeouts import FLOOR_SECONDS, KEPT, LEAST, LearnedTimeouts
 
 
 def taught(*seconds: float, factor: float = 10.0) -> LearnedTimeouts:
-    deadlines = LearnedTimeouts({"report": factor, "other": 0.0})
+    timeouts = LearnedTimeouts({"report": factor, "other": 0.0})
     for one in seconds:
-        deadlines.rendered("report", one)
-        deadlines.rendered("other", one)
-    return deadlines
+        timeouts.rendered("report", one)
+        timeouts.rendered("other", one)
+    return timeouts
 
 
 def test_nothing_is_learned_from_a_few_jobs_nor_where_nothing_is_to_be() -> None:
@@ -35,9 +35,9 @@ def test_what_is_long_ago_is_forgotten() -> None:
 
 
 def test_what_was_learned_outlives_other_factors() -> None:
-    deadlines = taught(*[0.5] * LEAST)
-    deadlines.reconfigure({"report": 4.0, "new": 2.0})
-    assert deadlines.limit("report", 60.0) == 2.0
-    assert deadlines.limit("new", 60.0) == 60.0
-    deadlines.reconfigure({})
-    assert deadlines.limit("report", 60.0) == 60.0
+    timeouts = taught(*[0.5] * LEAST)
+    timeouts.reconfigure({"report": 4.0, "new": 2.0})
+    assert timeouts.limit("report", 60.0) == 2.0
+    assert timeouts.limit("new", 60.0) == 60.0
+    timeouts.reconfigure({})
+    assert timeouts.limit("report", 60.0) == 60.0

@@ -1,4 +1,4 @@
-"""The heartbeat keeps messages in flight invisible, and cancels the work on a message that is lost (I8)."""
+"""The heartbeat keeps messages in flight invisible, and revokes the work on a message that is lost anyway (I8)."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,13 +18,13 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 
 class Beat:
-    """A queue with ``count`` messages, all in flight."""
+    """A queue whose messages are all in flight."""
 
     def __init__(self, messages: int = 2) -> None:
         self.weather = Weather()
         self.queue = MemoryQueue(self.weather, visibility_seconds=60.0)
         self.in_flight = InFlightTasks()
-        self.holds: list[InFlightTask] = []
+        self.tasks: list[InFlightTask] = []
         self._messages = messages
 
     @asynccontextmanager
@@ -33,7 +33,7 @@ class Beat:
         await self.queue.send([message_of(one) for one in jobs])
         for message, one in zip(await self.queue.receive(10, 0.0), jobs, strict=True):
             task = InFlightTask(one.task_id, [message.receipt])
-            self.holds.append(task)
+            self.tasks.append(task)
             self.in_flight.add(task)
         async with open_background() as nursery:
             nursery.start_soon(extend_visibility, self.queue, self.in_flight)
@@ -49,7 +49,7 @@ async def test_all_are_renewed_in_one_call_at_a_third_of_their_visibility() -> N
         await trio.sleep(200.5)
         assert beat.beats == 10
         assert len(beat.queue.in_flight) == 5
-    assert not any(task.revoked for task in beat.holds)
+    assert not any(task.revoked for task in beat.tasks)
 
 
 async def test_nothing_held_costs_no_call() -> None:
@@ -61,12 +61,12 @@ async def test_nothing_held_costs_no_call() -> None:
 async def test_a_short_outage_loses_nothing() -> None:
     async with Beat().going() as beat:
         await trio.sleep(10.0)
-        beat.weather.away("queue", 48.5)  # until a second and a half before the visibility ends
+        beat.weather.away("queue", 48.5)  # until 1.5 s before the visibility ends
         await trio.sleep(50.0)
         assert len(beat.queue.in_flight) == 2
         await trio.sleep(300.0)
         assert len(beat.queue.in_flight) == 2
-        assert not any(task.revoked for task in beat.holds)
+        assert not any(task.revoked for task in beat.tasks)
 
 
 async def test_after_an_outage_the_beat_is_the_usual_one() -> None:
@@ -88,7 +88,7 @@ async def test_a_call_that_hangs_is_not_the_last_one() -> None:
         beat.weather.hook = hang_once
         await trio.sleep(300.0)
         assert len(beat.queue.in_flight) == 2
-        assert not any(task.revoked for task in beat.holds)
+        assert not any(task.revoked for task in beat.tasks)
 
 
 async def test_a_message_that_could_not_be_renewed_is_tried_again_soon() -> None:
@@ -103,21 +103,21 @@ async def test_a_message_that_could_not_be_renewed_is_tried_again_soon() -> None
         beat.queue.set_visibility = throttled  # type: ignore[assignment,method-assign]
         await trio.sleep(21.5)
         assert beat.beats == 2
-        assert not any(task.revoked for task in beat.holds)
+        assert not any(task.revoked for task in beat.tasks)
 
 
 async def test_a_lost_message_calls_its_own_work_off() -> None:
     async with Beat().going() as beat:
         beat.queue.messages[0].receipt = "another node's"
         await trio.sleep(21.0)
-        assert [task.revoked for task in beat.holds] == [Revocation.LOST, None]
-        assert [task.scope.cancel_called for task in beat.holds] == [True, False]
+        assert [task.revoked for task in beat.tasks] == [Revocation.LOST, None]
+        assert [task.scope.cancel_called for task in beat.tasks] == [True, False]
 
 
 async def test_the_loss_of_one_of_two_receipts_is_none() -> None:
-    """It came again while it was in flight, so the older receipt is no longer valid."""
+    """The message was received again while in flight, so its older receipt is no longer valid."""
     async with Beat(1).going() as beat:
-        (task,) = beat.holds
+        (task,) = beat.tasks
         beat.queue.messages[0].visible_at = now()
         (again,) = await beat.queue.receive(1, 0.0)
         task.receipts.append(again.receipt)
@@ -129,7 +129,7 @@ async def test_the_loss_of_one_of_two_receipts_is_none() -> None:
 
 async def test_a_message_settled_during_the_call_is_not_lost() -> None:
     async with Beat(1).going() as beat:
-        (task,) = beat.holds
+        (task,) = beat.tasks
 
         async def settle(_call: str, when: str) -> None:
             if when == "before":

@@ -140,7 +140,7 @@ async def test_a_page_that_cannot_be_made_is_a_failed_attempt_without_a_browser(
     assert not world.renderer.rendered
 
 
-# --- what is no job, or none of ours ------------------------------------------------------------------------
+# --- malformed messages and unknown types -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("body", ["{", "[]", '{"taskId": "x"}', "", '{"taskId": "%s"}' % job(7).task_id])  # noqa: UP031
@@ -267,7 +267,7 @@ async def test_a_job_that_only_shared_the_browser_loses_no_attempt() -> None:
 
 
 async def test_a_job_that_has_lost_two_browsers_is_not_started_once_more() -> None:
-    """It does not matter who puts it back on the queue."""
+    """However its message gets back into the queue."""
     world, one = World(), job()
     world.renderer.faults[one.task_id] = [FaultKind.PAGE_CRASHED] * 2
     node = Node(world)
@@ -311,9 +311,9 @@ async def test_a_job_that_took_longer_than_usual_gets_all_the_time_there_is_when
     world.renderer.seconds = 0.5
     render = world.renderer.render
 
-    async def noted(request: RenderRequest, *, alone: bool) -> Pdf:
+    async def noted(request: RenderRequest, *, dedicated_browser: bool) -> Pdf:
         given.append(request.timeout_seconds)
-        return await render(request, alone=alone)
+        return await render(request, dedicated_browser=dedicated_browser)
 
     world.renderer.render = noted  # type: ignore[method-assign]
     for number in range(LEAST):
@@ -332,7 +332,7 @@ async def test_a_browser_that_dies_under_a_job_alone_says_something_about_its_ty
     node = Node(world)
     world.renderer.faults[one.task_id] = [FaultKind.BROWSER_LOST, FaultKind.BROWSER_LOST]
     await node.handle(*await world.received(one))
-    assert not node.worker._breakers.failing("report")  # it may have been a neighbour's doing
+    assert not node.worker._breakers.failing("report")  # another job in that browser may be at fault
     await node.handle(*await world.queue.receive(1, 0.0))
     assert node.worker._breakers.failing("report")
-    assert [alone for _, alone in world.renderer.rendered] == [False, True]
+    assert [dedicated_browser for _, dedicated_browser in world.renderer.rendered] == [False, True]

@@ -1,6 +1,6 @@
-"""A node is killed, or its work is cancelled, at every single call it makes; nothing is lost or done twice.
+"""A node is killed, or its work is revoked, at every single call that it makes. No job is lost, and none is done twice.
 
-I1: one terminal state and one artifact whatever is cut off. I7: calling off is no failure and uses no attempt.
+I1: one terminal state and one artifact, wherever it stops. I7: a revocation is no failure and uses no attempt.
 """
 
 import random
@@ -53,7 +53,7 @@ def world_of(case: Case) -> World:
 
 
 async def live(world: World, until_call: int, phase: str) -> bool:
-    """Run a node until it is killed at a call or is idle. Return whether it was killed."""
+    """Run a node until it is killed at a call, or nothing is left to do. Return whether it was killed."""
     killed = world.weather.kill_at(until_call, phase)
     with trio.move_on_after(LONG_ENOUGH):
         async with open_background() as nursery:
@@ -101,7 +101,7 @@ async def test_a_node_killed_again_and_again_loses_nothing(name: str) -> None:
     for _ in range(15):
         world = world_of(case)
         await world.send(case.one)
-        for _ in range(4):  # the fifth lost node would be held against the job
+        for _ in range(4):  # the fifth lost node would count against the job
             await live(world, chance.randint(1, 12), chance.choice(BEFORE_AND_AFTER))
         assert not await live(world, 10_000, "before")
         check(world, case)
@@ -109,7 +109,7 @@ async def test_a_node_killed_again_and_again_loses_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("phase", BEFORE_AND_AFTER)
 async def test_a_malformed_message_is_kept_once_whatever_is_cut_off(phase: str) -> None:
-    """A kill between sending and deleting makes two letters of it, which are recognized as the same."""
+    """A kill between send and delete makes two letters, which are recognised as the same."""
     for kill in range(1, 12):
         world = World()
         await world.queue.send([Outgoing("{", "", "", "")])
@@ -121,11 +121,11 @@ async def test_a_malformed_message_is_kept_once_whatever_is_cut_off(phase: str) 
         assert not world.jobs.records
 
 
-# --- called off ---------------------------------------------------------------------------------------------
+# --- revoked ------------------------------------------------------------------------------------------------
 
 
 def called_off_at(world: World, call_off: Callable[[], None], number: int, phase: str) -> Iterator[int]:
-    """Set a hook that cancels at call ``number``. Yield how many calls there were."""
+    """Set the hook that revokes the work at call ``number``. Yield the number of calls."""
     calls = 0
 
     async def hook(_call: str, when: str) -> None:
@@ -134,7 +134,7 @@ def called_off_at(world: World, call_off: Callable[[], None], number: int, phase
             calls += 1
             if calls == number:
                 call_off()
-            # A cancelled call may have taken effect.
+            # A call that was cancelled midway may have taken effect.
             await trio.lowlevel.checkpoint()
 
     world.weather.hook = hook
@@ -144,7 +144,7 @@ def called_off_at(world: World, call_off: Callable[[], None], number: int, phase
 
 
 async def called_off_everywhere(case: Case, phase: str, call_off: Callable[[World, Node], None]) -> list[World]:
-    """Cancel the first handling of a job at its first call, its second, and so on. Return the resulting worlds."""
+    """Return the worlds in which the first handling of a job is revoked at its first call, its second, …"""
     worlds = []
     for number in range(1, 100):
         world = world_of(case)
@@ -166,7 +166,7 @@ def drain(_world: World, node: Node) -> None:
 
 
 def cancel(world: World, node: Node) -> None:
-    """As ``Service.cancel`` does it."""
+    """Cancel as ``Service.cancel`` does."""
     for hold in node.in_flight.all():
         if world.jobs._settle(Settlement(hold.task_id, JobEvent.CANCELLED, now())) is not None:
             node.in_flight.cancel(hold.task_id)
@@ -192,7 +192,7 @@ async def test_giving_back_uses_no_attempt(name: str, call_off: Callable[[World,
         states.add(record.state)
         if record.state is JobState.QUEUED:
             assert [m.visible for m in world.queue.messages] == [True]
-            # An earlier failure of its own stays counted.
+            # An attempt that had failed before stays counted.
             assert record.error is not None or record.tally == Tally()
         assert not await live(world, 10_000, "before")
         check(world, case)

@@ -1,4 +1,4 @@
-"""A job whose breaker is open is deferred: it uses no attempt, and finally no receive either (I3)."""
+"""A job is deferred while its breaker is open. It uses no attempt, and does not run out of receives (I3)."""
 
 from contextlib import suppress
 
@@ -22,7 +22,7 @@ async def resting(world: World, max_receive_count: int) -> Node:
         MemoryBreakers(), BreakerPolicy(1, recovery_seconds=60.0, max_recovery_seconds=60.0), node="node"
     )
     node.worker._breakers = breakers
-    node.worker._outcomes._max_receive_count = max_receive_count
+    node.worker._settler._max_receive_count = max_receive_count
     with suppress(FaultError):
         async with breakers.admit("report", 1.0):
             raise FaultError(FaultKind.TIMEOUT, "it hung")

@@ -1,4 +1,4 @@
-"""Store, database, queue or dead-letter queue are away at some step of a job: it waits and loses nothing."""
+"""Store, database, queue or dead-letter queue may be unavailable at any step of a job: it waits, and is not lost."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ STEPS = ["jobs.start", "artifacts.put", "jobs.settle", "queue.delete"]
 
 
 def away_from(world: World, step: str, seconds: float) -> None:
-    """The part goes away at the moment it is needed."""
+    """The part becomes unavailable at the moment of its step."""
 
     async def hook(call: str, when: str) -> None:
         if (call, when) == (step, "before"):
@@ -93,7 +93,7 @@ async def test_a_store_away_for_long_gives_the_place_to_another_job(tmp_path: Pa
         assert (record.state, record.error.kind) == (JobState.QUEUED, FaultKind.STORE_UNAVAILABLE)
         assert (record.tally.attempts, record.tally.uncounted) == (0, 1)
         record = await world.terminal(one)
-    # More tries than a job has attempts: the store's absence uses none.
+    # More tries than a job has attempts: an unavailable store uses none.
     assert (record.state, record.tally.attempts) == (JobState.SUCCEEDED, 1)
     assert record.tally.uncounted > 3
     assert world.artifacts.puts == [one.task_id]

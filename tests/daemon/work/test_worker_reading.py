@@ -1,4 +1,4 @@
-"""A large message takes time to parse: it stays in flight meanwhile, and is dead-lettered if it can't be read."""
+"""A large message takes a moment to read. It is in flight meanwhile, and dead-lettered if it can't be read."""
 
 import pytest
 import trio
@@ -16,7 +16,7 @@ READING_SECONDS = 100.0
 
 
 class SlowTypes(FakeTypes):
-    """Reads a message for longer than its visibility; ``faults`` are raised one after the other."""
+    """Reading takes longer than the visibility timeout. ``faults``: raised one after the other."""
 
     def __init__(self, *faults: Exception) -> None:
         super().__init__()

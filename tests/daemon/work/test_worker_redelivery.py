@@ -1,4 +1,4 @@
-"""A redelivered message makes no second PDF and no second outcome (I6)."""
+"""A message that is delivered more than once makes no second PDF and no second outcome (I6)."""
 
 import pytest
 import trio
@@ -98,7 +98,7 @@ async def test_two_nodes_with_the_same_message_make_one_outcome() -> None:
 
 @pytest.mark.parametrize("fault", [FaultKind.SCRIPT_ERROR, FaultKind.PAGE_STATUS])
 async def test_a_failed_node_leaves_the_message_to_the_one_that_was_given_it_since(fault: FaultKind) -> None:
-    """Its own receipt may still be valid for the delete."""
+    """Its own receipt may still be valid, so that it could delete the message."""
     world, one = World(), job()
     world.renderer.seconds = 10.0
     world.renderer.faults[one.task_id] = [fault]
@@ -109,7 +109,7 @@ async def test_a_failed_node_leaves_the_message_to_the_one_that_was_given_it_sin
         world.queue.messages[0].visible_at = now()
         await world.queue.receive(1, 0.0)
         await world.jobs.start(one, "other", now())
-        world.queue.messages[0].receipt = messages[0].receipt  # a queue that takes old receipts
+        world.queue.messages[0].receipt = messages[0].receipt  # a queue that accepts old receipts
     assert len(world.queue.in_flight) == 1
     assert world.queue.in_flight[0].visible_at == 5.0 + EPOCH + world.queue.visibility_seconds
     assert world.record(one).state is JobState.RUNNING
@@ -117,7 +117,7 @@ async def test_a_failed_node_leaves_the_message_to_the_one_that_was_given_it_sin
 
 
 async def test_a_late_success_is_a_success() -> None:
-    """The node had lost the message to another node, which failed sooner."""
+    """The node had lost the message to another one, which failed earlier."""
     world, one = World(), job()
     world.renderer.seconds = 10.0
     messages = await world.received(one)
@@ -126,7 +126,7 @@ async def test_a_late_success_is_a_success() -> None:
         await trio.sleep(5.0)
         world.jobs._change(one.task_id, state=JobState.DEAD_LETTERED)
         await world.dead.send([message_of(one)])
-    await Node(world).sort()
+    await Node(world).settle_visible()
     assert world.jobs.terminal_moves(one.task_id) == [JobState.SUCCEEDED]
     assert list(world.artifacts.stored) == [one.task_id]
     assert not world.dead.messages
@@ -134,7 +134,7 @@ async def test_a_late_success_is_a_success() -> None:
 
 @pytest.mark.parametrize("state", [JobState.QUARANTINED, JobState.CANCELLED])
 async def test_a_pdf_that_comes_too_late_is_taken_away_unless_it_can_be_replaced(state: JobState) -> None:
-    """The retry of a quarantined job removes the old PDF first; a later removal might take the new one."""
+    """The PDF is removed before a quarantined job is revived: later, the new PDF might be removed."""
     world, one = World(), job()
     messages = await world.received(one)
     async with trio.open_nursery() as nursery:

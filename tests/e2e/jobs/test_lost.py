@@ -76,7 +76,7 @@ async def _close(client: httpx.AsyncClient) -> None:
 
 async def _all_put_off(daemon: Daemon) -> None:
     with trio.fail_after(60):
-        while len({entry["taskId"] for entry in daemon.events("job.defer")}) < JOBS:
+        while len({entry["taskId"] for entry in daemon.events("job.put_off")}) < JOBS:
             await trio.sleep(0.2)
 
 

@@ -85,7 +85,7 @@ async def _outage(folder: Path, moto: str, postgres: Postgres, *, nodes: int, pe
                 await trio.sleep(0.1)
             known = closed[0] + NODES_SEE_WITHIN_SECONDS + LOG_SECONDS
             await _until_all_succeeded(client, len(task_ids))
-            assert [entry for daemon in daemons for entry in daemon.events("job.defer") if _at(entry) > known] == []
+            assert [entry for daemon in daemons for entry in daemon.events("job.put_off") if _at(entry) > known] == []
             for daemon in daemons:
                 assert [start for start in _starts([daemon], probe=False) if _at(start) > closed[0]]
             reports = [(await client.get(f"/reports/{task_id}")).json() for task_id in task_ids]

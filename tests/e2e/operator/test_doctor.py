@@ -2,7 +2,7 @@
 
 import pytest
 
-from reportd.cli.doctor import _looked, _parts
+from reportd.cli.doctor import _remote_checks, _run_check
 from reportd.config import Alerts, Breaker, Callbacks, Config, ReportType
 from reportd.config.models import Scaling
 from tests.e2e.process import free_port
@@ -40,11 +40,18 @@ def named(part: str) -> Config:
 )
 async def test_each_part_that_is_named_is_tried(part: str, words: str) -> None:
     config = named(part)
-    name, well, text = await _looked(part, _parts(config)[part], config)
+    name, well, text = await _run_check(part, _remote_checks(config)[part], config)
     assert (name, well) == (part, False)
     assert words in text
     assert "secret" not in text
 
 
 def test_what_is_not_named_is_not_tried() -> None:
-    assert set(_parts(Config())) == {"database", "queue", "artifacts"}
+    assert set(_remote_checks(Config())) == {"database", "queue", "artifacts"}
+
+
+async def test_a_check_that_fails_unexpectedly_hides_no_other() -> None:
+    async def check(_: Config) -> list[str]:
+        raise KeyError("region")
+
+    assert await _run_check("queue", check, Config()) == ("queue", False, "the check failed: KeyError: 'region'")

@@ -52,7 +52,7 @@ async def reloaded(folder: Path, fault: Fault) -> list[str]:
     reload = Reload(orders, sound.config, types, checks, Tokens(), learnt.append, Supervisor())
     write(folder, fault, BIND)
     with capture_logs() as captured:
-        await reload.again()
+        await reload.reload()
     assert (types.names, learnt) == (("page", "sales_summary", "user_activity"), [])
     assert "configuration" in reload.trouble
     (kept,) = [line for line in captured if line["event"] == "config.kept"]

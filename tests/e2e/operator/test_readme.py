@@ -1,45 +1,102 @@
-"""The examples of the README, run as they stand, and the drawings of ARCHITECTURE.md, held against the code."""
+"""The shell examples of the documents, run as they stand, and their answers, compared by shape."""
 
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 import trio
 
-from reportd.core.breaker import breaker
-from reportd.core.jobs import transitions
+from tests.documents.blocks import DOCS, NOT_RUN, ROOT, SHIPPED, blocks_of, name_of
+from tests.documents.test_examples import put_invoice
 from tests.e2e.process import open_daemon
 
-ROOT = Path(__file__).parents[3]
+REPORTS = """
+[reports.invoice]
+template = "invoice.html"
+parameters_schema = "invoice.schema.json"
+[reports.quarterly]
+url = "https://reports.internal/render?params={params}"
+"""
+
+
+def is_run(text: str) -> bool:
+    return text.partition("\n")[0] not in NOT_RUN
+
+
+RUN = [file for file in SHIPPED if any(is_run(block.text) for block in blocks_of(file, "sh"))]
 
 
 @pytest.mark.browser
-async def test_the_examples_of_the_readme_work(tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text()
-    submit, fetch, command = re.findall(r"```sh\n(.*?)```", readme, re.DOTALL)
+@pytest.mark.parametrize("document", RUN, ids=name_of)
+async def test_the_examples_work(document: Path, tmp_path: Path) -> None:
+    put_invoice(tmp_path)
+    put_command(tmp_path)
+    said, task_id, compared = "", "", 0
+    async with open_daemon(tmp_path, REPORTS) as daemon:
+        for block in blocks_of(document, "sh", "http"):
+            if block.language == "http":
+                compare(said, block.text)
+                compared += 1
+            elif is_run(block.text):
+                said = await shell(block.text, daemon.url, tmp_path, TASK_ID=task_id)
+                if found := re.search(r'"taskId":"([^"]+)"', said):
+                    task_id = found[1]
+                assert_pdfs(tmp_path)
+    assert compared == len(blocks_of(document, "http"))
+
+
+@pytest.mark.browser
+async def test_the_readme_ends_with_a_report(tmp_path: Path) -> None:
+    """Each way to get it."""
+    _, submit, fetch, command, _ = blocks_of(ROOT / "README.md", "sh")
+    put_command(tmp_path)
     async with open_daemon(tmp_path) as daemon:
-        accepted = await _shell(submit, daemon.url, tmp_path)
-        assert accepted.startswith("HTTP/1.1 202")
+        accepted = await shell(submit.text, daemon.url, tmp_path)
         task_id = re.search(r'"taskId":"([^"]+)"', accepted)
         assert task_id is not None
         assert f"location: /reports/{task_id[1]}" in accepted
-        shown = await _shell(fetch, daemon.url, tmp_path, TASK_ID=task_id[1])
+        shown = await shell(fetch.text, daemon.url, tmp_path, TASK_ID=task_id[1])
         assert '"state":"succeeded"' in shown
         assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF-")
         (tmp_path / "report.pdf").unlink()
-        await _shell(command, daemon.url, tmp_path, REPORTD_URL=daemon.url)
+        await shell(command.text, daemon.url, tmp_path)
         assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF-")
 
 
-async def _shell(script: str, url: str, folder: Path, **environ: str) -> str:
+def test_whatever_is_answered_is_asked_for_before() -> None:
+    for document in DOCS.rglob("*.md"):
+        blocks = blocks_of(document, "sh", "http")
+        for before, block in zip([None, *blocks], blocks, strict=False):
+            if block.language == "http":
+                assert before is not None
+                assert "curl -i" in before.text, str(block)
+
+
+def assert_pdfs(folder: Path) -> None:
+    """What an example has saved is a PDF; the next one begins without it."""
+    for pdf in folder.glob("*.pdf"):
+        assert pdf.read_bytes().startswith(b"%PDF-"), pdf
+        pdf.unlink()
+
+
+def put_command(folder: Path) -> None:
+    """``reportd``, as if it were installed."""
+    program = folder / "bin" / "reportd"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m reportd.cli.main "$@"\n')
+    program.chmod(0o755)
+
+
+async def shell(script: str, url: str, folder: Path, **environ: str) -> str:
     """Run it in ``folder`` with the daemon's address in place of the default one."""
     script = script.replace("http://127.0.0.1:8080", url)
-    script = script.replace(".venv/bin/reportd", f"{sys.executable} -m reportd.cli").replace("@web/", f"@{ROOT}/web/")
+    script = script.replace(".venv/bin/reportd", "reportd").replace("@web/", f"@{ROOT}/web/")
+    path = f"{folder / 'bin'}:{os.environ['PATH']}"
     done = await trio.to_thread.run_sync(
         lambda: subprocess.run(
             ["sh", "-euc", script],
@@ -48,22 +105,35 @@ async def _shell(script: str, url: str, folder: Path, **environ: str) -> str:
             timeout=60,
             check=False,
             cwd=folder,
-            env=os.environ | environ,
+            env=os.environ | {"PATH": path, "REPORTD_URL": url} | environ,
         )
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-@pytest.mark.parametrize(("number", "table"), [(0, transitions.TRANSITIONS), (1, breaker.TRANSITIONS)])
-def test_the_states_are_drawn_as_they_are(number: int, table: Mapping[tuple[StrEnum, StrEnum], StrEnum]) -> None:
-    text = (ROOT / "ARCHITECTURE.md").read_text()
-    drawing = re.findall(r"```mermaid\nstateDiagram-v2\n(.*?)```", text, re.DOTALL)[number]
-    lines = [f"    {state} --> {after}: {event}" for (state, event), after in table.items()]
-    assert drawing.splitlines() == lines, "the drawing should be:\n" + "\n".join(lines)
+def compare(answer: str, documented: str) -> None:
+    """Same status, at least these headers, and a body of the same shape."""
+    status, headers, body = parts(answer)
+    wanted_status, wanted_headers, wanted_body = parts(documented)
+    assert status == wanted_status, answer
+    assert set(wanted_headers) <= set(headers), answer
+    assert headers.get("content-type") == wanted_headers.get("content-type", headers.get("content-type"))
+    assert shape(body, wanted_body) == shape(wanted_body, wanted_body)
 
 
-@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"])
-def test_links_lead_somewhere(document: str) -> None:
-    for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / document).read_text()):
-        assert link.startswith("https://") or (ROOT / link).exists(), link
+def parts(answer: str) -> tuple[str, dict[str, str], Any]:
+    head, _, body = answer.replace("\r\n", "\n").partition("\n\n")
+    status, *lines = head.splitlines()
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    return status.split()[1], headers, orjson.loads(body)
+
+
+def shape(value: Any, wanted: Any) -> Any:
+    """The names and types of a value. Of a list, the type of what is in it, unless the example has an empty one."""
+    if isinstance(value, dict):
+        inner = wanted if isinstance(wanted, dict) else {}
+        return {name: shape(part, inner.get(name)) for name, part in sorted(value.items())}
+    if isinstance(value, list):
+        return [shape(part, wanted[0]) for part in value[:1]] if isinstance(wanted, list) and wanted else []
+    return type(value).__name__

@@ -1,4 +1,4 @@
-"""The costliest requests that the default limits allow: they are answered, and others are answered meanwhile."""
+"""The costliest requests at the default limits are answered, while the daemon answers others at once (I12)."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""A daemon without a file descriptor left in the middle of its work: it waits, and no job loses an attempt."""
+"""A daemon that runs out of file descriptors at work: it lives and waits, and no job pays for it (I12)."""
 
 import os
 import signal

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from reportd.adapters.chromium.process.process import group_members, memory_mib
+from reportd.adapters.chromium.process.proc import group_members, memory_mib
 from tests.e2e.process import Daemon, finished, open_daemon, submit
 from tests.servers.site import Reply, Request, Site, hang, open_site
 

@@ -1,4 +1,4 @@
-"""The daemon under connections that nobody means well with: it lives, renders, and says that it is healthy."""
+"""The daemon under hostile connections: it lives, renders, and says that it is healthy (I12)."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Unforeseen faults: the daemon goes on, and names the part in trouble."""
+"""Unforeseen faults: the daemon goes on, and says which part is in trouble (I12)."""
 
 import os
 import signal

@@ -33,7 +33,7 @@ async def test_body_without_length_is_counted_as_it_comes(running: Running, size
 
 
 async def test_a_body_in_single_bytes_is_refused(running: Running) -> None:
-    """Each piece costs as much as a good one."""
+    """A tiny piece costs as much as a large one."""
     taken = 0
 
     async def crumbs() -> AsyncIterator[bytes]:

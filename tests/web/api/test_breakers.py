@@ -1,4 +1,4 @@
-"""The breakers over HTTP: what is shown of each, an operator's orders, and the audit entries."""
+"""The breakers over HTTP: their list, an operator's commands, and the audit record."""
 
 import json
 from typing import Any
@@ -39,7 +39,7 @@ async def fail(running: Running, times: int = 3) -> None:
 
 
 async def recorded(running: Running, count: int) -> list[AuditEntry]:
-    """The last entries, oldest first, once there are so many."""
+    """Wait for ``count`` entries; return the last ones, oldest first."""
     with trio.fail_after(10):
         while len(entries := await running.audit.latest(100, SALES)) < count:
             await trio.sleep(0.01)

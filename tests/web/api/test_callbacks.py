@@ -1,4 +1,4 @@
-"""Callbacks as a client sees them: how far one has come, and what is sent."""
+"""Callbacks as a client sees them: their state, and what is sent."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Dead letters by HTTP: groups and their letters, one or a whole group put back or dropped, all of it on record."""
+"""Dead letters over HTTP: list, show, requeue and drop, for one letter or a group, and the audit record."""
 
 from dataclasses import replace
 from typing import Any
@@ -232,7 +232,7 @@ async def test_a_dropped_job_stays_quarantined(running: Running) -> None:
 
 
 async def test_a_waiting_job_that_is_dropped_is_quarantined(running: Running) -> None:
-    """Otherwise the letter would wait for ever, and the caller with it."""
+    """Its job would wait for ever, and so would the client."""
     task_id = await waiting(running)
     await running.client.delete(f"/dead-letters/{task_id}")
     record = await running.record(task_id)

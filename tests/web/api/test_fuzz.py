@@ -1,4 +1,4 @@
-"""Good and bad requests, generated from the OpenAPI document: no answer is 5xx, and each is as documented."""
+"""Good and bad requests, made from the OpenAPI document: no answer is 5xx, and each is as documented."""
 
 import threading
 from collections import Counter
@@ -23,7 +23,7 @@ from tests.web.api.test_dead_letters import no_job, quarantined, waiting
 from tests.web.running import Running, open_running
 
 EXAMPLES = 85
-"""For each call, of good requests and of bad ones."""
+"""The number of good requests, and of bad ones, for each call."""
 
 CALLS = [
     *("submitReport", "listReports", "getReport", "cancelReport", "getReportPdf", "retryReport"),
@@ -38,11 +38,11 @@ NO_JUDGEMENT: dict[int, list[CheckFunction]] = {
     413: [positive_data_acceptance, negative_data_rejection],
     416: [positive_data_acceptance],
 }
-"""Checks that a status excludes, because it does not tell whether the request was valid."""
+"""Does not say whether the request was valid."""
 
 
 class Target:
-    """A server in another thread, and the statuses of its answers."""
+    """A server in another thread, and its answers."""
 
     def __init__(self, url: str, task_ids: list[str], cursor: str, letters: list[str], letter_cursor: str) -> None:
         self.url = url
@@ -68,7 +68,7 @@ async def reports_in_every_state(running: Running) -> list[str]:
 
 @pytest.fixture
 def target(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
-    # No report finishes while a client waits for it.
+    # No report is finished while a client waits for it.
     monkeypatch.setattr("reportd.intake.service.MAX_WAIT_SECONDS", 0.001)
     ready: SimpleQueue[tuple[Target, trio.Event, trio.lowlevel.TrioToken]] = SimpleQueue()
 
@@ -97,13 +97,13 @@ def target(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
 def document(target: Target, mode: GenerationMode) -> OpenApiSchema:
     """Return the OpenAPI document, as the source of good or of bad requests."""
     schema = schemathesis.openapi.from_url(f"{target.url}/openapi.json", config=Config())
-    # NUL is refused wherever it stands, which a schema can't say.
+    # NUL is refused everywhere, which a schema can't say.
     schema.config.generation.update(allow_x00=mode.is_negative)
     return schema
 
 
 def ask(target: Target, schema: OpenApiSchema, name: str, mode: GenerationMode) -> None:
-    """Send requests for one call; each answer must be what the document says of it."""
+    """Send requests for one call, and check that each answer is as documented."""
     operation = schema.find_operation_by_id(name)
 
     @seed(20261124)
@@ -139,7 +139,7 @@ def is_negative(case: Case[Any], location: ParameterLocation) -> bool:
 
 
 def made_good(case: Case[Any], mode: GenerationMode, target: Target) -> None:
-    """Put in what the document can't say: hosts for callbacks, existing cursors, new keys."""
+    """Rules that the document can't express: hosts of callbacks, valid cursors, new keys."""
     if mode.is_negative:
         return
     if "cursor" in case.query:

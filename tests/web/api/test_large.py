@@ -1,4 +1,4 @@
-"""Large bodies: they are read elsewhere, which may be too costly, or have no room for one more."""
+"""Large bodies: another process parses them, and may refuse one as too costly, or be full."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ ROWS = {**PARAMETERS, "rows": [{"product": f"Lamp {n}", "quantity": n, "revenue"
 
 
 def asked(running: Running) -> InlineProcesses:
-    """Who reads what those send who submit."""
+    """The parser of submissions."""
     types: Any = running.service._validator
     found: InlineProcesses = types._checker._at_the_door
     return found
@@ -68,4 +68,4 @@ async def test_what_can_not_be_read_is_refused(running: Running, fault: Exceptio
     assert detail in answer.text
     assert ("retry-after" in answer.headers) == (status == 503)
     assert await running.rows() == 0
-    await running.submit()  # a small one needs nobody else
+    await running.submit()  # a small one is parsed in this process

@@ -1,4 +1,4 @@
-"""Listing reports: order, filters, and pages that neither miss nor repeat one."""
+"""The list of reports: order, filters, and pages without gaps or repetitions."""
 
 import base64
 import math

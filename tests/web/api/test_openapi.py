@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, complete, and true of the report types' schemas."""
+"""The OpenAPI document: valid, complete, and in line with the report types' schemas."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ NOT_DESCRIBED = {
     ("POST", "/login"),
     ("POST", "/logout"),
 }
-"""The pages for people; the files of /static are no calls."""
+"""The pages for people; the files of /static are not calls."""
 
 
 async def served(running: Running) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is no submission: each is refused with a status, the field by JSON pointer, and what is accepted."""
+"""Invalid submissions: each is refused with a status, the field's JSON pointer, and what is accepted."""
 
 import gzip
 import json
@@ -17,7 +17,7 @@ GOOD = json.dumps(submission()).encode()
 
 @dataclass(frozen=True)
 class Bad:
-    """``accepted``: what the answer must say of what would do."""
+    """``accepted``: the text about accepted values that the answer must have."""
 
     body: bytes
     status: int
@@ -49,7 +49,7 @@ def nested(depth: int) -> str:
 
 
 def product(text: str) -> bytes:
-    """``text`` goes into the body as it is."""
+    """``text`` goes into the body unchanged."""
     return GOOD.replace(b'"Tea"', f'"{text}"'.encode())
 
 
@@ -255,7 +255,7 @@ async def test_unusual_but_good(running: Running, body: bytes) -> None:
 
 
 async def test_of_a_name_given_twice_the_last_counts_everywhere(running: Running) -> None:
-    """As with every common parser; what matters is that the schema, the row and the message see the same one."""
+    """As in every common parser. The schema, the row and the message must see the same value."""
     body = GOOD.replace(b'"Tea"', b'7, "product": "Tea"')
     answer = await running.client.post(URL, content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 202

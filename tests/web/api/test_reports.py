@@ -1,4 +1,4 @@
-"""Looking at reports and changing them: one, waiting for one, many, cancel, retry."""
+"""The calls for reports: get, long-poll, list, cancel, retry."""
 
 from typing import Any
 
@@ -102,7 +102,7 @@ async def test_database_that_is_down_is_503(running: Running, monkeypatch: pytes
 
 
 async def test_wait_ends_at_once_when_the_report_is_finished(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reportd.intake.service.LOOK_AGAIN_SECONDS", 1000.0)
+    monkeypatch.setattr("reportd.intake.service.POLL_SECONDS", 1000.0)
     task_id = await running.submit()
     states: list[str] = []
 
@@ -234,6 +234,6 @@ async def test_retry_with_the_queue_down_is_503_and_is_sent_later(
     answer: httpx.Response = await running.client.post(f"/reports/{task_id}/retry")
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
-    assert [record.job.task_id for record in await running.jobs.overdue(10, confirmed=False, by_seconds=-60)] == [
+    assert [record.job.task_id for record in await running.jobs.overdue(10, confirmed=False, overdue_seconds=-60)] == [
         task_id
     ]

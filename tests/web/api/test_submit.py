@@ -1,4 +1,4 @@
-"""Submitting: the answer, idempotency, and what a full backlog or a part that is down does to it (I2)."""
+"""Submissions: the answer, idempotency, a full backlog, and an unavailable part (I2)."""
 
 import json
 import sqlite3
@@ -35,7 +35,7 @@ async def test_accepted_job_is_durable_queued_and_found_at_its_location(running:
     assert str(UUID(task_id)) == task_id
     assert answer.headers["location"] == f"/reports/{task_id}"
     assert (await running.client.get(answer.headers["location"])).json()["state"] == "queued"
-    with trio.fail_after(5):  # nobody waits for this
+    with trio.fail_after(5):  # no test waits for this
         while not (await running.record(task_id)).confirmed:
             await trio.sleep(0.01)
     (message,) = await running.queue.receive(10, 0)
@@ -61,9 +61,9 @@ async def test_each_submission_without_a_key_is_another_job(running: Running) ->
 async def test_an_answer_comes_in_time_whatever_takes_long(
     running: Running, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, slow: str
 ) -> None:
-    """The body is understood, checked and recorded within one time."""
+    """Parsing, checking and recording a body share one timeout."""
     service, each_seconds = running.service, 0.7 * ACCEPT_SECONDS if slow == "each" else 3 * ACCEPT_SECONDS
-    parsed, check = service.parsed, service._validator.check_submission
+    parsed, check = service.parse, service._validator.check_submission
 
     async def slowly_parsed(body: bytes) -> Submission:
         await trio.sleep(each_seconds)
@@ -164,7 +164,7 @@ async def test_longest_key_is_accepted(running: Running) -> None:
     await running.submit({"Idempotency-Key": "~" * 255})
 
 
-# Full, or down
+# Full, or unavailable
 
 
 async def test_full_backlog_is_429_and_leaves_nothing(
@@ -196,7 +196,7 @@ async def test_every_acceptance_counts_until_the_next_look(running: Running, mon
 async def test_queue_that_fails_is_503_and_leaves_no_job(
     running: Running, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """``after``: the message is sent, but the confirmation is lost. It may be rendered; nobody was promised it."""
+    """``after``: the message is sent, but its confirmation is lost. It may be rendered, but was not accepted."""
     send = running.queue.send
 
     async def failing(new: Sequence[Outgoing]) -> list[Exception | None]:
@@ -265,14 +265,14 @@ async def test_answer_waits_for_the_queue(running: Running, monkeypatch: pytest.
 async def test_database_that_fails_after_the_queue_has_the_message_takes_nothing_back(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row and message are there; that the row does not say so costs a second message, which does no harm (I6)."""
+    """Row and message exist, but the row does not say so: a second message is sent, which is harmless (I6)."""
 
     async def failing(_: Sequence[str]) -> None:
         raise UnavailableError("database", "no answer")
 
     monkeypatch.setattr(running.jobs, "confirm", failing)
     task_id = await running.submit()
-    (record,) = await running.jobs.overdue(10, confirmed=False, by_seconds=-60)
+    (record,) = await running.jobs.overdue(10, confirmed=False, overdue_seconds=-60)
     assert record.job.task_id == task_id
     (message,) = await running.queue.receive(10, 0)
     assert json.loads(message.body)["taskId"] == task_id

@@ -1,4 +1,4 @@
-"""A token bound to a user: that user's jobs, and not a trace of another's."""
+"""A token bound to a user: it sees that user's jobs, and no trace of others."""
 
 from uuid import uuid4
 

@@ -1,4 +1,4 @@
-"""A few hundred connections with anything on them; ``make soak`` has 20,000 for a whole daemon."""
+"""A few hundred connections with arbitrary bytes; ``make soak`` sends 20,000 to a whole daemon."""
 
 from structlog.testing import capture_logs
 
@@ -18,7 +18,7 @@ async def test_whatever_comes_the_others_are_answered(running: Running) -> None:
             await connection.send(get("/healthz"))
             assert (await connection.answer()).status == 200
             assert await served.end() < 4
-    # Nothing that is known makes even its own connection fail; that it would be survived is tried elsewhere.
+    # No known input fails even its own connection. Another test checks that such a failure is survived.
     assert [entry for entry in logged if entry["log_level"] == "error"] == []
 
 

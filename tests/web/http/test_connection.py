@@ -1,4 +1,4 @@
-"""Whatever bytes come on a connection: the worst is that this connection ends. No HTTP/2, no WebSocket."""
+"""Arbitrary bytes on a connection: at worst this connection ends. No HTTP/2, no WebSocket."""
 
 import pytest
 import trio
@@ -73,7 +73,7 @@ async def test_an_application_that_fails_outside_of_everything_is_answered_for(
 
 
 async def test_another_protocol_is_not_offered(running: Running) -> None:
-    """A request for one is a request of HTTP/1.1 (RFC 9110, section 7.8), and HTTP/2 without asking is refused."""
+    """An Upgrade request is answered over HTTP/1.1 (RFC 9110, section 7.8); HTTP/2 without upgrade is refused."""
     async with serving(running) as served:
         for protocol in ("h2c", "websocket"):
             connection = await served.connect()
@@ -90,7 +90,7 @@ async def test_another_protocol_is_not_offered(running: Running) -> None:
 async def test_a_reader_of_events_who_has_asked_for_more_and_goes_leaves_nothing(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While an answer goes on, nothing more is read, so only sending shows that the client has gone."""
+    """During a response nothing is read, so only sending shows that the client has gone."""
     monkeypatch.setattr("reportd_web.pages.dashboard.ALIVE_SECONDS", 0.05)
     async with serving(running) as served:
         connection = await served.connect()

@@ -1,4 +1,4 @@
-"""The number of connections is bounded: who only waits makes room for who comes."""
+"""The number of connections is bounded: idle ones are closed for new ones."""
 
 import json
 import resource
@@ -25,7 +25,7 @@ async def served(running: Running) -> AsyncIterator[Served]:
 
 
 async def long_polls(served: Served, count: int) -> list[Connection]:
-    """So many that are inside a request, for as long as the job is not finished."""
+    """Open ``count`` connections inside a request, until the job is finished."""
     task_id = await served.running.submit()
     polls = [await served.connect() for _ in range(count)]
     for poll in polls:
@@ -69,7 +69,7 @@ async def test_the_one_that_waits_longest_goes_first(served: Served) -> None:
 
 
 async def test_a_flood_of_new_ones_leaves_the_kept_ones_alone(served: Served) -> None:
-    """A load balancer sends its next request on one that it has kept."""
+    """A load balancer sends its next request on a kept connection."""
     kept = [await healthy(served) for _ in range(2)]
     for _ in range(10 * MOST):
         await (await served.connect()).send(HALF)

@@ -1,4 +1,4 @@
-"""The PDF: whole, in ranges, unchanged, elsewhere, not there yet, and no more."""
+"""The PDF: whole, in ranges, unchanged, on S3, not finished, and deleted."""
 
 import os
 from collections.abc import AsyncIterator
@@ -202,7 +202,7 @@ async def test_pdf_that_can_not_be_read_is_503(running: Running, monkeypatch: py
 
 @pytest.fixture
 async def hanging(running: Running, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    """The URL of a PDF that never opens, as on a network that is away."""
+    """The URL of a PDF that never opens, as on an unavailable network file system."""
     url = await finished(running)
     located = await running.artifacts.locate((await running.record(url.split("/")[2])).job)
     assert located is not None
@@ -210,7 +210,7 @@ async def hanging(running: Running, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     os.mkfifo(located.path)
     monkeypatch.setattr(Path, "is_file", Path.exists)
     yield url
-    # What waits for it is let go.
+    # Release the thread that waits for it.
     os.close(os.open(located.path, os.O_RDWR))
 
 
@@ -245,7 +245,7 @@ async def test_a_pdf_that_never_opens_does_not_hold_up_the_end(running: Running,
 
 
 def test_a_file_is_closed_by_who_has_it_last(tmp_path: Path) -> None:
-    """No other may be opened in its place while a thread that was left behind still reads."""
+    """The descriptor must not be reused while an abandoned thread still reads."""
     path = tmp_path / "a.pdf"
     path.write_bytes(PDF)
     file = _File(path)

@@ -95,7 +95,7 @@ async def test_client_that_asks_before_it_sends(served: Served) -> None:
     assert (await connection.answer()).status == 202
 
 
-# Bodies that nobody wants
+# Unread bodies
 
 
 @pytest.mark.parametrize("chunked", [False, True])

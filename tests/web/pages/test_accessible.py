@@ -1,6 +1,6 @@
-"""axe-core finds nothing on any page, in both colour schemes, on a phone and on a desk.
+"""axe-core finds no fault on any page, in both colour schemes, on a phone and on a desktop.
 
-It comes from npm, for the tests alone, and is kept with pytest's cache.
+It comes from npm, only for the tests, and is kept in pytest's cache.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The buttons: each does what it says and goes back to the page that shows it, or says why it did nothing."""
+"""The buttons: each acts and returns to the page that shows the result, or shows why it was refused."""
 
 import time
 from typing import Any

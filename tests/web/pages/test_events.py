@@ -1,4 +1,4 @@
-"""Server-sent events: all readers get the same, once something has changed, until the server stops."""
+"""Server-sent events: all readers get each change, until the server stops."""
 
 import json
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ NOW = 1.8e9
 
 
 class World:
-    """``looks``: how many snapshots were taken."""
+    """``looks``: the number of snapshots taken."""
 
     def __init__(self) -> None:
         self.now = busy(NOW)
@@ -178,7 +178,7 @@ async def test_a_look_that_fails_ends_nothing() -> None:
 
 
 async def event(connection: Connection, buffer: bytearray) -> tuple[str, str]:
-    """Return the name and the data of the next event."""
+    """Return the next event: its name and its data."""
     while b"\n\n" not in buffer:
         piece = await connection.stream.receive_some()
         assert piece, "the stream has ended"

@@ -1,4 +1,4 @@
-"""A job's page: all there is to know of it, and what can be done with it."""
+"""A job's page: its data and its buttons."""
 
 import pytest
 
@@ -21,7 +21,7 @@ async def test_a_job_that_waits(running: Running) -> None:
     html = await shown(running, task_id)
     text = words(html)
     assert "<title>queued: sales_summary · reportd</title>" in html
-    for said in (f"task {task_id}", f"user {USER}", "attempts 0", "put off never", "submitted", '"product": "Tea"'):
+    for said in (f"task {task_id}", f"user {USER}", "attempts 0", "deferred never", "submitted", '"product": "Tea"'):
         assert said in text, said
     assert 'data-again="2"' in html
     assert f'action="/jobs/{task_id}/cancel"' in html

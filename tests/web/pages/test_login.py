@@ -1,4 +1,4 @@
-"""The login of a browser: form, cookie, its end, and how often one may try."""
+"""The login of a browser: form, cookie, logout, and the limit of attempts."""
 
 import re
 import time
@@ -16,13 +16,13 @@ from trio.testing import wait_all_tasks_blocked
 from reportd.adapters.sql.database import open_database
 from reportd.adapters.sql.stores.sessions import SqlEndedSessions
 from reportd.concurrency.nurseries import open_background
-from reportd.core.access import Role, Token
+from reportd.core.tokens import Role, Token
 from reportd.ports import EndedSession, UnavailableError
 from reportd_web.pages.forms import MAX_FORM_BYTES
 from reportd_web.pages.login import log
 from reportd_web.security.access import Access
 from reportd_web.security.ended_sessions import EndedLogins
-from reportd_web.security.login_throttle import IN_ALL, PER_ADDRESS, WINDOW_SECONDS, Attempts
+from reportd_web.security.login_throttle import IN_ALL, PER_ADDRESS, WINDOW_SECONDS, LoginThrottle
 from reportd_web.security.sessions import COOKIE, SESSION_SECONDS, SKEW_SECONDS, Session, Sessions
 from tests.fakes.sessions import MemoryEndedSessions
 from tests.web.running import open_running
@@ -215,7 +215,7 @@ async def test_while_the_database_is_away_a_session_counts_and_cannot_be_ended(
     assert (await secured.client.get("/status")).status_code == 200
     answer = await secured.client.post("/logout", headers=OWN)
     assert answer.status_code == 503
-    assert "You are still logged in" in answer.text
+    assert "still logged in" in answer.text
     assert "set-cookie" not in answer.headers
     monkeypatch.undo()
     assert (await secured.client.post("/logout", headers=OWN)).status_code == 303
@@ -334,12 +334,12 @@ def test_no_other_text_is_a_session() -> None:
         assert holder(Sessions(SECRET), cookie) is None, cookie
 
 
-# How often
+# The limit of attempts
 
 
 def test_failures_of_an_address_are_forgotten_after_a_while() -> None:
     clock = Clock()
-    attempts = Attempts(clock)
+    attempts = LoginThrottle(clock)
     for number in range(PER_ADDRESS):
         assert attempts.wait_seconds("a") == 0, number
         attempts.failed("a")
@@ -354,7 +354,7 @@ def test_failures_of_an_address_are_forgotten_after_a_while() -> None:
 
 def test_many_addresses_have_so_many_together_and_no_more_is_kept() -> None:
     clock = Clock()
-    attempts = Attempts(clock)
+    attempts = LoginThrottle(clock)
     for number in range(10 * IN_ALL):
         if not attempts.wait_seconds(str(number)):
             attempts.failed(str(number))
@@ -372,7 +372,7 @@ async def test_too_many_failures_and_the_form_waits(secured: Secured, mock_clock
     assert answer.status_code == 429
     wait_seconds = int(answer.headers["retry-after"])
     assert 0 < wait_seconds <= WINDOW_SECONDS
-    assert f"possible in {wait_seconds} s" in answer.text
+    assert f"{wait_seconds} s" in answer.text
     assert (await log_in(secured, secured.secrets["read"])).status_code == 303, "others' failures hold nobody up"
     bearer = await secured.client.get("/status", headers=secured.bearer("read"))
     assert bearer.status_code == 200, "programs are not held up"

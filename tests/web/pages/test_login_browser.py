@@ -1,4 +1,4 @@
-"""The login in a real browser: what it does with the form, the cookie and the pages, no script of ours helping."""
+"""The login in a real browser, without a script of ours: form, cookie and pages."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ async def test_a_browser_logs_in_and_out(secured: Secured, tmp_path: Path) -> No
         await window.submit(".login", token="reportd_unknown")
         assert await window.shown() == "/login Log in · reportd"
         assert await window.shown("document.querySelector('[role=alert]').textContent") == (
-            "This is no token that is accepted."
+            "This token is not accepted."
         )
 
         await window.submit(".login", token=secured.secrets["operate"])

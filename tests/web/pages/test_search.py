@@ -1,4 +1,4 @@
-"""Looking for jobs on the status page: by task, user, type and state; whatever is asked for, there is a page."""
+"""The search for jobs on the status page: by task, user, type and state; any query gets a page."""
 
 import re
 from urllib.parse import urlencode
@@ -83,4 +83,4 @@ async def test_the_database_is_away(running: Running, monkeypatch: pytest.Monkey
         raise UnavailableError("database", "no answer")
 
     monkeypatch.setattr(running.database, "read", down)
-    assert "Can't be looked up now." in await page(running, state="queued")
+    assert "Not available" in await page(running, state="queued")

@@ -1,4 +1,4 @@
-"""The status page in a real browser: without our script and with it, live, and whatever a job brings along."""
+"""The status page in a real browser: with and without our script, live updates, and hostile texts in jobs."""
 
 import json
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ from tests.wording import mentions
 pytestmark = pytest.mark.browser
 
 SECONDS = 3.0
-"""Within a second, on a machine that does nothing else."""
+"""A change shows within a second on an idle machine."""
 
 
 @asynccontextmanager
@@ -48,7 +48,7 @@ def show(running: Running, snapshot: Snapshot) -> None:
 
 
 async def give(window: Window, order: str, reason: str = "") -> None:
-    """As an operator does it: press, say why, confirm."""
+    """Press a button, give a reason, confirm."""
     await window.click(f"[popovertarget={order}-sales_summary]")
     await window.until(f"document.querySelector('#{order}-sales_summary').matches(':popover-open')")
     if reason:
@@ -74,7 +74,7 @@ async def test_each_button_does_what_it_says(running: Running, tmp_path: Path, *
         await give(window, "close")
         assert state(running) is BreakerState.CLOSED
 
-        # One that is not confirmed does nothing.
+        # Without confirmation nothing happens.
         await window.click("[popovertarget=open-sales_summary]")
         await window.click("#open-sales_summary [type=button]")
         await window.until("!document.querySelector(':popover-open')")
@@ -165,7 +165,7 @@ async def test_an_update_leaves_alone_what_somebody_is_doing(running: Running, t
         await window.click("#close-user_activity input")
         await window.type("half a sen")
         await window.shown("window.first = document.querySelector('#type-user_activity'); scrollTo(0, 300); 0")
-        # Every section changes, and in the lists something new comes on top.
+        # Every section changes, and the lists get new rows at the top.
         groups = now.letters or ()
         jobs = now.recent or ()
         newer = replace(jobs[0], task_id="99999999-2222-4333-8444-555555555555")
@@ -237,7 +237,7 @@ async def test_a_job_that_is_not_finished_is_followed(running: Running, tmp_path
         assert (await window.shown("document.title")).startswith("succeeded: ")
 
 
-# What a job brings along
+# Hostile texts in jobs
 
 
 async def test_no_payload_runs(running: Running, tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ async def test_no_payload_runs(running: Running, tmp_path: Path) -> None:
             await window.open("/")
             assert await window.shown("document.scripts.length") == 1, payload[:80]
             assert window.ran == [], payload[:80]
-        # And by way of the events.
+        # The same through events.
         await window.until("document.querySelector('#link').textContent === 'live'")
         for payload in ("".join(PAYLOADS), PAYLOADS[0]):
             show(running, poisoned(busy(1.8e9), payload))

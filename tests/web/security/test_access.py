@@ -1,6 +1,6 @@
-"""Who may make which call: every route of the application, against every kind of caller.
+"""Access rules: every route of the application, with every kind of caller.
 
-The routes are taken from the application and from its OpenAPI document, so that a new one is tried here, too.
+The routes come from the application and its OpenAPI document, so that a new route is tested too.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from reportd.core.access import Role
+from reportd.core.tokens import Role
 from reportd_web.api import reports
 from reportd_web.security.access import PUBLIC, RULES
 from reportd_web.security.origin import SAFE_METHODS
@@ -38,13 +38,13 @@ async def test_a_call_without_a_rule_cannot_be_added(secured: Secured) -> None:
 
     with pytest.raises(LookupError, match=r"no rule for POST /new/\{name\}: say there who may call it"):
         reports.add_calls(secured.running.app, "/new/{name:int}", {"POST": new})
-    # By a way around, it is found by the test above.
+    # A route added in another way is found by the test above.
     secured.running.app.add_route("/new", new)
     assert not set(secured.calls()) <= set(RULES)
 
 
 def test_the_rules_that_must_be() -> None:
-    """What the table says, once more: a slip in it would otherwise be taken for the rule."""
+    """Repeats the table, so that a mistake in it does not pass as the rule."""
     assert {call for call, rule in RULES.items() if rule is PUBLIC} == {
         ("GET", "/healthz"),
         ("GET", "/readyz"),
@@ -77,7 +77,7 @@ async def test_without_a_token_nothing_but_the_public_answers(secured: Secured) 
         {"Authorization": "Bearer é"},
         {"Cookie": f"{COOKIE}=all.x.y"},
         {"Cookie": f"{COOKIE}={secured.secrets['all']}"},
-        # A wrong token is not made up for by a right cookie.
+        # A valid cookie does not make up for a wrong token.
         {"Authorization": "Bearer reportd_unknown", **secured.cookie("all")},
     ]
     for method, template in secured.calls():
@@ -150,7 +150,7 @@ async def test_own_pages_change_state_with_the_cookie(secured: Secured) -> None:
     assert answer.json()["state"] == "cancelled"
 
 
-# Ways around
+# Bypasses
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ async def test_without_tokens_anybody_may(running: Running) -> None:
         assert (answer.status_code, answer.headers["location"]) == (303, "/"), "there is nothing to log in to"
 
 
-# What else tells who may
+# Other places that show permissions
 
 
 async def test_reasons_are_for_those_who_may_see_the_page(secured: Secured) -> None:

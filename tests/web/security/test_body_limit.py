@@ -1,4 +1,4 @@
-"""Bodies that are in hand are counted, of each caller and of all; small ones are accepted whatever else there is."""
+"""The bytes of bodies are limited for each caller and in total; small bodies are always accepted."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from reportd.core.jobs.job import Job
 from reportd.ports import Record
 from reportd_web.http.problems import ProblemError
 from reportd_web.security import body_limit
-from reportd_web.security.body_limit import FREE_BYTES, Bodies
+from reportd_web.security.body_limit import FREE_BYTES, BodyLimit
 from tests.web.running import MAX_BODY_BYTES, submission
 from tests.web.secured import open_secured
 from tests.web.serving import post, serving
@@ -24,8 +24,8 @@ def scope(name: str) -> dict[str, Any]:
 
 
 def test_one_caller_has_a_quarter_and_all_is_given_back() -> None:
-    hands = Bodies(MIB)
-    with hands.one(scope("a")) as first, hands.one(scope("a")) as second:
+    hands = BodyLimit(MIB)
+    with hands.admit(scope("a")) as first, hands.admit(scope("a")) as second:
         first(MIB)
         first(15 * MIB)
         second(MIB)
@@ -33,12 +33,12 @@ def test_one_caller_has_a_quarter_and_all_is_given_back() -> None:
             second(MIB + 1)
         assert failed.value.status == 429
         assert failed.value.headers["Retry-After"]
-        with hands.one(scope("a")) as small:
+        with hands.admit(scope("a")) as small:
             small(FREE_BYTES)
-        with hands.one(scope("b")) as b, hands.one(scope("c")) as c, hands.one(scope("d")) as d:
+        with hands.admit(scope("b")) as b, hands.admit(scope("c")) as c, hands.admit(scope("d")) as d:
             for other in (b, c, d):
                 other(16 * MIB)
-            with hands.one(scope("e")) as late:
+            with hands.admit(scope("e")) as late:
                 late(FREE_BYTES)
                 with pytest.raises(ProblemError) as failed:
                     late(FREE_BYTES + 1)
@@ -48,18 +48,18 @@ def test_one_caller_has_a_quarter_and_all_is_given_back() -> None:
 
 @pytest.mark.parametrize("size", [body_limit.MOST_BYTES // 4 + 1, body_limit.MOST_BYTES, 100 * MIB])
 def test_one_body_always_has_room_and_never_all_of_it(size: int) -> None:
-    hands = Bodies(size)
-    with hands.one(scope("a")) as one, hands.one(scope("b")) as other:
+    hands = BodyLimit(size)
+    with hands.admit(scope("a")) as one, hands.admit(scope("b")) as other:
         one(size)
         other(size)
 
 
 @pytest.mark.parametrize("hold", ["body", "intake"])
 async def test_no_more_is_read_than_there_is_room_for(folder: Path, monkeypatch: pytest.MonkeyPatch, hold: str) -> None:
-    """A body counts until it is answered: while it comes, and while the database takes its time."""
+    """A body counts until it is answered: while it arrives, and while the database is slow."""
     monkeypatch.setattr(body_limit, "MOST_BYTES", MAX_BODY_BYTES)
-    hands = Bodies(MAX_BODY_BYTES)
-    monkeypatch.setattr("reportd_web.app.Bodies", lambda _: hands)
+    hands = BodyLimit(MAX_BODY_BYTES)
+    monkeypatch.setattr("reportd_web.app.BodyLimit", lambda _: hands)
     async with open_secured(folder) as secured, serving(secured.running) as served:
         held, text = trio.Event(), json.dumps(submission())
         submit, token = secured.running.service._intake.submit, secured.bearer("all")

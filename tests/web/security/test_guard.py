@@ -1,4 +1,4 @@
-"""What holds for every call: other sites change nothing (I11), headers, methods, paths, and bugs."""
+"""Rules of every call: other sites change nothing (I11), headers, methods, paths, and bugs."""
 
 from typing import Any
 
@@ -99,7 +99,7 @@ OWN: list[dict[str, str]] = [
     {"Origin": "http://[::1]:8080", "Host": "[::1]:8080"},
     {"Sec-Fetch-Site": "same-origin", "Origin": f"http://{HOST}"},
     {"Sec-Fetch-Site": "none"},
-    # Behind a proxy, with the name kept and with another one.
+    # Behind a proxy that keeps the host, and one that changes it.
     {"Origin": "https://reports.example.com", "Host": "reports.example.com"},
     {"Sec-Fetch-Site": "same-origin", "Origin": "https://reports.example.com"},
 ]
@@ -291,7 +291,7 @@ OUR_NAMES += ["reports.example.com", "Reports.Example.com:443"]
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8080"])
 async def test_without_tokens_another_name_reads_nothing_and_does_nothing(running: Running, host: str) -> None:
-    """Any site that a browser of this machine has open can make its own name point here (DNS rebinding)."""
+    """A site that is open in a browser of this machine can point its own name here (DNS rebinding)."""
     task_id = await running.submit()
     every = {(method, path.replace("{taskId}", task_id)) for method, path in calls(running.app)}
     every |= {("GET", "/static/status.css"), ("GET", "/no/such"), ("OPTIONS", "/"), ("HEAD", "/")}

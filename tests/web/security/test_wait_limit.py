@@ -1,4 +1,4 @@
-"""Long polls and event streams are counted, of each caller and of all."""
+"""Long polls and event streams are limited for each caller and in total."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from reportd_web.http.problems import ProblemError
-from reportd_web.security.wait_limit import Waits
+from reportd_web.security.wait_limit import WaitLimit
 from tests.web.running import MAX_WAITS, Running
 from tests.web.secured import Secured
 from tests.web.serving import Served, get, serving
@@ -15,7 +15,7 @@ HALF = MAX_WAITS // 2
 
 
 async def wait(served: Served, path: str, headers: dict[str, str]) -> None:
-    """Ask for what is not there yet; back when it is being waited for."""
+    """Long-poll an unfinished report. Return when the server waits for it."""
     waits, connection = served.running.changes._waiting, await served.connect()
     before = sum(len(events) for events in waits.values())
     await connection.send(get(path, **headers))
@@ -32,7 +32,7 @@ async def refused(served: Served, path: str, headers: dict[str, str]) -> tuple[i
     answer = await connection.answer()
     assert answer.headers["content-type"] == "application/problem+json"
     assert int(answer.headers["retry-after"]) > 0
-    # Who does not wait is answered all the same.
+    # Requests that do not wait are still answered.
     await connection.send(get("/healthz"))
     assert (await connection.answer()).status == 200
     return answer.status, answer.body.decode()
@@ -47,7 +47,7 @@ async def test_one_caller_has_half_of_them_and_two_have_all(secured: Secured) ->
         for path in (polled, "/events"):
             status, text = await refused(served, path, secured.bearer("all"))
             assert status == 429
-            assert f"{HALF} requests of yours are waiting" in text
+            assert f"{HALF} of your requests are waiting" in text
         for path in paths:
             await wait(served, path, secured.bearer("read"))
         status, text = await refused(served, polled, secured.bearer("tenant"))
@@ -67,23 +67,23 @@ def scope(name: str) -> dict[str, Any]:
 
 
 def test_places_are_given_back() -> None:
-    waits = Waits(4)
+    waits = WaitLimit(4)
     for _ in range(3):
-        with waits.one(scope("a")), waits.one(scope("a")):
-            with pytest.raises(ProblemError) as failed, waits.one(scope("a")):
+        with waits.admit(scope("a")), waits.admit(scope("a")):
+            with pytest.raises(ProblemError) as failed, waits.admit(scope("a")):
                 pass
             assert failed.value.status == 429
-            with waits.one(scope("b")), waits.one(scope("b")):
-                with pytest.raises(ProblemError) as failed, waits.one(scope("c")):
+            with waits.admit(scope("b")), waits.admit(scope("b")):
+                with pytest.raises(ProblemError) as failed, waits.admit(scope("c")):
                     pass
                 assert failed.value.status == 503
     assert not waits._callers
 
 
 def test_without_tokens_an_address_is_a_caller() -> None:
-    waits = Waits(2)
-    with waits.one({"client": ("127.0.0.1", 1)}):
-        with pytest.raises(ProblemError), waits.one({"client": ("127.0.0.1", 2)}):
+    waits = WaitLimit(2)
+    with waits.admit({"client": ("127.0.0.1", 1)}):
+        with pytest.raises(ProblemError), waits.admit({"client": ("127.0.0.1", 2)}):
             pass
-        with waits.one({"client": ("127.0.0.2", 1)}):
+        with waits.admit({"client": ("127.0.0.2", 1)}):
             pass

@@ -1,1 +1,1 @@
-"""The calls of the public interface."""
+"""The HTTP calls of the public interface."""

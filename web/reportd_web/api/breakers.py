@@ -1,4 +1,4 @@
-"""The ``/breakers`` calls: how each report type's breaker stands, and an operator's word to it."""
+"""The ``/breakers`` calls: list the breakers, and open, close or probe one."""
 
 from typing import Any
 
@@ -18,25 +18,25 @@ from reportd_web.security.guard import Handler
 MAX_REASON = 200
 
 
-def add_breakers(app: FastAPI, controls: BreakerOperator, max_body_bytes: int) -> None:
+def add_breakers(app: FastAPI, breakers: BreakerOperator, max_body_bytes: int) -> None:
     async def listing(_: Request) -> Response:
-        seen = controls.overview()
-        breakers = [wire(one, resting=one.report_type in seen.resting) for one in seen.breakers]
-        return reports.json({"breakers": breakers, "trouble": seen.trouble or None})
+        overview = breakers.overview()
+        rows = [wire(breaker, resting=breaker.report_type in overview.resting) for breaker in overview.breakers]
+        return reports.json({"breakers": rows, "trouble": overview.trouble or None})
 
-    def order_to(order: BreakerCommand) -> Handler:
+    def handler_of(command: BreakerCommand) -> Handler:
         async def call(request: Request) -> Response:
             document = await submission.read_optional(request.scope, request.receive, max_body_bytes)
-            reason, hold = _parsed(document, may_hold=order is BreakerCommand.CLOSE)
+            reason, hold = _parsed(document, may_hold=command is BreakerCommand.CLOSE)
             name = request.path_params["reportType"]
-            moved = await controls.give(name, BreakerCommand.HOLD if hold else order, actor(request), reason)
-            return reports.json(wire(moved, resting=moved.report_type in controls.overview().resting))
+            moved = await breakers.execute(name, BreakerCommand.HOLD if hold else command, actor(request), reason)
+            return reports.json(wire(moved, resting=moved.report_type in breakers.overview().resting))
 
         return call
 
     reports.add_calls(app, "/breakers", {"GET": listing})
-    for order in (BreakerCommand.OPEN, BreakerCommand.CLOSE, BreakerCommand.PROBE):
-        reports.add_calls(app, f"/breakers/{{reportType}}/{order}", {"POST": order_to(order)})
+    for command in (BreakerCommand.OPEN, BreakerCommand.CLOSE, BreakerCommand.PROBE):
+        reports.add_calls(app, f"/breakers/{{reportType}}/{command}", {"POST": handler_of(command)})
 
 
 def wire(breaker: Breaker, *, resting: bool) -> dict[str, Any]:
@@ -57,19 +57,19 @@ def wire(breaker: Breaker, *, resting: bool) -> dict[str, Any]:
 
 
 def reason_of(text: str) -> str:
-    """The reason that somebody gives. Raises ProblemError (422)."""
+    """Return the reason if it is acceptable. Raises ProblemError (422)."""
     if problem := _problem_of(text):
         raise invalid(problem)
     return text
 
 
 def _time(at: float) -> str | None:
-    """What has not happened is at 0."""
+    """Return None for 0, which means never."""
     return timestamp(at) if at else None
 
 
 def _parsed(document: Any, *, may_hold: bool) -> tuple[str, bool]:
-    """The reason, empty when none is given, and whether the breaker is to be held closed."""
+    """Return the reason (may be empty), and whether to hold the breaker closed."""
     if not isinstance(document, dict):
         raise invalid(FieldProblem("", f"must be an object, not {type_name(document)}"))
     fields = ("hold", "reason") if may_hold else ("reason",)

@@ -1,10 +1,5 @@
-"""The ``/dead-letters`` calls. An id is a letter's UUID or a group's signature; all but the list take either."""
+"""The ``/dead-letters`` calls. An id is a letter's UUID or a group's signature; all calls but the list take either."""
 
-import base64
-import binascii
-import math
-import re
-import struct
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -24,33 +19,30 @@ from reportd_web.api.reports import add_calls, json
 from reportd_web.http.problems import invalid
 from reportd_web.security.actor import actor
 
-Place = tuple[float, str]
-"""Where a page ended: when that one was last seen, and its id."""
 
-
-def add_dead_letters(app: FastAPI, office: DeadLetterService) -> None:
+def add_dead_letters(app: FastAPI, dead_letters: DeadLetterService) -> None:
     async def listing(request: Request) -> Response:
         limit, before = _page(request.query_params)
-        groups = await office.groups(limit + 1, before)
-        more = _more([(group.last_seen_at, group.signature) for group in groups], limit)
-        return json({"groups": [_group(group, group.examples) for group in groups[:limit]], "nextCursor": more})
+        groups = await dead_letters.groups(limit + 1, before)
+        cursor = _next_cursor([(group.last_seen_at, group.signature) for group in groups], limit)
+        return json({"groups": [_group(group, group.examples) for group in groups[:limit]], "nextCursor": cursor})
 
     async def get(request: Request) -> Response:
         limit, before = _page(request.query_params)
         target = target_of(request)
         if not SIGNATURE.fullmatch(target):
-            return json(_letter(await office.letter(target), whole=True))
-        group = await office.group(target)
-        members = await office.members(target, limit + 1, before)
-        more = _more([(member.last_seen_at, member.id) for member in members], limit)
-        return json({**_group(group, members[:limit]), "nextCursor": more})
+            return json(_letter(await dead_letters.letter(target), whole=True))
+        group = await dead_letters.group(target)
+        members = await dead_letters.members(target, limit + 1, before)
+        cursor = _next_cursor([(member.last_seen_at, member.id) for member in members], limit)
+        return json({**_group(group, members[:limit]), "nextCursor": cursor})
 
     async def requeue(request: Request) -> Response:
-        done = await office.requeue(target_of(request), actor(request))
+        done = await dead_letters.requeue(target_of(request), actor(request))
         return json(_done("requeued", done), HTTPStatus.ACCEPTED)
 
     async def drop(request: Request) -> Response:
-        return json(_done("dropped", await office.drop(target_of(request), actor(request))))
+        return json(_done("dropped", await dead_letters.drop(target_of(request), actor(request))))
 
     add_calls(app, "/dead-letters", {"GET": listing})
     add_calls(app, "/dead-letters/{id}", {"GET": get, "DELETE": drop})
@@ -58,8 +50,8 @@ def add_dead_letters(app: FastAPI, office: DeadLetterService) -> None:
 
 
 def target_of(request: Request) -> str:
-    text = str(request.path_params["id"])
-    target = text if SIGNATURE.fullmatch(text) else canonical_uuid(text)
+    """Return the id of the path. Raises NoSuchLetterError."""
+    target = _known_id(str(request.path_params["id"]))
     if target is None:
         raise NoSuchLetterError
     return target
@@ -85,7 +77,7 @@ def _group(group: Group, letters: Sequence[DeadLetter]) -> dict[str, Any]:
 
 
 def _letter(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
-    shown = {
+    summary = {
         "id": letter.id,
         "group": letter.signature,
         "taskId": letter.task_id,
@@ -98,42 +90,28 @@ def _letter(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
         "firstSeenAt": timestamp(letter.first_seen_at),
         "lastSeenAt": timestamp(letter.last_seen_at),
     }
-    return {**shown, "attributes": letter.attributes, "body": letter.body} if whole else shown
+    return {**summary, "attributes": letter.attributes, "body": letter.body} if whole else summary
 
 
-def _done(what: str, done: Done) -> dict[str, int]:
-    return {what: done.count, "remaining": done.remaining}
+def _done(count_field: str, done: Done) -> dict[str, int]:
+    return {count_field: done.count, "remaining": done.remaining}
 
 
 # --- pages ------------------------------------------------------------------------------------------------------
 
 
-def _page(query: QueryParams) -> tuple[int, Place | None]:
+def _page(query: QueryParams) -> tuple[int, wire.Position | None]:
     wire.only(query, frozenset({"limit", "cursor"}))
-    limit = query.get("limit", str(wire.DEFAULT_LIMIT))
-    problems = []
-    if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= wire.MAX_LIMIT:
-        problems.append(FieldProblem("/limit", f"must be a whole number from 1 to {wire.MAX_LIMIT}"))
-    before = None
-    if "cursor" in query and (before := _place(query["cursor"])) is None:
-        problems.append(FieldProblem("/cursor", "must be the nextCursor of an earlier answer"))
-    if problems:
-        raise invalid(*problems, place="query")
-    return int(limit), before
+    limit, before = wire.limit_of(query), wire.cursor_of(query, _known_id)
+    if isinstance(limit, FieldProblem) or isinstance(before, FieldProblem):
+        raise invalid(*(problem for problem in (limit, before) if isinstance(problem, FieldProblem)), place="query")
+    return limit, before
 
 
-def _more(places: Sequence[Place], limit: int) -> str | None:
-    if len(places) <= limit:
-        return None
-    at, name = places[limit - 1]
-    return base64.urlsafe_b64encode(struct.pack(">d", at) + name.encode()).decode().rstrip("=")
+def _next_cursor(positions: Sequence[wire.Position], limit: int) -> str | None:
+    return wire.cursor(*positions[limit - 1]) if len(positions) > limit else None
 
 
-def _place(text: str) -> Place | None:
-    try:
-        packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        (at,), name = struct.unpack(">d", packed[:8]), packed[8:].decode()
-    except (binascii.Error, struct.error, ValueError):
-        return None
-    known = SIGNATURE.fullmatch(name) or canonical_uuid(name)
-    return (at, name) if known and not math.isnan(at) else None
+def _known_id(text: str) -> str | None:
+    """Return the id of a group or a letter; None when it is not valid."""
+    return text if SIGNATURE.fullmatch(text) else canonical_uuid(text)

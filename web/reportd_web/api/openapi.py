@@ -1,6 +1,6 @@
-"""The OpenAPI 3.1 document. Requests are parsed by hand for speed, so it is written by hand, too.
+"""The OpenAPI 3.1 document. Requests are parsed by hand for speed, so it is written by hand too.
 
-A test walks the routes of the application and fails for one that is not described here.
+A test walks the application's routes and fails for one that is missing here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,19 +46,19 @@ _LETTER_ID: Json = {
     "name": "id",
     "in": "path",
     "required": True,
-    "description": "A letter's UUID, which is its job's if it is about one, or a group's `g-` and 16 digits.",
+    "description": "A letter's UUID (its job's, if it is about a job), or a group's id: `g-` and 16 digits.",
     "schema": {"type": "string", "pattern": f"^({UUID_PATTERN}|{SIGNATURE.pattern})$"},
 }
 _LETTER_PAGE: Sequence[Json] = [
     {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}},
-    {"name": "cursor", "in": "query", "schema": TEXT, "description": "the `nextCursor` of the page before"},
+    {"name": "cursor", "in": "query", "schema": TEXT, "description": "the `nextCursor` of the previous page"},
 ]
 
 _PROBLEMS = {
     400: "not JSON, or a bad Idempotency-Key",
-    401: "without a token, or with one that is not accepted",
-    403: "the token may not, or a browser asks on behalf of another site",
-    404: "no such report, report type or dead letter; or a PDF that the artifact store has lost",
+    401: "no token, or one that is not accepted",
+    403: "the token lacks the role, or a browser sent the request from another site",
+    404: "no such report, report type or dead letter; or the artifact store has lost the PDF",
     408: "the body came too slowly",
     409: "not possible in this state",
     410: "past its retention",
@@ -66,25 +66,25 @@ _PROBLEMS = {
     415: "not application/json",
     416: "no such range",
     422: "a field is not acceptable; `errors` names each",
-    421: "`Host` is neither an address nor a name of this daemon's",
-    429: "the backlog or a share of it is full (see `limit`), or too many or too large requests are in hand",
-    503: "a part that is needed is away, such as the queue or the database; or too much is in hand",
+    421: "`Host` is neither an address nor a name of this daemon",
+    429: "the backlog or a share of it is full (see `limit`), or too many or too large requests are being handled",
+    503: "a required part, such as the queue or the database, is unavailable; or the daemon is overloaded",
 }
 _LATER = (429, 503)
 
-_ORDERS = {
-    BreakerCommand.OPEN: "Let a report type's jobs wait until it is closed again",
+_COMMANDS = {
+    BreakerCommand.OPEN: "Hold a report type's jobs until the breaker is closed again",
     BreakerCommand.CLOSE: "Let a report type's jobs flow",
-    BreakerCommand.PROBE: "Let a report type's next job be the probe, however long the rest",
+    BreakerCommand.PROBE: "Make a report type's next job the probe, without waiting for the probe time",
 }
 
 
 def document(schemas: Mapping[str, Mapping[str, Any]], *, secured: bool = False) -> Json:
-    """``schemas``: the parameters' JSON Schema of each report type. ``secured``: whether tokens are asked for."""
+    """``schemas``: the parameters' JSON Schema of each report type. ``secured``: whether tokens are required."""
     openapi = _open_document(schemas)
     if secured:
         openapi["components"]["securitySchemes"] = {
-            "token": {"type": "http", "scheme": "bearer", "description": "what `reportd token` has made"},
+            "token": {"type": "http", "scheme": "bearer", "description": "made by `reportd token`"},
             "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "a login at /login"},
         }
     for path, item in openapi["paths"].items():
@@ -97,7 +97,7 @@ def document(schemas: Mapping[str, Mapping[str, Any]], *, secured: bool = False)
 
 
 def _secure(call: Json, method: str, path: str) -> None:
-    """Say which roles a call asks for: any one of them will do."""
+    """Add the roles that a call accepts: any one of them is enough."""
     rule = RULES[method, path]
     call["security"] = [{scheme: [str(role)]} for role in rule.roles for scheme in ("token", "session")]
     if rule is not PUBLIC:
@@ -120,7 +120,7 @@ def _open_document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
             "/reports/{taskId}/pdf": {"get": _pdf()},
             "/reports/{taskId}/retry": {"post": _retry()},
             "/breakers": {"get": _breakers()},
-            **{f"/breakers/{{reportType}}/{order}": {"post": _order(order, schemas)} for order in _ORDERS},
+            **{f"/breakers/{{reportType}}/{command}": {"post": _command(command, schemas)} for command in _COMMANDS},
             "/dead-letters": {"get": _dead_letters()},
             "/dead-letters/{id}": {"get": _dead_letter(), "delete": _drop()},
             "/dead-letters/{id}/requeue": {"post": _requeue()},
@@ -150,13 +150,13 @@ def _open_document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
 def _submit(schemas: Mapping[str, Any]) -> Json:
     accepted = object_of({"message": TEXT, "taskId": UUID})
     answer = _json(accepted, "Accepted: the job is durable, and the queue has it")
-    answer["headers"] = {"Location": {"schema": {"type": "string"}, "description": "where the report is"}}
-    ended = _json({"allOf": [REPORT, accepted]}, "The same key was used before, and the report has ended as it says")
+    answer["headers"] = {"Location": {"schema": {"type": "string"}, "description": "the report's URL"}}
+    ended = _json({"allOf": [REPORT, accepted]}, "The same key was used before, and that report has ended")
     ended["headers"] = answer["headers"]
     key = {
         "name": "Idempotency-Key",
         "in": "header",
-        "description": "The same key and user give the same taskId, however often it is sent.",
+        "description": "The same key and user always give the same taskId.",
         "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
     }
     problems = (400, 403, 408, 413, 415, 422, 429, 503)
@@ -174,14 +174,14 @@ def _submission(report_type: str) -> Json:
         "reportType": {"type": "string", "const": report_type},
         "parameters": {
             "$ref": f"#/components/schemas/{report_type}",
-            "description": f"Nested {MAX_DEPTH} levels deep at most, and without the character NUL.",
+            "description": f"At most {MAX_DEPTH} levels deep, and without the character NUL.",
         },
         "userId": UUID,
     }
     submission = object_of(required)
     submission["properties"]["callbackUrl"] = {
         **maybe(url),
-        "description": "Where to send word when it is finished; a host of callbacks.allowed_hosts.",
+        "description": "Called when the report is finished; its host must be in callbacks.allowed_hosts.",
     }
     return {**submission, "title": report_type, "additionalProperties": False}
 
@@ -195,7 +195,7 @@ def _list() -> Json:
         _query("reportType", {"type": "string", "pattern": r"^[^\x00]*$"}),
         _query("userId", UUID),
         _query("limit", limit),
-        _query("cursor", TEXT, "the `nextCursor` of the page before"),
+        _query("cursor", TEXT, "the `nextCursor` of the previous page"),
     ]
     return _call("listReports", "List reports, newest first", {200: page}, (422, 503), parameters)
 
@@ -211,7 +211,7 @@ def _cancel() -> Json:
 
 
 def _retry() -> Json:
-    summary = "Put a quarantined report back, or send the lost message of a queued one again"
+    summary = "Put a quarantined report back into the queue, or resend the lost message of a queued one"
     return _call("retryReport", summary, {202: _json(REPORT)}, (403, 404, 409, 503), [_TASK])
 
 
@@ -222,20 +222,20 @@ def _pdf() -> Json:
     answers: dict[int, Json] = {
         200: whole,
         206: {**whole, "description": "the range that was asked for"},
-        302: {"description": "where the PDF is", "headers": {"Location": {"schema": TEXT}}},
-        304: {"description": "the client has it", "headers": etag},
+        302: {"description": "the PDF's URL", "headers": {"Location": {"schema": TEXT}}},
+        304: {"description": "the client already has it", "headers": etag},
     }
     return _call("getReportPdf", "The PDF", answers, (404, 409, 410, 416, 503), [_TASK, *headers])
 
 
 def _breakers() -> Json:
     breakers = {"type": "array", "items": BREAKER}
-    trouble = {**maybe(TEXT), "description": "why this node goes on without the breakers of the others"}
+    trouble = {**maybe(TEXT), "description": "why this node does not share its breakers with the others"}
     answer = _json(object_of({"breakers": breakers, "trouble": trouble}))
-    return _call("listBreakers", "How each report type's breaker stands", {200: answer})
+    return _call("listBreakers", "The breaker of each report type", {200: answer})
 
 
-def _order(order: BreakerCommand, schemas: Mapping[str, Any]) -> Json:
+def _command(command: BreakerCommand, schemas: Mapping[str, Any]) -> Json:
     report_type = {
         "name": "reportType",
         "in": "path",
@@ -244,11 +244,11 @@ def _order(order: BreakerCommand, schemas: Mapping[str, Any]) -> Json:
         "schema": {"type": "string", "enum": list(schemas)},
     }
     fields: Json = {"reason": {"type": "string", "maxLength": MAX_REASON, "pattern": r"^[^\x00]*$"}}
-    if order == BreakerCommand.CLOSE:
-        text = "keep it closed, whatever fails, until it is closed without this"
+    if command == BreakerCommand.CLOSE:
+        text = "keep it closed despite failures, until it is closed without this field"
         fields["hold"] = {"type": "boolean", "default": False, "description": text}
     problems = (400, 403, 404, 408, 409, 413, 415, 422, 503)
-    call = _call(f"{order}Breaker", _ORDERS[order], {200: _json(BREAKER)}, problems, [report_type])
+    call = _call(f"{command}Breaker", _COMMANDS[command], {200: _json(BREAKER)}, problems, [report_type])
     schema = {"type": "object", "properties": fields, "additionalProperties": False}
     call["requestBody"] = {"required": False, "content": {"application/json": {"schema": schema}}}
     return call
@@ -256,7 +256,7 @@ def _order(order: BreakerCommand, schemas: Mapping[str, Any]) -> Json:
 
 def _events() -> Json:
     form = _query("as", {"type": "string", "enum": [str(form) for form in FeedFormat], "default": FeedFormat.JSON})
-    text = "events named `status`, each with the whole as JSON, or `page`, with what has changed of the page"
+    text = "events named `status`, each with the whole snapshot as JSON, or `page`, with the changed parts of the page"
     stream: Json = {"description": text, "content": {"text/event-stream": {}}}
     return _call(
         "streamEvents", "What the status page shows, whenever it changes", {200: stream}, (422, 429, 503), [form]
@@ -265,7 +265,7 @@ def _events() -> Json:
 
 def _dead_letters() -> Json:
     page = _json(object_of({"groups": {"type": "array", "items": LETTER_GROUP}, "nextCursor": maybe(TEXT)}))
-    summary = "Dead letters by their cause, the last seen first, each with its last few letters"
+    summary = "Dead letters grouped by cause, last seen first, each with its last few letters"
     return _call("listDeadLetters", summary, {200: page}, (422, 503), _LETTER_PAGE)
 
 
@@ -278,35 +278,35 @@ def _dead_letter() -> Json:
 
 
 def _requeue() -> Json:
-    summary = "Put a letter, or those of a group, back into the queue"
-    answer = _json(object_of({"requeued": COUNT, "remaining": COUNT}), "Done; ask again while some remain")
+    summary = "Put a letter, or the letters of a group, back into the queue"
+    answer = _json(object_of({"requeued": COUNT, "remaining": COUNT}), "Done; repeat the call while some remain")
     return _call("requeueDeadLetters", summary, {202: answer}, (403, 404, 503), [_LETTER_ID])
 
 
 def _drop() -> Json:
-    summary = "Forget a letter, or those of a group; their jobs stay quarantined"
-    answer = _json(object_of({"dropped": COUNT, "remaining": COUNT}), "Done; ask again while some remain")
+    summary = "Delete a letter, or the letters of a group; their jobs stay quarantined"
+    answer = _json(object_of({"dropped": COUNT, "remaining": COUNT}), "Done; repeat the call while some remain")
     return _call("dropDeadLetters", summary, {200: answer}, (403, 404, 503), [_LETTER_ID])
 
 
 def _health() -> Json:
     alive: Json = {"description": "alive", "content": {"text/plain": {}}}
-    return _call("getHealth", "Whether it is alive: whether its event loop turns", {200: alive}, (503,))
+    return _call("getHealth", "Whether the event loop turns", {200: alive}, (503,))
 
 
 def _ready() -> Json:
     part = object_of({"ok": {"type": "boolean"}, "detail": TEXT})
     parts = object_of({"ready": {"type": "boolean"}, "parts": {"type": "object", "additionalProperties": part}})
     answers = {
-        200: _json(parts, "every part works, except perhaps background"),
-        503: _json(parts, "some part does not"),
+        200: _json(parts, "every part works; background work may fail"),
+        503: _json(parts, "a part does not work"),
     }
-    return _call("getReadiness", "Whether it shall be sent requests, with a reason for each part", answers)
+    return _call("getReadiness", "Whether the node can take requests, with a reason for each part", answers)
 
 
 def _metrics() -> Json:
     text: Json = {"description": "in Prometheus's text format", "content": {"text/plain": {}}}
-    return _call("getMetrics", "What is counted and measured, for Prometheus", {200: text})
+    return _call("getMetrics", "Metrics for Prometheus", {200: text})
 
 
 def _call(

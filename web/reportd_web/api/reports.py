@@ -1,4 +1,4 @@
-"""The ``/reports`` calls. Parsing is in ``submission`` and ``wire``, every decision in the service."""
+"""The ``/reports`` calls. ``submission`` and ``wire`` parse, and the service decides."""
 
 import re
 import time
@@ -25,9 +25,9 @@ from reportd_web.http.pdf import PdfFile, cancel_when_gone, is_fresh
 from reportd_web.http.problems import Place, ProblemError
 from reportd_web.security.access import Access
 from reportd_web.security.actor import actor, tenant
-from reportd_web.security.body_limit import Bodies
+from reportd_web.security.body_limit import BodyLimit
 from reportd_web.security.guard import Handler
-from reportd_web.security.wait_limit import Waits
+from reportd_web.security.wait_limit import WaitLimit
 
 SUBMIT = "/reports/generate-async"
 
@@ -42,7 +42,7 @@ def json(document: Any, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str
 
 
 def add_calls(app: FastAPI, path: str, calls: Mapping[str, Handler]) -> None:
-    """One route for all methods of a path, so that a 405 can name them all. Each call is put behind its rule."""
+    """Add one route for all methods of a path, so that a 405 can name them all. Each call gets its access rule."""
     access: Access = app.state.access
     template = re.sub(r":\w+}", "}", path)
     guarded = {method: access.guarded(method, template, handler) for method, handler in calls.items()}
@@ -53,18 +53,18 @@ def add_calls(app: FastAPI, path: str, calls: Mapping[str, Handler]) -> None:
     app.add_route(path, call, methods=list(calls))
 
 
-def submit_to(service: Service, max_body_bytes: int, bodies: Bodies) -> Handler:
+def submit_to(service: Service, max_body_bytes: int, bodies: BodyLimit) -> Handler:
     async def submit(request: Request) -> Response:
-        with bodies.one(request.scope) as grown:
-            body, key = await submission.read(request.scope, request.receive, max_body_bytes, grown)
-            with service.in_time():
-                wanted = await submission.understood(body, key, service.parsed)
-                _own_user(request, wanted.user_id, "body")
-                record = await service.submit(wanted)
+        with bodies.admit(request.scope) as count_bytes:
+            body, key = await submission.read(request.scope, request.receive, max_body_bytes, count_bytes)
+            with service.within_time_limit():
+                parsed = await submission.parse(body, key, service.parse)
+                _check_user(request, parsed.user_id, "body")
+                record = await service.submit(parsed)
         task_id = record.job.task_id
         location = {"Location": f"/reports/{task_id}"}
         if record.state in TERMINAL:
-            # The same key was used before, and there is nothing left to accept.
+            # The same key was used before, and its job has ended.
             ended = {"message": f"report {record.state}", "taskId": task_id}
             return json(wire.report(record) | ended, headers=location)
         return json({"message": "report queued", "taskId": task_id}, HTTPStatus.ACCEPTED, location)
@@ -73,42 +73,42 @@ def submit_to(service: Service, max_body_bytes: int, bodies: Bodies) -> Handler:
 
 
 def add_reports(
-    app: FastAPI, service: Service, submit: Handler, note: Callable[[AuditEntry], None], waits: Waits
+    app: FastAPI, service: Service, submit: Handler, note: Callable[[AuditEntry], None], waits: WaitLimit
 ) -> None:
-    """``note``: for the audit record."""
+    """``note``: adds to the audit record."""
 
     async def listing(request: Request) -> Response:
-        wanted, limit, before = wire.list_query(request.query_params)
+        jobs, limit, before = wire.list_query(request.query_params)
         if (user_id := tenant(request)) is not None:
-            _own_user(request, wanted.user_id or user_id, "query")
-            wanted = replace(wanted, user_id=user_id)
-        found = await service.search(wanted, limit + 1, before)
-        last = found[limit - 1].job if len(found) > limit else None
-        more = None if last is None else wire.cursor(last.submitted_at, last.task_id)
-        return json({"reports": [wire.report(r) for r in found[:limit]], "nextCursor": more})
+            _check_user(request, jobs.user_id or user_id, "query")
+            jobs = replace(jobs, user_id=user_id)
+        records = await service.search(jobs, limit + 1, before)
+        last = records[limit - 1].job if len(records) > limit else None
+        cursor = None if last is None else wire.cursor(last.submitted_at, last.task_id)
+        return json({"reports": [wire.report(record) for record in records[:limit]], "nextCursor": cursor})
 
     async def get(request: Request) -> Response:
         wait_seconds = wire.wait_seconds(request.query_params)
         task_id = await own_task(service, request)
         record = None
         if wait_seconds:
-            with waits.one(request.scope):
+            with waits.admit(request.scope):
                 record = await _finished(service, task_id, wait_seconds, request)
         record = record or await service.get(task_id)
         return json(wire.report(record) | {"callback": wire.callback(await service.callback(record))})
 
     async def pdf(request: Request) -> Response:
-        record, where = await service.pdf(await own_task(service, request))
-        if isinstance(where, str):
-            return RedirectResponse(where, HTTPStatus.FOUND, {"Cache-Control": "no-store"})
+        record, location = await service.pdf(await own_task(service, request))
+        if isinstance(location, str):
+            return RedirectResponse(location, HTTPStatus.FOUND, {"Cache-Control": "no-store"})
         etag = f'"{record.pdf.sha256}"' if record.pdf else ""
         headers = {"Cache-Control": "private, no-cache"}
         if is_fresh(request.headers, etag):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag, **headers})
         job = record.job
         name = f"{job.report_type}-{timestamp(job.submitted_at)[:10]}-{job.task_id[:8]}.pdf"
-        shown = {"Content-Disposition": f'inline; filename="{name}"', **headers}
-        return PdfFile(where, etag, shown, service.pdf_not_there(record))
+        headers["Content-Disposition"] = f'inline; filename="{name}"'
+        return PdfFile(location, etag, headers, service.missing_pdf_error(record))
 
     async def cancel(request: Request) -> Response:
         return json(wire.report(await cancel_own(service, note, request)))
@@ -125,7 +125,7 @@ def add_reports(
 
 
 async def own_task(service: Service, request: Request) -> str:
-    """The task of the path. To a tenant, another's does not exist."""
+    """Return the task id of the path. Raises NotFoundError when the task is not the tenant's."""
     task_id = str(request.path_params["taskId"])
     user_id = tenant(request)
     if user_id is not None and (await service.get(task_id)).job.user_id != user_id:
@@ -134,21 +134,21 @@ async def own_task(service: Service, request: Request) -> str:
 
 
 async def cancel_own(service: Service, note: Callable[[AuditEntry], None], request: Request) -> Record:
-    """Cancel the task of the path, and note who did."""
+    """Cancel the task of the path, and record who did."""
     record = await service.cancel(await own_task(service, request))
     note(AuditEntry(time.time(), actor(request), "job.cancelled", record.job.task_id))
     return record
 
 
 async def retry_own(service: Service, note: Callable[[AuditEntry], None], request: Request) -> Record:
-    """Try the task of the path again, and note who wanted it."""
+    """Retry the task of the path, and record who did."""
     record = await service.retry(await own_task(service, request))
     note(AuditEntry(time.time(), actor(request), "job.retried", record.job.task_id))
     return record
 
 
-def _own_user(request: Request, user_id: str, place: Place) -> None:
-    """Refuse a tenant who names another user."""
+def _check_user(request: Request, user_id: str, place: Place) -> None:
+    """Raise ProblemError (403) when a tenant names another user."""
     own = tenant(request)
     if own is not None and user_id != own:
         problem = FieldProblem("/userId", f"must be {own}, the user whom this token is bound to")
@@ -156,7 +156,7 @@ def _own_user(request: Request, user_id: str, place: Place) -> None:
 
 
 async def _finished(service: Service, task_id: str, wait_seconds: float, request: Request) -> Record | None:
-    """The job at its end, or when the time is over; None when the client has gone or the server stops."""
+    """Return the job when it has ended or the time is over; None when the client has gone or the server stops."""
     async with open_background() as nursery:
         nursery.start_soon(cancel_when_gone, request.receive, nursery.cancel_scope)
         if (stop := request.scope.get("reportd.stop")) is not None:
@@ -166,6 +166,6 @@ async def _finished(service: Service, task_id: str, wait_seconds: float, request
 
 
 async def cancel_at(event: trio.Event, scope: trio.CancelScope) -> None:
-    """End what would go on, however long the server has been told to stop."""
+    """Cancel the scope when the server stops."""
     await event.wait()
     scope.cancel()

@@ -1,4 +1,4 @@
-"""The schemas of the OpenAPI document: of what the calls answer, and what these are made of."""
+"""The schemas of the answers in the OpenAPI document, and their building blocks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -41,7 +41,7 @@ def report_schema() -> Json:
     callback = object_of({"state": state, "attempts": COUNT, "nextAt": maybe(TIME), "error": maybe(TEXT)})
     report["properties"]["callback"] = {
         **maybe(callback),
-        "description": "How far word of its end has come; only where a single report is asked for.",
+        "description": "State of the callback; only when a single report is asked for.",
     }
     return report
 
@@ -52,15 +52,15 @@ def breaker_schema() -> Json:
             "reportType": TEXT,
             "state": {"type": "string", "enum": [str(state) for state in breaker_core.BreakerState]},
             "resting": {"type": "boolean", "description": "whether its jobs have to wait"},
-            "since": {**maybe(TIME), "description": "when it was moved last"},
+            "since": {**maybe(TIME), "description": "when its state last changed"},
             "openSince": {**maybe(TIME), "description": "when it first opened, however many probes have failed since"},
             "failedProbes": {**COUNT, "description": "since it opened"},
-            "until": {**maybe(TIME), "description": "the end of its rest"},
-            "probeUntil": {**maybe(TIME), "description": "when the probe that is under way is given up"},
+            "until": {**maybe(TIME), "description": "when it allows the next probe"},
+            "probeUntil": {**maybe(TIME), "description": "when the running probe times out"},
             "failures": {**COUNT, "description": "in a row"},
             "reason": TEXT,
             "faults": {"type": "array", "items": TEXT, "description": "the last ones"},
-            "by": {**TEXT, "description": "the node or the operator that moved it last"},
+            "by": {**TEXT, "description": "the node or the operator that last changed its state"},
         }
     )
 
@@ -88,7 +88,7 @@ def letter_group_schema() -> Json:
         {
             "id": TEXT,
             "kind": TEXT,
-            "cause": {**TEXT, "description": "the detail without what differs from one letter to the next"},
+            "cause": {**TEXT, "description": "the detail, without the parts that differ between letters"},
             "reportTypes": {"type": "array", "items": TEXT},
             "verdict": VERDICT,
             **dict.fromkeys(("count", "waiting", "quarantined"), COUNT),
@@ -101,7 +101,11 @@ def letter_group_schema() -> Json:
 
 def problem_schema() -> Json:
     place = {"type": "string", "enum": ["body", "query", "header"]}
-    pointer = {"type": "string", "format": "json-pointer", "description": "into what `in` says (RFC 6901)"}
+    pointer = {
+        "type": "string",
+        "format": "json-pointer",
+        "description": "into the part that `in` names (RFC 6901)",
+    }
     errors = {"type": "array", "items": object_of({"in": place, "pointer": pointer, "detail": TEXT})}
     status = {"type": "integer", "minimum": 400, "maximum": 599}
     problem = object_of({"type": TEXT, "title": TEXT, "status": status, "detail": TEXT, "instance": TEXT})
@@ -117,13 +121,13 @@ def maybe(schema: Json) -> Json:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-# What these hold is data or names, and no schema, even where it looks like one.
+# The values of these keys are data or names, not schemas, even where they look like one.
 _DATA = frozenset({"const", "enum", "default", "example", "examples"})
 _NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 
 
 def moved(schema: Any, root: str) -> Any:
-    """A schema that stood alone, as a part of this document: what it refers to in itself is now below ``root``."""
+    """Return a standalone schema as a part of this document: its references to itself now point below ``root``."""
     if isinstance(schema, list):
         return [moved(item, root) for item in schema]
     if not isinstance(schema, Mapping):

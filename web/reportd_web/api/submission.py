@@ -1,4 +1,4 @@
-"""Reads ``POST /reports/generate-async``: the headers and the body, which the service then parses."""
+"""Reads headers and bodies of requests. The service parses the body of ``POST /reports/generate-async``."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,26 +17,26 @@ from reportd_web.http.problems import bad_body, bad_header, invalid
 
 BODY_SECONDS = 15.0
 BODY_BYTES_PER_SECOND = 4096
-"""A body may take BODY_SECONDS, and longer as long as it comes at this rate: one that drips holds a connection."""
+"""A body may take BODY_SECONDS, or longer at this rate: a slower one would hold a connection."""
 
 Parser = Callable[[bytes], Awaitable[Submission]]
 
 MANY_PIECES = 4096
 LEAST_PIECE_BYTES = 64
-"""On average: each piece costs a thirtieth of a millisecond, so a megabyte of single bytes would cost half a minute."""
+"""The least average after MANY_PIECES. A piece costs 1/30 ms, so a megabyte of single bytes would cost 30 s."""
 
-_LONGEST_LENGTH = 18  # more digits than that are no number of bytes, and int() refuses thousands of them
+_MAX_LENGTH_DIGITS = 18  # a longer Content-Length is invalid, and int() refuses thousands of digits
 _KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 _CLOSE = {"Connection": "close"}
 
 
 async def read(
-    scope: Scope, receive: Receive, max_body_bytes: int, grown: Callable[[int], None]
+    scope: Scope, receive: Receive, max_body_bytes: int, count_bytes: Callable[[int], None]
 ) -> tuple[bytes, str | None]:
-    """The body, and the Idempotency-Key if there is one.
+    """Return the body, and the Idempotency-Key if there is one.
 
-    ``grown`` hears how much of the body there is by now, and raises when that is too much.
-    Raises ProblemError (400, 408, 413 or 415) or ClientDisconnect, or as ``grown`` does.
+    ``count_bytes`` gets the size so far after each piece, and may raise.
+    Raises ProblemError (400, 408, 413 or 415) or ClientDisconnect, or as ``count_bytes`` does.
     """
     headers = dict(scope["headers"])
     key = headers.get(b"idempotency-key")
@@ -44,27 +44,27 @@ async def read(
         raise bad_header(HTTPStatus.BAD_REQUEST, "Idempotency-Key", "must be 1 to 255 visible ASCII characters")
     _check_encoding(headers)
     announced = headers.get(b"content-length", b"0")
-    if announced.isdigit() and (len(announced) > _LONGEST_LENGTH or int(announced) > max_body_bytes):
+    if announced.isdigit() and (len(announced) > _MAX_LENGTH_DIGITS or int(announced) > max_body_bytes):
         raise _too_large(max_body_bytes)
-    body = await read_body(receive, max_body_bytes, grown)
+    body = await read_body(receive, max_body_bytes, count_bytes)
     return body, None if key is None else key.decode()
 
 
-async def understood(body: bytes, key: str | None, parsed: Parser) -> Submission:
-    """Raises ProblemError (400 or 422), or UnavailableError as ``parsed`` does."""
+async def parse(body: bytes, key: str | None, parser: Parser) -> Submission:
+    """Return the submission. Raises ProblemError (400 or 422), or UnavailableError as ``parser`` does."""
     try:
-        found = await parsed(body)
+        parsed = await parser(body)
     except NotJsonError as error:
         raise _not_json(error) from None
     except InvalidSubmissionError as error:
         raise invalid(*error.problems) from None
     except TooCostlyError as error:
         raise invalid(FieldProblem("", f"can't be read: that {error}")) from None
-    return found if key is None else replace(found, idempotency_key=key)
+    return parsed if key is None else replace(parsed, idempotency_key=key)
 
 
 async def read_optional(scope: Scope, receive: Receive, max_body_bytes: int) -> Any:
-    """The JSON of a small body that may be left out, which is an empty object. Raises as ``read`` does, but for 422."""
+    """Return the JSON of a small, optional body; an empty object without one. Raises as ``read`` does."""
     body = await read_body(receive, min(max_body_bytes, INLINE_BYTES))
     if not body:
         return {}
@@ -97,7 +97,7 @@ def _not_json(error: Exception) -> Exception:
 
 
 def _is_json(content_type: bytes) -> bool:
-    """Of its parameters only ``charset`` changes what the bytes mean."""
+    """Return whether it means JSON in UTF-8. Parameters other than ``charset`` do not change the bytes' meaning."""
     if content_type == b"application/json":
         return True
     media_type, *parameters = (part.strip().lower() for part in content_type.split(b";"))
@@ -105,11 +105,11 @@ def _is_json(content_type: bytes) -> bool:
     return media_type == b"application/json" and all(charset == b"utf-8" for charset in charsets)
 
 
-async def read_body(receive: Receive, max_body_bytes: int, grown: Callable[[int], None] | None = None) -> bytes:
-    """Raises ProblemError (408 or 413) or ClientDisconnect, or as ``grown`` does."""
+async def read_body(receive: Receive, max_body_bytes: int, count_bytes: Callable[[int], None] | None = None) -> bytes:
+    """Return the body. Raises ProblemError (400, 408 or 413) or ClientDisconnect, or as ``count_bytes`` does."""
     pieces, size, more = [], 0, True
-    with trio.move_on_after(BODY_SECONDS) as patience:
-        deadline = patience.deadline
+    with trio.move_on_after(BODY_SECONDS) as timeout:
+        deadline = timeout.deadline
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -118,14 +118,14 @@ async def read_body(receive: Receive, max_body_bytes: int, grown: Callable[[int]
             size += len(piece)
             if size > max_body_bytes:
                 raise _too_large(max_body_bytes)
-            if grown is not None:
-                grown(size)
+            if count_bytes is not None:
+                count_bytes(size)
             pieces.append(piece)
             if len(pieces) > MANY_PIECES and size < len(pieces) * LEAST_PIECE_BYTES:
                 accepted = f"must come in pieces of at least {LEAST_PIECE_BYTES} bytes"
                 raise bad_body(HTTPStatus.BAD_REQUEST, accepted, _CLOSE)
             if size > BODY_BYTES_PER_SECOND:
-                patience.deadline = deadline + size / BODY_BYTES_PER_SECOND
+                timeout.deadline = deadline + size / BODY_BYTES_PER_SECOND
         return b"".join(pieces)
     accepted = f"must come within {BODY_SECONDS:g} s, or at {BODY_BYTES_PER_SECOND} bytes/s"
     raise bad_body(HTTPStatus.REQUEST_TIMEOUT, accepted, _CLOSE)

@@ -1,1 +1,1 @@
-"""Connections and answers below the application."""
+"""The HTTP server below the application: connections, their limit, and responses."""

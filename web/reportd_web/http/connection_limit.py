@@ -1,4 +1,4 @@
-"""All connections together: how many there may be, and which one makes room for another."""
+"""Limits the number of connections, and chooses which one to close for a new one."""
 
 import orjson
 import structlog
@@ -9,10 +9,10 @@ from reportd_web.http.connection import Connection, Phase
 from reportd_web.http.problems import MEDIA_TYPE
 
 STUCK_SECONDS = 2.0
-"""Who takes nothing of his answer for so long makes room for others, where there are too many."""
+"""A client that has taken nothing of its response for this long may be closed when there are too many connections."""
 
 MAX_REFUSALS = 32
-"""Connections that are being refused at once. Those beyond are closed without a word."""
+"""Connections that get a refusal at a time. Further ones are closed without an answer."""
 
 REFUSE_SECONDS = 1.0
 RETRY_SECONDS = 5
@@ -33,28 +33,28 @@ _REFUSAL = (
 ).encode() + _BODY
 
 
-class Crowd:
-    """Those that have a descriptor. ``most``: how many may."""
+class ConnectionLimit:
+    """Tracks the connections that have a descriptor. ``most``: the limit."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._present: dict[Connection, Phase] = {}
-        # Who has been in it for longest comes first.
-        self._in: dict[Phase, dict[Connection, None]] = {phase: {} for phase in Phase}
+        self._phases: dict[Connection, Phase] = {}
+        # In each phase, the connection that has been in it for longest comes first.
+        self._by_phase: dict[Phase, dict[Connection, None]] = {phase: {} for phase in Phase}
         self._sending: dict[Connection, float] = {}
         self._refusing = trio.CapacityLimiter(MAX_REFUSALS)
         self._log = ThrottledLog(structlog.get_logger())
 
     def __len__(self) -> int:
-        return len(self._present)
+        return len(self._phases)
 
-    # --- what connections tell -----------------------------------------------------------------------------------
+    # --- reports of the connections ------------------------------------------------------------------------------
 
     def entered(self, connection: Connection, phase: Phase) -> None:
-        if (before := self._present.get(connection)) is not None:
-            del self._in[before][connection]
-        self._present[connection] = phase
-        self._in[phase][connection] = None
+        if (previous := self._phases.get(connection)) is not None:
+            del self._by_phase[previous][connection]
+        self._phases[connection] = phase
+        self._by_phase[phase][connection] = None
 
     def sending(self, connection: Connection) -> None:
         self._sending[connection] = trio.current_time()
@@ -63,43 +63,44 @@ class Crowd:
         self._sending.pop(connection, None)
 
     def left(self, connection: Connection) -> None:
-        if (phase := self._present.pop(connection, None)) is not None:
-            del self._in[phase][connection]
+        if (phase := self._phases.pop(connection, None)) is not None:
+            del self._by_phase[phase][connection]
 
     # --- room ----------------------------------------------------------------------------------------------------
 
     def make_room(self) -> bool:
-        """Room for one more. False when all that are there are being answered."""
+        """Make room for one more connection. Return False when all of them are being answered."""
         if len(self) < self._most:
             return True
         self._log.warning("http.crowded", connections=len(self))
         return self.shed()
 
     def shed(self) -> bool:
-        """Close one whose client leaves, else the one that waits longest for a request, else for a body; else one whose
-        client takes nothing. False when there is none.
+        """Close one connection. Return False when none can be closed.
 
-        Of new ones and of kept ones, whichever are more: so a flood of either kind leaves the other alone.
+        The order: one whose client is leaving; the one that waits longest for a request; for a body; one whose client
+        takes nothing of its response. Of new and kept connections it takes from the larger group, so that a flood of
+        one kind does not displace the other.
         """
-        waiting = sorted(_WAITING, key=lambda phase: len(self._in[phase]), reverse=True)
+        waiting = sorted(_WAITING, key=lambda phase: len(self._by_phase[phase]), reverse=True)
         for phase in (Phase.LEAVING, *waiting, Phase.RECEIVING):
-            for connection in self._in[phase]:
+            for connection in self._by_phase[phase]:
                 connection.kill()
                 return True
         for connection, since in self._sending.items():
-            if since < trio.current_time() - STUCK_SECONDS and connection in self._present:
+            if since < trio.current_time() - STUCK_SECONDS and connection in self._phases:
                 connection.kill()
                 return True
         return False
 
     def dismiss(self) -> None:
-        """Close all that are not inside a request."""
+        """Close all connections that are not inside a request."""
         for phase in _WAITING:
-            for connection in list(self._in[phase]):
+            for connection in list(self._by_phase[phase]):
                 connection.kill()
 
     async def refuse(self, stream: trio.SocketStream) -> None:
-        """Say that there is no room."""
+        """Answer 503."""
         try:
             self._refusing.acquire_on_behalf_of_nowait(stream)
         except trio.WouldBlock:
@@ -108,7 +109,7 @@ class Crowd:
             with trio.move_on_after(REFUSE_SECONDS):
                 await stream.send_all(_REFUSAL)
                 await stream.send_eof()
-                # Closing on unread data would take the answer away from the client (RFC 9112, section 9.6).
+                # Closing with unread data may lose the response (RFC 9112, section 9.6).
                 while await stream.receive_some():
                     pass
         except (trio.BrokenResourceError, trio.ClosedResourceError):

@@ -1,4 +1,4 @@
-"""Sends a stored PDF: whole, a range of it, or word that the client has it already (RFC 9110, sections 13 and 14)."""
+"""Sends a stored PDF: the whole, a range, or 304 when the client already has it (RFC 9110, sections 13 and 14)."""
 
 import os
 import re
@@ -23,18 +23,18 @@ CHUNK_BYTES = 256 * 1024
 
 CLOSE_SECONDS = 1.0
 
-# One range. What asks for several, or for no range of bytes, gets the whole, as section 14.2 allows.
+# One range. Several ranges, or other units, get the whole, as section 14.2 allows.
 _RANGE = re.compile(r"bytes\s*=\s*(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))\s*", re.IGNORECASE)
 
 
 def is_fresh(headers: Headers, etag: str) -> bool:
-    """The client's ``If-None-Match`` says that it holds this very PDF."""
-    given = headers.get("if-none-match", "")
-    return given.strip() == "*" or etag in [tag.strip().removeprefix("W/") for tag in given.split(",")]
+    """Return whether the client's ``If-None-Match`` has this PDF's ETag."""
+    header = headers.get("if-none-match", "")
+    return header.strip() == "*" or etag in [tag.strip().removeprefix("W/") for tag in header.split(",")]
 
 
 class PdfFile(Response):
-    """Made of a file and its ETag. ``missing``: what it is when there is no such file. Answers ranges, and HEAD."""
+    """A PDF file as a response, with ranges and HEAD. ``missing``: raised when the file does not exist."""
 
     media_type = "application/pdf"
 
@@ -46,8 +46,8 @@ class PdfFile(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ``missing``, UnavailableError or ProblemError (416) before anything is sent."""
-        reading = self._pdf.reading
-        file, size = await reading(self._open)
+        run = self._pdf.reading
+        file, size = await run(self._open)
         try:
             start, end = self._slice(scope, size)
             self.headers["content-length"] = str(end - start)
@@ -55,7 +55,7 @@ class PdfFile(Response):
             async with open_background() as nursery:
                 nursery.start_soon(cancel_when_gone, receive, nursery.cancel_scope)
                 while start < end and scope["method"] != "HEAD":
-                    piece = await reading(partial(file.part, start, min(end - start, CHUNK_BYTES)))
+                    piece = await run(partial(file.part, start, min(end - start, CHUNK_BYTES)))
                     if not piece:
                         raise EOFError(f"{self._pdf.path} has become shorter")
                     start += len(piece)
@@ -63,7 +63,7 @@ class PdfFile(Response):
             await send({"type": "http.response.body", "body": b""})
         finally:
             with trio.move_on_after(CLOSE_SECONDS, shield=True):
-                await reading(file.end)
+                await run(file.end)
 
     def _open(self) -> tuple["_File", int]:
         try:
@@ -74,11 +74,11 @@ class PdfFile(Response):
 
     def _slice(self, scope: Scope, size: int) -> tuple[int, int]:
         headers = Headers(scope=scope)
-        found = _RANGE.fullmatch(headers.get("range", ""))
-        # A range means something for GET only, and If-Range wants the whole of what has changed.
-        if not found or scope["method"] != "GET" or headers.get("if-range", self._etag) != self._etag:
+        match = _RANGE.fullmatch(headers.get("range", ""))
+        # Ranges are for GET only (section 14.2), and a failed If-Range gets the whole (section 13.1.5).
+        if not match or scope["method"] != "GET" or headers.get("if-range", self._etag) != self._etag:
             return 0, size
-        first, last, suffix = found.groups()
+        first, last, suffix = match.groups()
         if suffix is None:
             start, end = int(first), min(size, int(last or size) + 1)
             if last is not None and int(last) < start:
@@ -100,7 +100,7 @@ class PdfFile(Response):
 
 
 class _File(FileIO):
-    """Closed by whoever lets go of it last: a thread that was left behind may still read it."""
+    """Closed by its last user: a thread that was abandoned may still read it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -119,7 +119,7 @@ class _File(FileIO):
 
 
 async def cancel_when_gone(receive: Receive, scope: trio.CancelScope) -> None:
-    """End work that nobody waits for any more."""
+    """Cancel the scope when the client has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()

@@ -16,8 +16,9 @@ Place = Literal["body", "query", "header"]
 
 
 class ProblemError(Exception):
-    """Ends a request with this answer. ``errors`` are JSON pointers into ``place``, ``members`` further ones of the
-    document (RFC 9457, section 3.2).
+    """Ends a request with this answer.
+
+    ``errors``: JSON pointers into ``place``. ``members``: further members of the document (RFC 9457, section 3.2).
     """
 
     def __init__(
@@ -54,17 +55,17 @@ class ProblemError(Exception):
 
 
 def invalid(*errors: FieldProblem, place: Place = "body") -> ProblemError:
-    """422: well-formed, but not acceptable."""
+    """Return a 422: well-formed, but not acceptable."""
     names = [error.pointer.removeprefix("/") or f"the {place}" for error in errors[:MAX_PROBLEMS]]
     return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, f"not acceptable: {', '.join(names)}", errors, place=place)
 
 
 def bad_header(status: HTTPStatus, name: str, accepted: str, headers: Mapping[str, str] | None = None) -> ProblemError:
-    """A header that keeps the body from being read."""
+    """Return a problem for a header that prevents reading the body."""
     problem = FieldProblem(f"/{name}", accepted)
     return ProblemError(status, f"{name} {accepted}", [problem], place="header", headers=headers)
 
 
 def bad_body(status: HTTPStatus, accepted: str, headers: Mapping[str, str] | None = None) -> ProblemError:
-    """The body as a whole can't be used."""
+    """Return a problem for the body as a whole."""
     return ProblemError(status, f"the body {accepted}", [FieldProblem("", accepted)], headers=headers)

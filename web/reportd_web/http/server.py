@@ -1,6 +1,6 @@
-"""Serves the application, and spares it the clients that would hold it up.
+"""Serves the application, and protects it from slow and faulty clients.
 
-Whatever comes on a connection, the worst is that this connection ends, and that a line is logged once a minute.
+Any input on a connection can at worst end that connection, and log a line once a minute.
 """
 
 import errno
@@ -13,11 +13,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reportd.system.log_throttle import ThrottledLog
 from reportd_web.http.connection import SEND_SECONDS, Connection, Phase, Server
-from reportd_web.http.connection_limit import Crowd
+from reportd_web.http.connection_limit import ConnectionLimit
 
 GRACE_SECONDS = 3.0
-"""How long what is being answered may take once the daemon stops. It closes the rest of itself only then, and both must
-be done long before ``stopping.CUT_SECONDS`` are over.
+"""Time for the responses under way when the daemon stops. The daemon closes its other parts only afterwards, and both
+must end long before ``app.shutdown.CUT_SECONDS`` are over.
 """
 
 BACKLOG = 1024
@@ -25,11 +25,11 @@ BACKLOG = 1024
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 16 * 1024 * 1024
 LINGER_PIECES = 16384
-"""A body in single bytes costs a thousand times as much as one that comes in good pieces."""
+"""A body in single bytes costs a thousand times as much as one in large pieces."""
 
 ACCEPT_AGAIN_SECONDS = 0.1
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
-"""What accept(2) says when the process or the machine has no room for another connection."""
+"""Errors of accept(2) when the process or the machine has no resources for another connection."""
 
 
 async def serve(
@@ -39,20 +39,20 @@ async def serve(
     max_connections: int,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Until ``stop`` is set; then what is being answered is finished. ``task_status`` gets the real URL.
+    """Serve until ``stop`` is set; then finish the responses under way. ``task_status`` gets the real URL.
 
-    ``where``: HOST:PORT, or a socket that listens already. Raises OSError when it can't listen there.
+    ``where``: HOST:PORT, or a listening socket. Raises OSError when it can't listen there.
     """
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(_listen(where)))
-    crowd = Crowd(max_connections)
-    server = Server(_patient(app, stop), crowd)
+    connections = ConnectionLimit(max_connections)
+    server = Server(_lingering(app, stop), connections)
     async with trio.open_nursery() as serving:
         async with trio.open_nursery() as accepting:
             accepting.start_soon(
                 partial(
                     trio.serve_listeners,
-                    partial(_converse, server, crowd),
-                    [_Door(listener, crowd)],
+                    partial(_serve_connection, server, connections),
+                    [_Listener(listener, connections)],
                     handler_nursery=serving,
                 )
             )
@@ -60,31 +60,30 @@ async def serve(
             await stop.wait()
             accepting.cancel_scope.cancel()
         await server.context.terminated.set()
-        crowd.dismiss()
+        connections.dismiss()
         serving.cancel_scope.deadline = trio.current_time() + GRACE_SECONDS
 
 
-async def _converse(server: Server, crowd: Crowd, stream: trio.SocketStream) -> None:
-    """The whole life of a connection."""
-    if not crowd.make_room():
-        await crowd.refuse(stream)
+async def _serve_connection(server: Server, connections: ConnectionLimit, stream: trio.SocketStream) -> None:
+    if not connections.make_room():
+        await connections.refuse(stream)
         return
     connection = Connection(server, stream)
-    crowd.entered(connection, Phase.NEW)
+    connections.entered(connection, Phase.NEW)
     try:
         await connection.run()
     except* Exception as errors:
-        server.log.error("http.connection_failed", exc_info=errors)  # noqa: TRY400 - not the library's
+        server.log.error("http.connection_failed", exc_info=errors)  # noqa: TRY400 - structlog's logger
     finally:
-        crowd.left(connection)
+        connections.left(connection)
 
 
-class _Door(trio.abc.Listener[trio.SocketStream]):
-    """Where there is no descriptor for who comes, one that only waits makes room."""
+class _Listener(trio.abc.Listener[trio.SocketStream]):
+    """Closes an idle connection when no descriptor is left for a new one."""
 
-    def __init__(self, listener: trio.SocketListener, crowd: Crowd) -> None:
+    def __init__(self, listener: trio.SocketListener, connections: ConnectionLimit) -> None:
         self._listener = listener
-        self._crowd = crowd
+        self._connections = connections
         self._log = ThrottledLog(structlog.get_logger())
 
     async def accept(self) -> trio.SocketStream:
@@ -94,8 +93,8 @@ class _Door(trio.abc.Listener[trio.SocketStream]):
             except OSError as error:
                 if error.errno not in _NO_ROOM:
                     raise
-                self._log.error("http.no_room", error=error.strerror, connections=len(self._crowd))
-            self._crowd.shed()
+                self._log.error("http.no_room", error=error.strerror, connections=len(self._connections))
+            self._connections.shed()
             await trio.sleep(ACCEPT_AGAIN_SECONDS)
 
     async def aclose(self) -> None:
@@ -115,20 +114,20 @@ def _listen(where: str | socket.socket) -> socket.socket:
         listener = socket.create_server((host, int(port)), family=family, backlog=BACKLOG)
     else:
         listener = where
-    # Connections inherit both.
+    # Connections inherit both options.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SEND_SECONDS * 1000))
     return listener
 
 
-def _patient(app: ASGIApp, stop: trio.Event) -> ASGIApp:
-    """Reads what is left of a body that was answered early, before the connection is closed.
+def _lingering(app: ASGIApp, stop: trio.Event) -> ASGIApp:
+    """Read the rest of a body that was answered early, before the connection is closed.
 
-    Closing on unread data resets the connection, and the client may lose the answer (RFC 9112, section 9.6);
-    and hypercorn would wait for ever to hand over the rest.
+    Closing with unread data resets the connection, and the client may lose the response (RFC 9112, section 9.6);
+    and hypercorn would wait for ever to pass on the rest.
     """
 
-    async def patient(scope: Scope, receive: Receive, send: Send) -> None:
+    async def lingering(scope: Scope, receive: Receive, send: Send) -> None:
         scope["reportd.stop"] = stop
         read = False
 
@@ -153,7 +152,7 @@ def _patient(app: ASGIApp, stop: trio.Event) -> ASGIApp:
 
         await app(scope, noting_receive, lingering_send)
 
-    return patient
+    return lingering
 
 
 def _has_body(scope: Scope) -> bool:
@@ -161,7 +160,7 @@ def _has_body(scope: Scope) -> bool:
 
 
 async def _discard(receive: Receive, enough: trio.Event) -> None:
-    """Goes on after ``enough``, until the connection is closed."""
+    """Read and drop the body. Set ``enough`` at its end or limit, and go on until the connection is closed."""
     size = pieces = 0
     while True:
         message = await receive()

@@ -1,6 +1,6 @@
-"""What the buttons of the pages do: forms that are posted, and a page that comes back. Programs call the interface.
+"""Handles the buttons of the pages: a form is posted, and a page comes back. Programs use the API instead.
 
-A form can't send DELETE, and whoever pressed a button in vain wants to read why. So these are calls of their own.
+A form can't send DELETE, and a refusal must be readable for people. So these are separate calls.
 """
 
 from collections.abc import Awaitable, Callable
@@ -23,7 +23,7 @@ from reportd_web.pages.html import Pages, page
 from reportd_web.security.actor import actor
 from reportd_web.security.guard import Handler, problem_for
 
-Work = Callable[[Request], Awaitable[None]]
+Action = Callable[[Request], Awaitable[None]]
 
 TO_TYPES = "/#types"
 TO_JOB = "/jobs/{taskId}"
@@ -32,31 +32,31 @@ TO_LETTERS = "/#letters"
 
 @dataclass(frozen=True, slots=True)
 class PageActions:
-    """``note``: for the audit record. ``changed``: whoever looks next must see what was done."""
+    """``note``: adds to the audit record. ``changed``: makes the next snapshot show the action."""
 
     service: Service
-    controls: BreakerOperator
+    breakers: BreakerOperator
     letters: DeadLetterService
     pages: Pages
     note: Callable[[AuditEntry], None]
     changed: Callable[[], None]
 
     def add_to(self, app: FastAPI) -> None:
-        for order in (BreakerCommand.OPEN, BreakerCommand.CLOSE, BreakerCommand.PROBE):
-            handler = self._then(TO_TYPES, self._breaker(order))
-            reports.add_calls(app, f"/types/{{reportType}}/{order}", {"POST": handler})
+        for command in (BreakerCommand.OPEN, BreakerCommand.CLOSE, BreakerCommand.PROBE):
+            handler = self._then(TO_TYPES, self._breaker(command))
+            reports.add_calls(app, f"/types/{{reportType}}/{command}", {"POST": handler})
         reports.add_calls(app, "/jobs/{taskId:uuid}/cancel", {"POST": self._then(TO_JOB, self._cancel)})
         reports.add_calls(app, "/jobs/{taskId:uuid}/retry", {"POST": self._then(TO_JOB, self._retry)})
         reports.add_calls(app, "/letters/{id}/requeue", {"POST": self._then(TO_LETTERS, self._requeue)})
         reports.add_calls(app, "/letters/{id}/drop", {"POST": self._then(TO_LETTERS, self._drop)})
 
-    def _then(self, back: str, work: Work) -> Handler:
-        """Do it, and go back to the page that shows it; or say why it was not done."""
+    def _then(self, back: str, action: Action) -> Handler:
+        """Run the action and go back to the page that shows it, or show why it was refused."""
 
-        async def press(request: Request) -> Response:
+        async def handle(request: Request) -> Response:
             target = back.format(**request.path_params)
             try:
-                await work(request)
+                await action(request)
             except Exception as error:
                 if (problem := problem_for(error)) is None:
                     raise
@@ -64,14 +64,14 @@ class PageActions:
             self.changed()
             return RedirectResponse(target, HTTPStatus.SEE_OTHER, {"Cache-Control": "no-store"})
 
-        return press
+        return handle
 
-    def _breaker(self, order: BreakerCommand) -> Work:
-        async def give(request: Request) -> None:
+    def _breaker(self, command: BreakerCommand) -> Action:
+        async def move(request: Request) -> None:
             reason = reason_of((await read_form(request)).get("reason", "").strip())
-            await self.controls.give(request.path_params["reportType"], order, actor(request), reason)
+            await self.breakers.execute(request.path_params["reportType"], command, actor(request), reason)
 
-        return give
+        return move
 
     async def _cancel(self, request: Request) -> None:
         await reports.cancel_own(self.service, self.note, request)

@@ -1,4 +1,4 @@
-"""``GET /``, the status page, and the same for programs: ``/status`` as JSON, ``/events`` as server-sent events."""
+"""``GET /``, the status page; for programs ``/status`` as JSON and ``/events`` as server-sent events."""
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
@@ -26,13 +26,13 @@ from reportd_web.pages import status_json
 from reportd_web.pages.feed import Feed
 from reportd_web.pages.html import Pages, Reader, Search, older_of, page
 from reportd_web.security.access import Access
-from reportd_web.security.wait_limit import Waits
+from reportd_web.security.wait_limit import WaitLimit
 
 ALIVE_SECONDS = 15.0
-"""A reader that hears nothing for much longer has lost the connection."""
+"""Interval of the keep-alive event. A reader without events for much longer has lost the connection."""
 
 STREAM_SECONDS = 900.0
-"""Then a reader has to come again."""
+"""The longest time of an event stream. Then the reader reconnects."""
 
 _ALIVE = b"event: alive\ndata:\n\n"
 _MAX_QUERY = 200
@@ -40,33 +40,33 @@ _MAX_QUERY = 200
 
 def add_dashboard(
     app: FastAPI,
-    look: Callable[[], Awaitable[Snapshot]],
+    read_snapshot: Callable[[], Awaitable[Snapshot]],
     service: Service,
     access: Access,
     pages: Pages,
     nursery: trio.Nursery,
-    waits: Waits,
+    waits: WaitLimit,
 ) -> None:
-    feed = Feed(look, pages, nursery)
+    feed = Feed(read_snapshot, pages, nursery)
 
     async def home(request: Request) -> Response:
-        snapshot = await look()
-        search, wanted, before = _search(request.query_params)
+        snapshot = await read_snapshot()
+        search, job_filter, before = _parse_search(request.query_params)
         jobs: Sequence[JobView] | None = snapshot.recent
         older = older_of(search, jobs or ())
         if search.active:
-            jobs, older = await _found(service, search, wanted, before)
+            jobs, older = await _find(service, search, job_filter, before)
         return page(pages.status(snapshot, reader_of(request, access), search, jobs, older))
 
     async def status(_: Request) -> Response:
-        return reports.json(status_json.document(await look()))
+        return reports.json(status_json.document(await read_snapshot()))
 
     async def events(request: Request) -> Response:
         wire.only(request.query_params, frozenset({"as"}))
-        form = request.query_params.get("as", FeedFormat.JSON)
-        if form not in set(FeedFormat):
+        feed_format = request.query_params.get("as", FeedFormat.JSON)
+        if feed_format not in set(FeedFormat):
             raise invalid(FieldProblem("/as", f"must be one of {', '.join(FeedFormat)}"), place="query")
-        return _Events(feed, FeedFormat(form), waits, access)
+        return _Events(feed, FeedFormat(feed_format), waits, access)
 
     for path, call in (("/", home), ("/status", status), ("/events", events)):
         reports.add_calls(app, path, {"GET": call})
@@ -80,22 +80,22 @@ def reader_of(request: Request, access: Access) -> Reader:
 
 
 class _Events(Response):
-    """Goes on until the reader leaves or the server stops."""
+    """The stream. It ends when the reader leaves or the server stops."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, feed: Feed, form: FeedFormat, waits: Waits, access: Access) -> None:
-        # Proxies that keep answers until they are whole would never pass one on.
+    def __init__(self, feed: Feed, feed_format: FeedFormat, waits: WaitLimit, access: Access) -> None:
+        # Proxies that buffer responses would never pass an event on.
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._feed = feed
-        self._form = form
+        self._format = feed_format
         self._waits = waits
         self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises ProblemError (429 or 503) before anything is sent."""
-        with self._waits.one(scope):
+        with self._waits.admit(scope):
             await self._stream(scope, receive, send)
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,52 +106,52 @@ class _Events(Response):
                     nursery.start_soon(cancel_when_gone, receive, nursery.cancel_scope)
                     if (stop := scope.get("reportd.stop")) is not None:
                         nursery.start_soon(reports.cancel_at, stop, nursery.cancel_scope)
-                    await self._tell(scope, send)
+                    await self._send_events(scope, send)
         await send({"type": "http.response.body", "body": b""})
 
-    async def _tell(self, scope: Scope, send: Send) -> None:
-        """For as long as the reader may: he may log out, or his token be taken away."""
+    async def _send_events(self, scope: Scope, send: Send) -> None:
+        """Send events while the reader is admitted: it may log out, or lose its token."""
         number = 0
         with self._feed.reading():
             while await self._access.sees_all(scope):
                 message = _ALIVE
                 with trio.move_on_after(ALIVE_SECONDS):
-                    number, message = await self._feed.after(number, self._form)
-                await trio.sleep(random.uniform(0, self._feed.spread_seconds))  # noqa: S311 - nothing secret
+                    number, message = await self._feed.after(number, self._format)
+                await trio.sleep(random.uniform(0, self._feed.spread_seconds))  # noqa: S311 - not a secret
                 await send({"type": "http.response.body", "body": message, "more_body": True})
 
 
 # --- search -----------------------------------------------------------------------------------------------------
 
 
-def _search(query: QueryParams) -> tuple[Search, JobFilter, tuple[float, str] | None]:
-    """Whatever is asked for, there is a page: it says what can't be looked for."""
+def _parse_search(query: QueryParams) -> tuple[Search, JobFilter, wire.Position | None]:
+    """Return search, filter, and position in the list. Never raises: an invalid search has a ``trouble``."""
     q, report_type, state = (query.get(name, "").strip()[:_MAX_QUERY] for name in ("q", "type", "state"))
-    before = wire.place_of(query.get("cursor", ""))
+    before = wire.position_of(query.get("cursor", ""))
     known_state = JobState(state) if state in set(JobState) else None
     trouble = ""
     if q and canonical_uuid(q) is None:
-        trouble = "A task or a user is found by its whole UUID."
+        trouble = "Enter the whole UUID of a task or a user."
     elif (state and known_state is None) or "\0" in report_type:
         trouble = "There is no such state or type."
     active = bool(q or report_type or state or before)
-    wanted = JobFilter(known_state, report_type or None, canonical_uuid(q))
-    return Search(q, report_type, state, active, trouble), wanted, before
+    job_filter = JobFilter(known_state, report_type or None, canonical_uuid(q))
+    return Search(q, report_type, state, active, trouble), job_filter, before
 
 
-async def _found(
-    service: Service, search: Search, wanted: JobFilter, before: tuple[float, str] | None
+async def _find(
+    service: Service, search: Search, job_filter: JobFilter, before: wire.Position | None
 ) -> tuple[Sequence[JobView] | None, str]:
     if search.trouble:
         return (), ""
     try:
-        if (task_id := wanted.user_id) is not None and (record := await _task(service, task_id)) is not None:
+        if (task_id := job_filter.user_id) is not None and (record := await _task(service, task_id)) is not None:
             return [record.view()], ""
-        found = await service.search(wanted, RECENT + 1, before)
+        records = await service.search(job_filter, RECENT + 1, before)
     except UnavailableError:
         return None, ""
-    jobs = [record.view() for record in found[:RECENT]]
-    return jobs, older_of(search, jobs) if len(found) > RECENT else ""
+    jobs = [record.view() for record in records[:RECENT]]
+    return jobs, older_of(search, jobs) if len(records) > RECENT else ""
 
 
 async def _task(service: Service, task_id: str) -> Record | None:

@@ -1,6 +1,6 @@
-"""What everybody sees who has the page open: rendered once, however many they are, and only if it has changed.
+"""Feeds the open status pages: each change is rendered once for all readers.
 
-A reader that is slow gets the latest, not each one: a message holds whatever has changed since what he has.
+A slow reader skips states: its next message holds everything that has changed since its last one.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
@@ -10,6 +10,7 @@ import orjson
 import structlog
 import trio
 
+from reportd.concurrency.signal import Signal
 from reportd.core.status.health import Health, health_of
 from reportd.core.status.snapshot import Snapshot
 from reportd_web.api.wire import FeedFormat
@@ -17,112 +18,110 @@ from reportd_web.pages import status_json
 from reportd_web.pages.html import Pages
 
 TICK_SECONDS = 0.75
-"""How often it is looked whether something has changed, so that it is on the page within a second."""
+"""Interval of the snapshots, so that a change is on the page within a second."""
 
 READER_SECONDS = 0.005
-"""To tell a reader something takes a ninth of a millisecond. So all of them together get two hundredths of a processor,
-and beyond 150 of them it is looked less often.
+"""The interval grows by this for each reader. Sending to a reader takes 1/9 ms, so all readers together use about 2 %
+of a processor; from 150 readers on, snapshots are rarer.
 """
 
 SPREAD_SECONDS = 0.001
-"""For each reader. In between, others have their turn."""
+"""Messages are spread over this time per reader, so that other tasks run in between."""
 
 log = structlog.get_logger()
 
 
 class Feed:
-    """``nursery``: where it is looked, for as long as somebody reads."""
+    """``nursery``: where the feed runs while it has readers."""
 
-    def __init__(self, look: Callable[[], Awaitable[Snapshot]], pages: Pages, nursery: trio.Nursery) -> None:
-        self._look = look
+    def __init__(self, read_snapshot: Callable[[], Awaitable[Snapshot]], pages: Pages, nursery: trio.Nursery) -> None:
+        self._read_snapshot = read_snapshot
         self._pages = pages
         self._nursery = nursery
         self._readers = 0
-        self._looking = False
-        self._begun = self._ended = 0
-        self._wanted = trio.Event()
-        self._looked = trio.Event()
+        self._running = False
+        self._rounds_begun = self._rounds_ended = 0
+        self._round_wanted = Signal()
+        self._round_ended = Signal()
         self._number = 0
-        self._changed = trio.Event()
-        self._seen: tuple[Snapshot, Health] | None = None
+        self._changed = Signal()
+        self._current: tuple[Snapshot, Health] | None = None
         self._sections: dict[str, tuple[int, str]] = {}
         self._messages: dict[tuple[FeedFormat, int], bytes] = {}
 
     @property
     def spread_seconds(self) -> float:
-        """Within which time the readers are told, so that they are not all told at the same instant."""
+        """The time over which a message to all readers is spread."""
         return self._readers * SPREAD_SECONDS
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Around calls of ``after``."""
+        """Keep the feed running for the block, in which ``after`` is called."""
         self._readers += 1
-        if not self._looking:
-            self._looking = True
+        if not self._running:
+            self._running = True
             self._nursery.start_soon(self._run)
         try:
             yield
         finally:
             self._readers -= 1
 
-    async def after(self, number: int, form: FeedFormat) -> tuple[int, bytes]:
-        """What has changed since what had this number, once something has; 0 is the number of nothing."""
+    async def after(self, number: int, feed_format: FeedFormat) -> tuple[int, bytes]:
+        """Wait for a state after ``number``. Return its number, and a message with the changes; everything after 0."""
         if not number:
-            await self._look_anew()
-        while self._seen is None or self._number == number:
+            await self._next_round()
+        while self._current is None or self._number == number:
             await self._changed.wait()
-        key = form, number
+        key = feed_format, number
         if key not in self._messages:
-            self._messages[key] = _event(form, self._document(form, number))
+            self._messages[key] = _event(feed_format, self._document(feed_format, number))
         return self._number, self._messages[key]
 
-    async def _look_anew(self) -> None:
-        """Whoever comes has the page already, and what he gets must not be older than that."""
-        next_one = self._begun + 1
-        self._wanted.set()
-        while self._ended < next_one:
-            await self._looked.wait()
+    async def _next_round(self) -> None:
+        """Wait for a snapshot that begins now: a new reader already has the page, and must not get an older state."""
+        next_round = self._rounds_begun + 1
+        self._round_wanted.notify()
+        while self._rounds_ended < next_round:
+            await self._round_ended.wait()
 
-    def _document(self, form: FeedFormat, number: int) -> object:
-        assert self._seen is not None  # noqa: S101 - asked when something was seen
-        snapshot, judged = self._seen
-        if form is FeedFormat.JSON:
+    def _document(self, feed_format: FeedFormat, number: int) -> object:
+        assert self._current is not None  # noqa: S101 - called after the first snapshot
+        snapshot, health = self._current
+        if feed_format is FeedFormat.JSON:
             return status_json.document(snapshot)
         changed = {name: html for name, (since, html) in self._sections.items() if since > number}
-        return {"at": snapshot.at, "level": judged.level, "brief": judged.brief, "sections": changed}
+        return {"at": snapshot.at, "level": health.level, "brief": health.brief, "sections": changed}
 
     async def _run(self) -> None:
         try:
             while self._readers:
-                self._begun += 1
-                self._wanted = trio.Event()
+                self._rounds_begun += 1
+                round_wanted = self._round_wanted.next()
                 try:
-                    self._take(await self._look())
+                    self._publish(await self._read_snapshot())
                 except Exception:
-                    # The page must come back when whatever it was is over.
+                    # The page must recover after any failure.
                     log.exception("feed.failed")
-                self._ended = self._begun
-                self._looked.set()
-                self._looked = trio.Event()
+                self._rounds_ended = self._rounds_begun
+                self._round_ended.notify()
                 with trio.move_on_after(max(TICK_SECONDS, self._readers * READER_SECONDS)):
-                    await self._wanted.wait()
+                    await round_wanted.wait()
         finally:
-            self._looking = False
+            self._running = False
 
-    def _take(self, snapshot: Snapshot) -> None:
-        judged = health_of(snapshot)
-        if self._seen is not None and self._seen[0].shows_the_same(snapshot) and self._seen[1] == judged:
+    def _publish(self, snapshot: Snapshot) -> None:
+        health = health_of(snapshot)
+        if self._current is not None and self._current[0].shows_the_same(snapshot) and self._current[1] == health:
             return
-        self._seen = snapshot, judged
+        self._current = snapshot, health
         self._number += 1
-        for name, html in self._pages.sections(snapshot, judged).items():
+        for name, html in self._pages.sections(snapshot, health).items():
             if self._sections.get(name, (0, ""))[1] != html:
                 self._sections[name] = self._number, html
         self._messages.clear()
-        self._changed.set()
-        self._changed = trio.Event()
+        self._changed.notify()
 
 
-def _event(form: FeedFormat, document: object) -> bytes:
-    name = b"status" if form is FeedFormat.JSON else b"page"
+def _event(feed_format: FeedFormat, document: object) -> bytes:
+    name = b"status" if feed_format is FeedFormat.JSON else b"page"
     return b"event: %s\ndata: %s\n\n" % (name, orjson.dumps(document))

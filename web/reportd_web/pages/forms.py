@@ -1,4 +1,4 @@
-"""Reads what a form of one of our pages sends."""
+"""Reads the forms of our pages."""
 
 from http import HTTPStatus
 from urllib.parse import parse_qs
@@ -13,7 +13,7 @@ _FORM = "application/x-www-form-urlencoded"
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """The last value of each field. Raises ProblemError (408, 413, 415)."""
+    """Return the last value of each field. Raises ProblemError (400, 408, 413, 415)."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
         raise bad_header(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type", f"must be {_FORM}", {"Accept": _FORM})
     body = await read_body(request.receive, MAX_FORM_BYTES)

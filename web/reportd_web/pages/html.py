@@ -1,4 +1,4 @@
-"""Makes the HTML of every page. Whatever comes from outside is text here (I11): the templates escape all of it."""
+"""Makes the HTML of every page. The templates escape every value, so outside text can't run as HTML (I11)."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +17,12 @@ from starlette.responses import Response
 from reportd.core.breaker import breaker
 from reportd.core.jobs.job import timestamp
 from reportd.core.jobs.transitions import JobState
-from reportd.core.status.durations import lasting
+from reportd.core.status.durations import format_duration
 from reportd.core.status.health import At, Health, Name, Sentence, Since, Until, clock_time, fault_of, health_of
 from reportd.core.status.snapshot import RECENT, JobView, Series, Snapshot
 from reportd_web.api import wire
 
-SECTIONS = ("health_of", "types", "queue", "letters", "recent", "nodes")
+SECTIONS = ("verdict", "types", "queue", "letters", "recent", "nodes")
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -60,7 +60,7 @@ _STATE_LEVELS = {
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What somebody looks for among the jobs, as it was typed. ``trouble``: why it can't be looked for."""
+    """A search for jobs, as it was typed. ``trouble``: why it is not valid."""
 
     q: str = ""
     report_type: str = ""
@@ -71,17 +71,17 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who looks at a page. ``login``: he can log out; ``operator``: the buttons are for him."""
+    """The reader of a page. ``login``: show the logout; ``operator``: show the buttons."""
 
     login: bool = False
     operator: bool = True
 
 
 class Pages:
-    """One for all; it keeps the templates."""
+    """Renders the pages. One object for all: it caches the templates."""
 
     def __init__(self) -> None:
-        # What they are made of is known beforehand, so nothing is gained by looking whether a file has changed.
+        # The templates ship with the program, so checking the files for changes is useless.
         self._templates = Environment(
             loader=PackageLoader("reportd_web"),
             autoescape=True,
@@ -110,35 +110,34 @@ class Pages:
         jobs: Sequence[JobView] | None,
         older: str = "",
     ) -> str:
-        """The whole page. ``jobs``: what is listed; ``older``: where the list goes on."""
-        shown = {"search": search, "jobs": jobs, "older": older, "login": reader.login, "operator": reader.operator}
-        return self._render("status.html", snapshot.at, s=snapshot, health_of=health_of(snapshot), **shown)
+        """Return the whole status page. ``jobs``: the listed jobs; ``older``: the address of the list's next page."""
+        values = {"search": search, "jobs": jobs, "older": older, "login": reader.login, "operator": reader.operator}
+        return self._render("status.html", snapshot.at, s=snapshot, verdict=health_of(snapshot), **values)
 
-    def sections(self, snapshot: Snapshot, judged: Health) -> dict[str, str]:
-        """Each section by name, the same at any time: how long something lasts is left to who shows it."""
+    def sections(self, snapshot: Snapshot, health: Health) -> dict[str, str]:
+        """Return each section by name, without durations, which would change with time; the browser adds them."""
         search, jobs = Search(), snapshot.recent
-        shown = {"search": search, "jobs": jobs, "older": older_of(search, jobs or ())}
+        values = {"search": search, "jobs": jobs, "older": older_of(search, jobs or ())}
         return {
-            name: self._render(f"sections/{name}.html", None, s=snapshot, health_of=judged, **shown)
-            for name in SECTIONS
+            name: self._render(f"sections/{name}.html", None, s=snapshot, verdict=health, **values) for name in SECTIONS
         }
 
-    def job(self, now: float, reader: Reader, **shown: Any) -> str:
-        return self._render("job.html", now, login=reader.login, operator=reader.operator, **shown)
+    def job(self, now: float, reader: Reader, **values: Any) -> str:
+        return self._render("job.html", now, login=reader.login, operator=reader.operator, **values)
 
     def refused(self, status: HTTPStatus, detail: str, back: str) -> str:
-        """What somebody sees who pressed a button in vain."""
+        """Return the page for a refused button."""
         return self._render("refused.html", 0.0, status=status, detail=detail, back=back)
 
-    def _render(self, template: str, now: float | None, **shown: Any) -> str:
-        """Without ``now``, no duration is said."""
-        words: dict[str, Callable[..., Markup]] = {
+    def _render(self, template: str, now: float | None, **values: Any) -> str:
+        """Without ``now``, durations are left empty."""
+        functions: dict[str, Callable[..., Markup]] = {
             "since": partial(_since, now),
             "until": partial(_until, now),
             "sentence": partial(_sentence, now),
             "clock": _clock,
         }
-        return self._templates.get_template(template).render(now=now, **words, **shown)
+        return self._templates.get_template(template).render(now=now, **functions, **values)
 
 
 def page(html: str, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
@@ -146,27 +145,27 @@ def page(html: str, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, st
 
 
 def older_of(search: Search, jobs: Sequence[JobView]) -> str:
-    """The address of the page on which the list goes on, if it may."""
+    """Return the address of the list's next page; empty if there is none."""
     if len(jobs) < RECENT:
         return ""
-    asked = {"q": search.q, "type": search.report_type, "state": search.state}
+    fields = {"q": search.q, "type": search.report_type, "state": search.state}
     cursor = wire.cursor(jobs[-1].submitted_at, jobs[-1].task_id)
-    return "/?" + urlencode({name: value for name, value in asked.items() if value} | {"cursor": cursor}) + "#recent"
+    return "/?" + urlencode({name: value for name, value in fields.items() if value} | {"cursor": cursor}) + "#recent"
 
 
-# --- words ------------------------------------------------------------------------------------------------------
+# --- values of the templates -------------------------------------------------------------------------------------
 
 
 def _since(now: float | None, at: float) -> Markup:
-    return _time("ago", at, "" if now is None else lasting(now - at))
+    return _time("ago", at, "" if now is None else format_duration(now - at))
 
 
 def _until(now: float | None, at: float) -> Markup:
-    return _time("left", at, "" if now is None else lasting(at - now))
+    return _time("left", at, "" if now is None else format_duration(at - now))
 
 
 def _time(kind: str, at: float, text: str) -> Markup:
-    """``status.js`` keeps its text true."""
+    """``status.js`` keeps its text up to date."""
     return Markup('<time class="{}" datetime="{}">{}</time>').format(kind, timestamp(at), text)
 
 
@@ -194,31 +193,31 @@ def _part(now: float | None, part: str | Name | At | Since | Until) -> Markup:
 
 
 def _brief(seconds: float) -> str:
-    """A time that something took: ``84 ms``, ``1.4 s``, ``12 s``, ``3 min 5 s``."""
+    """Return a duration: ``84 ms``, ``1.4 s``, ``12 s``, ``3 min 5 s``."""
     if seconds < 1:
         return f"{round(seconds * 1000)} ms"
-    if seconds < 10:  # noqa: PLR2004 - two digits say enough
+    if seconds < 10:  # noqa: PLR2004 - two digits are enough
         return f"{seconds:.1f} s"
-    return f"{round(seconds)} s" if seconds < 100 else lasting(seconds)  # noqa: PLR2004
+    return f"{round(seconds)} s" if seconds < 100 else format_duration(seconds)  # noqa: PLR2004
 
 
 def _number(value: float) -> str:
-    """With narrow spaces between the thousands (ISO 80000-1)."""
+    """Return it with narrow spaces between the thousands (ISO 80000-1)."""
     return f"{round(value):,}".replace(",", "\u202f")
 
 
 def _percent(part: int, whole: int) -> str:
-    """0 % is none at all, and 100 % all of them."""
+    """Return the share. Only none at all is 0 %, and only all of them 100 %."""
     share = 100 * part / whole
     return f"{math.ceil(share) if share < 1 else math.floor(share)} %"
 
 
 def _spark(series: Series) -> Markup:
-    """The last hour as a line, its newest minute on the right. In whole units, which a screen can't tell from more."""
+    """Return the last hour as a line, the newest minute on the right, in whole units: a screen shows no finer ones."""
     counts = (*series.minutes[:-1], series.now)
     top = max(1, *counts)
     points = [(60 - len(counts) + i, SPARK_HEIGHT - round(SPARK_HEIGHT * n / top)) for i, n in enumerate(counts)]
-    # Where it stays as high as it was, the ends say enough.
+    # A level stretch needs only its ends.
     bends = [p for p, q, r in zip(points[1:], points, points[2:], strict=False) if not p[1] == q[1] == r[1]]
     line = " ".join(f"{x} {y}" for x, y in dict.fromkeys((points[0], *bends, points[-1])))
     return Markup(

@@ -1,4 +1,4 @@
-"""``GET /jobs/{taskId}``: all there is to know of a job, on a page of its own."""
+"""``GET /jobs/{taskId}``: the page of one job."""
 
 import time
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ from reportd_web.pages.html import Pages, page
 from reportd_web.security.access import Access
 
 MAX_PARAMETERS = 8192
-"""Characters of the parameters that are shown: they may be megabytes, and nobody reads those."""
+"""The most characters of the parameters that are shown: they may have megabytes."""
 
-MAX_DEEDS = 20
-AGAIN_SECONDS = 2
+MAX_AUDIT_ENTRIES = 20
+RELOAD_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,13 @@ def add_jobs(app: FastAPI, service: Service, audit: Audit, access: Access, pages
             task_id = await reports.own_task(service, request)
             record = await service.get(task_id)
             attempts = await service.attempts(task_id)
-            deeds = await audit.latest(MAX_DEEDS, task_id)
+            entries = await audit.latest(MAX_AUDIT_ENTRIES, task_id)
         except (NotFoundError, UnavailableError) as error:
-            gone = isinstance(error, NotFoundError)
-            status = HTTPStatus.NOT_FOUND if gone else HTTPStatus.SERVICE_UNAVAILABLE
+            unknown = isinstance(error, NotFoundError)
+            status = HTTPStatus.NOT_FOUND if unknown else HTTPStatus.SERVICE_UNAVAILABLE
             return page(pages.refused(status, str(error), "/"), status)
-        steps = [Step(deed.at, "soft", f"{deed.action.removeprefix('job.')} by {deed.actor}") for deed in deeds]
-        text = shown(record.job.parameters)
+        steps = [Step(entry.at, "soft", f"{entry.action.removeprefix('job.')} by {entry.actor}") for entry in entries]
+        text = parameters_text(record.job.parameters)
         html = pages.job(
             time.time(),
             reader_of(request, access),
@@ -62,15 +62,15 @@ def add_jobs(app: FastAPI, service: Service, audit: Audit, access: Access, pages
             left_out=max(0, len(text) - MAX_PARAMETERS),
             may_cancel=record.state in sources(JobEvent.CANCELLED) and access.may(request.scope, "POST", CANCEL),
             may_retry=record.state in sources(JobEvent.REVIVED) and access.may(request.scope, "POST", RETRY),
-            again=None if record.state in TERMINAL else AGAIN_SECONDS,
+            again=None if record.state in TERMINAL else RELOAD_SECONDS,
         )
         return page(html)
 
     reports.add_calls(app, "/jobs/{taskId:uuid}", {"GET": job})
 
 
-def shown(parameters: Mapping[str, Any]) -> str:
-    """As somebody reads it; what is too long to be shown as a whole is not worth being laid out."""
+def parameters_text(parameters: Mapping[str, Any]) -> str:
+    """Return the parameters as indented JSON; as one line when they are too long to be shown whole."""
     text = text_of(parameters)
     if len(text) > MAX_PARAMETERS:
         return text
@@ -93,7 +93,7 @@ def _attempt(attempt: Attempt, state: JobState) -> Step:
     if attempt.outcome is not None:
         outcome = attempt.outcome.replace("_", " ")
     else:
-        outcome = "under way" if state is JobState.RUNNING else "nothing more was heard of it"
+        outcome = "under way" if state is JobState.RUNNING else "no result was recorded"
     level = "good" if attempt.outcome == JobEvent.SUCCEEDED else "bad" if attempt.detail else "watch"
     text = f"attempt {attempt.number} on {attempt.node}: {outcome}"
     return Step(attempt.started_at, level, text, attempt.detail, attempt.finished_at)

@@ -1,4 +1,4 @@
-"""The way in for a browser: a form that takes a token and gives a session, and the way out."""
+"""Login and logout of browsers: a form takes a token and gives a session."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -14,7 +14,7 @@ from reportd_web.api import reports
 from reportd_web.pages.forms import read_form
 from reportd_web.security.access import CHALLENGE, LOGIN, Access, may_watch
 from reportd_web.security.guard import LATER, Handler
-from reportd_web.security.login_throttle import Attempts
+from reportd_web.security.login_throttle import LoginThrottle
 from reportd_web.security.sessions import COOKIE, SESSION_SECONDS
 
 log = structlog.get_logger()
@@ -29,7 +29,7 @@ _HEADERS = {
 
 def add_login(app: FastAPI, access: Access) -> None:
     page = Environment(loader=PackageLoader("reportd_web"), autoescape=True).get_template("login.html")
-    attempts = Attempts()
+    throttle = LoginThrottle()
 
     def form(trouble: str = "", status: HTTPStatus = HTTPStatus.OK, **headers: str) -> Response:
         headers = {**_HEADERS, **{name.replace("_", "-"): value for name, value in headers.items()}}
@@ -43,18 +43,18 @@ def add_login(app: FastAPI, access: Access) -> None:
             return _to("/")
         secret = (await read_form(request)).get("token", "").strip().encode()
         address = request.client.host if request.client else ""
-        # First, so that nobody's failures keep another from logging in. A token is too long to be found by trying.
+        # Checked first, so that failures of others never block a valid login. A token is too long to guess.
         token = access.tokens.find(secret)
-        if token is None and (wait_seconds := attempts.wait_seconds(address)):
+        if token is None and (wait_seconds := throttle.wait_seconds(address)):
             log.warning("login.too_many", client=address)
-            text = f"This is no token that is accepted. The next attempt is possible in {wait_seconds} s."
+            text = f"This token is not accepted. You can try again in {wait_seconds} s."
             return form(text, HTTPStatus.TOO_MANY_REQUESTS, Retry_After=str(wait_seconds))
         if token is None:
-            attempts.failed(address)
+            throttle.failed(address)
             log.warning("login.failed", client=address)
-            return form("This is no token that is accepted.", HTTPStatus.UNAUTHORIZED, WWW_Authenticate=CHALLENGE)
+            return form("This token is not accepted.", HTTPStatus.UNAUTHORIZED, WWW_Authenticate=CHALLENGE)
         if not may_watch(token):
-            text = "The page is not for this token: that takes the role read, and a token bound to no user."
+            text = "This token may not see the page: it needs the role read, and must not be bound to a user."
             return form(text, HTTPStatus.FORBIDDEN)
         log.info("login.done", client=address, actor=token.name)
         answer = _to("/")
@@ -78,7 +78,7 @@ def _log_out(access: Access, form: Callable[..., Response]) -> Handler:
             token = await access.log_out(request)
         except UnavailableError as error:
             log.warning("login.not_ended", error=str(error))
-            text = "You are still logged in: the database is away, so nobody could be told. Try it again."
+            text = "You are still logged in: the database is unavailable, so the session could not be ended. Try again."
             return form(text, HTTPStatus.SERVICE_UNAVAILABLE, **LATER)
         if token is not None:
             log.info("login.ended", actor=token.name)
@@ -94,5 +94,5 @@ def _to(path: str) -> Response:
 
 
 def _is_https(request: Request) -> bool:
-    """As the browser sees it. A client that lies about it harms its own cookie only."""
+    """Return whether the browser uses HTTPS. A client that lies about it harms only its own cookie."""
     return "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))

@@ -1,4 +1,4 @@
-"""The snapshot as JSON, for ``GET /status`` and the events. What could not be looked at is null."""
+"""The snapshot as JSON, for ``GET /status`` and the events. Unavailable values are null."""
 
 import re
 from collections.abc import Mapping
@@ -11,29 +11,29 @@ from reportd.core.status.health import as_text, health_of
 from reportd.core.status.snapshot import JobView, LetterGroup, Node, QueueView, Series, Snapshot, TypeView
 from reportd_web.api import breakers
 
-_MOMENT = re.compile(r"at|since|.*_at")
-"""Names of what is a time."""
+_TIME_FIELD = re.compile(r"at|since|.*_at")
+"""Names of the fields that hold a time."""
 
 
 def document(snapshot: Snapshot) -> dict[str, Any]:
-    """Names are in camelCase, times in ISO 8601."""
-    judged = health_of(snapshot)
+    """Return the JSON document. Names are in camelCase, times in ISO 8601."""
+    health = health_of(snapshot)
     return {
         "at": timestamp(snapshot.at),
         "node": snapshot.here.name,
         "since": timestamp(snapshot.here.since),
         "held": snapshot.here.held,
-        "health_of": {
-            "level": judged.level,
-            "brief": judged.brief,
+        "verdict": {
+            "level": health.level,
+            "brief": health.brief,
             "findings": [
                 {
-                    "level": one.level,
-                    "text": as_text(one.sentence, snapshot.at),
-                    "whose": one.whose,
-                    "because": one.because,
+                    "level": finding.level,
+                    "text": as_text(finding.sentence, snapshot.at),
+                    "whose": finding.whose,
+                    "because": finding.because,
                 }
-                for one in judged.findings
+                for finding in health.findings
             ],
         },
         "parts": {part.name: {"ok": part.ok, "detail": part.detail} for part in snapshot.parts},
@@ -67,10 +67,10 @@ def _queue(queue: QueueView) -> dict[str, Any]:
         "dead": queue.dead,
     }
     return {
-        **{name: None if one is None else one.now for name, one in series.items()},
+        **{name: None if values is None else values.now for name, values in series.items()},
         "oldestAt": _time(queue.oldest_at),
         "storedP95Seconds": queue.stored_p95_seconds,
-        "lastHour": {name: [] if one is None else one.minutes for name, one in series.items()},
+        "lastHour": {name: [] if values is None else values.minutes for name, values in series.items()},
     }
 
 
@@ -96,17 +96,17 @@ def _time(at: float | None) -> str | None:
 
 
 def _wire(value: Any) -> Any:
-    """Any of the snapshot's values."""
+    """Return any of the snapshot's values as JSON."""
     if is_dataclass(value):
-        return {_camel(one.name): _field(one.name, getattr(value, one.name)) for one in fields(value)}
+        return {_camel(field.name): _field(field.name, getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {name: _wire(item) for name, item in value.items()}
     return [_wire(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _field(name: str, value: Any) -> Any:
-    return _time(value) if _MOMENT.fullmatch(name) else _wire(value)
+    return _time(value) if _TIME_FIELD.fullmatch(name) else _wire(value)
 
 
 def _camel(name: str) -> str:
-    return re.sub("_(.)", lambda found: found[1].upper(), name)
+    return re.sub("_(.)", lambda match: match[1].upper(), name)

@@ -1,1 +1,1 @@
-"""Who may call, what other sites may not do, and how much one caller may use."""
+"""Access rules, protection against other sites, logins, and limits for each caller."""

@@ -1,7 +1,7 @@
-"""Who may make which call: one table of rules, and what is answered to those who may not.
+"""Access control: one table with a rule for each call, and the answers to callers who are not admitted.
 
-``api.add_calls`` puts every call behind its rule; one that has none can't be added. Which jobs a tenant may know of
-is asked where the job is known, in ``api``.
+``api.reports.add_calls`` puts every call behind its rule; a call without a rule can't be added. ``api`` checks which
+jobs a tenant may see.
 """
 
 import secrets
@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
 
-from reportd.core.access import Role, Token
+from reportd.core.tokens import Role, Token
 from reportd.intake.tokens import Tokens
 from reportd_web.http.problems import ProblemError
 from reportd_web.security.ended_sessions import EndedLogins
@@ -24,15 +24,15 @@ from reportd_web.security.sessions import COOKIE, Session, Sessions
 
 LOGIN = "/login"
 CHALLENGE = 'Bearer realm="reportd"'
-"""What every 401 says of how to be let in (RFC 6750, section 3)."""
+"""The challenge of every 401 (RFC 6750, section 3)."""
 
 _BEARER = b"bearer "
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``roles``: any of them will do; none: it is public. ``tenants``: tokens bound to a user may call, too,
-    because nothing of another user's can be seen or done there.
+    """``roles``: any one of them is enough; none means public. ``tenants``: tokens bound to a user may call too; the
+    call shows and changes nothing of other users.
     """
 
     roles: tuple[Role, ...]
@@ -41,43 +41,43 @@ class Rule:
 
 PUBLIC = Rule(())
 _ANY = Rule(tuple(Role), tenants=True)
-_ORDER = Rule((Role.SUBMIT,), tenants=True)
-_LOOK = Rule((Role.READ,), tenants=True)
-_SETTLE = Rule((Role.SUBMIT, Role.OPERATE), tenants=True)
-_WATCH = Rule((Role.READ,))
+_SUBMIT = Rule((Role.SUBMIT,), tenants=True)
+_READ_OWN = Rule((Role.READ,), tenants=True)
+_CHANGE_OWN = Rule((Role.SUBMIT, Role.OPERATE), tenants=True)
+_READ_ALL = Rule((Role.READ,))
 _OPERATE = Rule((Role.OPERATE,))
 
 RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
     {
-        ("POST", "/reports/generate-async"): _ORDER,
-        ("GET", "/reports"): _LOOK,
-        ("GET", "/reports/{taskId}"): _LOOK,
-        ("DELETE", "/reports/{taskId}"): _SETTLE,
-        ("GET", "/reports/{taskId}/pdf"): _LOOK,
-        ("POST", "/reports/{taskId}/retry"): _SETTLE,
-        ("GET", "/breakers"): _WATCH,
+        ("POST", "/reports/generate-async"): _SUBMIT,
+        ("GET", "/reports"): _READ_OWN,
+        ("GET", "/reports/{taskId}"): _READ_OWN,
+        ("DELETE", "/reports/{taskId}"): _CHANGE_OWN,
+        ("GET", "/reports/{taskId}/pdf"): _READ_OWN,
+        ("POST", "/reports/{taskId}/retry"): _CHANGE_OWN,
+        ("GET", "/breakers"): _READ_ALL,
         ("POST", "/breakers/{reportType}/open"): _OPERATE,
         ("POST", "/breakers/{reportType}/close"): _OPERATE,
         ("POST", "/breakers/{reportType}/probe"): _OPERATE,
-        ("GET", "/dead-letters"): _WATCH,
-        ("GET", "/dead-letters/{id}"): _WATCH,
+        ("GET", "/dead-letters"): _READ_ALL,
+        ("GET", "/dead-letters/{id}"): _READ_ALL,
         ("POST", "/dead-letters/{id}/requeue"): _OPERATE,
         ("DELETE", "/dead-letters/{id}"): _OPERATE,
-        ("GET", "/"): _WATCH,
+        ("GET", "/"): _READ_ALL,
         ("POST", "/types/{reportType}/open"): _OPERATE,
         ("POST", "/types/{reportType}/close"): _OPERATE,
         ("POST", "/types/{reportType}/probe"): _OPERATE,
         ("POST", "/letters/{id}/requeue"): _OPERATE,
         ("POST", "/letters/{id}/drop"): _OPERATE,
-        ("GET", "/jobs/{taskId}"): _LOOK,
-        ("POST", "/jobs/{taskId}/cancel"): _SETTLE,
-        ("POST", "/jobs/{taskId}/retry"): _SETTLE,
-        ("GET", "/status"): _WATCH,
-        ("GET", "/events"): _WATCH,
-        ("GET", "/metrics"): _WATCH,
-        # Names the product's report types and their parameters, which is nothing for strangers.
+        ("GET", "/jobs/{taskId}"): _READ_OWN,
+        ("POST", "/jobs/{taskId}/cancel"): _CHANGE_OWN,
+        ("POST", "/jobs/{taskId}/retry"): _CHANGE_OWN,
+        ("GET", "/status"): _READ_ALL,
+        ("GET", "/events"): _READ_ALL,
+        ("GET", "/metrics"): _READ_ALL,
+        # It names the product's report types and their parameters: not for strangers.
         ("GET", "/openapi.json"): _ANY,
-        # Load balancers have no token. What is wrong with a part is kept from strangers all the same.
+        # Load balancers have no token. The reasons of /readyz are hidden from strangers.
         ("GET", "/healthz"): PUBLIC,
         ("GET", "/readyz"): PUBLIC,
         ("GET", LOGIN): PUBLIC,
@@ -88,7 +88,7 @@ RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
 
 
 class Access:
-    """Knows who calls. Without tokens anybody may do anything, which the configuration allows on loopback only."""
+    """Identifies callers. Without tokens anybody may do anything, which the configuration allows on loopback only."""
 
     def __init__(
         self, tokens: Tokens | None = None, sessions: Sessions | None = None, ended: EndedLogins | None = None
@@ -99,11 +99,11 @@ class Access:
 
     @property
     def required(self) -> bool:
-        """Whether tokens are asked for."""
+        """Whether tokens are required."""
         return self.tokens.required
 
     def guarded(self, method: str, path: str, handler: Handler) -> Handler:
-        """The call, behind its rule. ``path`` is the template, e.g. ``/reports/{taskId}``."""
+        """Return the handler behind the call's rule. ``path`` is the template, e.g. ``/reports/{taskId}``."""
         rule = RULES.get((method, path))
         if rule is None:
             raise LookupError(f"access.RULES has no rule for {method} {path}: say there who may call it")
@@ -118,21 +118,21 @@ class Access:
         return call
 
     async def sees_all(self, scope: Scope) -> bool:
-        """Whether the caller may know of everybody's jobs, and how the daemon is; now, however long ago he came."""
+        """Return whether the caller may see all users' jobs and the daemon's state now, also late in a long request."""
         await self._refresh(scope)
         return self.may(scope, "GET", "/")
 
     def may(self, scope: Scope, method: str, path: str) -> bool:
-        """Whether the caller may make that call, too."""
+        """Return whether the caller may also make that call."""
         if not self.required:
             return True
         token = self._caller(scope)
-        return token is not None and _trouble(token, RULES[method, path]) == ""
+        return token is not None and not _refusal(token, RULES[method, path])
 
     async def log_out(self, request: Request) -> Token | None:
-        """End the session that the browser shows, on all nodes. Whose it was, if there was one.
+        """End the browser's session on all nodes. Return its token, if there was a session.
 
-        Raises UnavailableError: then it has not ended.
+        Raises UnavailableError: then the session has not ended.
         """
         session = self._session(request.scope)
         if session is None or self._ended is None:
@@ -141,28 +141,28 @@ class Access:
         return session.token
 
     async def _refresh(self, scope: Scope) -> None:
-        """Learn which sessions have ended, where that matters."""
+        """Read which sessions have ended, if the request comes with a cookie."""
         if self._ended is not None and _header(scope, b"authorization") is None and _header(scope, b"cookie"):
             await self._ended.refresh()
 
     def _admit(self, scope: Scope, rule: Rule) -> Response | None:
-        """Write into ``scope`` who calls. Raises ProblemError, or answers, for those who may not."""
+        """Write the caller into ``scope``. Raise ProblemError, or return a response, when it is not admitted."""
         token = self._caller(scope)
         if token is None:
-            return _unknown(scope)
-        if trouble := _trouble(token, rule):
+            return _login_or_401(scope)
+        if reason := _refusal(token, rule):
             challenge = f'{CHALLENGE}, error="insufficient_scope", scope="{" ".join(rule.roles)}"'
-            raise ProblemError(HTTPStatus.FORBIDDEN, trouble, headers={"WWW-Authenticate": challenge})
+            raise ProblemError(HTTPStatus.FORBIDDEN, reason, headers={"WWW-Authenticate": challenge})
         scope["reportd.actor"] = token.name
         scope["reportd.tenant"] = token.user_id
         return None
 
     def _caller(self, scope: Scope) -> Token | None:
-        """By the token sent along, or else by the browser's cookie."""
-        given = _header(scope, b"authorization")
-        if given is not None:
-            is_bearer = given[: len(_BEARER)].lower() == _BEARER
-            return self.tokens.find(given[len(_BEARER) :].strip()) if is_bearer else None
+        """Return the caller's token: of the Authorization header, or else of the browser's session."""
+        header = _header(scope, b"authorization")
+        if header is not None:
+            is_bearer = header[: len(_BEARER)].lower() == _BEARER
+            return self.tokens.find(header[len(_BEARER) :].strip()) if is_bearer else None
         session = self._session(scope)
         return None if session is None else session.token
 
@@ -174,28 +174,28 @@ class Access:
 
 
 def may_watch(token: Token) -> bool:
-    """Whether the status page is for this token."""
-    return not _trouble(token, _WATCH)
+    """Return whether this token may see the status page."""
+    return not _refusal(token, _READ_ALL)
 
 
-def _trouble(token: Token, rule: Rule) -> str:
-    """Why it may not; empty if it may."""
+def _refusal(token: Token, rule: Rule) -> str:
+    """Return why the token may not make the call; empty if it may."""
     if token.roles.isdisjoint(rule.roles):
         return f"this token lacks the role {' or '.join(rule.roles)}"
     if token.user_id is not None and not rule.tenants:
-        return "this token is bound to a user, and here everybody's jobs are seen"
+        return "this token is bound to a user, and this call shows the jobs of all users"
     return ""
 
 
-def _unknown(scope: Scope) -> Response:
-    """To somebody with a browser, the way to the login; to programs, what is missing."""
-    given = _header(scope, b"authorization")
-    if given is None and scope["method"] in SAFE_METHODS and b"text/html" in (_header(scope, b"accept") or b""):
+def _login_or_401(scope: Scope) -> Response:
+    """Redirect a browser to the login; answer 401 to programs."""
+    header = _header(scope, b"authorization")
+    if header is None and scope["method"] in SAFE_METHODS and b"text/html" in (_header(scope, b"accept") or b""):
         return RedirectResponse(LOGIN, HTTPStatus.SEE_OTHER, {"Cache-Control": "no-store"})
-    if given is None:
+    if header is None:
         detail, challenge = "a token is needed: Authorization: Bearer TOKEN", CHALLENGE
     else:
-        detail, challenge = "this is no token that is accepted", f'{CHALLENGE}, error="invalid_token"'
+        detail, challenge = "this token is not accepted", f'{CHALLENGE}, error="invalid_token"'
     raise ProblemError(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": challenge})
 
 

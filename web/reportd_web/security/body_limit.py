@@ -1,4 +1,4 @@
-"""Bodies that are read or worked on. Each is in memory until its request is answered: their bytes are counted."""
+"""Limits the bytes of request bodies in memory. A body stays in memory until its request is answered."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,17 +15,19 @@ from reportd_web.security.guard import LATER
 MOST_BYTES = 64 * 1024 * 1024
 
 FREE_BYTES = INLINE_BYTES
-"""A body of this size is not counted, so that it is accepted however many large ones there are: a connection that sends
-nothing takes more.
+"""Bodies up to this size are not counted, so they are accepted despite many large ones: an idle connection takes more
+memory.
 """
 
 
-class Bodies:
-    """MOST_BYTES in all, a quarter of it of one caller; but more where a single body may be as large as that."""
+class BodyLimit:
+    """Limits all bodies to MOST_BYTES, and those of one caller to a quarter. The limits rise so that one caller can
+    send a body of ``max_body_bytes``, and two fit in total.
+    """
 
     def __init__(self, max_body_bytes: int) -> None:
         self._most = max(MOST_BYTES, 2 * max_body_bytes)
-        self._most_of_one = max(MOST_BYTES // 4, max_body_bytes)
+        self._most_per_caller = max(MOST_BYTES // 4, max_body_bytes)
         self._callers: Counter[str] = Counter()
 
     @property
@@ -33,33 +35,33 @@ class Bodies:
         return self._callers.total()
 
     @contextmanager
-    def one(self, scope: Scope) -> Iterator[Callable[[int], None]]:
-        """Around the reading of a body and what is done with it.
+    def admit(self, scope: Scope) -> Iterator[Callable[[int], None]]:
+        """Hold a body for the block. Call the yielded function with the body's size as it grows.
 
-        To be called with the size, whenever there is more of it: raises ProblemError (429 or 503) when it's too much.
+        That function raises ProblemError (429 or 503) when the size exceeds a limit.
         """
-        who, counted = caller(scope), 0
+        key, counted = caller(scope), 0
 
-        def grown(size: int) -> None:
+        def count_bytes(size: int) -> None:
             nonlocal counted
             if size <= FREE_BYTES:
                 return
             more = size - counted
-            if self._callers[who] + more > self._most_of_one:
-                raise _refused(HTTPStatus.TOO_MANY_REQUESTS, f"{self._most_of_one} bytes of your requests")
+            if self._callers[key] + more > self._most_per_caller:
+                raise _problem(HTTPStatus.TOO_MANY_REQUESTS, f"{self._most_per_caller} bytes of your requests")
             if self.held_bytes + more > self._most:
-                raise _refused(HTTPStatus.SERVICE_UNAVAILABLE, f"{self._most} bytes of requests")
-            self._callers[who] += more
+                raise _problem(HTTPStatus.SERVICE_UNAVAILABLE, f"{self._most} bytes of requests")
+            self._callers[key] += more
             counted = size
 
         try:
-            yield grown
+            yield count_bytes
         finally:
-            self._callers[who] -= counted
-            if not self._callers[who]:
-                del self._callers[who]
+            self._callers[key] -= counted
+            if not self._callers[key]:
+                del self._callers[key]
 
 
-def _refused(status: HTTPStatus, what: str) -> ProblemError:
-    detail = f"{what} are in hand already; one of at most {FREE_BYTES} bytes is accepted all the same"
+def _problem(status: HTTPStatus, amount: str) -> ProblemError:
+    detail = f"{amount} are being handled already; a body of at most {FREE_BYTES} bytes is still accepted"
     return ProblemError(status, detail, headers={**LATER, "Connection": "close"})

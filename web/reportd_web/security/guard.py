@@ -1,4 +1,4 @@
-"""Around every request: other sites change nothing (I11), and whatever goes wrong becomes a problem document."""
+"""Wraps every request: refuses those of other sites (I11), and turns exceptions into problem documents."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -34,7 +34,7 @@ RETRY_SECONDS = 5
 LATER = {"Retry-After": str(RETRY_SECONDS)}
 
 HELD_RETRY_SECONDS = 60
-"""Nothing of what a breaker holds is worked off before it closes, which a few seconds will hardly bring."""
+"""Jobs held by a breaker wait until it closes, which takes longer than RETRY_SECONDS."""
 
 _FIELDS = {Limit.REPORT_TYPE: "/reportType", Limit.USER: "/userId"}
 
@@ -50,16 +50,16 @@ _REFUSALS: dict[type[Exception], HTTPStatus] = {
     UnknownReportTypeError: HTTPStatus.NOT_FOUND,
 }
 
-# Nothing here is meant to be run, framed or taken apart by another site. CORP leaves links and downloads alone.
+# No other site may embed or read an answer. CORP does not affect links and downloads.
 _ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"cross-origin-resource-policy", b"same-origin")]
 
 
 class Guard:
-    """Outermost of the application's own layers: nothing but bugs of the frameworks gets past it.
+    """The outermost of the application's own layers: only bugs of the frameworks escape it.
 
-    ``quick``: calls, by method and path, that are made from here. Each layer of the framework is passed again
-    whenever a request waits for anything, which costs the busiest call a tenth of its time.
-    ``hosts``: whom requests may be meant for; None: for anybody.
+    ``quick``: calls, by method and path, that skip the framework. A request passes each of its layers again whenever it
+    waits, which costs the busiest call a tenth of its time.
+    ``hosts``: the hosts that requests may name; None: any.
     """
 
     def __init__(self, app: ASGIApp, hosts: Hosts | None, quick: Mapping[tuple[str, str], Handler]) -> None:
@@ -80,11 +80,11 @@ class Guard:
         path = scope["path"]
         try:
             if scope["method"] not in SAFE_METHODS:
-                _refuse_foreign(scope)
+                _refuse_other_sites(scope)
             if self._hosts is not None:
                 _refuse_misdirected(scope, self._hosts)
             if path[-1:] == "/" and path.strip("/"):
-                # What differs only in a slash at the end is the same; a redirect would make clients drop the body.
+                # A slash at the end does not matter. A redirect would make clients drop the body.
                 path = path.rstrip("/")
                 scope = {**scope, "path": path}
             if quick := self._quick.get((scope["method"], path)):
@@ -94,14 +94,14 @@ class Guard:
                 await self._app(scope, receive, marking_send)
         except ClientDisconnect:
             pass
-        except Exception as error:  # noqa: BLE001 - it is logged, and the client gets its answer
-            answer = problem_for(error) or _bug(scope, error)
-            # What has begun is cut off by the server, so that it doesn't pass for the whole.
+        except Exception as error:  # noqa: BLE001 - it is logged, and the client gets an answer
+            problem = problem_for(error) or _bug(scope, error)
+            # The server cuts off a response that has begun, so that it does not look complete.
             if not begun:
-                await answer.response(path)(scope, receive, marking_send)
+                await problem.response(path)(scope, receive, marking_send)
 
 
-def _refuse_foreign(scope: Scope) -> None:
+def _refuse_other_sites(scope: Scope) -> None:
     address = scope["server"][0] if scope.get("server") else ""
     if from_elsewhere(dict(scope["headers"]), address):
         raise ProblemError(HTTPStatus.FORBIDDEN, "state can't be changed from another site")
@@ -109,7 +109,7 @@ def _refuse_foreign(scope: Scope) -> None:
 
 def _refuse_misdirected(scope: Scope, hosts: Hosts) -> None:
     host = next((value for name, value in scope["headers"] if name == b"host"), None)
-    # Each browser names one; the health checks of some load balancers do not.
+    # Browsers always send a Host; the health checks of some load balancers do not.
     if host is not None and not hosts.include(host):
         accepted = (
             f"must be an address, {', '.join(hosts.names)}; http.public_url or tokens (auth.tokens_file) admit others"
@@ -123,7 +123,7 @@ def _bug(scope: Scope, error: Exception) -> ProblemError:
 
 
 def problem_for(error: Exception) -> ProblemError | None:
-    """What an expected refusal means in HTTP; None for a bug."""
+    """Return the problem for an expected exception; None for a bug."""
     if isinstance(error, ProblemError):
         return error
     if isinstance(error, InvalidSubmissionError):
@@ -141,21 +141,21 @@ def problem_for(error: Exception) -> ProblemError | None:
 
 
 def _busy(error: BusyError) -> ProblemError:
-    """Which limit was hit, and what is accepted."""
-    found = error.refused
-    pointer = _FIELDS.get(found.limit)
-    detail = f"must be another one while {found.accepted} or more of its jobs wait"
+    """Return a 429 with the limit that was hit and what is accepted."""
+    refusal = error.refused
+    pointer = _FIELDS.get(refusal.limit)
+    detail = f"must be another one while {refusal.accepted} or more of its jobs wait"
     return ProblemError(
         HTTPStatus.TOO_MANY_REQUESTS,
         str(error),
         [FieldProblem(pointer, detail)] if pointer else (),
-        headers={"Retry-After": str(HELD_RETRY_SECONDS)} if found.held else LATER,
-        members={"limit": found.limit, "waiting": found.waiting, "accepted": found.accepted},
+        headers={"Retry-After": str(HELD_RETRY_SECONDS)} if refusal.held else LATER,
+        members={"limit": refusal.limit, "waiting": refusal.waiting, "accepted": refusal.accepted},
     )
 
 
 async def routing_problem(request: Request, error: Exception) -> Response:
-    """The router's own refusals: no such path, or no such method on it."""
+    """Answer the router's own errors: unknown path, or unknown method of a path."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
     status = HTTPStatus(error.status_code)
     headers = dict(error.headers or {})
@@ -163,5 +163,5 @@ async def routing_problem(request: Request, error: Exception) -> Response:
         headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
         detail = f"{request.method} is not possible here; accepted: {headers['Allow']}"
     else:
-        detail = "there is nothing at this path; /openapi.json lists what there is"
+        detail = "there is nothing at this path; /openapi.json lists the calls"
     return ProblemError(status, detail, headers=headers).response(request.url.path)

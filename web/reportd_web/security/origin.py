@@ -1,7 +1,7 @@
-"""Tells requests that a browser sends on behalf of another site: they change nothing here (I11).
+"""Recognizes requests that a browser sends for another site. They may change nothing (I11).
 
-Where no tokens are asked for, they read nothing either: a name that was made to resolve to this machine (DNS rebinding)
-makes the browser take this daemon for the other site, so requests must name a host that is no other's.
+Without tokens they may read nothing either. With DNS rebinding, a foreign name resolves to this machine, and the
+browser takes the daemon for the other site; so requests must name a host that belongs to this daemon.
 """
 
 import re
@@ -13,22 +13,22 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^][@/?#:\s]+)(:[0-9]*)?")
-"""RFC 9110, section 7.2, in lower case."""
+"""The Host header (RFC 9110, section 7.2), in lower case."""
 
 
 class Hosts:
-    """Whom a request may be meant for. ``public_url`` may be empty."""
+    """The hosts that a request may name. ``public_url`` may be empty."""
 
     def __init__(self, public_url: str) -> None:
         public = urlsplit(public_url).hostname
         self.names = ("localhost", *([public] if public else []))
 
     def include(self, host: bytes) -> bool:
-        """Judges a ``Host`` header."""
-        found = _HOST.fullmatch(host.decode("latin-1").lower())
-        if found is None:
+        """Return whether a ``Host`` header names this daemon."""
+        match = _HOST.fullmatch(host.decode("latin-1").lower())
+        if match is None:
             return False
-        name = found[1].strip("[]").removesuffix(".")
+        name = match[1].strip("[]").removesuffix(".")
         return name in self.names or name.endswith(".localhost") or _is_address(name)
 
 
@@ -41,10 +41,10 @@ def _is_address(name: str) -> bool:
 
 
 def from_elsewhere(headers: Mapping[bytes, bytes], server_address: str) -> bool:
-    """By what only a browser can say of a request; one that says nothing comes from no browser.
+    """Return whether a browser sent the request for another site. Requests without these headers are not a browser's.
 
-    ``Sec-Fetch-Site`` is the browser's own judgement and stands above ``Origin``, which a proxy that rewrites
-    ``Host`` would make look foreign. It is left out on plain HTTP (Fetch, section 3.2).
+    ``Sec-Fetch-Site`` is the browser's own judgement and takes precedence over ``Origin``, which looks foreign behind a
+    proxy that rewrites ``Host``. Browsers omit it on plain HTTP (Fetch, section 3.2).
     """
     site = headers.get(b"sec-fetch-site")
     if site is not None:
@@ -56,10 +56,10 @@ def from_elsewhere(headers: Mapping[bytes, bytes], server_address: str) -> bool:
 
 
 def _rebound(origin: bytes, server_address: str) -> bool:
-    """A foreign name that was made to resolve to this machine (DNS rebinding): to the browser it is the same site.
+    """Return whether the origin is a foreign name that resolves to this machine (DNS rebinding).
 
-    Such a page must have come over plain HTTP, by a name, and through a loopback address, where nobody else
-    uses a name.
+    The browser takes it for the same site. Such a page comes over plain HTTP, by a name, and through a loopback
+    address; other pages do not use a name there.
     """
     try:
         if not ip_address(server_address).is_loopback:

@@ -1,4 +1,4 @@
-"""The login of a browser: a signed cookie that names a token, and nothing that could be used in its place."""
+"""Logins of browsers: a signed cookie that names a token, and can't be used as one."""
 
 import hmac
 import secrets
@@ -9,12 +9,12 @@ from hashlib import sha256
 
 from itsdangerous import BadSignature, TimestampSigner
 
-from reportd.core.access import Token
+from reportd.core.tokens import Token
 
 COOKIE = "reportd"
 SESSION_SECONDS = 12 * 3600
 SKEW_SECONDS = 60
-"""How far the clocks of two nodes may be apart."""
+"""The most that the clocks of two nodes may differ."""
 
 
 _ID_BYTES = 12
@@ -30,10 +30,10 @@ class Session:
 
 
 class Sessions:
-    """Made of a secret that all nodes share, so that a login on one counts on each and outlives a restart.
+    """Issues and checks sessions. All nodes share ``secret``, so a login holds on all nodes and outlives a restart.
 
-    Each token signs with a key of its own, made of the secret and the token's hash: with the token its sessions end.
-    The hash alone would do for that, but then whoever read the file of tokens could write cookies.
+    The signing key is made of the secret and the token's hash, so sessions end with their token. The hash alone would
+    do for that, but then a reader of the tokens file could forge cookies.
     """
 
     def __init__(self, secret: bytes, clock: Callable[[], float] = time.time) -> None:
@@ -41,12 +41,12 @@ class Sessions:
         self._clock = clock
 
     def issue(self, token: Token) -> str:
-        """A new one, for a cookie."""
+        """Return a new cookie for the token."""
         return self._signer(token).sign(f"{token.name}.{secrets.token_urlsafe(_ID_BYTES)}").decode()
 
     def find(self, cookie: str, named: Callable[[str], Token | None]) -> Session | None:
-        """Which session it is; None when its time is over, or it never was one."""
-        # What comes from outside may hold anything; a signed value is name, id, time and signature, in ASCII.
+        """Return the session of a cookie; None when it has expired or is not valid."""
+        # A cookie may hold anything; a signed one is name, id, time and signature, in ASCII.
         name, *rest = cookie.rsplit(".", 3)
         token = named(name)
         if token is None or len(rest) < 3:  # noqa: PLR2004 - see above

@@ -1,14 +1,14 @@
-// Keeps an open page true: what changes is sent by the daemon, durations run on by themselves. All of it is there without this.
+// Keeps an open page up to date: the daemon sends changes, and durations count on here. The page also works without it.
 
-const LOST_SECONDS = 40; // the daemon says something every 15 s
+const LOST_SECONDS = 40; // the daemon sends an event every 15 s
 const body = document.body;
 const link = document.getElementById("link");
 
-// The daemon's clock. Whoever looks may have another one.
+// The daemon's clock; the reader's may differ.
 let seen = { at: Number(body.dataset.at), here: performance.now() };
 const now = () => seen.at + (performance.now() - seen.here) / 1000;
 
-// As core/words.py says it.
+// The same as in core/status/durations.py.
 function lasting(seconds) {
   const steps = [[86400, "d"], [3600, "h"], [60, "min"]];
   const left = Math.max(0, Math.trunc(seconds));
@@ -30,7 +30,7 @@ function tick() {
   }
 }
 
-// Makes `old` what `fresh` is, and touches nothing else: focus, scrolling, what is typed, open details and forms stay.
+// Changes `old` into `fresh` and touches nothing else: focus, scrolling, typed text, open details and forms stay.
 function morph(old, fresh) {
   if (old.isEqualNode(fresh)) return;
   if (old.nodeType !== Node.ELEMENT_NODE) {
@@ -39,7 +39,7 @@ function morph(old, fresh) {
   }
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   for (const { name } of [...old.attributes]) if (name !== "open" && !fresh.hasAttribute(name)) old.removeAttribute(name);
-  if (old.localName === "time" && !fresh.textContent) return; // its text is ours
+  if (old.localName === "time" && !fresh.textContent) return; // tick() writes its text
   const wanted = new Set([...fresh.children].map((child) => child.id).filter(Boolean));
   const named = new Map();
   for (const child of [...old.children]) {
@@ -72,7 +72,7 @@ function show(html) {
   if (old && !("again" in old.dataset)) morph(old, fresh);
 }
 
-// A page of its own kind, such as a search or a job, is fetched again.
+// A part without events, such as a search or a job, is fetched again.
 async function again(part) {
   const seconds = Number(part.dataset.again);
   for (;;) {
@@ -82,10 +82,10 @@ async function again(part) {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
       if (!answer.ok || answer.redirected) throw new Error(answer.status);
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const found = part.id ? fresh.getElementById(part.id) : fresh.querySelector("main");
-      if (!found) throw new Error("another page");
+      const update = part.id ? fresh.getElementById(part.id) : fresh.querySelector("main");
+      if (!update) throw new Error("another page");
       seen = { at: Number(fresh.body.dataset.at), here: performance.now() };
-      morph(part, found);
+      morph(part, update);
       if (!part.id) heading(fresh.title, fresh.getElementById("icon").getAttribute("href"));
       heard();
       tick();
@@ -113,7 +113,7 @@ function heard() {
 function lost() {
   if (link.className === "lost") return;
   link.className = "lost";
-  link.textContent = `Connection lost. This is how it was at ${new Date(seen.at * 1000).toLocaleTimeString()}.`;
+  link.textContent = `Connection lost. This is the state at ${new Date(seen.at * 1000).toLocaleTimeString()}.`;
 }
 
 let losing;
@@ -131,7 +131,7 @@ function connect() {
   source.addEventListener("open", () => clearTimeout(losing));
   source.addEventListener("error", () => {
     clearTimeout(losing);
-    losing = setTimeout(lost, 1500); // a reader is sent away now and then, and is back at once
+    losing = setTimeout(lost, 1500); // the daemon ends streams now and then, and the reader reconnects at once
     if (source.readyState !== EventSource.CLOSED) return;
     source.close();
     setTimeout(connect, 5000);

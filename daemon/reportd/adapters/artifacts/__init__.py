@@ -1,1 +1,1 @@
-"""Where the PDFs are: a folder or a bucket of S3."""
+"""The store of PDFs: a folder or an S3 bucket. ``app`` opens it; ``work``, ``intake`` and ``maintenance`` use it."""

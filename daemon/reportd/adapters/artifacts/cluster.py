@@ -1,6 +1,6 @@
-"""The artifact store of the cluster: whatever is not, nothing is put into, and nothing is looked for in it.
+"""Checks that this node uses the artifact store of its cluster, before it writes or reads.
 
-Two nodes that share a database and not their store would each say of the other's PDFs that they are gone.
+Two nodes that share a database but not the store would each report the other's PDFs as missing.
 """
 
 import secrets
@@ -18,7 +18,7 @@ PLACE = "artifacts.place"
 
 
 class Agreements(Protocol):
-    """What the nodes of a cluster agree on. ``alone``: there is one node."""
+    """Values that the nodes of a cluster agree on. ``alone``: there is only one node."""
 
     alone: bool
 
@@ -30,37 +30,37 @@ class Agreements(Protocol):
 
 
 class ClusterStore:
-    """Implements ``ports.Artifacts``. ``on_failure``: is told which use of it failed, and why."""
+    """Implements ``ports.Artifacts``. ``on_failure`` is called with the failed use and the reason."""
 
     def __init__(self, store: ArtifactStore, agreements: Agreements) -> None:
-        self.on_failure: Callable[[str, str], None] = lambda _use, _why: None
+        self.on_failure: Callable[[str, str], None] = lambda _use, _reason: None
         self._store = store
         self._agreements = agreements
         self._lock = trio.Lock()
         self._verified: str | None = None
 
     async def put(self, job: Job, pdf: Pdf) -> PdfInfo:
-        with self._told("writes"):
+        with self._reporting_failure("writes"):
             await self.verify()
             return await self._store.put(job, pdf)
 
     async def locate(self, job: Job) -> LocalPdf | str | None:
-        with self._told("reads"):
+        with self._reporting_failure("reads"):
             await self.verify()
             return await self._store.locate(job)
 
     async def remove(self, task_id: str) -> None:
-        with self._told("writes"):
+        with self._reporting_failure("writes"):
             await self.verify()
             await self._store.remove(task_id)
 
     async def probe(self) -> None:
-        """Whether it can be used. Raises UnavailableError."""
+        """Check that it can be used. Raises UnavailableError."""
         await self.verify()
         await self._store.probe()
 
     async def verify(self) -> None:
-        """Raises WrongStoreError, or UnavailableError when it can't be looked at."""
+        """Check that it is the cluster's store. Raises WrongStoreError, or UnavailableError if it can't be read."""
         if await self._is_verified():
             return
         async with self._lock:
@@ -68,39 +68,39 @@ class ClusterStore:
                 self._verified = await self._verify()
 
     async def _is_verified(self) -> bool:
-        """Once is enough for a bucket. Without its mount, a folder is another one."""
+        """Return whether it needs no check. A bucket is checked once; a folder always, as it may lose its mount."""
         if self._verified is None:
             return False
         return bool(self._store.place) or await self._store.identity() == self._verified
 
     async def _verify(self) -> str | None:
-        """Its mark."""
+        """Compare the store's mark with the cluster's, and write a missing one. Return the mark."""
         store, agreements = self._store, self._agreements
         known = await agreements.known(IDENTITY)
         own = await store.identity()
-        # Nodes that start together mark it alike, as the mark of one may take the place of another's: not every server
-        # of S3 knows conditions. Cut off after this, it is known by its name.
+        # Nodes that start together must write the same mark, as one may overwrite another's: not every S3 server knows
+        # conditions. If this node fails after the next line, the store is recognized by its place.
         new = known is None and own is None and bool(store.place)
         if new and await agreements.agree(PLACE, store.place) == store.place:
             known = await agreements.agree(IDENTITY, secrets.token_hex(16))
-        if own is None and (known is None or agreements.alone or await self._is_known_by_name()):
+        if own is None and (known is None or agreements.alone or await self._is_known_place()):
             own = await store.mark(known or secrets.token_hex(16))
         if known is None and own is not None:
             known = await agreements.agree(IDENTITY, own)
         if own != known:
             if own is None or not agreements.alone:
-                raise WrongStoreError(_words(own, known))
+                raise WrongStoreError(_mismatch(own, known), unmarked=own is None)
             await agreements.change(IDENTITY, own)
         if store.place:
             await agreements.change(PLACE, store.place)
         return own
 
-    async def _is_known_by_name(self) -> bool:
-        """A lifecycle rule may have taken the mark away."""
+    async def _is_known_place(self) -> bool:
+        """Return whether the place is the cluster's. Then a lifecycle rule may have removed the mark."""
         return bool(self._store.place) and await self._agreements.known(PLACE) == self._store.place
 
     @contextmanager
-    def _told(self, use: str) -> Iterator[None]:
+    def _reporting_failure(self, use: str) -> Iterator[None]:
         try:
             yield
         except UnavailableError as error:
@@ -108,10 +108,10 @@ class ClusterStore:
             raise
 
 
-def _words(own: str | None, known: str | None) -> str:
-    found = "has no store.id" if own is None else f"has the store.id {own}"
+def _mismatch(own: str | None, known: str | None) -> str:
+    fault = "has no store.id" if own is None else f"has the store.id {own}"
     return (
-        f"artifacts.url is not the store of the other nodes on this database: it {found}, theirs is {known}. Let all "
+        f"artifacts.url is not the store of the other nodes on this database: it {fault}, theirs is {known}. Let all "
         "nodes use the same folder (a shared mount, and is it mounted?) or the same bucket. To move to this one on "
         f"purpose, stop all nodes, copy the PDFs and store.id into it, or only a store.id with {known} in it, and start"
     )

@@ -1,4 +1,4 @@
-"""PDFs in a local folder. Written beside their place, synced, then linked into it: whole or not at all."""
+"""PDFs in a local folder. Each is written beside its place, synced, and then linked: a PDF is complete or absent."""
 
 import hashlib
 import os
@@ -17,19 +17,19 @@ from reportd.ports import LocalPdf, Pdf, PdfInfo, UnavailableError
 T = TypeVar("T")
 
 ANSWER_SECONDS = 30.0
-"""For one PDF to be written and synced, to be looked for, or for a piece of it to be read. A folder on the network may
-stand still for ever."""
+"""Limit for writing and syncing a PDF, for looking one up, and for reading a piece. A network folder may hang for ever.
+"""
 
 GRACE_SECONDS = 2.0
-"""How long who is cancelled still waits, so that a PDF that is removed next is there already."""
+"""How long a cancelled call still waits, so that a PDF that is removed next exists already."""
 
 PROBE_BYTES = 65536
 
 IDENTITY = "store.id"
-"""The file that says which store the folder is."""
+"""The file that identifies the store."""
 
 MAX_THREADS = 8
-"""What waits for the folder takes no thread that others need."""
+"""Threads for the folder, so that a hanging one takes no thread that others need."""
 
 
 class FileArtifacts:
@@ -84,14 +84,14 @@ def _identity(path: Path) -> str | None:
 
 def _mark(path: Path, identity: str) -> str:
     _make_folder(path.parent)
-    beside = path.with_suffix(f".{secrets.token_hex(4)}.part")
+    part = path.with_suffix(f".{secrets.token_hex(4)}.part")
     try:
-        with _create(beside) as file:
+        with _create(part) as file:
             file.write(f"{identity}\n".encode())
-        _sync(beside)
-        _place(beside, path)
+        _sync(part)
+        _link(part, path)
     finally:
-        beside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
     _sync(path.parent)
     return path.read_text().strip()
 
@@ -110,27 +110,27 @@ def _probe(folder: Path) -> None:
 def _store(path: Path, pdf: Pdf) -> PdfInfo:
     _make_folder(path.parent)
     _remove_unfinished(path)
-    beside = path.with_suffix(f".{secrets.token_hex(4)}.part")
+    part = path.with_suffix(f".{secrets.token_hex(4)}.part")
     try:
-        _fill(beside, pdf)
-        first = _place(beside, path)
+        _fill(part, pdf)
+        first = _link(part, path)
     finally:
-        beside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
     _sync(path.parent)
     return pdf.info if first else _info(path)
 
 
-def _place(beside: Path, path: Path) -> bool:
-    """Whether the place was free."""
+def _link(part: Path, path: Path) -> bool:
+    """Move a part to its place. Return False if there is a file already."""
     try:
-        # Unlike a rename, this takes nobody's place.
-        os.link(beside, path)
+        # Unlike a rename, a link never replaces a file.
+        os.link(part, path)
     except FileExistsError:
         return False
     except OSError:  # a file system without links
         if path.exists():
             return False
-        beside.replace(path)
+        part.replace(path)
     return True
 
 
@@ -140,18 +140,18 @@ def _info(path: Path) -> PdfInfo:
         return PdfInfo(file.tell(), digest.hexdigest())
 
 
-def _fill(beside: Path, pdf: Pdf) -> None:
+def _fill(part: Path, pdf: Pdf) -> None:
     if pdf.path is not None:
-        # Stays where it is for a second try, should this one fail.
+        # The source stays, for a second try if this one fails.
         try:
-            os.link(pdf.path, beside)
+            os.link(pdf.path, part)
         except OSError:
-            with pdf.path.open("rb") as source, _create(beside) as file:
+            with pdf.path.open("rb") as source, _create(part) as file:
                 shutil.copyfileobj(source, file, 1 << 20)
     else:
-        with _create(beside) as file:
+        with _create(part) as file:
             file.write(pdf.data or b"")
-    _sync(beside)
+    _sync(part)
 
 
 def _remove(path: Path) -> None:
@@ -160,18 +160,18 @@ def _remove(path: Path) -> None:
 
 
 def _remove_unfinished(path: Path) -> None:
-    """What a daemon that was killed while it wrote this PDF has left."""
+    """Remove parts left by a daemon that was killed while it wrote this PDF."""
     for unfinished in path.parent.glob(f"{path.stem}.*.part"):
         unfinished.unlink(missing_ok=True)
 
 
 def _create(path: Path) -> BinaryIO:
-    """Reports are nobody else's business."""
+    """Create a file that only the daemon's user can read."""
     return open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 def _make_folder(folder: Path) -> None:
-    """With its parents, each of them durably."""
+    """Make a folder and its parents, and sync each."""
     if not folder.is_dir():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)

@@ -1,1 +1,1 @@
-"""Amazon Web Services: clients on trio, errors with their remedy, metrics."""
+"""Amazon Web Services: clients on trio, error texts, CloudWatch metrics. SQS, S3 and SNS adapters call it."""

@@ -1,10 +1,11 @@
-"""Figures as metrics of Amazon CloudWatch (PutMetricData)."""
+"""Sends the demand as metrics to Amazon CloudWatch (PutMetricData)."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from reportd.adapters.aws.client import RejectedError, in_words, open_client
+from reportd.adapters.aws.client import open_client
+from reportd.adapters.aws.errors import RejectedError, translated_errors
 from reportd.core.capacity.scaling import Demand
 from reportd.ports import UnavailableError
 
@@ -12,7 +13,7 @@ _PART = "cloudwatch"
 
 
 class CloudWatch:
-    """Implements ``scaling.Board``. ``queue`` becomes the dimension ``Queue``: who shares a queue is one fleet."""
+    """Receives the demand for autoscaling. ``queue`` is the dimension ``Queue``: its nodes are one fleet."""
 
     def __init__(self, client: Any, namespace: str, queue: str) -> None:
         self._client = client
@@ -35,7 +36,7 @@ class CloudWatch:
             if value is not None
         ]
         try:
-            with in_words(_PART, self._namespace):
+            with translated_errors(_PART, self._namespace):
                 await self._client.put_metric_data(Namespace=self._namespace, MetricData=data)
         except RejectedError as error:
             raise UnavailableError(_PART, str(error)) from error

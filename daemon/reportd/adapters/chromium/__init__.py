@@ -1,4 +1,4 @@
-"""Headless Chromium: processes, the DevTools protocol and pages. ``open_launcher`` is all that others may use."""
+"""Headless Chromium: browser processes, DevTools protocol, pages. Other packages call only ``open_launcher``."""
 
 from reportd.adapters.chromium.launcher import ChromiumSettings, open_launcher
 

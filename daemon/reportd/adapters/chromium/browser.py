@@ -1,4 +1,4 @@
-"""One browser: what it is started with, how it is watched, and how pages of it are made and taken away."""
+"""One running browser: its flags, its monitoring, and the opening and closing of its pages."""
 
 import os
 from collections.abc import AsyncIterator
@@ -12,7 +12,8 @@ import trio
 from reportd.adapters.chromium.page.page import ChromiumPage, attach
 from reportd.adapters.chromium.process.process import BrowserProcess
 from reportd.adapters.chromium.protocol.cdp import Cdp, CdpError, ClosedError
-from reportd.adapters.egress.proxy import Egress, OwnPorts, open_egress
+from reportd.adapters.egress.own_ports import OwnPorts
+from reportd.adapters.egress.proxy import Egress, open_egress
 from reportd.ports import BrowserError, Page
 
 log = structlog.get_logger()
@@ -27,15 +28,15 @@ EXECUTABLES = (
 )
 
 FEATURES_OFF = (
-    # A new frame for every navigation.
+    # It would make a new frame for every navigation.
     "RenderDocument",
-    # A page that is left would be kept, to go back to.
+    # It would keep a page in memory after navigation.
     "BackForwardCache",
-    # An iframe of another site stays in its page's process, as the headless shell has it anyway: its errors and
-    # crashes are seen on the page's connection, and its requests get the page's headers. Jobs share no process.
+    # An iframe of another site stays in its page's process, as in the headless shell anyway. Its errors and crashes
+    # arrive on the page's connection, and its requests get the page's headers. Jobs never share a process.
     "IsolateOrigins",
     "site-per-process",
-    # http means http, and nothing is announced to the local network, or looked for there.
+    # No upgrade of http to https; no discovery on the local network.
     "HttpsUpgrades",
     "MediaRouter",
     "WebRtcHideLocalIpsWithMdns",
@@ -44,12 +45,12 @@ FEATURES_OFF = (
 )
 
 FLAGS = (
-    # DevTools on descriptors 3 and 4, and on no port: whoever can open a port could open any file as the daemon's user.
-    # The browser ends when its daemon's end of the pipe does.
+    # DevTools on descriptors 3 and 4, and on no port: any user who can open a port could read files as the daemon's
+    # user. The browser exits when the daemon's end of the pipe closes.
     "--remote-debugging-pipe",
-    # `chromium` shows windows without it; the headless shell ignores it.
+    # `chromium` opens windows without it; the headless shell ignores it.
     "--headless",
-    # No updates, field trials, safe-browsing lists: nothing the daemon did not ask for leaves the machine.
+    # No updates, field trials or safe-browsing lists: the browser sends nothing that the daemon did not ask for.
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-domain-reliability",
@@ -59,12 +60,12 @@ FLAGS = (
     "--no-pings",
     # There is no crash server and no desktop to talk to.
     "--disable-breakpad",
-    # Errors only: what a page writes to its console may be a customer's, and is no business of the daemon's log.
+    # Errors only: the console output of a page may hold customer data, which must not reach the daemon's log.
     "--log-level=2",
     "--disable-crash-reporter",
     "--password-store=basic",
     "--use-mock-keychain",
-    # PDFs need no GPU, and a software GPU process is memory for nothing.
+    # Printing needs no GPU, and a software GPU process wastes memory.
     "--disable-gpu",
     "--mute-audio",
     # Screen hinting distorts the spacing of printed text.
@@ -72,18 +73,19 @@ FLAGS = (
     "--hide-scrollbars",
     # /dev/shm is 64 MiB in many containers, and a big page fills it.
     "--disable-dev-shm-usage",
-    # Pages in the background render as fast as those in front; there is no front here.
+    # Render background pages at full speed; no page here is ever in the foreground.
     "--disable-background-timer-throttling",
     "--disable-backgrounding-occluded-windows",
     "--disable-renderer-backgrounding",
-    # Nobody prints the windows that a page opens. The headless shell knows this one; see also ``_on_target``.
+    # Popups are never printed. Only the headless shell knows this flag; see also ``_on_target``.
     "--block-new-web-contents",
-    # Without an egress there is no way out, neither for the browser itself nor for a page whose egress it has
-    # forgotten: that happens when its network process is started again. So that one is no process of its own.
+    # This proxy refuses everything, so there is no way out without an egress: not for the browser itself, and not for
+    # a page whose egress the browser has forgotten. It forgets when its network process restarts, so the network
+    # service runs inside the browser process.
     "--proxy-server=socks5://127.0.0.1:1",
     "--proxy-bypass-list=<-loopback>",
     "--enable-features=NetworkServiceInProcess2",
-    # Names are resolved by the egress alone; whatever would go around it finds no address and no UDP.
+    # Only the egress resolves names; anything that bypasses it finds no address and no UDP.
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
     "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
     "--disable-quic",
@@ -93,16 +95,16 @@ FLAGS = (
 CLOSE_SECONDS = 3.0
 WATCH_SECONDS = 1.0
 HANG_SECONDS = 15.0
-"""A browser that has not said for so long which processes it has is not going to print anything either."""
+"""A browser that does not answer for this long counts as hung."""
 
 
 def find_executable(configured: str) -> str:
-    """The browser to use. Raises BrowserError that says what to install."""
+    """Return the path of the browser. Raises BrowserError that says what to install."""
     for path in (configured,) if configured else EXECUTABLES:
         if os.access(path, os.X_OK):
             return path
-    looked = configured or ", ".join(EXECUTABLES)
-    raise BrowserError(f"no Chromium at {looked}: install Debian's chromium-headless-shell, or set pool.executable")
+    tried = configured or ", ".join(EXECUTABLES)
+    raise BrowserError(f"no Chromium at {tried}: install Debian's chromium-headless-shell, or set pool.executable")
 
 
 class ChromiumBrowser:
@@ -122,17 +124,17 @@ class ChromiumBrowser:
         cdp.on("Target.targetCreated", self._on_target)
 
     def memory_mib(self) -> float:
-        """Of all its processes, as ``watch`` saw them last."""
+        """Return the memory of all its processes, as ``watch`` measured it last."""
         return self._memory_mib
 
     async def watch(self, renderer_limit_mib: float) -> None:
-        """Keep single pages from eating the machine, and end a browser that no longer answers."""
+        """Kill renderers over ``renderer_limit_mib`` (one page's job fails), and kill a browser that hangs."""
         try:
             await self._cdp.call("Target.setDiscoverTargets", discover=True)
             while not self._cdp.closed.is_set():
                 with trio.fail_after(HANG_SECONDS):
-                    stock = await self._cdp.call("SystemInfo.getProcessInfo")
-                self._memory_mib = self._take_stock(stock["processInfo"], renderer_limit_mib)
+                    answer = await self._cdp.call("SystemInfo.getProcessInfo")
+                self._memory_mib = self._check_memory(answer["processInfo"], renderer_limit_mib)
                 with trio.move_on_after(WATCH_SECONDS):
                     await self._cdp.closed.wait()
         except trio.TooSlowError:
@@ -141,8 +143,8 @@ class ChromiumBrowser:
             log.debug("browser.unwatched", browser=self.pid, error=str(error))
         self._process.kill()
 
-    def _take_stock(self, processes: list[dict[str, Any]], renderer_limit_mib: float) -> float:
-        """The memory of all; a renderer that uses too much is killed, which hits the job of one page."""
+    def _check_memory(self, processes: list[dict[str, Any]], renderer_limit_mib: float) -> float:
+        """Return the memory of all processes. Kill each renderer over the limit: only that page's job fails."""
         total = 0.0
         for process in processes:
             used = self._process.memory_mib(process["id"])
@@ -157,10 +159,10 @@ class ChromiumBrowser:
         return total
 
     def _on_target(self, event: dict[str, Any]) -> None:
-        # A window that a page has opened: nobody will print it, and it would live on after its job.
+        # Close a popup: it is never printed, and it would outlive its job.
         target = event["targetInfo"]
-        ours = self._targets.get(target.get("browserContextId"), target["targetId"])
-        if target["type"] == "page" and target["targetId"] != ours:
+        own = self._targets.get(target.get("browserContextId"), target["targetId"])
+        if target["type"] == "page" and target["targetId"] != own:
             self._cdp.send("Target.closeTarget", targetId=target["targetId"])
 
     @asynccontextmanager
@@ -171,14 +173,14 @@ class ChromiumBrowser:
                 try:
                     context_id = await self._new_context(egress.port)
                     connection = await self._new_target(context_id)
-                    page = await self._attached(connection, egress)
+                    page = await self._prepare_page(connection, egress)
                 except (CdpError, ClosedError) as error:
-                    raise BrowserError(f"the browser gave no page: {error}") from error
+                    raise BrowserError(f"the browser could not open a page: {error}") from error
                 yield page
             finally:
                 self._targets.pop(context_id, None)
                 with trio.CancelScope(shield=True):
-                    await self._take_away(context_id, connection)
+                    await self._close_page(context_id, connection)
 
     @asynccontextmanager
     async def _egress(self) -> AsyncIterator[Egress]:
@@ -191,8 +193,8 @@ class ChromiumBrowser:
         try:
             listener = await container.listen()
         except OSError as error:
-            raise BrowserError(f"the browser gave no page: {error}") from error
-        # Its port is none of this machine's, so there is nothing to forbid.
+            raise BrowserError(f"the browser could not open a page: {error}") from error
+        # The port is in the container's network, so no page of another browser can reach it.
         async with open_egress(self._ports.forbid, listener, self._page_connections) as egress:
             yield egress
 
@@ -201,7 +203,7 @@ class ChromiumBrowser:
             "Target.createBrowserContext",
             disposeOnDetach=True,
             proxyServer=f"socks5://127.0.0.1:{egress_port}",
-            # Chromium would go around a proxy for loopback addresses; this takes the exception away.
+            # By default Chromium bypasses a proxy for loopback addresses; this removes that exception.
             proxyBypassList="<-loopback>",
         )
         return str(context["browserContextId"])
@@ -212,16 +214,16 @@ class ChromiumBrowser:
         self._targets[context_id] = target["targetId"]
         return await self._cdp.attach(target["targetId"])
 
-    async def _attached(self, connection: Cdp, egress: Egress) -> ChromiumPage:
+    async def _prepare_page(self, connection: Cdp, egress: Egress) -> ChromiumPage:
         tree = await attach(connection)
         page = ChromiumPage(connection, egress, self._spool, tree["frameTree"]["frame"])
-        if self._warmed < 2:  # noqa: PLR2004 - later pages share what the first ones have loaded
+        if self._warmed < 2:  # noqa: PLR2004 - later pages share what the first two have loaded
             self._warmed += 1
             await page.warm_up()
         return page
 
-    async def _take_away(self, context_id: str, page: Cdp | None) -> None:
-        """End the page, even one that is stuck in a script; failing that, end the browser."""
+    async def _close_page(self, context_id: str, page: Cdp | None) -> None:
+        """Close the page, even one that is stuck in a script. If that fails, kill the browser."""
         if context_id and not self.died.is_set():
             with trio.move_on_after(CLOSE_SECONDS) as scope, suppress(CdpError, ClosedError):
                 await self._cdp.call("Target.disposeBrowserContext", browserContextId=context_id)

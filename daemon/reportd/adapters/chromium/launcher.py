@@ -1,4 +1,4 @@
-"""Starts browsers. ``open_launcher`` is all that others may use of this package."""
+"""Starts browsers. Other packages use only ``open_launcher``."""
 
 import os
 from collections.abc import AsyncIterator, Callable
@@ -10,23 +10,25 @@ from reportd.adapters.chromium.browser import FLAGS, ChromiumBrowser, find_execu
 from reportd.adapters.chromium.process.cgroup import Groups, take_over
 from reportd.adapters.chromium.process.container import ADVICE, open_container
 from reportd.adapters.chromium.process.limits import Limits
-from reportd.adapters.chromium.process.process import BrowserProcess, open_process, open_run_folder
+from reportd.adapters.chromium.process.process import BrowserProcess, open_process
+from reportd.adapters.chromium.process.run_folder import open_run_folder
 from reportd.adapters.chromium.protocol.cdp import open_cdp
-from reportd.adapters.egress.proxy import OwnPorts
+from reportd.adapters.egress.own_ports import OwnPorts
 from reportd.concurrency.nurseries import open_background
 from reportd.ports import Browser, BrowserError, Launcher
 from reportd.system.file_limit import MOST_PAGE_CONNECTIONS
 
 BROWSER_MIB = 512
-"""What a browser may take besides its page's renderer."""
+"""Memory of a browser besides its page's renderer."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChromiumSettings:
-    """``executable``: empty to look for one. ``heap_mib``: V8's limit a page; ``renderer_limit_mib``: all of it.
+    """How to start browsers.
 
-    ``container``: browsers in namespaces of their own will be asked for, so the machine must be able to make them.
-    ``page_connections``: how many a page may have to its hosts, at once.
+    ``executable``: a path; empty to search for one. ``heap_mib``: V8's limit per page; ``renderer_limit_mib``: limit of
+    a page's whole process. ``container``: whether to check at start that browsers can run in namespaces of their own.
+    ``page_connections``: the most connections that a page may have at once.
     """
 
     executable: str = ""
@@ -41,14 +43,14 @@ class ChromiumSettings:
 async def open_launcher(
     settings: ChromiumSettings, data_dir: Path, forbidden: Callable[[str, int], bool]
 ) -> AsyncIterator[Launcher]:
-    """Browsers for as long as the block lasts. ``forbidden``: addresses of the daemon that no page may reach.
+    """Yield a launcher of browsers. ``forbidden``: whether an address is the daemon's own, which no page may reach.
 
-    Raises BrowserError, with what to do, when containers are wanted and can't be had.
+    Raises BrowserError, with what to do, when containers are configured but not possible.
     """
     spool = data_dir / "spool"
     spool.mkdir(parents=True, exist_ok=True)
-    for left_over in spool.glob("pdf-*.part"):
-        left_over.unlink()
+    for leftover in spool.glob("pdf-*.part"):
+        leftover.unlink()
     groups = take_over()
     async with open_run_folder(data_dir / "browsers") as run_folder:
         launcher = _Launcher(settings, run_folder, spool, forbidden, groups)
@@ -79,7 +81,7 @@ class _Launcher:
     async def _launch(self) -> AsyncIterator[Browser]:
         command = [find_executable(self._settings.executable), *self._flags()]
         if os.geteuid() == 0:
-            # Chromium refuses to start its sandbox as root. Any other user gets the sandbox.
+            # Chromium can't start its sandbox as root. Any other user gets the sandbox.
             command.append("--no-sandbox")
         opened = open_process(command, self._run_folder, self._settings.start_seconds, self._groups)
         async with opened as process, self._connected(process) as browser:
@@ -97,19 +99,19 @@ class _Launcher:
                 yield browser
 
     async def try_container(self) -> None:
-        """Start a browser in one and end it. Raises BrowserError with what to do."""
+        """Start a browser in a container and end it. Raises BrowserError with what to do."""
         try:
             async with self._launch_contained():
                 pass
         except BrowserError as error:
-            raise BrowserError(f'isolation = "container" is not possible: {error}; see that {ADVICE}') from error
+            raise BrowserError(f'isolation = "container" is not possible: {error}; check that {ADVICE}') from error
 
     def _flags(self) -> list[str]:
         return [*FLAGS, f"--js-flags=--max-old-space-size={self._settings.heap_mib}"]
 
     @asynccontextmanager
     async def _connected(self, process: BrowserProcess) -> "AsyncIterator[ChromiumBrowser]":
-        async with open_cdp(process.said, process.told) as cdp:
+        async with open_cdp(process.read_fd, process.write_fd) as cdp:
             browser = ChromiumBrowser(process, cdp, self._spool, self._ports, self._settings.page_connections)
             async with open_background() as nursery:
                 nursery.start_soon(browser.watch, self._settings.renderer_limit_mib)

@@ -1,1 +1,1 @@
-"""The only way out of a browser: a proxy that judges every connection (I10)."""
+"""A browser's only way out: a SOCKS5 proxy that checks every connection (I10). ``chromium.browser`` opens it."""

@@ -1,57 +1,54 @@
-"""The only way out of a browser slot: a SOCKS5 proxy (RFC 1928) that judges every connection (I10).
+"""A browser slot's only way out: a SOCKS5 proxy (RFC 1928) that checks every connection (I10).
 
-The slot's browser context is told to use it for everything, so Chromium resolves no name itself. Each request
-is judged by name, resolved once, judged again by address, and connected to an address so judged. A slot opens
-one for its lifetime and says with ``use`` whose job is in it. It asks for no password: whoever may open a
-connection to 127.0.0.1 could have reached the same hosts without it.
+The slot's browser context uses it for everything, so Chromium resolves no name itself. For each request the proxy
+checks the name, resolves it once, checks the addresses, and connects to one of those. A slot opens one proxy for its
+lifetime and calls ``use`` for each job. The proxy asks for no password: any process that can connect to 127.0.0.1 can
+reach the same hosts without it.
 """
 
-import errno
 import math
-import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
 import trio
 
+from reportd.adapters.egress.connecting import ConnectFailedError, connect
 from reportd.adapters.egress.resolving import NotAllowedError, judged_addresses
 from reportd.adapters.egress.socks import Reply, read_request, reply
 from reportd.concurrency.nurseries import open_background
-from reportd.core.pages.network import Address, NetworkRule
+from reportd.core.pages.network import NetworkRule
 from reportd.system.file_descriptors import none_left, once_available
 from reportd.system.file_limit import MOST_PAGE_CONNECTIONS
 
 HANDSHAKE_SECONDS = 10.0
-CONNECT_SECONDS = 10.0
-"""For one address."""
 OPEN_SECONDS = 30.0
-"""For resolving a name and trying its addresses one after the other."""
+"""Limit for resolving a name and trying its addresses one after the other."""
 LINGER_SECONDS = 30.0
-"""How long the answer may pause once the browser has closed its side: nobody may be left to read it."""
+"""How long the upstream may pause after the browser has closed its side: perhaps nobody reads the answer any more."""
 
 CONNECTIONS_PER_HANDSHAKE = 4
-"""For each so many that a page may have, one may be accepted and not yet be asking for a host. Others wait to be
-accepted, which takes no descriptor of ours.
+"""One client may be in its handshake for each so many connections that a page may have. Others wait to be accepted,
+which takes no file descriptor of the daemon.
 """
 
 MAX_NOTES = 100
-"""Refusals kept of one job, and failures: a page can ask for any number of hosts."""
+"""Limit of the refusals, and of the failures, kept for one job: a page can ask for any number of hosts."""
 
 _CHUNK_BYTES = 128 * 1024
 _MAX_LOOKUPS = 4
-"""At once: a lookup holds a thread, and names that take long must not take the daemon's threads."""
+"""Concurrent lookups. Each holds a thread, and slow names must not take the daemon's threads."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A connection that the rule did not allow. ``host`` is as the page asked for it."""
+    """A connection that the rule did not allow. ``host`` is as the page requested it."""
 
     host: str
     port: int
@@ -60,7 +57,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A connection that was allowed and could not be made."""
+    """An allowed connection that could not be made."""
 
     host: str
     port: int
@@ -68,7 +65,7 @@ class Failure:
 
 
 class Egress:
-    """Made by ``open_egress``. Nothing is allowed before the first ``use``."""
+    """Made by ``open_egress``. It allows nothing before the first ``use``."""
 
     def __init__(self, port: int, forbidden: Callable[[str, int], bool], max_connections: int) -> None:
         self.port = port
@@ -77,23 +74,23 @@ class Egress:
         self._lookups = trio.CapacityLimiter(_MAX_LOOKUPS)
         self._connections: set[trio.CancelScope] = set()
         self._open_connections = 0
-        """Those that have asked for a host."""
+        """Connections that have requested a host."""
         self._handshakes = trio.Semaphore(max(1, max_connections // CONNECTIONS_PER_HANDSHAKE))
         self._rule: NetworkRule | None = None
         self._job = _Job(0, lambda: None)
         self._connected = False
 
     def use(self, rule: NetworkRule, max_bytes: int, on_over_limit: Callable[[], None]) -> None:
-        """From now on a job with this rule is in the slot. Counts and notes start anew.
+        """Start a job with this rule: cut all connections, and reset counts and notes.
 
-        ``on_over_limit`` is called, once, when more than ``max_bytes`` have come.
+        ``on_over_limit`` is called once, when more than ``max_bytes`` have come.
         """
         self._cut()
         self._rule = rule
         self._job = _Job(max_bytes, on_over_limit)
 
     def leave(self) -> bool:
-        """No job is in the slot: nothing is allowed, every connection is cut. True if there was any since the last."""
+        """End the job: cut all connections, allow nothing. Return whether there was any since the last call."""
         self._cut()
         self._rule = None
         connected, self._connected = self._connected, False
@@ -101,42 +98,42 @@ class Egress:
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:
-        """Of this job, each once, the oldest first, at most MAX_NOTES."""
+        """The refusals of this job, without duplicates, oldest first, at most MAX_NOTES."""
         return tuple(self._job.refusals)
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """The allowed connections of this job that could not be made; kept as ``refusals`` are."""
+        """The failures of this job, kept like ``refusals``."""
         return tuple(self._job.failures)
 
     @property
     def bytes_received(self) -> int:
-        """From upstream in this job, as on the wire: compressed, and with TLS around it."""
+        """Bytes from upstream in this job, as on the wire: compressed, and with TLS."""
         return self._job.bytes_received
 
     @property
     def over_limit(self) -> bool:
-        """More than ``max_bytes`` came in this job. Its connections are cut and it gets no new ones."""
+        """Whether more than ``max_bytes`` came in this job. Then its connections are cut and new ones refused."""
         return self._job.bytes_received > self._job.max_bytes
 
     async def serve(self, client: trio.SocketStream) -> None:
-        """One connection of the browser, to its end. Raises nothing but cancellation."""
+        """Serve one connection of the browser. Raises nothing but cancellation."""
         with trio.CancelScope() as scope:
             self._connections.add(scope)
             try:
                 await self._converse(client)
             except* (OSError, trio.BrokenResourceError):
-                pass  # either side was reset or has gone away
+                pass  # one side was reset or has gone
             except* Exception:  # noqa: BLE001 - logged, and the connection ends
-                # The nursery around us is the slot's: a fault here must cost one connection, not the daemon.
+                # The nursery is the slot's: an error here must cost one connection, not the daemon.
                 _log.exception("egress.connection_failed")
             finally:
                 self._connections.discard(scope)
 
     async def accept(self, listeners: list[trio.SocketListener]) -> None:
-        """Serve what comes, for ever."""
-        admitting = [_Admitting(listener, self._handshakes) for listener in listeners]
-        await trio.serve_listeners(self.serve, admitting)
+        """Accept and serve connections until cancelled."""
+        limited = [_LimitedListener(listener, self._handshakes) for listener in listeners]
+        await trio.serve_listeners(self.serve, limited)
 
     async def _converse(self, client: trio.SocketStream) -> None:
         request = None
@@ -155,39 +152,39 @@ class Egress:
             async with upstream:
                 await client.send_all(reply(Reply.SUCCEEDED))
                 await self._splice(client, upstream)
-        except _NotMadeError as error:
+        except ConnectFailedError as error:
             self._job.note(error, host, port)
             await client.send_all(reply(error.code))
         finally:
             self._open_connections -= 1
 
     async def _open(self, host: str, port: int) -> trio.SocketStream:
-        """Judge, resolve, judge, connect. Raises _NotMadeError."""
+        """Check, resolve, check again, connect. Raises ConnectFailedError."""
         if self._rule is None:
-            raise _NotMadeError(Reply.NOT_ALLOWED, "no job is running")
+            raise ConnectFailedError(Reply.NOT_ALLOWED, "no job is running")
         if self.over_limit:
-            raise _NotMadeError(Reply.NOT_ALLOWED, f"more than {self._job.max_bytes} bytes came already")
+            raise ConnectFailedError(Reply.NOT_ALLOWED, f"more than {self._job.max_bytes} bytes came already")
         if self._open_connections > self._max_connections:
-            raise _NotMadeError(Reply.NOT_ALLOWED, f"the page has {self._max_connections} connections already")
+            raise ConnectFailedError(Reply.NOT_ALLOWED, f"the page has {self._max_connections} connections already")
         with trio.move_on_after(OPEN_SECONDS):
-            # That there is no descriptor left is no fault of the host's, so the page waits for one.
+            # A lack of file descriptors is not the host's fault, so the page waits for one.
             return await once_available(partial(self._judge_and_connect, self._rule, host, port))
-        raise _NotMadeError(Reply.HOST_UNREACHABLE, f"no connection in {OPEN_SECONDS:g} s")
+        raise ConnectFailedError(Reply.HOST_UNREACHABLE, f"no connection in {OPEN_SECONDS:g} s")
 
     async def _judge_and_connect(self, rule: NetworkRule, host: str, port: int) -> trio.SocketStream:
-        """Raises _NotMadeError; OSError only where there is no descriptor left."""
+        """Raises ConnectFailedError; OSError only when no file descriptor is left."""
         try:
             addresses = await judged_addresses(rule, host, port, self._forbidden, self._lookups)
         except NotAllowedError as error:
-            raise _NotMadeError(Reply.NOT_ALLOWED, str(error)) from None
+            raise ConnectFailedError(Reply.NOT_ALLOWED, str(error)) from None
         except OSError as error:
             if none_left(error):
                 raise
-            raise _NotMadeError(Reply.HOST_UNREACHABLE, f"the name was not found: {error}") from None
-        return await _connect(addresses, port)
+            raise ConnectFailedError(Reply.HOST_UNREACHABLE, f"the name was not found: {error}") from None
+        return await connect(addresses, port)
 
     async def _splice(self, client: trio.SocketStream, upstream: trio.SocketStream) -> None:
-        """Both directions until both have ended; each end is passed on as it comes."""
+        """Copy both directions until both have ended, and pass on each end."""
 
         async def send() -> None:
             while data := await client.receive_some(_CHUNK_BYTES):
@@ -203,7 +200,7 @@ class Egress:
                     nursery.cancel_scope.deadline = trio.current_time() + LINGER_SECONDS
             await client.send_eof()
 
-        # Unless both directions end well: a clean end would pass for that of a body without Content-Length.
+        # Reset unless both directions end well: a clean close looks like the end of a body without Content-Length.
         _reset_on_close(client, on=True)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(send)
@@ -223,49 +220,17 @@ class Egress:
             scope.cancel()
 
 
-class OwnPorts:
-    """Where this daemon listens: no page may connect there, though its rule allows the address."""
-
-    def __init__(self, others: Callable[[str, int], bool]) -> None:
-        self._others = others
-        self._ports: set[int] = set()
-
-    @contextmanager
-    def using(self, port: int) -> Iterator[None]:
-        self._ports.add(port)
-        try:
-            yield
-        finally:
-            self._ports.discard(port)
-
-    def forbid(self, address: str, port: int) -> bool:
-        return (port in self._ports or self._others(address, port)) and is_own_address(address)
-
-
-def is_own_address(address: str) -> bool:
-    """Whether the address is one of this machine's: the kernel lets nobody bind to any other."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError:
-            return False
-    return True
-
-
 @asynccontextmanager
 async def open_egress(
     forbidden: Callable[[str, int], bool],
     listener: trio.SocketListener | None = None,
     max_connections: int = MOST_PAGE_CONNECTIONS,
 ) -> AsyncIterator[Egress]:
-    """An egress proxy on 127.0.0.1 that lives as long as the block; its connections end with it.
+    """Yield an egress proxy on 127.0.0.1. Its connections end with the block.
 
-    ``listener``: where the browser has a 127.0.0.1 of its own.
-
-    ``forbidden(address, port)`` names what no page may reach though its rule allows the address: the daemon's
-    HTTP port, and the ports of the other slots' egress. ``max_connections``: of the page, at once; each takes two
-    of the file descriptors that all pages share.
+    ``listener``: given if the browser has a 127.0.0.1 of its own. ``forbidden(address, port)``: whether no page may
+    reach it although its rule allows the address: the daemon's HTTP port, and the ports of the other slots' proxies.
+    ``max_connections``: limit of the page's connections; each takes two of the file descriptors that all pages share.
     """
     listeners = [listener] if listener is not None else await once_available(_listen)
     egress = Egress(listeners[0].socket.getsockname()[1], forbidden, max_connections)
@@ -278,22 +243,22 @@ async def _listen() -> list[trio.SocketListener]:
     return await trio.open_tcp_listeners(0, host="127.0.0.1")
 
 
-class _Admitting(trio.abc.Listener[trio.SocketStream]):
-    """Accepts only while few enough clients are still about to say what they want. Each accepted one takes a place."""
+class _LimitedListener(trio.abc.Listener[trio.SocketStream]):
+    """Limits the clients that are in their handshake: each accepted one takes a slot, which ``_converse`` releases."""
 
-    def __init__(self, listener: trio.SocketListener, places: trio.Semaphore) -> None:
+    def __init__(self, listener: trio.SocketListener, slots: trio.Semaphore) -> None:
         self._listener = listener
-        self._places = places
+        self._slots = slots
 
     async def accept(self) -> trio.SocketStream:
-        await self._places.acquire()
+        await self._slots.acquire()
         accepted = False
         try:
             stream = await self._listener.accept()
             accepted = True
         finally:
             if not accepted:
-                self._places.release()
+                self._slots.release()
         return stream
 
     async def aclose(self) -> None:
@@ -302,7 +267,7 @@ class _Admitting(trio.abc.Listener[trio.SocketStream]):
 
 @dataclass(slots=True)
 class _Job:
-    """What is counted and noted of one job. Dictionaries, as a page asks for the same thing over and over."""
+    """Counts and notes of one job. The notes are dictionaries because a page repeats the same requests."""
 
     max_bytes: int
     on_over_limit: Callable[[], None]
@@ -310,50 +275,12 @@ class _Job:
     refusals: dict[Refusal, None] = field(default_factory=dict)
     failures: dict[Failure, None] = field(default_factory=dict)
 
-    def note(self, error: "_NotMadeError", host: str, port: int) -> None:
+    def note(self, error: ConnectFailedError, host: str, port: int) -> None:
         if error.code == Reply.NOT_ALLOWED:
             if len(self.refusals) < MAX_NOTES:
                 self.refusals[Refusal(host, port, error.reason)] = None
         elif len(self.failures) < MAX_NOTES:
             self.failures[Failure(host, port, error.reason)] = None
-
-
-class _NotMadeError(Exception):
-    """Why a connection was not made. ``code`` is the SOCKS reply."""
-
-    def __init__(self, code: Reply, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
-
-
-async def _connect(addresses: list[Address], port: int) -> trio.SocketStream:
-    """To the first of the addresses that answers. Raises _NotMadeError with what the last one said, and OSError where
-    there is no descriptor left."""
-    trouble = _NotMadeError(Reply.HOST_UNREACHABLE, "no address")
-    for address in addresses:
-        with ExitStack() as undo:
-            try:
-                family = socket.AF_INET6 if address.version == 6 else socket.AF_INET  # noqa: PLR2004
-                sock = trio.socket.socket(family, socket.SOCK_STREAM)
-                undo.callback(sock.close)
-                with trio.fail_after(CONNECT_SECONDS):
-                    await sock.connect((str(address), port))
-            except trio.TooSlowError:
-                trouble = _NotMadeError(Reply.HOST_UNREACHABLE, f"{address}: no answer in {CONNECT_SECONDS:g} s")
-            except OSError as error:
-                if none_left(error):
-                    raise
-                code = _REPLY_OF_ERRNO.get(error.errno or 0, Reply.HOST_UNREACHABLE)
-                said = os.strerror(error.errno) if error.errno else str(error)
-                trouble = _NotMadeError(code, f"{address}: {said}")
-            else:
-                undo.pop_all()
-                return trio.SocketStream(sock)
-    raise trouble
-
-
-_REPLY_OF_ERRNO = {errno.ECONNREFUSED: Reply.REFUSED, errno.ENETUNREACH: Reply.NETWORK_UNREACHABLE}
 
 
 def _reset_on_close(stream: trio.SocketStream, *, on: bool) -> None:

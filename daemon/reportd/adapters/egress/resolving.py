@@ -1,6 +1,6 @@
-"""A name becomes the addresses that may be connected to: judged by name, resolved once, judged again by address.
+"""Resolves a name to the addresses that may be connected to: checks the name, resolves once, checks each address.
 
-Whoever connects must use these very addresses: asked again, the name may resolve to others.
+The caller must connect to these addresses: a second lookup may give others.
 """
 
 import socket
@@ -15,13 +15,13 @@ from reportd.core.pages.network import Address, NetworkRule, normal_host, plain_
 from reportd.system import file_descriptors
 
 LOOKUP_THREADS = 64
-"""A lookup that nobody wants any more keeps its thread until the system's resolver gives up, for half a minute say."""
+"""An abandoned lookup keeps its thread until the system's resolver gives up, which can take half a minute."""
 
 
 class LookupThreads(trio.abc.HostnameResolver):
-    """Looks names up in threads of its own: a name server that does not answer takes none that others need.
+    """Looks names up in threads of its own, so that a dead name server takes no thread that others need.
 
-    To be set once a daemon, with ``trio.socket.set_custom_hostname_resolver``.
+    Set once per daemon, with ``trio.socket.set_custom_hostname_resolver``.
     """
 
     def __init__(self) -> None:
@@ -36,16 +36,16 @@ class LookupThreads(trio.abc.HostnameResolver):
         proto: int = 0,
         flags: int = 0,
     ) -> list[Any]:
-        look = partial(socket.getaddrinfo, host, port, family, type, proto, flags)
-        return await trio.to_thread.run_sync(look, limiter=self._limiter, abandon_on_cancel=True)
+        lookup = partial(socket.getaddrinfo, host, port, family, type, proto, flags)
+        return await trio.to_thread.run_sync(lookup, limiter=self._limiter, abandon_on_cancel=True)
 
     async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
-        look = partial(socket.getnameinfo, sockaddr, flags)
-        return await trio.to_thread.run_sync(look, limiter=self._limiter, abandon_on_cancel=True)
+        lookup = partial(socket.getnameinfo, sockaddr, flags)
+        return await trio.to_thread.run_sync(lookup, limiter=self._limiter, abandon_on_cancel=True)
 
 
 class NotAllowedError(Exception):
-    """The rule allows none of it; the text says why."""
+    """The rule allows no address; the text is the reason."""
 
 
 async def judged_addresses(
@@ -55,23 +55,23 @@ async def judged_addresses(
     forbidden: Callable[[str, int], bool],
     lookups: trio.CapacityLimiter,
 ) -> list[Address]:
-    """At least one. Raises NotAllowedError, or OSError when the name can't be resolved.
+    """Return at least one address. Raises NotAllowedError, or OSError when the name can't be resolved.
 
-    ``forbidden(address, port)`` names what must not be reached though the rule allows the address; ``lookups``
-    limits how many threads wait for names.
+    ``forbidden(address, port)``: whether it may not be reached although the rule allows the address. ``lookups``:
+    limits the threads that wait for names.
     """
     decision = rule.may_name(host, port)
     if not decision.allowed:
         raise NotAllowedError(decision.reason)
     async with lookups:
         try:
-            found = await trio.socket.getaddrinfo(str(normal_host(host)), port, type=socket.SOCK_STREAM)
+            results = await trio.socket.getaddrinfo(str(normal_host(host)), port, type=socket.SOCK_STREAM)
         except socket.gaierror:
-            # The resolver does not say that it could open neither its files nor a socket.
+            # The resolver does not report that it had no file descriptor; this raises OSError then.
             file_descriptors.probe()
             raise
     allowed, reason = [], "the name has no address"
-    for *_, sockaddr in found:
+    for *_, sockaddr in results:
         address = plain_address(ip_address(sockaddr[0]))
         decision = rule.may_address(host, port, address)
         if not decision.allowed:

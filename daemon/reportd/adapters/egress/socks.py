@@ -1,4 +1,4 @@
-"""The server's side of SOCKS5 (RFC 1928), as far as the egress needs it: CONNECT, and no authentication."""
+"""The server side of SOCKS5 (RFC 1928), as far as the egress needs it: CONNECT without authentication."""
 
 import struct
 from enum import IntEnum
@@ -26,12 +26,12 @@ _IPV4, _NAME, _IPV6 = 0x01, 0x03, 0x04
 
 
 def reply(code: Reply) -> bytes:
-    """The bound address is of no use to a client that lives on this machine: all zero."""
+    """Return a reply. The bound address is all zero: a client on this machine does not need it."""
     return bytes((_VERSION, code, 0, _IPV4)) + bytes(6)
 
 
 async def read_request(client: trio.SocketStream) -> tuple[str, int] | None:
-    """The host and port to connect to; None when the client is not one of ours, and has been told so."""
+    """Return the host and port of the request; None if the client is no SOCKS5 browser, after an error reply."""
     version, methods = await _exactly(client, 2)
     if version != _VERSION:
         return None
@@ -58,11 +58,11 @@ async def read_request(client: trio.SocketStream) -> tuple[str, int] | None:
 
 
 async def _exactly(client: trio.SocketStream, size: int) -> bytes:
-    """Not a byte more: what follows the request belongs to the other side."""
-    got = b""
-    while len(got) < size:
-        data = await client.receive_some(size - len(got))
+    """Read exactly ``size`` bytes: those after the request belong to the upstream."""
+    received = b""
+    while len(received) < size:
+        data = await client.receive_some(size - len(received))
         if not data:
             raise trio.BrokenResourceError("the client left in the middle of its request")
-        got += data
-    return got
+        received += data
+    return received

@@ -1,1 +1,1 @@
-"""HTTP to other people's servers: callbacks and alerts."""
+"""HTTP to foreign servers: callbacks and alerts. ``app`` opens the clients, ``notify`` sends."""

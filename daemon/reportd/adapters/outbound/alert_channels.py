@@ -1,6 +1,6 @@
-"""How alerts reach people: a POST of JSON, a message in Slack, a topic of Amazon SNS.
+"""The channels of alerts: a POST of JSON, a message in Slack, a topic of Amazon SNS.
 
-Where they go is the operator's word, so it is not judged; the URLs are secrets and are in no text of ours.
+The operator configures the targets, so they are not checked. The URLs are secrets: no text of ours holds them.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -10,18 +10,19 @@ from typing import Any
 import httpx
 import orjson
 
-from reportd.adapters.aws.client import RejectedError, in_words, open_client
+from reportd.adapters.aws.client import open_client
+from reportd.adapters.aws.errors import RejectedError, translated_errors
 from reportd.adapters.outbound.client import open_web_client
 from reportd.core.alerts.incidents import Notice
 from reportd.core.alerts.text import document, text, title
 from reportd.ports import Channel, DeliveryError
 
 _MAX_SUBJECT = 100
-"""SNS, Publish: at most 100 characters of ASCII."""
+"""SNS limit of a subject: 100 ASCII characters (Publish)."""
 
 
 class HttpChannel:
-    """Posts JSON. ``compose`` makes it."""
+    """Posts the JSON that ``compose`` makes."""
 
     def __init__(
         self, name: str, client: httpx.AsyncClient, url: str, compose: Callable[[Notice], dict[str, Any]]
@@ -39,13 +40,13 @@ class HttpChannel:
             ) as response:
                 status = response.status_code
         except httpx.HTTPError as error:
-            raise DeliveryError(f"no exchange with it ({type(error).__name__})") from None
+            raise DeliveryError(f"the request failed ({type(error).__name__})") from None
         if not httpx.codes.is_success(status):
             raise DeliveryError(f"it answers {status}")
 
 
 class SnsChannel:
-    """Publishes the text, with what kind of notice it is as attributes to filter by."""
+    """Publishes the text. Attributes with the kind of notice serve as filters."""
 
     name = "sns"
 
@@ -55,15 +56,15 @@ class SnsChannel:
         self._status_url = status_url
 
     async def send(self, notice: Notice) -> None:
-        told = document(notice)
+        attributes = document(notice)
         try:
-            with in_words("alerts", self._topic_arn):
+            with translated_errors("alerts", self._topic_arn):
                 await self._client.publish(
                     TopicArn=self._topic_arn,
                     Subject=title(notice)[:_MAX_SUBJECT],
                     Message=text(notice, self._status_url),
                     MessageAttributes={
-                        name: {"DataType": "String", "StringValue": str(told[name])}
+                        name: {"DataType": "String", "StringValue": str(attributes[name])}
                         for name in ("id", "type", "kind", "reportType")
                     },
                 )
@@ -72,18 +73,20 @@ class SnsChannel:
 
 
 def slack_message(notice: Notice, status_url: str) -> dict[str, Any]:
-    """What a page or a message has put into the text must not mention everybody: api.slack.com, "Escaping text"."""
-    shown = text(notice, status_url)
+    """Return a Slack message. The text is escaped: text of a page or message must not mention users (api.slack.com,
+    "Escaping text").
+    """
+    escaped = text(notice, status_url)
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
-        shown = shown.replace(character, entity)
-    return {"text": f"*{title(notice)}*\n{shown}"}
+        escaped = escaped.replace(character, entity)
+    return {"text": f"*{title(notice)}*\n{escaped}"}
 
 
 @asynccontextmanager
 async def open_alert_channels(
     webhook_url: str, slack_url: str, sns_topic_arn: str, status_url: str
 ) -> AsyncIterator[list[Channel]]:
-    """Those that are named. ``status_url``: where their readers find the status page."""
+    """Yield the configured channels. ``status_url``: the status page's URL for the recipients."""
     channels: list[Channel] = []
     async with AsyncExitStack() as stack:
         if webhook_url or slack_url:

@@ -1,6 +1,6 @@
-"""Callbacks over HTTP: only to receivers that the rule allows, at the very addresses that were judged, and signed.
+"""Callbacks over HTTP, signed, and only to addresses that passed the check of the rule.
 
-Redirects are not followed. The environment's proxies are not used: they would do the resolving.
+Redirects are not followed. Proxies of the environment are not used: they would resolve the names themselves.
 """
 
 import os
@@ -45,8 +45,8 @@ class HttpMessenger:
         try:
             url = httpx.URL(callback.url)
         except (httpx.InvalidURL, ValueError):
-            raise DeliveryError("the callback URL is none", final=True) from None
-        addresses = await self._judged(url)
+            raise DeliveryError("the callback URL is no URL", final=True) from None
+        addresses = await self._allowed_addresses(url)
         headers = signed_headers(callback.callback_id, self._clock(), callback.body, self._secret)
         headers |= {"Content-Type": "application/json", "User-Agent": "reportd", "Host": url.netloc.decode("ascii")}
         error = DeliveryError("no address")
@@ -58,17 +58,17 @@ class HttpMessenger:
             except httpx.ConnectError as problem:
                 error = DeliveryError(f"{address}: no connection ({_cause(problem)})")
             except httpx.HTTPError as problem:
-                # The libraries' texts may hold the URL.
+                # The texts of the libraries may hold the URL.
                 raise DeliveryError(f"the exchange with {address} broke off ({type(problem).__name__})") from None
             else:
-                await self._judge(url, response)
+                await self._judge_response(url, response)
                 return
         raise error
 
-    async def _judged(self, url: httpx.URL) -> list[Address]:
+    async def _allowed_addresses(self, url: httpx.URL) -> list[Address]:
         port = url.port or {"http": 80, "https": 443}.get(url.scheme)
         if port is None or not url.host:
-            raise DeliveryError("refused: it is no absolute http or https URL", final=True)
+            raise DeliveryError("refused: it is not an absolute http or https URL", final=True)
         try:
             return await judged_addresses(self._rule, url.host, port, self._forbidden, self._lookups)
         except NotAllowedError as error:
@@ -82,16 +82,16 @@ class HttpMessenger:
             url.copy_with(host=str(address), userinfo=b"", fragment=None),
             content=body,
             headers=headers,
-            # The certificate is that of the name.
+            # The certificate must match the name, not the address.
             extensions={"sni_hostname": url.raw_host.decode("ascii")},
         )
         auth = httpx.BasicAuth(url.username, url.password) if url.userinfo else None
         response = await self._client.send(request, stream=True, auth=auth)
-        # Nobody reads the body: it may be of any size, and take any time.
+        # The body is not read: it may have any size and take any time.
         await response.aclose()
         return response
 
-    async def _judge(self, url: httpx.URL, response: httpx.Response) -> None:
+    async def _judge_response(self, url: httpx.URL, response: httpx.Response) -> None:
         status = response.status_code
         if response.is_success:
             return
@@ -99,13 +99,13 @@ class HttpMessenger:
             raise DeliveryError("the receiver answers 410: it wants no more callbacks", final=True)
         if not response.has_redirect_location:
             raise DeliveryError(f"the receiver answers {status}")
-        # Not followed; but one that leads where nothing may go need not be tried again.
-        await self._judged(url.join(response.headers["location"]))
+        # Not followed, but checked: a target that is not allowed needs no further attempt.
+        await self._allowed_addresses(url.join(response.headers["location"]))
         raise DeliveryError(f"the receiver answers {status}: redirects are not followed, so name their target")
 
 
 def _cause(error: BaseException) -> str:
-    """What the system said, or TLS, in words that hold no URL."""
+    """Return the system's or TLS's reason, in a text without the URL."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLError):
@@ -124,6 +124,6 @@ async def open_messenger(
     forbidden: Callable[[str, int], bool],
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[HttpMessenger]:
-    """``forbidden(address, port)``: what is never called, though the hosts allow it; the daemon's own ports."""
+    """Yield a messenger. ``forbidden(address, port)``: the daemon's own ports, refused even if the hosts allow them."""
     async with open_web_client() as client:
         yield HttpMessenger(client, NetworkRule.of(allowed_hosts), forbidden, secret, clock)

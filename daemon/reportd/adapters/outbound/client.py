@@ -1,4 +1,4 @@
-"""The HTTP client of callbacks and alerts: no redirects, no proxy of the environment's, no connection that is kept."""
+"""The HTTP client of callbacks and alerts: no redirects, no proxies of the environment, no kept connections."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,16 +6,16 @@ from contextlib import asynccontextmanager
 import httpx
 
 CONNECT_SECONDS = 5.0
-"""For one address: there may be more."""
+"""Limit for one address; a name may have several."""
 
 
 @asynccontextmanager
 async def open_web_client() -> AsyncIterator[httpx.AsyncClient]:
-    """The caller owns the timeout, but for that of connecting."""
+    """Yield a client without timeouts, except for connecting: the caller sets the timeout."""
     trusted = httpx.create_ssl_context(trust_env=False)
-    # What the machine trusts, too: a receiver inside has a certificate of its own authority.
+    # Also trust the machine's certificates: an internal receiver may use the company's own authority.
     trusted.load_default_certs()
-    # A connection may be made for a name, and is known here by its address, which names may share.
+    # No kept connections: they are known by address here, and several names may share an address.
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
     async with httpx.AsyncClient(

@@ -1,13 +1,13 @@
-"""How a webhook is signed, as Standard Webhooks (standardwebhooks.com) describe it."""
+"""Signs a webhook as in Standard Webhooks (standardwebhooks.com)."""
 
 import base64
 import hmac
 
 
 def signed_headers(webhook_id: str, at: float, body: bytes, secret: str) -> dict[str, str]:
-    """What a receiver needs to know the sender. ``at``: seconds since the epoch, of this very attempt.
+    """Return the headers that authenticate the sender. ``at``: the time of this attempt, seconds since the epoch.
 
-    ``secret`` is base64, with or without ``whsec_``. Empty: there is no signature, only what names the webhook.
+    ``secret`` is base64, with or without ``whsec_``. If empty, there is no signature, only the webhook's id and time.
     """
     headers = {"webhook-id": webhook_id, "webhook-timestamp": str(int(at))}
     if secret:

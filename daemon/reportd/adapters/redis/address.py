@@ -1,4 +1,4 @@
-"""What a ``breaker.store`` URL says: which servers to ask, and how to greet them."""
+"""Parses a ``breaker.store`` URL: the servers, and how to log in."""
 
 import ssl
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ REDIS_PORT, SENTINEL_PORT = 6379, 26379
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """``hosts`` are of Redis, or of Sentinel where it is asked for the primary called ``primary_name``."""
+    """``hosts`` are Redis servers; if ``primary_name`` is set, Sentinels that know the primary of this name."""
 
     hosts: tuple[TCPLocation, ...]
     primary_name: str
@@ -22,11 +22,11 @@ class Address:
     password: str | None
 
     def __repr__(self) -> str:
-        """The password stays out of it."""
+        """Leave the password out."""
         return f"Address({', '.join(map(repr, self.hosts))})"
 
-    def greeting(self) -> dict[str, Any]:
-        """The options of a connection to Redis."""
+    def connection_options(self) -> dict[str, Any]:
+        """Return the options of a connection to Redis."""
         return self.credentials() | {
             "db": self.database,
             "ssl_context": self.ssl_context(),
@@ -41,9 +41,9 @@ class Address:
 
 
 def parse(url: str) -> Address:
-    """Of ``redis[s]://[USER:PASSWORD@]HOST[:PORT],…[/NUMBER]`` or ``redis[s]+sentinel://…/NAME[/NUMBER]``.
+    """Parse ``redis[s]://[USER:PASSWORD@]HOST[:PORT],…[/NUMBER]`` or ``redis[s]+sentinel://…/NAME[/NUMBER]``.
 
-    The configuration has checked it.
+    The configuration has validated it.
     """
     parts = urlsplit(url)
     scheme, _, kind = parts.scheme.partition("+")
@@ -53,9 +53,9 @@ def parse(url: str) -> Address:
     if kind and not name:
         name, number = [number], ""
     default_port = SENTINEL_PORT if kind else REDIS_PORT
-    split = [urlsplit(f"//{host}") for host in hosts.split(",")]
+    locations = [urlsplit(f"//{host}") for host in hosts.split(",")]
     return Address(
-        hosts=tuple(TCPLocation(one.hostname or "localhost", one.port or default_port) for one in split),
+        hosts=tuple(TCPLocation(host.hostname or "localhost", host.port or default_port) for host in locations),
         primary_name="".join(name),
         database=int(number or 0),
         tls=scheme == "rediss",

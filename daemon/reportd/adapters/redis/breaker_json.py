@@ -1,4 +1,4 @@
-"""A breaker as a small JSON text, for stores outside the process. Daemons of different versions may share one."""
+"""A breaker as a small JSON text, for stores outside the process. Daemons of different versions may share it."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from reportd.core.breaker.window import Grade
 
 
 def to_json(breaker: Breaker) -> str:
-    """Every field by its name."""
+    """Return all fields by name."""
     return orjson.dumps(breaker).decode()
 
 
 def from_json(text: str) -> Breaker:
-    """What ``to_json`` wrote. Unknown fields are ignored, missing ones have their defaults.
+    """Parse the text of ``to_json``. Unknown fields are ignored, missing ones get their defaults.
 
     Raises ValueError when it is no breaker.
     """
@@ -26,7 +26,7 @@ def from_json(text: str) -> Breaker:
 
 
 def _window(pairs: Any) -> Any:
-    return tuple((float(at), Grade(verdict)) for at, verdict in pairs)
+    return tuple((float(at), Grade(grade)) for at, grade in pairs)
 
 
 _FIELDS: dict[str, Any] = {

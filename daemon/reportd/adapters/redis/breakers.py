@@ -1,7 +1,7 @@
 """The breakers of all nodes that share one Redis. Times are the server's, so the nodes' clocks don't matter.
 
-A key a report type: its version, a space, and the breaker as JSON. Redis need not persist anything: what it has
-lost, the nodes put back. The keys of a namespace are one group, so that a cluster keeps them in one slot, where one
+Each report type has a key: its version, a space, and the breaker as JSON. Redis need not persist them: the nodes
+restore what it loses. The keys of a namespace are one group, so that a cluster keeps them in one hash slot, where one
 script can read them all.
 """
 
@@ -15,10 +15,10 @@ from reportd.core.breaker.breaker import Breaker
 from reportd.ports import StoredBreakers
 
 KEEP_SECONDS = 86400
-"""What no node writes or puts back is forgotten after its wait and this."""
+"""A breaker that no node writes expires this long after its wait."""
 
 _CHECK_NAME = ".doctor"
-"""No report type is called so."""
+"""No report type has this name."""
 
 _CHECK_SECONDS = 2
 
@@ -37,7 +37,7 @@ return 1
 
 
 class RedisBreakers:
-    """Fleets that share a Redis, but not their breakers, have different namespaces."""
+    """Fleets that share a Redis but not their breakers need different namespaces."""
 
     def __init__(self, redis: Redis, namespace: str = "reportd") -> None:
         self._redis = redis
@@ -46,8 +46,8 @@ class RedisBreakers:
     async def load(self, report_types: Collection[str]) -> StoredBreakers:
         (seconds, microseconds), texts = await self._redis.run(_LOAD, self._group, list(report_types))
         at = int(seconds) + int(microseconds) / 1e6
-        found = zip(report_types, texts, strict=True)
-        return StoredBreakers(at, {name: _read(name, text) for name, text in found if text is not None})
+        stored = zip(report_types, texts, strict=True)
+        return StoredBreakers(at, {name: _read(name, text) for name, text in stored if text is not None})
 
     async def replace(self, version: int, breaker: Breaker, *, durable: bool = False) -> bool:
         keep_seconds = KEEP_SECONDS + max(0, int(max(breaker.until, breaker.lease_until) - breaker.since))
@@ -56,14 +56,14 @@ class RedisBreakers:
         return bool(await self._redis.run(_REPLACE, self._group, names, version, text, keep_seconds, confirmed=durable))
 
     async def check(self) -> None:
-        """Ask all that is asked of Redis. Raises UnavailableError with what is to be done."""
+        """Run each command once. Raises UnavailableError with what to do."""
         _, (text,) = await self._redis.run(_LOAD, self._group, [_CHECK_NAME])
         version = 0 if text is None else 1
         await self._redis.run(_REPLACE, self._group, [_CHECK_NAME], version, "1", _CHECK_SECONDS, confirmed=True)
 
 
 def _read(report_type: str, text: bytes) -> Breaker:
-    """What can't be read, from a newer daemon perhaps, is a closed breaker that the next news replaces."""
+    """Parse a breaker. An unreadable one, perhaps of a newer daemon, becomes a closed breaker until the next write."""
     version = re.match(b"[0-9]*", text)[0]  # type: ignore[index]  # it always matches
     try:
         breaker = from_json(text.removeprefix(version).decode())

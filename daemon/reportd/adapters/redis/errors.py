@@ -1,6 +1,6 @@
-"""What an error of Redis means, and what to do about it, in words that hold no secret.
+"""Errors of Redis in texts that say what to do and hold no secret.
 
-They are our own: Redis may repeat the request in its errors, and so the password.
+The texts are our own: Redis may repeat the request in its errors, and with it the password.
 """
 
 import re
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from coredis import exceptions
 
 COMMANDS = "+eval +time +mget +get +set +role +wait +select +client|setname"
-"""The rights that a Redis user needs. ``tests/contract/breakers/test_breakers.py`` runs as a user with no other."""
+"""The rights that a Redis user needs. ``tests/contract/breakers/test_breakers.py`` runs with these rights only."""
 
 CLUSTER_COMMANDS = "+cluster|slots +asking"
-"""What else, where Redis is a cluster."""
+"""The additional rights in a cluster."""
 
 _TLS_CLIENT_CERTIFICATE = "CERTIFICATE_REQUIRED"
 
@@ -43,30 +43,30 @@ _KINDS: tuple[tuple[type[exceptions.RedisError], str], ...] = (
 
 
 def of(error: exceptions.RedisError) -> str:
-    """To be read after the address of the server."""
+    """Return a text that completes a sentence beginning with the server's address."""
     text = str(error)
-    if isinstance(error, exceptions.AuthorizationError) or "user executing the script" in text:  # as 7.0 says it
+    if isinstance(error, exceptions.AuthorizationError) or "user executing the script" in text:  # the text of 7.0
         return not_allowed(text)
-    for kind, words in _KINDS:
+    for kind, reason in _KINDS:
         if isinstance(error, kind):
-            return words
+            return reason
     if isinstance(error, exceptions.ConnectionError):
         return _connection(error)
-    # A script's error comes with or without its code in front.
-    found = (words for sign, words in _SIGNS.items() if sign in text)
-    return next(found, f"answers with an error ({type(error).__name__})")
+    # An error inside a script may lack the error code at its start.
+    matches = (reason for sign, reason in _SIGNS.items() if sign in text)
+    return next(matches, f"answers with an error ({type(error).__name__})")
 
 
 def not_allowed(text: str) -> str:
-    """Names the command where Redis does."""
+    """Return the text for a missing right. It names the command where Redis does."""
     if re.search(r"\bkeys?\b", text):
-        what = "a key of the breakers"
+        subject = "a key of the breakers"
     elif command := re.search(r"the '([a-z|]{1,40})' command", text):
-        what = f"the command {command[1]}"
+        subject = f"the command {command[1]}"
     else:
-        what = "a command that is needed"
+        subject = "a command that is needed"
     return (
-        f"does not allow the user {what} (NOPERM): ACL SETUSER NAME ~*breaker:* ~*breaker}}:* {COMMANDS}, "
+        f"does not allow the user {subject} (NOPERM): ACL SETUSER NAME ~*breaker:* ~*breaker}}:* {COMMANDS}, "
         f"on a cluster {CLUSTER_COMMANDS}, too"
     )
 
@@ -80,7 +80,7 @@ def _connection(error: BaseException) -> str:
         return "asks for a client certificate, which reportd has none of: set its tls-auth-clients to no"
     if reasons:
         return "does not speak TLS as it should: is it redis:// instead of rediss://, or the other port?"
-    # A server that wants a client certificate may reset the connection before its alert has been read.
+    # A server that wants a client certificate may reset the connection before we read its alert.
     return (
         "can't be reached, or broke the connection: check host, port and firewall, whether that port speaks TLS "
         "(rediss://), and that tls-auth-clients is no there"
@@ -88,7 +88,7 @@ def _connection(error: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

@@ -1,1 +1,1 @@
-"""Everything that speaks SQL: the database itself, the job store, the embedded queue and the migrations."""
+"""SQLite and PostgreSQL: the database itself, its schema and migrations, and the stores. ``app`` opens them."""

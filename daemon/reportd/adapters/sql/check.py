@@ -1,4 +1,4 @@
-"""What is wrong with a database, before the daemon needs it and while it is in trouble: each with what to do."""
+"""Checks a database at start and while it fails. Each problem comes with what to do about it."""
 
 import secrets
 from functools import partial
@@ -13,7 +13,7 @@ from reportd.adapters.sql.schema import cluster, metadata
 from reportd.ports import UnavailableError
 
 PROBE_CHARACTERS = 32768
-"""SQLite has room for a small write in its log even when the disk is full."""
+"""Size of a test write. SQLite has room for a small write in its log even when the disk is full."""
 
 _RIGHTS = text("""
     SELECT name, "right" FROM unnest(CAST(:tables AS text[])) name,
@@ -29,18 +29,18 @@ _READ_ONLY = text("SELECT pg_is_in_recovery() OR current_setting('transaction_re
 
 
 async def check(database: Database) -> list[str]:
-    """Its schema, what may be done with each table, and a write that is taken back. Raises UnavailableError."""
+    """Check schema, privileges and a write that is rolled back. Return the problems. Raises UnavailableError."""
 
-    def look(connection: Connection) -> list[str]:
-        return _pooled(connection) or _looked(connection)
+    def inspect(connection: Connection) -> list[str]:
+        return _pooler_problems(connection) or _problems(connection)
 
-    return await database.attempt(look)
+    return await database.attempt(inspect)
 
 
 async def probe(database: Database) -> None:
-    """The same while the daemon runs, with a write that stays a moment. Raises UnavailableError."""
-    # Newer nodes may have changed the schema meanwhile, and leave to this one what it needs.
-    problems = await database.attempt(partial(_looked, running=True))
+    """Check the same while the daemon runs, with a committed write. Raises UnavailableError."""
+    # Newer nodes may have migrated the schema meanwhile. They keep what this node needs.
+    problems = await database.attempt(partial(_problems, running=True))
     if problems:
         raise UnavailableError("database", "; ".join(problems))
     name = f"probe-{secrets.token_hex(8)}"
@@ -55,7 +55,7 @@ async def probe(database: Database) -> None:
     await database.write(remove)
 
 
-def _looked(connection: Connection, *, running: bool = False) -> list[str]:
+def _problems(connection: Connection, *, running: bool = False) -> list[str]:
     postgresql = connection.dialect.name == "postgresql"
     if postgresql and connection.execute(_READ_ONLY).scalar_one():
         return ["it is read-only, a standby perhaps: point database.url at the primary"]
@@ -66,16 +66,16 @@ def _looked(connection: Connection, *, running: bool = False) -> list[str]:
         return []
     known = scripts()
     if not running and current not in {script.revision for script in known.walk_revisions()}:
-        return [f"it has schema {current}, which this version does not reconfigure: install a newer reportd"]
+        return [f"it has schema {current}, which this version does not know: install a newer reportd"]
     if not running and current != known.get_current_head():
-        return []  # the daemon brings it up to date when it starts
-    problems = _faults_of_tables(connection) if postgresql else []
+        return []  # the daemon migrates it at start
+    problems = _table_problems(connection) if postgresql else []
     if not problems:
         connection.execute(insert(cluster), {"name": f"check-{secrets.token_hex(8)}", "value": ""})
     return problems
 
 
-def _faults_of_tables(connection: Connection) -> list[str]:
+def _table_problems(connection: Connection) -> list[str]:
     tables = {"tables": sorted(metadata.tables)}
     if missing := list(connection.execute(_MISSING, tables).scalars()):
         return [f"tables are missing ({', '.join(missing)}): restore a backup"]
@@ -86,8 +86,8 @@ def _faults_of_tables(connection: Connection) -> list[str]:
     return [f"GRANT {', '.join(rights)} ON {name} TO {role}: it lacks them" for name, rights in lacking.items()]
 
 
-def _pooled(connection: Connection) -> list[str]:
-    """A pooler tells a process number of its own."""
+def _pooler_problems(connection: Connection) -> list[str]:
+    """Report a pooler: the process number in its handshake is not that of the server process."""
     driver: Any = connection.connection.driver_connection
     if connection.dialect.name != "postgresql" or driver.prepare_threshold is None:
         return []

@@ -1,7 +1,7 @@
-"""One database, SQLite or PostgreSQL, reached from trio: reads in threads, writes in shared transactions.
+"""One database, SQLite or PostgreSQL, used from trio: reads run in threads, writes share transactions.
 
-Every write that arrives while a commit is under way shares the next one (group commit), so that the durable
-202 of one client costs no more than that of thirty. Only the SQL adapters may use it.
+Writes that arrive during a commit share the next one (group commit), so thirty durable 202 answers cost no more than
+one. Only the SQL adapters may use it.
 """
 
 import random
@@ -15,8 +15,8 @@ import trio
 from sqlalchemy import Connection, Engine, exc
 from sqlalchemy.engine import URL, make_url
 
-from reportd.adapters.sql.engines import DURABLY, MAX_READERS, open_engines, unhurried
-from reportd.adapters.sql.faults import LostRaceError, judged
+from reportd.adapters.sql.engines import DURABLY, MAX_READERS, open_engines, without_timeouts
+from reportd.adapters.sql.faults import LostRaceError, translate
 from reportd.concurrency.batching import Batcher, open_batcher
 from reportd.concurrency.grace import in_thread
 from reportd.ports import UnavailableError
@@ -28,22 +28,22 @@ Entry = tuple[Change, bool]
 
 MAX_WRITES_PER_COMMIT = 200
 READ_SECONDS = 8.0
-"""How long a reader waits at most, also for others to be answered first."""
+"""Longest time of a read, including the wait for other reads."""
 
 WRITE_SECONDS = 20.0
-"""The same for a writer. It may wait for the end of one commit, and for a connection for its own."""
+"""Longest time of a write. It may wait for one commit to end, and for a connection for its own."""
 
 GRACE_SECONDS = 1.0
-"""How long who is cancelled still waits for what the database does."""
+"""How long a cancelled call still waits for the database's answer."""
 
 CLOSE_SECONDS = 3.0
 
 TRIES = 5
-"""How often a change is tried that meets other nodes on the same rows."""
+"""How often a change is tried that conflicts with other nodes on the same rows."""
 
 
 class Database:
-    """Runs functions of a connection. Made by ``open_database``."""
+    """Runs functions that take a connection. Made by ``open_database``."""
 
     def __init__(self, writer: Engine, reader: Engine) -> None:
         self._writer = writer
@@ -51,23 +51,23 @@ class Database:
         self._write_limiter = trio.CapacityLimiter(1)
         self._read_limiter = trio.CapacityLimiter(MAX_READERS)
         self._commits: Batcher[Entry, Any] | None = None
-        self.on_failure: Callable[[str, str], None] = lambda _use, _why: None
-        """Is told which use failed, and why, when the database is away or can't do it."""
+        self.on_failure: Callable[[str, str], None] = lambda _use, _reason: None
+        """Called with the failed use and the reason, when the database is unavailable."""
 
     @property
     def is_sqlite(self) -> bool:
         return self._writer.dialect.name == "sqlite"
 
     async def write(self, change: Callable[[Connection], T], *, durably: bool = True) -> T:
-        """Commit what ``change`` does. Raises UnavailableError if the database can't do it now.
+        """Commit ``change`` and return its result. Raises UnavailableError if the database can't do it now.
 
-        What need not be ``durably`` done outlives this process, but it may be undone by a power cut.
-        ``change`` runs again, after a rollback, when another one of its transaction failed or another node was
-        in its way. Cancelled or without an answer in time, it may or may not have taken effect.
+        Without ``durably`` the change survives this process, but a power cut may undo it. ``change`` runs again, after
+        a rollback, when another change of its transaction failed or another node was in its way. If cancelled or
+        without an answer in time, it may or may not have taken effect.
         """
         if self._commits is None:
             raise _closed()
-        with self._told("writes"):
+        with self._reporting_failure("writes"):
             try:
                 with trio.move_on_after(WRITE_SECONDS):
                     result: T = await self._commits.submit((change, durably))
@@ -77,38 +77,38 @@ class Database:
             raise UnavailableError("database", f"no answer within {WRITE_SECONDS:g} s")
 
     async def read(self, query: Callable[[Connection], T]) -> T:
-        """What ``query`` answers. Raises UnavailableError if the database can't be read now."""
+        """Return the result of ``query``. Raises UnavailableError if the database can't be read now."""
         if self._commits is None:
             raise _closed()
-        with self._told("reads"):
+        with self._reporting_failure("reads"):
             with trio.move_on_after(READ_SECONDS):
                 work = partial(self._query, query)
                 return await in_thread(work, grace_seconds=GRACE_SECONDS, limiter=self._read_limiter)
             raise UnavailableError("database", f"no answer within {READ_SECONDS:g} s")
 
-    async def attempt(self, look: Callable[[Connection], T]) -> T:
-        """What ``look`` finds in a transaction of a writer, which is taken back. Raises UnavailableError."""
+    async def attempt(self, inspect: Callable[[Connection], T]) -> T:
+        """Run ``inspect`` in a write transaction and roll it back. Return the result. Raises UnavailableError."""
         with trio.move_on_after(READ_SECONDS):
-            work = partial(self._attempt, look)
+            work = partial(self._attempt, inspect)
             return await in_thread(work, grace_seconds=GRACE_SECONDS, limiter=self._write_limiter)
         raise UnavailableError("database", f"no answer within {READ_SECONDS:g} s")
 
     def with_writer(self, change: Callable[[Connection], T]) -> T:
-        """``change`` in a transaction of its own, on the calling thread: for migrations, before all else.
+        """Run ``change`` in a transaction on the calling thread: for migrations, before anything else.
 
-        It may take long, and waits for as long as another node's takes.
+        It may take long, and it waits for another node's migration without a limit.
         """
         try:
-            with self._writer.connect() as connection, unhurried(connection), connection.begin():
+            with self._writer.connect() as connection, without_timeouts(connection), connection.begin():
                 return change(connection)
         except (exc.DBAPIError, OSError) as error:
-            raise judged(error) from error
+            raise translate(error) from error
 
     @contextmanager
-    def _told(self, use: str) -> Iterator[None]:
+    def _reporting_failure(self, use: str) -> Iterator[None]:
         try:
             yield
-        except LostRaceError:  # others were at the same rows, which says nothing of the rest
+        except LostRaceError:  # a conflict over the same rows says nothing about the database's health
             raise
         except UnavailableError as error:
             self.on_failure(use, str(error))
@@ -119,16 +119,16 @@ class Database:
             with self._reader.connect() as connection:
                 return query(connection)
         except (exc.DBAPIError, OSError) as error:
-            raise judged(error) from error
+            raise translate(error) from error
 
-    def _attempt(self, look: Callable[[Connection], T]) -> T:
+    def _attempt(self, inspect: Callable[[Connection], T]) -> T:
         try:
             with self._writer.connect() as connection, connection.begin() as transaction:
-                result = look(connection)
+                result = inspect(connection)
                 transaction.rollback()
                 return result
         except (exc.DBAPIError, OSError) as error:
-            raise judged(error) from error
+            raise translate(error) from error
 
     @contextmanager
     def _transaction(self, durably: bool) -> Iterator[Connection]:
@@ -149,12 +149,12 @@ class Database:
         try:
             with self._transaction(durably) as connection:
                 return [change(connection) for change in changes]
-        except Exception as error:  # noqa: BLE001 - handed to the callers, who can judge it
-            problem = judged(error)
+        except Exception as error:  # noqa: BLE001 - returned to the callers
+            problem = translate(error)
         if isinstance(problem, UnavailableError) and not isinstance(problem, LostRaceError):
             return [problem] * len(changes)
-        # One of them is at fault, or in another node's way: each for itself, so that it fails alone. When a second
-        # one can't get through either, the rest need not wait to hear the same.
+        # One change is at fault, or conflicts with another node. Commit each alone, so that only it fails. After a
+        # second conflict the rest fail with it, instead of waiting for the same result.
         results: list[Any] = []
         refused = 0
         for change in changes:
@@ -171,8 +171,8 @@ class Database:
             try:
                 with self._transaction(durably) as connection:
                     return change(connection)
-            except Exception as error:  # noqa: BLE001 - handed to the caller, who can judge it
-                problem = judged(error)
+            except Exception as error:  # noqa: BLE001 - returned to the caller
+                problem = translate(error)
             if not isinstance(problem, LostRaceError) or problem.waited:
                 break
             time.sleep(random.uniform(0, 0.01 * 2**number))  # noqa: S311 - nothing secret
@@ -185,7 +185,7 @@ def _closed() -> UnavailableError:
 
 @asynccontextmanager
 async def open_database(url: str | URL) -> AsyncIterator[Database]:
-    """Connect lazily; the schema is ``migrate``'s business."""
+    """Yield a database; it connects on first use. ``migrate`` brings its schema up to date."""
     writer, reader = open_engines(make_url(url))
     database = Database(writer, reader)
     try:

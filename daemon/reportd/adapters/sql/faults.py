@@ -1,6 +1,6 @@
-"""What an error of a database says: of the statement, or of the database's condition, which may be better later.
+"""Tells whether a database error is the statement's fault, or a condition of the database that may pass.
 
-A condition is told in plain words, each with what to do about it.
+A condition becomes a plain text with what to do about it.
 """
 
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ _LOST_RACE = frozenset({"40001", "40P01", "55P03"})
 """Serialization failure, deadlock, lock not available: postgresql.org/docs/current/errcodes-appendix.html."""
 
 _OLD_SESSION = "a pooler stands before it: take prepare_threshold and options out of database.url"
-_CHANGED = "somebody has changed what reportd made: put it back, or restore a backup (`reportd doctor` lists what)"
+_CHANGED = "the tables of reportd were changed: undo it, or restore a backup (`reportd doctor` lists the differences)"
 _RIGHTS = "grant its role SELECT, INSERT, UPDATE and DELETE on all tables (`reportd doctor` lists what it lacks)"
 _AWAY = "it is stopped, starting or changing over; bring it back"
 _BROKEN = "the server's disk or files are damaged: look at its log, restore a backup"
 
-# By SQLSTATE, the whole before its class (the first two characters). They all speak of the server, its configuration or
-# what somebody else did there, because every statement is tested and ``migrate`` made every table.
+# By SQLSTATE: the full code first, then its class (the first two characters). They all are about the server, its
+# configuration or changes made there, because every statement is tested and ``migrate`` made every table.
 _POSTGRESQL: Mapping[str, str] = {
     "08": _AWAY,
     "0A000": _OLD_SESSION,
@@ -41,7 +41,7 @@ _POSTGRESQL: Mapping[str, str] = {
     "53100": "the server's disk is full: make room on it",
     "53200": "the server is out of memory: give it more, or fewer connections",
     "53300": "raise max_connections on the server, or put a pooler before it",
-    "55": "somebody keeps a row or table locked, or the server is not ready: pg_stat_activity says who",
+    "55": "a row or table is locked, or the server is not ready: pg_stat_activity shows by whom",
     "57": _AWAY,
     "57014": "a statement_timeout of the role or the server cut it off: raise it to 6 s or more",
     "58": _BROKEN,
@@ -49,7 +49,7 @@ _POSTGRESQL: Mapping[str, str] = {
     "XX": _BROKEN,
 }
 
-# What the server, or a pooler, says while a connection is made comes without an SQLSTATE.
+# Errors of the server or a pooler during connection have no SQLSTATE.
 _CONNECTING: Mapping[str, str] = {
     "unsupported startup parameter": _OLD_SESSION,
     "statement pooling mode": "set pool_mode = transaction in PgBouncer",
@@ -78,16 +78,16 @@ _SQLITE: Mapping[str, str] = {
 
 
 class LostRaceError(UnavailableError):
-    """Another node was in the way. ``waited``: for as long as a lock is waited for."""
+    """A conflict with another node. ``waited``: whether the lock timeout has passed."""
 
     def __init__(self, detail: str, *, waited: bool) -> None:
         super().__init__("database", detail)
         self.waited = waited
 
 
-def judged(error: Exception) -> Exception:
-    """A fault of the statement stays what it is; anything about the database's condition is unavailability."""
-    if isinstance(error, OSError):  # the driver waits by means of the system: there is no descriptor left, say
+def translate(error: Exception) -> Exception:
+    """Return UnavailableError for a condition of the database; any other error unchanged."""
+    if isinstance(error, OSError):  # from the driver's wait: for example, no file descriptor is left
         return UnavailableError("database", str(error))
     if not isinstance(error, exc.DBAPIError):
         return error
@@ -98,17 +98,17 @@ def judged(error: Exception) -> Exception:
         detail = f"{detail}: {remedy}"
     if sqlstate in _LOST_RACE:
         return LostRaceError(detail, waited=sqlstate == "55P03")
-    # A file that is no database is the bare DatabaseError.
+    # SQLAlchemy raises the bare DatabaseError for a file that is no database.
     condition = isinstance(error, exc.OperationalError | exc.InterfaceError | exc.InternalError)
     if remedy or condition or error.connection_invalidated or type(error) is exc.DatabaseError:
         return UnavailableError("database", detail)
     return error
 
 
-def _remedy(said: Any, sqlstate: str | None) -> str:
+def _remedy(error: Any, sqlstate: str | None) -> str:
     if sqlstate is not None:
         return _POSTGRESQL.get(sqlstate) or _POSTGRESQL.get(sqlstate[:2], "")
-    name = getattr(said, "sqlite_errorname", "")
+    name = getattr(error, "sqlite_errorname", "")
     if name:
         return _SQLITE.get("_".join(name.split("_")[:2]), "")
-    return next((remedy for words, remedy in _CONNECTING.items() if words in str(said)), "")
+    return next((remedy for words, remedy in _CONNECTING.items() if words in str(error)), "")

@@ -1,4 +1,4 @@
-"""Brings the database to this program's schema when the daemon starts."""
+"""Migrates the database to this version's schema when the daemon starts."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 
 from reportd.adapters.sql.database import Database
 
-_LOCK = 0x7265706F7274  # "report": nodes that start together take turns
+_LOCK = 0x7265706F7274  # "report": only one node at a time migrates
 
 
 class NewerSchemaError(Exception):
@@ -19,32 +19,32 @@ class NewerSchemaError(Exception):
 
 
 async def migrate(database: Database) -> None:
-    """Raises NewerSchemaError, or UnavailableError when the database can't be reached."""
+    """Migrate to this version's schema. Raises NewerSchemaError, or UnavailableError."""
     await trio.to_thread.run_sync(database.with_writer, _upgrade, abandon_on_cancel=True)
 
 
 def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
-        # However long another node's migration takes. The lock is the transaction's: a session may be a pooler's.
+        # Wait for another node's migration without a limit. A transaction's lock: the session may be a pooler's.
         usual = connection.execute(text("SHOW lock_timeout")).scalar_one()
         connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
         connection.execute(text("SELECT set_config('lock_timeout', :usual, true)"), {"usual": usual})
     config = _config()
-    known_scripts = scripts()
+    versions = scripts()
     current = MigrationContext.configure(connection).get_current_revision()
-    known = {script.revision for script in known_scripts.walk_revisions()}
+    known = {script.revision for script in versions.walk_revisions()}
     if current is not None and current not in known:
         raise NewerSchemaError(
-            f"the database has schema {current}, which this version does not reconfigure: install a newer reportd"
+            f"the database has schema {current}, which this version does not know: install a newer reportd"
         )
-    if current != known_scripts.get_current_head():
+    if current != versions.get_current_head():
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
 
 def scripts() -> ScriptDirectory:
-    """This version's migrations."""
+    """Return this version's migrations."""
     return ScriptDirectory.from_config(_config())
 
 

@@ -1,4 +1,4 @@
-"""A connection to PostgreSQL that gives up on a server that has accepted a statement and does not answer."""
+"""A PostgreSQL connection that gives up on a server that accepted a statement but does not answer."""
 
 from typing import Any, TypeVar
 
@@ -11,13 +11,13 @@ T = TypeVar("T")
 
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """``answer_seconds``: for one round trip to the server; None for as long as it takes."""
+    """``answer_seconds``: limit of one round trip to the server; None for no limit."""
 
     answer_seconds: float | None = ANSWER_SECONDS
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """As psycopg's own, through which every statement goes. After a timeout the connection is closed, because its
-        state is unknown. Raises psycopg.OperationalError.
+        """Wait as psycopg does; every statement goes through here. After a timeout the connection is closed, because
+        its state is unknown. Raises psycopg.OperationalError.
         """
         if timeout is not None or self.answer_seconds is None:
             return super().wait(gen, interval, timeout)

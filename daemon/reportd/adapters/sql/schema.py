@@ -1,6 +1,6 @@
-"""The tables. Plain types that SQLite and PostgreSQL both have; times are seconds since the epoch.
+"""The tables, with plain types that SQLite and PostgreSQL both have. Times are seconds since the epoch.
 
-The wide columns come last, so that SQLite reaches the others without walking through them.
+Wide columns come last, so that SQLite reads the others without walking through them.
 """
 
 from sqlalchemy import (
@@ -28,7 +28,7 @@ metadata = MetaData(
     }
 )
 
-# At a thousand a second, 32 bits last for 25 days. Only a plain INTEGER numbers itself on SQLite, with 64 bits.
+# 32 bits last 25 days at a thousand a second. SQLite auto-increments only a plain INTEGER, which has 64 bits.
 _NUMBER = BigInteger().with_variant(Integer(), "sqlite")
 
 
@@ -37,12 +37,12 @@ def _count(name: str) -> "Column[int]":
 
 
 STORED = text("pdf_bytes IS NOT NULL AND NOT pdf_purged")
-"""There is a PDF in the store. In these very words, or SQLite does not see that the index serves the query."""
+"""The store has a PDF. Queries must repeat this exact text, or SQLite does not use the partial index."""
 
 _HELD = text("receipt IS NOT NULL")
 
 UNTOLD = text("outcome IS NULL")
-"""A callback that has still to be delivered; in these very words, as ``STORED``."""
+"""A callback that is not delivered yet; repeat the exact text, as for ``STORED``."""
 
 jobs = Table(
     "jobs",
@@ -60,7 +60,7 @@ jobs = Table(
     Column("started_at", Double),
     Column("finished_at", Double),
     Column("confirmed", Boolean, nullable=False),
-    # Without an index, so that a node that renews what it holds leaves the others alone.
+    # Not indexed, so that a renewal writes only the row.
     Column("due_at", Double, nullable=False, server_default="0"),
     Column("error_kind", String(32)),
     Column("pdf_bytes", BigInteger),
@@ -73,7 +73,7 @@ jobs = Table(
     Index("ix_jobs_state", "state", "submitted_at"),
     Index("ix_jobs_user", "user_id", "submitted_at"),
     Index("ix_jobs_type", "report_type", "submitted_at"),
-    # Holds what retention has still to look at, and nothing of the years before.
+    # Covers only jobs with a PDF, so that retention does not scan years of others.
     Index("ix_jobs_stored", "finished_at", sqlite_where=STORED, postgresql_where=STORED),
 )
 
@@ -107,7 +107,7 @@ audit = Table(
     Column("action", String(255), nullable=False),
     Column("subject", String(255), nullable=False),
     Column("detail", Text, nullable=False),
-    # What is the same in all of these is the same deed, written again because the first answer was lost.
+    # Equal values mean the same action, written again because the first answer was lost.
     Index("ix_audit_newest", "at", "subject", "action", "actor", unique=True),
     Index("ix_audit_subject", "subject", "at"),
 )
@@ -180,7 +180,7 @@ messages = Table(
     Column("receipt", String(32)),
     Column("attributes", Text, nullable=False),
     Column("body", Text, nullable=False),
-    # Receiving walks along this one and needs the row itself only for what it takes.
+    # A receive scans this index, and reads a row only to take it.
     Index("ix_messages_turn", "queue", "turn", "id", "visible_at", "report_type"),
     Index("ix_messages_visible", "queue", "visible_at"),
     Index("ix_messages_receipt", "receipt", sqlite_where=_HELD, postgresql_where=_HELD),
@@ -201,7 +201,7 @@ outbox = Table(
     Column("url", Text, nullable=False),
     Column("body", Text, nullable=False),
     Index("ix_outbox_task", "task_id", "created_at"),
-    # Holds what has still to be told, and nothing of the years before.
+    # Covers only pending callbacks, so that years of delivered ones are not scanned.
     Index("ix_outbox_due", "due_at", "host", sqlite_where=UNTOLD, postgresql_where=UNTOLD),
 )
 

@@ -1,5 +1,5 @@
-"""Queues of SQS: ``open_sqs_queue`` opens one, ``check`` says what is wrong with one."""
+"""Queues on SQS. ``open_sqs_queue`` opens one, ``check`` finds faults of one. ``app`` and ``cli`` call them."""
 
-from reportd.adapters.sqs.queue import SqsQueue, check, name_of, open_queue_client, open_sqs_queue
+from reportd.adapters.sqs.queue import SqsQueue, check, open_queue_client, open_sqs_queue, queue_name
 
-__all__ = ["SqsQueue", "check", "name_of", "open_queue_client", "open_sqs_queue"]
+__all__ = ["SqsQueue", "check", "open_queue_client", "open_sqs_queue", "queue_name"]

@@ -1,4 +1,4 @@
-"""What a queue says of itself, and what of it does not fit the daemon. Pure."""
+"""The attributes of an SQS queue, and the check whether they fit the daemon. Pure."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from typing import Any
 import orjson
 
 MAX_BATCH_BYTES = 1048576
-"""Of all messages of a SendMessageBatch together."""
+"""The limit for all messages of a SendMessageBatch together."""
 
 OLD_MAX_BYTES = 262144
-"""What it was until 2025, and still is on other servers."""
+"""The limit until 2025. Other servers still have it."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueAttributes:
-    """The attributes of a queue that matter here (GetQueueAttributes)."""
+    """The attributes of a queue that the daemon needs (GetQueueAttributes)."""
 
     arn: str
     fifo: bool
@@ -28,18 +28,18 @@ class QueueAttributes:
 
     @property
     def max_batch_bytes(self) -> int:
-        """A server that takes small messages only may take small batches only."""
+        """The limit of a batch: a server that takes only small messages may take only small batches."""
         return min(MAX_BATCH_BYTES, max(OLD_MAX_BYTES, self.max_message_bytes))
 
 
 REQUIRED = ("QueueArn", "RedrivePolicy", "VisibilityTimeout")
-"""What every server knows by name."""
+"""Attributes that every server knows by name."""
 
 
 def parse(answer: Mapping[str, str], name: str = "") -> QueueAttributes:
-    """From the answer for ``All`` attributes; what a server leaves out has the default of AWS.
+    """Return the attributes from an answer for ``All``. An attribute that a server leaves out gets AWS's default.
 
-    The ``name`` of a FIFO queue, and of no other, ends in .fifo (CreateQueue).
+    The ``name`` tells a FIFO queue as well: it ends in .fifo, and no other name does (CreateQueue).
     """
     policy: Mapping[str, Any] = orjson.loads(answer.get("RedrivePolicy") or "{}")
     return QueueAttributes(
@@ -55,17 +55,17 @@ def parse(answer: Mapping[str, str], name: str = "") -> QueueAttributes:
 
 
 def misfits(queue: QueueAttributes, dead: QueueAttributes, max_receive_count: int) -> Iterator[str]:
-    """What is wrong between a queue, its DLQ and the configuration, each with what to do."""
+    """Yield what does not fit between a queue, its DLQ and the configuration, each with what to do."""
     remedy = "run `reportd provision`, or set it in the queue's redrive policy"
     if not queue.dead_letter_arn:
-        yield f"it has no redrive policy, so a message that no receiver survives comes for ever: {remedy}"
+        yield f"it has no redrive policy, so a message that kills every receiver returns for ever: {remedy}"
     elif queue.dead_letter_arn != dead.arn:
         yield (
             f"its redrive policy leads to {queue.dead_letter_arn}, but queue.dead_letter_url is {dead.arn}: "
             "make them the same"
         )
     elif queue.max_receive_count < max_receive_count:
-        # A job that is put off while its breaker is open is received again without an attempt.
+        # A job deferred while its breaker is open is received again, without an attempt.
         yield (
             f"its redrive policy takes a message away after {queue.max_receive_count} receives, which is below "
             f"queue.max_receive_count = {max_receive_count}, so jobs may be taken away untried: {remedy}"
@@ -73,7 +73,7 @@ def misfits(queue: QueueAttributes, dead: QueueAttributes, max_receive_count: in
     if queue.fifo != dead.fifo:
         yield "it and its DLQ are of different kinds, and SQS redrives only between two FIFO or two standard queues"
     if dead.retention_seconds < queue.retention_seconds:
-        # A message keeps its age when it is redriven.
+        # A redriven message keeps its age.
         yield (
             f"its DLQ keeps messages for {dead.retention_seconds} s, less than the {queue.retention_seconds} s of the "
             "queue, so old ones vanish as they arrive: set the DLQ's MessageRetentionPeriod to 1209600"

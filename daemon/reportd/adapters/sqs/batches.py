@@ -1,13 +1,13 @@
-"""A batch operation of SQS, shared by whoever calls at the same time."""
+"""A batch operation of SQS. Concurrent calls share its requests."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import trio
 
-from reportd.adapters.aws.client import RejectedError, explain
+from reportd.adapters.aws.errors import RejectedError, explain
 from reportd.adapters.sqs.attributes import MAX_BATCH_BYTES
-from reportd.adapters.sqs.messages import packed, size_bytes
+from reportd.adapters.sqs.messages import batched, size_bytes
 from reportd.concurrency.batching import Batcher
 from reportd.ports import UnavailableError
 
@@ -19,9 +19,10 @@ _REQUESTS_AT_ONCE = 10
 
 
 class BatchOperation:
-    """``request`` sends up to ten entries that have an Id, and answers with the parsed response.
+    """``request`` sends up to ten entries, each with an Id, and returns the parsed response.
 
-    ``in_order`` sends one request after the other, for queues that keep order.
+    ``in_order`` sends one request after the other, for queues that keep order. ``linger_seconds``: how long a call
+    waits until there are ``enough`` entries.
     """
 
     def __init__(
@@ -44,43 +45,43 @@ class BatchOperation:
         )
 
     async def run(self) -> None:
-        """Must run for as long as ``submit`` is used."""
+        """Serve ``submit``. Must run for as long as ``submit`` is used."""
         await self._batcher.run()
 
     async def submit(self, entries: Sequence[Entry]) -> list[Outcome]:
-        """What became of each, in order."""
+        """Return the outcome of each entry, in order; None for success."""
         return await self._batcher.submit(entries) if entries else []
 
     async def _flush(self, calls: Sequence[Sequence[Entry]]) -> list[list[Outcome]]:
         entries: list[Entry] = []
-        places: list[list[int]] = []
+        positions_by_call: list[list[int]] = []
         receipts: dict[str | None, int] = {}
         for call in calls:
-            places.append([])
+            positions_by_call.append([])
             for entry in call:
                 receipt = entry.get("ReceiptHandle")
-                place = receipts.get(receipt, len(entries))
+                position = receipts.get(receipt, len(entries))
                 if receipt is not None:
-                    receipts[receipt] = place
-                # SQS does not say what becomes of a receipt that is twice in a batch: the later call counts.
-                entries[place : place + 1] = [entry]
-                places[-1].append(place)
+                    receipts[receipt] = position
+                # SQS does not specify the effect of a receipt that is twice in a batch: the later call counts.
+                entries[position : position + 1] = [entry]
+                positions_by_call[-1].append(position)
         outcomes: list[Outcome] = [None] * len(entries)
         async with trio.open_nursery() as nursery:
-            for positions in packed([size_bytes(entry) for entry in entries], self._max_bytes):
+            for batch in batched([size_bytes(entry) for entry in entries], self._max_bytes):
                 if self._in_order:
-                    await self._send(entries, positions, outcomes)
+                    await self._send(entries, batch, outcomes)
                 else:
-                    nursery.start_soon(self._send, entries, positions, outcomes)
-        return [[outcomes[place] for place in call] for call in places]
+                    nursery.start_soon(self._send, entries, batch, outcomes)
+        return [[outcomes[position] for position in positions] for positions in positions_by_call]
 
     async def _send(self, entries: Sequence[Entry], positions: Sequence[int], outcomes: list[Outcome]) -> None:
         async with self._limiter:
-            told = await self._outcomes([entries[position] for position in positions])
-        for position, outcome in zip(positions, told, strict=True):
+            results = await self._request_outcomes([entries[position] for position in positions])
+        for position, outcome in zip(positions, results, strict=True):
             outcomes[position] = outcome
 
-    async def _outcomes(self, entries: Sequence[Entry]) -> list[Outcome]:
+    async def _request_outcomes(self, entries: Sequence[Entry]) -> list[Outcome]:
         try:
             answer = await self._request([{"Id": str(number), **entry} for number, entry in enumerate(entries)])
         except UnavailableError as error:
@@ -88,15 +89,15 @@ class BatchOperation:
         except RejectedError as error:
             if len(entries) == 1:
                 return [error]
-            # SQS refuses some batches as a whole for the sake of one entry, which must not be the others' fault.
-            return [outcome for entry in entries for outcome in await self._outcomes([entry])]
-        silence = UnavailableError("queue", f"{self._subject}: the answer leaves an entry of the batch out")
-        outcomes: list[Outcome] = [silence] * len(entries)
-        for done in answer.get("Successful", ()):
-            outcomes[int(done["Id"])] = None
-        for failed in answer.get("Failed", ()):
-            # The status a request for this entry alone would have had.
-            status = 400 if failed.get("SenderFault") else 500
-            code, message = str(failed.get("Code", "")), str(failed.get("Message", ""))
-            outcomes[int(failed["Id"])] = explain("queue", self._subject, code, message, status)
+            # SQS refuses some batches as a whole because of one entry. The other entries must not fail with it.
+            return [outcome for entry in entries for outcome in await self._request_outcomes([entry])]
+        missing = UnavailableError("queue", f"{self._subject}: the answer leaves an entry of the batch out")
+        outcomes: list[Outcome] = [missing] * len(entries)
+        for success in answer.get("Successful", ()):
+            outcomes[int(success["Id"])] = None
+        for failure in answer.get("Failed", ()):
+            # The HTTP status that a request for this entry alone would have had.
+            status = 400 if failure.get("SenderFault") else 500
+            code, message = str(failure.get("Code", "")), str(failure.get("Message", ""))
+            outcomes[int(failure["Id"])] = explain("queue", self._subject, code, message, status)
         return outcomes

@@ -1,12 +1,12 @@
-"""Long polls that can be left at any instant without stranding a message.
+"""Long polls that can be abandoned at any moment without losing a message for the visibility timeout.
 
-SQS hands messages out before its answer reaches us. Were a request cut together with its caller, the messages in the
-answer would stay invisible for the whole visibility timeout with nobody working on them. So a poll is a task of the
-queue's own, and a caller that goes away leaves it behind: the next caller takes it over, and if none comes, what it
-brings is given back.
+SQS hands messages out before its answer arrives. If the request were cancelled together with its caller, the messages
+in the answer would stay invisible for the whole visibility timeout, and no one would work on them. So each poll is a
+task of the queue. A cancelled caller leaves its poll running. The next caller takes it over; if there is none, the
+messages are given back.
 
-What remains: when the queue is closed, a poll is cut ``GRACE_SECONDS`` after it was left. A message that SQS hands out
-to the cut request comes again when its visibility ends. It has used a receive, but no attempt.
+One case remains: when the queue is closed, an abandoned poll is cancelled after ``GRACE_SECONDS``. A message that SQS
+hands out to that request returns after its visibility timeout. It has used a receive, but no attempt.
 """
 
 import math
@@ -18,11 +18,11 @@ import trio
 from reportd.ports import Received
 
 GRACE_SECONDS = 1.0
-"""An answer that is on its way arrives within it; longer would only make every stop slow."""
+"""An answer that is on its way arrives within this time. More would only slow down each shutdown."""
 
 HOLD_SECONDS = 0.5
-"""How long an answer waits for the next caller. A caller that looks around and comes back is quicker than that, and
-spares the message a receive."""
+"""How long an answer waits for the next caller. A caller that comes back within this time saves the message a receive.
+"""
 
 
 @dataclass(eq=False, slots=True)
@@ -30,7 +30,7 @@ class _Poll:
     answered: trio.Event = field(default_factory=trio.Event)
     messages: list[Received] = field(default_factory=list)
     error: Exception | None = None
-    left_at: float = 0.0
+    abandoned_at: float = 0.0
 
 
 class Polls:
@@ -48,30 +48,30 @@ class Polls:
         self._nursery = nursery
         self._ask = ask
         self._give_back = give_back
-        self._left: list[_Poll] = []
+        self._abandoned: list[_Poll] = []
         self._returns: set[trio.Event] = set()
         self._closing = trio.Event()
 
     async def receive(self, limit: int, wait_seconds: float) -> list[Received]:
-        """Up to ``limit`` messages, or none once ``wait_seconds`` are over. Raises UnavailableError."""
+        """Return up to ``limit`` messages, or none after ``wait_seconds``. Raises UnavailableError."""
         deadline = trio.current_time() + wait_seconds
         while True:
             remaining = max(0.0, deadline - trio.current_time())
-            if self._left and remaining:
-                # It may last longer than this caller wants to wait.
-                messages = await self._result(self._left.pop(), limit, remaining)
+            if self._abandoned and remaining:
+                # The poll may last longer than this caller wants to wait.
+                messages = await self._result(self._abandoned.pop(), limit, remaining)
             else:
                 messages = await self._result(self._start(limit, remaining), limit, math.inf)
             if messages or trio.current_time() >= deadline:
                 return messages
 
     async def wind_up(self) -> None:
-        """Wait for polls that were left, each for its grace, and for what is being given back."""
+        """Wait for abandoned polls, each for its grace, and until all their messages are given back."""
         self._closing.set()
-        for poll in tuple(self._left):
-            with trio.move_on_at(poll.left_at + GRACE_SECONDS):
+        for poll in tuple(self._abandoned):
+            with trio.move_on_at(poll.abandoned_at + GRACE_SECONDS):
                 await poll.answered.wait()
-            self._return_if_left(poll)
+            self._return_if_abandoned(poll)
         while self._returns:
             await next(iter(self._returns)).wait()
 
@@ -83,24 +83,24 @@ class Polls:
     async def _run(self, poll: _Poll, limit: int, wait_seconds: float) -> None:
         try:
             poll.messages = await self._ask(limit, wait_seconds)
-        except Exception as error:  # noqa: BLE001 - raised to whoever waits for the answer
+        except Exception as error:  # noqa: BLE001 - raised to the caller that waits for the answer
             poll.error = error
         poll.answered.set()
-        if poll in self._left:
+        if poll in self._abandoned:
             with trio.move_on_after(HOLD_SECONDS):
                 await self._closing.wait()
-            self._return_if_left(poll)
+            self._return_if_abandoned(poll)
 
-    async def _result(self, poll: _Poll, limit: int, patience_seconds: float) -> list[Received]:
+    async def _result(self, poll: _Poll, limit: int, timeout_seconds: float) -> list[Received]:
         answered = False
         try:
-            with trio.move_on_after(patience_seconds):
+            with trio.move_on_after(timeout_seconds):
                 await poll.answered.wait()
             answered = poll.answered.is_set()
         finally:
             if not answered:
-                self._leave(poll)
-        # Nothing may be awaited between the answer and the caller, or a cancellation would lose it after all.
+                self._abandon(poll)
+        # No await from here to the caller: a cancellation would lose the messages.
         if not answered:
             return []
         if poll.error is not None:
@@ -108,25 +108,25 @@ class Polls:
         self._return(poll.messages[limit:])
         return poll.messages[:limit]
 
-    def _leave(self, poll: _Poll) -> None:
+    def _abandon(self, poll: _Poll) -> None:
         if poll.answered.is_set():
             self._return(poll.messages)
         else:
-            poll.left_at = trio.current_time()
-            self._left.append(poll)
+            poll.abandoned_at = trio.current_time()
+            self._abandoned.append(poll)
 
-    def _return_if_left(self, poll: _Poll) -> None:
-        if poll in self._left and poll.answered.is_set():
-            self._left.remove(poll)
+    def _return_if_abandoned(self, poll: _Poll) -> None:
+        if poll in self._abandoned and poll.answered.is_set():
+            self._abandoned.remove(poll)
             self._return(poll.messages)
 
     def _return(self, messages: Sequence[Received]) -> None:
         if messages:
             returned = trio.Event()
             self._returns.add(returned)
-            self._nursery.start_soon(self._returned, messages, returned)
+            self._nursery.start_soon(self._give_back_and_signal, messages, returned)
 
-    async def _returned(self, messages: Sequence[Received], returned: trio.Event) -> None:
+    async def _give_back_and_signal(self, messages: Sequence[Received], returned: trio.Event) -> None:
         await self._give_back(messages)
         self._returns.discard(returned)
         returned.set()

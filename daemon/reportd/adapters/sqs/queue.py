@@ -1,7 +1,7 @@
-"""A queue of SQS, standard or FIFO. Concurrent calls share requests, which are what SQS costs.
+"""A queue on SQS, standard or FIFO. SQS charges by the request, so concurrent calls share requests.
 
-A burst of calls goes out ten entries a request; a lone one waits for nobody. Where ten jobs are in hand at a time, each
-costs four tenths of a request: a tenth for sending, receiving, keeping and deleting it.
+A burst of calls goes out as ten entries a request; a single call does not wait for others. With ten jobs at a time, a
+job costs four tenths of a request: a tenth each for sending, receiving, keeping and deleting it.
 """
 
 import math
@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 import structlog
 import trio
 
-from reportd.adapters.aws.client import LONG_POLL_SECONDS, RejectedError, in_words, open_client
+from reportd.adapters.aws.client import LONG_POLL_SECONDS, open_client
+from reportd.adapters.aws.errors import RejectedError, translated_errors
 from reportd.adapters.sqs.attributes import REQUIRED, QueueAttributes, misfits, parse
 from reportd.adapters.sqs.batches import BatchOperation, Entry, Outcome
 from reportd.adapters.sqs.messages import (
@@ -36,13 +37,13 @@ from reportd.ports import ANY, Depth, Outgoing, ReceiptLostError, Received, Unav
 log = structlog.get_logger()
 
 DEPTH_SECONDS = 1.0
-"""SQS's own figures are older than that."""
+"""How old the depth may be. SQS's own figures are older than that."""
 
 ATTRIBUTES_BYTES = 8192
-"""Room beside the body for what a dead letter tells: a message's attributes count, too. A quarter at most."""
+"""Room for the attributes of a dead letter, which count towards the limit of a message. At most a quarter of it."""
 
 GIVE_BACK_SECONDS = 3.0
-"""How long giving messages back may take; then their visibility ends by itself."""
+"""How long giving messages back may take. After that they return with their visibility timeout."""
 
 
 @asynccontextmanager
@@ -57,67 +58,67 @@ async def open_sqs_queue(
     linger_seconds: float = 0.0,
     enough: int = 1,
 ) -> AsyncIterator["SqsQueue"]:
-    """The queue at ``url``, whose region and endpoint it is found at unless they are given.
+    """Yield the queue at ``url``. Region and endpoint come from the URL unless they are given.
 
-    ``depth_seconds`` is how old an answer of ``depth`` may be; ``linger_seconds``, how long a delete waits until
+    ``depth_seconds``: how old an answer of ``depth`` may be. ``linger_seconds``: how long a delete waits until
     there are ``enough`` to share a request. Raises UnavailableError when the queue's attributes can't be read. Calls
     must not outlast the block.
     """
     async with open_queue_client(url, region, endpoint_url) as client, open_background() as nursery:
         attributes = await _attributes(client, url)
         queue = SqsQueue(client, url, attributes, visibility_seconds, group_by, depth_seconds, linger_seconds, enough)
-        # What is under way must not be cut by a cancellation from outside, but be brought to its end first.
-        life = trio.CancelScope(shield=True)
-        await nursery.start(queue._live, life)  # noqa: SLF001 - of this module
+        # Shielded: a cancellation from outside must not cut requests that are under way; they end first.
+        scope = trio.CancelScope(shield=True)
+        await nursery.start(queue._run, scope)  # noqa: SLF001 - of this module
         try:
             yield queue
         finally:
             with trio.CancelScope(shield=True), trio.move_on_after(GRACE_SECONDS + GIVE_BACK_SECONDS):
                 await queue._polls.wind_up()  # noqa: SLF001 - of this module
-            life.cancel()
+            scope.cancel()
 
 
 async def check(
     url: str, dead_letter_url: str, *, max_receive_count: int, region: str = "", endpoint_url: str = ""
 ) -> list[str]:
-    """What is wrong with a queue and its DLQ, each with what to do about it."""
-    found: list[QueueAttributes] = []
+    """Return what is wrong with a queue and its DLQ, each with what to do about it."""
+    attributes: list[QueueAttributes] = []
     problems: list[str] = []
-    for each in (url, dead_letter_url):
+    for queue_url in (url, dead_letter_url):
         try:
-            async with open_queue_client(each, region, endpoint_url) as client:
-                found.append(await _attributes(client, each))
+            async with open_queue_client(queue_url, region, endpoint_url) as client:
+                attributes.append(await _attributes(client, queue_url))
         except UnavailableError as error:
             problems.append(str(error))
     if not problems:
-        queue, dead = found
-        problems = [f"queue: {name_of(url)}: {text}" for text in misfits(queue, dead, max_receive_count)]
+        queue, dead = attributes
+        problems = [f"queue: {queue_name(url)}: {text}" for text in misfits(queue, dead, max_receive_count)]
     return problems
 
 
 def open_queue_client(url: str, region: str = "", endpoint_url: str = "") -> AbstractAsyncContextManager[Any]:
-    """The queue's own URL says where its server is, and on AWS in which region."""
+    """Open a client for the server in the queue's URL; on AWS the URL also names the region."""
     parts = urlsplit(url)
-    named = re.search(r"(?:^|\.)sqs(?:-fips)?\.([a-z0-9-]+)\.(?:vpce\.)?amazonaws\.", parts.hostname or "")
+    match = re.search(r"(?:^|\.)sqs(?:-fips)?\.([a-z0-9-]+)\.(?:vpce\.)?amazonaws\.", parts.hostname or "")
     return open_client(
         "sqs",
         "queue",
-        region=region or (named[1] if named else ""),
+        region=region or (match[1] if match else ""),
         endpoint_url=endpoint_url or f"{parts.scheme}://{parts.netloc}",
-        subject=name_of(url),
+        subject=queue_name(url),
     )
 
 
-def name_of(url: str) -> str:
-    """The queue's name is the end of its URL."""
+def queue_name(url: str) -> str:
+    """Return the queue's name, the end of its URL."""
     return url.rstrip("/").rpartition("/")[2]
 
 
 class SqsQueue:
     """Implements ``ports.Queue``. Made by ``open_sqs_queue``.
 
-    ``requests`` counts what SQS was asked, by operation; ``name`` is the end of the queue's URL. A message that SQS
-    refuses for what it holds is answered with a RejectedError.
+    ``requests`` counts the requests to SQS by operation; ``name`` is the end of the queue's URL. A message that SQS
+    refuses because of its contents gets a RejectedError.
     """
 
     def __init__(
@@ -139,16 +140,16 @@ class SqsQueue:
         self.requests: Counter[str] = Counter()
         self._client = client
         self._url = url
-        self.name = self._subject = name_of(url)
+        self.name = self._subject = queue_name(url)
         self._fifo = attributes.fifo
         self._group_by: GroupBy = group_by
-        # A standard queue's group makes it fair, a FIFO one's is what the queue is about.
+        # On a standard queue the group only makes it fair; on a FIFO queue it is never optional.
         self._group = OptionalParameter("MessageGroupId", self.name)
         self._attempt = OptionalParameter("ReceiveRequestAttemptId", self.name)
         self._receipts = Receipts()
         self._depth_seconds = depth_seconds
         self._depth: tuple[float, Depth] | None = None
-        self._looking = trio.Lock()
+        self._depth_lock = trio.Lock()
         self._sends = BatchOperation(
             self._send_batch, self._subject, max_bytes=attributes.max_batch_bytes, in_order=attributes.fifo
         )
@@ -156,8 +157,8 @@ class SqsQueue:
         self._changes = BatchOperation(self._change_batch, self._subject)
         self._polls: Polls
 
-    async def _live(self, life: trio.CancelScope, task_status: trio.TaskStatus[None]) -> None:
-        with life:
+    async def _run(self, scope: trio.CancelScope, task_status: trio.TaskStatus[None]) -> None:
+        with scope:
             async with trio.open_nursery() as nursery:
                 self._polls = Polls(nursery, self._ask, self._give_back)
                 for operation in (self._sends, self._deletes, self._changes):
@@ -167,53 +168,53 @@ class SqsQueue:
     async def send(self, messages: Sequence[Outgoing]) -> list[Exception | None]:
         outcomes: list[Exception | None] = [None] * len(messages)
         entries: dict[int, Entry] = {}
-        for place, message in enumerate(messages):
+        for position, message in enumerate(messages):
             entry = outgoing_entry(message, fifo=self._fifo, group_by=self._group_by)
-            outcomes[place] = self._refusal(entry)
-            if outcomes[place] is None:
-                entries[place] = entry
-        told = await self._sent(list(entries.values()))
-        for place, outcome in zip(entries, told, strict=True):
-            outcomes[place] = outcome
-        return _raised_if_all(outcomes)
+            outcomes[position] = self._find_refusal(entry)
+            if outcomes[position] is None:
+                entries[position] = entry
+        results = await self._send_entries(list(entries.values()))
+        for position, outcome in zip(entries, results, strict=True):
+            outcomes[position] = outcome
+        return _raise_if_all_failed(outcomes)
 
-    async def _sent(self, entries: Sequence[Entry]) -> list[Outcome]:
+    async def _send_entries(self, entries: Sequence[Entry]) -> list[Outcome]:
         if self._fifo:
             return await self._sends.submit(entries)
-        given = [self._group.given(entry) for entry in entries]
-        outcomes = await self._sends.submit(given)
-        again = [place for place, entry in enumerate(given) if self._group.failing(entry, outcomes[place])]
-        told = await self._sends.submit([self._group.without(given[place]) for place in again])
-        for place, outcome in zip(again, told, strict=True):
-            if outcome is None and (refusal := outcomes[place]) is not None:
-                self._group.refused(refusal)
-            outcomes[place] = outcome
+        requests = [self._group.apply(entry) for entry in entries]
+        outcomes = await self._sends.submit(requests)
+        retries = [number for number, entry in enumerate(requests) if self._group.caused(entry, outcomes[number])]
+        results = await self._sends.submit([self._group.without(requests[number]) for number in retries])
+        for number, outcome in zip(retries, results, strict=True):
+            if outcome is None and (refusal := outcomes[number]) is not None:
+                self._group.drop(refusal)
+            outcomes[number] = outcome
         return outcomes
 
-    def _refusal(self, entry: Entry) -> RejectedError | None:
-        """What SQS would say of it, and of the messages that came in the same request."""
+    def _find_refusal(self, entry: Entry) -> RejectedError | None:
+        """Return the error that SQS would give; SQS would fail the other messages of the request with it."""
         if (size := size_bytes(entry)) > (limit := self.attributes.max_message_bytes):
             text = f"the message has {size} bytes, and {self._subject} takes {limit}"
             return RejectedError("MessageTooLong", text)
         if has_forbidden_characters(entry["MessageBody"]):
-            return RejectedError("InvalidMessageContents", "the message holds characters that SQS does not take")
+            return RejectedError("InvalidMessageContents", "the message holds characters that SQS does not allow")
         return None
 
     async def receive(self, limit: int, wait_seconds: float, at_most: Mapping[str, int] = ANY) -> list[Received]:
-        del at_most  # SQS tells no types apart
+        del at_most  # SQS does not know report types
         return await self._polls.receive(min(limit, MAX_ENTRIES), wait_seconds)
 
     async def _ask(self, limit: int, wait_seconds: float) -> list[Received]:
-        answer = await self._received(
+        answer = await self._receive_message(
             {
                 "MaxNumberOfMessages": limit,
                 "WaitTimeSeconds": min(math.ceil(wait_seconds), LONG_POLL_SECONDS),
                 "VisibilityTimeout": math.ceil(self.visibility_seconds),
                 "MessageAttributeNames": ["All"],
                 "MessageSystemAttributeNames": list(_SYSTEM),
-                # The parameter's former name, which is the only one that older servers know.
+                # The former name of MessageSystemAttributeNames, the only one that older servers know.
                 "AttributeNames": list(_SYSTEM),
-                # With it, a second attempt is given the messages that got lost with the answer to the first one.
+                # With it, a retry receives the messages that were lost with the answer to the first request.
                 **({"ReceiveRequestAttemptId": str(uuid.uuid4())} if self._fifo else {}),
             }
         )
@@ -226,15 +227,15 @@ class SqsQueue:
             self._receipts.add(message.receipt, trio.current_time(), self.visibility_seconds)
         return messages
 
-    async def _received(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-        method, given = self._client.receive_message, self._attempt.given(asked)
+    async def _receive_message(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        method, request = self._client.receive_message, self._attempt.apply(parameters)
         try:
-            return await self._request("ReceiveMessage", method, **given)
+            return await self._request("ReceiveMessage", method, **request)
         except RejectedError as error:
-            if not self._attempt.failing(given, error):
+            if not self._attempt.caused(request, error):
                 raise UnavailableError("queue", f"{self._subject}: {error}") from None
-            answer = await self._call("ReceiveMessage", method, **self._attempt.without(given))
-            self._attempt.refused(error)
+            answer = await self._call("ReceiveMessage", method, **self._attempt.without(request))
+            self._attempt.drop(error)
             return answer
 
     async def _give_back(self, messages: Sequence[Received]) -> None:
@@ -247,46 +248,46 @@ class SqsQueue:
                 log.exception("messages.not_given_back", count=len(messages))
 
     async def delete(self, receipts: Sequence[str]) -> list[Exception | None]:
-        told = await self._deletes.submit([{"ReceiptHandle": receipt} for receipt in receipts])
+        results = await self._deletes.submit([{"ReceiptHandle": receipt} for receipt in receipts])
         outcomes: list[Exception | None] = [None] * len(receipts)
-        for place, (receipt, outcome) in enumerate(zip(receipts, told, strict=True)):
+        for position, (receipt, outcome) in enumerate(zip(receipts, results, strict=True)):
             if isinstance(outcome, UnavailableError):
-                outcomes[place] = outcome
+                outcomes[position] = outcome
             else:
                 self._receipts.forget(receipt)
-        return _raised_if_all(outcomes)
+        return _raise_if_all_failed(outcomes)
 
     async def set_visibility(self, changes: Sequence[tuple[str, float]]) -> list[Exception | None]:
         now = trio.current_time()
         outcomes: list[Exception | None] = [None] * len(changes)
         entries: dict[int, Entry] = {}
-        for place, (receipt, wanted_seconds) in enumerate(changes):
-            seconds = self._receipts.seconds(receipt, now, wanted_seconds)
+        for position, (receipt, wanted_seconds) in enumerate(changes):
+            seconds = self._receipts.allowed_seconds(receipt, now, wanted_seconds)
             if seconds is None:
-                outcomes[place] = ReceiptLostError("its visibility has ended")
+                outcomes[position] = ReceiptLostError("its visibility timeout has ended")
             else:
-                entries[place] = {"ReceiptHandle": receipt, "VisibilityTimeout": seconds}
-        told = await self._changes.submit(list(entries.values()))
-        for (place, entry), outcome in zip(entries.items(), told, strict=True):
+                entries[position] = {"ReceiptHandle": receipt, "VisibilityTimeout": seconds}
+        results = await self._changes.submit(list(entries.values()))
+        for (position, entry), outcome in zip(entries.items(), results, strict=True):
             match outcome:
                 case None:
-                    self._receipts.kept(entry["ReceiptHandle"], now, entry["VisibilityTimeout"])
+                    self._receipts.extend(entry["ReceiptHandle"], now, entry["VisibilityTimeout"])
                 case RejectedError():
-                    self._receipts.lost(entry["ReceiptHandle"], now)
-                    outcomes[place] = ReceiptLostError(str(outcome))
+                    self._receipts.lose(entry["ReceiptHandle"], now)
+                    outcomes[position] = ReceiptLostError(str(outcome))
                 case UnavailableError():
-                    outcomes[place] = outcome
-        return _raised_if_all(outcomes)
+                    outcomes[position] = outcome
+        return _raise_if_all_failed(outcomes)
 
     async def depth(self) -> Depth:
-        """As SQS counts, which is roughly; it does not tell how old the oldest message is."""
-        async with self._looking:
+        """Return SQS's approximate counts; SQS does not report the age of the oldest message."""
+        async with self._depth_lock:
             if self._depth is None or self._depth[0] + self._depth_seconds <= trio.current_time():
                 answer = await self._call(
                     "GetQueueAttributes", self._client.get_queue_attributes, AttributeNames=list(_COUNTS)
                 )
-                counted = answer.get("Attributes", {})
-                self._depth = trio.current_time(), Depth(*(int(counted.get(name, 0)) for name in _COUNTS))
+                counts = answer.get("Attributes", {})
+                self._depth = trio.current_time(), Depth(*(int(counts.get(name, 0)) for name in _COUNTS))
             return self._depth[1]
 
     # --- requests -------------------------------------------------------------------------------------------
@@ -302,7 +303,7 @@ class SqsQueue:
         return await self._request("ChangeMessageVisibilityBatch", method, Entries=entries)
 
     async def _call(self, operation: str, method: Any, **parameters: Any) -> Mapping[str, Any]:
-        """A request that is the same each time, so that nothing of it can be a caller's fault."""
+        """Make a request that is always the same, so a refusal can't be the caller's fault. Raises UnavailableError."""
         try:
             return await self._request(operation, method, **parameters)
         except RejectedError as error:
@@ -310,7 +311,7 @@ class SqsQueue:
 
     async def _request(self, operation: str, method: Any, **parameters: Any) -> Mapping[str, Any]:
         self.requests[operation] += 1
-        with in_words("queue", self._subject):
+        with translated_errors("queue", self._subject):
             answer: Mapping[str, Any] = await method(QueueUrl=self._url, **parameters)
         self.requests[operation] += answer["ResponseMetadata"].get("RetryAttempts", 0)
         return answer
@@ -325,16 +326,16 @@ _COUNTS = (
 )
 
 
-def _raised_if_all(outcomes: list[Exception | None]) -> list[Exception | None]:
-    """As the port wants it: nothing at all was done, so the call as a whole has failed."""
+def _raise_if_all_failed(outcomes: list[Exception | None]) -> list[Exception | None]:
+    """Raise if nothing was done at all, as the port requires; else return the outcomes."""
     if outcomes and all(isinstance(outcome, UnavailableError) for outcome in outcomes):
-        raise outcomes[0]  # type: ignore[misc]  # an exception, as has just been seen
+        raise outcomes[0]  # type: ignore[misc]  # an exception, as just checked
     return outcomes
 
 
 async def _attributes(client: Any, url: str) -> QueueAttributes:
-    with in_words("queue", name_of(url)):
+    with translated_errors("queue", queue_name(url)):
         answer = await client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
-        if "QueueArn" not in answer.get("Attributes", {}):  # some servers know the names only
+        if "QueueArn" not in answer.get("Attributes", {}):  # some servers know single names only
             answer = await client.get_queue_attributes(QueueUrl=url, AttributeNames=list(REQUIRED))
-    return parse(answer.get("Attributes", {}), name_of(url))
+    return parse(answer.get("Attributes", {}), queue_name(url))

@@ -1,8 +1,8 @@
 """Charts as inline SVG, drawn from plain pairs by pure functions.
 
-Called by report templates, as the filters `bar_chart` and `line_chart`. Lengths are CSS pixels: give a
-chart the width it is printed at and its text has the size of the text around it. The accent is
-`currentColor`, so the style sheet of the page chooses it. Whatever comes in as a label is escaped here.
+Report templates call them as the filters `bar_chart` and `line_chart`. Lengths are CSS pixels: give a chart the width
+at which it is printed, and its text has the size of the text around it. The accent is `currentColor`, so the page's
+style sheet chooses it. Labels are escaped here.
 """
 
 import math
@@ -29,9 +29,9 @@ _LONGEST_IN_DAYS = 92
 
 
 def ticks(values: Sequence[float], count: int = 5) -> list[float]:
-    """About `count` round steps that cover zero and every value, and never fewer than two.
+    """Return about `count` round steps, at least two, that cover zero and every value.
 
-    Steps are 1, 2, 2.5 or 5 times a power of ten, and whole where all values are.
+    Steps are 1, 2, 2.5 or 5 times a power of ten. They are whole numbers if all values are.
     """
     low, high = min([0.0, *values]), max([0.0, *values])
     if high - low < _SMALLEST_SPAN:
@@ -44,14 +44,14 @@ def ticks(values: Sequence[float], count: int = 5) -> list[float]:
 
 
 def bar_chart(pairs: Sequence[tuple[str, Number]], width: float = 658) -> Markup:
-    """One horizontal bar with its figure for each `(label, value)`, top to bottom in the order given.
+    """Draw one horizontal bar with its figure for each `(label, value)`, top to bottom in the given order.
 
-    Bars of negative values run the other way, and are grey. Raises ValueError on a value that is not finite.
+    Bars of negative values point left and are grey. Raises ValueError on a value that is not finite.
     """
     values = _finite([value for _, value in pairs])
     figures = alike([value for _, value in pairs])
     low, high = min([0.0, *values]), max([0.0, *values])
-    # Figures stand outside their bars: each side that has bars needs room for its widest.
+    # Figures stand outside their bars, so each side with bars needs room for its widest figure.
     room = max(map(_text_width, figures), default=0.0) + 8
     before, after = (room if low < 0 else 0.0), (room if high > 0 or low == 0 else 0.0)
     widest = min(width * _LABEL_SHARE, width * (1 - _BAR_SHARE) - before - after)
@@ -76,10 +76,10 @@ def bar_chart(pairs: Sequence[tuple[str, Number]], width: float = 658) -> Markup
 
 
 def line_chart(points: Sequence[tuple[str, Number]], width: float = 658, height: float = 190) -> Markup:
-    """A line over days, its area tinted and its peak named. Points are `(ISO date, value)`, in any order.
+    """Draw a line over days, with a tinted area and the peak labelled. Points are `(ISO date, value)`, in any order.
 
-    A day that is left out leaves its room on the axis. Raises ValueError on what is no date, on a value that
-    is not finite, and when there are no points.
+    A missing day leaves a gap on the axis. Raises ValueError on an invalid date, on a value that is not finite, and
+    when there are no points.
     """
     if not points:
         raise ValueError("a line chart needs at least one day")
@@ -116,7 +116,7 @@ def line_chart(points: Sequence[tuple[str, Number]], width: float = 658, height:
     half = _text_width(name) / 2
     middle = min(max(x(peak_at), left + half), width - half)
     dot = f'cx="{x(peak_at):.1f}" cy="{y(peak):.1f}" r="3.2"'
-    # The white edge keeps the rules behind the name from crossing it.
+    # A white edge, so that grid lines behind the label do not cross it.
     halo = 'stroke="#fff" stroke-width="3" paint-order="stroke"'
     parts.append(f'<circle {dot} fill="currentColor" stroke="#fff" stroke-width="1.4"/>')
     parts.append(_text(middle, y(peak) - 12, name, "middle", _INK, more=halo))
@@ -129,7 +129,7 @@ def _step(rough: float) -> float:
 
 
 def _date_labels(first: date, last: date) -> list[tuple[date, str]]:
-    """At most a dozen dates worth naming: one or two days apart, then weeks, then starts of months."""
+    """Return at most a dozen dates to label: one or two days apart, then weeks, then starts of months."""
     days = (last - first).days
     if days <= _LONGEST_IN_DAYS:
         step = next((size for size in (1, 2) if days <= 10 * size), 7 * math.ceil(days / 70))
@@ -149,13 +149,13 @@ def _finite(values: Sequence[Number]) -> list[float]:
 
 
 def _text(x: float, middle: float, text: str, anchor: str, colour: str, *, more: str = "") -> str:
-    """One line of text, centred on a height: figures and capitals are some 0.72 em tall."""
+    """Return one line of text, vertically centred: figures and capitals are about 0.72 em tall."""
     at = f'x="{x:.1f}" y="{middle + 0.36 * _TEXT:.1f}"'
     return f'<text {at} text-anchor="{anchor}" fill="{colour}"{more and " " + more}>{escape(text)}</text>'
 
 
 def _text_width(text: str) -> float:
-    """A good guess, a little on the wide side: the browser alone knows better."""
+    """Estimate the width, a little too wide: only the browser knows it exactly."""
     return sum(_TEXT if east_asian_width(char) in "WF" else _TEXT * 0.6 for char in text)
 
 

@@ -1,8 +1,7 @@
-"""What a report template can do to a value: format it, or add a column up.
+"""Filters for report templates: they format a value, or sum a column.
 
-Called by the Jinja environment of this package and by the charts; nothing else needs it. All functions are
-pure and cheap, for some run once per row of a 10,000-row table. Amounts are added up as decimals, so that the
-totals are exact to the cent whatever their size.
+Only the Jinja environment of this package and the charts call them. All are pure and cheap, as some run once per row of
+a 10,000-row table. Amounts are summed as decimals, so totals are exact to the cent at any size.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,13 +40,13 @@ _THOUSANDTHS = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"})
 _SCALES = ((10**12, "tn"), (10**9, "bn"), (10**6, "m"))
 _EXACT_BELOW = 10_000_000
 
-# strftime would follow the locale of whatever machine this runs on.
+# Not strftime, which follows the machine's locale.
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def number(value: Number, places: int | None = None) -> str:
-    """`1234567` → `1,234,567`, with that many decimals; unless told, up to two, and none that say nothing."""
+    """`1234567` → `1,234,567`, with `places` decimals; without `places` up to two, and no trailing zeros."""
     if places is not None:
         text = f"{value:z,.{places}f}"
     elif isinstance(value, int):
@@ -58,12 +57,12 @@ def number(value: Number, places: int | None = None) -> str:
 
 
 def places(rows: Iterable[Mapping[str, Any]], key: str) -> int:
-    """How many decimals line a column up: none where all its numbers are whole, else two."""
+    """Return the decimals that align a column: 0 if all its numbers are whole, else 2."""
     return 2 if any(row.get(key, 0) % 1 for row in rows) else 0
 
 
 def amount(value: Number, currency: str) -> str:
-    """Money without its symbol, with the decimals its currency has: for table columns."""
+    """Money without its symbol, with the currency's number of decimals: for table columns."""
     places = 0 if currency in _WHOLE else 3 if currency in _THOUSANDTHS else 2
     return number(value, places)
 
@@ -74,7 +73,7 @@ def money(value: Number, currency: str) -> str:
 
 
 def short_money(value: Number, currency: str) -> str:
-    """Money for a tile: exact while that fits, then whole, then `€1.23 bn`."""
+    """Money for a tile: exact while it fits, then whole, then `€1.23 bn`."""
     if abs(float(value)) < _EXACT_BELOW // 100:
         return money(value, currency)
     if abs(float(value)) < _EXACT_BELOW:
@@ -90,12 +89,12 @@ def short_number(value: Number) -> str:
 
 
 def compact(value: Number) -> str:
-    """A number of ten millions or more, to the hundredth of its scale: `12.35 m`, `3 bn`."""
+    """A number of ten million or more, with two decimals of its scale: `12.35 m`, `3 bn`."""
     return alike([value])[0]
 
 
 def alike(values: Sequence[Number]) -> list[str]:
-    """Numbers that are read side by side, all with the scale and decimals that suit the largest of them."""
+    """Format numbers that are read side by side, all with the scale and decimals of the largest."""
     largest = max((abs(float(value)) for value in values), default=0.0)
     if largest < _EXACT_BELOW:
         decimals = 2 if largest < 100 and any(float(value) % 1 for value in values) else 0  # noqa: PLR2004
@@ -103,21 +102,21 @@ def alike(values: Sequence[Number]) -> list[str]:
     scale, name = next(pair for pair in _SCALES if largest >= pair[0])
     scaled = [float(value) / scale for value in values]
     if any(0 < abs(value) < 0.01 for value in scaled):  # noqa: PLR2004
-        # On one scale the small ones would read as nothing.
+        # On one scale the small ones would show as zero.
         return [short_number(value) for value in values]
     decimals = 0 if all(value.is_integer() for value in scaled) else 2
     return [f"{number(value, decimals)}\u202f{name}" if value else "0" for value in scaled]
 
 
 def percent(part: Number, whole: Number) -> str:
-    """The share of a part in a positive whole, `12.5%`; a dash where there is no such thing."""
+    """The share of a part in a positive whole, `12.5%`; a dash if the whole is not positive."""
     if whole <= 0:
         return EN_DASH
     return f"{Decimal(str(part)) / Decimal(str(whole)):z.1%}".replace("-", MINUS)
 
 
 def day(value: str) -> str:
-    """`2025-03-01` → `1 Mar 2025`. Raises ValueError when it is no date."""
+    """`2025-03-01` → `1 Mar 2025`. Raises ValueError when it is not a date."""
     at = date.fromisoformat(value)
     return f"{at.day} {month(at)} {at.year}"
 
@@ -132,7 +131,7 @@ def month(at: date) -> str:
 
 
 def span(period: Mapping[str, str]) -> str:
-    """A period `{from, to}` in words, saying nothing twice: `1 Jan` to `31 Mar 2025`."""
+    """A period `{from, to}` without repetition: `1 Jan` to `31 Mar 2025`."""
     start, end = date.fromisoformat(period["from"]), date.fromisoformat(period["to"])
     if start == end:
         return day(period["to"])
@@ -145,12 +144,12 @@ def span(period: Mapping[str, str]) -> str:
 
 
 def total(rows: Iterable[Mapping[str, Any]], key: str) -> Decimal:
-    """The exact sum of one column; a row without it adds nothing."""
+    """The exact sum of a column; a row without it adds nothing."""
     return sum((Decimal(str(row[key])) for row in rows if key in row), Decimal())
 
 
 def totals_by(rows: Iterable[Mapping[str, Any]], group: str, key: str) -> list[Pair]:
-    """The sum of column `key` for each value of column `group`, largest first."""
+    """The sums of column `key` for each value of column `group`, largest first."""
     sums: dict[str, Decimal] = {}
     for row in rows:
         name = row.get(group, EN_DASH)
@@ -159,12 +158,12 @@ def totals_by(rows: Iterable[Mapping[str, Any]], group: str, key: str) -> list[P
 
 
 def column(rows: Iterable[Mapping[str, Any]], name: str, key: str) -> list[Pair]:
-    """Two columns as pairs, in the rows' own order."""
+    """Two columns as pairs, in the order of the rows."""
     return [(row[name], Decimal(str(row[key]))) for row in rows]
 
 
 def top(pairs: Sequence[Pair], count: int) -> list[Pair]:
-    """The first pairs as they are, all others as one `12 others`."""
+    """The first pairs unchanged, all others as one `12 others`."""
     if len(pairs) <= count:
         return list(pairs)
     rest = pairs[count - 1 :]
@@ -172,13 +171,13 @@ def top(pairs: Sequence[Pair], count: int) -> list[Pair]:
 
 
 def has(rows: Iterable[Mapping[str, Any]], key: str) -> bool:
-    """Whether any row fills that column."""
+    """Whether any row has that column."""
     return any(key in row for row in rows)
 
 
 def css_string(text: str) -> Markup:
-    """A CSS string literal. HTML escapes mean nothing inside `<style>`, so all but letters and digits is
-    written as a CSS escape (CSS Syntax 4.3.7): neither `"` nor `</style>` can end what it stands in.
+    """A CSS string literal. HTML escapes have no effect inside `<style>`, so all but letters, digits and spaces
+    becomes a CSS escape (CSS Syntax 4.3.7): neither `"` nor `</style>` can end the string.
     """
     body = "".join(char if char.isalnum() or char == " " else f"\\{ord(char):x} " for char in text)
     return Markup(f'"{body}"')  # noqa: S704

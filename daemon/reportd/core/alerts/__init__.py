@@ -1,1 +1,1 @@
-"""When people are alerted, and what an alert says."""
+"""When a channel sends an alert, and the text of the alert. Called by notify; the alert store keeps the incidents."""

@@ -1,6 +1,6 @@
-"""Who hears of trouble, and how often: one alert per cause and window with the count, and one word when it is over.
+"""How often a channel alerts: one alert with the count per cause and window, and one when the incident is over.
 
-An ``Incident`` is what one channel knows of one cause. Whoever keeps it applies these functions to it, one at a time.
+An ``Incident`` is the state of one cause on one channel. The alert store applies these functions to it atomically.
 """
 
 import hashlib
@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 GATHER_SECONDS = 5.0
-"""The first alert waits so long for others of its cause, so that its count says something."""
+"""The first alert waits for so long, so that its count includes other events of the same cause."""
 
 LEASE_SECONDS = 60.0
-"""How long a node may take to tell; then another one does."""
+"""How long a node may take to send; then another node takes over."""
 
 _MAX_SIGNATURE = 200
 _MAX_TYPE = 64
@@ -19,23 +19,23 @@ _MAX_DETAIL = 500
 
 
 class Kind(StrEnum):
-    """What can be told."""
+    """The kinds of events that alert."""
 
     BREAKER_OPEN = "breaker_open"
     QUARANTINED = "quarantined"
 
     @property
     def lasts(self) -> bool:
-        """It goes on until somebody says that it is over. Else it is over when nothing more has come for a window."""
+        """Whether it lasts until an alarm says ``over``. Any other kind ends after a window without a new alarm."""
         return self is Kind.BREAKER_OPEN
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Something has happened, ``count`` times, or (``over``) has come to its end.
+    """An event that happened ``count`` times, or (``over``) the end of one.
 
-    ``signature`` is the same for the same cause; ``detail`` an example. ``at``, and of several ``until``: when it
-    happened, in seconds since the epoch.
+    ``signature``: the same for the same cause. ``detail``: of one example. ``at``: when it happened, and ``until`` when
+    it happened last, in seconds since the epoch.
     """
 
     kind: Kind
@@ -49,7 +49,7 @@ class Alarm:
 
     @property
     def key(self) -> str:
-        """The signature, at a length that every store can index."""
+        """The signature, short enough for every store to index."""
         if len(self.signature) <= _MAX_SIGNATURE:
             return self.signature
         return self.signature[:_MAX_SIGNATURE] + hashlib.sha256(self.signature.encode()).hexdigest()[:16]
@@ -57,10 +57,11 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """``untold`` of ``total`` have not been told, the first of them at ``untold_since``.
+    """One cause on one channel. ``untold`` of ``total`` events are in no alert yet, the first from ``untold_since``.
 
-    ``told_at``: the last alert, perhaps of an earlier incident. ``announced``: it was told, and its end was not.
-    ``due_at``: when there is something to do about it. ``teller``: who does it, and until when that is his.
+    ``told_at``: the last alert, possibly of an earlier incident. ``announced``: an alert was sent, but not its end.
+    ``due_at``: when something must be sent or decided. ``teller``: token of the node that sends; ``retry_at``: until
+    when it alone may, or when sending is tried again.
     """
 
     kind: Kind
@@ -82,10 +83,7 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What a channel is to say.
-
-    ``notice_id`` is the same when it is said again because nobody knows whether it was heard.
-    """
+    """An alert to send. ``notice_id`` stays the same when it is sent again after an unknown result."""
 
     notice_id: str
     signature: str
@@ -93,19 +91,19 @@ class Notice:
 
     @property
     def recovered(self) -> bool:
-        """It only says that it is over."""
+        """Whether it only says that the incident is over."""
         return not self.incident.untold
 
 
-def happened(incident: Incident | None, alarm: Alarm, window: float) -> Incident | None:
-    """The incident after the alarm; None if there is none and none begins."""
+def record_alarm(incident: Incident | None, alarm: Alarm, window: float) -> Incident | None:
+    """Return the incident after an alarm; None if there is none and none begins."""
     detail, last_at = alarm.detail[:_MAX_DETAIL], max(alarm.at, alarm.until)
     if alarm.over:
         if incident is None or _is_closed(incident):
             return incident
         return _scheduled(replace(incident, over=True, last_at=max(incident.last_at, alarm.at)), window)
     if incident is None or _is_closed(incident):
-        begun = Incident(
+        new = Incident(
             kind=alarm.kind,
             report_type=alarm.report_type[:_MAX_TYPE],
             detail=detail,
@@ -116,8 +114,8 @@ def happened(incident: Incident | None, alarm: Alarm, window: float) -> Incident
             untold_since=alarm.at,
             told_at=incident.told_at if incident else None,
         )
-        return _scheduled(begun, window)
-    going_on = replace(
+        return _scheduled(new, window)
+    continued = replace(
         incident,
         detail=detail,
         last_at=max(incident.last_at, last_at),
@@ -126,53 +124,53 @@ def happened(incident: Incident | None, alarm: Alarm, window: float) -> Incident
         untold_since=incident.untold_since if incident.untold else alarm.at,
         over=False,
     )
-    return _scheduled(going_on, window)
+    return _scheduled(continued, window)
 
 
-def claimed(incident: Incident | None, now: float, token: str, window: float) -> Incident | None:
-    """Taken by this teller if something is due; None if it is to be forgotten."""
+def claim(incident: Incident | None, now: float, token: str, window: float) -> Incident | None:
+    """Return the incident, claimed with ``token`` if something is due; None if it can be deleted."""
     if incident is None or incident.due_at > now:
         return incident
     if _is_closed(incident):
         return None
     over = incident.over or (not incident.kind.lasts and now >= incident.last_at + window)
-    taken = replace(incident, over=over, teller=token, attempts=incident.attempts + 1, retry_at=now + LEASE_SECONDS)
-    return _scheduled(taken, window)
+    owned = replace(incident, over=over, teller=token, attempts=incident.attempts + 1, retry_at=now + LEASE_SECONDS)
+    return _scheduled(owned, window)
 
 
-def notice(signature: str, incident: Incident) -> Notice:
-    """What the teller of a claimed incident has to say."""
+def notice_for(signature: str, incident: Incident) -> Notice:
+    """Return the alert that the owner of a claimed incident must send."""
     identity = f"{signature}|{incident.since}|{incident.told_at}|{bool(incident.untold)}"
     return Notice(hashlib.sha256(identity.encode()).hexdigest()[:32], signature, incident)
 
 
-def told(incident: Incident | None, said: Notice, now: float, window: float) -> Incident | None:
-    """It has been said. What has come in the meantime is still to be told."""
-    if incident is None or incident.teller != said.incident.teller:
+def mark_sent(incident: Incident | None, sent: Notice, now: float, window: float) -> Incident | None:
+    """Return the incident after its alert was sent. Events that came meanwhile are still to be sent."""
+    if incident is None or incident.teller != sent.incident.teller:
         return incident
     done = replace(incident, teller="", attempts=0, retry_at=0.0)
-    untold = incident.untold - said.incident.untold
+    untold = incident.untold - sent.incident.untold
     if untold:
-        done = replace(done, untold_since=max(incident.untold_since, said.incident.last_at))
-    if said.recovered:
+        done = replace(done, untold_since=max(incident.untold_since, sent.incident.last_at))
+    if sent.recovered:
         done = replace(done, announced=False)
         if untold:
             done = replace(done, total=untold, since=done.untold_since)
         return _scheduled(done, window)
-    # One that was over when it was told needs no other word.
-    announced = not said.incident.over
+    # An alert that already said "over" needs no second one.
+    announced = not sent.incident.over
     return _scheduled(replace(done, untold=untold, told_at=now, announced=announced), window)
 
 
-def not_told(incident: Incident | None, token: str, now: float, delay: float, window: float) -> Incident | None:
-    """It could not be said: again after ``delay`` seconds."""
+def mark_failed(incident: Incident | None, token: str, now: float, delay: float, window: float) -> Incident | None:
+    """Return the incident after a failed send: it is tried again after ``delay`` seconds."""
     if incident is None or incident.teller != token:
         return incident
     return _scheduled(replace(incident, teller="", retry_at=now + delay), window)
 
 
 def _is_closed(incident: Incident) -> bool:
-    """Nothing is left to say; it is kept for a window so that a new one is not told too soon."""
+    """Return whether nothing is left to send. The incident is kept for a window, so the next one can't alert early."""
     return not incident.untold and not incident.announced
 
 

@@ -1,4 +1,4 @@
-"""What an alert says: what happened, to how many, since when, and what to do."""
+"""The text of an alert: what happened, how often, since when, and what to do."""
 
 from typing import Any
 
@@ -15,9 +15,9 @@ _RAISED = {
 _ADVICE = {
     Kind.BREAKER_OPEN: (
         "Its reports wait and use no attempt; it lets one through now and then and closes when that succeeds. "
-        "See whether the page they are made from works."
+        "Check whether the page they are made from works."
     ),
-    Kind.QUARANTINED: "They stay until somebody acts. Put right what is wrong, then retry them.",
+    Kind.QUARANTINED: "They stay until somebody acts. Fix the cause, then retry them.",
 }
 
 _RECOVERED = {
@@ -29,20 +29,20 @@ _RECOVERED = {
 
 
 def title(notice: Notice) -> str:
-    """One line of ASCII."""
+    """Return a title: one line of ASCII."""
     state = "over" if notice.recovered else "alert"
     return f"reportd {state}: {_NAMES[notice.incident.kind]}, {_type(notice.incident)}"
 
 
 def text(notice: Notice, status_url: str = "") -> str:
-    """A paragraph for people. ``status_url``: where the status page is."""
+    """Return a paragraph for people. ``status_url``: the URL of the status page."""
     incident = notice.incident
-    said = _over(incident) if notice.recovered else _alert(incident)
-    return f"{said} {status_url}" if status_url else said
+    paragraph = _over(incident) if notice.recovered else _alert(incident)
+    return f"{paragraph} {status_url}" if status_url else paragraph
 
 
 def document(notice: Notice, status_url: str = "") -> dict[str, Any]:
-    """The same for programs. ``count`` is since the last alert, ``total`` since it began."""
+    """Return the alert for programs. ``count`` is since the last alert, ``total`` since the incident began."""
     incident = notice.incident
     return {
         "id": notice.notice_id,
@@ -85,5 +85,5 @@ def _over(incident: Incident) -> str:
 
 
 def _type(incident: Incident) -> str:
-    """A message that is no job is of none."""
+    """Return the report type; a message that is no job has none."""
     return incident.report_type or "no known type"

@@ -1,1 +1,1 @@
-"""How much may wait, and how many browsers and nodes the work needs."""
+"""How many jobs may wait, and how many browsers and nodes the work needs. Called by intake, browsers and status."""

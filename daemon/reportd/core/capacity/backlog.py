@@ -1,8 +1,8 @@
-"""Whether one more job may wait: the backlog is shared between report types and between users. Pure.
+"""Whether one more job may wait. Report types and users share the backlog.
 
-Whoever is alone may fill all of it. As soon as others' jobs wait as well, a report type or a user has its share, or an
-even part of the whole where they are few. What one already holds beyond that costs the others nothing: it does not
-count when the whole is judged. What an open breaker holds counts apart, for it can't be worked off.
+A single report type or user may fill all of it. Once jobs of others wait, each has its share, or an even part of the
+whole where that is more. Jobs beyond a share do not count towards the whole, so they take nothing from the others. Jobs
+that an open breaker holds count separately, because they can't be worked off.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class Limit(StrEnum):
-    """What a submission was refused for."""
+    """The limit for which a submission was refused."""
 
     BACKLOG = "backlog"
     REPORT_TYPE = "report_type"
@@ -19,33 +19,33 @@ class Limit(StrEnum):
 
 
 UNAVAILABLE = "unavailable"
-"""Refused for no limit: a part that a submission needs is away."""
+"""Refused not by a limit, but because a part that a submission needs is away."""
 
 
 @dataclass(frozen=True, slots=True)
 class BacklogPolicy:
-    """``most``: jobs that may wait. The shares are of ``most``, above 0 and up to 1."""
+    """``most``: how many jobs may wait. Each share is a part of ``most``, above 0 and up to 1."""
 
     most: int = 10000
     type_share: float = 0.5
     user_share: float = 0.25
 
     def of_type(self, types: int) -> int:
-        """How many jobs of one report type may wait while those of so many types do, itself included."""
+        """Return how many jobs of one report type may wait while jobs of ``types`` types wait, its own included."""
         return _part(self.most, self.type_share, types)
 
     def of_user(self, users: int) -> int:
-        """The same for a user."""
+        """Return how many jobs of one user may wait while jobs of ``users`` users wait, its own included."""
         return _part(self.most, self.user_share, users)
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What a submission meets. ``of_type``, ``of_user``: jobs that wait of its report type and of its user; ``types``,
-    ``users``: of how many jobs wait, its own included; ``counted``: the whole, without what anybody holds beyond a
-    share.
+    """The backlog at a submission. ``of_type``, ``of_user``: waiting jobs of its report type and its user.
 
-    ``held``: the breaker of its type is open; then ``of_user`` and ``users`` are of this type alone.
+    ``types``, ``users``: how many of them have waiting jobs, its own included. ``counted``: all waiting jobs, without
+    those beyond a share. ``held``: the breaker of its type is open; then ``of_user`` and ``users`` are of this type
+    only.
     """
 
     of_type: int
@@ -58,7 +58,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """``waiting`` are there, and no more than ``accepted`` may be."""
+    """``waiting`` jobs wait, and at most ``accepted`` may."""
 
     limit: Limit
     waiting: int
@@ -66,25 +66,25 @@ class Refusal:
     held: bool = False
 
 
-def refusal(found: Waiting, policy: BacklogPolicy) -> Refusal | None:
-    """Why one more job may not wait; None when it may. Of the limits that are hit the lowest is told."""
+def refusal(backlog: Waiting, policy: BacklogPolicy) -> Refusal | None:
+    """Return why one more job may not wait; None when it may. Of several limits that are hit, the lowest is given."""
     limits: list[tuple[Limit, int, int]] = []
-    if not found.held:
-        limits.append((Limit.BACKLOG, found.counted, policy.most))
-    # Whoever is alone is judged by the whole, in which what is beyond another share does not count.
-    if found.types > 1 or found.held:
-        limits.append((Limit.REPORT_TYPE, found.of_type, policy.of_type(found.types)))
-    if found.users > 1:
-        limits.append((Limit.USER, found.of_user, policy.of_user(found.users)))
-    hit = [Refusal(limit, there, most, found.held) for limit, there, most in limits if there >= most]
-    return min(hit, key=lambda one: one.accepted, default=None)
+    if not backlog.held:
+        limits.append((Limit.BACKLOG, backlog.counted, policy.most))
+    # A single type or user is limited only by the whole, which leaves out jobs beyond another share.
+    if backlog.types > 1 or backlog.held:
+        limits.append((Limit.REPORT_TYPE, backlog.of_type, policy.of_type(backlog.types)))
+    if backlog.users > 1:
+        limits.append((Limit.USER, backlog.of_user, policy.of_user(backlog.users)))
+    refusals = [Refusal(limit, count, most, backlog.held) for limit, count, most in limits if count >= most]
+    return min(refusals, key=lambda refused: refused.accepted, default=None)
 
 
-def beyond(counts: Iterable[int], most: int) -> int:
-    """How much of ``counts`` is above ``most`` each."""
+def sum_excess(counts: Iterable[int], most: int) -> int:
+    """Return the sum of what each count exceeds ``most`` by."""
     return sum(count - most for count in counts if count > most)
 
 
 def _part(most: int, share: float, sharers: int) -> int:
-    # The smallest backlog has room for one of each.
+    # Even the smallest backlog has room for one job of each.
     return max(1, int(most * max(share, 1 / sharers)))

@@ -1,6 +1,6 @@
-"""How much machine the work needs: nodes for a fleet, browsers for a node. Pure.
+"""How many nodes a fleet needs, and how many browsers a node needs.
 
-Both grow at once and shrink late: a job that waits costs more than a node that idles for some minutes.
+Both grow at once and shrink late, because a waiting job costs more than a node that idles for some minutes.
 """
 
 import math
@@ -8,23 +8,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 USUAL_SECONDS = 1.0
-"""What a render is taken to last before there has been one."""
+"""The assumed duration of a render before the first one."""
 
 MEAN_OF = 100
-"""How many renders the mean is taken over, about; the older ones count less and less."""
+"""The mean covers about so many renders; older ones weigh less and less."""
 
-_LITTLE = 10
-"""What the busy slots work off in a tenth of the time is little."""
+_SMALL = 10
+"""A backlog is small if the busy slots work it off in a tenth of the time."""
 
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class ScalingPolicy:
-    """``target_seconds``: how long a job may wait. Of these, ``reaction_seconds`` pass until a node that is wanted
-    renders. Fewer nodes are wanted only when no more have been needed for ``hold_seconds``.
+    """``target_seconds``: how long a job may wait, including the ``reaction_seconds`` until a new node renders.
 
-    The defaults are chosen by ``tests/simulation``.
+    The number of wanted nodes falls only when no more were needed for ``hold_seconds``. ``tests/simulation`` chose the
+    defaults.
     """
 
     target_seconds: float = 600.0
@@ -33,27 +33,28 @@ class ScalingPolicy:
 
     @property
     def drain_seconds(self) -> float:
-        """In which nodes that are there must work off what waits, so that nothing waits longer than the target."""
+        """The time in which live nodes must work off the backlog, so that no job waits longer than the target."""
         return max(1.0, self.target_seconds - self.reaction_seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """How long a render takes, so far."""
+    """The mean duration of a render."""
 
     seconds: float = USUAL_SECONDS
     count: int = 0
 
     def after(self, seconds: float) -> "Mean":
-        """Another one took so long."""
+        """Return the mean after another render of ``seconds``."""
         count = self.count + 1
         return Mean(self.seconds + (seconds - self.seconds) / min(count, MEAN_OF), count)
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """``backlog``: messages of the queue that could be received now. ``running``: renders under way on all nodes, None
-    when nobody knows. ``slots``: of one node, at least one.
+class Workload:
+    """``backlog``: messages that can be received now. ``running``: renders under way on all nodes, None if unknown.
+
+    ``slots``: of one node, at least one.
     """
 
     backlog: int
@@ -67,15 +68,16 @@ class Load:
 
     @property
     def backlog_seconds(self) -> float:
-        """How long this node by itself takes for what waits."""
+        """How long this node alone takes for the backlog."""
         return self.backlog_per_slot * self.render_seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """How much there is to do. ``backlog_seconds``: how long this node alone takes for what waits. ``running``,
-    ``nodes_wanted``: of the whole fleet; None while the database is away. ``held``: jobs that wait for a breaker, which
-    are in none of the other figures. ``target_seconds``: how long a job may wait.
+    """The demand for nodes. ``backlog_seconds``: how long this node alone takes for the backlog.
+
+    ``running``, ``nodes_wanted``: of the whole fleet; None while the database is away. ``held``: jobs that wait for a
+    breaker; no other figure includes them. ``target_seconds``: how long a job may wait.
     """
 
     backlog: int
@@ -88,36 +90,37 @@ class Demand:
     held: int = 0
 
 
-def nodes_needed(load: Load, policy: ScalingPolicy) -> int | None:
-    """How many nodes of this size go on with what is running and work off what waits in time; at least one.
+def nodes_needed(load: Workload, policy: ScalingPolicy) -> int | None:
+    """Return how many nodes of this size keep the renders running and work off the backlog in time; at least one.
 
-    What is running is known of the whole fleet, so nobody need know how many nodes there are. A job waits for those
-    before it and not for those after it, so what is still to come needs no slots besides.
+    ``running`` covers the whole fleet, so the number of live nodes is not needed. A job waits only for the jobs before
+    it, so later jobs need no extra slots.
     """
     if load.running is None:
         return None
     work = load.backlog * load.render_seconds
     nodes = math.ceil(max(load.running, work / policy.drain_seconds) / load.slots - _ROUNDING)
-    # Where as much comes as is rendered, a backlog stays for ever, within the target. One more node works it off; a
-    # share of them would grow with what it adds to, for all the slots are busy until the backlog is gone.
-    stays = work > max(load.running, load.slots) * policy.drain_seconds / _LITTLE
+    # If jobs come as fast as they are rendered, a backlog within the target stays forever. One extra node works it off.
+    # A percentage of the nodes would feed on itself, because all slots are busy until the backlog is gone.
+    stays = work > max(load.running, load.slots) * policy.drain_seconds / _SMALL
     return max(1, nodes + stays)
 
 
 Needs = Sequence[tuple[float, int]]
-"""When how many were needed: falling numbers, oldest first. The first one is what is wanted."""
+"""Times and numbers of nodes needed: numbers falling, oldest first. The first number is the one wanted."""
 
 
-def held(needs: Needs, needed: int, now: float, policy: ScalingPolicy) -> Needs:
-    """So many are needed now. What was needed long ago, or less than now, does not matter any more."""
+def hold_demand(needs: Needs, needed: int, now: float, policy: ScalingPolicy) -> Needs:
+    """Add a need, and drop those that are older than ``hold_seconds`` or lower than it."""
     since = now - policy.hold_seconds
     return (*((at, number) for at, number in needs if at > since and number > needed), (now, needed))
 
 
 @dataclass(frozen=True, slots=True)
 class SizePolicy:
-    """Of one node's browsers: how few, how many, and what each must find of memory. One that has not been needed for
-    ``hold_seconds`` is closed.
+    """Bounds for the browsers of one node, and the memory that each needs.
+
+    A browser that was not needed for ``hold_seconds`` is closed.
     """
 
     least: int
@@ -129,8 +132,9 @@ class SizePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """``idle_seconds``: for how long a browser's worth of slots has been free. ``free_mib``: memory at hand, with what
-    the browsers have already taken off.
+    """``idle_seconds``: how long the slots of one browser have been free.
+
+    ``free_mib``: available memory, after the browsers' own use.
     """
 
     browsers: int
@@ -141,10 +145,10 @@ class Size:
 
 
 def browsers_wanted(size: Size, policy: SizePolicy) -> int:
-    """One more, one fewer, or as many as there are; never beyond the bounds, but for memory never below them.
+    """Return the number of browsers: the present one, one more or one fewer, within the policy's bounds.
 
-    Another browser needs a browser's worth of waiting jobs and of memory. When half of that memory is left, one is
-    closed: the kernel would choose a worse moment.
+    One more needs enough waiting jobs to fill it, and its memory. One is closed when less than half of that memory is
+    left, before the kernel kills one at a worse moment.
     """
     full = size.busy >= size.browsers * policy.pages_per_browser
     if size.free_mib < policy.browser_mib / 2 or size.idle_seconds >= policy.hold_seconds:

@@ -1,1 +1,1 @@
-"""What becomes of a dead letter, and when the jobs of one cause are tried again."""
+"""Triage of dead letters, and the pace at which the jobs of one cause are redriven. Called by dead_letters."""

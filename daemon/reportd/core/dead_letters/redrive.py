@@ -1,9 +1,9 @@
-"""When the jobs of one cause are tried again, and how many at a time.
+"""When the jobs of one cause are redriven, and how many at a time.
 
-One goes first, the canary. If it succeeds, twice as many follow, and twice as many again, for as long as they do;
-where most of them fail, all is as before the canary. Each wave is waited for. While the report type itself is in
-trouble, each canary in vain doubles the rest until the next one, and there is one a cool-down for the type, whatever
-its causes are.
+The first wave is one job, the canary. A wave that succeeds doubles the size of the next one; one with some failures
+halves it; one in which at least half of the jobs fail resets it to one. A wave starts after the last one has ended.
+While the report type is unhealthy, each failed canary doubles the wait before the next one, and all causes of the type
+share one canary per cool-down.
 """
 
 from dataclasses import dataclass, replace
@@ -13,15 +13,15 @@ from reportd.core.dead_letters.triage import TriagePolicy
 
 MAX_WAVE = 256
 MAX_DOUBLINGS = 3
-"""The longest rest is eight cool-downs: that long it may take until somebody notices that all is well again."""
+"""The longest wait is eight cool-downs, so a recovery can go unnoticed for that long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
     """A cause as the database keeps it: failures of one signature and one report type.
 
-    ``wave``: the tasks that were tried last, until that is judged; ``sent_at``, when. ``size``: how many may go next.
-    ``failures`` of canaries in a row, the last one at ``failed_at``; ``passed_at``, when one succeeded last.
+    ``wave``: the task ids under way, sent at ``sent_at``; empty once their outcome is recorded. ``size``: of the next
+    wave. ``failures``: failed waves in a row, the last one at ``failed_at``. ``passed_at``: the last success.
     """
 
     signature: str
@@ -37,15 +37,15 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class RedriveOutcome:
-    """What became of a wave. ``pending`` ones are not finished; a cancelled one is none of these."""
+    """How many jobs of a wave are unfinished, succeeded and failed. Cancelled jobs are in none of these."""
 
     pending: int = 0
     succeeded: int = 0
     failed: int = 0
 
 
-def judged(cause: Cause, outcome: RedriveOutcome, now: float) -> Cause:
-    """The cause once its wave has come to its end; before, the same object."""
+def settle_wave(cause: Cause, outcome: RedriveOutcome, now: float) -> Cause:
+    """Return the cause after its wave has ended, or the same object while the wave is under way."""
     if not cause.wave or outcome.pending:
         return cause
     ended = replace(cause, wave=())
@@ -58,36 +58,39 @@ def judged(cause: Cause, outcome: RedriveOutcome, now: float) -> Cause:
     return replace(ended, size=size, failures=0)
 
 
-def may_go(cause: Cause, breaker: Breaker, last_sent_at: float, now: float, policy: TriagePolicy) -> int:
-    """How many of its jobs may be tried now. ``last_sent_at``: when one was, of any cause of the type."""
+def next_wave_size(cause: Cause, breaker: Breaker, last_sent_at: float, now: float, policy: TriagePolicy) -> int:
+    """Return how many jobs of the cause may be redriven now.
+
+    ``last_sent_at``: the last redrive of any cause of the report type.
+    """
     if cause.wave or breaker.rests(now):
         return 0
-    rest = policy.cooldown_seconds
-    if not works(breaker):
-        if now < last_sent_at + rest:
+    wait_seconds = policy.cooldown_seconds
+    if not is_healthy(breaker):
+        if now < last_sent_at + wait_seconds:
             return 0
-        rest *= 2 ** min(MAX_DOUBLINGS, max(0, cause.failures - 1))
-    if cause.failures and now < cause.failed_at + rest:
+        wait_seconds *= 2 ** min(MAX_DOUBLINGS, max(0, cause.failures - 1))
+    if cause.failures and now < cause.failed_at + wait_seconds:
         return 0
     return cause.size if breaker.state in (BreakerState.CLOSED, BreakerState.FORCED_CLOSED) else 1
 
 
-def works(breaker: Breaker) -> bool:
-    """Whether the last thing heard of the type is a success, or nothing."""
+def is_healthy(breaker: Breaker) -> bool:
+    """Return whether the report type is healthy: its breaker is closed and counts no failure."""
     return breaker.state in (BreakerState.CLOSED, BreakerState.FORCED_CLOSED) and not breaker.failures
 
 
-def is_own(cause: Cause, breaker: Breaker, count: int, waiting: int, first_failed_at: float) -> bool:
-    """Whether a job is tried for itself that is one of ``count`` which are tried now, of ``waiting`` ones.
+def counts_as_redrive(cause: Cause, breaker: Breaker, count: int, waiting: int, first_failed_at: float) -> bool:
+    """Return whether a redrive counts against the job's own ``max_redrives``. ``count`` of ``waiting`` jobs go now.
 
-    A canary that goes for others, too, while its type is in trouble finds out for all whether that is over. It may
-    fail however long that takes, unless it has seen its cause pass for others.
+    It does not count for a lone canary that tests an unhealthy type on behalf of other waiting jobs, however often it
+    fails. It counts again once the cause has passed for another job after this one's first failure.
     """
-    return count > 1 or waiting == 1 or works(breaker) or cause.passed_at > first_failed_at
+    return count > 1 or waiting == 1 or is_healthy(breaker) or cause.passed_at > first_failed_at
 
 
-def is_over(cause: Cause, now: float, policy: TriagePolicy) -> bool:
-    """Whether a cause of which nothing waits any more can be forgotten."""
+def is_expired(cause: Cause, now: float, policy: TriagePolicy) -> bool:
+    """Return whether a cause without waiting jobs can be deleted."""
     if cause.wave:
         return False
     return not cause.failures or now > cause.failed_at + policy.cooldown_seconds * 2 ** (MAX_DOUBLINGS + 1)

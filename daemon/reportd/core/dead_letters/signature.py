@@ -1,6 +1,6 @@
-"""The signature of a cause: the same for five thousand failures by one bug, whatever their numbers and names.
+"""The signature of a cause: five thousand failures by one bug share it, whatever numbers and names they hold.
 
-It is the kind of the fault and its detail, with all that differs from one failure to the next taken out of it.
+It is a hash of the fault's kind and of its detail, in which placeholders replace all that varies between failures.
 """
 
 import re
@@ -8,17 +8,17 @@ from collections.abc import Callable
 from hashlib import sha256
 
 MAX_CHARACTERS = 300
-"""Of a normalised detail. What differs only after so many is the same."""
+"""Length at which a normalised detail is cut, so details that differ only after it share a signature."""
 
 SIGNATURE = re.compile(r"g-[0-9a-f]{16}")
-"""What a signature looks like, so that it is told from the UUID of a single letter."""
+"""Form of a signature. It differs from the UUID of a single letter."""
 
 _SUBSTITUTES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"\b[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}\b"), "{uuid}"),
-    # Of an address its scheme, host and path say something; port, user, query and encoded parameters differ.
+    # Keep scheme, host and path of a URL; port, user, query and encoded parameters vary.
     (
         re.compile(r"\b(https?|wss?)://(?:[^\s/?#@]*@)?([^\s/?#:@]+)(?::\d+)?([^\s?#]*)[^\s]*"),
-        lambda found: f"{found[1]}://{found[2].lower()}{_path(found[3])}",
+        lambda url: f"{url[1]}://{url[2].lower()}{_path(url[3])}",
     ),
     (re.compile(r"\"[^\"]*\"|“[^”]*”|`[^`]*`|(?<!\w)'[^']*'(?!\w)"), "{value}"),
     (re.compile(r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?"), "{time}"),
@@ -30,13 +30,13 @@ _SUBSTITUTES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 
 
 def signature(kind: str, detail: str) -> str:
-    """``g-`` and sixteen hexadecimal digits."""
+    """Return ``g-`` and sixteen hexadecimal digits."""
     text = f"{kind}\n{normalised(detail)}"
     return "g-" + sha256(text.encode(errors="replace")).hexdigest()[:16]
 
 
 def normalised(detail: str) -> str:
-    """The detail with placeholders for all that differs from one failure to the next."""
+    """Return the detail with placeholders for all that varies between failures of one cause."""
     text = detail[: 10 * MAX_CHARACTERS]
     for pattern, substitute in _SUBSTITUTES:
         text = pattern.sub(substitute, text)

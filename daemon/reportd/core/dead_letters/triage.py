@@ -1,7 +1,7 @@
-"""What becomes of a dead letter: the first rule in RULES that has something to say decides.
+"""Triage of a dead letter: the first rule in RULES that returns a verdict decides.
 
-A letter is about a job, or about none. It is dropped, put back, repaired, redriven or quarantined, or it waits: for
-its cool-down, for the breaker, for its turn. Waiting is nobody's redrive.
+A letter belongs to a job, or to none. It is dropped, requeued, repaired, redriven or quarantined, or it waits: for its
+cool-down, for the breaker, or for its turn. Waiting uses no redrive.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,12 +18,12 @@ from reportd.core.repair.envelopes import Change
 from reportd.core.repair.message import Known, derived_id, repair, repair_job
 
 MAX_RETURNS = 20
-"""How often a job that nobody tried goes back to its queue. Each time has cost the queue's ``max_receive_count``
-receives, by nodes that died before they could so much as record a start."""
+"""How often an untried job goes back to its queue. Each return has cost the queue's ``max_receive_count`` receives, by
+nodes that died before they could record a start."""
 
 
 class Action(StrEnum):
-    """``requeue``: nobody has tried it. ``redrive``: it has failed, and is tried again."""
+    """``requeue``: the job is untried. ``redrive``: it has failed and is tried again."""
 
     DROP = "drop"
     REQUEUE = "requeue"
@@ -35,7 +35,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TriageVerdict:
-    """What to do, and why. ``rule`` is the name of the one that decided."""
+    """What to do, and why. ``rule``: the name of the rule that decided."""
 
     action: Action
     reason: str
@@ -44,7 +44,7 @@ class TriageVerdict:
 
 @dataclass(frozen=True, slots=True)
 class TriagePolicy:
-    """``max_redrives`` of a job's own; ``max_wait_seconds`` from its first failure on. Durations in seconds."""
+    """``max_redrives``: per job. ``max_wait_seconds``: since the job's first failure. Durations in seconds."""
 
     cooldown_seconds: float = 60.0
     max_redrives: int = 2
@@ -53,7 +53,7 @@ class TriagePolicy:
 
 @dataclass(frozen=True, slots=True)
 class RawLetter:
-    """A dead letter as it was received. ``attributes`` say who sent it here and why."""
+    """A dead letter as received. ``attributes`` say who sent it to the DLQ and why."""
 
     body: str
     sent_at: float
@@ -61,7 +61,7 @@ class RawLetter:
 
     @property
     def original_at(self) -> float:
-        """When its producer sent it. A copy that the daemon has sent here says when that was."""
+        """When the producer sent it. A copy that the daemon sent carries that time in ``sentAt``."""
         try:
             return float(self.attributes.get("sentAt", ""))
         except ValueError:
@@ -69,16 +69,16 @@ class RawLetter:
 
     @property
     def id(self) -> str:
-        """Of a letter that is about no job."""
+        """The id of a letter without a job."""
         return derived_id(self.body, self.original_at)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What a letter, or the job it is about, says.
+class LetterContent:
+    """What a letter says.
 
-    ``task_id`` without a job: the job is in the store, if anywhere. ``problem``: what kept it from being rendered, in
-    words. ``changes``: what had to be repaired in it to get at ``job``.
+    ``task_id`` without ``job``: only the job store can have the job. ``problem``: why the job can't be rendered, in
+    words. ``changes``: the repairs that led to ``job``.
     """
 
     job: Job | None = None
@@ -89,10 +89,10 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class JobHistory:
-    """What the database knows. Times are seconds since the epoch.
+    """What the database knows of the job. Times are seconds since the epoch.
 
-    ``state``: None when there is no such job. ``redrives`` are its own, ``returns`` those of a job that nobody tried.
-    ``turn``: its cause may be tried again with this one.
+    ``state``: None when there is no such job. ``redrives``: those that count; ``returns``: requeues while untried.
+    ``turn``: this job may be the next one of its cause.
     """
 
     state: JobState | None = None
@@ -107,40 +107,40 @@ class JobHistory:
 
 @dataclass(frozen=True, slots=True)
 class TriageFacts:
-    """All that a rule may look at."""
+    """The input of every rule."""
 
-    reading: Reading
+    reading: LetterContent
     history: JobHistory
     breaker: Breaker
     now: float
     policy: TriagePolicy
 
 
-def read(letter: RawLetter, known: Known) -> Reading:
-    """What the letter says, repaired where need be. Its job, if there is a record of it, is read by ``read_job``."""
+def read(letter: RawLetter, known: Known) -> LetterContent:
+    """Parse a letter, and repair it where needed. ``read_job`` does the same for a job from the store."""
     try:
-        carried = from_message(letter.body)
+        message = from_message(letter.body)
     except BadMessageError as error:
         repaired = repair(letter.body, letter.original_at, known)
         if repaired is None:
-            return Reading(problem=error.fault.detail)
-        return Reading(repaired.job, repaired.job.task_id, error.fault.detail, repaired.changes)
-    if isinstance(carried, StoredJob):
-        return Reading(task_id=carried.task_id)
-    return read_job(carried, known)
+            return LetterContent(problem=error.fault.detail)
+        return LetterContent(repaired.job, repaired.job.task_id, error.fault.detail, repaired.changes)
+    if isinstance(message, StoredJob):
+        return LetterContent(task_id=message.task_id)
+    return read_job(message, known)
 
 
-def read_job(job: Job, known: Known) -> Reading:
-    """Whether its report type accepts it, or would with a repair."""
+def read_job(job: Job, known: Known) -> LetterContent:
+    """Check the job against its report type, and repair it if that makes it acceptable."""
     problem = known.problems(job)
     repaired = repair_job(job, known) if problem else None
     if repaired is None:
-        return Reading(job, job.task_id, problem)
-    return Reading(repaired.job, job.task_id, problem, repaired.changes)
+        return LetterContent(job, job.task_id, problem)
+    return LetterContent(repaired.job, job.task_id, problem, repaired.changes)
 
 
 def number_in(letter: RawLetter, name: str) -> float | None:
-    """What an attribute of a letter counts, or a time in it; None when it says nothing that can be understood."""
+    """Return an attribute's number, or its ISO 8601 time in seconds since the epoch; None when it is neither."""
     text = letter.attributes.get(name, "")
     try:
         return datetime.fromisoformat(text).timestamp() if "T" in text else float(int(text))
@@ -149,9 +149,9 @@ def number_in(letter: RawLetter, name: str) -> float | None:
 
 
 def triage(case: TriageFacts) -> TriageVerdict:
-    """The verdict of the first rule that has one."""
+    """Return the verdict of the first rule that has one."""
     verdicts = ((rule, rule(case)) for rule in RULES)
-    # The last rule has one on everything.
+    # The last rule always has one.
     rule, verdict = next((rule, verdict) for rule, verdict in verdicts if verdict)
     return TriageVerdict(verdict.action, verdict.reason, rule.__name__)
 
@@ -162,58 +162,59 @@ Rule = Callable[[TriageFacts], TriageVerdict | None]
 
 
 def settled(case: TriageFacts) -> TriageVerdict | None:
-    """A second letter, or one that came late."""
+    """The job has ended: this is a second letter, or a late one."""
     state = case.history.state
     return TriageVerdict(Action.DROP, f"the job is {state}") if state in TERMINAL else None
 
 
 def no_job(case: TriageFacts) -> TriageVerdict | None:
-    """No repair makes a job of it."""
+    """No repair turns the letter into a job."""
     return TriageVerdict(Action.QUARANTINE, case.reading.problem) if case.reading.task_id is None else None
 
 
 def lost(case: TriageFacts) -> TriageVerdict | None:
-    """Its message was too large to carry the parameters, and the store does not know them."""
+    """The message was too large to carry the parameters, and the job store does not have them."""
     if case.reading.job is None:
-        return TriageVerdict(Action.QUARANTINE, "its parameters are in the job store no more")
+        # Stored signatures are made of this text, and the worker's fault has the same one.
+        return TriageVerdict(Action.QUARANTINE, "the job's parameters are no longer in the job store")
     return None
 
 
 def repairable(case: TriageFacts) -> TriageVerdict | None:
-    """Such a job can't have been rendered, unless a sound message of it came, too."""
+    """A job that needs a repair can't have been rendered, unless a sound message of it came, too."""
     if not case.reading.changes or case.history.state in (JobState.QUEUED, JobState.RUNNING):
         return None
-    told = ", ".join(dict.fromkeys(f"{change.where} {change.what}" for change in case.reading.changes))
-    return TriageVerdict(Action.REPAIR, told)
+    repairs = ", ".join(dict.fromkeys(f"{change.where} {change.what}" for change in case.reading.changes))
+    return TriageVerdict(Action.REPAIR, repairs)
 
 
 def unfit(case: TriageFacts) -> TriageVerdict | None:
-    """Its report type does not accept it, or there is no such type. A worker may know better."""
+    """Its report type rejects it, or there is no such type. While it is queued or running, a worker decides."""
     if not case.reading.problem or case.history.state in (JobState.QUEUED, JobState.RUNNING):
         return None
     return TriageVerdict(Action.QUARANTINE, case.reading.problem)
 
 
 def returned_too_often(case: TriageFacts) -> TriageVerdict | None:
-    """No node survived so much as receiving it."""
+    """Every node that received it died before it could record a start."""
     if not _tried(case) and case.history.returns >= MAX_RETURNS:
         return TriageVerdict(Action.QUARANTINE, f"it came back {case.history.returns} times without having been tried")
     return None
 
 
 def untried(case: TriageFacts) -> TriageVerdict | None:
-    """The queue's own redrive took it away, or a node that does not know its type yet gave it up (I3)."""
+    """The queue's redrive policy moved it here, or a node did that does not know its type yet (I3)."""
     return None if _tried(case) else TriageVerdict(Action.REQUEUE, "nobody has tried it")
 
 
 def poison(case: TriageFacts) -> TriageVerdict | None:
-    """It is given no third browser (I5)."""
+    """A job gets no third browser (I5)."""
     losses = case.history.tally.losses
     return TriageVerdict(Action.QUARANTINE, f"its browser died {losses} times") if losses >= MAX_LOSSES else None
 
 
 def permanent(case: TriageFacts) -> TriageVerdict | None:
-    """It would fail again."""
+    """The cause is not transient, so the job would fail again."""
     fault = case.history.fault
     if fault is None or not fault.nature.transient:
         return TriageVerdict(Action.QUARANTINE, f"{fault.kind if fault else 'the cause'} does not pass by itself")
@@ -221,7 +222,7 @@ def permanent(case: TriageFacts) -> TriageVerdict | None:
 
 
 def spent(case: TriageFacts) -> TriageVerdict | None:
-    """The cause has passed for others, not for this one."""
+    """The job has used all its redrives."""
     redrives = case.history.redrives
     if redrives >= case.policy.max_redrives:
         return TriageVerdict(Action.QUARANTINE, f"it was tried again {redrives} times in vain")
@@ -229,7 +230,7 @@ def spent(case: TriageFacts) -> TriageVerdict | None:
 
 
 def outlasted(case: TriageFacts) -> TriageVerdict | None:
-    """Somebody waits for an answer."""
+    """The job has waited for ``max_wait_seconds``; its user needs an answer."""
     waited = case.now - case.history.first_failed_at
     if waited >= case.policy.max_wait_seconds:
         return TriageVerdict(Action.QUARANTINE, f"its cause has not passed in {waited / 3600:.1f} h")
@@ -237,18 +238,18 @@ def outlasted(case: TriageFacts) -> TriageVerdict | None:
 
 
 def cooling(case: TriageFacts) -> TriageVerdict | None:
-    """Time heals some of them."""
+    """Some causes end during the cool-down."""
     left = case.history.last_failed_at + case.policy.cooldown_seconds - case.now
     return TriageVerdict(Action.WAIT, "its cool-down is not over") if left > 0 else None
 
 
 def resting(case: TriageFacts) -> TriageVerdict | None:
-    """It would only be put off."""
+    """While the breaker is open, the job would only be deferred."""
     return TriageVerdict(Action.WAIT, "the breaker is open") if case.breaker.rests(case.now) else None
 
 
 def in_line(case: TriageFacts) -> TriageVerdict | None:
-    """One goes first, and the rest follow if it succeeds."""
+    """A canary goes first; the others follow if it succeeds."""
     return None if case.history.turn else TriageVerdict(Action.WAIT, "it waits for its turn")
 
 
@@ -276,7 +277,10 @@ RULES: tuple[Rule, ...] = (
 
 
 def _tried(case: TriageFacts) -> bool:
-    """Whether it failed by more than what somebody took to be its message's fault, and is not any more."""
+    """Return whether the job is dead-lettered by anything but a fault of its message.
+
+    Such a fault, found by another node, no longer applies if no rule before this one repeats it.
+    """
     fault = case.history.fault
     if case.history.state is not JobState.DEAD_LETTERED:
         return False

@@ -1,1 +1,1 @@
-"""What a job is, how it is submitted, which states it passes, and what follows a failed attempt."""
+"""The job: its submission, message, states, and what follows a failed attempt. Called by nearly every other folder."""

@@ -1,4 +1,4 @@
-"""What a job is, and the queue message that carries one. Parsed once, at the door; valid from there on."""
+"""The job, and the queue message that carries it. A message is parsed once, on receipt; a ``Job`` is always valid."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.parameters import text_of
 
 MAX_DEPTH = 32
-"""Deepest nesting of ``parameters``. Reports are tables; what is deeper is a mistake or an attack."""
+"""Deepest nesting of ``parameters``. Reports are tables; deeper nesting is a mistake or an attack."""
 
 REPORT_TYPE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -32,13 +32,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class StoredJob:
-    """What a message carries whose job is too large for its queue: the job is in the job store."""
+    """The content of a message whose job is too large for the queue. The job itself is in the job store."""
 
     task_id: str
 
 
 class BadMessageError(Exception):
-    """A message that can never become a job. ``fault`` says why; ``task_id`` is known only if it could be read."""
+    """A message that can never become a job. ``fault`` says why; ``task_id`` is None if it can't be read."""
 
     def __init__(self, detail: str, task_id: str | None = None) -> None:
         super().__init__(detail)
@@ -47,9 +47,9 @@ class BadMessageError(Exception):
 
 
 def to_message(job: Job, max_bytes: int | None = None) -> str:
-    """The queue message: ``{taskId, reportType, parameters, userId, submittedAt[, callbackUrl]}``.
+    """Return the queue message: ``{taskId, reportType, parameters, userId, submittedAt[, callbackUrl]}``.
 
-    One of more than ``max_bytes`` (a queue's limit) leaves the parameters out and says ``"parametersStored": true``.
+    A message above ``max_bytes`` (a queue's limit) has ``"parametersStored": true`` in place of the parameters.
     """
     message: dict[str, Any] = {
         "taskId": job.task_id,
@@ -68,12 +68,12 @@ def to_message(job: Job, max_bytes: int | None = None) -> str:
 
 
 def _encoded(message: Mapping[str, Any]) -> str:
-    # SQS takes every character of XML 1.0 only; of what JSON leaves as it is, these two are none.
+    # SQS accepts only characters of XML 1.0. JSON encoders leave these two unescaped, and XML excludes them.
     return orjson.dumps(message).decode().replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
 
 
 def from_message(body: str) -> Job | StoredJob:
-    """Parse a queue message, whoever sent it. Fields it does not know are ignored.
+    """Parse a queue message of any producer. Unknown fields are ignored.
 
     Raises BadMessageError naming the field and what is accepted.
     """
@@ -131,10 +131,10 @@ def canonical_uuid(value: object) -> str | None:
 
 
 def unsafe_json(value: Any) -> str:
-    """Say where a parsed JSON value can't be kept everywhere a job goes; empty when all of it can.
+    """Return why some store or consumer can't take this parsed JSON value; empty when all can.
 
-    Too deep a nesting breaks recursive consumers, and NUL is text PostgreSQL does not store. The answer starts
-    with the path below the value, e.g. ``.rows[3].name must not hold the character NUL``. Never recurses.
+    Deep nesting breaks recursive consumers, and PostgreSQL stores no NUL. The text starts with the path below the
+    value, e.g. ``.rows[3].name must not hold the character NUL``. Does not recurse.
     """
     pending: list[tuple[Any, str, int]] = [(value, "", 1)]
     while pending:
@@ -154,18 +154,18 @@ def unsafe_json(value: Any) -> str:
 
 
 def timestamp(epoch_seconds: float) -> str:
-    """ISO 8601 in UTC with milliseconds, e.g. ``2026-01-31T09:30:00.250Z``."""
+    """Return the time in ISO 8601, in UTC with milliseconds, e.g. ``2026-01-31T09:30:00.250Z``."""
     moment = datetime.fromtimestamp(epoch_seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def type_name(value: object) -> str:
-    """The JSON name of a parsed value's type."""
+    """Return the JSON name of a parsed value's type."""
     names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
     return names.get(type(value), "null" if value is None else "a missing value")
 
 
-_HOLDERS = (str, dict, list)  # what unsafe_json looks into: numbers, true, false and null are always safe
+_HOLDERS = (str, dict, list)  # unsafe_json skips the rest: numbers, true, false and null are always safe
 _LAST_EPOCH = 253402300799.0  # 9999-12-31T23:59:59Z, the last moment datetime can hold
 
 

@@ -1,6 +1,6 @@
-"""The parameters of a job as they are kept and carried: as JSON text, which nobody parses who only passes it on.
+"""The parameters of a job, kept as JSON text until somebody reads them.
 
-A megabyte of JSON is a moment's work for its parser, but may be 30 MiB of objects: a list of a hundred jobs would be
+A megabyte of JSON is parsed in a moment but can become 30 MiB of objects, so a list of a hundred parsed jobs could take
 gigabytes.
 """
 
@@ -11,9 +11,9 @@ import orjson
 
 
 class Parameters(Mapping[str, Any]):
-    """A JSON object as text. It is parsed anew each time somebody looks inside, and equals a dict of the same content.
+    """A JSON object as text. Each access parses it again. It equals a dict of the same content.
 
-    ``text`` must be a JSON object; nobody checks it here.
+    ``text`` must be a JSON object; this is not checked here.
     """
 
     __slots__ = ("text",)
@@ -35,19 +35,19 @@ class Parameters(Mapping[str, Any]):
             return True
         return isinstance(other, Mapping) and value_of(self) == value_of(other)
 
-    __hash__ = None  # type: ignore[assignment]  # as of every mapping
+    __hash__ = None  # type: ignore[assignment]  # like every mutable mapping
 
     def __repr__(self) -> str:
         return f"Parameters({self.text[:200]!r})"
 
 
 def text_of(parameters: Mapping[str, Any]) -> str:
-    """The JSON text."""
+    """Return the JSON text."""
     return parameters.text if isinstance(parameters, Parameters) else orjson.dumps(parameters).decode()
 
 
 def value_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parsed object."""
+    """Return the parsed object."""
     if isinstance(parameters, Parameters):
         value: dict[str, Any] = orjson.loads(parameters.text)
         return value

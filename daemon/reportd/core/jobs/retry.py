@@ -1,26 +1,26 @@
-"""What follows a failed attempt: another one, when and in what company, or the dead-letter queue."""
+"""Decisions after a failed attempt: retry, when, in a dedicated browser or not, or the dead-letter queue."""
 
 from dataclasses import dataclass, replace
 
 from reportd.core.faults import Fault, FaultKind
 
 MAX_LOSSES = 2
-"""A job during which its browser died twice is given no third one (I5)."""
+"""A job during which its browser died twice gets no third browser (I5)."""
 
 MAX_NODE_LOSSES = 5
-"""A node's death is rarely the job's doing, so it uses no attempt; but a job that is there every time is suspect."""
+"""A job rarely causes a node's death, so it uses no attempt; but a job that is there every time is suspect."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What a job has been through. ``attempts`` includes the one under way where there is one."""
+    """Counts of a job's attempts and losses. ``attempts`` includes the one under way, if any."""
 
     attempts: int = 0
     deferrals: int = 0
     losses: int = 0
     node_losses: int = 0
     uncounted: int = 0
-    """Attempts that did not count: the store was full, no browser could be had."""
+    """Attempts that do not count, e.g. the store was full or no browser was available."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +41,19 @@ class TryAgain:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """To the dead-letter queue, with the reason."""
+    """Send the job to the dead-letter queue, with the reason."""
 
     reason: str
 
 
-def counted(tally: Tally, fault: Fault) -> Tally:
-    """With a fault that has just ended an attempt; the attempt itself is in it already."""
+def count_fault(tally: Tally, fault: Fault) -> Tally:
+    """Return the tally after a fault that ended an attempt. The attempt itself is counted already."""
     nature = fault.nature
     return replace(tally, losses=tally.losses + nature.kills_browser, uncounted=tally.uncounted + (not nature.counts))
 
 
 def may_start(tally: Tally) -> Fault | None:
-    """Why a job may not be started at all, judged by the tally before the start."""
+    """Return the fault that forbids another start, judged by the tally before it; None when it may start."""
     if tally.losses >= MAX_LOSSES:
         return Fault(FaultKind.BROWSER_LOST, f"its browser died under it {tally.losses} times")
     if tally.node_losses >= MAX_NODE_LOSSES:
@@ -61,13 +61,13 @@ def may_start(tally: Tally) -> Fault | None:
     return None
 
 
-def needs_solitude(tally: Tally) -> bool:
-    """A job that has lost a browser is tried in one of its own, so that a second loss convicts nobody else."""
+def needs_dedicated_browser(tally: Tally) -> bool:
+    """Return whether the job needs a browser of its own: after one loss, a second one must blame only this job."""
     return tally.losses > 0
 
 
 def after_fault(fault: Fault, tally: Tally, policy: RetryPolicy, jitter: float) -> TryAgain | GiveUp:
-    """Decide by the fault and the tally that already includes it. ``jitter`` is uniform in [0, 1)."""
+    """Decide what follows a fault. ``tally`` already includes it; ``jitter`` is uniform in [0, 1)."""
     nature = fault.nature
     if not nature.retry:
         return GiveUp("trying again can't help")
@@ -82,10 +82,10 @@ def after_fault(fault: Fault, tally: Tally, policy: RetryPolicy, jitter: float) 
 
 
 def backoff(number: int, policy: RetryPolicy, jitter: float) -> float:
-    """Seconds to wait after the ``number``-th failure: doubling, with "equal jitter" so that nobody waits 0.
+    """Return the seconds to wait after the ``number``-th failure: doubling, with "equal jitter", so never 0.
 
     Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
     exponent = min(max(number, 1) - 1, 32)
-    whole = min(policy.max_backoff_seconds, policy.backoff_seconds * 2.0**exponent)
-    return whole / 2 + whole / 2 * jitter
+    longest = min(policy.max_backoff_seconds, policy.backoff_seconds * 2.0**exponent)
+    return longest / 2 + longest / 2 * jitter

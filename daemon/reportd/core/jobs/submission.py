@@ -1,4 +1,4 @@
-"""What somebody submits: parsed by hand, in one go, since every job comes through here. Pure CPU."""
+"""The parser of a submission's body. It is written by hand, in one pass, because every job comes through here."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ FIELDS = frozenset({"reportType", "parameters", "userId", "callbackUrl"})
 MAX_URL_LENGTH = 2048
 
 MAX_PROBLEMS = 20
-"""A body can hold more mistakes than anybody wants to read, or should have to make a list of."""
+"""Problems in one answer. A body can hold more than a person reads or the daemon should list."""
 
 _PLAIN_URL = re.compile(r"[\x21-\x7e]+")
 
@@ -29,7 +29,7 @@ class FieldProblem:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A parsed request for a report; ``idempotency_key`` makes repeating it harmless."""
+    """A parsed request for a report. With the same ``idempotency_key`` it can be repeated safely."""
 
     report_type: str
     parameters: Mapping[str, Any]
@@ -39,7 +39,7 @@ class Submission:
 
 
 class NotJsonError(Exception):
-    """The body is no JSON; the text says why."""
+    """The body is not JSON; the text says why."""
 
 
 class InvalidSubmissionError(Exception):
@@ -51,7 +51,7 @@ class InvalidSubmissionError(Exception):
 
 
 def parse(body: bytes) -> Submission:
-    """Raises NotJsonError, or InvalidSubmissionError; whether the report type accepts it is not looked at."""
+    """Parse a body. Raises NotJsonError or InvalidSubmissionError. The report type's schema is not checked."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -73,7 +73,7 @@ def parse(body: bytes) -> Submission:
 
 
 def escaped(name: str) -> str:
-    """A step of a JSON pointer (RFC 6901), cut where it would bury the answer."""
+    """Return a step of a JSON pointer (RFC 6901), escaped and cut to a readable length."""
     return name[:80].replace("~", "~0").replace("/", "~1")
 
 
@@ -85,24 +85,27 @@ def _problems(document: Mapping[str, Any]) -> list[FieldProblem]:
     ]
     parameters = document.get("parameters")
     if not isinstance(document.get("reportType"), str):
-        problems.append(FieldProblem("/reportType", f"must be the name of a report type{_not(document, 'reportType')}"))
+        problems.append(
+            FieldProblem("/reportType", f"must be the name of a report type{_but_is(document, 'reportType')}")
+        )
     if canonical_uuid(document.get("userId")) is None:
         problems.append(FieldProblem("/userId", "must be a UUID, e.g. 0b9f6c1e-6a0c-4b57-9f2a-2f3c8f1f7f10"))
     if not isinstance(parameters, dict):
-        problems.append(FieldProblem("/parameters", f"must be an object{_not(document, 'parameters')}"))
-    elif trouble := unsafe_json(parameters):
-        problems.append(FieldProblem("/parameters", f"parameters{trouble}"))
+        problems.append(FieldProblem("/parameters", f"must be an object{_but_is(document, 'parameters')}"))
+    elif problem := unsafe_json(parameters):
+        problems.append(FieldProblem("/parameters", f"parameters{problem}"))
     if document.get("callbackUrl") is not None and not _is_url(document["callbackUrl"]):
         problems.append(FieldProblem("/callbackUrl", "must be an absolute http or https URL, in ASCII"))
     return problems
 
 
-def _not(document: Mapping[str, Any], name: str) -> str:
+def _but_is(document: Mapping[str, Any], name: str) -> str:
+    """Return the end of the sentence "must be ...": the type that the field has, or that it is missing."""
     return f", not {type_name(document[name])}" if name in document else ", and is missing"
 
 
 def _is_url(value: object) -> bool:
-    """Well-formed, so that nobody who takes it apart meets a surprise. Where it may point is the service's to say."""
+    """Return whether the URL is well-formed, so that later parsing can't fail. The service checks its host."""
     if not isinstance(value, str) or len(value) > MAX_URL_LENGTH or not _PLAIN_URL.fullmatch(value):
         return False
     try:

@@ -1,4 +1,4 @@
-"""The life of a job as a table: which event leads from which state to which."""
+"""The states of a job, and the table of its legal transitions."""
 
 from enum import StrEnum
 
@@ -33,12 +33,12 @@ TERMINAL = frozenset({JobState.SUCCEEDED, JobState.QUARANTINED, JobState.CANCELL
 
 TRANSITIONS: dict[tuple[JobState, JobEvent], JobState] = {
     (JobState.QUEUED, JobEvent.STARTED): JobState.RUNNING,
-    # A node that lost the message to another one may still be the first to finish: its PDF is as good.
+    # A node whose message was redelivered to another node may still finish first; its PDF is as good.
     (JobState.QUEUED, JobEvent.SUCCEEDED): JobState.SUCCEEDED,
     (JobState.QUEUED, JobEvent.DEFERRED): JobState.QUEUED,
     (JobState.QUEUED, JobEvent.DEAD_LETTERED): JobState.DEAD_LETTERED,
     (JobState.QUEUED, JobEvent.CANCELLED): JobState.CANCELLED,
-    # A start that finds a start is a redelivery after a crash.
+    # A second start is a redelivery after a crash.
     (JobState.RUNNING, JobEvent.STARTED): JobState.RUNNING,
     (JobState.RUNNING, JobEvent.SUCCEEDED): JobState.SUCCEEDED,
     (JobState.RUNNING, JobEvent.RETRIED): JobState.QUEUED,
@@ -55,7 +55,7 @@ TRANSITIONS: dict[tuple[JobState, JobEvent], JobState] = {
 
 
 class IllegalTransitionError(Exception):
-    """This event can't happen in this state; nothing was changed."""
+    """The event is not legal in this state; nothing has changed."""
 
     def __init__(self, state: JobState, event: JobEvent) -> None:
         super().__init__(f"a job that is {state} can't be {event}")
@@ -64,7 +64,7 @@ class IllegalTransitionError(Exception):
 
 
 def after(state: JobState, event: JobEvent) -> JobState:
-    """The state that follows, or IllegalTransitionError."""
+    """Return the state after the event. Raises IllegalTransitionError."""
     try:
         return TRANSITIONS[state, event]
     except KeyError:
@@ -72,5 +72,5 @@ def after(state: JobState, event: JobEvent) -> JobState:
 
 
 def sources(event: JobEvent) -> tuple[JobState, ...]:
-    """The states in which an event may happen: the condition of a compare-and-set."""
-    return tuple(state for state, possible in TRANSITIONS if possible is event)
+    """Return the states in which an event is legal: the condition of a compare-and-set."""
+    return tuple(state for state, legal in TRANSITIONS if legal is event)

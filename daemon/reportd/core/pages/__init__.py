@@ -1,1 +1,1 @@
-"""What a page may reach, and whether it can leave anything behind."""
+"""Which hosts a page may reach, and whether its HTML is inert. Called by config, work and the egress proxy."""

@@ -1,31 +1,31 @@
-"""Whether an HTML document can leave anything behind in its page but itself.
+"""Whether an HTML document is inert: it leaves nothing behind in its page.
 
-Judged by its text alone, and strictly: what is called inert runs no script, opens no frame and sets nothing that
-outlives the document; what is not may be harmless all the same. Attribute names and tags can't be written in any other
-way than letter by letter, while attribute values can, so no value is looked at.
+The check reads only the text and is strict: an inert document runs no script, opens no frame and sets nothing that
+outlives it; a document that fails the check may still be harmless. Tags and attribute names can't be escaped, but
+attribute values can, so values are not checked.
 """
 
 import re
 from dataclasses import dataclass
 
-# Each opens a frame, or runs a script, or holds what is none of the document's own.
+# Each of these opens a frame, runs a script, or embeds foreign content.
 _TAGS = ("<script", "<iframe", "<frame", "<object", "<embed", "<portal", "<fencedframe")
 
-# Event handlers; that other words match too, as in "second = 2", only costs time. So do words of more than 64 letters,
-# which are looked at no further: the search takes no longer than the text is long. A meta element can set a policy for
-# all that comes after it, or send the page elsewhere; one that names the encoding can't.
+# Event handlers. Other matches, as in "second = 2", only cost time. So do words of more than 64 letters, which match
+# after 64: so the search stays linear. A meta element can set a policy for the rest of the page, or redirect it; one
+# that only names the encoding can't.
 _ACTIVE = re.compile(r"on[a-z]{1,64}+(?:\s*+=|[a-z])|javascript:|<meta(?!\s+charset=[\"']?[\w-]+[\"']?\s*/?>)")
 
 
 @dataclass(frozen=True, slots=True)
 class Html:
-    """A document, and whether it is inert: to find that out takes 20 ms a megabyte, so it is done where it is made."""
+    """A document, and whether it is inert. The check takes 20 ms per megabyte, so it is done where the HTML is made."""
 
     text: str
     inert: bool
 
 
 def is_inert(html: str) -> bool:
-    """Certain when it says yes."""
+    """Return whether a document is inert. True is certain."""
     text = html.lower()
     return not any(tag in text for tag in _TAGS) and _ACTIVE.search(text) is None

@@ -1,7 +1,7 @@
-"""Which hosts a page may reach (I10): asked by name before resolving, and by address after.
+"""Which hosts a page may reach (I10): checked by name before resolving, and by address after.
 
-The egress proxy asks both questions for every connection of a page; configuration checks its entries with
-``parse_host_pattern``. Resolving and connecting are not done here.
+The egress proxy checks both for every connection of a page. The configuration parses its entries with
+``parse_host_pattern``. This module neither resolves nor connects.
 """
 
 import re
@@ -22,8 +22,8 @@ ACCEPTED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """``reason`` is for the log and the job's error, whichever way it went."""
+class HostDecision:
+    """Allowed or not. ``reason`` is for the log and the job's error, in both cases."""
 
     allowed: bool
     reason: str
@@ -33,7 +33,7 @@ class Decision:
 class HostPattern:
     """One entry of ``allowed_hosts``, normalised. ``port`` None means every port.
 
-    ``wildcard``: ``host`` is the apex whose sub-domains are meant, itself not included.
+    ``wildcard``: the sub-domains of ``host`` are meant, not ``host`` itself.
     """
 
     host: str | Address
@@ -45,7 +45,7 @@ class HostPattern:
         return ("*." if self.wildcard else "") + shown + (f":{self.port}" if self.port else "")
 
     def matches(self, host: str | Address) -> bool:
-        """By host alone."""
+        """Return whether the pattern covers the host, at any port."""
         if not self.wildcard:
             return self.host == host
         return isinstance(host, str) and host.endswith(f".{self.host}")
@@ -62,49 +62,49 @@ class NetworkRule:
 
     @classmethod
     def of(cls, allowed_hosts: Iterable[str], url: str = "") -> Self:
-        """From the entries, and the host of the report's ``url`` at the port that the URL names.
+        """Return the rule of these entries, plus the host of the report's ``url`` at the URL's port.
 
-        A URL without a port opens 80 and 443, so that a page may move from http to https. Not every port: the
-        pages of a report on ``localhost`` would reach whatever else listens there. Raises ValueError.
+        A URL without a port opens 80 and 443, so that a page can move from http to https. It does not open every port:
+        a report on ``localhost`` could reach every service there. Raises ValueError.
         """
         return cls(frozenset(parse_host_pattern(entry) for entry in allowed_hosts) | _own_host(url))
 
-    def may_name(self, host: str, port: int) -> Decision:
-        """Ask before resolving. ``host`` is as the page wrote it: a name or an IP literal."""
+    def may_name(self, host: str, port: int) -> HostDecision:
+        """Check before resolving. ``host`` is as the page wrote it: a name or an IP literal."""
         try:
             normal = normal_host(host)
         except ValueError as error:
-            return Decision(allowed=False, reason=str(error))
+            return HostDecision(allowed=False, reason=str(error))
         matching = [pattern for pattern in self.patterns if pattern.matches(normal)]
         for pattern in matching:
             if pattern.opens(port):
-                return Decision(allowed=True, reason=f"allowed by {pattern}")
+                return HostDecision(allowed=True, reason=f"allowed by {pattern}")
         if matching:
-            return Decision(allowed=False, reason=f"{normal} is allowed, but not on port {port}")
+            return HostDecision(allowed=False, reason=f"{normal} is allowed, but not on port {port}")
         if not isinstance(normal, str):
-            return Decision(allowed=False, reason=f"{normal} is an IP address that allowed_hosts does not list")
-        return Decision(allowed=False, reason=f"{normal} is not among the allowed hosts")
+            return HostDecision(allowed=False, reason=f"{normal} is an IP address that allowed_hosts does not list")
+        return HostDecision(allowed=False, reason=f"{normal} is not among the allowed hosts")
 
-    def may_address(self, host: str, port: int, address: str | Address) -> Decision:
-        """Ask after resolving, for each address ``host`` resolved to. Includes what ``may_name`` asks."""
+    def may_address(self, host: str, port: int, address: str | Address) -> HostDecision:
+        """Check after resolving, for each address of ``host``. Includes the check of ``may_name``."""
         by_name = self.may_name(host, port)
         if not by_name.allowed:
             return by_name
         normal, target = normal_host(host), plain_address(ip_address(address))
         if not isinstance(normal, str):
-            return by_name if normal == target else Decision(allowed=False, reason=f"{normal} is not {target}")
+            return by_name if normal == target else HostDecision(allowed=False, reason=f"{normal} is not {target}")
         exact = any(p.matches(normal) and p.opens(port) for p in self.patterns if not p.wildcard)
         if not exact and not _is_public(target):
-            return Decision(allowed=False, reason=f"{normal} resolves to {target}: a wildcard allows public only")
+            return HostDecision(allowed=False, reason=f"{normal} resolves to {target}: a wildcard allows public only")
         listed = any(p.host == target and p.opens(port) for p in self.patterns)
-        trouble = _trouble(target)
-        if trouble and not listed:
-            return Decision(allowed=False, reason=f"{normal} resolves to {target}, a {trouble} address")
-        return Decision(allowed=True, reason=f"{by_name.reason}, at {target}")
+        kind = _forbidden_kind(target)
+        if kind and not listed:
+            return HostDecision(allowed=False, reason=f"{normal} resolves to {target}, a {kind} address")
+        return HostDecision(allowed=True, reason=f"{by_name.reason}, at {target}")
 
 
 def parse_host_pattern(text: str) -> HostPattern:
-    """One entry of ``allowed_hosts``. Raises ValueError with what is wrong and what is accepted."""
+    """Parse an entry of ``allowed_hosts``. Raises ValueError that says what is wrong and what is accepted."""
     host, port = _split_port(text)
     wildcard = host.startswith("*.")
     try:
@@ -117,10 +117,10 @@ def parse_host_pattern(text: str) -> HostPattern:
 
 
 def normal_host(text: str) -> str | Address:
-    """The one spelling of a host: an address, or a name in lower-case ASCII without the trailing dot.
+    """Return the canonical form of a host: an address, or a name in lower-case ASCII without the trailing dot.
 
-    IPv4 in any spelling but four decimal numbers (``0x7f.1``, ``2130706433``) is refused, as a resolver would
-    take it for an address. Raises ValueError.
+    IPv4 in any form but four decimal numbers (``0x7f.1``, ``2130706433``) is refused, because a resolver would read it
+    as an address. Raises ValueError.
     """
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if ":" in bare or _DOTTED_QUAD.fullmatch(bare):
@@ -141,7 +141,7 @@ def normal_host(text: str) -> str | Address:
 
 
 def url_target(url: str) -> tuple[str, int]:
-    """Host (as it is written) and port that an http or https URL leads to. Raises ValueError."""
+    """Return host (as written) and port of an http or https URL. Raises ValueError."""
     problem = "must be an absolute http or https URL"
     try:
         parts = urlsplit(url)
@@ -154,14 +154,14 @@ def url_target(url: str) -> tuple[str, int]:
 
 
 def plain_address(address: Address) -> Address:
-    """The address the system connects to: IPv4 for IPv4-mapped IPv6, and no zone."""
+    """Return the address that the system connects to: IPv4 for IPv4-mapped IPv6, and no zone."""
     if isinstance(address, IPv4Address):
         return address
     return address.ipv4_mapped or IPv6Address(int(address))
 
 
 _MAX_NAME = 253
-"""RFC 1035 section 2.3.4: 255 octets, of which the lengths at both ends take two."""
+"""RFC 1035 section 2.3.4: 255 octets, minus the first length octet and the root label."""
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _DOTTED_QUAD = re.compile(r"[0-9]+(\.[0-9]+){3}")
@@ -170,9 +170,9 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 _PORT = re.compile(r"[0-9]{1,5}")
 
-_TROUBLE: tuple[tuple[str, tuple[str, ...]], ...] = (
+_FORBIDDEN: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("link-local", ("169.254.0.0/16", "fe80::/10")),
-    # Where clouds answer their machines, credentials included, outside the link-local range:
+    # Metadata services, which give credentials to machines, outside the link-local range:
     # Alibaba, Azure, Oracle; AWS and Google on IPv6.
     ("cloud metadata", ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::/32", "fd20:ce::254")),
     ("multicast", ("224.0.0.0/4", "ff00::/8")),
@@ -180,17 +180,17 @@ _TROUBLE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("unspecified", ("0.0.0.0/8", "::/128")),
     ("broadcast or reserved", ("240.0.0.0/4",)),
 )
-_NEVER = tuple((kind, ip_network(net)) for kind, nets in _TROUBLE for net in nets)
+_NEVER = tuple((kind, ip_network(net)) for kind, nets in _FORBIDDEN for net in nets)
 
 _PUBLIC_V6 = IPv6Network("2000::/3")
 _NOT_PUBLIC = tuple(
-    # IANA's special-purpose registries, as far as Python 3.11's ``is_global`` does not know them.
+    # Networks of IANA's special-purpose registries that Python 3.11's ``is_global`` lacks.
     ip_network(net)
     for net in ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "2001:db8::/32", "3fff::/20")
 )
 
 _EMBEDDING = (
-    # IPv4 inside IPv6: the network, and how many bits lie to the right of the IPv4 address.
+    # IPv4 inside IPv6: the network, and the number of bits to the right of the IPv4 address.
     (IPv6Network("64:ff9b::/96"), 0),  # NAT64, RFC 6052
     (IPv6Network("::ffff:0:0:0/96"), 0),  # SIIT, RFC 7915
     (IPv6Network("::/96"), 0),  # "IPv4-compatible", RFC 4291
@@ -208,7 +208,7 @@ def _own_host(url: str) -> frozenset[HostPattern]:
         host, port = normal_host(parts.hostname or ""), parts.port
     except ValueError as error:
         raise ValueError(f"{url!r} is not a report's URL: {error}") from None
-    return frozenset(HostPattern(host, each) for each in ((80, 443) if port is None else (port,)))
+    return frozenset(HostPattern(host, opened) for opened in ((80, 443) if port is None else (port,)))
 
 
 def _split_port(text: str) -> tuple[str, int | None]:
@@ -231,7 +231,7 @@ def _literal(text: str) -> Address:
 
 
 def _embedded(address: Address) -> IPv4Address | None:
-    """The IPv4 address that a translator or tunnel on the way would deliver to."""
+    """Return the IPv4 address that a translator or tunnel would deliver to; None when there is none."""
     if isinstance(address, IPv6Address) and int(address) > 1:  # :: and ::1 are themselves
         for network, shift in _EMBEDDING:
             if address in network:
@@ -239,24 +239,24 @@ def _embedded(address: Address) -> IPv4Address | None:
     return None
 
 
-def _trouble(address: Address) -> str:
-    """Why no name may resolve to this address; empty when one may."""
+def _forbidden_kind(address: Address) -> str:
+    """Return the kind of address that no name may resolve to; empty when names may resolve to it."""
     for kind, network in _NEVER:
         if address in network:
             return kind
     inner = _embedded(address)
-    return _trouble(inner) if inner else ""
+    return _forbidden_kind(inner) if inner else ""
 
 
 def _is_public(address: Address) -> bool:
     inner = _embedded(address)
     if inner:
         return _is_public(inner)
-    if _trouble(address) or any(address in network for network in _NOT_PUBLIC):
+    if _forbidden_kind(address) or any(address in network for network in _NOT_PUBLIC):
         return False
     return address.is_global if isinstance(address, IPv4Address) else address in _PUBLIC_V6
 
 
 def _shown(text: str) -> str:
-    """What a page sent, made fit for a log line."""
+    """Return a text of a page in ASCII and cut, fit for a log line."""
     return ascii(text if len(text) <= _MAX_NAME else text[:_MAX_NAME] + "…")

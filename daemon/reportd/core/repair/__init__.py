@@ -1,1 +1,1 @@
-"""Repairs messages and parameters that their producers got wrong."""
+"""Repair of malformed messages and parameters. Called by the triage of dead letters."""

@@ -1,6 +1,4 @@
-"""The JSON object inside a body that was wrapped once too often: in blanks, in JSON, in base64, or in the envelope of
-a service that carried it there.
-"""
+"""Unwrap the JSON object in a body with extra layers: blanks, JSON in JSON, base64, or a service's envelope."""
 
 import base64
 import re
@@ -11,15 +9,15 @@ from typing import Any
 import orjson
 
 MAX_LAYERS = 6
-"""A body that is wrapped deeper is no mistake any more."""
+"""A body with more layers is not wrapped by mistake."""
 
 MAX_SHOWN = 120
 
 _MARKS = "\ufeff\ufffe\u200b\0"
-"""Byte order marks, and what invisible things else come at the ends of a text. str.strip knows the blanks."""
+"""Byte order marks and other invisible characters at the ends of a text. str.strip removes the blanks."""
 
 _MISREAD_MARK = "\u00ef\u00bb\u00bf"
-"""A UTF-8 byte order mark that was taken for three letters of Latin-1."""
+"""A UTF-8 byte order mark that was decoded as three letters of Latin-1."""
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]{8,}={0,2}\s*")
 _NO_JSON = object()
@@ -27,7 +25,7 @@ _NO_JSON = object()
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One repair. ``where``: ``body``, or a JSON pointer into the message; before and after are cut to be read."""
+    """One repair. ``where``: ``body``, or a JSON pointer into the message. Both values are cut for display."""
 
     where: str
     what: str
@@ -36,35 +34,35 @@ class Change:
 
 
 def change(where: str, what: str, before: Any, after: Any) -> Change:
-    """Of a body as it stands, of a value in it as JSON."""
-    return Change(where, what, *(_shown(side if where == "body" else _json(side)) for side in (before, after)))
+    """Return a Change. A body is shown as it is, a value in it as JSON."""
+    return Change(where, what, *(_shown(value if where == "body" else _json(value)) for value in (before, after)))
 
 
-def unwrapped(body: str) -> tuple[dict[str, Any], list[Change]] | None:
-    """The message and what was taken off it; None when there is no JSON object inside."""
+def unwrap(body: str) -> tuple[dict[str, Any], list[Change]] | None:
+    """Return the message and the layers that were removed; None when there is no JSON object inside."""
     changes: list[Change] = []
     text = body
     for _ in range(MAX_LAYERS):
-        if (bare := _bare(text)) != text:
+        if (bare := _stripped(text)) != text:
             changes.append(change("body", "blanks or a byte order mark taken off", text, bare))
         layer = _layer(bare)
         if layer is None:
             return None
-        inside, what = layer
-        if isinstance(inside, dict):
-            return inside, changes
-        changes.append(change("body", what, bare, inside))
-        text = inside
+        content, what = layer
+        if isinstance(content, dict):
+            return content, changes
+        changes.append(change("body", what, bare, content))
+        text = content
     return None
 
 
 def _layer(text: str) -> tuple[dict[str, Any] | str, str] | None:
-    """What the outermost layer holds: the message itself, or another text; None when it is neither."""
+    """Return the outermost layer's content, and how it was unwrapped: the message, or a text; None for neither."""
     value = _parsed(text)
     if isinstance(value, dict):
-        for sender, inside_of in _ENVELOPES.items():
-            if (inside := inside_of(value)) is not None:
-                return inside, f"taken out of its {sender} envelope"
+        for service, content_of in _ENVELOPES.items():
+            if (content := content_of(value)) is not None:
+                return content, f"taken out of its {service} envelope"
         return value, ""
     if isinstance(value, str):
         return value, "decoded once more, being JSON in JSON"
@@ -80,9 +78,9 @@ def _parsed(text: str) -> Any:
         return _NO_JSON
 
 
-def _bare(text: str) -> str:
-    while (stripped := text.strip().strip(_MARKS).removeprefix(_MISREAD_MARK)) != text:
-        text = stripped
+def _stripped(text: str) -> str:
+    while (shorter := text.strip().strip(_MARKS).removeprefix(_MISREAD_MARK)) != text:
+        text = shorter
     return text
 
 
@@ -92,7 +90,7 @@ def _from_base64(text: str) -> str | None:
     digits = "".join(text.split()).rstrip("=").translate(str.maketrans("-_", "+/"))
     try:
         return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True).decode()
-    except ValueError:  # of both decoders
+    except ValueError:  # base64's and UTF-8's errors
         return None
 
 
@@ -110,7 +108,7 @@ def _event_bridge(value: Mapping[str, Any]) -> str | None:
 
 
 def _celery(value: Mapping[str, Any]) -> str | None:
-    """A task of Celery, message protocol 2 in kombu's frame, or protocol 1: its keywords or its one argument."""
+    """A Celery task, message protocol 2 in kombu's frame or protocol 1: its keywords, or its only argument."""
     if isinstance(value.get("headers"), dict) and isinstance(body := value.get("body"), str):
         task = _parsed(_from_base64(body) or body)
         if isinstance(task, list) and len(task) == _CELERY_PARTS:
@@ -120,11 +118,11 @@ def _celery(value: Mapping[str, Any]) -> str | None:
 
 
 _CELERY_PARTS = 3
-"""Arguments, keywords, and what is to be called afterwards."""
+"""Arguments, keywords, and the callbacks of the task."""
 
 
 def _argument(arguments: Any, keywords: Any) -> str | None:
-    """With both, or several of one, there is no telling which of them is meant."""
+    """Return the task's only argument or its keywords. Both together, or several arguments, are ambiguous."""
     if arguments and not keywords and isinstance(arguments, list) and len(arguments) == 1:
         return _as_text(arguments[0])
     return _as_text(keywords) if keywords and not arguments else None
@@ -134,12 +132,12 @@ _ENVELOPES = {"SNS": _sns, "EventBridge": _event_bridge, "Celery": _celery}
 
 
 def _as_text(value: Any) -> str | None:
-    """The layer that a value is."""
+    """Return the text of the next layer; None when the value can't be one."""
     if isinstance(value, str):
         return value
     try:
         return _json(value) if isinstance(value, dict) else None
-    except orjson.JSONEncodeError:  # it may be nested deeper than can be written
+    except orjson.JSONEncodeError:  # orjson parses deeper nesting than it writes
         return None
 
 
@@ -152,6 +150,6 @@ def _shown(text: str) -> str:
 
 
 def object_in(text: str) -> Mapping[str, Any] | None:
-    """The JSON object that a text is; None when it is none."""
+    """Return the JSON object in a text; None when it holds none."""
     value = _parsed(text)
     return value if isinstance(value, dict) else None

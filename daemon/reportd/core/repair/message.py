@@ -1,6 +1,6 @@
-"""Puts right what producers do to their messages by mistake, and says what it changed.
+"""Repair the mistakes of producers in their messages, and record each change.
 
-Only what has one meaning is touched, and a message is repaired whole or not at all: the outcome is a job that passes
+Only unambiguous mistakes are repaired. A message is repaired completely or not at all: the result is a job that passes
 the check of its report type.
 """
 
@@ -8,89 +8,83 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID, uuid5
 
 import orjson
 
 from reportd.core.jobs.job import BadMessageError, Job, from_message, timestamp
-from reportd.core.repair.envelopes import Change, change, object_in, unwrapped
-from reportd.core.repair.parameters import mended
+from reportd.core.jobs.submission import FieldProblem
+from reportd.core.repair.envelopes import Change, change, object_in, unwrap
+from reportd.core.repair.parameters import repair_parameters
 
 _LAST_MOMENT = 253402300799.0
 
 NAMESPACE = UUID("0b1f6f0e-6f0a-5d54-9d0c-8e2f0a9a1c3d")
 
 
-class Problem(Protocol):
-    """One thing that is wrong with a job. ``pointer``: an RFC 6901 JSON pointer into the message."""
-
-    @property
-    def pointer(self) -> str: ...
-
-    @property
-    def detail(self) -> str: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The report types. ``names``: each name and alias in its normal form, and the type it is a name of.
+    """The known report types. ``names``: each name and alias in normal form -> the type's name.
 
-    ``check``: what is wrong with a job of that type and with those parameters.
+    ``check``: returns the problems of a job with this report type and these parameters.
     """
 
     names: Mapping[str, str]
-    check: Callable[[str, Mapping[str, Any]], Sequence[Problem]]
+    check: Callable[[str, Mapping[str, Any]], Sequence[FieldProblem]]
 
     def problems(self, job: Job) -> str:
-        """In words; empty when there is none."""
+        """Return the problems of a job as one text; empty when there is none."""
         return "; ".join(f"{p.pointer}: {p.detail}" for p in self.check(job.report_type, job.parameters))
 
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """A job that passes the check of its report type, and what was changed to make it one."""
+    """A job that passes the check of its report type, and the changes that were needed."""
 
     job: Job
     changes: tuple[Change, ...]
 
 
 def repair(body: str, sent_at: float, known: Known) -> Repaired | None:
-    """The job that a broken body was meant to be; None when that can't be told, or when nothing is wrong with it.
+    """Return the job that a broken body stands for; None when it is ambiguous, or when nothing is wrong with it.
 
-    ``sent_at`` is when the producer sent it. A task id that is missing is derived from both, so that whoever
-    repairs the same message again makes the same job.
+    ``sent_at``: when the producer sent it. A missing task id is derived from body and ``sent_at``, so that every repair
+    of the same message gives the same job.
     """
-    found = unwrapped(body)
-    if found is None:
+    content = unwrap(body)
+    if content is None:
         return None
-    message, changes = found
+    message, changes = content
     _rename(message, changes)
-    for name, put_right in _FIELDS.items():
+    for name, corrected in _FIELDS.items():
         if name in message:
-            _replace(message, name, put_right(message[name]), changes)
+            _replace(message, name, corrected(message[name]), changes)
     _fill(message, changes, uuid5(NAMESPACE, f"{sent_at:.3f}\n{_encodable(body)}"), sent_at)
     try:
         job = from_message(orjson.dumps(message).decode())
-    except (BadMessageError, orjson.JSONEncodeError):  # it may be nested deeper than can be written
+    except (BadMessageError, orjson.JSONEncodeError):  # orjson parses deeper nesting than it writes
         return None
     if not isinstance(job, Job):
         return None
-    return _fitted(job, changes, known)
+    return _fit(job, changes, known)
 
 
 def repair_job(job: Job, known: Known) -> Repaired | None:
-    """The same for a job whose message was well-formed, but is not what its report type accepts."""
-    return _fitted(job, [], known)
+    """Repair a job whose message is well-formed, but which its report type rejects."""
+    return _fit(job, [], known)
 
 
 def derived_id(body: str, sent_at: float) -> str:
-    """A UUID that names this message and no other, whoever derives it."""
+    """Return a UUID that is unique to this message and the same on every node."""
     return str(uuid5(NAMESPACE, f"letter\n{sent_at:.3f}\n{_encodable(body)}"))
 
 
 def normal_name(name: str) -> str:
-    """A report type's name without what producers vary: ``Sales-Summary``, ``salesSummary``, ``SALES SUMMARY``."""
+    """Return a report type's name in normal form.
+
+    ``Sales-Summary``, ``salesSummary`` and ``SALES SUMMARY`` have the same one.
+    """
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
     return re.sub(r"[\s./_-]+", "_", words).lower()
 
@@ -102,7 +96,7 @@ _BY_LETTERS = {name.lower(): name for name in _NAMES}
 
 
 def _rename(message: dict[str, Any], changes: list[Change]) -> None:
-    """``task_id``, ``TaskID``, ``task-id`` are taskId, unless that is there, too."""
+    """Rename ``task_id``, ``TaskID``, ``task-id`` to taskId, unless the message has that, too."""
     for key in list(message):
         name = _BY_LETTERS.get(re.sub(r"[\s_-]", "", key).lower(), key)
         if name not in message:
@@ -117,7 +111,7 @@ def _replace(message: dict[str, Any], name: str, value: Any, changes: list[Chang
 
 
 def _uuid(value: Any) -> str | None:
-    """In the form that messages have. In blanks or braces, without hyphens, or as a URN it is a UUID, too."""
+    """Return a UUID in canonical form. Blanks or braces around it, missing hyphens and a URN are accepted."""
     try:
         return str(UUID(value.strip())) if isinstance(value, str) else None
     except ValueError:
@@ -129,12 +123,12 @@ def _text(value: Any) -> str | None:
 
 
 def _parameters(value: Any) -> Mapping[str, Any] | None:
-    """An object that was encoded by itself."""
+    """Return the object in parameters that were encoded twice."""
     return object_in(value.strip()) if isinstance(value, str) else None
 
 
 def _moment(value: Any) -> str | int | None:
-    """Milliseconds that are a text are a number; a time without an offset is UTC."""
+    """Return milliseconds as a number, and a time with an offset; without one it is UTC."""
     if not isinstance(value, str):
         return None
     text = value.strip()
@@ -158,26 +152,26 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
 
 
 def _fill(message: dict[str, Any], changes: list[Change], task_id: UUID, sent_at: float) -> None:
-    for name, value in (("taskId", str(task_id)), ("submittedAt", timestamp(min(max(0.0, sent_at), _LAST_MOMENT)))):
-        if message.get(name) in (None, ""):
-            message[name] = value
-            changes.append(change(f"/{name}", "was missing", None, value))
-    kind = message.get("reportType")
-    if isinstance(kind, str) and kind != (lower := normal_name(kind)):
-        # The name of a type that is not known stays in the job, so that its error says what was asked for.
-        _replace(message, "reportType", lower, changes)
+    for field, value in (("taskId", str(task_id)), ("submittedAt", timestamp(min(max(0.0, sent_at), _LAST_MOMENT)))):
+        if message.get(field) in (None, ""):
+            message[field] = value
+            changes.append(change(f"/{field}", "was missing", None, value))
+    report_type = message.get("reportType")
+    if isinstance(report_type, str) and report_type != (name := normal_name(report_type)):
+        # An unknown type's name stays in the job, so that its error names it.
+        _replace(message, "reportType", name, changes)
 
 
 # --- what the report type accepts -------------------------------------------------------------------------------
 
 
-def _fitted(job: Job, changes: list[Change], known: Known) -> Repaired | None:
+def _fit(job: Job, changes: list[Change], known: Known) -> Repaired | None:
     changes = list(changes)
     name = known.names.get(normal_name(job.report_type), job.report_type)
     if name != job.report_type and known.check(job.report_type, job.parameters):
         changes.append(change("/reportType", "put right", job.report_type, name))
         job = replace(job, report_type=name)
-    parameters = mended(job.parameters, lambda tried: known.check(job.report_type, tried), changes)
+    parameters = repair_parameters(job.parameters, lambda candidate: known.check(job.report_type, candidate), changes)
     if parameters is None or not changes:
         return None
     return Repaired(replace(job, parameters=parameters), tuple(changes))

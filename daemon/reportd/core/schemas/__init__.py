@@ -1,1 +1,3 @@
-"""JSON Schemas of report types: compiled, checked for slips, and applied."""
+"""JSON Schemas of report types: compile them, find misspelt keywords, check parameters. Called by intake and by the
+worker processes of adapters.worker_processes.
+"""

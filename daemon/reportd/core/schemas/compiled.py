@@ -1,7 +1,7 @@
-"""JSON Schemas: compiled, judged by what checking against them can cost, and asked for what is wrong with a value.
+"""Compile JSON Schemas, estimate what a check can cost, and list what is wrong with a value.
 
-``problems`` may take any time and memory, so it runs in a worker process. ``is_cheap`` tells the daemon which schemas
-it may ask itself, of small values.
+``problems`` and ``faults`` can take any time and memory, so they run in a worker process. ``is_cheap`` names the
+schemas that the daemon may check small values against itself.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,23 +13,26 @@ import jsonschema_rs
 import orjson
 
 from reportd.core.jobs.submission import MAX_PROBLEMS, FieldProblem, escaped
-from reportd.core.schemas.keywords import misspelt
+from reportd.core.schemas.keywords import misspelt_keywords
 
 MAX_DETAIL = 300
 
 MAX_CHEAP_NODES = 500
-"""JSON values in a schema, each counted as often as it is referred to. The shipped ones have about a hundred."""
+"""JSON values in a schema, each counted once per reference to it. The shipped schemas have about a hundred."""
 
 _KNOWN_SCHEMAS = 64
 
-# Each may apply the same subschemas again at every level of a value.
+# Each of these can apply the same subschemas again at every level of a value.
 _COSTLY = frozenset({"$dynamicRef", "$recursiveRef", "unevaluatedItems", "unevaluatedProperties"})
 
 _SIZES = frozenset({"$schema", "maxItems", "maxLength", "maxProperties"})
 
 
 def compiled(schema: Mapping[str, Any]) -> Any:
-    """A validator. Patterns are matched in linear time, unless they look around or refer back. Raises ValueError."""
+    """Return a validator. Raises ValueError.
+
+    Patterns are matched in linear time, unless one has look-around or back-references.
+    """
     try:
         return _validator(schema, pattern_options=_LINEAR)
     except ValueError:
@@ -41,15 +44,14 @@ def _validator(schema: Mapping[str, Any], **options: Any) -> Any:
 
 
 def _refuse(uri: str) -> Any:
-    """The library would fetch it, and wait for as long as that takes."""
+    """Refuse references to other files: the library would fetch them, without a time limit."""
     raise ValueError(f"{uri} is not in the file itself; accepted: references that begin with #")
 
 
 def is_cheap(schema: Mapping[str, Any]) -> bool:
-    """Whether a check takes no longer than size of value times size of schema, and that is small.
+    """Return whether a check takes at most the value's size times the schema's size, and the schema is small.
 
-    Certain when it says yes: it follows every reference, is no schema that holds itself, and has no pattern that can
-    backtrack.
+    True is certain: every reference was followed, the schema is not recursive, and no pattern can backtrack.
     """
     try:
         _validator(schema, pattern_options=_LINEAR)
@@ -59,23 +61,20 @@ def is_cheap(schema: Mapping[str, Any]) -> bool:
 
 
 def problems(schema: bytes, parameters: bytes) -> list[FieldProblem]:
-    """What is wrong with the parameters of a job, by JSON pointers into the job; the first few of it.
+    """Return the first MAX_PROBLEMS problems of a job's parameters, with JSON pointers into the job.
 
-    What is too large is told as such, without going into it: each of a million rows may be wrong, too.
+    A value above a size limit is reported only as too large: each of its million rows may be wrong, too.
     """
     validator, sizes = _validators(schema)
     value = orjson.loads(parameters)
     if validator.is_valid(value):
         return []
-    judge = validator if sizes.is_valid(value) else sizes
-    return [_told(error) for error in islice(judge.iter_errors(value), MAX_PROBLEMS)]
+    failing = validator if sizes.is_valid(value) else sizes
+    return [_problem(error) for error in islice(failing.iter_errors(value), MAX_PROBLEMS)]
 
 
 def faults(schema: bytes) -> list[str]:
-    """What keeps a schema from being one, or from doing what it seems to do; each with what is accepted.
-
-    May take any time and memory.
-    """
+    """Return why a schema is invalid, or which of its keywords are misspelt; each with what is accepted."""
     parsed = orjson.loads(schema)
     try:
         compiled(parsed)
@@ -84,7 +83,7 @@ def faults(schema: bytes) -> list[str]:
     return [
         f"has {word} at {pointer or 'its top'}, which checks nothing; did you mean {meant}? accepted: the keywords of "
         "JSON Schema; an annotation of your own begins with x-"
-        for pointer, word, meant in misspelt(parsed)
+        for pointer, word, meant in misspelt_keywords(parsed)
     ]
 
 
@@ -98,7 +97,7 @@ def _validators(schema: bytes) -> tuple[Any, Any]:
 
 
 def _sizes(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The same schema with nothing in it but how large each named field may be."""
+    """Return the schema reduced to the size limits of its named fields."""
     sizes = {name: value for name, value in schema.items() if name in _SIZES}
     fields = schema.get("properties")
     if isinstance(fields, dict):
@@ -106,18 +105,18 @@ def _sizes(schema: Mapping[str, Any]) -> dict[str, Any]:
     return sizes
 
 
-def _told(error: Any) -> FieldProblem:
+def _problem(error: Any) -> FieldProblem:
     pointer = "".join("/" + escaped(str(step)) for step in ("parameters", *error.instance_path))
     return FieldProblem(pointer, _shortened(str(error.message)))
 
 
 def _shortened(detail: str) -> str:
-    """It begins with the value, and ends with what is wrong with it."""
+    """Cut the middle: a message begins with the value and ends with what is wrong with it."""
     return detail if len(detail) <= MAX_DETAIL else f"{detail[: MAX_DETAIL - 150]} … {detail[-147:]}"
 
 
 def _nodes(value: Any, root: Mapping[str, Any], under: tuple[str, ...]) -> Iterator[None]:
-    """One for each JSON value in a schema whose references are followed; without end if that is too much to tell."""
+    """Yield once per JSON value of a schema, following references; without end when they can't be counted."""
     yield None
     if isinstance(value, list):
         for item in value:
@@ -137,7 +136,7 @@ def _nodes(value: Any, root: Mapping[str, Any], under: tuple[str, ...]) -> Itera
 
 
 def _target(reference: str, root: Any) -> Any:
-    """What a JSON pointer within the schema leads to; None when it is another kind of reference."""
+    """Return the value at a JSON pointer within the schema; None for any other kind of reference."""
     if not reference.startswith("#/"):
         return None
     value = root

@@ -1,8 +1,7 @@
-"""Words in a JSON Schema that are no keywords but were probably meant to be.
+"""Find misspelt keywords in a JSON Schema.
 
-Any word is allowed there (JSON Schema Core, 2020-12, section 4.3.1), and one that is none checks nothing: with
-``requird`` for ``required`` every job passes. So a word that differs from a keyword by no more than a slip is a fault,
-while annotations of one's own stay allowed.
+JSON Schema allows any word (Core, 2020-12, section 4.3.1) and ignores the unknown ones: with ``requird`` for
+``required`` every job passes. So a word within a typo or two of a keyword is a fault; other annotations are allowed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,7 @@ from typing import Any
 
 MAX_MISSPELT = 20
 
-# Of all drafts, those that hold a schema, a list of schemas or of either, or a table of schemas.
+# Keywords of all drafts whose value is a schema, a list of schemas, or a table of schemas.
 _SCHEMA = frozenset(
     [
         "additionalItems",
@@ -31,7 +30,7 @@ _SCHEMA = frozenset(
 _LIST = frozenset(["allOf", "anyOf", "items", "oneOf", "prefixItems"])
 _TABLE = frozenset(["$defs", "definitions", "dependencies", "dependentSchemas", "patternProperties", "properties"])
 
-# The others that check something; to misspell a title does no harm.
+# The other keywords that check something. A misspelt title does no harm.
 _CHECKS = frozenset(
     [
         "$dynamicRef",
@@ -60,9 +59,9 @@ _CHECKS = frozenset(
         "uniqueItems",
     ]
 )
-_MEANT = (_SCHEMA | _LIST | _TABLE | _CHECKS) - {"$defs", "definitions"}
+_KEYWORDS = (_SCHEMA | _LIST | _TABLE | _CHECKS) - {"$defs", "definitions"}
 
-# What is near to a keyword and yet none of its misspellings: other keywords, and those of OpenAPI.
+# Words that look like a misspelt keyword but are none: other keywords, and those of OpenAPI.
 _OTHERS = frozenset(
     [
         "$anchor",
@@ -91,46 +90,47 @@ _OTHERS = frozenset(
 )
 
 _SHORT = 5
-"""A word this short has one slip at most, a longer one two; and with less than four letters none."""
+"""Words of up to so many letters may have one typo, longer ones two."""
 
 _SHORTEST = 4
+"""Words of fewer letters are never taken for a misspelling."""
 
 
-def misspelt(schema: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Where such a word is (a JSON pointer), the word, and the keyword that was meant; the first few."""
-    return list(islice(_found(schema), MAX_MISSPELT))
+def misspelt_keywords(schema: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the JSON pointer, the word and the meant keyword of the first MAX_MISSPELT misspellings."""
+    return list(islice(_misspelt(schema), MAX_MISSPELT))
 
 
-def _found(schema: Any) -> Iterator[tuple[str, str, str]]:
-    left = [("", schema)]
-    while left:
-        pointer, here = left.pop()
-        if not isinstance(here, Mapping):
+def _misspelt(schema: Any) -> Iterator[tuple[str, str, str]]:
+    pending = [("", schema)]
+    while pending:
+        pointer, node = pending.pop()
+        if not isinstance(node, Mapping):
             continue
-        for word, value in here.items():
-            at = f"{pointer}/{word}"
+        for word, value in node.items():
+            path = f"{pointer}/{word}"
             if meant := _meant(word):
                 yield pointer, word, meant
             if word in _LIST and isinstance(value, list):
-                left += [(f"{at}/{number}", item) for number, item in enumerate(value)]
+                pending += [(f"{path}/{number}", item) for number, item in enumerate(value)]
             elif word in _TABLE and isinstance(value, Mapping):
-                left += [(f"{at}/{name}", item) for name, item in value.items()]
+                pending += [(f"{path}/{name}", item) for name, item in value.items()]
             elif word in _SCHEMA:
-                left.append((at, value))
+                pending.append((path, value))
 
 
 def _meant(word: str) -> str:
-    """Empty for a keyword, and for a word that is like none."""
-    if word in _MEANT or word in _OTHERS or word in _TABLE or word.lower().startswith("x-"):
+    """Return the keyword that a word misspells; empty for a keyword, and for a word that is like none."""
+    if word in _KEYWORDS or word in _OTHERS or word in _TABLE or word.lower().startswith("x-"):
         return ""
     plain = _plain(word)
-    near = [(_slips(plain, _plain(keyword)), keyword) for keyword in sorted(_MEANT)]
-    slips, keyword = min(near)
-    return keyword if slips <= _allowed(min(plain, _plain(keyword), key=len)) else ""
+    distances = [(_typos(plain, _plain(keyword)), keyword) for keyword in sorted(_KEYWORDS)]
+    typos, keyword = min(distances)
+    return keyword if typos <= _allowed(min(plain, _plain(keyword), key=len)) else ""
 
 
 def _plain(word: str) -> str:
-    """``min_length`` and ``Ref`` are meant as well."""
+    """Return the word without case and separators: ``min_length`` and ``Ref`` are misspellings, too."""
     return word.lower().replace("_", "").replace("-", "").removeprefix("$")
 
 
@@ -138,16 +138,16 @@ def _allowed(plain: str) -> int:
     return 0 if len(plain) < _SHORTEST else 1 if len(plain) <= _SHORT else 2
 
 
-def _slips(one: str, other: str) -> int:
-    """Letters that are missing, too many, wrong, or changed places with the next one (optimal string alignment)."""
-    before: list[int] = []
-    last = list(range(len(other) + 1))
-    for row, letter in enumerate(one, 1):
+def _typos(word: str, keyword: str) -> int:
+    """Return the edit distance: missing, extra, wrong or swapped letters (optimal string alignment)."""
+    second_last: list[int] = []
+    last = list(range(len(keyword) + 1))
+    for row, letter in enumerate(word, 1):
         line = [row]
-        for column, wanted in enumerate(other, 1):
+        for column, wanted in enumerate(keyword, 1):
             least = min(last[column] + 1, line[-1] + 1, last[column - 1] + (letter != wanted))
-            if row > 1 and column > 1 and letter == other[column - 2] and one[row - 2] == wanted:
-                least = min(least, before[column - 2] + 1)
+            if row > 1 and column > 1 and letter == keyword[column - 2] and word[row - 2] == wanted:
+                least = min(least, second_last[column - 2] + 1)
             line.append(least)
-        before, last = last, line
+        second_last, last = last, line
     return last[-1]

@@ -1,1 +1,1 @@
-"""The snapshot of the daemon, and what it comes to."""
+"""The snapshot of the daemon, and the findings drawn from it. Called by status, telemetry and the web pages."""

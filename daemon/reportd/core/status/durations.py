@@ -1,10 +1,10 @@
-"""Durations in words, as the status page shows them. ``static/status.js`` says them in the same way."""
+"""Durations in words, as the status page shows them. ``static/status.js`` formats them in the same way."""
 
 _STEPS = ((86400, "d"), (3600, "h"), (60, "min"))
 
 
-def lasting(seconds: float) -> str:
-    """Two units at most, e.g. ``14 s``, ``3 min``, ``2 h 5 min``, ``4 d 3 h``. What is negative is 0 s."""
+def format_duration(seconds: float) -> str:
+    """Return a duration in at most two units: ``14 s``, ``3 min``, ``2 h 5 min``, ``4 d 3 h``. Below 0 it is 0 s."""
     left = max(0, int(seconds))
     for index, (size, unit) in enumerate(_STEPS):
         whole, rest = divmod(left, size)

@@ -1,4 +1,4 @@
-"""What a snapshot comes to, for somebody who has five seconds: does it work, what is stuck, and whose fault is it."""
+"""The findings of a snapshot, readable in five seconds: does it work, what is stuck, and whose fault is it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,24 +7,24 @@ from enum import StrEnum
 
 from reportd.core.breaker.breaker import BreakerState
 from reportd.core.faults import NATURE, Blame, FaultKind
-from reportd.core.status.durations import lasting
+from reportd.core.status.durations import format_duration
 from reportd.core.status.snapshot import BACKGROUND, Load, Snapshot, TypeView
 
 SLOW_SECONDS = 300.0
-"""A job of a healthy report type that has waited for longer is worth a word."""
+"""A job of a healthy report type that waits longer is reported."""
 
 RESENT_SECONDS = 3600.0
-"""So long after messages were lost it is worth a word."""
+"""Lost messages are reported for so long after they were sent again."""
 
 _FEW = 2
-"""With fewer nodes than one of so many that are wanted, it is worth a word; one more is wanted in every burst."""
+"""Reported when more than this many times the live nodes are wanted; one more is wanted in every burst."""
 
 BAD_RATE, ENOUGH = 0.5, 5
-"""A report type of which this share of at least so many renders failed is worth a word."""
+"""A report type is reported when at least BAD_RATE of at least ENOUGH renders failed."""
 
 
 class Level(StrEnum):
-    """``bad``: something does not work, or is stuck. ``watch``: it goes on, but not as it should."""
+    """``bad``: something does not work or is stuck. ``watch``: it works, but not as it should."""
 
     GOOD = "good"
     WATCH = "watch"
@@ -33,28 +33,28 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A report type's, or a node's."""
+    """The name of a report type or a node."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """That time."""
+    """A time of day."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """The time that has passed since then."""
+    """The time that has passed since ``at``."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class Until:
-    """The time that is left until then."""
+    """The time that is left until ``at``."""
 
     at: float
 
@@ -64,7 +64,7 @@ Sentence = tuple[str | Name | At | Since | Until, ...]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``whose`` fault it is, as far as that can be told, and what was said last; empty where the sentence says all."""
+    """``whose`` fault it is, if known, and the last error (``because``); empty where the sentence says all."""
 
     level: Level
     sentence: Sentence
@@ -74,7 +74,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The findings, the worst first. ``brief`` is for the title of a tab that is in the background."""
+    """The findings, worst first. ``brief`` is for the title of a background tab."""
 
     level: Level
     brief: str
@@ -82,22 +82,22 @@ class Health:
 
 
 def health_of(snapshot: Snapshot) -> Health:
-    """Judge by the snapshot alone."""
-    found = [*_parts(snapshot), *_breakers(snapshot), *_backlog(snapshot), *_refused(snapshot), *_scale(snapshot)]
-    found += [*_nodes(snapshot), *_lost(snapshot)]
+    """Return the findings of a snapshot."""
+    findings = [*_parts(snapshot), *_breakers(snapshot), *_backlog(snapshot), *_refused(snapshot), *_scale(snapshot)]
+    findings += [*_nodes(snapshot), *_lost(snapshot)]
     letters = sum(group.quarantined for group in snapshot.letters or ())
     if letters:
-        # What has been lying there for days is no reason to be alarmed every day.
-        found.append(Finding(Level.GOOD, (f"{_some(letters, 'dead letter')} to decide on",)))
-    found.sort(key=lambda finding: _ORDER[finding.level])
-    level = found[0].level if found else Level.GOOD
+        # Letters can stay for days, so they must not alarm anybody every day.
+        findings.append(Finding(Level.GOOD, (f"{_some(letters, 'dead letter')} to decide on",)))
+    findings.sort(key=lambda finding: _ORDER[finding.level])
+    level = findings[0].level if findings else Level.GOOD
     if level is Level.GOOD:
-        found.insert(0, Finding(Level.GOOD, ("All clear",)))
-    return Health(level, _MARK[level] + _brief(snapshot, level), tuple(found))
+        findings.insert(0, Finding(Level.GOOD, ("All clear",)))
+    return Health(level, _MARK[level] + _brief(snapshot, level), tuple(findings))
 
 
 def as_text(sentence: Sentence, now: float) -> str:
-    """The sentence as it reads at that time."""
+    """Return the sentence as text, with durations as of ``now``."""
     return "".join(_word(part, now) for part in sentence)
 
 
@@ -106,7 +106,7 @@ def clock_time(at: float) -> str:
 
 
 def fault_of(fault: str) -> str:
-    """Whose fault a text of the form ``kind: detail`` tells of; empty if that can't be told."""
+    """Return whose fault a text of the form ``kind: detail`` is; empty if unknown."""
     kind = fault.partition(":")[0]
     return f"fault of {_WHOSE[NATURE[FaultKind(kind)].blame]}" if kind in set(FaultKind) else ""
 
@@ -129,9 +129,9 @@ def _word(part: str | Name | At | Since | Until, now: float) -> str:
         case At(at):
             return clock_time(at)
         case Since(at):
-            return lasting(now - at)
+            return format_duration(now - at)
         case Until(at):
-            return lasting(at - now)
+            return format_duration(at - now)
         case Name(text):
             return text
         case _:
@@ -142,13 +142,13 @@ def _brief(snapshot: Snapshot, level: Level) -> str:
     if level is Level.GOOD:
         return "All clear"
     states = [view.breaker.state for view in snapshot.types]
-    tries = states.count(BreakerState.HALF_OPEN)
+    half_open = states.count(BreakerState.HALF_OPEN)
     opened = states.count(BreakerState.OPEN) + states.count(BreakerState.FORCED_OPEN)
-    said = [part.name for part in snapshot.parts if not part.ok]
-    said += [f"{opened} open"] if opened else []
-    said += [f"{tries} half-open"] if tries and not said else []
-    said += ["backlog"] if not said and next(_scale(snapshot), None) else []
-    return ", ".join(said) or "Look here"
+    words = [part.name for part in snapshot.parts if not part.ok]
+    words += [f"{opened} open"] if opened else []
+    words += [f"{half_open} half-open"] if half_open and not words else []
+    words += ["backlog"] if not words and next(_scale(snapshot), None) else []
+    return ", ".join(words) or "Look here"
 
 
 def _parts(snapshot: Snapshot) -> Iterator[Finding]:
@@ -173,8 +173,8 @@ def _breakers(snapshot: Snapshot) -> Iterator[Finding]:
         name, since, waits = Name(view.name), Since(breaker.open_since or breaker.since), _waits(view)
         by_hand = f"{breaker.by}: {breaker.reason}"
         if breaker.state is BreakerState.OPEN:
-            is_next = breaker.until > snapshot.at
-            probe = (", next probe in ", Until(breaker.until)) if is_next else (", its next job is the probe",)
+            waits_for_probe = breaker.until > snapshot.at
+            probe = (", next probe in ", Until(breaker.until)) if waits_for_probe else (", its next job is the probe",)
             yield Finding(Level.BAD, (name, " is OPEN for ", since, *_opened(view), *probe, waits), *_because(view))
         elif breaker.state is BreakerState.FORCED_OPEN:
             yield Finding(Level.BAD, (name, " is held OPEN for ", since, waits), because=by_hand)
@@ -189,7 +189,7 @@ def _breakers(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _opened(view: TypeView) -> Sentence:
-    """When it opened, where that is not the same as when it was moved last."""
+    """Return when the breaker first opened, if probes have failed since."""
     breaker = view.breaker
     if not breaker.failed_probes:
         return ()
@@ -223,27 +223,27 @@ def _lost(snapshot: Snapshot) -> Iterator[Finding]:
     for node in snapshot.nodes:
         if node.resent_at is not None and snapshot.at - node.resent_at < RESENT_SECONDS:
             lost = f"{_some(node.resent, 'message')} were lost and sent again, the last one "
-            why = "the queue was purged, a message outlived its retention, or a backup of the database came back"
-            yield Finding(Level.WATCH, (lost, Since(node.resent_at), " ago"), because=why)
+            causes = "the queue was purged, a message outlived its retention, or a backup of the database was restored"
+            yield Finding(Level.WATCH, (lost, Since(node.resent_at), " ago"), because=causes)
 
 
 def _scale(snapshot: Snapshot) -> Iterator[Finding]:
-    demand, seconds, there = snapshot.demand, snapshot.backlog_seconds, snapshot.there
+    demand, seconds, live = snapshot.demand, snapshot.backlog_seconds, snapshot.live_nodes
     if demand is None or seconds is None:
         return
-    wanted = demand.nodes_wanted or there
-    if seconds <= demand.target_seconds and wanted <= _FEW * there:
+    wanted = demand.nodes_wanted or live
+    if seconds <= demand.target_seconds and wanted <= _FEW * live:
         return
-    jobs = f"{_some(demand.backlog, 'job')} in the queue would be worked off in {lasting(seconds)}"
-    target = f", scaling.target_seconds is {lasting(demand.target_seconds)}"
-    nodes = f"; {_some(wanted, 'node')} wanted, {there} there"
-    more = (
-        f"start {_some(wanted - there, 'more node')}, or give this one more slots" if wanted > there else "look whether"
-    )
-    slow = "renders have become slow"
-    todo = f"{more}, unless {slow}" if wanted > there else f"{more} {slow}"
-    told = f"{todo}: one takes {demand.render_seconds:.1f} s; nothing is lost meanwhile"
-    yield Finding(Level.WATCH, (jobs + target + nodes,), because=told)
+    jobs = f"{_some(demand.backlog, 'job')} in the queue would be worked off in {format_duration(seconds)}"
+    target = f", scaling.target_seconds is {format_duration(demand.target_seconds)}"
+    nodes = f"; {_some(wanted, 'node')} wanted, {live} there"
+    if wanted > live:
+        more = _some(wanted - live, "more node")
+        advice = f"start {more}, or give this one more slots, unless renders have become slow"
+    else:
+        advice = "look whether renders have become slow"
+    advice = f"{advice}: one takes {demand.render_seconds:.1f} s; nothing is lost meanwhile"
+    yield Finding(Level.WATCH, (jobs + target + nodes,), because=advice)
 
 
 def _refused(snapshot: Snapshot) -> Iterator[Finding]:
@@ -262,5 +262,5 @@ def _nodes(snapshot: Snapshot) -> Iterator[Finding]:
             yield Finding(Level.BAD, (Name(node.name), f": {node.trouble}"))
 
 
-def _some(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+def _some(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,8 +1,8 @@
-"""What of a queue can be worked on, and what waits for a breaker instead. Pure.
+"""Split the depth of a queue into messages that can be worked on and messages that a breaker holds.
 
-A queue hardly knows report types: SQS does not at all, and the embedded one leaves a held type's messages visible. The
-job store knows what waits of each type, but neither which of its jobs are delayed nor what producers sent straight to
-the queue. Together they tell enough.
+A queue alone can't tell: SQS knows no report types, and the embedded queue leaves a held type's messages visible. The
+job store knows how many jobs of each type wait, but not which are delayed, nor what producers sent straight to the
+queue. Together they are enough.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,7 +13,7 @@ from reportd.core.status.snapshot import Load
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Of messages, each counted once. ``held``: they wait for the breaker of their report type."""
+    """Message counts, each message counted once. ``held``: waiting for the breaker of their report type."""
 
     visible: int
     in_flight: int
@@ -21,25 +21,25 @@ class Counts:
     held: int = 0
 
 
-def set_apart(counts: Counts, loads: Mapping[str, Load], holding: Collection[str]) -> Counts:
-    """Take what is held out of the other counts: of the visible messages no more can be worked on than jobs wait of the
-    types that are well, besides those without a row.
+def separate_held(counts: Counts, loads: Mapping[str, Load], holding: Collection[str]) -> Counts:
+    """Move held messages out of the other counts. ``holding``: the report types whose breaker holds their jobs.
 
-    What is put off is in flight, as SQS counts; what is left of the held ones is looked for there, and then in delayed.
+    At most as many visible messages can be worked on as jobs of the other types wait, plus messages without a row. SQS
+    counts deferred messages as in flight, so the remaining held ones are taken from there, and then from delayed.
     """
     held = sum(load.waiting for name, load in loads.items() if name in holding)
-    well = sum(load.waiting for name, load in loads.items() if name not in holding)
+    workable = sum(load.waiting for name, load in loads.items() if name not in holding)
     running = sum(load.running for load in loads.values())
-    there = counts.visible + counts.in_flight + counts.delayed
-    without_row = max(0, there - held - well - running)
-    visible = max(counts.visible - held, min(counts.visible, well + without_row))
-    left = held - (counts.visible - visible)
-    from_flight = min(left, counts.in_flight)
-    from_delayed = min(left - from_flight, counts.delayed)
+    total = counts.visible + counts.in_flight + counts.delayed
+    without_row = max(0, total - held - workable - running)
+    visible = max(counts.visible - held, min(counts.visible, workable + without_row))
+    remaining = held - (counts.visible - visible)
+    from_flight = min(remaining, counts.in_flight)
+    from_delayed = min(remaining - from_flight, counts.delayed)
     return Counts(visible, counts.in_flight - from_flight, counts.delayed - from_delayed, held)
 
 
-def oldest_at(oldest_at: float | None, loads: Mapping[str, Load], holding: Collection[str]) -> float | None:
-    """Since when the oldest waits that can be worked on, where the queue tells of any at all."""
-    well = [load.oldest_at for name, load in loads.items() if name not in holding and load.oldest_at is not None]
-    return oldest_at if oldest_at is None else max(oldest_at, min(well, default=oldest_at))
+def oldest_workable_at(oldest_at: float | None, loads: Mapping[str, Load], holding: Collection[str]) -> float | None:
+    """Return since when the oldest workable message waits; None when the queue has no visible message."""
+    times = [load.oldest_at for name, load in loads.items() if name not in holding and load.oldest_at is not None]
+    return oldest_at if oldest_at is None else max(oldest_at, min(times, default=oldest_at))

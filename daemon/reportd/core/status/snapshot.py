@@ -1,7 +1,7 @@
-"""How the daemon stands at one moment: the one value that the status page, its JSON and its events show.
+"""The state of the daemon at one moment. The status page, its JSON and its events all show this value.
 
-Times are seconds since the epoch. What could not be looked at is None, because the page is opened when something is
-away. Two snapshots that differ in ``at`` alone show the same.
+Times are seconds since the epoch. A value that can't be read is None, because people open the page when a part is
+away. Two snapshots that differ only in ``at`` show the same.
 """
 
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ from reportd.core.faults import Fault
 from reportd.core.jobs.transitions import JobState
 
 RECENT = 25
-"""Jobs that are listed."""
+"""How many recent jobs are listed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Something that the daemon needs, or does. ``detail`` says why it does not work."""
+    """A dependency or an activity of the daemon. ``detail`` says why it does not work."""
 
     name: str
     ok: bool
@@ -30,13 +30,13 @@ BACKGROUND = "background"
 
 
 def ready(parts: Mapping[str, tuple[bool, str]]) -> bool:
-    """Whether a node shall be sent requests. One that fails at its background work still accepts and renders."""
+    """Return whether a node can take requests. With failing background work it still accepts and renders."""
     return all(ok for name, (ok, _) in parts.items() if name != BACKGROUND)
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Background work that fails for a reason that nobody foresaw, and is tried again. ``tries``: how often it was."""
+    """Background work that keeps failing with an unforeseen exception. ``tries``: how often it was tried."""
 
     part: str
     error: str
@@ -46,7 +46,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The jobs of a report type that are not finished. ``untried``: those waiting that have used no attempt."""
+    """The unfinished jobs of a report type. ``untried``: waiting jobs that have used no attempt."""
 
     waiting: int = 0
     untried: int = 0
@@ -56,10 +56,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What was rendered of a report type of late: on one node, or on all of them.
+    """Recent renders of a report type, on one node or on all of them.
 
-    ``failed`` of the ``tried`` renders of the last minutes, and in the same time ``refused`` submissions. The times are
-    those of the node whose page it is.
+    ``failed`` of the ``tried`` renders of the last minutes; ``refused``: submissions in the same time. The percentiles
+    are those of the node that shows the page.
     """
 
     per_minute: float = 0.0
@@ -72,7 +72,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class TypeView:
-    """A report type. ``limit``: how many of its jobs all nodes together would render at once just now."""
+    """A report type. ``limit``: how many of its jobs all nodes together may render at once now."""
 
     breaker: Breaker
     resting: bool
@@ -87,7 +87,7 @@ class TypeView:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """How many there are, and how many there were at most in each of the last minutes."""
+    """The current count, and the highest count in each of the last minutes."""
 
     now: int
     minutes: tuple[int, ...] = ()
@@ -95,7 +95,8 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """Messages, of both queues, each counted once. ``held``: they wait for the breaker of their report type.
+    """Messages of both queues, each counted once. ``held``: waiting for the breaker of their report type.
+
     ``stored_p95_seconds``: from the submission of a job to its stored PDF.
     """
 
@@ -110,7 +111,7 @@ class QueueView:
 
 @dataclass(frozen=True, slots=True)
 class LetterView:
-    """A dead letter. ``verdict``: waiting to be tried again, which is at ``due_at``, or quarantined."""
+    """A dead letter. ``verdict``: waiting for its redrive at ``due_at``, or quarantined."""
 
     id: str
     task_id: str | None
@@ -122,7 +123,7 @@ class LetterView:
 
 @dataclass(frozen=True, slots=True)
 class LetterGroup:
-    """The dead letters of one cause. ``letters`` are the last ones of them."""
+    """The dead letters of one cause. ``letters``: the last ones."""
 
     id: str
     kind: str
@@ -136,7 +137,7 @@ class LetterGroup:
 
     @property
     def due_at(self) -> float | None:
-        """When one of those is tried again that are listed."""
+        """The earliest redrive time of the listed letters; None if none waits."""
         return min((letter.due_at for letter in self.letters if letter.due_at), default=None)
 
     @property
@@ -146,7 +147,7 @@ class LetterGroup:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job, for a list of them."""
+    """A job in a list."""
 
     task_id: str
     report_type: str
@@ -162,7 +163,7 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class BrowserView:
-    """A browser. ``memory_mib`` in steps, so that its noise changes nothing."""
+    """A browser. ``memory_mib`` is rounded, so that its noise does not change the page."""
 
     pid: int
     jobs: int
@@ -173,10 +174,10 @@ class BrowserView:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A daemon of the fleet, as it told of itself. ``seen_at``: when that was, unless it was a moment ago.
+    """A node of the fleet, by its last heartbeat. ``seen_at``: its time, or None if it is recent.
 
-    ``resent``: lost messages that it has sent again, the last one at ``resent_at``.
-    ``figures`` by report type. ``gone``: it has not been heard of for so long that it must be dead.
+    ``resent``: lost messages that the node sent again, the last one at ``resent_at``. ``figures``: by report type.
+    ``gone``: its last heartbeat is so old that it must be dead.
     """
 
     name: str
@@ -199,9 +200,9 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """``here`` is the node that was asked, ``nodes`` all of them. ``jobs``: how many there are by state.
+    """``here``: the node that was asked; ``nodes``: all of them. ``jobs``: their number by state.
 
-    ``alone``: why this node's breakers are its own. ``troubles``: background work of this node that fails.
+    ``alone``: why this node decides about breakers by itself. ``troubles``: failing background work of this node.
     """
 
     at: float
@@ -222,7 +223,7 @@ class Snapshot:
 
     @property
     def slots(self) -> int:
-        """Of all nodes that are there."""
+        """The slots of all live nodes."""
         return sum(node.slots for node in self.nodes if not node.gone)
 
     @property
@@ -230,25 +231,25 @@ class Snapshot:
         return sum(node.busy for node in self.nodes if not node.gone)
 
     @property
-    def there(self) -> int:
-        """How many nodes are."""
+    def live_nodes(self) -> int:
+        """The number of live nodes."""
         return sum(not node.gone for node in self.nodes)
 
     @property
     def backlog_seconds(self) -> float | None:
-        """How long all nodes that are there take for what waits."""
+        """How long all live nodes together take for the backlog."""
         if self.demand is None or not self.slots:
             return None
         return self.demand.backlog * self.demand.render_seconds / self.slots
 
 
-def in_all(nodes: tuple[Node, ...], name: str, here: Figures) -> Figures:
-    """The figures of a report type on all ``nodes`` that are there; of ``here`` what can't be added up."""
-    each = [node.figures.get(name, Figures()) for node in nodes if node.figures is not None and not node.gone]
+def sum_figures(nodes: tuple[Node, ...], name: str, here: Figures) -> Figures:
+    """Return a type's figures summed over live ``nodes``. Percentiles can't be summed, so they are ``here``'s."""
+    live = [node.figures.get(name, Figures()) for node in nodes if node.figures is not None and not node.gone]
     return replace(
         here,
-        per_minute=sum(one.per_minute for one in each),
-        failed=sum(one.failed for one in each),
-        tried=sum(one.tried for one in each),
-        refused=sum(one.refused for one in each),
+        per_minute=sum(figures.per_minute for figures in live),
+        failed=sum(figures.failed for figures in live),
+        tried=sum(figures.tried for figures in live),
+        refused=sum(figures.refused for figures in live),
     )

@@ -1,4 +1,4 @@
-"""The DevTools pipe against a stand-in that breaks off, refuses and lies; nothing may reach the loop unheard."""
+"""The DevTools pipe against a fake browser that breaks off, refuses and lies. No error may be lost in the loop."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ Answering = Callable[["Target", dict[str, Any]], Awaitable[None]]
 
 
 class Target:
-    """The browser's end of the pipe, which speaks the protocol as told."""
+    """The browser's end of the pipe; it speaks the protocol as a test tells it."""
 
     def __init__(self, hears: int, says: int) -> None:
         self._hears = trio.lowlevel.FdStream(hears)
@@ -71,7 +71,7 @@ async def connected(answer: Answering) -> AsyncIterator[Cdp]:
 
 @pytest.fixture(autouse=True)
 def _nothing_unheard(caplog: pytest.LogCaptureFixture) -> Any:
-    """ "Task exception was never retrieved" and its like."""
+    """Collects "Task exception was never retrieved" and similar reports."""
     yield
     for record in caplog.get_records("call"):
         assert record.levelno < logging.ERROR, record.getMessage()
@@ -82,7 +82,7 @@ async def echo(target: Target, message: dict[str, Any]) -> None:
 
 
 def test_what_is_overridden_of_pyppeteers_pins_is_what_is_installed() -> None:
-    """The tests of this file, and all that use a browser, run with these."""
+    """This file's tests, and all that use a browser, run with these checks."""
     wanted = {each.name: each.specifier for each in map(Requirement, metadata.requires("pyppeteer") or ())}
     assert metadata.version("urllib3") not in wanted["urllib3"]
     assert metadata.version("websockets") not in wanted["websockets"]
@@ -146,7 +146,7 @@ async def test_a_target_that_goes_away_ends_every_call(way: str) -> None:
 
 
 async def test_calls_made_while_the_target_goes_away() -> None:
-    """Between the loss of the socket and its discovery there is a moment in which calls can still be sent."""
+    """Calls can still be sent between the loss of the socket and its discovery."""
 
     async def leave(target: Target, _: dict[str, Any]) -> None:
         await target.vanish()
@@ -227,7 +227,7 @@ async def test_sessions_share_the_pipe_and_nothing_else() -> None:
 
 
 async def test_half_of_a_surrogate_pair_is_understood() -> None:
-    """A page can say it, and it is no Unicode."""
+    """A page can send it although it is not valid Unicode."""
 
     async def tell(target: Target, message: dict[str, Any]) -> None:
         await target.write(b'{"id": %d, "result": {"text": "\\ud800"}}\0' % message["id"])
@@ -249,7 +249,7 @@ async def test_a_browser_that_talks_nonsense_is_given_up(answer: bytes, caplog: 
 
 
 async def test_an_answer_to_a_session_that_has_gone_is_nobody_elses() -> None:
-    """Chromium leaves the session's name out of it, so it could pass for one of the browser's own."""
+    """Chromium leaves the session id out, so the answer could pass for one of the browser's own session."""
 
     async def answer(target: Target, message: dict[str, Any]) -> None:
         if message["method"] == "Target.attachToTarget":
@@ -302,7 +302,7 @@ async def test_what_a_page_says_at_too_great_a_length_ends_its_session_only(
 
 
 async def test_a_connection_that_is_called_off_leaves_nobody_waiting() -> None:
-    """Whoever takes a page away while all ends must not wait for an answer that nobody reads any more."""
+    """Closing a page while everything ends must not wait for an answer that is never read."""
 
     (hears, told), (said, says) = os.pipe(), os.pipe()
     pipes.prepare(said, told)

@@ -1,4 +1,4 @@
-"""The browsers' control groups, on a folder that stands for the kernel's. `make test-systemd` has the real ones."""
+"""The browsers' control groups, on a plain folder. `make test-systemd` tests the kernel's."""
 
 import os
 import subprocess
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from reportd.adapters.chromium.process import cgroup
-from reportd.adapters.chromium.process.cgroup import MIB, end, placed, take_over
+from reportd.adapters.chromium.process.cgroup import MIB, command_in_group, remove, take_over
 from tests.descriptors import none_left
 
 
 class Kernel:
-    """A cgroup file system and a process in one of its groups, which is delegated unless said otherwise."""
+    """A cgroup file system and a process in one of its groups, which is delegated by default."""
 
     def __init__(self, folder: Path, group: str = "system.slice/reportd.service", limit: str = "max") -> None:
         self.root = folder / "cgroup"
@@ -47,7 +47,7 @@ def test_the_daemon_and_the_browsers_are_kept_apart(tmp_path: Path) -> None:
 
 
 def test_every_process_of_the_service_moves_with_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that stays keeps the kernel from dividing the group: a worker process that was started before."""
+    """A process that stays in the group, such as an earlier worker, would keep the kernel from dividing it."""
     kernel = Kernel(tmp_path)
     (kernel.base / "cgroup.procs").write_text(f"{os.getpid()}\n4194300\n")
     moved = []
@@ -123,26 +123,26 @@ def test_each_browser_has_a_group_that_ends_as_a_whole(tmp_path: Path) -> None:
 def test_whether_memory_ran_out_is_told_when_it_ends(tmp_path: Path, events: str | None, *, killed: bool) -> None:
     if events is not None:
         (tmp_path / "memory.events").write_text(events)
-    assert end(tmp_path) is killed
+    assert remove(tmp_path) is killed
 
 
 def test_an_empty_group_is_removed(tmp_path: Path) -> None:
     group = tmp_path / "group"
     group.mkdir()
-    end(group)
+    remove(group)
     assert not group.exists()
 
 
 def test_the_command_puts_itself_there_before_it_runs(tmp_path: Path) -> None:
     look = '{ cat "$1"; cat /proc/self/oom_score_adj; echo $$; cat <&3; } >&4'
     show = ["/bin/sh", "-c", look, "show", str(tmp_path / "cgroup.procs")]
-    child = subprocess.Popen(placed(show, tmp_path), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(command_in_group(show, tmp_path), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     said, _ = child.communicate("told")
     assert said.split() == ["0", "100", str(child.pid), "told"]
 
 
 def test_a_group_that_is_gone_keeps_nothing_from_running(tmp_path: Path) -> None:
-    command = placed(["/bin/sh", "-c", "echo ran >&4"], tmp_path / "gone")
+    command = command_in_group(["/bin/sh", "-c", "echo ran >&4"], tmp_path / "gone")
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("ran\n", "")
 

@@ -1,7 +1,7 @@
-"""A browser in a container: what it sees of the machine, what it may use of it, and that it prints as any other.
+"""A browser in a container: what it sees of the machine, its limits, and that it prints like any other.
 
-A program that takes the browser's place looks around, in the container that is made for it. What a page may reach is
-asked in test_chromium_network, and how browsers end in test_chromium_process, of both kinds.
+A program in the browser's place reports what it sees. What a page may reach is tested in test_network, and how browsers
+end in test_process, both with and without containers.
 """
 
 import json
@@ -24,9 +24,9 @@ import trio
 from reportd.adapters.chromium import ChromiumSettings, browser, launcher, open_launcher
 from reportd.adapters.chromium.browser import ChromiumBrowser
 from reportd.adapters.chromium.process import limits
-from reportd.adapters.chromium.process.container import Container, _made_inside
+from reportd.adapters.chromium.process.container import Container, _create_inside
 from reportd.adapters.chromium.process.limits import Limits, confine
-from reportd.adapters.chromium.process.process import group_members
+from reportd.adapters.chromium.process.proc import group_members
 from reportd.core.faults import FaultKind
 from reportd.ports import Browser, BrowserError, Launcher, Pdf
 from tests.servers.chromium import fault_of, request, text_of
@@ -117,7 +117,7 @@ def write_look(look: Path, data_dir: Path, **asked: Any) -> None:
 
 
 async def look_around(data_dir: Path, programs: Path, **asked: Any) -> dict[str, Any]:
-    """What a program finds that is started in the browser's place."""
+    """What a program sees that is started in the browser's place."""
     look = programs / "look"
     write_look(look, data_dir, **asked)
     async with launching(data_dir, executable=str(look), renderer_limit_mib=32.0) as opened:
@@ -219,14 +219,14 @@ SUCCEEDED, NOT_ALLOWED = 0, 2
 
 
 async def connect_inside(container: Container, port: int) -> socket.socket:
-    """To a port of the container's loopback. Raises OSError."""
+    """Connect to a port of the container's loopback. Raises OSError."""
     return await trio.to_thread.run_sync(
-        _made_inside, container._namespaces, lambda: socket.create_connection(("127.0.0.1", port), 5)
+        _create_inside, container._namespaces, lambda: socket.create_connection(("127.0.0.1", port), 5)
     )
 
 
 async def ask_egress(container: Container, egress_port: int, host: str, port: int) -> tuple[int, bytes]:
-    """SOCKS5 (RFC 1928), from inside: the proxy's answer, and what the host says to a request."""
+    """SOCKS5 (RFC 1928) from inside: the proxy's reply, and the host's answer to a request."""
     with await connect_inside(container, egress_port) as made:
         made.setblocking(False)
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=made.detach())))
@@ -243,7 +243,7 @@ async def ask_egress(container: Container, egress_port: int, host: str, port: in
 
 
 async def test_its_only_way_out_leads_where_the_job_may_go_while_it_lasts(tmp_path: Path) -> None:
-    """A browser that a page has taken over can use its egress as it likes."""
+    """A browser that a page has taken over can use its egress in any way."""
     async with (
         open_site({"/report": "<p>report"}) as site,
         open_site() as trap,
@@ -373,7 +373,7 @@ import trio
 
 structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
 sys.path.insert(0, sys.argv[1])
-import tests.daemon.test_chromium_container as suite
+import tests.daemon.adapters.chromium.test_container as suite
 
 async def main():
     folder = Path(sys.argv[2])

@@ -1,4 +1,4 @@
-"""A document that can leave nothing behind costs no navigation; one that could is never taken for such."""
+"""A document that can leave nothing behind costs no navigation. One that could is never taken for inert."""
 
 import time
 from collections.abc import Iterator
@@ -102,7 +102,7 @@ async def test_no_script_runs_in_what_was_taken_for_inert(stage: Stage) -> None:
 @pytest.mark.browser
 @on_stage
 async def test_an_inert_document_is_printed_with_all_its_images_each_time(stage: Stage) -> None:
-    """A load event that comes late, of the document before, must not end the wait for this one."""
+    """A late load event of the previous document must not end the wait for this one."""
     picture = '<svg xmlns="http://www.w3.org/2000/svg" width="200" height="40"><text y="20">drawn</text></svg>'
     reply = Reply(picture, content_type="image/svg+xml")
 

@@ -203,8 +203,8 @@ SIGNING_IN = {
     "shared worker": f"<script>new SharedWorker('/shared.js').port.onmessage = () => {{ {END} }}</script>",
     "web socket": f"<script>new WebSocket(signed('ws')).onerror = () => {{ {END} }}</script>",
 }
-"""By each of these a page can have the browser send credentials, which it sends again at that origin. Images, styles
-and event sources can't: Chromium blocks sub-resources with credentials in their URL."""
+"""With each of these a page can make the browser send credentials, which the browser then sends again to that origin.
+Images, styles and event sources can't: Chromium blocks sub-resources with credentials in their URL."""
 
 SIGNED = "<script>signed = (scheme) => `${scheme}://user:password@${location.host}/private`</script>"
 
@@ -239,7 +239,7 @@ async def test_credentials_of_a_job_are_sent_for_no_other(stage: Stage, way: str
 # --- workers ------------------------------------------------------------------------------------------------
 
 BEAT = "setInterval(() => { fetch('/beat'); new BroadcastChannel('all').postMessage('secret'); }, 20);"
-"""What goes on in a worker, seen by the server and heard by every page of the origin."""
+"""The activity of a worker, as the server and the pages of its origin see it."""
 
 WORKERS = {
     "dedicated": "new Worker('/beat.js')",
@@ -283,7 +283,7 @@ async def test_no_worker_outlives_its_job(stage: Stage, kind: str) -> None:
 
 
 async def targets(stage: Stage) -> list[tuple[str, str]]:
-    """All that the browser has: kind and context."""
+    """All targets of the browser: type and context."""
     assert isinstance(stage.browser, ChromiumBrowser)
     answer = await stage.browser._cdp.call("Target.getTargets", filter=[{}])
     return [(each["type"], each.get("browserContextId", "")) for each in answer["targetInfos"]]

@@ -1,4 +1,4 @@
-"""A page reaches only the hosts that its type allows, by whatever route it tries (I10)."""
+"""A page reaches only the hosts that its type allows, by any route (I10); nothing else drives its browser (I13)."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import trio
 
 from reportd.adapters.chromium import ChromiumSettings, launcher
 from reportd.adapters.chromium.browser import FLAGS
-from reportd.adapters.chromium.process.process import group_members
+from reportd.adapters.chromium.process.proc import group_members
 from reportd.ports import Page
 from tests.servers.chromium import Stage, fault_of, on_stage, open_stage, request, text_of
 from tests.servers.site import Reply, Request, Site, accept_websocket, open_site, redirect
@@ -42,7 +42,7 @@ async def _answer(asked: Request, stream: trio.SocketStream) -> None:
 
 @asynccontextmanager
 async def open_trap() -> AsyncIterator[Site]:
-    """A host that no page may reach. It would answer anything, and counts connections."""
+    """A host that no page may reach. It answers every request and counts connections."""
     async with open_site() as site:
         site.otherwise = _answer
         yield site
@@ -135,7 +135,7 @@ async def _to(asked: Any, stream: trio.SocketStream) -> None:
 
 
 def udp_ports(group: int) -> set[int]:
-    """What the processes of a group are bound to."""
+    """The addresses that sockets of the group's processes are bound to."""
     return {int(row[1].split(":")[1], 16) for row in _sockets(group, "udp")}
 
 
@@ -145,7 +145,7 @@ def tcp_listeners(group: int) -> list[str]:
 
 
 def _sockets(group: int, protocol: str) -> list[list[str]]:
-    """The rows of /proc/PID/net/PROTOCOL that are about sockets of the group. A process may end meanwhile."""
+    """The rows of /proc/PID/net/PROTOCOL about sockets of the group. A process may end meanwhile."""
     links: set[str] = set()
     rows: list[list[str]] = []
     for pid in group_members(group):
@@ -267,7 +267,7 @@ async def test_an_address_is_not_reached_by_another_spelling(stage: Stage) -> No
 
 
 class Names(trio.abc.HostnameResolver):
-    """Resolves a few names, and keeps what it was asked."""
+    """Resolves a few names, and records the queries."""
 
     def __init__(self, addresses: dict[str, str]) -> None:
         self._addresses = addresses
@@ -367,7 +367,7 @@ fetch('http://{where}/json/version', {{mode: 'no-cors'}}).then(() => 'reached', 
 @pytest.mark.parametrize("whose", ["daemon", "own egress", "other egress", "another"])
 @on_stage
 async def test_the_daemons_own_ports_are_out_of_reach(stage: Stage, whose: str) -> None:
-    """Even of a type that allows the address with all its ports."""
+    """Even if the type allows the address with all its ports."""
     async with open_trap() as trap, stage.browser.page() as page, stage.browser.page() as other:
         ports: dict[str, int] = {
             "own egress": page._egress.port,  # type: ignore[attr-defined]
@@ -395,7 +395,7 @@ async def test_the_daemons_own_ports_are_out_of_reach(stage: Stage, whose: str) 
 
 @on_stage
 async def test_nobody_else_can_drive_the_browser(stage: Stage) -> None:
-    """A DevTools port is everybody's on the machine, and opens any file that the daemon's user can read."""
+    """Every user of the machine can open a DevTools port, and through it any file that the daemon's user can read."""
     with std_socket.create_server(("127.0.0.1", 0)) as server:
         assert len(tcp_listeners(os.getpgid(0))) >= 1  # it would be seen
         assert server.getsockname()

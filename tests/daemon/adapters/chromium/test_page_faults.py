@@ -1,4 +1,4 @@
-"""Pages that misbehave: each ends with the fault that says so, and hurts neither its slot nor other pages."""
+"""Pages that misbehave: each ends with the right fault (I14), and harms neither its slot nor other pages."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +23,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 async def assert_usable_again(page: Page) -> None:
-    """The slot may be lent again, or says that it may not; what it prints next is its own."""
+    """The slot is usable again, or reports that it is not; its next print is correct."""
     if await page.scrub():
         pdf = await page.render(request(html="<title>Next</title><p>next job</p>"))
         assert text_of(pdf) == "next job"
@@ -108,10 +108,10 @@ async def test_a_page_that_hangs_is_taken_away_within_seconds(stage: Stage, cont
         async with stage.page() as page:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(page.render, wanted)
-                while doing not in page.doing:
+                while doing not in page.activity:
                     await trio.sleep(0.01)
                 await trio.sleep(0.2)
-                assert doing in page.doing
+                assert doing in page.activity
                 nursery.cancel_scope.cancel()
             left = trio.current_time()
         assert trio.current_time() - left < 3
@@ -432,7 +432,7 @@ LONG_WORDS = {
 @pytest.mark.parametrize("what", LONG_WORDS)
 @on_stage
 async def test_what_a_page_says_holds_up_nobody(stage: Stage, what: str) -> None:
-    """However long it is, the event loop goes on, and so do the other pages of the browser."""
+    """However long it is, the event loop and the other pages of the browser go on."""
     pages = {"/report": f"<p>report<script>{LONG_WORDS[what]}</script>"}
     async with open_site(pages) as site, stage.page() as page, stage.page() as other:
         await fault_of(page, request(url=site.url("/report"), fail_on_script_errors=True))

@@ -1,4 +1,4 @@
-"""PDFs on their way out of the browser: small ones in memory, large ones in a file that nobody leaves behind."""
+"""PDFs on their way out of the browser: small ones in memory, large ones in a file that is always removed."""
 
 import hashlib
 import tracemalloc
@@ -82,7 +82,7 @@ async def test_a_pdf_that_is_cut_off_leaves_no_file(stage: Stage) -> None:
                     await trio.sleep(0.001)
                 cut.cancel()
         assert cut.cancelled_caught
-        assert page.doing == "reading the PDF"
+        assert page.activity == "reading the PDF"
         assert spooled(stage) == []
 
 

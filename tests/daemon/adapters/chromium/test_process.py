@@ -1,4 +1,4 @@
-"""Browsers and what becomes of them: killed in part or whole, stuck, left over, or outliving nobody."""
+"""Browser processes: killed in part or as a whole, stuck, left over, and never outliving the daemon."""
 
 import os
 import shutil
@@ -18,7 +18,10 @@ from reportd.adapters.chromium import ChromiumSettings, browser, open_launcher
 from reportd.adapters.chromium import launcher as launcher_module
 from reportd.adapters.chromium.browser import ChromiumBrowser
 from reportd.adapters.chromium.process import process as process_module
-from reportd.adapters.chromium.process.process import group_members, open_process, open_run_folder
+from reportd.adapters.chromium.process import run_folder as run_folder_module
+from reportd.adapters.chromium.process.proc import group_members
+from reportd.adapters.chromium.process.process import open_process
+from reportd.adapters.chromium.process.run_folder import open_run_folder
 from reportd.core.faults import FaultKind
 from reportd.ports import Browser, BrowserError, Launcher
 from tests.servers.chromium import fault_of, request, text_of
@@ -38,7 +41,7 @@ async def launching(data_dir: Path, **settings: Any) -> AsyncIterator[Launcher]:
 
 
 async def processes(running: Browser, kind: str) -> list[int]:
-    """The ids of the browser's processes of this kind."""
+    """The ids of the browser's processes of this type."""
     assert isinstance(running, ChromiumBrowser)
     stock = await running._cdp.call("SystemInfo.getProcessInfo")
     return [process["id"] for process in stock["processInfo"] if kind in process["type"]]
@@ -113,7 +116,7 @@ async def test_a_renderer_killed_while_it_prints(tmp_path: Path) -> None:
     async with launching(tmp_path) as launcher, launcher.launch() as running, running.page() as page:
 
         async def kill_while_printing() -> None:
-            while page.doing != "printing":
+            while page.activity != "printing":
                 await trio.sleep(0.01)
             await _kill_soon(*await processes(running, "renderer"))
 
@@ -126,7 +129,7 @@ async def test_a_renderer_killed_while_it_prints(tmp_path: Path) -> None:
 
 @needs_browser
 async def test_a_helper_process_killed_in_the_middle_of_a_render(tmp_path: Path) -> None:
-    """The browser starts it again, and nobody notices."""
+    """The browser restarts it; the job is not affected."""
     async with launching(tmp_path) as launcher, launcher.launch() as running, running.page() as page:
         async with trio.open_nursery() as nursery:
             helpers = await processes(running, "GPU")
@@ -240,7 +243,7 @@ async def test_a_start_that_is_called_off_leaves_nothing(tmp_path: Path, seconds
 
 
 def program_of(folder: Path, text: str) -> Path:
-    """A file that can be run, or looks so."""
+    """An executable file, or one that looks so."""
     file = folder / "program"
     file.write_text(text)
     file.chmod(0o755)
@@ -248,7 +251,7 @@ def program_of(folder: Path, text: str) -> Path:
 
 
 def profile_of(folder: Path, group: str) -> Path:
-    """The folder of a browser that an earlier run has left there."""
+    """The folder of a browser, left by an earlier run."""
     profile = folder / "run-1" / "profile-1"
     profile.mkdir(parents=True)
     (profile / "pgid").write_text(group)
@@ -302,7 +305,7 @@ async def test_a_browser_gets_no_secret_of_ours(tmp_path: Path, monkeypatch: pyt
 
 
 async def test_a_group_that_does_not_want_to_end(tmp_path: Path) -> None:
-    """Children of the browser that ignore signals, and are nobody's any more."""
+    """Orphaned children of the browser that ignore signals."""
     fake = "(sleep 61 &); (sleep 62 &); echo '{}' >&4; sleep 63; :"
     with trio.fail_after(10):
         async with open_run_folder(tmp_path) as folder:
@@ -314,11 +317,11 @@ async def test_a_group_that_does_not_want_to_end(tmp_path: Path) -> None:
 
 
 async def test_a_disk_that_hangs_holds_up_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the browser's nor, for ever, the daemon's; and it takes no thread that others need."""
+    """It delays neither the end of a browser nor that of the daemon for ever, and blocks no thread that others need."""
     goes_on, others = threading.Event(), trio.to_thread.current_default_thread_limiter()
     monkeypatch.setattr(process_module, "DISK_SECONDS", 0.2)
-    monkeypatch.setattr(process_module, "GUARD_SECONDS", 0.2)
-    monkeypatch.setattr(process_module, "_GUARD", "while read -r _; do :; done; sleep 1")
+    monkeypatch.setattr(run_folder_module, "GUARD_SECONDS", 0.2)
+    monkeypatch.setattr(run_folder_module, "_GUARD", "while read -r _; do :; done; sleep 1")
     remove = shutil.rmtree
 
     def hang(folder: Path, *, ignore_errors: bool) -> None:
@@ -369,7 +372,7 @@ except* KeyboardInterrupt:
 
 @asynccontextmanager
 async def daemon(data_dir: Path, *arguments: str) -> AsyncIterator[tuple["subprocess.Popen[str]", int]]:
-    """A process that has a browser, and the browser's id."""
+    """A process that has a browser, and the browser's process id."""
     child = await trio.to_thread.run_sync(
         lambda: subprocess.Popen(
             [sys.executable, "-c", DAEMON, str(data_dir), *arguments],
@@ -485,7 +488,7 @@ async def test_children_left_over_without_their_browser_are_ended(tmp_path: Path
 
 @pytest.mark.parametrize("number", ["{pid}", "", "x", "-1", "0", "99999999"])
 async def test_nobody_elses_processes_are_ended(tmp_path: Path, number: str) -> None:
-    """Process ids are used again: what has a browser's number need not be one."""
+    """Process ids are reused: a process with a browser's id need not be the browser."""
     async with sleeper("--user-data-dir", "/elsewhere") as pid:
         profile = profile_of(tmp_path, number.format(pid=pid))
         async with open_run_folder(tmp_path):

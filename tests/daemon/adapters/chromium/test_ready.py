@@ -1,4 +1,4 @@
-"""When a page is printed, and what the job's options change about it."""
+"""When a page is printed, and how the job's options change it."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -179,7 +179,7 @@ canvas.toBlob(() => see('blob'));
 
 @on_stage
 async def test_pages_live_as_on_a_screen(stage: Stage) -> None:
-    """Charts are drawn in animation frames, and size themselves by observers: some flags of Chromium end all that."""
+    """Charts are drawn in animation frames and sized by observers; some flags of Chromium break both."""
     async with stage.page() as page:
         wanted = request(html=LIVELY, ready=Ready("expression", "window.finished"))
         assert text_of(await page.render(wanted)) == "all"
@@ -231,7 +231,7 @@ async def test_headers_and_cookies_go_to_the_reports_own_origin_only(stage: Stag
 
 @on_stage
 async def test_headers_turn_no_request_into_one_that_has_to_be_asked_for(stage: Stage) -> None:
-    """Fonts are fetched with CORS: a header of their own makes browsers ask first (preflight), which CDNs refuse."""
+    """Fonts are fetched with CORS. A custom header causes a preflight request, which CDNs refuse."""
     style = "<style>@font-face { font-family: f; src: url(%s) } p { font-family: f }</style><p>text"
     async with open_site(host="127.0.0.2") as cdn, open_site() as site, stage.page() as page:
         site.pages["/report"] = style % cdn.url("/font")
@@ -358,7 +358,7 @@ async def test_header_and_footer_are_printed(stage: Stage) -> None:
 
 @on_stage
 async def test_a_redirect_to_elsewhere_names_no_more_of_the_page_than_its_origin(stage: Stage) -> None:
-    """The page's address holds the job's parameters."""
+    """The page's URL holds the job's parameters."""
     async with open_site({"/": "<p>there"}, host="127.0.0.2") as other, open_site() as site, stage.page() as page:
         site.pages["/report"] = "<p>report<img src=/moved><iframe src=/moved></iframe><script src=/moved></script>"
         site.pages["/moved"] = redirect(other.url("/image"))

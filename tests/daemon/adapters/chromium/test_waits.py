@@ -1,4 +1,4 @@
-"""Whether a page waits or works, told from outside while it is being rendered."""
+"""Whether a page waits or works, measured from outside while it is being rendered."""
 
 from collections.abc import Iterator
 
@@ -47,11 +47,11 @@ async def test_a_page_that_waits_is_told_from_one_that_works(stage: Stage, what:
     async with open_site({"/hangs": hangs}) as site, stage.page() as page, open_background() as nursery:
         site.pages["/report"] = (WAITING | WORKING)[what] or hangs
         nursery.start_soon(page.render, request(url=site.url("/report"), ready=NEVER))
-        while "wait" not in page.doing:
+        while "wait" not in page.activity:
             await trio.sleep(0.01)
         # What it does to begin with is work.
         with trio.fail_after(20.0):
             await trio.sleep(0.5)
-            while await page.waits() is not waits:
+            while await page.is_idle() is not waits:
                 await trio.sleep(0.2)
-        assert [await page.waits() for _ in range(2)] == [waits] * 2
+        assert [await page.is_idle() for _ in range(2)] == [waits] * 2

@@ -1,4 +1,4 @@
-"""A queue of SQS, standard and FIFO, on a server that speaks its protocol."""
+"""An SQS queue, standard and FIFO, on a local server that speaks the protocol."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from reportd.adapters.aws.client import MissingError, RejectedError
+from reportd.adapters.aws.errors import MissingError, RejectedError
 from reportd.adapters.sqs import check, open_sqs_queue
 from reportd.ports import Depth, Outgoing, ReceiptLostError, Received
 from tests.servers.aws import ask_sqs, new_queue, pretend_credentials, running_moto

@@ -33,12 +33,12 @@ NO_WAIT = BreakerPolicy(recovery_seconds=0.0, max_recovery_seconds=0.0)
 
 def worker_of(lab: QueueLab, jobs: Jobs, renderer: FakeRenderer, breakers: Breakers) -> Worker:
     artifacts = MemoryArtifacts()
-    outcomes = MessageSettler(
+    settler = MessageSettler(
         jobs=jobs,
         queue=lab.queue,
         dead=lab.dead,
         artifacts=artifacts,
-        changes=JobWaiters(),
+        waiters=JobWaiters(),
         policy=RetryPolicy(max_attempts=3, backoff_seconds=4.0, max_backoff_seconds=60.0),
         max_receive_count=lab.queue.max_receive_count or 0,
     )
@@ -49,9 +49,9 @@ def worker_of(lab: QueueLab, jobs: Jobs, renderer: FakeRenderer, breakers: Break
         types=FakeTypes(),
         breakers=breakers,
         bulkheads=Bulkheads({}, lambda: 2, 2.0, breakers, 2),
-        deadlines=LearnedTimeouts({}),
+        timeouts=LearnedTimeouts({}),
         in_flight=InFlightTasks(),
-        outcomes=outcomes,
+        settler=settler,
         node="node",
     )
 

@@ -1,4 +1,4 @@
-"""What is said when AWS refuses: what to do about it, and no secret."""
+"""Error texts for refusals of AWS: they say what to do, and hold no secret."""
 
 import json
 import traceback
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from reportd.adapters.aws import client
+from reportd.adapters.aws import errors
 from reportd.adapters.sqs import open_queue_client, open_sqs_queue
 from reportd.ports import UnavailableError
 from tests.servers.aws import new_queue, pretend_credentials, running_moto
@@ -87,7 +87,7 @@ async def test_without_credentials_it_says_where_they_come_from(server: str, mon
 
 
 async def test_the_role_of_the_machine_is_used(server: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asking for it is done by the library, which must be told to do so on trio."""
+    """The library requests the credentials, and must do so on trio."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_EC2_METADATA_DISABLED"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", proxy.url)
@@ -153,5 +153,5 @@ async def test_an_exception_of_the_block_leaves_it_as_it_is(server: str) -> None
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_fault_of_the_server_is_never_the_messages(status: int) -> None:
-    assert isinstance(client.explain("queue", "q", "InvalidParameterValue", "", status), UnavailableError)
-    assert isinstance(client.explain("queue", "q", "InvalidParameterValue", "", 400), client.RejectedError)
+    assert isinstance(errors.explain("queue", "q", "InvalidParameterValue", "", status), UnavailableError)
+    assert isinstance(errors.explain("queue", "q", "InvalidParameterValue", "", 400), errors.RejectedError)

@@ -1,4 +1,4 @@
-"""What SQS and the way to it can do to a queue, and what its callers see of that."""
+"""Faults of SQS and of the network to it, and what callers of the queue see."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -9,7 +9,7 @@ import structlog
 import trio
 
 from reportd.adapters.aws import client
-from reportd.adapters.aws.client import RejectedError
+from reportd.adapters.aws.errors import RejectedError
 from reportd.adapters.sqs import SqsQueue, open_sqs_queue
 from reportd.ports import Outgoing, ReceiptLostError, UnavailableError
 from tests.servers.aws import ask_sqs, new_queue, pretend_credentials, running_moto
@@ -69,7 +69,7 @@ NO_GROUP = "Value user for parameter MessageGroupId is invalid. The parameter is
 
 
 async def test_a_standard_queue_that_takes_no_group_is_sent_none(server: str, proxy: Proxy) -> None:
-    """As SQS before it was fair, LocalStack and ElasticMQ; nobody else's message is the worse for it."""
+    """Such as SQS before fair queues, LocalStack and ElasticMQ. No other message suffers."""
     proxy.plan("SendMessageBatch", fail_entry(0, "InvalidParameterValue", NO_GROUP, sender_fault=True))
     with structlog.testing.capture_logs() as logs:
         async with opened(server, proxy) as queue:
@@ -166,7 +166,7 @@ async def test_a_server_that_is_not_there_is_told_at_the_start(server: str) -> N
 
 
 async def test_a_send_whose_answer_is_lost_is_made_again(server: str, proxy: Proxy) -> None:
-    """Twice in a standard queue, which the worker sees to; once in a FIFO queue, which knows it."""
+    """Twice in a standard queue, where the worker removes the duplicate; once in a FIFO queue, which knows it."""
     for fifo, copies in ((False, 2), (True, 1)):
         async with opened(server, proxy, fifo=fifo) as queue:
             proxy.plan("SendMessageBatch", drop_after)
@@ -199,7 +199,7 @@ async def test_what_is_on_its_way_when_everything_is_cancelled_is_given_back(ser
 
 
 async def test_a_fifo_receive_is_repeated_under_the_same_name(server: str, proxy: Proxy) -> None:
-    """SQS gives the lost messages to an attempt of the same id."""
+    """SQS gives the lost messages to a retry with the same id."""
     async with opened(server, proxy, fifo=True) as queue:
         proxy.plan("ReceiveMessage", drop_after)
         await queue.receive(10, 0)
@@ -220,7 +220,7 @@ async def test_one_entry_of_a_batch_that_fails_fails_alone(server: str, proxy: P
         assert isinstance(outcomes[1], UnavailableError)
         proxy.plan("SendMessageBatch", fail_entry(0, "InvalidMessageContents", sender_fault=True))
         outcomes = await queue.send(jobs(2))
-        assert isinstance(outcomes[0], client.RejectedError)
+        assert isinstance(outcomes[0], RejectedError)
         assert outcomes[1] is None
 
 
@@ -253,7 +253,7 @@ async def test_a_batch_refused_for_one_entry_goes_out_one_by_one(server: str, pr
         assert proxy.seen["SendMessageBatch"] == 4
         proxy.plan("SendMessageBatch", *[answer(400, "InvalidParameterValue")] * 2)
         outcomes = await queue.send(jobs(2))
-        assert isinstance(outcomes[0], client.RejectedError)
+        assert isinstance(outcomes[0], RejectedError)
         assert outcomes[1] is None
 
 
@@ -296,7 +296,7 @@ async def test_a_receipt_that_sqs_does_not_take_is_lost(server: str, proxy: Prox
 
 
 async def test_an_answer_that_is_none_is_trouble(server: str, proxy: Proxy) -> None:
-    """As a proxy with something to say of its own would give it."""
+    """As a proxy with an error page of its own would answer."""
     greet = respond(b"<html>Welcome to our network</html>")
     async with opened(server, proxy) as queue:
         proxy.plan("SendMessageBatch", greet)

@@ -1,4 +1,4 @@
-"""What is sent to SQS for a message, what is read from it, and whose a receipt is."""
+"""Messages to and from SQS, and the time a receipt is valid."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ import pytest
 from reportd.adapters.sqs.attributes import QueueAttributes, misfits, parse
 from reportd.adapters.sqs.messages import (
     GroupBy,
+    batched,
     has_forbidden_characters,
     outgoing_entry,
-    packed,
     received,
     size_bytes,
 )
@@ -87,9 +87,9 @@ def test_the_size_counts_bytes_of_body_and_attributes() -> None:
 
 
 def test_batches_keep_to_ten_entries_and_to_their_bytes() -> None:
-    assert packed([1] * 23, 100) == [list(range(10)), list(range(10, 20)), [20, 21, 22]]
-    assert packed([60, 40, 1, 99, 300, 1], 100) == [[0, 1], [2, 3], [4], [5]]
-    assert packed([], 100) == []
+    assert batched([1] * 23, 100) == [list(range(10)), list(range(10, 20)), [20, 21, 22]]
+    assert batched([60, 40, 1, 99, 300, 1], 100) == [[0, 1], [2, 3], [4], [5]]
+    assert batched([], 100) == []
 
 
 def test_a_message_of_any_producer_is_read() -> None:
@@ -113,43 +113,43 @@ class TestReceipts:
     def test_a_hold_ends_with_its_visibility(self) -> None:
         receipts = Receipts()
         receipts.add("r", now=100, visibility_seconds=30)
-        assert receipts.seconds("r", 129, 30) == 30
-        assert receipts.seconds("r", 130, 30) is None
+        assert receipts.allowed_seconds("r", 129, 30) == 30
+        assert receipts.allowed_seconds("r", 130, 30) is None
 
     def test_a_hold_is_renewed(self) -> None:
         receipts = Receipts()
         receipts.add("r", now=100, visibility_seconds=30)
-        receipts.kept("r", 120, 30)
-        assert receipts.seconds("r", 149, 30) == 30
-        assert receipts.seconds("r", 150, 30) is None
+        receipts.extend("r", 120, 30)
+        assert receipts.allowed_seconds("r", 149, 30) == 30
+        assert receipts.allowed_seconds("r", 150, 30) is None
 
     def test_seconds_are_rounded_up_and_end_twelve_hours_after_the_receive(self) -> None:
         receipts = Receipts()
         receipts.add("r", now=100, visibility_seconds=43000)
-        assert receipts.seconds("r", 101, 0.1) == 1
-        assert receipts.seconds("r", 101, 0) == 0
-        assert receipts.seconds("r", 700, 43200) == 42600
-        receipts.kept("r", 700, 43200)
-        assert receipts.seconds("r", 100 + 43200, 1) is None
+        assert receipts.allowed_seconds("r", 101, 0.1) == 1
+        assert receipts.allowed_seconds("r", 101, 0) == 0
+        assert receipts.allowed_seconds("r", 700, 43200) == 42600
+        receipts.extend("r", 700, 43200)
+        assert receipts.allowed_seconds("r", 100 + 43200, 1) is None
 
     def test_what_was_given_back_or_lost_is_nobodys(self) -> None:
         receipts = Receipts()
         receipts.add("r", now=100, visibility_seconds=30)
-        receipts.lost("r", 101)
-        assert receipts.seconds("r", 101, 30) is None
+        receipts.lose("r", 101)
+        assert receipts.allowed_seconds("r", 101, 30) is None
 
     def test_unknown_receipts_are_taken_at_their_word(self) -> None:
         receipts = Receipts()
-        assert receipts.seconds("r", 0, 50000) == 43200
+        assert receipts.allowed_seconds("r", 0, 50000) == 43200
         receipts.add("r", now=0, visibility_seconds=1)
         receipts.forget("r")
-        assert receipts.seconds("r", 100, 5) == 5
+        assert receipts.allowed_seconds("r", 100, 5) == 5
 
     def test_messages_that_are_never_settled_do_not_pile_up(self) -> None:
         receipts = Receipts()
         for number in range(60000):
             receipts.add(str(number), now=number, visibility_seconds=1)
-        assert len(receipts._holds) <= 20000
+        assert len(receipts._leases) <= 20000
 
 
 class TestAttributes:

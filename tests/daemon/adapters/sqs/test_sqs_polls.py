@@ -1,4 +1,4 @@
-"""A long poll can be cancelled at any instant without stranding a message."""
+"""A long poll can be abandoned at any moment without losing a message for the visibility timeout."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ def message(name: str) -> Received:
 
 
 class Server:
-    """Answers each poll with its prepared messages after its prepared delay."""
+    """Answers each poll with its prepared answer, after its delay in seconds."""
 
     def __init__(self) -> None:
         self.answers: list[tuple[float, list[Received] | UnavailableError]] = []

@@ -1,1 +1,1 @@
-"""One page: load, wait until it is ready, print."""
+"""One page: load, wait until it is ready, print. ``chromium.browser`` opens pages."""

@@ -1,4 +1,4 @@
-"""What befalls a page while a job waits for something else: the first fault it learns of ends the wait."""
+"""Records what happens to a page during a job. The first fault cancels whatever the job waits for."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -14,9 +14,9 @@ from reportd.ports import RenderRequest
 
 
 class PageMonitor:
-    """Of one job, or of none between two jobs. ``blank`` is the loader of the empty document it starts from.
+    """Events of one job, or of the time between two jobs. ``blank``: loader id of the empty document it starts from.
 
-    ``on_loaded`` is called when the page has loaded, which does not mean that it is ready.
+    ``on_loaded`` is called at the page's load event; the page may not be ready yet.
     """
 
     def __init__(
@@ -29,20 +29,22 @@ class PageMonitor:
         self.loading_ended = trio.Event()
         self.printed = False
         self.status: int | None = None
-        """Of the main document; known only while the network's events are on."""
+        """HTTP status of the main document; known only while network events are enabled."""
         self._on_loaded = on_loaded
         self._documents = {blank}
         self._opening = False
         self._navigated: set[str] = set()
 
     def fail(self, kind: FaultKind, detail: str) -> None:
-        """Once the page is printed, only the loss of its connection matters: the PDF is still to be read from it."""
+        """Record the first fault and cancel the job. After printing, only a lost connection counts, as the PDF is
+        still to be read over it.
+        """
         if self.fault is None and (not self.printed or kind is FaultKind.PAGE_CLOSED):
             self.fault = Fault(kind, detail)
             self.scope.cancel()
 
     def print_ended(self) -> None:
-        """What the page does from now on is no longer in the PDF."""
+        """Ignore what the page does from now on: it is no longer in the PDF."""
         self.printed = True
 
     def resource_failed(self, detail: str) -> None:
@@ -59,12 +61,12 @@ class PageMonitor:
             self._on_loaded(self.request)
 
     def opening(self) -> None:
-        """A document has been asked for. Until ``opened`` says which one it is, none can be told from it."""
+        """A navigation was requested. Its document is unknown until ``opened``."""
         self._opening = True
 
     @property
     def navigating(self) -> bool:
-        """A document has been asked for, and there is no answer yet."""
+        """Whether a navigation was requested and is not answered yet."""
         return self._opening
 
     def opened(self, loader: str) -> None:
@@ -73,7 +75,7 @@ class PageMonitor:
         self._check()
 
     def navigated(self, loader: str) -> None:
-        """The page shows this document now."""
+        """The page shows this document now; a fault if the job did not ask for it."""
         self._navigated.add(loader)
         self._check()
 
@@ -83,13 +85,13 @@ class PageMonitor:
 
 
 class Listener:
-    """Tells the watch of the job that is in the page just now what its connection says."""
+    """Passes the events of a page's connection to the monitor of the current job."""
 
-    def __init__(self, page: Cdp, frame_id: str, watch: PageMonitor) -> None:
-        self.watch = watch
+    def __init__(self, page: Cdp, frame_id: str, monitor: PageMonitor) -> None:
+        self.monitor = monitor
         self._page = page
         self._frame_id = frame_id
-        page.on("Page.loadEventFired", lambda _: self.watch.loaded())
+        page.on("Page.loadEventFired", lambda _: self.monitor.loaded())
         page.on("Page.lifecycleEvent", self._on_lifecycle)
         page.on("Page.frameNavigated", self._on_navigated)
         page.on("Page.downloadWillBegin", self._fails(FaultKind.DOWNLOAD, "the page started a download"))
@@ -98,46 +100,46 @@ class Listener:
         page.on("Network.responseReceived", self._on_response)
         page.on("Network.loadingFailed", self._on_loading_failed)
         page.on("Runtime.exceptionThrown", self._on_exception)
-        page.on_closed(lambda: self.watch.fail(FaultKind.PAGE_CLOSED, "the page closed itself"))
+        page.on_closed(lambda: self.monitor.fail(FaultKind.PAGE_CLOSED, "the page closed itself"))
 
     def _fails(self, kind: FaultKind, detail: str) -> Callable[[dict[str, Any]], None]:
-        return lambda _: self.watch.fail(kind, detail)
+        return lambda _: self.monitor.fail(kind, detail)
 
     def _on_lifecycle(self, event: dict[str, Any]) -> None:
         if event["frameId"] != self._frame_id:
             return
         if event["name"] == "networkIdle":
-            self.watch.network_idle.set()
+            self.monitor.network_idle.set()
         elif event["name"] == "DOMContentLoaded":
-            # What was idle before was the empty page.
-            self.watch.network_idle = trio.Event()
+            # An earlier networkIdle was about the empty page.
+            self.monitor.network_idle = trio.Event()
 
     def _on_navigated(self, event: dict[str, Any]) -> None:
         frame = event["frame"]
         if "parentId" not in frame:
-            self.watch.navigated(frame["loaderId"])
+            self.monitor.navigated(frame["loaderId"])
 
     def _on_dialog(self, event: dict[str, Any]) -> None:
-        # Nobody is there to answer. Dismissed, except the one that would keep the page from being left.
+        # Dismiss every dialog, except the one that would block leaving the page.
         self._page.send("Page.handleJavaScriptDialog", accept=event.get("type") == "beforeunload")
 
     def _on_response(self, event: dict[str, Any]) -> None:
         status = event["response"]["status"]
         if event.get("type") == "Document" and event.get("frameId") == self._frame_id:
-            self.watch.status = status
+            self.monitor.status = status
         elif status >= HTTPStatus.BAD_REQUEST:
-            self.watch.resource_failed(f"{shown(event['response']['url'])} answered {status}")
+            self.monitor.resource_failed(f"{shown(event['response']['url'])} answered {status}")
 
     def _on_loading_failed(self, event: dict[str, Any]) -> None:
         if not event.get("canceled"):
-            self.watch.resource_failed(f"a sub-resource could not be loaded: {event.get('errorText')}")
+            self.monitor.resource_failed(f"a sub-resource could not be loaded: {event.get('errorText')}")
 
     def _on_exception(self, event: dict[str, Any]) -> None:
-        self.watch.script_failed(exception_text(event["exceptionDetails"]))
+        self.monitor.script_failed(exception_text(event["exceptionDetails"]))
 
 
 def shown(url: str) -> str:
-    """A URL fit for logs and errors: the query may hold a customer's data, the user part a password."""
+    """Return a URL without query and user part, for logs and errors: they may hold customer data and a password."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}"

@@ -1,7 +1,7 @@
-"""One page: opens a report, waits until it is ready, prints it, and forgets it.
+"""One page: opens a report, waits until it is ready, prints it, and removes all traces of it.
 
-Calls that do not depend on each other are sent together, and awaited afterwards: a small report takes less time
-to print than a dozen round trips do.
+Independent calls are sent together and awaited afterwards: printing a small report takes less time than a dozen round
+trips.
 """
 
 from http import HTTPStatus
@@ -18,115 +18,116 @@ from reportd.adapters.chromium.page.pdf import receive_pdf
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp, CdpError, ClosedError
 from reportd.adapters.egress.proxy import Egress
 from reportd.core.faults import FaultError, FaultKind, status_fault
-from reportd.ports import Pdf, RenderRequest, ToPrint, at_once
+from reportd.ports import Pdf, RenderRequest, ToPrint, print_immediately
 
 log = structlog.get_logger()
 
 LOADING = "waiting for the page to load"
 SCRUB_SECONDS = 3.0
 WAITS_SECONDS = 1.0
-"""A page that does not say within this how much it has worked is working."""
+"""A page that does not report its CPU time within this counts as working."""
 
 SAMPLE_SECONDS = 0.25
 WAITING_SHARE = 0.1
-"""Of a processor: what uses less of it waits rather than works. On a busy machine one that works gets no more than a
-fraction."""
+"""Share of a CPU below which a page counts as waiting. On a busy machine a working page gets only a fraction of a CPU.
+"""
 
 NOTICE_SECONDS = 0.25
-"""What made the browser refuse a call, a crash say, may be told a moment later."""
+"""How long to wait for the event that explains a refused call (a crash, for example): it may come a moment later."""
 
-# Latin and Chinese: the first print of a font by a renderer costs extra, so it is done before the first job.
+# Latin and Chinese: a renderer's first print of a font is slow, so it happens before the first job.
 WARM_UP_HTML = "<p style=\"font-family:Inter,'Noto Sans CJK SC'\">Warm 热身 <b>0123</b></p>"
 
-# A number, whatever the page makes of these functions: what it says otherwise may be of any size.
+# `| 0` makes the answer a number, whatever the page does to these functions; else it could be of any size.
 _STATUS = "performance.getEntriesByType('navigation')[0]?.responseStatus | 0"
 
 
 async def attach(page: Cdp) -> dict[str, Any]:
-    """Have the page tell what ``ChromiumPage`` listens to. The answer is its frame tree."""
+    """Enable the events that ``ChromiumPage`` listens to. Return the page's frame tree."""
     page.send("Page.enable")
     page.send("Inspector.enable")
     return await page.call("Page.getFrameTree")
 
 
 class ChromiumPage:
-    """A page in a context of its own, behind an egress of its own."""
+    """A page in a browser context of its own, behind an egress of its own."""
 
     def __init__(self, page: Cdp, egress: Egress, spool_folder: Path, frame: dict[str, Any]) -> None:
-        self.doing = "idle"
+        self.activity = "idle"
         self._page = page
         self._egress = egress
         self._spool_folder = spool_folder
         self._frame_id: str = frame["id"]
         self._blank: str = frame["loaderId"]
-        self._heard = Listener(page, self._frame_id, PageMonitor(self._blank))
+        self._listener = Listener(page, self._frame_id, PageMonitor(self._blank))
         self._scripts = True
-        """Whether scripts may run. An inert document has none, and this is to make sure of it."""
+        """Whether scripts may run. They are switched off for an inert document, to be sure that it has none."""
         self._inert = False
-        """Whether the last job had an inert document, and nothing was set up for it."""
+        """Whether the last job's document was inert and the job changed no setting of the page."""
 
     # --- a job ----------------------------------------------------------------------------------------------
 
-    async def render(self, request: RenderRequest, to_print: ToPrint = at_once) -> Pdf:
-        watch = self._heard.watch = PageMonitor(self._blank, request, self._waits_for_readiness)
+    async def render(self, request: RenderRequest, to_print: ToPrint = print_immediately) -> Pdf:
+        monitor = self._listener.monitor = PageMonitor(self._blank, request, self._report_waiting)
         if self._page.closed.is_set():
             raise FaultError(FaultKind.BROWSER_UNAVAILABLE, "the page was gone before the job began")
         limit = request.options.max_page_bytes
         too_large = f"the page loaded more than {limit} bytes"
-        self._egress.use(request.rule, limit, lambda: watch.fail(FaultKind.PAGE_TOO_LARGE, too_large))
-        with watch.scope:
+        self._egress.use(request.rule, limit, lambda: monitor.fail(FaultKind.PAGE_TOO_LARGE, too_large))
+        with monitor.scope:
             try:
-                return await self._render(request, watch, to_print)
+                return await self._render(request, monitor, to_print)
             except ClosedError:
-                # The connection's own notice names the fault; it may come a moment later than this.
+                # The connection's close event names the fault and cancels this; it may come a moment later.
                 await trio.sleep_forever()
             except CdpError as error:
                 await trio.sleep(NOTICE_SECONDS)
                 raise FaultError(FaultKind.INTERNAL, str(error)) from error
-        if watch.fault is None:  # pragma: no cover - only a fault cancels the scope
+        if monitor.fault is None:  # pragma: no cover - only a fault cancels the scope
             raise RuntimeError("a render was cut off without a fault")
-        raise FaultError(watch.fault.kind, watch.fault.detail)
+        raise FaultError(monitor.fault.kind, monitor.fault.detail)
 
-    async def _render(self, request: RenderRequest, watch: PageMonitor, to_print: ToPrint) -> Pdf:
-        self.doing = "preparing the page"
-        wanted = request.options.ready
-        inert = wanted.kind == "load" and request.html is not None and request.inert
+    async def _render(self, request: RenderRequest, monitor: PageMonitor, to_print: ToPrint) -> Pdf:
+        self.activity = "preparing the page"
+        condition = request.options.ready
+        inert = condition.kind == "load" and request.html is not None and request.inert
         self._allow_scripts(not inert)
         answers = self._prepare(request)
         self._inert = inert and not answers
         for answer in answers:
             await answer.get()
         if inert:
-            self.doing = LOADING
+            self.activity = LOADING
             await self._replace_content(request.html)
-            return await self._finish(request, watch, to_print)
+            return await self._finish(request, monitor, to_print)
         if request.url is not None:
-            if wanted.kind == "event":
-                await ready.listen(self._page, wanted)
-            await self._navigate(request.url, watch)
+            if condition.kind == "event":
+                await ready.listen(self._page, condition)
+            await self._navigate(request.url, monitor)
         else:
             await self._set_content(request)
-        self.doing = LOADING
-        if watch.loading_ended.is_set():  # before the answer to the navigation was heard
-            self._waits_for_readiness(request)
-        await self._until_ready(request, watch)
-        return await self._finish(request, watch, to_print)
+        self.activity = LOADING
+        if monitor.loading_ended.is_set():  # the load event came before the answer to the navigation
+            self._report_waiting(request)
+        await self._until_ready(request, monitor)
+        return await self._finish(request, monitor, to_print)
 
-    async def _finish(self, request: RenderRequest, watch: PageMonitor, to_print: ToPrint) -> Pdf:
+    async def _finish(self, request: RenderRequest, monitor: PageMonitor, to_print: ToPrint) -> Pdf:
         await trio.sleep(request.options.delay_seconds)
         self._report_refusals(request)
-        self.doing = "waiting for a slot to be printed in"
+        self.activity = "waiting for a slot to be printed in"
         await to_print()
-        return await self._print(request, watch)
+        return await self._print(request, monitor)
 
     def _prepare(self, request: RenderRequest) -> list[Answer]:
+        """Send the settings that the job needs; none for most jobs."""
         options = request.options
         answers = []
         if options.fail_on_resource_errors:
             answers.append(self._enable_network())
         if options.headers:
-            own = OwnHeaders(options.headers, request.url, options.header_hosts)
-            answers.append(own.enable(self._page))
+            headers = OwnHeaders(options.headers, request.url, options.header_hosts)
+            answers.append(headers.enable(self._page))
         if options.cookies and request.url is not None:
             cookies = [{"name": n, "value": v, "url": request.url} for n, v in options.cookies.items()]
             answers.append(self._page.send("Network.setCookies", cookies=cookies))
@@ -139,7 +140,7 @@ class ChromiumPage:
         return answers
 
     def _enable_network(self) -> Answer:
-        # Bodies are of no use to us; without these limits the renderer keeps copies for the inspector.
+        # Keep no response bodies: by default the renderer buffers them for the inspector.
         return self._page.send("Network.enable", maxTotalBufferSize=0, maxResourceBufferSize=0)
 
     def _allow_scripts(self, allowed: bool) -> None:
@@ -148,67 +149,67 @@ class ChromiumPage:
             self._page.send("Emulation.setScriptExecutionDisabled", value=not allowed)
 
     async def _replace_content(self, html: str | None) -> None:
-        """Until it is loaded. In a page where no script runs, so nothing else can have been loaded meanwhile."""
-        loading_ended = self._heard.watch.loading_ended
+        """Replace an inert document and wait until it is loaded. No script runs, so the load event is this one's."""
+        loading_ended = self._listener.monitor.loading_ended
         await self._page.call("Page.setDocumentContent", frameId=self._frame_id, html=html)
         await loading_ended.wait()
 
     async def _set_content(self, request: RenderRequest) -> None:
         if request.options.ready.kind == "networkidle":
-            # A document is idle once, and this one may have been so since it was made.
+            # A document sends networkIdle once, and the present one may have sent it already.
             await self._empty()
         if request.options.ready.kind != "event":
             self._page.send("Page.setDocumentContent", frameId=self._frame_id, html=request.html)
 
-    async def _navigate(self, url: str, watch: PageMonitor) -> None:
+    async def _navigate(self, url: str, monitor: PageMonitor) -> None:
         address = shown(url)
-        self.doing = f"waiting for {address} to answer"
-        watch.opening()
+        self.activity = f"waiting for {address} to answer"
+        monitor.opening()
         answer = await self._page.call("Page.navigate", url=url)
         if answer.get("isDownload"):
             raise FaultError(FaultKind.DOWNLOAD, f"{address} answered with a download")
         error = answer.get("errorText")
         if error == "net::ERR_ABORTED":
-            raise await self._why_aborted(url, watch)
+            raise await self._explain_abort(url, monitor)
         if error and error != "net::ERR_HTTP_RESPONSE_CODE_FAILURE":
             raise self._unreachable(f"{address} could not be opened: {error}")
-        watch.opened(answer["loaderId"])
+        monitor.opened(answer["loaderId"])
         if error:
-            # An error status without a body. What is shown then is the browser's own page.
+            # An error status without a body: the browser shows an error page of its own.
             await self._judge_status(url, self._ask_status(), ((1, 599),))
             raise self._unreachable(f"{address} could not be opened: {error}")
 
-    async def _why_aborted(self, url: str, watch: PageMonitor) -> FaultError:
-        """There is nothing to show, or nobody who fetches: Chromium's network process can crash. Asking again tells."""
+    async def _explain_abort(self, url: str, monitor: PageMonitor) -> FaultError:
+        """Navigate once more to learn the reason: no content to show, or a crash of Chromium's network process."""
         await self._enable_network().get()
         await self._page.call("Page.navigate", url=url)
-        if watch.status in (HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT):
-            return FaultError(FaultKind.PAGE_STATUS, f"{shown(url)} answered {watch.status}, without a page")
+        if monitor.status in (HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT):
+            return FaultError(FaultKind.PAGE_STATUS, f"{shown(url)} answered {monitor.status}, without a page")
         return self._unreachable(f"opening {shown(url)} was broken off")
 
-    async def _until_ready(self, request: RenderRequest, watch: PageMonitor) -> None:
-        wanted = request.options.ready
-        asked = self._ask_status() if request.url is not None else None
-        if wanted.kind == "event":
-            answer = await ready.wait_for_event(self._page, self._frame_id, wanted, request.html)
+    async def _until_ready(self, request: RenderRequest, monitor: PageMonitor) -> None:
+        condition = request.options.ready
+        status = self._ask_status() if request.url is not None else None
+        if condition.kind == "event":
+            answer = await ready.wait_for_event(self._page, self._frame_id, condition, request.html)
         else:
-            answer = ready.wait_until(self._page, wanted)
-        if asked is not None:
-            await self._judge_status(str(request.url), asked, request.options.fail_on_status)
+            answer = ready.wait_until(self._page, condition)
+        if status is not None:
+            await self._judge_status(str(request.url), status, request.options.fail_on_status)
         ready.judge(await answer.get())
-        if wanted.kind == "networkidle":
-            await watch.network_idle.wait()
+        if condition.kind == "networkidle":
+            await monitor.network_idle.wait()
 
-    def _waits_for_readiness(self, request: RenderRequest) -> None:
-        if self.doing == LOADING:
-            wanted = request.options.ready
-            self.doing = f"waiting until the page is ready ({wanted.kind} {wanted.argument}".rstrip() + ")"
+    def _report_waiting(self, request: RenderRequest) -> None:
+        if self.activity == LOADING:
+            condition = request.options.ready
+            self.activity = f"waiting until the page is ready ({condition.kind} {condition.argument}".rstrip() + ")"
 
     def _ask_status(self) -> Answer:
         return self._page.send("Runtime.evaluate", expression=_STATUS, returnByValue=True)
 
-    async def _judge_status(self, url: str, asked: Answer, failures: tuple[tuple[int, int], ...]) -> None:
-        answer = await asked.get()
+    async def _judge_status(self, url: str, pending: Answer, failures: tuple[tuple[int, int], ...]) -> None:
+        answer = await pending.get()
         status = answer["result"].get("value")
         if isinstance(status, int) and any(first <= status <= last for first, last in failures):
             fault = status_fault(status, shown(url))
@@ -226,23 +227,23 @@ class ChromiumPage:
                 refused=len(refusals),
             )
 
-    async def _print(self, request: RenderRequest, watch: PageMonitor) -> Pdf:
-        self.doing = "printing"
+    async def _print(self, request: RenderRequest, monitor: PageMonitor) -> Pdf:
+        self.activity = "printing"
         parameters = {**request.options.print_parameters, "transferMode": "ReturnAsStream"}
         answer = self._page.send("Page.printToPDF", **parameters)
-        answer.when_granted(watch.print_ended)
+        answer.when_granted(monitor.print_ended)
         try:
-            printed = await answer.get()
+            result = await answer.get()
         except CdpError as error:
             await trio.sleep(NOTICE_SECONDS)
             raise FaultError(FaultKind.PRINT_REJECTED, str(error)) from error
-        self.doing = "reading the PDF"
+        self.activity = "reading the PDF"
         try:
-            pdf = await receive_pdf(self._page, printed["stream"], self._spool_folder)
-        except OSError as error:  # the disk is full, say
+            pdf = await receive_pdf(self._page, result["stream"], self._spool_folder)
+        except OSError as error:  # for example, the disk is full
             detail = f"{error.strerror}: {self._spool_folder}"
             raise FaultError(FaultKind.STORE_UNAVAILABLE, detail) from error
-        self.doing = "idle"
+        self.activity = "idle"
         return pdf
 
     def _unreachable(self, detail: str) -> FaultError:
@@ -253,57 +254,60 @@ class ChromiumPage:
             detail = f"{detail} ({failures[-1].reason})"
         return FaultError(FaultKind.UNREACHABLE, detail)
 
-    async def waits(self) -> bool:
-        if self._heard.watch.navigating:
-            # While the answer is awaited, there is no document that could work, nor could one be asked.
+    async def is_idle(self) -> bool:
+        if self._listener.monitor.navigating:
+            # The page has no document yet that could use the CPU or answer.
             return True
         with trio.move_on_after(WAITS_SECONDS):
             try:
                 await self._page.call("Performance.enable")
-                before = await self._processor_seconds()
+                before = await self._cpu_seconds()
                 await trio.sleep(SAMPLE_SECONDS)
-                used = await self._processor_seconds() - before
+                used = await self._cpu_seconds() - before
                 await self._page.call("Performance.disable")
             except (CdpError, ClosedError):
                 return False
             return used < WAITING_SHARE * SAMPLE_SECONDS
         return False
 
-    async def _processor_seconds(self) -> float:
-        """Of the page's own process, workers of its included."""
+    async def _cpu_seconds(self) -> float:
+        """Return the CPU time of the page's process, its workers included."""
         answer = await self._page.call("Performance.getMetrics")
-        return next((float(one["value"]) for one in answer["metrics"] if one["name"] == "ProcessTime"), 0.0)
+        values = (float(metric["value"]) for metric in answer["metrics"] if metric["name"] == "ProcessTime")
+        return next(values, 0.0)
 
     # --- between jobs ---------------------------------------------------------------------------------------
 
     async def scrub(self) -> bool:
-        """Forget the last job, where it was inert and had everything from the daemon: then nothing but its document is
-        left, and taking that away costs a tenth of a new page. Any other job is forgotten with its browser context: who
-        would scrub it needs a list of all that the web can leave behind.
+        """Remove the last job's document, if it was inert and all of it came from the daemon. Return whether the page
+        may be used again.
+
+        Nothing else is left of such a job, and this costs a tenth of a new page. Any other job is removed with its
+        browser context: to scrub it would take a list of everything that the web can leave behind.
         """
         if self._egress.leave() or not self._inert or self._page.closed.is_set():
             return False
-        self.doing = "being scrubbed"
-        self._heard.watch = PageMonitor(self._blank)
+        self.activity = "being scrubbed"
+        self._listener.monitor = PageMonitor(self._blank)
         with trio.move_on_after(SCRUB_SECONDS):
             try:
                 await self._replace_content("")
             except (CdpError, ClosedError) as error:
                 log.debug("page.scrub_failed", error=str(error))
                 return False
-            self.doing = "idle"
-            return self._heard.watch.fault is None
+            self.activity = "idle"
+            return self._listener.monitor.fault is None
         return False
 
     async def _empty(self) -> None:
-        watch = self._heard.watch
-        watch.opening()
-        opened = await self._page.call("Page.navigate", url="about:blank")
-        self._blank = opened["loaderId"]
-        watch.opened(self._blank)
+        monitor = self._listener.monitor
+        monitor.opening()
+        answer = await self._page.call("Page.navigate", url="about:blank")
+        self._blank = answer["loaderId"]
+        monitor.opened(self._blank)
 
     async def warm_up(self) -> None:
-        """Print something small, so that the first job finds fonts and printing code loaded."""
+        """Print a small document, so that fonts and printing code are loaded before the first job."""
         await self._page.call("Page.setDocumentContent", frameId=self._frame_id, html=WARM_UP_HTML)
         await self._page.call("Page.printToPDF", generateTaggedPDF=False)
         await self._empty()

@@ -1,4 +1,4 @@
-"""Receives a PDF piece by piece: small ones stay in memory, large ones go to a temporary file."""
+"""Receives a PDF in pieces: a small one stays in memory, a large one goes to a temporary file."""
 
 import base64
 import hashlib
@@ -16,29 +16,29 @@ IN_MEMORY_BYTES = 4 * 1024 * 1024
 
 
 async def receive_pdf(page: Cdp, stream: str, folder: Path) -> Pdf:
-    """All of a stream of the page's, which is closed then. Raises CdpError and ClosedError."""
+    """Read the page's stream to its end and close it. Raises CdpError and ClosedError."""
 
     def read() -> Answer:
         return page.send("IO.read", handle=stream, size=CHUNK_BYTES)
 
-    # A small PDF takes two reads, of which the second says that there is no more; of a large one, the next
-    # piece comes while this one is written. A piece may be smaller than what was asked for.
-    ahead = deque((read(), read()))
+    # A small PDF takes two reads; the second one only signals the end. For a large one, the next piece is read while
+    # this one is written. A piece may be smaller than requested.
+    pending = deque((read(), read()))
     with PdfWriter(folder) as writer:
         while True:
-            chunk = await ahead.popleft().get()
+            chunk = await pending.popleft().get()
             piece = base64.b64decode(chunk["data"])
             writer.write(piece)
             if chunk["eof"]:
                 break
-            if not ahead or len(piece) > CHUNK_BYTES // 2:
-                ahead.append(read())
+            if not pending or len(piece) > CHUNK_BYTES // 2:
+                pending.append(read())
         page.send("IO.close", handle=stream)
         return writer.finish()
 
 
 class PdfWriter:
-    """``write`` pieces, then ``finish``, in a ``with`` block; an exception in it removes what was written."""
+    """Write pieces, then ``finish``, in a ``with`` block. An exception in the block removes the temporary file."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -49,7 +49,7 @@ class PdfWriter:
         self._path = folder
 
     def write(self, piece: bytes) -> None:
-        """A piece of a megabyte or two takes about a millisecond, too little to be worth a thread."""
+        """Write without a thread: a piece of 1-2 MB takes about a millisecond."""
         self._digest.update(piece)
         self._size += len(piece)
         if self._file is not None:

@@ -1,8 +1,8 @@
-"""When a page may be printed: conditions that are watched inside the page, never polled from outside. Fonts are
-none of them: printing itself waits for those that it needs.
+"""Waits until a page may be printed. The condition is watched inside the page, never polled from outside. Fonts need no
+condition: printing waits for those it needs.
 
-An event is listened for before the page is opened, in an isolated world, where the page's own scripts can
-neither see nor disturb the listener.
+The listener for an event is installed before the page opens, in an isolated world, where the page's own scripts can
+neither see nor disturb it.
 """
 
 import json
@@ -54,15 +54,16 @@ document.close();
 
 
 async def listen(page: Cdp, ready: Ready) -> None:
-    """Be there when the event comes in the document that is opened next."""
+    """Install the event listener in the document that is opened next."""
     source = _LISTEN % json.dumps(ready.argument)
     await page.call("Page.addScriptToEvaluateOnNewDocument", source=source, worldName=WORLD)
 
 
 async def wait_for_event(page: Cdp, frame_id: str, ready: Ready, html: str | None) -> Answer:
-    """Until the document is loaded and the event has come, since ``listen`` or in ``html``, which is written here.
+    """Wait until the document is loaded and the event has come. ``html``, if given, is written here.
 
-    Chromium's own way to set a document's content takes away every listener, and has no moment to add one.
+    Without ``html``, the event may have come at any time since ``listen``. Chromium's ``setDocumentContent`` can't be
+    used with ``html``: it removes every listener and offers no moment to add one.
     """
     script = _READY % "await reportdReady;"
     if html is not None:
@@ -72,7 +73,7 @@ async def wait_for_event(page: Cdp, frame_id: str, ready: Ready, html: str | Non
 
 
 def wait_until(page: Cdp, ready: Ready) -> Answer:
-    """Ask the document that is there now. The answer comes when it is loaded and ready; see ``judge``."""
+    """Return an answer that arrives when the present document is loaded and ready; pass it to ``judge``."""
     condition = ""
     if ready.kind == "selector":
         condition = _UNTIL % f"document.querySelector({json.dumps(ready.argument)})"
@@ -82,13 +83,13 @@ def wait_until(page: Cdp, ready: Ready) -> Answer:
 
 
 def judge(answer: dict[str, Any]) -> None:
-    """Raises FaultError when the condition itself went wrong."""
+    """Raise FaultError when the condition itself failed."""
     if details := answer.get("exceptionDetails"):
         raise FaultError(FaultKind.SCRIPT_ERROR, f"the wait condition failed: {exception_text(details)}")
 
 
 def exception_text(details: dict[str, Any]) -> str:
-    """One line about what a script has thrown, which can be anything (CDP ``Runtime.ExceptionDetails``)."""
+    """Return one line about a thrown value, which can be anything (CDP ``Runtime.ExceptionDetails``)."""
     thrown = details.get("exception", {})
     text = str(thrown.get("description") or thrown.get("value") or details.get("text")).strip()
     return text.splitlines()[0][:300] if text else "no text"

@@ -1,1 +1,1 @@
-"""The process of a browser: started, confined, killed."""
+"""The process of a browser: started, confined, killed. ``chromium.launcher`` calls it."""

@@ -1,11 +1,11 @@
-"""Control groups for the browsers, where systemd has handed the service's own over (``Delegate=``; cgroup v2).
+"""Control groups for browsers, if systemd delegated the service's own group (``Delegate=``; cgroup v2).
 
-    daemon/         the daemon, and what else it starts
-    browsers/       all browsers; together they may take what the service may, less what the daemon is left
-    browsers/NAME/  one browser, which the kernel ends as a whole (memory.oom.group) when memory runs out
+    daemon/         the daemon and its other child processes
+    browsers/       all browsers; their shared limit is the service's, less a reserve for the daemon
+    browsers/NAME/  one browser; on memory shortage the kernel kills all of it (memory.oom.group)
 
-So a page that takes memory without end costs its browser, never the daemon. Where nothing was handed over, nothing is
-done: browsers then only volunteer to be taken first.
+So a page that takes memory without end costs its browser, never the daemon. Without delegation there are no groups;
+browsers then only raise their own OOM score.
 """
 
 import os
@@ -22,18 +22,18 @@ log = structlog.get_logger()
 MIB = 1024 * 1024
 
 DAEMON_MIB = 512
-"""What of the service's memory the browsers leave to the daemon, a fourth of it at most.
+"""Memory of the service reserved for the daemon; at most a fourth of the whole.
 
-Its worker processes are in it, of some 50 MiB each. When they take more than there is, they are the first to be ended
-(``bounded.child``), and what they were at is tried again.
+It includes the worker processes, about 50 MiB each. On memory shortage the kernel kills those first
+(``bounded.child``), and their work is tried again.
 """
 
 CONTROLLERS = "+memory +pids"
 
-# The browser puts itself in its place before it is one, so that no child of it can be born elsewhere. 100 is less than
-# what Chromium gives its pages (300): the daemon goes last. A browser expects its DevTools pipe as descriptors 3 and 4
-# (--remote-debugging-pipe), and Popen can only give it as 0 and 1.
-_PLACE = """
+# The shell joins the group before it becomes the browser, so that no child of the browser starts outside. The OOM score
+# of 100 is less than what Chromium gives its pages (300), so the kernel kills the daemon last. A browser expects its
+# DevTools pipe as descriptors 3 and 4 (--remote-debugging-pipe); Popen can only provide 0 and 1.
+_JOIN_AND_EXEC = """
 {
   echo 100 > /proc/self/oom_score_adj
   [ -z "$1" ] || echo 0 > "$1/cgroup.procs"
@@ -43,21 +43,21 @@ exec "$@" 3<&0 4>&1 </dev/null >/dev/null
 """
 
 
-def placed(command: Sequence[str], group: Path | None) -> list[str]:
-    """A command line that runs ``command`` in a group, by the same process."""
-    return ["/bin/sh", "-c", _PLACE, "reportd-browser", "" if group is None else str(group), *command]
+def command_in_group(command: Sequence[str], group: Path | None) -> list[str]:
+    """Return a command line that joins the group and then runs ``command`` in the same process."""
+    return ["/bin/sh", "-c", _JOIN_AND_EXEC, "reportd-browser", "" if group is None else str(group), *command]
 
 
 class Groups:
-    """Of the browsers of this daemon. Made by ``take_over``."""
+    """The control groups of this daemon's browsers. Made by ``take_over``."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def make(self, name: str) -> Path | None:
-        """A group for one browser; None when there can't be one, which keeps no browser from running.
+        """Make a group for one browser. Return None if that fails; the browser runs without one.
 
-        Raises OSError where there is no file descriptor left: that passes, and a browser without its group would stay.
+        Raises OSError when no file descriptor is left: that passes, but the browser would stay without its group.
         """
         group = self._folder / name
         try:
@@ -73,26 +73,26 @@ class Groups:
         return group
 
 
-def end(group: Path) -> bool:
-    """Remove an empty group. Whether the kernel has killed in it because memory ran out."""
+def remove(group: Path) -> bool:
+    """Remove an empty group. Return whether the kernel killed in it because memory ran out."""
     killed = False
     with suppress(OSError):
         events = dict(line.split() for line in (group / "memory.events").read_text().splitlines())
         killed = events.get("oom_kill", "0") != "0"
-    with suppress(OSError):  # what is unkillable keeps it
+    with suppress(OSError):  # an unkillable process still is in it
         group.rmdir()
     return killed
 
 
 def take_over(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> Groups | None:
-    """Arrange the groups below the service's own; None where that is not ours, or memory is not counted in it."""
+    """Make the groups below the service's own. Return None if it is not delegated, or has no memory controller."""
     base = _delegated(root, own)
     if base is None:
         return None
     browsers = base / "browsers"
     try:
-        # A group that hands controllers down may hold no process itself (cgroups(7), "no internal processes").
-        # So all of the service's processes move: workers may have been started before.
+        # A group that passes controllers on may hold no process itself (cgroups(7), "no internal processes"), so all
+        # processes of the service move. Workers may have started earlier.
         (base / "daemon").mkdir(exist_ok=True)
         for process in {*(base / "cgroup.procs").read_text().split(), str(os.getpid())}:
             _move(process, base / "daemon")
@@ -110,13 +110,13 @@ def take_over(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/
 
 
 def _delegated(root: Path, own: Path) -> Path | None:
-    """Our own group, if systemd says that it is ours to divide."""
+    """Return the daemon's own group, if systemd has delegated it."""
     try:
         line = next((line for line in own.read_text().splitlines() if line.startswith("0::/")), "0::/")
     except OSError:
         return None
     base = root / line.removeprefix("0::/")
-    # A daemon that was started again by itself is in the group that it moved to.
+    # After a restart by itself, the daemon already is in the subgroup that it moved to.
     base = base.parent if base.name == "daemon" else base
     try:
         if os.getxattr(base, "user.delegate") != b"1":
@@ -133,7 +133,7 @@ def _limit(base: Path) -> int | None:
 
 
 def _move(process: str, group: Path) -> None:
-    with suppress(ProcessLookupError):  # it has ended since
+    with suppress(ProcessLookupError):  # it has ended meanwhile
         _write(group / "cgroup.procs", process)
 
 

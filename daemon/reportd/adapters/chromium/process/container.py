@@ -1,9 +1,9 @@
 """A browser in namespaces of its own (``isolation = "container"``), made by bubblewrap.
 
-It sees no process of the machine, and of its files only programs, libraries and fonts, read-only. Its network is a
-loopback interface and nothing else. A socket stays in the network that it was made in, whoever holds it. So the daemon
-lets a child of its own make a socket in there and hand it out, to listen on: the only way out. The DevTools pipe is
-inherited. Nothing of the daemon runs in the container, and nothing is relayed.
+The browser sees no process of the machine. It sees only programs, libraries and fonts of its files, read-only. Its
+network is a loopback interface, nothing else. A socket stays in the network namespace where it was created, whichever
+process holds it. So a child of the daemon creates a listening socket inside and passes it out; that is the browser's
+only way out. The DevTools pipe is inherited. No code of the daemon runs in the container, and nothing is relayed.
 """
 
 import array
@@ -31,7 +31,7 @@ ADVICE = (
     "a service needs container.conf (in packaging, or /usr/share/doc/reportd/examples)"
 )
 
-SEEN = (
+VISIBLE_PATHS = (
     "/bin",
     "/sbin",
     "/lib",
@@ -47,22 +47,22 @@ SEEN = (
     "/usr/local/share/fonts",
     "/var/cache/fontconfig",
 )
-"""What a browser needs of the machine besides /usr. The rest of /etc is nobody's business in there."""
+"""Paths of the machine that a browser needs besides /usr. The rest of /etc stays hidden."""
 
 NOBODY = "65534"
-"""Whoever the daemon is: a user who is not root, so that Chromium's own sandbox stays on."""
+"""The user in the container. It is never root, so that Chromium's own sandbox stays on."""
 
 _NS_GET_USERNS = 0xB701
 """ioctl_ns(2)."""
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
-"""setns(2). Without saying what it is, no namespace is entered under systemd's RestrictNamespaces=."""
-_CHILD = re.compile(rb'"child-pid": (\d+),')
+"""setns(2). systemd's RestrictNamespaces= forbids entering a namespace without naming its kind."""
+_CHILD_PID = re.compile(rb'"child-pid": (\d+),')
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @contextmanager
 def open_container(executable: str, data_dir: Path, limits: Limits) -> Iterator["Container"]:
-    """For one browser. Raises BrowserError when bubblewrap is missing."""
+    """Yield a container for one browser. Raises BrowserError if bubblewrap is missing."""
     if shutil.which("bwrap") is None:
         raise BrowserError("bwrap not found: apt install bubblewrap, or set another isolation")
     with ExitStack() as stack:
@@ -70,60 +70,61 @@ def open_container(executable: str, data_dir: Path, limits: Limits) -> Iterator[
 
 
 class Container:
-    """Made by ``open_container``. ``command`` starts the browser in it, and ``let_in`` lets it begin."""
+    """Made by ``open_container``. ``command`` starts the browser, ``admit`` lets it run, ``open_proc`` follows."""
 
     def __init__(self, executable: str, data_dir: Path, limits: Limits, stack: ExitStack) -> None:
         self.limits = limits
         self.proc = Path("/nowhere")
-        """Once it is complete: where its processes are found by the ids they have in there."""
+        """The container's /proc, where its processes have the ids that the browser knows. Set by ``open_proc``."""
         self.program = str(Path(executable).resolve())
-        """The browser as it is found in there."""
+        """The path of the browser inside."""
         self._data_dir = data_dir.resolve()
         self._stack = stack
         self._child = 0
         self._namespaces: dict[int, int] = {}
-        self._told, self._tells = self._pipe()
-        self._waits, self._begin = self._pipe()
+        # bubblewrap reports on the first pipe, and waits for a line on the second one before it starts the browser.
+        self._info_reader, self._info_writer = self._pipe()
+        self._block_reader, self._block_writer = self._pipe()
 
     def _pipe(self) -> tuple[FileIO, FileIO]:
-        # Above those that the browser's DevTools pipe becomes.
-        reader, writer = (_moved_up(end) for end in os.pipe())
+        # Above 3 and 4, which become the browser's DevTools pipe.
+        reader, writer = (_above_ten(end) for end in os.pipe())
         return self._stack.enter_context(FileIO(reader)), self._stack.enter_context(FileIO(writer, "w"))
 
     # --- starting -------------------------------------------------------------------------------------------
 
     @property
-    def inherits(self) -> tuple[int, int]:
-        """The descriptors that the command uses."""
-        return self._tells.fileno(), self._waits.fileno()
+    def inherited_fds(self) -> tuple[int, int]:
+        """The descriptors that bubblewrap inherits."""
+        return self._info_writer.fileno(), self._block_reader.fileno()
 
     def command(self, profile: Path, inside: Sequence[str]) -> list[str]:
-        """What runs this in the container. ``profile`` is a folder in memory there."""
-        nobody = ("--unshare-user", "--uid", NOBODY, "--gid", NOBODY)
-        unshared = ("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--die-with-parent")
-        tells, waits = self.inherits
-        # Of /usr/local nothing but fonts: what an administrator keeps there may be anything.
-        seen = ["--ro-bind", "/usr", "/usr", "--tmpfs", "/usr/local"]
-        for path in SEEN:
-            seen += _as_it_is(Path(path))
-        seen += ["--proc", "/proc", "--dev", "/dev"]
-        # The data folder shows as empty, also where it is below one of those.
+        """Return the command line that runs ``inside`` in the container. ``profile`` is a memory file system there."""
+        user = ("--unshare-user", "--uid", NOBODY, "--gid", NOBODY)
+        unshare = ("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--die-with-parent")
+        info, block = self.inherited_fds
+        # Only fonts of /usr/local: an administrator may keep anything there.
+        visible = ["--ro-bind", "/usr", "/usr", "--tmpfs", "/usr/local"]
+        for path in VISIBLE_PATHS:
+            visible += _bind(Path(path))
+        visible += ["--proc", "/proc", "--dev", "/dev"]
+        # The data folder appears empty, even if it is below a visible path.
         folder, data_dir = str(Path(self.program).parent), str(self._data_dir)
         own = ["--ro-bind", folder, folder, "--tmpfs", data_dir]
         own += ["--size", str(self.limits.profile_mib * 2**20), "--tmpfs", str(profile)]
         for path in (data_dir, "/usr/local", "/dev", "/"):
             own += ["--remount-ro", path]
-        talk = ("--info-fd", str(tells), "--block-fd", str(waits))
-        return ["bwrap", *nobody, *unshared, *talk, *seen, *own, "--chdir", "/", "--", *inside]
+        control = ("--info-fd", str(info), "--block-fd", str(block))
+        return ["bwrap", *user, *unshare, *control, *visible, *own, "--chdir", "/", "--", *inside]
 
-    async def let_in(self, group: Path | None) -> None:
-        """Wait until the namespaces are made, confine the processes in them, and let the browser begin.
+    async def admit(self, group: Path | None) -> None:
+        """Wait until the namespaces exist, apply the limits, and let the browser start.
 
-        ``group``: the control group that it is in. Returns as well when bubblewrap has ended without making any.
-        Raises BrowserError.
+        ``group``: its control group. Also returns when bubblewrap has ended without making namespaces. Raises
+        BrowserError.
         """
-        self._tells.close()
-        self._waits.close()
+        self._info_writer.close()
+        self._block_reader.close()
         self._child = await self._first_process()
         if self._child:
             with _entering():
@@ -131,29 +132,29 @@ class Container:
                 owner = self._stack.enter_context(FileIO(ioctl(network, _NS_GET_USERNS)))
                 self._namespaces = {_CLONE_NEWUSER: owner.fileno(), _CLONE_NEWNET: network.fileno()}
                 confine(self._child, self.limits, group)
-                self._begin.write(b"\n")
+                self._block_writer.write(b"\n")
 
-    def complete(self) -> None:
-        """The browser runs, so its files and processes are the container's. Raises BrowserError."""
+    def open_proc(self) -> None:
+        """Open the container's /proc, once the browser runs. Raises BrowserError."""
         with _entering():
-            # Kept open: the process's number will be another's some day, this folder will not.
+            # Kept open: the process id may be reused, but this folder always means the same process.
             folder = os.open(f"/proc/{self._child}/root/proc", os.O_RDONLY | os.O_DIRECTORY)
             self._stack.callback(os.close, folder)
             self.proc = Path(f"/proc/self/fd/{folder}")
 
     async def _first_process(self) -> int:
-        """Of the container; 0 when there is none."""
-        told = b""
-        async with trio.lowlevel.FdStream(os.dup(self._told.fileno())) as stream:
+        """Return the id of the container's first process; 0 if there is none."""
+        info = b""
+        async with trio.lowlevel.FdStream(os.dup(self._info_reader.fileno())) as stream:
             async for piece in stream:
-                told += piece
-                if found := _CHILD.search(told):
-                    return int(found[1])
+                info += piece
+                if match := _CHILD_PID.search(info):
+                    return int(match[1])
         return 0
 
     def kill(self, pid: int) -> None:
-        """One process, by the id that it has in there."""
-        # Its folder in the container's /proc stands for this process alone, whoever gets its id (pidfd_open(2)).
+        """Kill one process, by the id that it has inside."""
+        # An open folder of /proc means this process only, even if its id is reused (pidfd_open(2)).
         with suppress(OSError):
             process = os.open(self.proc / str(pid), os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -164,12 +165,12 @@ class Container:
     # --- sockets --------------------------------------------------------------------------------------------
 
     async def listen(self) -> trio.SocketListener:
-        """On a free port of the container's loopback. Raises OSError."""
-        made = await trio.to_thread.run_sync(_made_inside, self._namespaces, _listener)
-        return trio.SocketListener(trio.socket.from_stdlib_socket(made))
+        """Listen on a free port of the container's loopback. Raises OSError."""
+        listener = await trio.to_thread.run_sync(_create_inside, self._namespaces, _listening_socket)
+        return trio.SocketListener(trio.socket.from_stdlib_socket(listener))
 
 
-def _moved_up(descriptor: int) -> int:
+def _above_ten(descriptor: int) -> int:
     moved = fcntl(descriptor, F_DUPFD_CLOEXEC, 10)
     os.close(descriptor)
     return moved
@@ -183,45 +184,45 @@ def _entering() -> Iterator[None]:
         raise BrowserError(f"the browser's container can't be entered: {error}") from error
 
 
-def _listener() -> socket.socket:
+def _listening_socket() -> socket.socket:
     return socket.create_server(("127.0.0.1", 0))
 
 
-def _made_inside(namespaces: Mapping[int, int], make: Callable[[], socket.socket]) -> socket.socket:
-    """What ``make`` makes in these namespaces.
+def _create_inside(namespaces: Mapping[int, int], create: Callable[[], socket.socket]) -> socket.socket:
+    """Return a socket that ``create`` makes in these namespaces.
 
-    Only a process with a single thread may enter a user namespace: a child, which does this and nothing else.
+    Only a single-threaded process may enter a user namespace, so a child process does it and nothing else.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         with theirs:
             child = os.fork()
             if child == 0:
-                _make_and_send(namespaces, make, theirs)
-        said, descriptors, _, _ = socket.recv_fds(ours, 16, 1)
+                _create_and_send(namespaces, create, theirs)
+        message, descriptors, _, _ = socket.recv_fds(ours, 16, 1)
         os.waitpid(child, 0)
     if not descriptors:
-        number = int(said or b"0")
+        number = int(message or b"0")
         raise OSError(number, f"no socket can be made in the browser's network: {os.strerror(number)}")
     return socket.socket(fileno=descriptors[0])
 
 
-def _make_and_send(namespaces: Mapping[int, int], make: Callable[[], socket.socket], to: socket.socket) -> None:
+def _create_and_send(namespaces: Mapping[int, int], create: Callable[[], socket.socket], to: socket.socket) -> None:
     try:
         for kind, namespace in namespaces.items():
             if _libc.setns(namespace, kind):
                 number = ctypes.get_errno()
-                raise OSError(number, "setns")  # noqa: TRY301 - this process has no other place
-        with make() as made:
-            to.sendmsg([b"0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [made.fileno()]))])
+                raise OSError(number, "setns")  # noqa: TRY301 - the child must report it and exit here
+        with create() as created:
+            to.sendmsg([b"0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [created.fileno()]))])
     except OSError as error:
         to.send(str(error.errno or errno.ETIMEDOUT).encode())
     finally:
         os._exit(0)
 
 
-def _as_it_is(path: Path) -> list[str]:
-    """A link stays one: what it leads to may be known by its name, as a time zone is."""
+def _bind(path: Path) -> list[str]:
+    """Show a path read-only. A link stays a link: its target's name may matter, as a time zone's does."""
     if path.is_symlink():
         return ["--symlink", str(path.readlink()), str(path)]
     return ["--ro-bind-try", str(path), str(path)]

@@ -1,8 +1,8 @@
-"""What a container may use of the machine, as far as the kernel can be told.
+"""The resource limits of a container, as far as the kernel can enforce them.
 
-Memory and processes: in the browser's own control group, where there is one (``cgroup``). Elsewhere the browser's watch
-looks at the memory once a second, and RLIMIT_NPROC limits the processes: it counts those of the container alone, as it
-has a user namespace of its own (Linux 5.14), but the kernel exempts a daemon that runs as root.
+With a control group (``cgroup``), the kernel limits memory and processes. Without one, the browser's ``watch`` checks
+the memory once a second, and RLIMIT_NPROC limits the processes. RLIMIT_NPROC counts only the container's, as it has a
+user namespace of its own (Linux 5.14), but the kernel exempts a daemon that runs as root.
 """
 
 import resource
@@ -12,20 +12,20 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``memory_mib``: of all processes together; ``profile_mib``: of the files it may write, which are in memory."""
+    """``memory_mib``: of all processes together; ``profile_mib``: of the files it writes, which are in memory."""
 
     memory_mib: int
     profile_mib: int
     processes: int = 512
-    """Threads count as well: a browser with one page has about a hundred."""
+    """Threads count as well; a browser with one page has about a hundred."""
 
 
 def confine(pid: int, limits: Limits, group: Path | None) -> None:
-    """Hold a process, with all it will start, to the limits. ``group``: its control group. Raises OSError."""
+    """Apply the limits to a process and its future children. ``group``: its control group. Raises OSError."""
     if group is None:
         hard = resource.prlimit(pid, resource.RLIMIT_NPROC)[1]
-        most = limits.processes if hard == resource.RLIM_INFINITY else min(limits.processes, hard)
-        resource.prlimit(pid, resource.RLIMIT_NPROC, (most, most))
+        limit = limits.processes if hard == resource.RLIM_INFINITY else min(limits.processes, hard)
+        resource.prlimit(pid, resource.RLIMIT_NPROC, (limit, limit))
         return
     (group / "memory.max").write_text(str(limits.memory_mib * 2**20))
     (group / "pids.max").write_text(str(limits.processes))

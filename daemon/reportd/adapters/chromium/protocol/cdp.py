@@ -1,10 +1,9 @@
-"""The DevTools protocol on trio. The only module that knows pyppeteer.
+"""The DevTools protocol on trio. Only this module knows pyppeteer.
 
-pyppeteer is no longer maintained, so only its ``Connection`` is used: it numbers calls, matches answers to them, and
-tells events. What carries its messages is ours: the pipe that the browser was started with
-(``--remote-debugging-pipe``), which nobody else can open. All targets of a browser share that pipe, each with a
-session of its own ("flat" sessions), and each session has a ``Connection``. A replacement has to offer what ``Cdp``
-offers.
+pyppeteer is no longer maintained, so only its ``Connection`` is used: it numbers calls, matches answers to calls,
+and dispatches events. The transport is ours: the pipe that the browser was started with (``--remote-debugging-pipe``),
+which no other process can open. All targets of a browser share that pipe. Each has a session of its own ("flat"
+sessions), with a ``Connection``. A replacement of pyppeteer must offer what ``Cdp`` offers.
 
 Protocol: https://chromedevtools.github.io/devtools-protocol/
 """
@@ -23,16 +22,17 @@ import trio
 
 from reportd.adapters.chromium.protocol import pipes
 from reportd.concurrency.nurseries import open_background
+from reportd.concurrency.signal import Signal
 
 with warnings.catch_warnings():
-    # It imports a part of its WebSocket library that is disapproved of there, and not used here.
+    # It imports a deprecated part of its WebSocket library, which is not used here.
     warnings.simplefilter("ignore", DeprecationWarning)
     from pyppeteer.connection import Connection
     from pyppeteer.errors import NetworkError
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""A piece of a PDF takes 1.4 MiB, and nothing else that is asked for is as long. What is longer is what a page says,
-in an exception for instance: it is read past, so that it holds up nobody, and the session that it is of ends.
+"""The longest requested answer is a piece of a PDF, 1.4 MiB. A longer message is a page's own text, in an exception for
+example. It is skipped, so that it delays no other session, and its session ends.
 """
 
 _TAIL_BYTES = 128
@@ -40,7 +40,7 @@ _SESSION = re.compile(rb'"sessionId":"([0-9A-F]+)"\}$')
 """The end of a message, as Chromium writes it."""
 
 _END = b"\0"
-"""Of each message, in both directions."""
+"""Ends each message, in both directions."""
 
 log = structlog.get_logger()
 
@@ -50,35 +50,35 @@ class CdpError(Exception):
 
 
 class ClosedError(Exception):
-    """The target is gone."""
+    """The target or the browser is gone."""
 
 
 class Answer:
-    """What a call will be answered. Made by ``Cdp.send``."""
+    """The future answer to a call. Made by ``Cdp.send``."""
 
     def __init__(self, cdp: "Cdp", method: str, future: "asyncio.Future[dict[str, Any]] | None") -> None:
         self._cdp = cdp
         self._method = method
         self._future = future
-        self._come = trio.Event()
+        self._arrived = trio.Event()
         self._when_granted: Callable[[], None] | None = None
         if future is None:
-            self._come.set()
+            self._arrived.set()
         else:
             future.add_done_callback(self._done)
 
     def _done(self, future: "asyncio.Future[dict[str, Any]]") -> None:
-        self._come.set()
+        self._arrived.set()
         if self._when_granted is not None and future.exception() is None:
             self._when_granted()
 
     def when_granted(self, call: Callable[[], None]) -> None:
-        """Call it when the answer comes, unless it is a refusal: before anything that the target says after it."""
+        """Run ``call`` when the answer comes and is no error, before any later event of the target."""
         self._when_granted = call
 
     async def get(self) -> dict[str, Any]:
-        """Raises CdpError when the browser refuses, ClosedError when the target goes away."""
-        await self._come.wait()
+        """Wait for the answer. Raises CdpError when the browser refuses, ClosedError when the target goes away."""
+        await self._arrived.wait()
         if self._future is None:
             raise ClosedError(self._method)
         try:
@@ -90,7 +90,7 @@ class Answer:
 
 
 class Cdp:
-    """A session with one target, or with the browser itself, where ``session`` is empty. Made by ``open_cdp``."""
+    """A session with one target; with the browser itself if ``session`` is empty. Made by ``open_cdp``."""
 
     def __init__(self, pipe: "_Pipe", session: str = "") -> None:
         self.closed = trio.Event()
@@ -103,13 +103,13 @@ class Cdp:
             self.end()
 
     def on(self, event: str, handler: Callable[[dict[str, Any]], None]) -> None:
-        """Call ``handler`` with the event's parameters, from now on. It must not block."""
+        """Call ``handler`` with the parameters of each such event from now on. It must not block."""
 
         def handle(parameters: dict[str, Any]) -> None:
             try:
                 handler(parameters)
             except Exception:
-                # Raised, it would end the reader of all sessions.
+                # If raised, it would end the reader of all sessions.
                 log.exception("cdp.handler_failed", cdpEvent=event)
 
         self._connection.on(event, handle)
@@ -118,25 +118,25 @@ class Cdp:
         self._on_closed.append(handler)
 
     def send(self, method: str, **params: Any) -> Answer:
-        """Call, and wait for the answer later or never. Calls reach the browser in the order they were made."""
+        """Call without waiting for the answer. Calls reach the browser in the order in which they are made."""
         return Answer(self, method, None if self.closed.is_set() else self._connection.send(method, params))
 
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Raises CdpError when the browser refuses, ClosedError when the target goes away."""
+        """Call and wait for the answer. Raises CdpError if the browser refuses, ClosedError if the target goes away."""
         return await self.send(method, **params).get()
 
     async def attach(self, target_id: str) -> "Cdp":
-        """A session with a target of this browser. Raises CdpError and ClosedError."""
+        """Open a session with a target of this browser. Raises CdpError and ClosedError."""
         attached = await self.call("Target.attachToTarget", targetId=target_id, flatten=True)
         return Cdp(self._pipe, attached["sessionId"])
 
     def take(self, message: dict[str, Any]) -> None:
-        """What the browser says in this session."""
+        """Handle a message from the browser in this session."""
         if not self.closed.is_set():
             self._connection.take(message)
 
     def end(self) -> None:
-        """Nothing is said or heard any more; every call that waits is told that its target is gone."""
+        """End the session. Every pending call raises ClosedError."""
         if self.closed.is_set():
             return
         self._pipe.sessions.pop(self._session, None)
@@ -147,9 +147,9 @@ class Cdp:
 
 
 @asynccontextmanager
-async def open_cdp(said: int, told: int) -> AsyncIterator[Cdp]:
-    """The session with the browser at the other end of these pipes: what it says and what it is told."""
-    pipe = _Pipe(said, told)
+async def open_cdp(read_fd: int, write_fd: int) -> AsyncIterator[Cdp]:
+    """Yield the session with the browser itself. ``read_fd`` and ``write_fd``: the daemon's ends of its pipes."""
+    pipe = _Pipe(read_fd, write_fd)
     browser = Cdp(pipe)
     try:
         async with open_background() as nursery:
@@ -161,53 +161,51 @@ async def open_cdp(said: int, told: int) -> AsyncIterator[Cdp]:
 
 
 class _Pipe:
-    """Carries the messages of all sessions."""
+    """Carries the messages of all sessions of a browser."""
 
-    def __init__(self, said: int, told: int) -> None:
+    def __init__(self, read_fd: int, write_fd: int) -> None:
         self.sessions: dict[str, Cdp] = {}
         self.broken = False
-        self._said = said
-        self._told = told
+        self._read_fd = read_fd
+        self._write_fd = write_fd
         self._unsent: list[memoryview] = []
         self._calls = 0
-        self._wanted = trio.Event()
+        self._unsent_added = Signal()
 
     async def read(self) -> None:
-        """Until the browser is gone."""
-        unread, passed = bytearray(), 0
+        """Read and dispatch messages until the browser is gone."""
+        unread, skipped = bytearray(), 0
         try:
-            while data := await pipes.receive(self._said):
-                begins, searched = 0, len(unread)
+            while data := await pipes.receive(self._read_fd):
+                start, searched = 0, len(unread)
                 unread += data
-                while (ends := unread.find(_END, searched)) >= 0:
-                    if passed + ends - begins > MAX_MESSAGE_BYTES:
-                        self._too_long(bytes(unread[max(begins, ends - _TAIL_BYTES) : ends]))
+                while (end := unread.find(_END, searched)) >= 0:
+                    if skipped + end - start > MAX_MESSAGE_BYTES:
+                        self._end_session_of(bytes(unread[max(start, end - _TAIL_BYTES) : end]))
                     else:
-                        self._take(bytes(unread[begins:ends]))
-                    begins = searched = ends + 1
-                    passed = 0
-                del unread[:begins]
+                        # Not orjson: it takes 13 times the memory of a PDF piece, and it rejects half a surrogate pair,
+                        # which any page can send.
+                        self._dispatch(json.loads(bytes(unread[start:end])))
+                    start = searched = end + 1
+                    skipped = 0
+                del unread[:start]
                 if len(unread) > MAX_MESSAGE_BYTES:
-                    passed += len(unread) - _TAIL_BYTES
+                    skipped += len(unread) - _TAIL_BYTES
                     del unread[:-_TAIL_BYTES]
         except Exception:
-            # Whatever a browser says, it costs that browser only.
+            # A browser that sends nonsense costs only itself.
             log.exception("cdp.not_understood")
         finally:
-            # Also where it is cancelled: who waits for an answer would wait for one that nobody reads.
+            # Also on cancellation: pending calls would wait for answers that are never read.
             self.end()
 
-    def _too_long(self, tail: bytes) -> None:
-        found = _SESSION.search(tail)
-        session = self.sessions.get(found[1].decode() if found else "")
-        log.warning("cdp.message_too_long", session=found is not None)
+    def _end_session_of(self, tail: bytes) -> None:
+        """End the session of a message that is too long; ``tail`` is its end."""
+        match = _SESSION.search(tail)
+        session = self.sessions.get(match[1].decode() if match else "")
+        log.warning("cdp.message_too_long", session=match is not None)
         if session is not None:
             session.end()
-
-    def _take(self, text: bytes) -> None:
-        # Not orjson: it takes 13 times the size of a piece of a PDF, and refuses the half of a surrogate pair, which
-        # any page can say.
-        self._dispatch(json.loads(text))
 
     def _dispatch(self, message: dict[str, Any]) -> None:
         if message.get("method") == "Target.detachedFromTarget":
@@ -217,31 +215,30 @@ class _Pipe:
             session.take(message)
 
     def next_id(self) -> int:
-        """Of a call. Unique for all sessions: what is said to a session that has gone is answered without its name."""
+        """Return a call id, unique across sessions: a call to a closed session is answered without its session id."""
         self._calls += 1
         return self._calls
 
     def send(self, text: bytes) -> None:
-        """In order, and without waiting: what the pipe does not take at once is sent by ``write``."""
+        """Send in order, without waiting. ``write`` sends what the pipe does not take at once."""
         if self.broken:
             return
         data = memoryview(text + _END)
         if not self._unsent:
-            with suppress(BrokenPipeError):  # the reader finds out as well
-                data = pipes.send_now(self._told, data)
+            with suppress(BrokenPipeError):  # the reader notices it as well
+                data = pipes.send_now(self._write_fd, data)
         if data:
             self._unsent.append(data)
-            self._wanted.set()
+            self._unsent_added.notify()
 
     async def write(self) -> None:
-        """Until the browser is gone, which its reader finds out as well."""
+        """Send what ``send`` left over, until the browser is gone; the reader notices that as well."""
         with suppress(BrokenPipeError):
             while True:
-                await self._wanted.wait()
                 while self._unsent:
-                    await pipes.send(self._told, self._unsent[0])
+                    await pipes.send(self._write_fd, self._unsent[0])
                     del self._unsent[0]
-                self._wanted = trio.Event()
+                await self._unsent_added.wait()
 
     def end(self) -> None:
         self.broken = True
@@ -250,29 +247,29 @@ class _Pipe:
 
 
 class _Session:
-    """What pyppeteer takes for its WebSocket."""
+    """Stands in for pyppeteer's WebSocket."""
 
     def __init__(self, pipe: _Pipe, session: str) -> None:
         self._pipe = pipe
-        self._mark = {"sessionId": session} if session else {}
+        self._fields = {"sessionId": session} if session else {}
 
     def send(self, method: str, params: dict[str, Any]) -> int:
         number = self._pipe.next_id()
-        self._pipe.send(orjson.dumps({"id": number, "method": method, "params": params, **self._mark}))
+        self._pipe.send(orjson.dumps({"id": number, "method": method, "params": params, **self._fields}))
         return number
 
     async def close(self) -> None:
-        """The pipe is not this session's to close."""
+        """Do nothing: the pipe is shared by all sessions."""
 
 
 class _Inline:
-    """What pyppeteer takes for its asyncio loop: all that it asks of one is done at once, by whoever asks."""
+    """Stands in for pyppeteer's asyncio loop: everything runs at once, in the caller."""
 
     def get_debug(self) -> bool:
         return False
 
     def create_future(self) -> "asyncio.Future[Any]":
-        return asyncio.Future(loop=self)  # type: ignore[arg-type]  # a future needs no more of a loop than this
+        return asyncio.Future(loop=self)  # type: ignore[arg-type]  # a future needs only these methods of a loop
 
     def call_soon(self, callback: Callable[..., object], *arguments: Any, context: object = None) -> None:
         del context
@@ -282,20 +279,20 @@ class _Inline:
         with suppress(StopIteration):
             work.send(None)
             work.close()
-            raise RuntimeError("pyppeteer waits for something that only asyncio could bring")
+            raise RuntimeError("pyppeteer waits for something that needs asyncio")
 
     def call_exception_handler(self, _: dict[str, Any]) -> None:
-        """A refusal that nobody has asked for: who wants to know it calls ``Answer.get``."""
+        """Ignore an error that nobody has awaited; ``Answer.get`` raises it for those that ask."""
 
 
 _INLINE = _Inline()
 
 
 class _Connection(Connection):  # type: ignore[misc]  # it has no types
-    """pyppeteer's, over a session that is there already."""
+    """pyppeteer's ``Connection`` over an existing session."""
 
     def __init__(self, session: _Session) -> None:
-        # Its own would make a WebSocket, and a task that reads it.
+        # pyppeteer's own __init__ would open a WebSocket and start a task to read it.
         super(Connection, self).__init__()
         self._callbacks: dict[int, asyncio.Future[Any]] = {}
         self._delay = 0
@@ -308,14 +305,14 @@ class _Connection(Connection):  # type: ignore[misc]  # it has no types
         self._connected = True
 
     def send(self, method: str, params: dict[str, Any]) -> "asyncio.Future[dict[str, Any]]":
-        # pyppeteer's own takes four times as long for a large document, and has a task send it.
+        # pyppeteer's own takes four times as long for a large document, and sends from a task.
         answer: asyncio.Future[dict[str, Any]] = _INLINE.create_future()
-        answer.error, answer.method = NetworkError(), method  # type: ignore[attr-defined]  # for what it raises
+        answer.error, answer.method = NetworkError(), method  # type: ignore[attr-defined]  # used in its errors
         self._callbacks[self.connection.send(method, params)] = answer
         return answer
 
     def take(self, message: dict[str, Any]) -> None:
-        # pyppeteer's own waits for the loop once more for each message, parses it slower, and formats it for a log.
+        # pyppeteer's own waits another loop turn for each message, parses more slowly, and formats a log text.
         if message.get("id") in self._callbacks:
             self._on_response(message)
         else:

@@ -1,6 +1,6 @@
-"""The pipes between the daemon and a browser, which belong to its process: nobody else opens or closes them.
+"""Reading and writing the pipes between the daemon and a browser. Their owner is the browser's process object.
 
-No descriptor is needed to read or write one, so a browser that runs is not lost where there are none left.
+Neither needs a new file descriptor, so a running browser survives when none is left.
 """
 
 import fcntl
@@ -10,21 +10,21 @@ from contextlib import suppress
 import trio
 
 PIPE_BYTES = 1024 * 1024
-"""Of a DevTools pipe, where the kernel grants it: a pipe has 64 KiB otherwise."""
+"""Size of a DevTools pipe, if the kernel grants it; the default is 64 KiB."""
 
 _READ_BYTES = 256 * 1024
 
 
 def prepare(*pipes: int) -> None:
-    """So that a report's HTML, or its PDF, goes in a few pieces instead of many, and nobody is blocked by it."""
+    """Make the pipes non-blocking and large, so that HTML and PDFs pass in a few pieces."""
     for pipe in pipes:
         os.set_blocking(pipe, False)
-        with suppress(PermissionError):  # this user's pipes have taken what they may (pipe(7)); a small one works, too
+        with suppress(PermissionError):  # the user's limit for pipes is reached (pipe(7)); a small one works, too
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 async def receive(pipe: int) -> bytes:
-    """What comes next; nothing at the end."""
+    """Return the next bytes; empty at the end."""
     while True:
         await trio.lowlevel.wait_readable(pipe)
         with suppress(BlockingIOError):
@@ -32,14 +32,14 @@ async def receive(pipe: int) -> bytes:
 
 
 def send_now(pipe: int, data: memoryview) -> memoryview:
-    """What of it the pipe does not take at once. Raises BrokenPipeError."""
+    """Write without waiting. Return what the pipe did not take. Raises BrokenPipeError."""
     with suppress(BlockingIOError):
         return data[os.write(pipe, data) :]
     return data
 
 
 async def send(pipe: int, data: memoryview) -> None:
-    """All of it. Raises BrokenPipeError."""
+    """Write all of it. Raises BrokenPipeError."""
     while data:
         await trio.lowlevel.wait_writable(pipe)
         data = send_now(pipe, data)

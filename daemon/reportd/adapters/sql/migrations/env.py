@@ -1,4 +1,4 @@
-"""Alembic's entry: always on the connection that ``migrate`` holds, in its transaction."""
+"""Alembic's entry point. It runs in the transaction of ``migrate``, on its connection."""
 
 from alembic import context
 

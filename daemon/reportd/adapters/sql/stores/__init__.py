@@ -1,1 +1,1 @@
-"""The ports of the database, a module each."""
+"""The ports of the database, one module each. ``app`` makes them."""

@@ -1,15 +1,15 @@
-"""What each channel knows of each cause of trouble: a row each, changed by one node at a time."""
+"""The alert store: one row for each channel and cause, changed by one node at a time."""
 
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from reportd.adapters.sql.database import Database
 from reportd.adapters.sql.schema import alerts
-from reportd.adapters.sql.stores import messages
+from reportd.adapters.sql.stores.clock import clock_or_database
+from reportd.adapters.sql.stores.inserts import counted_insert
 from reportd.adapters.sql.text import storable
 from reportd.core.alerts.incidents import Incident, Kind
 from reportd.ports import Decide
@@ -17,7 +17,7 @@ from reportd.ports import Decide
 _columns = alerts.c
 _this = (_columns.channel == bindparam("of_channel")) & (_columns.signature == bindparam("of_signature"))
 
-# SQLite has one writer at a time and knows no row locks; there this is the plain statement.
+# SQLite has one writer at a time and no row locks, so there this is the plain statement.
 _ONE = select(alerts).where(_this).with_for_update()
 _CHANGE = update(alerts).where(_this)
 _FORGET = delete(alerts).where(_this)
@@ -34,29 +34,27 @@ class SqlAlerts:
 
     def __init__(self, database: Database, clock: Callable[[], float] | None = None) -> None:
         self._database = database
-        self._clock = clock
-        dialect: Any = sqlite if database.is_sqlite else postgresql
-        # Whether it was inserted is wanted, which the driver alone counts.
-        self._insert = dialect.insert(alerts).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+        self._now = clock_or_database(clock)
+        self._insert = counted_insert(database, alerts)
 
     async def change(self, channel: str, signature: str, decide: Decide) -> Incident | None:
         signature = storable(signature)
-        this = {"of_channel": channel, "of_signature": signature}
+        key = {"of_channel": channel, "of_signature": signature}
 
         def change(connection: Connection) -> Incident | None:
             while True:
-                row = connection.execute(_ONE, this).one_or_none()
+                row = connection.execute(_ONE, key).one_or_none()
                 before = None if row is None else _incident(row)
                 after = decide(before, self._now(connection))
                 if after is None:
                     if before is not None:
-                        connection.execute(_FORGET, this)
+                        connection.execute(_FORGET, key)
                 elif before is None:
                     values = {"channel": channel, "signature": signature, **_values(after)}
                     if not connection.execute(self._insert, values).rowcount:
                         continue  # another node was quicker
                 elif after != before:
-                    connection.execute(_CHANGE, this | _values(after))
+                    connection.execute(_CHANGE, key | _values(after))
                 return after
 
         return await self._database.write(change)
@@ -70,9 +68,6 @@ class SqlAlerts:
             return [row.signature for row in rows if row.due_at <= at], max(0.0, rows[0].due_at - at)
 
         return await self._database.read(query)
-
-    def _now(self, connection: Connection) -> float:
-        return messages.now(connection) if self._clock is None else self._clock()
 
 
 def _values(incident: Incident) -> dict[str, Any]:

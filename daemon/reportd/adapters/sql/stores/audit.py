@@ -1,19 +1,19 @@
-"""The audit record: rows of ``audit``, which are added and read, never changed, and kept as the rows of jobs are."""
+"""The audit log: rows of ``audit`` are added and read, never changed, and kept as long as those of jobs."""
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from reportd.adapters.sql.database import Database
 from reportd.adapters.sql.schema import audit
+from reportd.adapters.sql.stores.inserts import insert_missing
 from reportd.adapters.sql.text import storable
 from reportd.ports import AuditEntry
 
 MAX_NAME = 255
-"""The longest actor, action or subject that is kept; what is longer is cut."""
+"""The longest actor, action or subject; a longer one is cut."""
 
 
 class SqlAudit:
@@ -21,9 +21,8 @@ class SqlAudit:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        dialect: Any = sqlite if database.is_sqlite else postgresql
-        # One that is there already was recorded before, and only the answer was lost.
-        self._insert = dialect.insert(audit).on_conflict_do_nothing()
+        # An existing row is this entry: the answer to the first write was lost.
+        self._insert = insert_missing(database, audit)
 
     async def record(self, entries: Sequence[AuditEntry]) -> None:
         if entries:

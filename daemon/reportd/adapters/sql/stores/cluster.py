@@ -1,43 +1,45 @@
-"""What all nodes of a cluster agree on: a row of ``cluster`` each."""
+"""Values that all nodes of a cluster agree on: one row of ``cluster`` each."""
 
-from typing import Any
-
-from sqlalchemy import Connection, bindparam, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Table, select
 
 from reportd.adapters.sql.database import Database
 from reportd.adapters.sql.schema import cluster
-
-_ONE = select(cluster.c.value).where(cluster.c.name == bindparam("which"))
+from reportd.adapters.sql.stores.inserts import dialect_insert, insert_missing
 
 
 class SqlCluster:
-    """``alone``: there is one node, by the kind of the database."""
+    """``alone``: whether the database can serve only one node."""
 
     def __init__(self, database: Database) -> None:
         self.alone = database.is_sqlite
         self._database = database
-        dialect: Any = sqlite if database.is_sqlite else postgresql
-        self._insert = dialect.insert(cluster).on_conflict_do_nothing()
-        upsert = dialect.insert(cluster)
-        self._replace = upsert.on_conflict_do_update(
-            index_elements=[cluster.c.name], set_={"value": upsert.excluded.value}
+        insert = dialect_insert(database, cluster)
+        self._replace = insert.on_conflict_do_update(
+            index_elements=[cluster.c.name], set_={"value": insert.excluded.value}
         )
 
     async def known(self, name: str) -> str | None:
-        """What was agreed on under that name. Raises UnavailableError."""
-        return await self._database.read(lambda connection: connection.execute(_ONE, {"which": name}).scalar())
+        """Return the value of this name; None if there is none yet. Raises UnavailableError."""
+        statement = select(cluster.c.value).where(cluster.c.name == name)
+        return await self._database.read(lambda connection: connection.execute(statement).scalar())
 
     async def agree(self, name: str, value: str) -> str:
-        """That, unless something was agreed on before; what holds now. Raises UnavailableError."""
-
-        def take(connection: Connection) -> str:
-            connection.execute(self._insert, {"name": name, "value": value})
-            return str(connection.execute(_ONE, {"which": name}).scalar_one())
-
-        return await self._database.write(take)
+        """Set the value unless there is one. Return the value that holds now. Raises UnavailableError."""
+        return await set_once(self._database, cluster, name, value)
 
     async def change(self, name: str, value: str) -> None:
-        """That, whatever was agreed on before. Raises UnavailableError."""
+        """Set the value, replacing any other. Raises UnavailableError."""
         values = {"name": name, "value": value}
         await self._database.write(lambda connection: connection.execute(self._replace, values).rowcount)
+
+
+async def set_once(database: Database, table: Table, name: str, value: str) -> str:
+    """Set a value in a table of names and values, unless there is one. Return the value that holds now."""
+    insert = insert_missing(database, table)
+    statement = select(table.c.value).where(table.c.name == name)
+
+    def change(connection: Connection) -> str:
+        connection.execute(insert, {"name": name, "value": value})
+        return str(connection.execute(statement).scalar_one())
+
+    return await database.write(change)

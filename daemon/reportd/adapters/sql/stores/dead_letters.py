@@ -1,7 +1,7 @@
-"""Dead letters and their causes, as rows beside those of the jobs.
+"""Dead letters and their causes, in tables beside the jobs.
 
-A job and its letter change together in one transaction. A cause is replaced by compare-and-set, so that of several
-nodes one tries its canary.
+A job and its letter change in one transaction. A cause is replaced by compare-and-set, so that only one node sends its
+canary.
 """
 
 from collections import Counter
@@ -23,12 +23,12 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from reportd.adapters.sql.database import Database
 from reportd.adapters.sql.schema import causes, dead_letters, jobs
 from reportd.adapters.sql.stores import records
-from reportd.adapters.sql.stores.messages import CLOCK
+from reportd.adapters.sql.stores.clock import CLOCK
+from reportd.adapters.sql.stores.inserts import counted_insert, dialect_insert
 from reportd.adapters.sql.text import storable
 from reportd.core.dead_letters.redrive import Cause, RedriveOutcome
 from reportd.core.jobs.job import Job
@@ -134,13 +134,11 @@ class SqlDeadLetters:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        dialect: Any = sqlite if database.is_sqlite else postgresql
-        kept = dialect.insert(dead_letters)
-        changed = {c.name: kept.excluded[c.name] for c in _c if c.name not in ("id", "first_seen_at", "released_at")}
-        # SQLAlchemy does not keep the count of an insert's rows by itself.
-        self._keep_new = kept.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-        self._keep = kept.on_conflict_do_update(index_elements=["id"], set_=changed)
-        self._new_cause = dialect.insert(causes).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+        insert = dialect_insert(database, dead_letters)
+        changes = {c.name: insert.excluded[c.name] for c in _c if c.name not in ("id", "first_seen_at", "released_at")}
+        self._keep_new = counted_insert(database, dead_letters)
+        self._keep = insert.on_conflict_do_update(index_elements=["id"], set_=changes)
+        self._new_cause = counted_insert(database, causes)
 
     async def keep(self, letter: DeadLetter) -> bool:
         def change(connection: Connection) -> bool:
@@ -156,8 +154,8 @@ class SqlDeadLetters:
         return await self._database.write(change)
 
     async def get(self, letter_id: str) -> DeadLetter | None:
-        found = await self._letters(select(dead_letters).where(_c.id == letter_id))
-        return found[0] if found else None
+        letters = await self._letters(select(dead_letters).where(_c.id == letter_id))
+        return letters[0] if letters else None
 
     async def remove(self, letter_ids: Sequence[str]) -> int:
         statement = delete(dead_letters).where(_c.id.in_(list(letter_ids)))
@@ -171,8 +169,8 @@ class SqlDeadLetters:
         return await self._groups(statement)
 
     async def group(self, signature: str) -> Group | None:
-        found = await self._groups(_GROUPED.where(_c.signature == signature))
-        return found[0] if found else None
+        groups = await self._groups(_GROUPED.where(_c.signature == signature))
+        return groups[0] if groups else None
 
     async def _groups(self, statement: Any) -> list[Group]:
         def query(connection: Connection) -> list[Group]:
@@ -189,12 +187,12 @@ class SqlDeadLetters:
             waiting = {
                 (row.signature, row.report_type): row for row in connection.execute(_WAITING_BY_CAUSE, {"now": now})
             }
-            known = {(row.signature, row.report_type): _cause(row) for row in connection.execute(select(causes))}
-            found = [known.get(key) or Cause(*key) for key in dict.fromkeys([*known, *waiting])]
-            found = sorted(found, key=lambda cause: (cause.sent_at, cause.signature, cause.report_type))[:limit]
-            ids = [task_id for cause in found for task_id in cause.wave]
+            stored = {(row.signature, row.report_type): _cause(row) for row in connection.execute(select(causes))}
+            views = [stored.get(key) or Cause(*key) for key in dict.fromkeys([*stored, *waiting])]
+            views = sorted(views, key=lambda cause: (cause.sent_at, cause.signature, cause.report_type))[:limit]
+            ids = [task_id for cause in views for task_id in cause.wave]
             states = {task_id: JobState(state) for task_id, state in connection.execute(_STATES, {"ids": ids})}
-            return [_view(cause, states, waiting.get((cause.signature, cause.report_type))) for cause in found]
+            return [_view(cause, states, waiting.get((cause.signature, cause.report_type))) for cause in views]
 
         return await self._database.read(query)
 
@@ -209,7 +207,7 @@ class SqlDeadLetters:
         def change(connection: Connection) -> list[Record] | None:
             if cause is not None and not self._replace(connection, cause):
                 return None
-            # In one order everywhere, so that two nodes don't block each other.
+            # Always in the same order, so that two nodes don't deadlock.
             ordered = sorted(redrives, key=lambda redrive: redrive.task_id)
             released = [redrive.task_id for redrive in ordered if _release(connection, redrive, at)]
             return [records.record(row) for row in connection.execute(_JOBS, {"ids": released})]
@@ -256,7 +254,7 @@ class SqlDeadLetters:
 
 def _release(connection: Connection, redrive: Redrive, at: float) -> bool:
     values: dict[str, Any] = {"state": after(JobState.DEAD_LETTERED, JobEvent.REDRIVEN), "confirmed": False}
-    # Nodes that died with it have used no attempt, and it is to be tried once more.
+    # Node losses use no attempt, and the job gets one more try.
     values |= {"node_losses": 0} | records.error_columns(None)
     if redrive.job is not None:
         values |= _content(redrive.job)
@@ -272,18 +270,16 @@ def _content(job: Job) -> dict[str, Any]:
 
 def _group(connection: Connection, row: Row[Any]) -> Group:
     values = {"sig": row.signature, "count": EXAMPLES}
-    examples = tuple(_letter(found) for found in connection.execute(_MEMBERS, values))
+    examples = tuple(_letter(member) for member in connection.execute(_MEMBERS, values))
     types = tuple(connection.execute(_TYPES, {"sig": row.signature}).scalars())
     return Group(report_types=types, examples=examples, **row._asdict())
 
 
 def _view(cause: Cause, states: dict[str, JobState], row: Row[Any] | None) -> CauseView:
-    ends = Counter(states[task_id] for task_id in cause.wave if task_id in states)
-    pending, failed = (
-        ends[JobState.QUEUED] + ends[JobState.RUNNING],
-        ends[JobState.DEAD_LETTERED] + ends[JobState.QUARANTINED],
-    )
-    outcome = RedriveOutcome(pending, ends[JobState.SUCCEEDED], failed)
+    states_now = Counter(states[task_id] for task_id in cause.wave if task_id in states)
+    pending = states_now[JobState.QUEUED] + states_now[JobState.RUNNING]
+    failed = states_now[JobState.DEAD_LETTERED] + states_now[JobState.QUARANTINED]
+    outcome = RedriveOutcome(pending, states_now[JobState.SUCCEEDED], failed)
     return CauseView(cause, outcome, row.waiting if row else 0, row.due if row else 0)
 
 
@@ -296,7 +292,7 @@ def _cause(row: Row[Any]) -> Cause:
 
 
 def _row(letter: DeadLetter) -> dict[str, Any]:
-    told = {name: storable(value) for name, value in letter.attributes.items()}
+    attributes = {name: storable(value) for name, value in letter.attributes.items()}
     return {
         "id": letter.id,
         "task_id": letter.task_id,
@@ -313,7 +309,7 @@ def _row(letter: DeadLetter) -> dict[str, Any]:
         "reason": storable(letter.reason),
         "cause": storable(letter.cause),
         "detail": storable(letter.detail[: records.MAX_DETAIL]),
-        "attributes": orjson.dumps(told).decode(),
+        "attributes": orjson.dumps(attributes).decode(),
         "body": letter.body,
     }
 

@@ -1,15 +1,15 @@
-"""The nodes' signs of life: a row of ``nodes`` each, written again and again."""
+"""The nodes' heartbeats: one row of ``nodes`` each, overwritten again and again."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from sqlalchemy import Connection, bindparam, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from reportd.adapters.sql.database import Database
 from reportd.adapters.sql.schema import nodes
-from reportd.adapters.sql.stores.messages import now
+from reportd.adapters.sql.stores.clock import now
+from reportd.adapters.sql.stores.inserts import dialect_insert
 from reportd.adapters.sql.text import storable
 from reportd.ports import Heartbeat
 
@@ -23,8 +23,7 @@ class SqlFleet:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        dialect: Any = sqlite if database.is_sqlite else postgresql
-        insert = dialect.insert(nodes)
+        insert = dialect_insert(database, nodes)
         self._report = insert.on_conflict_do_update(
             index_elements=[nodes.c.node], set_={"seen_at": insert.excluded.seen_at, "told": insert.excluded.told}
         )
@@ -37,7 +36,7 @@ class SqlFleet:
 
         await self._database.write(change)
 
-    async def signs(self) -> list[Heartbeat]:
+    async def heartbeats(self) -> list[Heartbeat]:
         def query(connection: Connection) -> list[Heartbeat]:
             at = now(connection)
             rows = connection.execute(_ALL)

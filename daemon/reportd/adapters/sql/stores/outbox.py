@@ -1,6 +1,6 @@
-"""The outbox: an entry for each end of a job that somebody wants to hear of, written in the transaction that ends it.
+"""The outbox: an entry for each job end that needs a callback, written in the transaction that ends the job.
 
-A claim is a time until which an entry is not due, and a token that only the claimant knows.
+A claim sets a time until which the entry is not due, and a token that only the claimant knows.
 """
 
 import secrets
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from reportd.adapters.sql.database import Database
 from reportd.adapters.sql.schema import UNTOLD, outbox
-from reportd.adapters.sql.stores import messages
+from reportd.adapters.sql.stores.clock import clock_or_database
 from reportd.adapters.sql.text import storable
 from reportd.core.jobs.job import Job
 from reportd.core.pages.network import url_target
@@ -22,16 +22,16 @@ _MAX_HOST = 255
 _MAX_ERROR = 500
 
 _columns = outbox.c
-_welcome = _columns.host.not_in(bindparam("skip", expanding=True))
+_allowed = _columns.host.not_in(bindparam("skip", expanding=True))
 
 _ENTER = insert(outbox)
-_NEXT = select(func.min(_columns.due_at)).where(UNTOLD, _welcome)
+_NEXT = select(func.min(_columns.due_at)).where(UNTOLD, _allowed)
 _DUE = (
     select(outbox)
-    .where(UNTOLD, _welcome, _columns.due_at <= bindparam("at"))
+    .where(UNTOLD, _allowed, _columns.due_at <= bindparam("at"))
     .order_by(_columns.due_at)
     .limit(bindparam("limit"))
-    # SQLite has one writer at a time and knows no row locks; there this adds nothing.
+    # SQLite has one writer at a time and no row locks, so there this adds nothing.
     .with_for_update(skip_locked=True)
 )
 _CLAIM = (
@@ -40,9 +40,11 @@ _CLAIM = (
     .values(claim=bindparam("token"), due_at=bindparam("until"), attempts=_columns.attempts + 1)
 )
 _claimed = (_columns.id == bindparam("entry")) & (_columns.claim == bindparam("token"))
-_PUT_BACK = update(outbox).where(_claimed).values(claim=None, due_at=bindparam("until"), error=bindparam("why"))
-# The body may hold much, and nobody will read it again.
-_END = update(outbox).where(_claimed).values(claim=None, outcome=bindparam("what"), error=bindparam("why"), body="")
+_PUT_BACK = update(outbox).where(_claimed).values(claim=None, due_at=bindparam("until"), error=bindparam("reason"))
+# The body may be large, and is not needed any more.
+_END = (
+    update(outbox).where(_claimed).values(claim=None, outcome=bindparam("result"), error=bindparam("reason"), body="")
+)
 _FREE = update(outbox).where(UNTOLD, _columns.claim.is_not(None)).values(claim=None, due_at=bindparam("at"))
 _LATEST = (
     select(_columns.outcome, _columns.attempts, _columns.due_at, _columns.claim, _columns.error)
@@ -53,10 +55,10 @@ _LATEST = (
 
 
 class SqlOutbox:
-    """Implements ``ports.Outbox``, and is what the job store enters ends of jobs into.
+    """Implements ``ports.Outbox``. The job store enters the ends of jobs.
 
-    ``defaults``: where to call back for a report type whose job names no URL. ``compose`` makes the body; it is
-    called while the database waits.
+    ``defaults``: the callback URL of a report type whose job has none. ``compose`` makes the body, inside a
+    transaction.
     """
 
     def __init__(
@@ -69,15 +71,17 @@ class SqlOutbox:
         self._database = database
         self._compose = compose
         self._defaults = defaults or {}
-        self._clock = clock
+        self._now = clock_or_database(clock)
         self._listener: Callable[[], None] = lambda: None
 
     def reconfigure(self, urls: Mapping[str, str]) -> None:
-        """Other defaults, as when this was made."""
+        """Replace ``defaults``."""
         self._defaults = urls
 
     async def recover(self) -> None:
-        """On SQLite one daemon owns the file, so whoever had claimed something must be dead."""
+        """On SQLite, release every claim at the start: only this daemon uses the file, so each claim is left from an
+        earlier run. Otherwise do nothing.
+        """
         if self._database.is_sqlite:
             await self._database.write(lambda c: c.execute(_FREE, {"at": self._now(c)}).rowcount)
 
@@ -85,7 +89,7 @@ class SqlOutbox:
         return callback_url or self._defaults.get(report_type) or None
 
     def enter(self, connection: Connection, record: Record, url: str, at: float) -> None:
-        """The job has ended, in this transaction."""
+        """Add an entry for a job that ends in this transaction."""
         connection.execute(
             _ENTER,
             {
@@ -100,10 +104,10 @@ class SqlOutbox:
         )
 
     def entered(self) -> None:
-        """That transaction is committed."""
+        """Call the listener; the transaction with new entries is committed."""
         self._listener()
 
-    def watch(self, listener: Callable[[], None]) -> None:
+    def subscribe(self, listener: Callable[[], None]) -> None:
         self._listener = listener
 
     async def claim(
@@ -123,18 +127,18 @@ class SqlOutbox:
                 connection.execute(_CLAIM, claims)
             return [_callback(row, str(claim["token"])) for row, claim in zip(rows, claims, strict=True)]
 
-        # Mostly there is nothing to do, and to see that, nobody need wait for a writer.
+        # Mostly there is nothing to do; a read shows that without waiting for the writer.
         seconds = await self._database.read(query)
         return (await self._database.write(change), seconds) if seconds == 0.0 else ([], seconds)
 
     async def settle(
         self, callback: Callback, outcome: DeliveryOutcome | None, error: str, delay_seconds: float = 0.0
     ) -> bool:
-        values = {"entry": callback.callback_id, "token": callback.token, "why": storable(error[:_MAX_ERROR])}
+        values = {"entry": callback.callback_id, "token": callback.token, "reason": storable(error[:_MAX_ERROR])}
 
         def change(connection: Connection) -> bool:
             if outcome is not None:
-                return bool(connection.execute(_END, values | {"what": outcome}).rowcount)
+                return bool(connection.execute(_END, values | {"result": outcome}).rowcount)
             until = self._now(connection) + delay_seconds
             return bool(connection.execute(_PUT_BACK, values | {"until": until}).rowcount)
 
@@ -151,15 +155,12 @@ class SqlOutbox:
         if row is None:
             return None
         outcome, attempts, due_at, claim, error = row
-        waits = outcome is None and claim is None
-        return CallbackStatus(outcome and DeliveryOutcome(outcome), attempts, due_at if waits else None, error)
-
-    def _now(self, connection: Connection) -> float:
-        return messages.now(connection) if self._clock is None else self._clock()
+        pending = outcome is None and claim is None
+        return CallbackStatus(outcome and DeliveryOutcome(outcome), attempts, due_at if pending else None, error)
 
 
 def _host(url: str) -> str:
-    """What others of the same receiver are known by; one that is none is refused when it is sent."""
+    """Return host and port, which group callbacks by receiver; empty for an invalid URL, which the sender refuses."""
     try:
         host, port = url_target(url)
     except ValueError:

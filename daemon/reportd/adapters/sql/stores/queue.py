@@ -1,7 +1,7 @@
-"""A queue in the daemon's own database, with the semantics of SQS, fair between users.
+"""A queue in the daemon's own database, with the semantics of SQS, and fair between users.
 
-On SQLite one process owns it, and its own clock tells the time. On PostgreSQL any number of nodes may share it;
-there the server's clock does, so that a node whose clock is wrong does not take what others hold.
+On SQLite one process owns the queue and uses its own clock. On PostgreSQL several nodes may share it and use the
+server's clock, so that a node whose clock is wrong does not take messages in flight elsewhere.
 """
 
 import math
@@ -16,27 +16,28 @@ import trio
 from sqlalchemy import Connection, Row
 
 from reportd.adapters.sql.database import Database
-from reportd.adapters.sql.stores import messages as sql
+from reportd.adapters.sql.fair_order import Turns
+from reportd.adapters.sql.stores import queue_statements as sql
+from reportd.adapters.sql.stores.clock import clock_or_database
 from reportd.adapters.sql.text import storable
-from reportd.adapters.sql.turns import Turns
 from reportd.concurrency.grace import with_grace
+from reportd.concurrency.signal import Signal
 from reportd.ports import ANY, Depth, Outgoing, ReceiptLostError, Received, UnavailableError
 
 CLAIM_SECONDS = 2.0
-"""How long who is cancelled still waits for what the database hands out."""
+"""How long a cancelled receive still waits for the messages that it claims."""
 
-_LOOK_AGAIN_SECONDS = 1.0
-"""How often a waiting receiver looks for what other nodes have sent, and for what a clock that was set brings."""
+_POLL_SECONDS = 1.0
+"""How often a waiting receive looks for messages of other nodes, and for the effect of a changed clock."""
 
 MAX_MESSAGE_BYTES = 268435456
-"""A quarter of what PostgreSQL holds in a value, and SQLite in a row."""
+"""A quarter of the largest value in PostgreSQL, and of the largest row in SQLite."""
 
 
 class EmbeddedQueue:
-    """Implements ``ports.Queue``. ``dead`` takes what was received ``max_receive_count`` times in vain.
+    """Implements ``ports.Queue``. ``dead`` gets messages that were received ``max_receive_count`` times.
 
-    What is sent is durable. That it was received, given back or deleted may be undone by a power cut, after which it
-    is received once more.
+    Sending is durable. A power cut may undo a receive, release or delete; then the message is received once more.
     """
 
     max_message_bytes = MAX_MESSAGE_BYTES
@@ -56,14 +57,14 @@ class EmbeddedQueue:
         self._name = name
         self.max_receive_count = max_receive_count
         self._dead = dead
-        self._clock = clock
+        self._now = clock_or_database(clock)
         self._turns = Turns()
-        self._news = trio.Event()
+        self._changed = Signal()
 
     async def recover(self) -> None:
-        """Take up the turns where they stand.
+        """Continue with the turns in the database.
 
-        On SQLite also make visible what a predecessor held: one daemon owns the file, so it must be dead.
+        On SQLite also release the messages in flight: one daemon owns the file, so their holder is dead.
         """
 
         def change(connection: Connection) -> Turns:
@@ -90,13 +91,13 @@ class EmbeddedQueue:
             await self._database.write(change)
         except UnavailableError:
             raise
-        except Exception as error:  # noqa: BLE001 - answered to the message that can't be stored
+        except Exception as error:  # noqa: BLE001 - becomes the outcome of the message that can't be stored
             return [error] if len(messages) == 1 else await self._send_each(messages)
-        self._wake()
+        self._changed.notify()
         return [None] * len(messages)
 
     async def _send_each(self, messages: Sequence[Outgoing]) -> list[Exception | None]:
-        """One of them can't be stored: each for itself, so that it fails alone."""
+        """Send one by one, so that only the message that can't be stored fails."""
         outcomes: list[Exception | None] = []
         for message in messages:
             try:
@@ -119,39 +120,41 @@ class EmbeddedQueue:
     async def receive(self, limit: int, wait_seconds: float, at_most: Mapping[str, int] = ANY) -> list[Received]:
         deadline = trio.current_time() + wait_seconds
         while True:
-            news = self._news
-            # What is claimed must reach the caller, or nobody would know that it is held until its visibility ends.
+            changed = self._changed.next()
+            # With grace: claimed messages must reach the caller, or they stay invisible until the timeout.
             received, due_seconds = await with_grace(partial(self._claim, limit, at_most), CLAIM_SECONDS)
             remaining = deadline - trio.current_time()
             if received or remaining <= 0:
                 return received
-            with trio.move_on_after(min(remaining, due_seconds, _LOOK_AGAIN_SECONDS)):
-                await news.wait()
+            with trio.move_on_after(min(remaining, due_seconds, _POLL_SECONDS)):
+                await changed.wait()
 
     async def _claim(self, limit: int, at_most: Mapping[str, int]) -> tuple[list[Received], float]:
-        """What could be taken, and in how many seconds the next one is due."""
+        """Claim messages. Return them, and the seconds until the next message is due."""
 
         def change(connection: Connection) -> tuple[list[tuple[str, Row[Any]]], bool, float]:
             now = self._now(connection)
             until = now + self.visibility_seconds
-            left = dict(at_most)
+            remaining = dict(at_most)
             claimed: list[tuple[str, Row[Any]]] = []
             redriven = False
             while more := limit - len(claimed):
                 values = {"name": self._name, "now": now, "limit": more}
-                if skip := [report_type for report_type, places in left.items() if places <= 0]:
+                if skip := [report_type for report_type, allowed in remaining.items() if allowed <= 0]:
                     rows = connection.execute(sql.VISIBLE_BUT, values | {"skip": skip}).all()
                 else:
                     rows = connection.execute(sql.VISIBLE, values).all()
                 if spent := [row for row in rows if self._is_spent(row)]:
                     self._redrive(connection, spent, now)
                     redriven = True
-                fresh = [(secrets.token_hex(16), row) for row in rows if not self._is_spent(row) and _taken(row, left)]
+                fresh = [
+                    (secrets.token_hex(16), row) for row in rows if not self._is_spent(row) and _admit(row, remaining)
+                ]
                 if fresh:
                     entries = [{"message": row.id, "token": token, "until": until} for token, row in fresh]
                     connection.execute(sql.CLAIM, entries)
                     claimed += fresh
-                # What is behind messages that were moved away, or that may not be had now, may be.
+                # Rows that were moved or not allowed may hide others behind them: look again.
                 if len(fresh) == len(rows):
                     break
             due_at = None if claimed else connection.execute(sql.DUE, {"name": self._name, "now": now}).scalar()
@@ -159,7 +162,7 @@ class EmbeddedQueue:
 
         claimed, redriven, due_seconds = await self._database.write(change, durably=False)
         if redriven and self._dead is not None:
-            self._dead._wake()  # noqa: SLF001 - of this class
+            self._dead._changed.notify()  # noqa: SLF001 - of this class
         for _, row in claimed:
             self._turns.serve(row.turn)
         return [_received(token, row) for token, row in claimed], due_seconds
@@ -169,14 +172,14 @@ class EmbeddedQueue:
         return self._dead is not None and limit is not None and row.receive_count >= limit
 
     def _redrive(self, connection: Connection, rows: Sequence[Row[Any]], now: float) -> None:
-        assert self._dead is not None  # noqa: S101 - nothing is spent where there is no place to go
-        why = {"kind": "exhausted_receives", "reason": f"received {self.max_receive_count} times in vain"}
+        assert self._dead is not None  # noqa: S101 - see ``_is_spent``
+        reason = {"kind": "exhausted_receives", "reason": f"received {self.max_receive_count} times in vain"}
         moves = [
             {
                 "message": row.id,
                 "dead": self._dead._name,  # noqa: SLF001 - of this class
                 "now": now,
-                "told": orjson.dumps(orjson.loads(row.attributes) | why).decode(),
+                "told": orjson.dumps(orjson.loads(row.attributes) | reason).decode(),
             }
             for row in rows
         ]
@@ -191,14 +194,14 @@ class EmbeddedQueue:
         return [None] * len(receipts)
 
     async def set_visibility(self, changes: Sequence[tuple[str, float]]) -> list[Exception | None]:
-        alike: dict[float, list[str]] = defaultdict(list)
+        by_seconds: dict[float, list[str]] = defaultdict(list)
         for receipt, seconds in changes:
-            alike[seconds].append(receipt)
+            by_seconds[seconds].append(receipt)
 
         def change(connection: Connection) -> set[str]:
             now = self._now(connection)
             held: set[str] = set()
-            for seconds, receipts in alike.items():
+            for seconds, receipts in by_seconds.items():
                 values = {"name": self._name, "now": now, "until": now + seconds, "receipts": receipts}
                 held.update(connection.execute(sql.EXTEND, values).scalars())
             return held
@@ -206,8 +209,8 @@ class EmbeddedQueue:
         if not changes:
             return []
         held = await self._database.write(change, durably=False)
-        if min(alike) < self.visibility_seconds:
-            self._wake()
+        if min(by_seconds) < self.visibility_seconds:
+            self._changed.notify()
         return [None if receipt in held else ReceiptLostError(receipt) for receipt, _ in changes]
 
     async def depth(self) -> Depth:
@@ -218,21 +221,14 @@ class EmbeddedQueue:
 
         return await self._database.read(query)
 
-    def _now(self, connection: Connection) -> float:
-        return sql.now(connection) if self._clock is None else self._clock()
 
-    def _wake(self) -> None:
-        self._news.set()
-        self._news = trio.Event()
-
-
-def _taken(row: Row[Any], left: dict[str, int]) -> bool:
-    """Whether its type has a place left, which is its then."""
-    places = left.get(row.report_type)
-    if places is None:
+def _admit(row: Row[Any], remaining: dict[str, int]) -> bool:
+    """Count a message against the limit of its report type. Return whether it is within."""
+    allowed = remaining.get(row.report_type)
+    if allowed is None:
         return True
-    left[row.report_type] = places - 1
-    return places > 0
+    remaining[row.report_type] = allowed - 1
+    return allowed > 0
 
 
 def _received(receipt: str, row: Row[Any]) -> Received:

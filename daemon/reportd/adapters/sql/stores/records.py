@@ -1,4 +1,4 @@
-"""Between the job store's rows and the values of ``ports``."""
+"""Converts between the job store's rows and the values of ``ports``."""
 
 from dataclasses import asdict
 from typing import Any
@@ -17,7 +17,7 @@ MAX_DETAIL = 2000
 
 
 def new_row(job: Job) -> dict[str, Any]:
-    """The row of a job that nothing has happened to, but for its message."""
+    """Return the row of a new job, without the columns about its message."""
     return {
         "task_id": job.task_id,
         "report_type": job.report_type,
@@ -42,7 +42,7 @@ def record(row: Row[Any]) -> Record:
             row.callback_url,
         ),
         state=JobState(row.state),
-        tally=Tally(row.attempts, row.deferrals, row.losses, row.node_losses, row.uncounted),
+        tally=Tally(row.attempts, row.deferrals, row.losses, row.node_losses, row.unharmed),
         started_at=row.started_at,
         finished_at=row.finished_at,
         error=error,
@@ -57,7 +57,10 @@ def attempt(row: Row[Any]) -> Attempt:
 
 
 def tally_columns(tally: Tally) -> dict[str, Any]:
-    return asdict(tally)
+    """Return a tally's columns; ``uncounted`` is the column ``unharmed``."""
+    columns = asdict(tally)
+    columns["unharmed"] = columns.pop("uncounted")
+    return columns
 
 
 def error_columns(fault: Fault | None) -> dict[str, Any]:

@@ -1,19 +1,17 @@
-"""EndedSession logins: a row of ``ended_sessions`` each, until the login would have ended by itself."""
-
-from typing import Any
+"""Ended logins: one row of ``ended_sessions`` each, until the login would have expired."""
 
 from sqlalchemy import Connection, bindparam, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from reportd.adapters.sql.database import Database
 from reportd.adapters.sql.schema import ended_sessions as table
+from reportd.adapters.sql.stores.inserts import insert_missing
 from reportd.ports import EndedSession
 
 MAX_OF_TOKEN = 1000
-"""Whoever has a token can log in and out as often as he likes."""
+"""Limit of rows per token: its owner can log in and out any number of times."""
 
 EVERY = ""
-"""In the place of a session: all of the token's."""
+"""In place of a session: all sessions of the token."""
 
 _FORGET = delete(table).where(table.c.until <= bindparam("now"))
 _COUNT = select(func.count()).where(table.c.token == bindparam("which"))
@@ -26,8 +24,7 @@ class SqlEndedSessions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        dialect: Any = sqlite if database.is_sqlite else postgresql
-        self._insert = dialect.insert(table).on_conflict_do_nothing()
+        self._insert = insert_missing(database, table)
 
     async def end(self, token: str, session: str, at: float, until: float) -> None:
         def change(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""Everything there was at first: jobs and what belongs to them, dead letters, messages, the audit record."""
+"""The first schema: jobs with attempts and callbacks, dead letters, messages, the audit log."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Logins that were ended before their time."""
+"""Logins that ended before they expired."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What all nodes of a cluster must agree on."""
+"""Values that all nodes of a cluster agree on."""
 
 import sqlalchemy as sa
 from alembic import op
