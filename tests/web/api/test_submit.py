@@ -74,7 +74,7 @@ async def test_an_answer_comes_in_time_whatever_takes_long(
         return await check(report_type, parameters)
 
     if slow in ("parsed", "each"):
-        monkeypatch.setattr(service, "parsed", slowly_parsed)
+        monkeypatch.setattr(service, "parse", slowly_parsed)
     if slow in ("checked", "each"):
         monkeypatch.setattr(service._validator, "check_submission", slowly_checked)
     begun = autojump_clock.current_time()
