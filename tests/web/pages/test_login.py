@@ -107,7 +107,7 @@ async def test_another_token_is_refused_and_not_repeated(secured: Secured, token
 async def test_a_token_that_may_not_see_the_page_gets_no_session(secured: Secured, name: str) -> None:
     answer = await log_in(secured, secured.secrets[name])
     assert answer.status_code == 403
-    assert mentions(answer.text, "role read", "bound to no user")
+    assert mentions(answer.text, "role read", "bound to a user")
     assert "set-cookie" not in answer.headers
 
 
