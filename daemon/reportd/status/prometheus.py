@@ -122,7 +122,7 @@ def _of_queues(depths: Mapping[str, Depth], now: float) -> list[Metric]:
     for name, depth in depths.items():
         counts = {"visible": depth.visible, "in_flight": depth.in_flight, "delayed": depth.delayed}
         if name == "main":
-            counts["held"] = depth.in_flight
+            counts["held"] = depth.held
         for state, count in counts.items():
             messages.add_metric([name, state], count)
         if depth.oldest_at is not None or not depth.visible:

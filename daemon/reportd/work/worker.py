@@ -214,7 +214,7 @@ class Worker:
                 log.info(
                     "job.started",
                     attempt=start.record.tally.attempts,
-                    dedicated_browser=dedicated,
+                    alone=dedicated,
                     probe=admission.probe,
                 )
                 self._meter.started(job.report_type, self._clock() - job.submitted_at)

@@ -155,7 +155,7 @@ async def test_waiting_for_a_page_counts_towards_the_deadline_but_not_against_th
         assert mentions(caught.value.fault.detail, "within 10 s", "no browser today")
 
 
-@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("dedicated_browser", [False, True])
 async def test_a_fault_of_the_page_reaches_the_job_as_it_is(*, dedicated_browser: bool) -> None:
     launcher = FakeLauncher()
     launcher.turns["closes"] = [Turn(fault=FaultKind.PAGE_CLOSED)]
@@ -226,7 +226,7 @@ async def test_who_wants_a_new_page_takes_no_more_used_ones_away_than_needed() -
         assert launcher.browsers[0].pages_made == 4 + 2  # one for the job, one to replace it
 
 
-@pytest.mark.parametrize(("isolation", "alone"), [("browser", False), ("container", False), ("page", True)])
+@pytest.mark.parametrize(("isolation", "dedicated_browser"), [("browser", False), ("container", False), ("page", True)])
 async def test_a_browser_of_its_own_is_shared_with_nobody_and_ends_with_the_job(
     isolation: str, *, dedicated_browser: bool
 ) -> None:

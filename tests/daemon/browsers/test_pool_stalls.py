@@ -101,7 +101,7 @@ async def test_who_comes_back_too_late_for_a_slot_has_timed_out_and_holds_none()
         assert isinstance(await render(pool, "next"), Pdf)
 
 
-@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("dedicated_browser", [False, True])
 async def test_the_listener_hears_of_every_stall_twice(*, dedicated_browser: bool) -> None:
     launcher = FakeLauncher()
     heard: list[tuple[str, int]] = []
