@@ -225,7 +225,7 @@ class Pool:
             return
         # During the check the render may have ended, and others may have stalled.
         if waits and self._may_stall and render in self._rendering and not render.printing:
-            log.info("job.stalled", taskId=render.request.task_id, activity=render.page.activity)
+            log.info("job.stalled", taskId=render.request.task_id, doing=render.page.activity)
             render.stalled = True
             self._stalled += 1
             if render.lease is not None:
