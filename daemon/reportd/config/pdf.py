@@ -1,6 +1,6 @@
 """The ``[reports.NAME.pdf]`` table, and Chromium's print parameters derived from it.
 
-Called by the worker, through ``PdfOptions.print_parameters``.
+Called by ``intake.report_types``, through ``PdfOptions.print_parameters``.
 """
 
 import re

@@ -147,7 +147,7 @@ class Worker:
         else:
             record = await retry_while_unavailable(lambda: self._jobs.get(content.task_id))
             if record is None:
-                error = BadMessageError("the job's parameters are no longer in the job store", content.task_id)
+                error = BadMessageError("its parameters are in the job store no more", content.task_id)
                 await self._settler.malformed(message, error, task)
                 return
             job = record.job

@@ -8,7 +8,7 @@ import trio
 
 from reportd.adapters.redis import open_breakers
 from reportd.breakers.admission import DeferredError
-from reportd.core.breaker.breaker import Breaker, BreakerPolicy, BreakerState
+from reportd.core.breaker.breaker import Breaker, BreakerEvent, BreakerPolicy, BreakerState, Command
 from reportd.core.faults import FaultKind
 from reportd.ports import BreakerStore, UnavailableError
 from tests.fleet import Node, all_see, render, start_nodes
@@ -41,6 +41,12 @@ async def shared(redis: RedisServer) -> AsyncIterator[list[Node]]:
 
 async def kept(store: BreakerStore) -> Breaker:
     return (await store.load(["sales"])).breakers["sales"]
+
+
+async def trouble_is_seen(nodes: Sequence[Node]) -> None:
+    with trio.fail_after(5):
+        while not all(node.trouble for node in nodes):
+            await trio.sleep(0.01)
 
 
 async def trouble_is_over(nodes: Sequence[Node]) -> None:
@@ -246,3 +252,40 @@ async def _say_nothing(stream: trio.SocketStream) -> None:
     async with stream:
         async for _ in stream:
             pass
+
+
+@pytest.mark.parametrize("how", ["restart", "flush"])
+async def test_a_redis_that_forgot_is_told_again(redis: RedisServer, shared: list[Node], how: str) -> None:
+    await shared[0].command("sales", Command("ann", BreakerEvent.FORCED_OPEN, "moving"))
+    await all_see(shared, BreakerState.FORCED_OPEN)
+    if how == "restart":
+        redis.stop()
+        await trouble_is_seen(shared)
+        redis.start()
+        await trouble_is_over(shared)
+    else:
+        redis.ask("FLUSHALL")
+        assert redis.ask("DBSIZE") == "0"
+    with trio.fail_after(5):
+        while redis.ask("EXISTS", "reportd:breaker:sales") == "0":
+            await trio.sleep(0.05)
+    await trio.sleep(0.2)
+    assert {node.sales().state for node in shared} == {BreakerState.FORCED_OPEN}
+    assert "moving" in redis.ask("GET", "reportd:breaker:sales")
+
+
+async def test_without_redis_each_node_goes_on(redis: RedisServer, shared: list[Node]) -> None:
+    await render(shared[0], FaultKind.TIMEOUT)
+    redis.stop()
+    for _ in range(2):
+        for node in shared[:2]:
+            await render(node, FaultKind.TIMEOUT)
+    assert "can't be reached" in shared[0].trouble
+    # Its own two and the one of before.
+    assert shared[0].sales().state is BreakerState.OPEN
+    assert not await render(shared[2])
+    await trio.sleep(REST_SECONDS)
+    assert await render(shared[0])
+    assert shared[0].sales().state is BreakerState.CLOSED
+    redis.start()
+    await trouble_is_over(shared)

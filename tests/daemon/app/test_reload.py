@@ -195,7 +195,7 @@ async def test_bad_tokens_stay_but_report_types_change(files: Files, kind: str) 
         os.mkfifo(files.tokens_file)
     files.configure(TYPES.replace("reports.one", "reports.three"))
     await files.reload.reload()
-    assert mentions(files.reload.trouble, "tokens")
+    assert mentions(files.reload.trouble, "previous tokens")
     assert "configuration" not in files.reload.trouble
     assert files.knows(files.secret)
     assert "three" in files.types.names
@@ -230,7 +230,7 @@ async def test_a_fault_that_nobody_foresaw_changes_nothing_and_is_told(
     monkeypatch.setattr(files.checks, "read", fail)
     monkeypatch.setattr(files.tokens, "read", fail)
     await files.reload.reload()
-    assert mentions(files.reload.trouble, "tokens", "configuration", "ZeroDivisionError: by nothing")
+    assert mentions(files.reload.trouble, "previous tokens", "previous configuration", "ZeroDivisionError: by nothing")
     assert files.knows(files.secret)
 
 
@@ -297,7 +297,7 @@ async def test_what_is_large_is_judged_by_another_process(files: Files, monkeypa
     assert processes.asked == 6
     processes.fault = TooCostlyError("needs more memory than there is for it")
     await files.reload.reload()
-    assert mentions(files.reload.trouble, "5 more")
-    processes.fault = UnavailableError("work on jobs", "too many wait for their turn")
+    assert mentions(files.reload.trouble, "previous configuration", "5 more")
+    processes.fault = UnavailableError("work on jobs", "too many tasks wait")
     await files.reload.reload()
-    assert "too many wait for their turn" in files.reload.trouble
+    assert "too many tasks wait" in files.reload.trouble

@@ -172,7 +172,7 @@ async def test_an_operator_is_told_that_the_store_is_away(store: BadLine) -> Non
     store.away = True
     with pytest.raises(UnavailableError):
         await node.command("sales", Command("ann", BreakerEvent.FORCED_OPEN))
-    assert node.sales().state is BreakerState.CLOSED
+    assert (node.sales().state, node.moves) == (BreakerState.CLOSED, [])
 
 
 async def test_a_store_that_answers_and_takes_nothing_is_away(store: BadLine, nursery: trio.Nursery) -> None:

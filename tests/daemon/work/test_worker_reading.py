@@ -77,6 +77,6 @@ async def test_what_is_too_costly_to_read_is_malformed() -> None:
 
 async def test_it_waits_for_its_turn() -> None:
     world, one = World(), job()
-    world.types = SlowTypes(UnavailableError("work on jobs", "too many wait for their turn"))
+    world.types = SlowTypes(UnavailableError("work on jobs", "too many tasks wait"))
     await Node(world).handle(*await world.received(one))
     assert world.record(one).state is JobState.SUCCEEDED

@@ -58,7 +58,7 @@ async def test_many_unknown_names_are_not_all_told(running: Running) -> None:
     ("fault", "status", "detail"),
     [
         (TooCostlyError("takes longer than 20 s"), 422, "can't be read: that takes longer than 20 s"),
-        (UnavailableError("checks of requests", "too many wait for their turn"), 503, "too many wait for their turn"),
+        (UnavailableError("checks of requests", "too many tasks wait"), 503, "too many tasks wait"),
     ],
 )
 async def test_what_can_not_be_read_is_refused(running: Running, fault: Exception, status: int, detail: str) -> None:

@@ -175,7 +175,7 @@ class ChromiumBrowser:
                     connection = await self._new_target(context_id)
                     page = await self._prepare_page(connection, egress)
                 except (CdpError, ClosedError) as error:
-                    raise BrowserError(f"the browser could not open a page: {error}") from error
+                    raise BrowserError(f"the browser gave no page: {error}") from error
                 yield page
             finally:
                 self._targets.pop(context_id, None)
@@ -193,7 +193,7 @@ class ChromiumBrowser:
         try:
             listener = await container.listen()
         except OSError as error:
-            raise BrowserError(f"the browser could not open a page: {error}") from error
+            raise BrowserError(f"the browser gave no page: {error}") from error
         # The port is in the container's network, so no page of another browser can reach it.
         async with open_egress(self._ports.forbid, listener, self._page_connections) as egress:
             yield egress

@@ -176,7 +176,7 @@ def lost(case: TriageFacts) -> TriageVerdict | None:
     """The message was too large to carry the parameters, and the job store does not have them."""
     if case.reading.job is None:
         # Stored signatures are made of this text, and the worker's fault has the same one.
-        return TriageVerdict(Action.QUARANTINE, "the job's parameters are no longer in the job store")
+        return TriageVerdict(Action.QUARANTINE, "its parameters are in the job store no more")
     return None
 
 

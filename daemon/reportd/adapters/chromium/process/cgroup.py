@@ -25,7 +25,7 @@ DAEMON_MIB = 512
 """Memory of the service reserved for the daemon; at most a fourth of the whole.
 
 It includes the worker processes, about 50 MiB each. On memory shortage the kernel kills those first
-(``bounded.child``), and their work is tried again.
+(``worker_processes.child``), and their work is tried again.
 """
 
 CONTROLLERS = "+memory +pids"

@@ -111,7 +111,7 @@ async def open_process(
         try:
             write_group(profile, child.pid)
         except OSError as error:
-            raise BrowserError(f"the browser's profile can't be written: {error.strerror}: {profile}") from error
+            raise BrowserError(f"no browser can be kept: {error.strerror}: {profile}") from error
         async with open_background() as nursery:
             nursery.start_soon(_wait_for_exit, child, process)
             nursery.start_soon(_read_stderr, child, process)
