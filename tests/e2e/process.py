@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -13,6 +12,8 @@ from typing import Any
 
 import httpx
 import trio
+
+from tests.servers.ports import free_port
 
 START_SECONDS = 30.0
 TERMINAL = frozenset({"succeeded", "quarantined", "cancelled"})
@@ -163,13 +164,6 @@ async def finished(client: httpx.AsyncClient, task_id: str, within_seconds: floa
             report: dict[str, Any] = answer.json()
             if report["state"] in TERMINAL:
                 return report
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _pids() -> list[int]:

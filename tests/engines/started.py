@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.engines import brought
 from tests.servers.aws import ENVIRONMENT, REGION
+from tests.servers.ports import free_port
 
 START_SECONDS = 60.0
 
@@ -69,8 +70,3 @@ def running(command: Sequence[str], port: int) -> Iterator[None]:
         finally:
             server.kill()
             server.wait()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 import reportd
-from tests.e2e.process import free_port
+from tests.servers.ports import free_port
 
 pytestmark = [pytest.mark.packaged, pytest.mark.browser]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.ports import free_port
 from tests.servers.postgresql import Postgres, unprivileged
 
 START_SECONDS = 10.0
@@ -34,8 +35,7 @@ def running_pgbouncer(postgres: Postgres, pool_mode: str = "transaction") -> Ite
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         pytest.skip("needs PgBouncer: apt-get install pgbouncer")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     folder = Path(tempfile.mkdtemp(prefix="reportd-pgbouncer-"))
     command = ["setpriv", "--pdeathsig=INT"]
     if os.geteuid() == 0:  # it refuses to run as root

@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.servers.ports import free_port
+
 START_SECONDS = 10.0
 
 
@@ -25,8 +27,7 @@ class RedisServer:
     """Made by ``running_redis``. It may be started again with further options, at the same address."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.folder = folder
         self._server: subprocess.Popen[bytes] | None = None
 

@@ -5,7 +5,7 @@ import pytest
 from reportd.cli.doctor import _remote_checks, _run_check
 from reportd.config import Alerts, Breaker, Callbacks, Config, ReportType
 from reportd.config.models import Scaling
-from tests.e2e.process import free_port
+from tests.servers.ports import free_port
 
 
 @pytest.fixture(autouse=True)
