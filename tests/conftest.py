@@ -7,8 +7,8 @@ import pytest
 import structlog
 from hypothesis import settings
 
-from tests.cloud import running_moto
-from tests.servers import postgres
+from tests.servers.aws import running_moto
+from tests.servers.postgresql import postgres
 from tests.standstill import guarded_run
 
 __all__ = ["moto", "postgres"]
@@ -38,7 +38,7 @@ configure = structlog.configure
 
 
 def configure_uncached(**options: object) -> None:
-    """A command that runs within a test sets up the log. What is cached then would write to that test's output for good."""
+    """A command that runs in a test configures the log. A cached logger would write to that test's output for good."""
     configure(**{**options, "cache_logger_on_first_use": False})  # type: ignore[arg-type]
 
 
