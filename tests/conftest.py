@@ -7,8 +7,8 @@ import pytest
 import structlog
 from hypothesis import settings
 
-from tests.servers.aws import running_moto
-from tests.servers.postgresql import postgres
+from tests.cloud import running_moto
+from tests.servers import postgres
 from tests.standstill import guarded_run
 
 __all__ = ["moto", "postgres"]
