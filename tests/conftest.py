@@ -1,6 +1,7 @@
 """What all tests share: servers, which are started when the first test asks for them, the log, clocks, the order."""
 
 import importlib
+import os
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,8 @@ __all__ = ["moto", "postgres"]
 plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
 LOG_OF_THE_RUN = structlog.get_config()
+UMASK_OF_RUN = os.umask(0o022)
+os.umask(UMASK_OF_RUN)
 importlib.import_module("aiobotocore.session")
 
 # How long an example takes depends on the machine, which others may be using.
@@ -75,8 +78,9 @@ structlog.configure = configure_uncached  # type: ignore[assignment]
 
 
 def pytest_runtest_teardown() -> None:
-    """Give the next test the log of the run again."""
+    """Give the next test the log and the umask of the run again: a command that a test calls sets both."""
     configure(**LOG_OF_THE_RUN)
+    os.umask(UMASK_OF_RUN)
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ logfile = {folder}/log
     (folder / "users").write_text('"reportd" ""\n"weak" ""\n')
     server = subprocess.Popen([*command, program, "-q", folder / "pgbouncer.ini"], stdin=subprocess.DEVNULL, cwd=folder)
     try:
-        _wait_for(port, server)
+        _wait_for(port, server, folder / "log")
         yield PgBouncer(port)
     finally:
         server.kill()
@@ -66,13 +66,15 @@ logfile = {folder}/log
         shutil.rmtree(folder)
 
 
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+def _wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + START_SECONDS
     while True:
         try:
             socket.create_connection(("127.0.0.1", port)).close()
         except ConnectionRefusedError:
-            assert server.poll() is None, "pgbouncer has ended"
+            assert server.poll() is None, (
+                f"pgbouncer has ended: {log.read_text() if log.exists() else server.returncode}"
+            )
             assert time.monotonic() < until, "pgbouncer does not listen"
             time.sleep(0.01)
         else:

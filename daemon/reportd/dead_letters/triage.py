@@ -144,7 +144,7 @@ class Triage:
                 nursery.start_soon(self._supervisor.keep, part, partial(periodically, self._interval_seconds, work))
 
     async def _run_round(self) -> None:
-        """Settle letters. No other part uses the DLQ, so only this one can tell that it is unavailable."""
+        """Settle letters. No other part receives from the DLQ, so this one reports when that fails."""
         try:
             await self.settle_visible(WAIT_SECONDS)
         except UnavailableError as error:

@@ -91,7 +91,7 @@ class Rescuer:
     async def _record(self, records: Sequence[Record], errors: Sequence[Exception | None], kind: str) -> int:
         """Confirm, count and log the messages that were sent. Return for how many jobs the sweep is done.
 
-        A message that the queue refuses for good is tried again later, so that it does not block those behind it.
+        A job's message that the queue refuses for good is tried again later, so that it does not block those behind it.
         """
         sent = [record.job for record, error in zip(records, errors, strict=True) if error is None]
         problems = [str(error) for error in errors if error is not None]

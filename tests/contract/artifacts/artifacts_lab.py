@@ -18,13 +18,14 @@ class ArtifactsLab:
     """A store under test.
 
     ``read`` fetches what ``locate`` told of; ``names`` lists all that the store holds, finished or not; within
-    ``full`` it has no room for more than SMALL_BYTES.
+    ``full`` it has no room for more than SMALL_BYTES. ``atomic``: a conditional write checks and stores in one step.
     """
 
     store: ArtifactStore
     read: Callable[[LocalPdf | str], bytes]
     names: Callable[[], list[str]]
     full: Callable[[], AbstractContextManager[None]]
+    atomic: bool = True
 
 
 def folder_lab(folder: Path) -> ArtifactsLab:

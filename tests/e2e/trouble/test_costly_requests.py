@@ -17,7 +17,7 @@ from reportd.adapters.sql.stores.queue import EmbeddedQueue
 from reportd.ports import Outgoing
 from tests.e2e.process import USER, Daemon, finished, open_daemon
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timed]
 
 MAX_BYTES = 1_048_576
 HEALTH_SECONDS = 0.25

@@ -20,7 +20,7 @@ from tests.e2e.process import Daemon, finished, open_daemon, submit
 from tests.web.byte_fuzzer import attack
 from tests.web.raw import SEEN
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timed]
 
 SEED = int(os.environ.get("REPORTD_TEST_SEED") or time.time())
 ROWS = [{"product": "Lamp", "quantity": 1, "revenue": 10.0}]

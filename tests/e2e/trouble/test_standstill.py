@@ -63,6 +63,7 @@ class Systemd:
 
 
 @pytest.mark.browser
+@pytest.mark.timed
 async def test_a_loop_that_stands_still_fails_its_health_and_systemd_hears_nothing(
     tmp_path: Path, nursery: trio.Nursery
 ) -> None:
@@ -104,6 +105,7 @@ async def test_a_loop_that_stands_still_fails_its_health_and_systemd_hears_nothi
 
 
 @pytest.mark.browser
+@pytest.mark.timed
 async def test_what_systemd_does_then_shows_where_it_stood(tmp_path: Path) -> None:
     """systemd sends SIGABRT. The log then names the line, and no browser is left."""
     async with open_daemon(tmp_path, start=False) as daemon:

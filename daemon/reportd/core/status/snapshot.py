@@ -36,7 +36,7 @@ def ready(parts: Mapping[str, tuple[bool, str]]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Background work that keeps failing with an unforeseen exception. ``tries``: how often it was tried."""
+    """Background work that keeps failing. ``tries``: how often it was tried."""
 
     part: str
     error: str
