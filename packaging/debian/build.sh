@@ -40,7 +40,7 @@ put 644 $here/completion.bash usr/share/bash-completion/completions/reportd
 put 644 $here/lintian-overrides usr/share/lintian/overrides/reportd
 put 644 $here/copyright usr/share/doc/reportd/copyright
 # Links between these are relative, so they lead to the same places as in the source.
-for file in README.md $(git ls-files docs); do
+for file in README.md ARCHITECTURE.md $(git ls-files docs); do
     put 644 "$file" "usr/share/doc/reportd/$file"
 done
 put 644 packaging/prometheus/alerts.yml usr/share/doc/reportd/examples/alerts.yml

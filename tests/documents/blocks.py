@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
-SHIPPED = (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))
+SHIPPED = (ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted(DOCS.rglob("*.md")))
 """What the Debian package has: packaging/debian/build.sh."""
 
 DOCUMENTS = (

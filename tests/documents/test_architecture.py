@@ -1,4 +1,4 @@
-"""docs/ARCHITECTURE.md, compared with the code: states, folders, layers, invariants and paths."""
+"""ARCHITECTURE.md, compared with the code: states, folders, layers, invariants and paths."""
 
 import re
 import tomllib
@@ -12,7 +12,7 @@ from reportd.core.breaker import breaker
 from reportd.core.jobs import transitions
 from tests.documents.blocks import DOCS, ROOT, blocks_of
 
-FILE = DOCS / "ARCHITECTURE.md"
+FILE = ROOT / "ARCHITECTURE.md"
 PAGE = FILE.read_text()
 DAEMON = ROOT / "daemon" / "reportd"
 
