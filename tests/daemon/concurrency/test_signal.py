@@ -1,5 +1,7 @@
 """A signal wakes the tasks that wait, and keeps nothing for later ones."""
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -8,19 +10,24 @@ from reportd.concurrency.signal import Signal
 
 
 async def test_all_that_wait_are_woken() -> None:
-    signal, woken = Signal(), []
+    signal, woken = Signal(), list[str]()
 
     async def wait(name: str) -> None:
         await signal.wait()
         woken.append(name)
 
+    with trio.fail_after(1):
+        await _wake(signal, wait, woken)
+    assert sorted(woken) == ["one", "other"]
+
+
+async def _wake(signal: Signal, wait: Callable[[str], Awaitable[None]], woken: list[str]) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wait, "one")
         nursery.start_soon(wait, "other")
         await wait_all_tasks_blocked()
         assert woken == []
         signal.notify()
-    assert sorted(woken) == ["one", "other"]
 
 
 @pytest.mark.usefixtures("autojump_clock")

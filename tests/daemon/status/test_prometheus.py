@@ -39,6 +39,19 @@ async def test_queues() -> None:
 
 
 @pytest.mark.usefixtures("autojump_clock")
+async def test_each_message_is_in_the_count_of_its_own_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def depth() -> Depth:
+        return Depth(visible=1, in_flight=2, delayed=3, held=4)
+
+    world = World()
+    monkeypatch.setattr(world.queue, "depth", depth)
+    async with open_scene(world) as scene:
+        seen = await scene.scrape()
+    states = ("visible", "in_flight", "delayed", "held")
+    assert [seen["reportd_queue_messages", ("queue", "main"), ("state", state)] for state in states] == [1, 2, 3, 4]
+
+
+@pytest.mark.usefixtures("autojump_clock")
 async def test_pool_breakers_and_readiness() -> None:
     world = World()
     async with open_scene(world) as scene:
