@@ -3,7 +3,7 @@
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo run test test-engines soak-engines coverage check format chaos soak binary test-binary deb test-systemd bench \
+.PHONY: help demo run test search test-engines soak-engines coverage check format chaos soak binary test-binary deb test-systemd bench \
 	incident simulate lock audit clean machine-run machine-test machine-engines machine-package
 .DEFAULT_GOAL := help
 
@@ -27,6 +27,9 @@ test-engines: $(BIN)/.test machine-test machine-engines ## The tests on real eng
 
 soak-engines: $(BIN)/.test machine-test machine-engines ## 200 jobs on real engines while nodes are killed (SEED=n chooses which)
 	@REPORTD_TEST_SEED=$(SEED) $(BIN)/pytest -m "engines and soak" -s tests/engines
+
+search: $(BIN)/.test ## Try the properties of the core on examples that no run has tried; a find becomes an @example
+	@$(BIN)/pytest -n 2 tests/core tests/daemon/config --hypothesis-profile search
 
 coverage: $(BIN)/.test machine-test ## Run the tests, and see what of the code they leave out; takes twice as long
 	@$(BIN)/coverage run -m pytest -m "not soak and not packaged and not engines"

@@ -144,8 +144,11 @@ def test_any_entry_may_open_a_port() -> None:
 @unhurried
 @given(patterns, st.sampled_from(["", "x", "x-", "x.", "x.y."]), st.sampled_from(["", "x", ".x"]), ports)
 def test_an_entry_does_not_open_similar_names(pattern: HostPattern, before: str, behind: str, port: int) -> None:
-    meant = not behind and (before in ("x.", "x.y.") if pattern.wildcard else not before)
-    opened = NetworkRule(frozenset({pattern})).may_name(f"{before}{pattern.host}{behind}", port).allowed
+    name = f"{before}{pattern.host}{behind}"
+    labels, entry = name.split("."), str(pattern.host).split(".")
+    below = len(labels) > len(entry) and labels[-len(entry) :] == entry
+    meant = below if pattern.wildcard else labels == entry
+    opened = NetworkRule(frozenset({pattern})).may_name(name, port).allowed
     assert opened is (meant and pattern.port in (None, port))
 
 
