@@ -14,6 +14,13 @@ TRYING_AGAIN_CANT_HELP = {
     FaultKind.PAGE_STATUS,
     FaultKind.PAGE_CLOSED,
     FaultKind.PAGE_TOO_LARGE,
+    FaultKind.NOT_A_REPORT,
+    FaultKind.REDIRECTED,
+    FaultKind.EXPECTATION_FAILED,
+    FaultKind.CERTIFICATE_INVALID,
+    FaultKind.URL_TOO_LONG,
+    FaultKind.GLYPHS_MISSING,
+    FaultKind.CONTENT_CLIPPED,
     FaultKind.NAVIGATED_AWAY,
     FaultKind.DOWNLOAD,
     FaultKind.HOST_NOT_ALLOWED,
@@ -28,7 +35,7 @@ NOT_THE_JOBS_DOING = {
     FaultKind.STORE_UNAVAILABLE,
     FaultKind.EXHAUSTED_RECEIVES,
 }
-A_BROWSER_DIED = {FaultKind.PAGE_CRASHED, FaultKind.BROWSER_LOST}
+A_BROWSER_DIED = {FaultKind.PAGE_CRASHED, FaultKind.PAGE_TOO_HEAVY, FaultKind.BROWSER_LOST}
 
 
 def test_every_kind_has_a_nature_and_nothing_else_has() -> None:
@@ -62,6 +69,8 @@ def test_only_page_and_upstream_faults_reach_the_breaker(kind: FaultKind) -> Non
         (FaultKind.PAGE_CRASHED, Blame.PAGE),
         (FaultKind.PAGE_STATUS, Blame.PAGE),
         (FaultKind.PAGE_UNAVAILABLE, Blame.UPSTREAM),
+        (FaultKind.CERTIFICATE_INVALID, Blame.UPSTREAM),
+        (FaultKind.URL_TOO_LONG, Blame.MESSAGE),
         (FaultKind.UNREACHABLE, Blame.UPSTREAM),
         (FaultKind.BROWSER_LOST, Blame.NODE),
         (FaultKind.BROWSER_UNAVAILABLE, Blame.NODE),

@@ -6,6 +6,7 @@ Called by ``load``.
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from types import UnionType
 from typing import Any, NamedTuple, get_origin
 
 import orjson
@@ -97,6 +98,8 @@ def _value(text: str, field: FieldInfo) -> Any:
         return [item.strip() for item in stripped.split(",") if item.strip()]
     if kind is Mapping:
         return _json(stripped) if stripped else {}
+    if kind is UnionType and stripped.startswith("["):
+        return _json(stripped)
     return text
 
 

@@ -23,6 +23,7 @@ from reportd.config.values import (
     split_url,
 )
 from reportd.core.jobs.job import REPORT_TYPE
+from reportd.core.jobs.warnings import WarningKind
 from reportd.core.pages.network import NetworkRule, normal_host
 from reportd.ports import Ready
 
@@ -33,6 +34,7 @@ BUILT_IN: dict[str, dict[str, Any]] = {
 
 _PLACEHOLDERS = ("params", "taskId", "userId")
 _STATUSES = range(100, 600)
+_MAX_VIEWPORT = 20000
 
 
 def _ready(value: Any) -> Ready:
@@ -49,6 +51,44 @@ def _ready(value: Any) -> Ready:
             raise ValueError(f"names no {kind}")
         return Ready(kind, argument)
     raise ValueError("is no such condition")
+
+
+def _expected(value: Any) -> Ready | None:
+    if value is None or isinstance(value, Ready):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("is not a text")  # noqa: TRY004 - pydantic reports ValueError
+    if not value:
+        return None
+    kind, _, argument = value.partition(":")
+    if kind not in ("selector", "text"):
+        raise ValueError("is no such expectation")
+    if not argument.strip():
+        raise ValueError(f"names no {kind}")
+    return Ready(kind, argument.strip())
+
+
+def _redirects(value: Any) -> bool | tuple[str, ...]:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if not isinstance(value, list | tuple):
+        raise ValueError("is neither true nor false, nor a list")  # noqa: TRY004 - pydantic reports ValueError
+    if not all(isinstance(path, str) and re.fullmatch(r"/[^\s?#]*", path) for path in value):
+        raise ValueError("has an entry that is no path")
+    return tuple(value)
+
+
+def _viewport(value: Any) -> tuple[int, int] | None:
+    if value is None or isinstance(value, tuple):
+        return value
+    if value == "":
+        return None
+    match = re.fullmatch(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})", value) if isinstance(value, str) else None
+    if match is None or max(int(match[1]), int(match[2])) > _MAX_VIEWPORT:
+        raise ValueError("is no size")
+    return int(match[1]), int(match[2])
 
 
 def _page_url(text: str) -> str:
@@ -107,6 +147,25 @@ ReadyWhen = Annotated[
     Accepts("load, networkidle, selector:CSS, expression:JS (until truthy) or event:NAME (on window)"),
     BeforeValidator(_ready),
 ]
+Expected = Annotated[
+    Ready | None,
+    Accepts("selector:CSS or text:WORDS, or nothing"),
+    BeforeValidator(_expected),
+]
+Redirects = Annotated[
+    bool | tuple[str, ...],
+    Accepts('true, false, or a list of paths, e.g. ["/login", "/reports/new"]'),
+    BeforeValidator(_redirects),
+]
+Viewport = Annotated[
+    tuple[int, int] | None,
+    Accepts("WIDTHxHEIGHT in CSS pixels, each from 10 to 20000, e.g. 1280x720, or nothing"),
+    BeforeValidator(_viewport),
+]
+FailOn = Annotated[
+    tuple[WarningKind, ...],
+    Accepts(f"a list of {', '.join(WarningKind)}"),
+]
 FileName = Annotated[str, Accepts("a file's path below the configuration's folder, or nothing"), AfterValidator(_file)]
 Statuses = Annotated[
     tuple[tuple[int, int], ...],
@@ -143,7 +202,13 @@ class ReportType(Section):
     cookies: Cookies = Field(default_factory=dict)
     media: Literal["print", "screen"] = "print"
     max_page_bytes: Count = Field(104857600, ge=1024, le=4294967296)
+    allow_redirects: Redirects = False
+    expect: Expected = None
+    viewport: Viewport = None
+    device_scale_factor: Number = Field(1.0, ge=0.5, le=4)
+    reduced_motion: Flag = True
     fail_on_status: Statuses = ((400, 599),)
+    fail_on: FailOn = ()
     fail_on_resource_errors: Flag = False
     fail_on_script_errors: Flag = False
     pdf: PdfOptions = PdfOptions()
@@ -153,11 +218,18 @@ class ReportType(Section):
         """All host patterns that the page may reach, normalised, including the URL's own host at its port."""
         return tuple(sorted(map(str, NetworkRule.of(self.allowed_hosts, self.url).patterns)))
 
+    @property
+    def failures(self) -> frozenset[WarningKind]:
+        """The warnings that are faults; ``fail_on_resource_errors`` and ``fail_on_script_errors`` are older keys."""
+        older = {WarningKind.RESOURCES: self.fail_on_resource_errors, WarningKind.SCRIPTS: self.fail_on_script_errors}
+        return frozenset(self.fail_on) | {kind for kind, wanted in older.items() if wanted}
+
     def redacted(self) -> dict[str, Any]:
-        """Return the table as in the file, with ``ready`` and ``fail_on_status`` in the file's form."""
-        condition = self.ready
+        """Return the table as in the file, with each key in the file's form."""
         return super().redacted() | {
-            "ready": f"{condition.kind}:{condition.argument}" if condition.argument else condition.kind,
+            "ready": _condition(self.ready),
+            "expect": _condition(self.expect) if self.expect else "",
+            "viewport": "{}x{}".format(*self.viewport) if self.viewport else "",
             "fail_on_status": [
                 str(first) if first == last else f"{first}-{last}" for first, last in self.fail_on_status
             ],
@@ -177,3 +249,7 @@ class ReportType(Section):
             yield Conflict(("delay_seconds", "timeout_seconds"), text)
         for conflict in self.pdf.conflicts():
             yield Conflict(tuple(f"pdf.{key}" for key in conflict.keys), conflict.message)
+
+
+def _condition(condition: Ready) -> str:
+    return f"{condition.kind}:{condition.argument}" if condition.argument else condition.kind

@@ -27,11 +27,19 @@ class FaultKind(StrEnum):
     PAGE_CRASHED = "page_crashed"
     PAGE_CLOSED = "page_closed"
     PAGE_TOO_LARGE = "page_too_large"
+    PAGE_TOO_HEAVY = "page_too_heavy"
+    NOT_A_REPORT = "not_a_report"
+    REDIRECTED = "redirected"
+    EXPECTATION_FAILED = "expectation_failed"
     NAVIGATED_AWAY = "navigated_away"
     DOWNLOAD = "download"
     SCRIPT_ERROR = "script_error"
     RESOURCE_FAILED = "resource_failed"
     HOST_NOT_ALLOWED = "host_not_allowed"
+    CERTIFICATE_INVALID = "certificate_invalid"
+    URL_TOO_LONG = "url_too_long"
+    GLYPHS_MISSING = "glyphs_missing"
+    CONTENT_CLIPPED = "content_clipped"
     PRINT_REJECTED = "print_rejected"
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
@@ -73,11 +81,21 @@ NATURE: dict[FaultKind, Nature] = {
     FaultKind.PAGE_CRASHED: Nature(Blame.PAGE, retry=True, kills_browser=True),
     FaultKind.PAGE_CLOSED: Nature(Blame.PAGE, retry=False),
     FaultKind.PAGE_TOO_LARGE: Nature(Blame.PAGE, retry=False),
+    FaultKind.PAGE_TOO_HEAVY: Nature(Blame.PAGE, retry=True, kills_browser=True),
+    # The server answers 200 with something else: a login form, an error as JSON, a blank sheet. It would do so again.
+    FaultKind.NOT_A_REPORT: Nature(Blame.PAGE, retry=False),
+    FaultKind.REDIRECTED: Nature(Blame.PAGE, retry=False),
+    FaultKind.EXPECTATION_FAILED: Nature(Blame.PAGE, retry=False),
     FaultKind.NAVIGATED_AWAY: Nature(Blame.PAGE, retry=False),
     FaultKind.DOWNLOAD: Nature(Blame.PAGE, retry=False),
     FaultKind.SCRIPT_ERROR: Nature(Blame.PAGE, retry=True),
     FaultKind.RESOURCE_FAILED: Nature(Blame.UPSTREAM, retry=True, transient=True),
     FaultKind.HOST_NOT_ALLOWED: Nature(Blame.PAGE, retry=False),
+    FaultKind.CERTIFICATE_INVALID: Nature(Blame.UPSTREAM, retry=False),
+    # Only this job's parameters are too long; others of the type are not.
+    FaultKind.URL_TOO_LONG: Nature(Blame.MESSAGE, retry=False),
+    FaultKind.GLYPHS_MISSING: Nature(Blame.PAGE, retry=False),
+    FaultKind.CONTENT_CLIPPED: Nature(Blame.PAGE, retry=False),
     FaultKind.PRINT_REJECTED: Nature(Blame.PAGE, retry=False),
     FaultKind.TIMEOUT: Nature(Blame.PAGE, retry=True, transient=True),
     FaultKind.UNREACHABLE: Nature(Blame.UPSTREAM, retry=True, transient=True),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from reportd.core.jobs.job import Job
+from reportd.core.jobs.warnings import JobWarning
 from reportd.ports.errors import UnavailableError
 from reportd.ports.jobs import PdfInfo
 
@@ -16,13 +17,14 @@ T = TypeVar("T")
 class Pdf:
     """A rendered PDF on its way to the store: a small one in ``data``, a large one in a temporary file.
 
-    Its holder owns ``path``, and moves or removes the file.
+    Its holder owns ``path``, and moves or removes the file. ``warnings``: what is missing from it.
     """
 
     size_bytes: int
     sha256: str
     data: bytes | None = None
     path: Path | None = None
+    warnings: tuple[JobWarning, ...] = ()
 
     @property
     def info(self) -> PdfInfo:

@@ -8,6 +8,7 @@ from reportd.core.faults import Fault
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.retry import Tally
 from reportd.core.jobs.transitions import JobEvent, JobState
+from reportd.core.jobs.warnings import JobWarning
 from reportd.core.status.snapshot import JobView, Load
 
 UNCONFIRMED_SECONDS = 15.0
@@ -34,6 +35,8 @@ class Record:
     finished_at: float | None = None
     error: Fault | None = None
     pdf: PdfInfo | None = None
+    warnings: tuple[JobWarning, ...] = ()
+    """What is missing from the PDF."""
     confirmed: bool = False
     """The queue has confirmed the message."""
     due_at: float = field(default=0.0, compare=False)
@@ -87,8 +90,8 @@ class AttemptRefused:
 class Settlement:
     """The result of an attempt, or of a waiting job.
 
-    ``event`` moves the job; ``fault`` is recorded as its error, ``pdf`` as its result. With ``attempt_id`` the attempt
-    gets its outcome. ``counted``: the attempt stays counted; ``loss``: a browser died.
+    ``event`` moves the job; ``fault`` is recorded as its error, ``pdf`` and ``warnings`` as its result. With
+    ``attempt_id`` the attempt gets its outcome. ``counted``: the attempt stays counted; ``loss``: a browser died.
     ``deferred_seconds``: how long the message is deferred.
     """
 
@@ -100,6 +103,7 @@ class Settlement:
     counted: bool = True
     loss: bool = False
     pdf: PdfInfo | None = None
+    warnings: tuple[JobWarning, ...] = ()
     deferred_seconds: float = 0.0
 
 

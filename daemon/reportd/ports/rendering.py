@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import trio
 
+from reportd.core.jobs.warnings import WarningKind
 from reportd.core.pages.network import NetworkRule
 from reportd.ports.artifacts import Pdf
 
@@ -23,7 +24,10 @@ class Ready:
 class RenderOptions:
     """How a page is opened, checked and printed. ``print_parameters``: of CDP ``Page.printToPDF``.
 
-    ``headers`` are sent to the URL's own origin and to the ``header_hosts``.
+    ``headers`` are sent to the URL's own origin and to the ``header_hosts``. ``allow_redirects``: every path, or these.
+    ``expect``: of kind selector or text; it must be there when the page is printed. ``fail_on``: warnings that are
+    faults. ``viewport``: width and height in CSS pixels; None for the printable area of the paper.
+    ``device_scale_factor``: device pixels per CSS pixel.
     """
 
     ready: Ready = Ready()
@@ -33,8 +37,12 @@ class RenderOptions:
     cookies: Mapping[str, str] = field(default_factory=dict, repr=False)
     media: str = "print"
     fail_on_status: tuple[tuple[int, int], ...] = ((400, 599),)
-    fail_on_resource_errors: bool = False
-    fail_on_script_errors: bool = False
+    allow_redirects: bool | tuple[str, ...] = False
+    expect: Ready | None = None
+    fail_on: frozenset[WarningKind] = frozenset()
+    reduced_motion: bool = True
+    viewport: tuple[int, int] | None = None
+    device_scale_factor: float = 1.0
     max_page_bytes: int = 104857600
     print_parameters: Mapping[str, Any] = field(default_factory=dict)
 

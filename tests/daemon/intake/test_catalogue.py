@@ -12,6 +12,7 @@ from reportd.config import Config, ConfigError, ReportType
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.submission import MAX_PROBLEMS
+from reportd.core.jobs.warnings import WarningKind
 from reportd.core.schemas.compiled import is_cheap
 from reportd.intake.catalogue import Catalogue
 from reportd.ports import Ready, TooCostlyError
@@ -276,8 +277,7 @@ async def test_the_options_of_a_type_reach_the_browser(tmp_path: Path) -> None:
     assert options.headers == {"Authorization": "Bearer secret"}
     assert options.cookies == {"session": "secret"}
     assert options.fail_on_status == ((404, 404),)
-    assert options.fail_on_resource_errors
-    assert options.fail_on_script_errors
+    assert options.fail_on == {WarningKind.RESOURCES, WarningKind.SCRIPTS}
     assert options.print_parameters["landscape"] is True
     assert "secret" not in repr(request)
 

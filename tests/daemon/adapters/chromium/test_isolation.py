@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from reportd.adapters.chromium.browser import ChromiumBrowser
+from reportd.core.jobs.warnings import WarningKind
 from reportd.ports import Page, Ready
 from tests.servers.chromium import Stage, fault_of, on_stage, open_stage, request, text_of
 from tests.servers.site import Content, Reply, Request, Site, open_site
@@ -341,8 +342,7 @@ async def test_options_of_the_last_job_are_undone(stage: Stage) -> None:
         "headers": {"X-Key": "secret"},
         "cookies": {"session": "secret"},
         "media": "screen",
-        "fail_on_resource_errors": True,
-        "fail_on_script_errors": True,
+        "fail_on": frozenset({WarningKind.RESOURCES, WarningKind.SCRIPTS}),
     }
     screen = "<style>@media screen { p { display: none } }</style><p>print media</p>"
     broken = screen + "<img src=/missing><script>nothing.here()</script>"

@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from reportd.core.faults import FaultKind
+from reportd.core.jobs.warnings import WarningKind
 from reportd.ports import Page, Ready
 from tests.servers.chromium import Stage, fault_of, on_stage, open_stage, request, text_of
 from tests.servers.site import Content, Reply, hang, hang_in_body, of_size, open_site, redirect, stream_for_ever
@@ -171,7 +172,7 @@ async def test_a_huge_document_is_printed(stage: Stage) -> None:
 @on_stage
 async def test_a_page_that_allocates_until_it_crashes(stage: Stage, script: str) -> None:
     async with stage.page() as other, stage.page() as page:
-        fault = await fault_of(page, request(html=f"<script>{script}</script>", fail_on_script_errors=True))
+        fault = await fault_of(page, request(html=f"<script>{script}</script>", fail_on={WarningKind.SCRIPTS}))
         assert fault is not None
         assert fault.kind in (FaultKind.PAGE_CRASHED, FaultKind.SCRIPT_ERROR)
         await assert_usable_again(other)
@@ -322,7 +323,7 @@ async def test_a_missing_part_fails_only_where_that_is_asked_for(stage: Stage, p
         wanted: dict[str, Any] = {"url": site.url("/report"), "delay_seconds": 0.1}
         assert await fault_of(ours, request(**wanted)) is None
         assert await ours.scrub()
-        fault = await fault_of(ours, request(**wanted, fail_on_resource_errors=True))
+        fault = await fault_of(ours, request(**wanted, fail_on={WarningKind.RESOURCES}))
         assert fault is not None
         assert fault.kind is FaultKind.RESOURCE_FAILED
         assert detail in fault.detail
@@ -349,7 +350,7 @@ async def test_a_script_error_fails_only_where_that_is_asked_for(stage: Stage, p
         wanted: dict[str, Any] = {"html": page + "<p>report", "delay_seconds": 0.1}
         assert await fault_of(ours, request(**wanted)) is None
         assert await ours.scrub()
-        fault = await fault_of(ours, request(**wanted, fail_on_script_errors=True))
+        fault = await fault_of(ours, request(**wanted, fail_on={WarningKind.SCRIPTS}))
         assert fault is not None
         assert fault.kind is FaultKind.SCRIPT_ERROR
         assert detail in fault.detail
@@ -435,7 +436,7 @@ async def test_what_a_page_says_holds_up_nobody(stage: Stage, what: str) -> None
     """However long it is, the event loop and the other pages of the browser go on."""
     pages = {"/report": f"<p>report<script>{LONG_WORDS[what]}</script>"}
     async with open_site(pages) as site, stage.page() as page, stage.page() as other:
-        await fault_of(page, request(url=site.url("/report"), fail_on_script_errors=True))
+        await fault_of(page, request(url=site.url("/report"), fail_on={WarningKind.SCRIPTS}))
         assert await fault_of(other, request(html="<p>other")) is None
         assert await page.scrub()
         assert await fault_of(page, request(html="<p>next")) is None

@@ -11,6 +11,7 @@ from pypdf import PdfReader
 
 from reportd.adapters.chromium.page.pdf import IN_MEMORY_BYTES, PdfWriter
 from reportd.core.faults import FaultKind
+from reportd.core.jobs.warnings import WarningKind
 from tests.servers.chromium import Stage, fault_of, on_stage, open_stage, request
 
 MIB = 1024 * 1024
@@ -91,7 +92,7 @@ async def test_a_pdf_that_is_cut_off_leaves_no_file(stage: Stage) -> None:
 async def test_a_page_that_leaves_once_it_is_printed_is_printed(stage: Stage) -> None:
     script = "onafterprint = () => { location = 'about:blank'; nothing.here() }"
     async with stage.page() as page:
-        wanted = request(html=f"<script>{script}</script><p>printed", fail_on_script_errors=True)
+        wanted = request(html=f"<script>{script}</script><p>printed", fail_on={WarningKind.SCRIPTS})
         assert await fault_of(page, wanted) is None
         assert await page.scrub()
         closes = request(html="<script>onafterprint = () => close()</script><p>printed")

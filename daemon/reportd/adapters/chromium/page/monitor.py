@@ -10,6 +10,7 @@ import trio
 from reportd.adapters.chromium.page.ready import exception_text
 from reportd.adapters.chromium.protocol.cdp import Cdp
 from reportd.core.faults import Fault, FaultKind
+from reportd.core.jobs.warnings import WarningKind
 from reportd.ports import RenderRequest
 
 
@@ -48,11 +49,11 @@ class PageMonitor:
         self.printed = True
 
     def resource_failed(self, detail: str) -> None:
-        if self.request is not None and self.request.options.fail_on_resource_errors:
+        if self.request is not None and WarningKind.RESOURCES in self.request.options.fail_on:
             self.fail(FaultKind.RESOURCE_FAILED, detail)
 
     def script_failed(self, detail: str) -> None:
-        if self.request is not None and self.request.options.fail_on_script_errors:
+        if self.request is not None and WarningKind.SCRIPTS in self.request.options.fail_on:
             self.fail(FaultKind.SCRIPT_ERROR, detail)
 
     def loaded(self) -> None:

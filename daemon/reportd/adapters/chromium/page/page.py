@@ -12,13 +12,15 @@ import structlog
 import trio
 
 from reportd.adapters.chromium.page import ready
+from reportd.adapters.chromium.page.emulation import Emulation, Surroundings, printable_area
 from reportd.adapters.chromium.page.headers import OwnHeaders
 from reportd.adapters.chromium.page.monitor import Listener, PageMonitor, shown
 from reportd.adapters.chromium.page.pdf import receive_pdf
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp, CdpError, ClosedError
 from reportd.adapters.egress.proxy import Egress
 from reportd.core.faults import FaultError, FaultKind, status_fault
-from reportd.ports import Pdf, RenderRequest, ToPrint, print_immediately
+from reportd.core.jobs.warnings import WarningKind
+from reportd.ports import Pdf, RenderOptions, RenderRequest, ToPrint, print_immediately
 
 log = structlog.get_logger()
 
@@ -60,6 +62,7 @@ class ChromiumPage:
         self._frame_id: str = frame["id"]
         self._blank: str = frame["loaderId"]
         self._listener = Listener(page, self._frame_id, PageMonitor(self._blank))
+        self._emulation = Emulation(page)
         self._scripts = True
         """Whether scripts may run. They are switched off for an inert document, to be sure that it has none."""
         self._inert = False
@@ -94,6 +97,7 @@ class ChromiumPage:
         self._allow_scripts(not inert)
         answers = self._prepare(request)
         self._inert = inert and not answers
+        answers += self._emulation.apply(_surroundings(request.options))
         for answer in answers:
             await answer.get()
         if inert:
@@ -123,7 +127,7 @@ class ChromiumPage:
         """Send the settings that the job needs; none for most jobs."""
         options = request.options
         answers = []
-        if options.fail_on_resource_errors:
+        if WarningKind.RESOURCES in options.fail_on:
             answers.append(self._enable_network())
         if options.headers:
             headers = OwnHeaders(options.headers, request.url, options.header_hosts)
@@ -131,10 +135,8 @@ class ChromiumPage:
         if options.cookies and request.url is not None:
             cookies = [{"name": n, "value": v, "url": request.url} for n, v in options.cookies.items()]
             answers.append(self._page.send("Network.setCookies", cookies=cookies))
-        if options.fail_on_script_errors:
+        if WarningKind.SCRIPTS in options.fail_on:
             answers.append(self._page.send("Runtime.enable"))
-        if options.media != "print":
-            answers.append(self._page.send("Emulation.setEmulatedMedia", media=options.media))
         if options.ready.kind == "networkidle":
             answers.append(self._page.send("Page.setLifecycleEventsEnabled", enabled=True))
         return answers
@@ -311,3 +313,14 @@ class ChromiumPage:
         await self._page.call("Page.setDocumentContent", frameId=self._frame_id, html=WARM_UP_HTML)
         await self._page.call("Page.printToPDF", generateTaggedPDF=False)
         await self._empty()
+
+
+def _surroundings(options: RenderOptions) -> Surroundings:
+    width, height = options.viewport or printable_area(options.print_parameters)
+    return Surroundings(
+        width=width,
+        height=height,
+        device_scale_factor=options.device_scale_factor,
+        media=options.media,
+        reduced_motion=options.reduced_motion,
+    )

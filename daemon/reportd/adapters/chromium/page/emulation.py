@@ -1,0 +1,84 @@
+"""What a page is told about its surroundings: paper, media, motion. Each job sets all of it, so nothing is inherited.
+
+A warm page serves many jobs. ``apply`` sends only what differs from the job before, which is nothing for most jobs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reportd.adapters.chromium.protocol.cdp import Answer, Cdp
+
+PX_PER_INCH = 96
+
+_CHROMIUMS_OWN: dict[str, float] = {
+    # The defaults of CDP Page.printToPDF.
+    "paperWidth": 8.5,
+    "paperHeight": 11,
+    "landscape": False,
+    "scale": 1,
+    **dict.fromkeys(("marginTop", "marginRight", "marginBottom", "marginLeft"), 0.4),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """``width`` and ``height``: of the viewport in CSS pixels; 0 leaves Chromium's 800 by 600.
+
+    ``device_scale_factor``: device pixels per CSS pixel; canvases are drawn with it. ``media``: print or screen.
+    """
+
+    width: int = 0
+    height: int = 0
+    device_scale_factor: float = 1.0
+    media: str = "print"
+    reduced_motion: bool = False
+
+
+class Emulation:
+    """The surroundings of one page."""
+
+    def __init__(self, page: Cdp) -> None:
+        self._page = page
+        self._present = Surroundings()
+
+    def apply(self, wanted: Surroundings) -> list[Answer]:
+        """Send what differs from the present surroundings."""
+        before, self._present = self._present, wanted
+        answers = []
+        if _metrics(before) != _metrics(wanted):
+            answers.append(self._page.send("Emulation.setDeviceMetricsOverride", **_metrics(wanted)))
+        if _media(before) != _media(wanted):
+            answers.append(self._page.send("Emulation.setEmulatedMedia", **_media(wanted)))
+        return answers
+
+
+def printable_area(print_parameters: Mapping[str, Any]) -> tuple[int, int]:
+    """Return width and height of the paper within its margins, in CSS pixels of the page.
+
+    ``print_parameters``: of CDP ``Page.printToPDF``, in inches; ``scale`` makes a page of more pixels fit.
+    """
+    given = _CHROMIUMS_OWN | dict(print_parameters)
+    width, height = given["paperWidth"], given["paperHeight"]
+    if given["landscape"]:
+        width, height = height, width
+    width -= given["marginLeft"] + given["marginRight"]
+    height -= given["marginTop"] + given["marginBottom"]
+    pixels = PX_PER_INCH / given["scale"]
+    return max(1, int(width * pixels)), max(1, int(height * pixels))
+
+
+def _metrics(wanted: Surroundings) -> dict[str, Any]:
+    return {
+        "width": wanted.width,
+        "height": wanted.height,
+        "deviceScaleFactor": wanted.device_scale_factor,
+        "mobile": False,
+    }
+
+
+def _media(wanted: Surroundings) -> dict[str, Any]:
+    value = "reduce" if wanted.reduced_motion else ""
+    # "print" is what a printed page has anyway: while it loads, its scripts see a screen, as in any browser.
+    media = "" if wanted.media == "print" else wanted.media
+    return {"media": media, "features": [{"name": "prefers-reduced-motion", "value": value}]}
