@@ -4,6 +4,7 @@ Independent calls are sent together and awaited afterwards: printing a small rep
 trips.
 """
 
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import trio
 
 from reportd.adapters.chromium.page import ready
 from reportd.adapters.chromium.page.emulation import Emulation, Surroundings, printable_area
+from reportd.adapters.chromium.page.glyphs import missing_glyphs
 from reportd.adapters.chromium.page.headers import OwnHeaders
 from reportd.adapters.chromium.page.monitor import Listener, PageMonitor, shown
 from reportd.adapters.chromium.page.pdf import receive_pdf
@@ -121,7 +123,7 @@ class ChromiumPage:
         self._report_refusals(request)
         self.activity = "waiting for a slot to be printed in"
         await to_print()
-        return await self._print(request, monitor)
+        return await self._warned(await self._print(request, monitor))
 
     def _prepare(self, request: RenderRequest) -> list[Answer]:
         """Send the settings that the job needs; none for most jobs."""
@@ -245,8 +247,15 @@ class ChromiumPage:
         except OSError as error:  # for example, the disk is full
             detail = f"{error.strerror}: {self._spool_folder}"
             raise FaultError(FaultKind.STORE_UNAVAILABLE, detail) from error
-        self.activity = "idle"
         return pdf
+
+    async def _warned(self, pdf: Pdf) -> Pdf:
+        """Return the PDF with the warning about its missing glyphs, if there are any."""
+        self.activity = "looking for missing glyphs"
+        with pdf.discarded_on_error():
+            warning = await missing_glyphs(pdf, self._page, self._frame_id)
+        self.activity = "idle"
+        return pdf if warning is None else replace(pdf, warnings=(*pdf.warnings, warning))
 
     def _unreachable(self, detail: str) -> FaultError:
         if refusals := self._egress.refusals:
