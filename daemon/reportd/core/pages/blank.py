@@ -4,15 +4,12 @@ The check reads the content streams of a small PDF. White paint and text of spac
 """
 
 import re
-import zlib
-from collections.abc import Iterator
+
+from reportd.core.pages.pdf_streams import MAPPING, content_streams
 
 MAX_BYTES = 65536
 """A larger PDF is not blank: an empty sheet has a few hundred bytes, a font with one glyph four thousand."""
 
-_STREAM = re.compile(
-    rb"<<(?P<dict>(?:[^<>]|<<[^<>]*>>|<[0-9A-Fa-f]*>)*)>>\s*stream\r?\n(?P<data>.*?)\r?\nendstream", re.DOTALL
-)
 _MAPPING = re.compile(rb"<[0-9A-Fa-f]+>\s*<([0-9A-Fa-f]+)>\s*(?:<([0-9A-Fa-f]+)>)?")
 _WHITE = ([b"1", b"1", b"1"], [b"1"])
 _FILL, _STROKE = {b"f", b"F", b"f*"}, {b"S", b"s"}
@@ -24,23 +21,14 @@ _OTHER_COLOURS = {b"k": "fill", b"sc": "fill", b"scn": "fill", b"K": "stroke", b
 
 
 def is_blank(pdf: bytes) -> bool:
-    """Return whether no page shows anything. False if it can't be told."""
+    """Return whether no page shows anything. False for a PDF that is too large to be blank."""
     if len(pdf) > MAX_BYTES:
         return False
-    try:
-        streams = list(_streams(pdf))
-    except zlib.error:
-        return False
-    content = [_paint(data) for dictionary, data in streams if not re.search(rb"/(Type|Subtype|Length1)\b", dictionary)]
+    streams = list(content_streams(pdf))
+    content = [_paint(stream) for stream in streams if not stream.startswith(MAPPING)]
     if any(painted for painted, _ in content):
         return False
-    return not any(text for _, text in content) or not _visible_text([data for _, data in streams])
-
-
-def _streams(pdf: bytes) -> Iterator[tuple[bytes, bytes]]:
-    for match in _STREAM.finditer(pdf):
-        data = match["data"]
-        yield match["dict"], zlib.decompress(data) if b"/FlateDecode" in match["dict"] else data
+    return not any(text for _, text in content) or not _visible_text(streams)
 
 
 def _paint(content: bytes) -> tuple[bool, bool]:
@@ -75,7 +63,7 @@ def _paint(content: bytes) -> tuple[bool, bool]:
 
 def _visible_text(streams: list[bytes]) -> bool:
     """Return whether a font of the PDF maps a glyph to anything but space; True if none says what its glyphs are."""
-    shown = b"".join(stream for stream in streams if b"begincmap" in stream)
+    shown = b"".join(stream for stream in streams if stream.startswith(MAPPING))
     if not shown:
         return True
     targets = []

@@ -1,4 +1,4 @@
-"""Looks at a page just before it is printed: what is missing, what does not fit, which characters it has.
+"""Looks at a page just before it is printed: what is missing and what does not fit.
 
 One script does it all, and is sent together with the print command, so that it costs no round trip. It also jumps CSS
 animations and transitions to their end: a heading that fades in would be printed half visible.
@@ -16,7 +16,6 @@ from reportd.core.pages.documents import shown
 from reportd.ports import Ready
 
 NOTHING_PAINTED = "nothing is painted on any of its pages"
-MAX_CHARACTERS = 20000
 MAX_LISTED = 50
 
 _SHEET = """
@@ -54,7 +53,6 @@ _SCRIPT = """
       if (out.relative.length >= %d) break;
     }
   }
-  out.characters = [...new Set(root.textContent)].filter((each) => each > "\\x7f").join("").slice(0, %d);
   if (wanted.expect) {
     const text = wanted.expect.argument.replace(/\\s+/g, " ");
     out.expected = wanted.expect.kind === "selector" ? document.querySelector(wanted.expect.argument) !== null
@@ -90,7 +88,7 @@ class Inspection:
     """``width``: of the content, ``client``: of the viewport, ``height``: of the content, in CSS pixels.
 
     ``fonts``: families that failed. ``images``: URLs of images that can't be shown. ``relative``: addresses without a
-    base. ``characters``: the distinct characters of the text that are not ASCII.
+    base.
     """
 
     width: int = 0
@@ -99,7 +97,6 @@ class Inspection:
     fonts: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     relative: tuple[str, ...] = ()
-    characters: str = ""
     expected: bool = True
     blank: bool = False
 
@@ -109,7 +106,7 @@ def inspect(page: Cdp, wanted: Wanted) -> Answer:
     expect = None if wanted.expect is None else {"kind": wanted.expect.kind, "argument": wanted.expect.argument}
     given = {"page": wanted.page, "expect": expect, "height": wanted.height, "visible": wanted.visible}
     sheet = _SHEET % "wanted.page"
-    script = _SCRIPT % (json.dumps(given), sheet, MAX_LISTED, MAX_LISTED, MAX_LISTED, MAX_CHARACTERS)
+    script = _SCRIPT % (json.dumps(given), sheet, MAX_LISTED, MAX_LISTED, MAX_LISTED)
     return page.send("Runtime.evaluate", expression=script, returnByValue=True)
 
 
@@ -155,7 +152,6 @@ def found(answer: dict[str, Any]) -> Inspection:
         fonts=_texts(value.get("fonts")),
         images=_texts(value.get("images")),
         relative=_texts(value.get("relative")),
-        characters=str(value.get("characters") or "")[:MAX_CHARACTERS],
         expected=value.get("expected") is not False,
         blank=value.get("blank") is True,
     )

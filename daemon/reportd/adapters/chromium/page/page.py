@@ -14,6 +14,7 @@ import trio
 
 from reportd.adapters.chromium.page import inspect, ready, settle
 from reportd.adapters.chromium.page.emulation import Emulation, Surroundings, printable_area
+from reportd.adapters.chromium.page.glyphs import missing_glyphs
 from reportd.adapters.chromium.page.headers import OwnHeaders
 from reportd.adapters.chromium.page.inspect import Inspection, Wanted
 from reportd.adapters.chromium.page.monitor import Listener, PageMonitor
@@ -134,7 +135,7 @@ class ChromiumPage:
         self._report_refusals(request)
         self.activity = "waiting for a slot to be printed in"
         await to_print()
-        return await self._print(request, monitor)
+        return await self._judged(await self._print(request, monitor), monitor)
 
     def _prepare(self, request: RenderRequest) -> list[Answer]:
         """Send the settings that the job needs; none for most jobs."""
@@ -298,10 +299,7 @@ class ChromiumPage:
         except OSError as error:  # for example, the disk is full
             detail = f"{error.strerror}: {self._spool_folder}"
             raise FaultError(FaultKind.STORE_UNAVAILABLE, detail) from error
-        if pdf.data is not None and is_blank(pdf.data):
-            raise FaultError(FaultKind.NOT_A_REPORT, inspect.NOTHING_PAINTED)
-        self.activity = "idle"
-        return replace(pdf, warnings=monitor.warnings.all())
+        return pdf
 
     def _judge(self, found: Inspection, paper: Paper, monitor: PageMonitor) -> None:
         """Add what the page lacks to its warnings. Raises FaultError if it is no report, or as ``fail_on`` says."""
@@ -313,6 +311,19 @@ class ChromiumPage:
             # The print command is under way, so the page is not used again.
             self._inert = False
             raise FaultError(fault.kind, fault.detail)
+
+    async def _judged(self, pdf: Pdf, monitor: PageMonitor) -> Pdf:
+        """Return the PDF with the warnings of its job. Raises FaultError if it is blank, or as ``fail_on`` says."""
+        self.activity = "looking for missing glyphs"
+        with pdf.discarded_on_error():
+            if pdf.data is not None and is_blank(pdf.data):
+                raise FaultError(FaultKind.NOT_A_REPORT, inspect.NOTHING_PAINTED)
+            if warning := await missing_glyphs(pdf, self._page, self._frame_id):
+                monitor.warnings.add(warning.kind, warning.what, warning.why, warning.count)
+                if fault := monitor.warned(warning):
+                    raise FaultError(fault.kind, fault.detail)
+        self.activity = "idle"
+        return replace(pdf, warnings=monitor.warnings.all())
 
     def _unreachable(self, detail: str) -> FaultError:
         if refusals := self._egress.refusals:
