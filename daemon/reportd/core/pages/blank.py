@@ -24,11 +24,19 @@ def is_blank(pdf: bytes) -> bool:
     """Return whether no page shows anything. False for a PDF that is too large to be blank."""
     if len(pdf) > MAX_BYTES:
         return False
-    streams = list(content_streams(pdf))
-    content = [_paint(stream) for stream in streams if not stream.startswith(MAPPING)]
-    if any(painted for painted, _ in content):
-        return False
-    return not any(text for _, text in content) or not _visible_text(streams)
+    text = mapped = visible = False
+    for stream in content_streams(pdf):
+        if stream.startswith(MAPPING):
+            mapped, visible = True, visible or _visible(stream)
+        else:
+            painted, shows_text = _paint(stream)
+            if painted:
+                return False
+            text = text or shows_text
+        if text and visible:
+            return False
+    # A font without a mapping does not say what its glyphs are.
+    return not text or mapped
 
 
 def _paint(content: bytes) -> tuple[bool, bool]:
@@ -61,15 +69,10 @@ def _paint(content: bytes) -> tuple[bool, bool]:
     return False, text
 
 
-def _visible_text(streams: list[bytes]) -> bool:
-    """Return whether a font of the PDF maps a glyph to anything but space; True if none says what its glyphs are."""
-    shown = b"".join(stream for stream in streams if stream.startswith(MAPPING))
-    if not shown:
-        return True
+def _visible(mapping: bytes) -> bool:
+    """Return whether a font maps a glyph to anything but space."""
     targets = []
-    for section in re.findall(rb"beginbf(?:char|range)(.*?)endbf", shown, re.DOTALL):
+    for section in re.findall(rb"beginbf(?:char|range)(.*?)endbf", mapping, re.DOTALL):
         targets += [last or first for first, last in _MAPPING.findall(section)]
-    texts = [
-        bytes.fromhex(target.decode()).decode("utf-16-be", "replace") for target in targets if len(target) % 4 == 0
-    ]
-    return not texts or any(text.strip() for text in texts)
+    texts = [bytes.fromhex(target.decode()) for target in targets if len(target) % 4 == 0]
+    return not texts or any(text.decode("utf-16-be", "replace").strip() for text in texts)
