@@ -13,6 +13,7 @@ import pytest
 from pypdf import PdfReader
 
 from reportd.adapters.chromium.page import glyphs as looking
+from reportd.adapters.chromium.page import page as rendering
 from reportd.adapters.chromium.page import pdf as receiving
 from reportd.core.jobs.warnings import JobWarning, WarningKind
 from reportd.core.pages import glyphs as searching
@@ -80,8 +81,8 @@ async def test_a_character_that_no_font_has_is_named(stage: Stage, rare: Rare, f
 @on_stage
 async def test_one_that_is_the_only_one_is_named_as_well(stage: Stage, rare: Rare) -> None:
     """The PDF itself does not say which one it is."""
-    (one, _), name = rare
-    [warning] = glyphs(await printed(stage, f"<style>/* ж */</style><p>Fußgänger 灯具 {one} é ﬁ"))
+    (one, two), name = rare
+    [warning] = glyphs(await printed(stage, f"<title>ภ</title><style>/* {two} */</style><p>Fußgänger 灯具 {one} é ﬁ"))
     assert (warning.what, warning.count) == (expected(name, one), 1)
 
 
@@ -181,3 +182,15 @@ async def test_a_long_text_is_searched_in_a_thread(stage: Stage, rare: Rare, mon
     monkeypatch.setattr(looking, "MAX_BYTES_AT_ONCE", 10)
     assert glyphs(await printed(stage, f"<p>{one}{two}")) == [warning]
     assert searched[1] == threading.get_ident() != searched[2]
+
+
+@on_stage
+async def test_a_search_that_fails_leaves_no_file(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(receiving, "IN_MEMORY_BYTES", 1)
+    monkeypatch.setattr(rendering, "missing_glyphs", fail)
+    with pytest.raises(ZeroDivisionError):
+        await printed(stage, "<p>Lamp")
+    assert not list(stage.data_dir.glob("spool/*"))
