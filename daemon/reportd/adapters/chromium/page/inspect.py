@@ -39,8 +39,13 @@ _SCRIPT = """
   const body = document.body ?? root;
   out.width = Math.max(root.scrollWidth, body.scrollWidth);
   out.client = root.clientWidth;
-  if (wanted.height) out.height = Math.ceil(body.getBoundingClientRect().bottom + scrollY +
-    (parseFloat(getComputedStyle(body).marginBottom) || 0));
+  if (wanted.height) {
+    // The body itself may be as high as the window. What it contains is not.
+    const content = document.createRange(), style = getComputedStyle(body);
+    content.selectNodeContents(body);
+    const below = (parseFloat(style.paddingBottom) || 0) + (parseFloat(style.marginBottom) || 0);
+    out.height = Math.ceil(content.getBoundingClientRect().bottom + scrollY + below);
+  }
   out.fonts = [...document.fonts].filter((face) => face.status === "error").map((face) => face.family).slice(0, %d);
   out.images = [...document.images].filter((image) => image.complete && !image.naturalWidth && image.currentSrc &&
     !image.currentSrc.startsWith("data:image/svg")).map((image) => image.currentSrc.slice(0, 2000)).slice(0, %d);
@@ -113,6 +118,11 @@ def inspect(page: Cdp, wanted: Wanted) -> Answer:
 def add_sheet(page: Cdp, sheet: str) -> None:
     """Add a style sheet to the document."""
     page.send("Runtime.evaluate", expression=_SHEET % json.dumps(sheet))
+
+
+def remove_sheets(page: Cdp) -> None:
+    """Remove all that was added: a document keeps it when its content is replaced."""
+    page.send("Runtime.evaluate", expression="document.adoptedStyleSheets = []")
 
 
 def fault_of(found: Inspection, expect: Ready | None) -> Fault | None:

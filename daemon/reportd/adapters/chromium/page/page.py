@@ -213,9 +213,10 @@ class ChromiumPage:
                     raise
             if monitor.leaving and not moved.is_set():
                 self.activity = f"waiting for {shown(monitor.document.url)} to move on"
-                with trio.move_on_after(LEAVING_SECONDS):
+                with trio.move_on_after(LEAVING_SECONDS) as leaving:
                     await moved.wait()
-                monitor.leaving = False
+                if leaving.cancelled_caught:
+                    monitor.leaving = False
             if monitor.document is document:
                 return
             self.activity = LOADING
@@ -370,6 +371,7 @@ class ChromiumPage:
         self._listener.monitor = PageMonitor(self._blank)
         with trio.move_on_after(SCRUB_SECONDS):
             try:
+                inspect.remove_sheets(self._page)
                 await self._replace_content("")
             except (CdpError, ClosedError) as error:
                 log.debug("page.scrub_failed", error=str(error))
