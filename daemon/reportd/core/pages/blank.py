@@ -24,19 +24,13 @@ def is_blank(pdf: bytes) -> bool:
     """Return whether no page shows anything. False for a PDF that is too large to be blank."""
     if len(pdf) > MAX_BYTES:
         return False
-    text = mapped = visible = False
-    for stream in content_streams(pdf):
-        if stream.startswith(MAPPING):
-            mapped, visible = True, visible or _visible(stream)
-        else:
-            painted, shows_text = _paint(stream)
-            if painted:
-                return False
-            text = text or shows_text
-        if text and visible:
+    text = False
+    for stream in content_streams(pdf, fonts=False):
+        painted, has_text = _paint(stream)
+        if painted:
             return False
-    # A font without a mapping does not say what its glyphs are.
-    return not text or mapped
+        text = text or has_text
+    return not text or not _visible_text([each for each in content_streams(pdf) if each.startswith(MAPPING)])
 
 
 def _paint(content: bytes) -> tuple[bool, bool]:
@@ -69,10 +63,15 @@ def _paint(content: bytes) -> tuple[bool, bool]:
     return False, text
 
 
-def _visible(mapping: bytes) -> bool:
-    """Return whether a font maps a glyph to anything but space."""
+def _visible_text(mappings: list[bytes]) -> bool:
+    """Return whether a font of the PDF maps a glyph to anything but space; True if none says what its glyphs are."""
+    shown = b"".join(mappings)
+    if not shown:
+        return True
     targets = []
-    for section in re.findall(rb"beginbf(?:char|range)(.*?)endbf", mapping, re.DOTALL):
+    for section in re.findall(rb"beginbf(?:char|range)(.*?)endbf", shown, re.DOTALL):
         targets += [last or first for first, last in _MAPPING.findall(section)]
-    texts = [bytes.fromhex(target.decode()) for target in targets if len(target) % 4 == 0]
-    return not texts or any(text.decode("utf-16-be", "replace").strip() for text in texts)
+    texts = [
+        bytes.fromhex(target.decode()).decode("utf-16-be", "replace") for target in targets if len(target) % 4 == 0
+    ]
+    return not texts or any(text.strip() for text in texts)
