@@ -97,7 +97,6 @@ class Listener:
         page.on("Page.frameNavigated", self._on_navigated)
         page.on("Page.downloadWillBegin", self._fails(FaultKind.DOWNLOAD, "the page started a download"))
         page.on("Page.javascriptDialogOpening", self._on_dialog)
-        page.on("Inspector.targetCrashed", self._fails(FaultKind.PAGE_CRASHED, "the page's process crashed"))
         page.on("Network.responseReceived", self._on_response)
         page.on("Network.loadingFailed", self._on_loading_failed)
         page.on("Runtime.exceptionThrown", self._on_exception)

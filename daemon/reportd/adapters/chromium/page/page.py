@@ -47,7 +47,6 @@ _STATUS = "performance.getEntriesByType('navigation')[0]?.responseStatus | 0"
 async def attach(page: Cdp) -> dict[str, Any]:
     """Enable the events that ``ChromiumPage`` listens to. Return the page's frame tree."""
     page.send("Page.enable")
-    page.send("Inspector.enable")
     return await page.call("Page.getFrameTree")
 
 
@@ -67,6 +66,16 @@ class ChromiumPage:
         """Whether scripts may run. They are switched off for an inert document, to be sure that it has none."""
         self._inert = False
         """Whether the last job's document was inert and the job changed no setting of the page."""
+
+    @property
+    def task_id(self) -> str | None:
+        """The job that it renders, or rendered last."""
+        request = self._listener.monitor.request
+        return None if request is None else request.task_id
+
+    def fail(self, kind: FaultKind, detail: str) -> None:
+        """Fail the job: something happened to the page's process."""
+        self._listener.monitor.fail(kind, detail)
 
     # --- a job ----------------------------------------------------------------------------------------------
 

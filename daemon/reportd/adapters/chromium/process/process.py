@@ -59,6 +59,8 @@ class BrowserProcess:
     read_fd: int = -1
     write_fd: int = -1
     """The daemon's ends of its DevTools pipes: events and answers from the browser, and calls to it."""
+    group: Path | None = None
+    """Its control group, if it has one."""
     died: trio.Event = field(default_factory=trio.Event)
     stderr_lines: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
@@ -74,6 +76,10 @@ class BrowserProcess:
         with suppress(ProcessLookupError):
             if os.getpgid(pid) == self.pid:
                 os.kill(pid, signal.SIGKILL)
+
+    def out_of_memory(self) -> bool:
+        """Return whether the kernel has killed in it because its memory ran out."""
+        return self.group is not None and cgroup.out_of_memory(self.group)
 
     def memory_mib(self, pid: int) -> float:
         """Return the memory of one process. ``pid`` is as the browser knows it."""
@@ -105,7 +111,7 @@ async def open_process(
         await in_thread(partial(_remove, profile, group), DISK_SECONDS)
         raise BrowserError(f"no browser can be started: {error}") from error
     read_fd, write_fd = child.stdout.fileno(), child.stdin.fileno()  # type: ignore[union-attr]  # they are pipes
-    process = BrowserProcess(child.pid, profile, container, read_fd, write_fd)
+    process = BrowserProcess(child.pid, profile, container, read_fd, write_fd, group)
     try:
         pipes.prepare(read_fd, write_fd)
         try:
