@@ -10,7 +10,17 @@ from reportd.core.faults import FaultKind
 from reportd.core.jobs.warnings import WarningKind
 from reportd.ports import Page, Ready
 from tests.servers.chromium import Stage, fault_of, on_stage, open_stage, request, text_of
-from tests.servers.site import Content, Reply, hang, hang_in_body, of_size, open_site, redirect, stream_for_ever
+from tests.servers.site import (
+    Content,
+    Reply,
+    hang,
+    hang_in_body,
+    hang_up,
+    of_size,
+    open_site,
+    redirect,
+    stream_for_ever,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -75,6 +85,32 @@ async def test_a_failed_status_does_not_wait_for_what_its_page_will_never_show(s
             fault = await fault_of(page, wanted)
         assert fault is not None
         assert fault.kind is FaultKind.PAGE_UNAVAILABLE
+
+
+@pytest.mark.parametrize("status", [414, 431])
+@on_stage
+async def test_a_server_that_says_that_the_url_is_too_long(stage: Stage, status: int) -> None:
+    async with open_site({"/report": Reply("", status=status)}) as site, stage.page() as page:
+        url = site.url(f"/report?params={'x' * 70_000}")
+        fault = await fault_of(page, request(url=url))
+        assert fault is not None
+        assert fault.kind is FaultKind.URL_TOO_LONG
+        assert fault.detail == f"{site.url('/report')} answered {status}; the URL has {len(url)} characters"
+
+
+@pytest.mark.parametrize(("chars", "kind"), [(20, FaultKind.UNREACHABLE), (750_000, FaultKind.URL_TOO_LONG)])
+@on_stage
+async def test_a_server_that_hangs_up_is_blamed_unless_the_url_is_long(
+    stage: Stage, chars: int, kind: FaultKind
+) -> None:
+    async with open_site({"/report": hang_up}) as site, stage.page() as page:
+        url = site.url(f"/report?params={'x' * chars}")
+        fault = await fault_of(page, request(url=url))
+        assert fault is not None
+        assert fault.kind is kind
+        assert (f"the URL has {len(url)} characters, most servers take 8192" in fault.detail) is (chars > 8192)
+        assert "xxx" not in fault.detail
+        await assert_usable_again(page)
 
 
 @on_stage

@@ -15,6 +15,7 @@ from reportd.adapters.chromium.page import ready
 from reportd.adapters.chromium.page.emulation import Emulation, Surroundings, printable_area
 from reportd.adapters.chromium.page.headers import OwnHeaders
 from reportd.adapters.chromium.page.monitor import Listener, PageMonitor, shown
+from reportd.adapters.chromium.page.opening import opening_fault
 from reportd.adapters.chromium.page.pdf import receive_pdf
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp, CdpError, ClosedError
 from reportd.adapters.egress.proxy import Egress
@@ -183,12 +184,12 @@ class ChromiumPage:
         if error == "net::ERR_ABORTED":
             raise await self._explain_abort(url, monitor)
         if error and error != "net::ERR_HTTP_RESPONSE_CODE_FAILURE":
-            raise self._unreachable(f"{address} could not be opened: {error}")
+            raise self._unreachable(url, error, f"{address} could not be opened: {error}")
         monitor.opened(answer["loaderId"])
         if error:
             # An error status without a body: the browser shows an error page of its own.
             await self._judge_status(url, self._ask_status(), ((1, 599),))
-            raise self._unreachable(f"{address} could not be opened: {error}")
+            raise self._unreachable(url, error, f"{address} could not be opened: {error}")
 
     async def _explain_abort(self, url: str, monitor: PageMonitor) -> FaultError:
         """Navigate once more to learn the reason: no content to show, or a crash of Chromium's network process."""
@@ -196,7 +197,7 @@ class ChromiumPage:
         await self._page.call("Page.navigate", url=url)
         if monitor.status in (HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT):
             return FaultError(FaultKind.PAGE_STATUS, f"{shown(url)} answered {monitor.status}, without a page")
-        return self._unreachable(f"opening {shown(url)} was broken off")
+        return self._unreachable(url, "net::ERR_ABORTED", f"opening {shown(url)} was broken off")
 
     async def _until_ready(self, request: RenderRequest, monitor: PageMonitor) -> None:
         condition = request.options.ready
@@ -223,7 +224,7 @@ class ChromiumPage:
         answer = await pending.get()
         status = answer["result"].get("value")
         if isinstance(status, int) and any(first <= status <= last for first, last in failures):
-            fault = status_fault(status, shown(url))
+            fault = status_fault(status, shown(url), len(url))
             raise FaultError(fault.kind, fault.detail)
 
     def _report_refusals(self, request: RenderRequest) -> None:
@@ -257,13 +258,9 @@ class ChromiumPage:
         self.activity = "idle"
         return pdf
 
-    def _unreachable(self, detail: str) -> FaultError:
-        if refusals := self._egress.refusals:
-            refusal = refusals[-1]
-            return FaultError(FaultKind.HOST_NOT_ALLOWED, f"{refusal.host}:{refusal.port}: {refusal.reason}")
-        if failures := self._egress.failures:
-            detail = f"{detail} ({failures[-1].reason})"
-        return FaultError(FaultKind.UNREACHABLE, detail)
+    def _unreachable(self, url: str, error: str, detail: str) -> FaultError:
+        fault = opening_fault(url, error, detail, self._egress.refusals, self._egress.failures)
+        return FaultError(fault.kind, fault.detail)
 
     async def is_idle(self) -> bool:
         if self._listener.monitor.navigating:
