@@ -8,6 +8,7 @@ import trio
 
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.warnings import WarningKind
+from reportd.core.pages.print_templates import unloadable
 from reportd.ports import Page, Ready
 from tests.servers.chromium import Stage, fault_of, on_stage, open_stage, request, text_of
 from tests.servers.site import (
@@ -212,6 +213,39 @@ async def test_a_page_that_allocates_until_it_crashes(stage: Stage, script: str)
         assert fault is not None
         assert fault.kind in (FaultKind.PAGE_CRASHED, FaultKind.SCRIPT_ERROR)
         await assert_usable_again(other)
+
+
+# --- headers and footers ------------------------------------------------------------------------------------
+
+INLINE_HEADER = """
+<link rel="stylesheet" href="data:text/css,b{text-transform:uppercase}">
+<style>i { background: url(data:image/png;base64,iVBORw0KGgo=) } @font-face { font-family: Own; src: url(data:,) }
+</style>
+<b style="font: 10px Own, sans-serif">ours</b>
+"""
+
+
+@pytest.mark.parametrize(
+    ("header", "accepted"),
+    [
+        (INLINE_HEADER, True),
+        (INLINE_HEADER.replace("data:text/css,b{text-transform:uppercase}", "http://127.0.0.1:9/a.css"), False),
+    ],
+)
+@on_stage
+async def test_the_header_templates_that_are_refused_are_those_that_would_crash(
+    stage: Stage, header: str, *, accepted: bool
+) -> None:
+    parameters = {"displayHeaderFooter": True, "headerTemplate": header, "footerTemplate": " ", "marginTop": 1}
+    async with stage.page() as page:
+        wanted = request(html="<p>body", print_parameters=parameters)
+        if accepted:
+            assert "OURS" in text_of(await page.render(wanted))
+        else:
+            fault = await fault_of(page, wanted)
+            assert fault is not None
+            assert fault.kind is FaultKind.PAGE_CRASHED
+    assert (unloadable(header) == "") is accepted
 
 
 # --- dialogs and windows ------------------------------------------------------------------------------------
