@@ -24,6 +24,7 @@ import structlog
 import trio
 
 from reportd.adapters.chromium.process import cgroup
+from reportd.adapters.chromium.process.authorities import FOLDER
 from reportd.adapters.chromium.process.container import Container
 from reportd.adapters.chromium.process.proc import group_members, memory_mib, reap, signal_group
 from reportd.adapters.chromium.process.run_folder import browser_environment, in_thread, write_group
@@ -93,8 +94,11 @@ async def open_process(
     start_seconds: float,
     groups: cgroup.Groups | None = None,
     container: Container | None = None,
+    authorities: Path | None = None,
 ) -> AsyncIterator[BrowserProcess]:
     """Start a browser, in a control group of its own if ``groups`` is given, and wait until it answers.
+
+    ``authorities``: folder of an NSS database that it gets a copy of.
 
     Raises BrowserError if it does not start.
     """
@@ -102,6 +106,8 @@ async def open_process(
         raise BrowserError("no browser can be started: there is no setpriv, which is in Debian's util-linux")
     try:
         profile = Path(tempfile.mkdtemp(prefix="profile-", dir=run_folder))
+        if authorities is not None:
+            shutil.copytree(authorities, profile / FOLDER)
     except OSError as error:
         raise BrowserError(f"no browser can be started: {error.strerror}: {run_folder}") from error
     group = None if groups is None else groups.make(profile.name)
