@@ -11,6 +11,7 @@ import trio
 
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import Job, StoredJob, from_message
+from reportd.core.jobs.options import JobOptions
 from reportd.core.jobs.submission import FieldProblem, Submission, parse
 from reportd.core.pages.network import NetworkRule
 from reportd.ports import Pdf, RenderOptions, RenderRequest, Slot
@@ -72,7 +73,7 @@ class FakeRenderer:
 class FakeTypes:
     """Knows the type ``report``, also as ``old_report``, and those of ``names``; parameters must not hold ``wrong``.
 
-    ``broken``: what making a page raises.
+    No job may have print options. ``broken``: what making a page raises.
     """
 
     def __init__(self) -> None:
@@ -85,11 +86,16 @@ class FakeTypes:
     async def message(self, body: str) -> Job | StoredJob:
         return from_message(body)
 
-    async def check_submission(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
-        return self.problems(report_type, parameters)
+    async def check_submission(
+        self, report_type: str, parameters: Mapping[str, Any], options: JobOptions
+    ) -> list[FieldProblem]:
+        return self.problems(report_type, parameters) + self.check_options(report_type, options)
 
-    async def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
-        return self.problems(report_type, parameters)
+    async def check(self, report_type: str, parameters: Mapping[str, Any], options: JobOptions) -> list[FieldProblem]:
+        return self.problems(report_type, parameters) + self.check_options(report_type, options)
+
+    def check_options(self, _report_type: str, options: JobOptions) -> list[FieldProblem]:
+        return [FieldProblem(f"/pdf/{name}", "is not allowed") for name in options.pdf]
 
     def problems(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
         if self.canonical(report_type) is None:

@@ -11,9 +11,11 @@ import trio
 
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import Job, StoredJob, from_message
+from reportd.core.jobs.options import NO_OPTIONS, JobOptions
 from reportd.core.jobs.parameters import text_of, value_of
 from reportd.core.jobs.submission import FieldProblem, Submission, parse
 from reportd.core.pages.network import NetworkRule, url_target
+from reportd.intake import overrides
 from reportd.intake.report_types import ReportTypes
 from reportd.ports import INLINE_BYTES, Checker, RenderRequest, TooCostlyError
 
@@ -58,13 +60,24 @@ class Catalogue:
 
     # --- checking -------------------------------------------------------------------------------------------
 
-    async def check_submission(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
+    async def check_submission(
+        self, report_type: str, parameters: Mapping[str, Any], options: JobOptions = NO_OPTIONS
+    ) -> list[FieldProblem]:
         """Return what is wrong with a submission, by JSON pointers into the request. May raise UnavailableError."""
-        return await self._check(report_type, parameters, at_the_door=True)
+        problems = await self._check(report_type, parameters, at_the_door=True)
+        return problems + self.check_options(report_type, options)
 
-    async def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
+    async def check(
+        self, report_type: str, parameters: Mapping[str, Any], options: JobOptions = NO_OPTIONS
+    ) -> list[FieldProblem]:
         """Return what is wrong with a job that was received. May raise UnavailableError."""
-        return await self._check(report_type, parameters, at_the_door=False)
+        problems = await self._check(report_type, parameters, at_the_door=False)
+        return problems + self.check_options(report_type, options)
+
+    def check_options(self, report_type: str, options: JobOptions) -> list[FieldProblem]:
+        """Return which options the report type does not allow, or has no use for; none if there is no such type."""
+        entry = self._edition.known.get(report_type)
+        return [] if entry is None or options == NO_OPTIONS else overrides.problems(entry.report, options)
 
     async def _check(self, report_type: str, parameters: Mapping[str, Any], *, at_the_door: bool) -> list[FieldProblem]:
         entry = self._edition.known.get(report_type)
@@ -99,6 +112,7 @@ class Catalogue:
         if entry is None:  # a reload has removed it since the job was checked
             raise FaultError(FaultKind.UNKNOWN_REPORT_TYPE, f"there is no report type {job.report_type} any more")
         report = entry.report
+        options = overrides.applied(report, entry.options, job.options)
         page = url = None
         if report.template:
             page = await self._checker.html(report.template, job.parameters, report.timeout_seconds)
@@ -111,7 +125,7 @@ class Catalogue:
             task_id=job.task_id,
             report_type=job.report_type,
             rule=entry.rule,
-            options=entry.options,
+            options=options,
             timeout_seconds=report.timeout_seconds,
             html=None if page is None else page.text,
             inert=page is not None and page.inert,

@@ -201,6 +201,8 @@ def _entry(report: ReportType, schema_text: bytes, config: Config, *, quick: boo
         device_scale_factor=report.device_scale_factor,
         max_page_bytes=report.max_page_bytes,
         print_parameters=report.pdf.print_parameters(),
+        locale=report.locale,
+        timezone=report.timezone,
     )
     return LoadedReportType(
         report=report,

@@ -14,6 +14,7 @@ from reportd.concurrency.batching import Batcher
 from reportd.concurrency.named_locks import NamedLocks
 from reportd.core.capacity.backlog import UNAVAILABLE
 from reportd.core.jobs.job import Job
+from reportd.core.jobs.options import JobOptions
 from reportd.core.jobs.submission import FieldProblem, InvalidSubmissionError, Submission
 from reportd.core.jobs.transitions import TERMINAL, IllegalTransitionError, JobEvent, JobState
 from reportd.intake.backlog import Backlog
@@ -68,7 +69,9 @@ class Validator(Protocol):
 
     async def submission(self, body: bytes) -> Submission: ...
 
-    async def check_submission(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]: ...
+    async def check_submission(
+        self, report_type: str, parameters: Mapping[str, Any], options: JobOptions
+    ) -> list[FieldProblem]: ...
 
     def check_callback(self, url: str) -> list[FieldProblem]: ...
 
@@ -147,6 +150,7 @@ class Service:
             user_id=submission.user_id,
             submitted_at=self._clock(),
             callback_url=submission.callback_url,
+            options=submission.options,
         )
         record = await self._record(job)
         if not await is_same_request(record.job, job):
@@ -160,7 +164,9 @@ class Service:
         return record
 
     async def _check(self, submission: Submission) -> None:
-        problems = await self._validator.check_submission(submission.report_type, submission.parameters)
+        problems = await self._validator.check_submission(
+            submission.report_type, submission.parameters, submission.options
+        )
         if submission.callback_url is not None:
             problems += self._validator.check_callback(submission.callback_url)
         if problems:

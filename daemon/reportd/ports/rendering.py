@@ -27,7 +27,8 @@ class RenderOptions:
     ``headers`` are sent to the URL's own origin and to the ``header_hosts``. ``allow_redirects``: every path, or these.
     ``expect``: of kind selector or text; it must be there when the page is printed. ``fail_on``: warnings that are
     faults. ``viewport``: width and height in CSS pixels; None for the printable area of the paper.
-    ``device_scale_factor``: device pixels per CSS pixel.
+    ``device_scale_factor``: device pixels per CSS pixel. ``locale``: a BCP 47 tag, ``timezone``: an IANA name; empty:
+    the browser's own.
     """
 
     ready: Ready = Ready()
@@ -45,6 +46,8 @@ class RenderOptions:
     device_scale_factor: float = 1.0
     max_page_bytes: int = 104857600
     print_parameters: Mapping[str, Any] = field(default_factory=dict)
+    locale: str = ""
+    timezone: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from reportd.adapters.worker_processes.tasks import job_fields, job_of
 from reportd.core.dead_letters.triage import LetterContent, RawLetter
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import BadMessageError, Job, StoredJob
+from reportd.core.jobs.options import options_of
 from reportd.core.jobs.parameters import Parameters, text_of
 from reportd.core.jobs.submission import FieldProblem, InvalidSubmissionError, NotJsonError, Submission
 from reportd.core.pages.inert import Html
@@ -49,7 +50,11 @@ class BoundedChecker:
         if "problems" in answer:
             raise InvalidSubmissionError(_problems(answer))
         return Submission(
-            answer["reportType"], Parameters(parameters.decode()), answer["userId"], answer["callbackUrl"]
+            answer["reportType"],
+            Parameters(parameters.decode()),
+            answer["userId"],
+            answer["callbackUrl"],
+            options=options_of(answer["options"]),
         )
 
     async def message(self, body: str) -> Job | StoredJob:
