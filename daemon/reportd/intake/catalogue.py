@@ -115,7 +115,13 @@ class Catalogue:
         options = overrides.applied(report, entry.options, job.options)
         page = url = None
         if report.template:
-            page = await self._checker.html(report.template, job.parameters, report.timeout_seconds)
+            page = await self._checker.html(
+                report.template,
+                job.parameters,
+                report.timeout_seconds,
+                locale=options.locale,
+                timezone=options.timezone,
+            )
         else:
             # Escaping goes character by character, so large parameters would hold the event loop. No browser opens a
             # URL of that length anyway.

@@ -22,6 +22,7 @@ from jinja2 import (
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from reportd.adapters.templates import charts, filters
+from reportd.adapters.templates.region import rendering_in
 from reportd.core.faults import FaultError, FaultKind
 from reportd.system.file_descriptors import none_left
 
@@ -60,6 +61,8 @@ class Templates:
             "column": filters.column,
             "compact": filters.compact,
             "css_string": filters.css_string,
+            "date": filters.date_in_zone,
+            "datetime": filters.datetime_in_zone,
             "day": filters.day,
             "has": filters.has,
             "line_chart": charts.line_chart,
@@ -111,13 +114,17 @@ class Templates:
         files = (folder / name for folder in self._folders)
         return next((file.stat().st_size for file in files if file.is_file()), 0)
 
-    def render(self, name: str, parameters: Mapping[str, Any]) -> str:
-        """Return the HTML of template `name`. Pure CPU: at most a tenth of a second for 5,000 rows.
+    def render(self, name: str, parameters: Mapping[str, Any], *, locale: str = "", timezone: str = "") -> str:
+        """Return the HTML of template `name`. Pure CPU: at most a tenth of a second for 5,000 rows without a locale.
+
+        `locale`, a BCP 47 tag, and `timezone`, an IANA name, are those of the filters; the template has them as
+        variables unless they are empty, or parameters of that name hide them.
 
         Raises TemplateFault for any fault of the template; FaultError when no file descriptor is left to open it.
         """
-        with self._faults(name):
-            return self._environment.get_template(name).render(parameters)
+        own = {key: value for key, value in (("locale", locale), ("timezone", timezone)) if value}
+        with self._faults(name), rendering_in(locale, timezone):
+            return self._environment.get_template(name).render({**own, **parameters})
 
     @contextmanager
     def _faults(self, name: str) -> Iterator[None]:

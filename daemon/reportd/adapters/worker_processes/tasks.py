@@ -78,7 +78,9 @@ def _read_job(request: Mapping[str, Any], parameters: bytes, schemas: bytes) -> 
 
 def _render(request: Mapping[str, Any], parameters: bytes, _: bytes) -> Frame:
     try:
-        html = _templates(tuple(request["folders"])).render(request["template"], orjson.loads(parameters))
+        html = _templates(tuple(request["folders"])).render(
+            request["template"], orjson.loads(parameters), locale=request["locale"], timezone=request["timezone"]
+        )
     except FaultError as error:
         return _fault(error)
     page = html.encode(errors="replace")
