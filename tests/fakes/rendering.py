@@ -106,6 +106,9 @@ class FakeTypes:
         name = "report" if report_type == "old_report" else report_type
         return name if name in self.names else None
 
+    def with_defaults(self, job: Job) -> Job:
+        return job
+
     def check_callback(self, url: str) -> list[FieldProblem]:
         return [] if url.startswith("https://") else [FieldProblem("/callbackUrl", "must be https")]
 

@@ -4,6 +4,7 @@ A reload may exchange them while jobs are under way. Each call uses one edition 
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -93,6 +94,15 @@ class Catalogue:
             return await self._checker.problems(entry.schema_text, parameters, at_the_door=at_the_door)
         except TooCostlyError as error:
             return [error.of_parameters()]
+
+    def with_defaults(self, job: Job) -> Job:
+        """Return the job with the language and the zone of its report type where it names none."""
+        entry = self._edition.known.get(job.report_type)
+        if entry is None:
+            return job
+        own, report = job.options, entry.report
+        options = replace(own, locale=own.locale or report.locale, timezone=own.timezone or report.timezone)
+        return job if options == own else replace(job, options=options)
 
     def check_callback(self, url: str) -> list[FieldProblem]:
         try:

@@ -77,6 +77,8 @@ class Validator(Protocol):
 
     def canonical(self, report_type: str) -> str | None: ...
 
+    def with_defaults(self, job: Job) -> Job: ...
+
 
 class Service:
     """The use cases. Every answer is a frozen value, every refusal an exception that the method names."""
@@ -213,17 +215,18 @@ class Service:
         return await self._jobs.search(wanted, limit, before)
 
     async def pdf(self, task_id: str) -> tuple[Record, LocalPdf | str]:
-        """Return the record and where its PDF is: a local file, or a URL.
+        """Return the record and where its PDF is: a local file, or a URL. Its job has the defaults of its type.
 
         Raises NotFoundError, NotFinishedError, GoneError or MissingPdfError.
         """
         record = await self.get(task_id)
         if record.state is not JobState.SUCCEEDED or record.pdf is None:
             raise NotFinishedError(record.state)
-        location = None if record.pdf.purged else await self._artifacts.locate(record.job)
+        job = self._validator.with_defaults(record.job)
+        location = None if record.pdf.purged else await self._artifacts.locate(job)
         if location is None:
             raise self.missing_pdf_error(record)
-        return record, location
+        return replace(record, job=job), location
 
     def missing_pdf_error(self, record: Record) -> GoneError | MissingPdfError:
         """Return why there is no PDF. A lifecycle rule of the store may have removed it before the janitor did."""

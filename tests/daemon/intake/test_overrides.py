@@ -1,5 +1,6 @@
 """What a job may say for itself is what its report type allows, and it is printed so."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,17 @@ async def test_values_are_those_of_the_configuration(
     [(found, text)] = (await refusals(types, options(pdf=pdf))).items()
     assert found == pointer
     assert text.startswith(detail)
+
+
+async def test_a_job_has_the_language_and_zone_of_its_type_where_it_names_none(tmp_path: Path) -> None:
+    types = catalogue(tmp_path, locale="de-AT", timezone="Europe/Vienna")
+    plain = Job(USER, "report", {}, USER, 0.0)
+    assert types.with_defaults(plain).options == JobOptions("de-AT", "Europe/Vienna")
+    own = replace(plain, options=JobOptions("ja", "", "a.pdf"))
+    assert types.with_defaults(own).options == JobOptions("ja", "Europe/Vienna", "a.pdf")
+    gone = replace(own, report_type="gone")
+    assert types.with_defaults(gone) is gone
+    assert catalogue(tmp_path).with_defaults(own) is own
 
 
 async def test_an_unknown_type_is_the_only_problem(tmp_path: Path) -> None:
