@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -73,12 +74,14 @@ class FakeRenderer:
 class FakeTypes:
     """Knows the type ``report``, also as ``old_report``, and those of ``names``; parameters must not hold ``wrong``.
 
-    No job may have print options. ``broken``: what making a page raises.
+    No job may have print options. ``timezone``: that of the type. ``broken``: what making a
+    page raises.
     """
 
     def __init__(self) -> None:
         self.broken: Exception | None = None
         self.names = {"report"}
+        self.timezone = ""
 
     async def submission(self, body: bytes) -> Submission:
         return parse(body)
@@ -107,7 +110,7 @@ class FakeTypes:
         return name if name in self.names else None
 
     def with_defaults(self, job: Job) -> Job:
-        return job
+        return replace(job, options=replace(job.options, timezone=job.options.timezone or self.timezone))
 
     def check_callback(self, url: str) -> list[FieldProblem]:
         return [] if url.startswith("https://") else [FieldProblem("/callbackUrl", "must be https")]

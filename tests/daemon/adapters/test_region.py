@@ -28,6 +28,8 @@ MOMENTS = (
 
 
 class Folder:
+    """Writes each template once, so that it is compiled once for all languages."""
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._templates = Templates([path])
@@ -35,8 +37,10 @@ class Folder:
     def __call__(
         self, text: str, locale: str = "", timezone: str = "", parameters: Mapping[str, Any] | None = None
     ) -> str:
-        (self._path / f"{hash(text)}.html").write_text(text)
-        made = self._templates.render(f"{hash(text)}.html", parameters or {}, locale=locale, timezone=timezone)
+        file = self._path / f"{hash(text)}.html"
+        if not file.exists():
+            file.write_text(text)
+        made = self._templates.render(file.name, parameters or {}, locale=locale, timezone=timezone)
         return re.sub(r"[\u00a0\u2009\u202f]", " ", made)
 
 
@@ -101,10 +105,20 @@ def test_moments(rendered: Folder, locale: str, zone: str, expected: str) -> Non
 def test_a_template_in_a_language_leaves_none_to_the_next_also_if_it_fails(rendered: Folder) -> None:
     for text in (NUMBERS, MONEY, DATES, MOMENTS):
         own = rendered(text)
-        assert rendered(text, "de-DE", "Asia/Tokyo") != own == rendered(text)
+        german = rendered(text, "de-DE", "Asia/Tokyo")
+        assert german != own == rendered(text)
+        assert rendered(text, "fr-FR", "America/Lima") not in (german, own)
     with pytest.raises(TemplateFault):
         rendered("{{ 1 // 0 }}", "de-DE", "Asia/Tokyo")
     assert rendered(NUMBERS + MOMENTS) == rendered(NUMBERS) + rendered(MOMENTS)
+
+
+@pytest.mark.parametrize("expression", ["1.5 | number", "'2025-03-01' | day", "[('a', 1.5)] | bar_chart"])
+@pytest.mark.parametrize("text", ["{{ %s }}", "{%% set x = %s %%}{{ x }}", "{%% if %s == 'x' %%}{%% endif %%}{{ %s }}"])
+def test_a_constant_is_written_anew_in_each_language(rendered: Folder, text: str, expression: str) -> None:
+    text = text.replace("%s", expression).replace("%%", "%")
+    assert rendered(text) != rendered(text, "de") != rendered(text)
+    assert rendered(text, "de") == rendered(text + "\n", "de")
 
 
 def test_a_macro_of_another_file_writes_in_the_language_too(tmp_path: Path, rendered: Folder) -> None:

@@ -91,6 +91,18 @@ async def test_values_are_those_of_the_configuration(
     assert text.startswith(detail)
 
 
+async def test_the_filters_of_a_template_write_in_the_language_and_zone_of_the_job(tmp_path: Path) -> None:
+    (tmp_path / "own.html").write_text("{{ 1.5 | number }} {{ 0 | datetime('HH:mm') }}")
+    report = ReportType(template="own.html", timezone="Asia/Tokyo")
+    types = catalogue_of(Config(reports={"report": report}), [tmp_path])
+    for wanted, html in (
+        (options(locale="de"), "1,5 09:00"),
+        (JobOptions(), "1.5 09:00"),
+        (options(locale="fr", timezone="UTC"), "1,5 00:00"),
+    ):
+        assert (await types.request(Job(USER, "report", {}, USER, 0.0, options=wanted))).html == html
+
+
 async def test_a_job_has_the_language_and_zone_of_its_type_where_it_names_none(tmp_path: Path) -> None:
     types = catalogue(tmp_path, locale="de-AT", timezone="Europe/Vienna")
     plain = Job(USER, "report", {}, USER, 0.0)
