@@ -15,6 +15,7 @@ from reportd.config.keys import accepted
 from reportd.config.problems import describe
 from reportd.core.jobs.options import JobOptions
 from reportd.core.jobs.submission import FieldProblem, escaped
+from reportd.intake.report_types import print_options
 from reportd.ports import RenderOptions
 
 
@@ -38,7 +39,7 @@ def applied(report: ReportType, defaults: RenderOptions, options: JobOptions) ->
         name: getattr(options, name) for name in ("locale", "timezone") if getattr(options, name)
     }
     if options.pdf:
-        changes["print_parameters"] = report.pdf.overridden(_keys(options.pdf)).print_parameters()
+        changes |= print_options(report.pdf.overridden(_keys(options.pdf)))
     return replace(defaults, **changes) if changes else defaults
 
 
@@ -59,7 +60,9 @@ def _unusable(pdf: PdfOptions, changes: Mapping[str, Any]) -> list[FieldProblem]
         (conflict, [name for name in changes if _key(name) in conflict.keys]) for conflict in changed.conflicts()
     )
     # A type has no conflict of its own, so a changed option takes part in each.
-    return [FieldProblem(_pointer(f"pdf.{names[0]}"), conflict.message) for conflict, names in conflicts]
+    return [
+        FieldProblem(_pointer(f"pdf.{(names or list(changes))[0]}"), conflict.message) for conflict, names in conflicts
+    ]
 
 
 def _keys(options: Mapping[str, Any]) -> dict[str, Any]:

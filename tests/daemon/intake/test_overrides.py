@@ -91,6 +91,21 @@ async def test_values_are_those_of_the_configuration(
     assert text.startswith(detail)
 
 
+async def test_paper_that_a_job_names_counts_more_than_the_size_in_its_page(tmp_path: Path) -> None:
+    types = catalogue(tmp_path, allow=ALL, pdf=PdfOptions(fit="width", height="content"))
+
+    async def printed(wanted: JobOptions) -> tuple[Any, ...]:
+        made = (await types.request(Job(USER, "report", {}, USER, 0.0, options=wanted))).options
+        return made.fit_width, made.content_height, made.print_parameters["paperWidth"]
+
+    assert await printed(JobOptions()) == (True, True, 8.2677)
+    assert await printed(options(pdf={"format": "A5"})) == (True, True, 5.8268)
+    plain = catalogue(tmp_path, allow=ALL)
+    for pdf, fixed in (({}, False), ({"scale": 0.5}, False), ({"format": "A4"}, True), ({"landscape": False}, True)):
+        made = await plain.request(Job(USER, "report", {}, USER, 0.0, options=options(pdf=pdf)))
+        assert made.options.fixed_paper is fixed
+
+
 async def test_the_filters_of_a_template_write_in_the_language_and_zone_of_the_job(tmp_path: Path) -> None:
     (tmp_path / "own.html").write_text("{{ 1.5 | number }} {{ 0 | datetime('HH:mm') }}")
     report = ReportType(template="own.html", timezone="Asia/Tokyo")
