@@ -14,6 +14,7 @@ from reportd.core.jobs.job import Job, StoredJob, from_message
 from reportd.core.jobs.parameters import text_of, value_of
 from reportd.core.jobs.submission import FieldProblem, Submission, parse
 from reportd.core.pages.network import NetworkRule, url_target
+from reportd.core.pages.url_length import too_long, url_length
 from reportd.intake.report_types import ReportTypes
 from reportd.ports import INLINE_BYTES, Checker, RenderRequest, TooCostlyError
 
@@ -71,6 +72,8 @@ class Catalogue:
         if entry is None:
             known = ", ".join(self.names)
             return [FieldProblem("/reportType", f"there is no report type of this name; accepted: {known}")]
+        if at_the_door and (problem := _too_long(entry.report.url, parameters)):
+            return [FieldProblem("/parameters", f"{problem}; accepted: smaller parameters")]
         if entry.schema is None:
             return []
         # The quick check finds only whether something is wrong. To name what is wrong may take long.
@@ -103,8 +106,9 @@ class Catalogue:
         if report.template:
             page = await self._checker.html(report.template, job.parameters, report.timeout_seconds)
         else:
-            # Escaping goes character by character, so large parameters would hold the event loop. No browser opens a
-            # URL of that length anyway.
+            if problem := _too_long(report.url, job.parameters):
+                raise FaultError(FaultKind.URL_TOO_LONG, problem)
+            # Escaping goes character by character, so large parameters would hold the event loop.
             large = len(text_of(job.parameters)) > INLINE_BYTES
             url = await trio.to_thread.run_sync(_filled, report.url, job) if large else _filled(report.url, job)
         return RenderRequest(
@@ -118,6 +122,10 @@ class Catalogue:
             url=url,
             isolation=entry.isolation,
         )
+
+
+def _too_long(url: str, parameters: Mapping[str, Any]) -> str:
+    return too_long(url_length(url, text_of(parameters))) if "{params}" in url else ""
 
 
 def _filled(url: str, job: Job) -> str:

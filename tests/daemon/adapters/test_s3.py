@@ -13,8 +13,10 @@ import trio
 from reportd.adapters.artifacts.s3 import S3Artifacts, open_s3_artifacts
 from reportd.adapters.artifacts.s3_parameters import PART_BYTES
 from reportd.core.jobs.job import Job
-from reportd.ports import Pdf
+from reportd.ports import Pdf, UnavailableError
+from tests.servers.authority import Authority, open_secure_site
 from tests.servers.aws import ask_s3, new_bucket, pretend_credentials, running_moto
+from tests.servers.site import Reply
 
 JOB = Job("0a1b2c3d-0000-4000-8000-000000000001", "sales_summary", {}, "user", 1_780_000_000.0)
 KEY = f"0a/{JOB.task_id}"
@@ -148,3 +150,22 @@ async def test_a_cancelled_upload_is_given_up(server: str, bucket: str) -> None:
         assert store.requests["AbortMultipartUpload"] == 1
         assert await store.locate(JOB) is None
     assert "<Upload>" not in ask_s3(server, "GET", f"{bucket}?uploads").text
+
+
+async def test_a_server_whose_authority_is_the_operators_own_is_trusted_only_by_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, others = Authority(tmp_path, "Ours"), Authority(tmp_path, "Others")
+
+    async def look(server: str, ca_file: Path | None) -> None:
+        async with open_s3_artifacts("bucket", presign_seconds=900, endpoint_url=server, ca_file=ca_file) as store:
+            await store.locate(JOB)
+
+    async with open_secure_site(ours.server(), {f"/bucket/{KEY}.pdf": Reply("%PDF-")}) as server:
+        for ca_file in (None, others.file):
+            with pytest.raises(UnavailableError, match=r"the TLS certificate of 127\.0\.0\.1 is not trusted"):
+                await look(server, ca_file)
+        await look(server, ours.file)
+        # What the AWS configuration trusts stays trusted.
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(ours.file))
+        await look(server, others.file)

@@ -64,6 +64,7 @@ EVERY: dict[str, tuple[str, Any]] = {
     "pool.renderer_limit_mib": ("1024", 1024),
     "pool.start_timeout_seconds": ("10", 10.0),
     "pool.isolation": ("browser", "browser"),
+    "pool.ca_file": ("/etc/reportd/ca.pem", "/etc/reportd/ca.pem"),
     "scaling.target_seconds": ("900", 900.0),
     "scaling.reaction_seconds": ("200", 200.0),
     "scaling.hold_seconds": ("60", 60.0),

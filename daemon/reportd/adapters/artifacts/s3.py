@@ -12,6 +12,7 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -53,10 +54,16 @@ async def open_s3_artifacts(
     region: str = "",
     endpoint_url: str = "",
     encryption: str = "",
+    ca_file: Path | None = None,
 ) -> AsyncIterator["S3Artifacts"]:
-    """Yield a store. ``encryption``: "AES256", a KMS key id, or empty for the bucket's default. Makes no request."""
+    """Yield a store. ``encryption``: "AES256", a KMS key id, or empty for the bucket's default. Makes no request.
+
+    ``ca_file``: PEM file of further authorities.
+    """
     subject = f"s3://{bucket}"
-    async with open_client("s3", "artifacts", region=region, endpoint_url=endpoint_url, subject=subject) as client:
+    async with open_client(
+        "s3", "artifacts", region=region, endpoint_url=endpoint_url, subject=subject, ca_file=ca_file
+    ) as client:
         place = f"{endpoint_url}#s3://{bucket}/{prefix.strip('/')}"
         yield S3Artifacts(client, bucket, prefix, presign_seconds, encryption, place)
 
