@@ -22,7 +22,9 @@ from reportd.adapters.sqs import check as check_sqs
 from reportd.app.backends import open_artifacts
 from reportd.app.checks import authorities_problem
 from reportd.app.policies import chromium_settings
+from reportd.cli import fonts
 from reportd.cli.configuration import check_files, load
+from reportd.cli.fonts import Check
 from reportd.concurrency.nurseries import sole_exception
 from reportd.concurrency.supervisor import error_text as described
 from reportd.config import Config
@@ -30,9 +32,6 @@ from reportd.intake.tokens import file_problems
 from reportd.ports import BrowserError, UnavailableError
 from reportd.system.authorities import read_authorities
 from reportd.system.permissions import keep_new_files_private
-
-Check = tuple[str, bool, str]
-"""Name, whether it is well, and what was found or what to do."""
 
 Look = Callable[[Config], Awaitable[list[str]]]
 
@@ -57,7 +56,7 @@ def examine(config: Config) -> Iterator[Check]:
     yield _browser(config)
     yield from _container(config)
     yield _program("setpriv", "util-linux")
-    yield from _fonts()
+    yield from fonts.checks()
     yield _folder(config.data_dir)
     yield from _tokens(config)
     yield from _authorities(config)
@@ -226,19 +225,6 @@ def _container(config: Config) -> Iterator[Check]:
 def _program(name: str, package: str) -> Check:
     path = shutil.which(name)
     return name, path is not None, path or f"not found: apt install {package}"
-
-
-def _fonts() -> Iterator[Check]:
-    lister = shutil.which("fc-list")
-    if lister is None:
-        yield "fonts", False, "fc-list not found: apt install fontconfig"
-        return
-    for script, language, package in (("Latin", "en", "fonts-inter"), ("Chinese", "zh-cn", "fonts-noto-cjk")):
-        fonts = subprocess.run(
-            [lister, f":lang={language}", "family"], capture_output=True, text=True, timeout=20, check=False
-        ).stdout.splitlines()
-        text = f"{len(fonts)} fonts" if fonts else f"none: apt install {package}"
-        yield f"{script} fonts", bool(fonts), text
 
 
 def _tokens(config: Config) -> Iterator[Check]:
