@@ -13,6 +13,7 @@ from reportd.core.breaker.breaker import Breaker, BreakerEvent, BreakerState, Tr
 from reportd.core.capacity.scaling import ScalingPolicy
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.transitions import JobEvent
+from reportd.core.jobs.warnings import WarningKind
 from reportd.status.demand import Scaling
 from reportd.status.prometheus import Exposition
 from reportd.telemetry.metrics import Metrics
@@ -46,6 +47,7 @@ def everything(metrics: Metrics, report_type: str) -> None:
     metrics.rendered(report_type, 1.0, 1000)
     metrics.failed(report_type, FaultKind.TIMEOUT)
     metrics.ended(report_type, JobEvent.SUCCEEDED, 1.0)
+    metrics.warned(report_type, WarningKind.RESOURCES, 2)
     metrics.deferred(report_type)
     metrics.breaker_moved(
         Transition(

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
+from unicodedata import category
 
 import trio
 
@@ -11,6 +12,7 @@ from reportd.core.faults import FaultKind
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.retry import Tally, may_start
 from reportd.core.jobs.transitions import TERMINAL, JobEvent, JobState, after, sources
+from reportd.core.jobs.warnings import JobWarning
 from reportd.core.status.snapshot import Load
 from reportd.ports import UNCONFIRMED_SECONDS, Attempt, AttemptRefused, AttemptStarted, JobFilter, Record, Settlement
 from tests.fakes.clock import now
@@ -117,7 +119,8 @@ class MemoryJobs:
                 return None
             self._move(task_id, JobEvent.REVIVED)
             due_at = now() + UNCONFIRMED_SECONDS
-            return self._change(task_id, tally=Tally(), error=None, finished_at=None, confirmed=False, due_at=due_at)
+            cleared = {"tally": Tally(), "error": None, "warnings": (), "finished_at": None, "confirmed": False}
+            return self._change(task_id, due_at=due_at, **cleared)
 
     async def expired(self, before: float, limit: int) -> list[str]:
         async with self._weather.call("jobs", "expired"):
@@ -212,10 +215,17 @@ class MemoryJobs:
             changes["error"] = replace(done.fault, detail=done.fault.detail[:MAX_DETAIL])
         if done.pdf is not None:
             changes["pdf"] = done.pdf
+        if done.event is JobEvent.SUCCEEDED or done.warnings:
+            changes["warnings"] = tuple(_in_one_line(warning) for warning in done.warnings)
         ended = self._change(done.task_id, **changes)
         if self._outbox and state in TERMINAL:
             self._outbox.enter(ended, done.at)
         return state
+
+
+def _in_one_line(warning: JobWarning) -> JobWarning:
+    what, why = ("".join(" " if category(c) == "Cc" else c for c in text) for text in (warning.what, warning.why))
+    return replace(warning, what=what, why=why)
 
 
 def _new(job: Job, due_seconds: float) -> Record:

@@ -12,32 +12,34 @@ import trio
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import Job, StoredJob, from_message
 from reportd.core.jobs.submission import FieldProblem, Submission, parse
+from reportd.core.jobs.warnings import JobWarning
 from reportd.core.pages.network import NetworkRule
 from reportd.ports import Pdf, RenderOptions, RenderRequest, Slot
 from tests.fakes.weather import Weather
 
 
-def pdf_of(task_id: str, spool: Path | None = None) -> Pdf:
+def pdf_of(task_id: str, spool: Path | None = None, warnings: tuple[JobWarning, ...] = ()) -> Pdf:
     """The same bytes for the same task; in a temporary file where there is a folder for it."""
     data = b"%PDF-1.7 " + task_id.encode()
     digest = sha256(data).hexdigest()
     if spool is None:
-        return Pdf(len(data), digest, data=data)
+        return Pdf(len(data), digest, data=data, warnings=warnings)
     path = spool / f"pdf-{task_id}.part"
     path.write_bytes(data)
-    return Pdf(len(data), digest, path=path)
+    return Pdf(len(data), digest, path=path, warnings=warnings)
 
 
 class FakeRenderer:
     """Implements ``ports.Renderer``: each render takes ``seconds``, then fails with the task's next fault, if any.
 
-    ``hanging``: how long those of a task take instead.
+    ``hanging``: how long those of a task take instead. ``warnings``: what is missing from the PDF of a task.
     """
 
     def __init__(self, slots: int = 2, weather: Weather | None = None, spool: Path | None = None) -> None:
         self.seconds = 1.0
         self.hanging: dict[str, float] = {}
         self.faults: dict[str, list[FaultKind | Exception]] = defaultdict(list)
+        self.warnings: dict[str, tuple[JobWarning, ...]] = {}
         self.rendered: list[tuple[str, bool]] = []
         self.busy = 0
         self.most_busy = 0
@@ -66,7 +68,7 @@ class FakeRenderer:
                     raise FaultError(fault, "scripted") if isinstance(fault, FaultKind) else fault
         finally:
             self.busy -= 1
-        return pdf_of(request.task_id, self._spool)
+        return pdf_of(request.task_id, self._spool, self.warnings.get(request.task_id, ()))
 
 
 class FakeTypes:

@@ -64,6 +64,7 @@ from reportd.status.condition import Condition
 from reportd.telemetry.audit_recorder import open_recorder
 from reportd.telemetry.metrics import Metrics
 from reportd.work.job_waiters import JobWaiters
+from reportd.work.worker import Worker
 from reportd_web.api import wire
 from reportd_web.app import WebDependencies, create_app
 from reportd_web.security.access import Access
@@ -127,6 +128,8 @@ class Running:
     breakers: Breakers
     letters: SqlDeadLetters
     audit: SqlAudit
+    renderer: FakeRenderer
+    worker: Worker
     parts: dict[str, tuple[bool, str]] = field(default_factory=lambda: {"database": (True, "answers")})
     trouble: str = ""
     shown: dict[str, Any] = field(default_factory=dict)
@@ -208,6 +211,11 @@ class Running:
         await self._settle(task_id, JobEvent.SUCCEEDED, pdf=pdf)
         return pdf.sha256
 
+    async def work(self) -> None:
+        """Let the daemon's worker handle the next message."""
+        self.renderer.seconds = 0.0
+        await self.worker.handle(*await self.queue.receive(1, 0.0))
+
     async def quarantine(self, task_id: str, detail: str = "the page has no chart") -> None:
         await self._settle(task_id, JobEvent.DEAD_LETTERED, fault=Fault(FaultKind.SCRIPT_ERROR, detail))
         settlement = Settlement(task_id, JobEvent.QUARANTINED, 0.0, fault=Fault(FaultKind.SCRIPT_ERROR, detail))
@@ -243,11 +251,12 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
             single_node=True,
         )
         async with open_background() as background, open_recorder(audit) as recorder:
+            renderer = FakeRenderer()
             processing = Processing(
                 config,
                 backends,
                 node="n1",
-                renderer=FakeRenderer(),
+                renderer=renderer,
                 slots=lambda: SLOTS,
                 types=types,
                 supervisor=Supervisor(),
@@ -306,6 +315,8 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                         processing.breakers,
                         letters,
                         audit,
+                        renderer,
+                        processing.worker,
                     )
                     yield running
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from reportd.cli.client import Command, add_client_options, refused, say, with_client
+from reportd.cli.client import Command, add_client_options, plain, refused, say, with_client
 
 NO_USER = "00000000-0000-0000-0000-000000000000"
 TERMINAL = ("succeeded", "quarantined", "cancelled")
@@ -59,6 +59,7 @@ def get(options: argparse.Namespace) -> int:
             return refused(response)
         if options.output is None:
             print(json.dumps(response.json(), indent=2))
+            _say_warnings(response.json())
             return 0
         return _finish(client, response.json(), options.output)
 
@@ -86,12 +87,21 @@ def _follow(client: Any, task_id: str) -> dict[str, Any]:
             return report
 
 
+def _say_warnings(report: dict[str, Any]) -> None:
+    """Print what is missing from the PDF, one warning a line."""
+    # An older daemon sends none.
+    for warning in report.get("warnings", ()):
+        times = f" ({warning['count']} times)" if warning["count"] > 1 else ""
+        say(f"reportd: warning, {warning['kind']}: {plain(warning['what'])}: {plain(warning['why'])}{times}")
+
+
 def _finish(client: Any, report: dict[str, Any], output: Path | None) -> int:
     """Save the PDF, or print why there is none. Return the exit status."""
     if report["state"] != "succeeded":
         error = report["error"]
-        say(f"reportd: {report['state']}" + (f", {error['kind']}: {error['detail']}" if error else ""))
+        say(f"reportd: {report['state']}" + (f", {error['kind']}: {plain(error['detail'])}" if error else ""))
         return 1
+    _say_warnings(report)
     if output is not None:
         with (
             client.stream("GET", report["pdf"]["url"], follow_redirects=True) as response,

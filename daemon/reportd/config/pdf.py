@@ -29,6 +29,9 @@ _PAPERS: dict[str, tuple[float, float]] = {
 }
 _PER_INCH = {"mm": 25.4, "cm": 2.54, "in": 1.0, "px": 96.0}
 _MAX_INCHES = 200.0  # the largest page of PDF 1.7, 14,400 units (ISO 32000-1 annex C.2)
+CONTENT = "content"
+"""The height of a sheet that is as high as its content."""
+
 _MARGINS = {1: (0, 0, 0, 0), 2: (0, 1, 0, 1), 3: (0, 1, 2, 1), 4: (0, 1, 2, 3)}
 
 
@@ -46,6 +49,10 @@ def _length(text: str) -> str:
     if text and _inches(text) == 0:
         raise ValueError("is 0")
     return text
+
+
+def _height(text: str) -> str:
+    return text if text == CONTENT else _length(text)
 
 
 def _sides(text: str) -> tuple[float, float, float, float]:
@@ -87,6 +94,9 @@ Margin = Annotated[
     Accepts('one to four lengths as in CSS (top right bottom left), e.g. "10mm" or "20mm 15mm"'),
     AfterValidator(_margin),
 ]
+Height = Annotated[
+    str, Accepts("a length in mm, cm, in or px, e.g. 210mm, or content, or nothing"), AfterValidator(_height)
+]
 Html = Annotated[
     str,
     Accepts(
@@ -106,10 +116,11 @@ class PdfOptions(Section):
         BeforeValidator(_paper),
     ] = "A4"
     width: Length = ""
-    height: Length = ""
+    height: Height = ""
     landscape: Flag = False
     margin: Margin = "10mm"
     scale: Number = Field(1.0, ge=0.1, le=2)
+    fit: Literal["", "width"] = ""
     page_ranges: PageRanges = ""
     prefer_css_page_size: Flag = True
     print_background: Flag = True
@@ -117,6 +128,13 @@ class PdfOptions(Section):
     footer_template: Html = ""
     tagged: Flag = False
     outline: Flag = False
+
+    @property
+    def fixed_paper(self) -> bool:
+        """Whether a size in the page's own ``@page`` rule does not count: another one is set, or it is switched off."""
+        if "prefer_css_page_size" in self.model_fields_set:
+            return not self.prefer_css_page_size
+        return bool(self.model_fields_set & {"format", "width", "height", "landscape"})
 
     def print_parameters(self) -> dict[str, Any]:
         """Return the parameters of ``Page.printToPDF`` (Chrome DevTools Protocol); lengths in inches."""
@@ -166,4 +184,5 @@ class PdfOptions(Section):
 
     def _paper_inches(self) -> tuple[float, float]:
         width, height = _PAPERS[self.format]
-        return _inches(self.width) if self.width else width, _inches(self.height) if self.height else height
+        fixed = self.height and self.height != CONTENT
+        return _inches(self.width) if self.width else width, _inches(self.height) if fixed else height

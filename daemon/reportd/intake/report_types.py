@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import orjson
 
 from reportd.config import Config, Problem, ReportType
+from reportd.config.pdf import CONTENT
 from reportd.core.faults import FaultError
 from reportd.core.pages.network import NetworkRule
 from reportd.core.schemas.compiled import compiled, faults, is_cheap
@@ -200,6 +201,9 @@ def _entry(report: ReportType, schema_text: bytes, config: Config, *, quick: boo
         viewport=report.viewport,
         device_scale_factor=report.device_scale_factor,
         max_page_bytes=report.max_page_bytes,
+        fixed_paper=report.pdf.fixed_paper,
+        fit_width=report.pdf.fit == "width",
+        content_height=report.pdf.height == CONTENT,
         print_parameters=report.pdf.print_parameters(),
     )
     return LoadedReportType(

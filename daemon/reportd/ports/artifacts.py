@@ -1,6 +1,7 @@
 """The store of the PDFs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -34,6 +35,14 @@ class Pdf:
         """Remove the file, if it still exists."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+    @contextmanager
+    def discarded_on_error(self) -> Iterator[None]:
+        """Remove the file when the block ends with an error or is cancelled."""
+        with ExitStack() as stack:
+            stack.callback(self.discard)
+            yield
+            stack.pop_all()
 
 
 class FileReader(Protocol):

@@ -90,8 +90,9 @@ class AttemptRefused:
 class Settlement:
     """The result of an attempt, or of a waiting job.
 
-    ``event`` moves the job; ``fault`` is recorded as its error, ``pdf`` and ``warnings`` as its result. With
-    ``attempt_id`` the attempt gets its outcome. ``counted``: the attempt stays counted; ``loss``: a browser died.
+    ``event`` moves the job; ``fault`` is recorded as its error, ``pdf`` and ``warnings`` as its result. A success
+    replaces earlier warnings, also by none; each is kept as one line, without control characters. With ``attempt_id``
+    the attempt gets its outcome. ``counted``: the attempt stays counted; ``loss``: a browser died.
     ``deferred_seconds``: how long the message is deferred.
     """
 
@@ -169,7 +170,7 @@ class Jobs(Protocol):
         ...
 
     async def revive(self, task_id: str) -> Record | None:
-        """Requeue a quarantined job with a new tally; return None when it is not quarantined."""
+        """Requeue a quarantined job with a new tally and no warnings; return None when it is not quarantined."""
         ...
 
     async def expired(self, before: float, limit: int) -> list[str]:

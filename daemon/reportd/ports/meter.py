@@ -6,6 +6,7 @@ from typing import Any
 from reportd.core.breaker.breaker import Transition
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.transitions import JobEvent
+from reportd.core.jobs.warnings import WarningKind
 
 
 class Meter:
@@ -34,6 +35,9 @@ class Meter:
 
     def ended(self, report_type: str, outcome: JobEvent, seconds: float) -> None:
         """A node has settled a job, ``seconds`` after its submission."""
+
+    def warned(self, report_type: str, kind: WarningKind, count: int) -> None:
+        """A job succeeded, and ``count`` things of this kind are missing from its PDF."""
 
     def deferred(self, report_type: str) -> None:
         """A job was deferred because its breaker is open."""

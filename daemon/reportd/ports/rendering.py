@@ -14,7 +14,7 @@ from reportd.ports.artifacts import Pdf
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """When a page may be printed. ``kind``: load, networkidle, selector, expression or event."""
+    """When a page may be printed. ``kind``: load, networkidle, stable, selector, expression or event."""
 
     kind: str = "load"
     argument: str = ""
@@ -27,7 +27,8 @@ class RenderOptions:
     ``headers`` are sent to the URL's own origin and to the ``header_hosts``. ``allow_redirects``: every path, or these.
     ``expect``: of kind selector or text; it must be there when the page is printed. ``fail_on``: warnings that are
     faults. ``viewport``: width and height in CSS pixels; None for the printable area of the paper.
-    ``device_scale_factor``: device pixels per CSS pixel.
+    ``device_scale_factor``: device pixels per CSS pixel. ``fixed_paper``: a size in the page's ``@page`` rule does not
+    count. ``fit_width``: wide content is scaled down. ``content_height``: the sheet is as high as its content.
     """
 
     ready: Ready = Ready()
@@ -44,6 +45,9 @@ class RenderOptions:
     viewport: tuple[int, int] | None = None
     device_scale_factor: float = 1.0
     max_page_bytes: int = 104857600
+    fixed_paper: bool = False
+    fit_width: bool = False
+    content_height: bool = False
     print_parameters: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -17,6 +17,7 @@ from reportd.core.capacity.backlog import UNAVAILABLE, Limit
 from reportd.core.capacity.scaling import Mean
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.transitions import JobEvent
+from reportd.core.jobs.warnings import WarningKind
 from reportd.ports import Meter
 
 OTHER = "other"
@@ -68,6 +69,12 @@ class Metrics(Meter):
         self._failures = Counter(
             "reportd_job_failures",
             "Failed attempts, by the kind of fault.",
+            ["report_type", "kind"],
+            registry=registry,
+        )
+        self._warnings = Counter(
+            "reportd_job_warnings",
+            "What is missing from the PDFs of succeeded jobs, by the kind of warning.",
             ["report_type", "kind"],
             registry=registry,
         )
@@ -133,6 +140,8 @@ class Metrics(Meter):
             self._bytes.labels(label)
             for reason in (*Limit, UNAVAILABLE):
                 self._refused.labels(label, str(reason))
+            for kind in WarningKind:
+                self._warnings.labels(label, str(kind))
             for histogram in (self._waits, self._durations, self._renders):
                 histogram.labels(label)
             for outcome in OUTCOMES:
@@ -174,6 +183,9 @@ class Metrics(Meter):
         if outcome is JobEvent.SUCCEEDED:
             # The producer's clock says when it was submitted, and may be ahead of ours.
             self._durations.labels(label).observe(max(0.0, seconds))
+
+    def warned(self, report_type: str, kind: WarningKind, count: int) -> None:
+        self._warnings.labels(self.label(report_type), str(kind)).inc(count)
 
     def deferred(self, report_type: str) -> None:
         self._jobs.labels(self.label(report_type), str(JobEvent.DEFERRED)).inc()

@@ -6,6 +6,7 @@ may be repeated.
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import structlog
@@ -17,6 +18,7 @@ from reportd.core.faults import Fault
 from reportd.core.jobs.job import BadMessageError, Job
 from reportd.core.jobs.retry import GiveUp, RetryPolicy, Tally, after_fault, count_fault
 from reportd.core.jobs.transitions import JobEvent, JobState
+from reportd.core.jobs.warnings import JobWarning, WarningKind
 from reportd.ports import (
     NULL_METER,
     Artifacts,
@@ -70,14 +72,22 @@ class MessageSettler:
         self._clock = clock
         self._chance = chance
 
-    async def succeeded(self, job: Job, task: InFlightTask, stored: PdfInfo) -> None:
+    async def succeeded(
+        self, job: Job, task: InFlightTask, stored: PdfInfo, warnings: tuple[JobWarning, ...] = ()
+    ) -> None:
         settlement = Settlement(
-            job.task_id, JobEvent.SUCCEEDED, self._clock(), attempt_id=_attempt_id(task), pdf=stored
+            job.task_id,
+            JobEvent.SUCCEEDED,
+            self._clock(),
+            attempt_id=_attempt_id(task),
+            pdf=stored,
+            warnings=warnings,
         )
         if await retry_while_unavailable(lambda: self._jobs.settle(settlement)) is None:
             await self._overtaken(job, task)
             return
         log.info("job.succeeded")
+        self._warn(job, warnings)
         self._ended(job, JobEvent.SUCCEEDED)
         self._waiters.notify(job.task_id)
         await delete(self._queue, task)
@@ -234,6 +244,16 @@ class MessageSettler:
                     raise error
 
         await retry_while_unavailable(send)
+
+    def _warn(self, job: Job, warnings: tuple[JobWarning, ...]) -> None:
+        """Log and count the warnings by kind. The log does not get their texts: a page chooses them."""
+        counts: Counter[WarningKind] = Counter()
+        for warning in warnings:
+            counts[warning.kind] += warning.count
+        if counts:
+            log.warning("job.warnings", counts={str(kind): count for kind, count in counts.items()})
+        for kind, count in counts.items():
+            self._meter.warned(job.report_type, kind, count)
 
     def _ended(self, job: Job, outcome: JobEvent) -> None:
         self._meter.ended(job.report_type, outcome, self._clock() - job.submitted_at)

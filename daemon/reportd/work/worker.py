@@ -181,7 +181,7 @@ class Worker:
         except FaultError as error:
             await self._settler.failed(job, task, error.fault)
             return
-        await self._settler.succeeded(job, task, stored)
+        await self._settler.succeeded(job, task, stored, pdf.warnings)
 
     async def _timed_out_before(self, job: Job, task: InFlightTask) -> bool:
         """Return whether the job timed out before. A message received for the first time needs no look-up."""

@@ -32,6 +32,15 @@ def test_none_is_lost_from_the_count_and_the_list_is_bounded(
         assert sum(w.count for w in warnings if w.kind is kind) == sum(count for k, _, count in added if k is kind)
 
 
+def test_what_is_too_much_for_the_list_is_still_counted() -> None:
+    found = WarningCollector()
+    for number in range(MAX_WARNINGS + 3):
+        found.add(WarningKind.RESOURCES, str(number), "answered 404", 2)
+    *_, last = found.all()
+    assert len(found.all()) == MAX_WARNINGS + 1
+    assert (last.kind, last.what, last.count) == (WarningKind.RESOURCES, "others", 6)
+
+
 def test_long_texts_are_cut() -> None:
     warning = WarningCollector().add(WarningKind.SCRIPTS, "x" * 1000, "y" * 1000)
     assert (len(warning.what), len(warning.why)) == (MAX_TEXT, MAX_TEXT)
@@ -39,22 +48,22 @@ def test_long_texts_are_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "fault"),
+    ("kind", "fault", "detail"),
     [
-        (WarningKind.RESOURCES, FaultKind.RESOURCE_FAILED),
-        (WarningKind.FONTS, FaultKind.RESOURCE_FAILED),
-        (WarningKind.SCRIPTS, FaultKind.SCRIPT_ERROR),
-        (WarningKind.GLYPHS, FaultKind.GLYPHS_MISSING),
-        (WarningKind.CLIPPED, FaultKind.CONTENT_CLIPPED),
+        (WarningKind.RESOURCES, FaultKind.RESOURCE_FAILED, "what why"),
+        (WarningKind.FONTS, FaultKind.RESOURCE_FAILED, "what why"),
+        (WarningKind.SCRIPTS, FaultKind.SCRIPT_ERROR, "what"),
+        (WarningKind.GLYPHS, FaultKind.GLYPHS_MISSING, "why: what"),
+        (WarningKind.CLIPPED, FaultKind.CONTENT_CLIPPED, "why: what"),
     ],
 )
-def test_a_listed_kind_is_a_fault_that_says_what_and_why(kind: WarningKind, fault: FaultKind) -> None:
+def test_a_listed_kind_is_a_fault_that_says_what_and_why(kind: WarningKind, fault: FaultKind, detail: str) -> None:
     warning = JobWarning(kind, "what", "why")
-    assert fault_of(warning, {kind}) == Fault(fault, "what: why")
+    assert fault_of(warning, {kind}) == Fault(fault, detail)
     assert fault_of(warning, set(WarningKind) - {kind}) is None
 
 
 def test_what_a_rule_refuses_is_the_configurations_fault() -> None:
-    warning = JobWarning(WarningKind.RESOURCES, "", "cdn.example is not among the allowed hosts", refused=True)
+    warning = JobWarning(WarningKind.RESOURCES, "https://cdn.example/a", "is refused", refused=True)
     fault = fault_of(warning, {WarningKind.RESOURCES})
-    assert fault == Fault(FaultKind.HOST_NOT_ALLOWED, "cdn.example is not among the allowed hosts")
+    assert fault == Fault(FaultKind.HOST_NOT_ALLOWED, "https://cdn.example/a is refused")

@@ -9,15 +9,18 @@ from pathlib import Path
 import psycopg
 import pytest
 import trio
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
 from reportd.adapters.sql import engines
 from reportd.adapters.sql.database import Database, open_database
-from reportd.adapters.sql.migrate import _LOCK, NewerSchemaError, migrate
+from reportd.adapters.sql.migrate import _LOCK, NewerSchemaError, _config, migrate
 from reportd.adapters.sql.schema import metadata
-from reportd.ports import UnavailableError
+from reportd.adapters.sql.stores.jobs import SqlJobs
+from reportd.core.jobs.transitions import JobState
+from reportd.ports import JobFilter, UnavailableError
 from tests.servers.postgresql import Postgres
 
 
@@ -173,6 +176,15 @@ def test_what_does_not_end_is_told(monkeypatch: pytest.MonkeyPatch, code: int) -
     assert (connection.times == 10**9 - 1) is (code == sqlite3.SQLITE_READONLY)
 
 
+async def test_a_job_of_an_earlier_version_is_read_without_warnings(url: str) -> None:
+    async with open_database(url) as database:
+        await trio.to_thread.run_sync(database.with_writer, lambda connection: _upgrade_to(connection, "0004"))
+        await database.write(lambda connection: connection.execute(_A_JOB).rowcount)
+        await migrate(database)
+        (record,) = await SqlJobs(database).search(JobFilter(), 10)
+    assert (record.job.report_type, record.state, record.warnings) == ("sales", JobState.SUCCEEDED, ())
+
+
 async def test_migrations_and_models_agree(url: str) -> None:
     def differences(connection: Connection) -> list[object]:
         # SQLite tells the defaults in words of its own.
@@ -212,6 +224,17 @@ async def test_a_database_that_is_not_there_is_unavailable(tmp_path: Path) -> No
             with pytest.raises(UnavailableError):
                 await migrate(database)
 
+
+def _upgrade_to(connection: Connection, revision: str) -> None:
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+_A_JOB = text(
+    "INSERT INTO jobs (task_id, report_type, user_id, state, submitted_at, confirmed, parameters) "
+    "VALUES ('t', 'sales', 'u', 'succeeded', 1, true, '{}')"
+)
 
 _A_MESSAGE = text(
     "INSERT INTO messages (queue, report_type, grouping, turn, visible_at, sent_at, attributes, body) "

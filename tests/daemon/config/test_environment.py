@@ -119,6 +119,7 @@ EVERY: dict[str, tuple[str, Any]] = {
     "reports.quarterly.pdf.landscape": ("Yes", True),
     "reports.quarterly.pdf.margin": ("20mm 15mm", "20mm 15mm"),
     "reports.quarterly.pdf.scale": ("0.9", 0.9),
+    "reports.quarterly.pdf.fit": ("width", "width"),
     "reports.quarterly.pdf.page_ranges": ("1-5, 8", "1-5, 8"),
     "reports.quarterly.pdf.prefer_css_page_size": ("false", False),
     "reports.quarterly.pdf.print_background": ("no", False),

@@ -213,7 +213,7 @@ def test_when_a_page_is_ready(tmp_path: Path, text: str, ready: Ready) -> None:
 def test_an_unknown_condition_is_refused(tmp_path: Path, text: str) -> None:
     problem = refused(tmp_path, f"url = 'http://app.test/'\nready = '{text}'")
     assert problem.startswith("ready: ")
-    assert mentions(problem, "accepted: load, networkidle, selector:CSS, expression:JS ", "event:NAME")
+    assert mentions(problem, "accepted: load, networkidle, stable, selector:CSS, expression:JS ", "event:NAME")
 
 
 def test_which_statuses_fail(tmp_path: Path) -> None:

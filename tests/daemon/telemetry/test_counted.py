@@ -8,6 +8,7 @@ import trio
 
 from reportd.browsers.pool import PoolSettings, open_pool
 from reportd.core.faults import FaultKind
+from reportd.core.jobs.warnings import JobWarning, WarningKind
 from reportd.ports import Outgoing
 from reportd.telemetry.metrics import Metrics
 from tests.daemon.node import Node, World, job
@@ -58,6 +59,24 @@ async def test_success_is_counted_once_however_often_the_message_comes() -> None
     assert seen["reportd_job_duration_seconds_sum", ("report_type", "report")] == pytest.approx(7.0, abs=0.1)
     size = len(world.artifacts.stored[one.task_id])
     assert seen["reportd_pdf_bytes_total", ("report_type", "report")] == size
+
+
+async def test_warnings_are_counted_once_by_kind_when_their_job_has_succeeded() -> None:
+    world, one, other = World(), job(1), job(2)
+    logo = JobWarning(WarningKind.RESOURCES, "https://cdn.internal/logo.png", "404", 3)
+    style = JobWarning(WarningKind.RESOURCES, "https://cdn.internal/style.css", "500")
+    for task_id in (one.task_id, other.task_id):
+        world.renderer.warnings[task_id] = (logo, JobWarning(WarningKind.CLIPPED, "right", "80 mm"), style)
+    world.renderer.faults[other.task_id] = [FaultKind.PAGE_STATUS]
+    counted = Counted(world)
+    for _ in range(3):
+        await counted.node.handle(*await world.received(one))
+    await counted.node.handle(*await world.received(other))
+    seen = counted.seen()
+    found = {
+        kind: seen["reportd_job_warnings_total", ("kind", kind), ("report_type", "report")] for kind in WarningKind
+    }
+    assert found == dict.fromkeys(WarningKind, 0) | {WarningKind.RESOURCES: 4, WarningKind.CLIPPED: 1}
 
 
 async def test_failures_and_dead_letters() -> None:

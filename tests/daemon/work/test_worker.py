@@ -6,11 +6,13 @@ from typing import Any
 import orjson
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import to_message
 from reportd.core.jobs.retry import MAX_NODE_LOSSES
 from reportd.core.jobs.transitions import JobEvent, JobState
+from reportd.core.jobs.warnings import JobWarning, WarningKind
 from reportd.ports import Outgoing, Pdf, RenderRequest, Settlement
 from reportd.work.timeouts import LEAST
 from tests.daemon.node import Node, World, job, message_of, open_node
@@ -18,6 +20,12 @@ from tests.fakes import now
 from tests.wording import mentions
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+WARNINGS = (
+    JobWarning(WarningKind.RESOURCES, "https://cdn.internal/logo.png", "404", 3),
+    JobWarning(WarningKind.GLYPHS, "☑", "no font has it"),
+    JobWarning(WarningKind.RESOURCES, "https://cdn.internal/style.css?token=s3cret", "500", 2),
+)
 
 
 async def test_the_pdf_is_stored_then_recorded_then_the_message_deleted() -> None:
@@ -31,6 +39,34 @@ async def test_the_pdf_is_stored_then_recorded_then_the_message_deleted() -> Non
     assert record.pdf is not None
     assert record.pdf.size_bytes == len(world.artifacts.stored[one.task_id])
     assert not world.queue.messages
+
+
+async def test_what_is_missing_from_the_pdf_is_recorded_with_it() -> None:
+    world, one = World(), job()
+    world.renderer.warnings[one.task_id] = WARNINGS
+    await Node(world).handle(*await world.received(one))
+    record = world.record(one)
+    assert (record.state, record.warnings) == (JobState.SUCCEEDED, WARNINGS)
+
+
+async def test_a_pdf_that_is_not_stored_leaves_no_warnings() -> None:
+    world, one = World(), job()
+    world.renderer.warnings[one.task_id] = WARNINGS
+    world.weather.away("artifacts", 70.0)
+    await Node(world).handle(*await world.received(one))
+    record = world.record(one)
+    assert record.error is not None
+    assert (record.error.kind, record.warnings) == (FaultKind.STORE_UNAVAILABLE, ())
+
+
+async def test_warnings_are_logged_by_kind_without_what_the_page_wrote() -> None:
+    world, one, whole = World(), job(1), job(2)
+    world.renderer.warnings[one.task_id] = WARNINGS
+    with capture_logs() as logs:
+        await Node(world).handle(*await world.received(one, whole))
+    [line] = [line for line in logs if line["event"] == "job.warnings"]
+    assert (line["log_level"], line["counts"]) == ("warning", {"resources": 5, "glyphs": 1})
+    assert "logo.png" not in str(logs)
 
 
 async def test_the_attempt_is_on_record_before_a_browser_is_touched() -> None:

@@ -3,11 +3,14 @@
 from typing import Any
 
 import httpx
+import jsonschema_rs
+import orjson
 import pytest
 import trio
 from trio.testing import MockClock
 
 from reportd.core.jobs.transitions import JobState
+from reportd.core.jobs.warnings import JobWarning, WarningKind
 from reportd.ports import UnavailableError
 from tests.web.running import USER, Running
 from tests.wording import mentions
@@ -26,6 +29,7 @@ FIELDS = {
     "finishedAt",
     "error",
     "pdf",
+    "warnings",
     "callback",
 }
 
@@ -59,6 +63,33 @@ async def test_succeeded_report_says_where_its_pdf_is(running: Running) -> None:
     assert (report["state"], report["attempts"], report["error"]) == ("succeeded", 1, None)
     assert report["submittedAt"] < report["startedAt"] < report["finishedAt"]
     assert report["pdf"] == {"url": f"/reports/{task_id}/pdf", "bytes": 8, "sha256": sha256}
+
+
+async def test_a_report_says_what_its_pdf_lacks_wherever_it_is_shown(running: Running) -> None:
+    """From the renderer by the worker and the store to the report, the list and the callback."""
+    whole = await running.submit()
+    await running.work()
+    task_id = await running.submit(callbackUrl="https://hooks.example.com/done")
+    running.renderer.warnings[task_id] = (
+        JobWarning(WarningKind.RESOURCES, "https://cdn.internal/logo.png", "404", 3),
+        JobWarning(WarningKind.RESOURCES, "https://other.example/x.js", "host not allowed", refused=True),
+    )
+    await running.work()
+    warnings = [
+        {"kind": "resources", "what": "https://cdn.internal/logo.png", "why": "404", "count": 3},
+        {"kind": "resources", "what": "https://other.example/x.js", "why": "host not allowed", "count": 1},
+    ]
+    report = await get(running, f"/reports/{task_id}")
+    assert (report["state"], report["warnings"]) == ("succeeded", warnings)
+    assert (await get(running, f"/reports/{whole}"))["warnings"] == []
+    listed = (await get(running, "/reports"))["reports"]
+    assert {one["taskId"]: one["warnings"] for one in listed} == {task_id: warnings, whole: []}
+    ((callback,), _) = await running.outbox.claim(1, 60.0)
+    assert orjson.loads(callback.body)["data"]["warnings"] == warnings
+    openapi = await running.client.get("/openapi.json")
+    schema = openapi.json()["components"]["schemas"]["Report"]
+    jsonschema_rs.validate(schema, report)
+    assert "warnings" in schema["required"]
 
 
 async def test_quarantined_report_says_why(running: Running) -> None:

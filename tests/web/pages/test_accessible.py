@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from reportd.core.jobs.warnings import JobWarning, WarningKind
 from reportd.core.status.snapshot import Snapshot
 from tests.web.busy import busy
 from tests.web.secured import Secured
@@ -55,6 +56,9 @@ async def found(window: Window, axe: str) -> list[str]:
 
 async def test_nothing_is_found(secured: Secured, tmp_path: Path, axe: str) -> None:
     running = secured.running
+    lacking = await secured.task()
+    running.renderer.warnings[lacking] = (JobWarning(WarningKind.FONTS, "https://cdn.internal/inter.woff2", "404", 2),)
+    await running.work()
     failed, waiting = await secured.task(), await secured.task()
     await running.quarantine(failed)
     trouble: dict[str, list[str]] = {}
@@ -79,6 +83,7 @@ async def test_nothing_is_found(secured: Secured, tmp_path: Path, axe: str) -> N
         for name, path in (
             ("a search in vain", "/?q=nonsense"),
             ("a job that failed", f"/jobs/{failed}"),
+            ("a job whose PDF lacks something", f"/jobs/{lacking}"),
             ("a job that waits", f"/jobs/{waiting}"),
             ("no job", "/jobs/99999999-2222-4333-8444-555555555555"),
         ):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from reportd.core.jobs.warnings import JobWarning, WarningKind
 from reportd.ports import AuditEntry, UnavailableError
 from tests.web.pages.test_status_page import words
 from tests.web.running import USER, Running
@@ -37,8 +38,26 @@ async def test_a_job_that_succeeded(running: Running) -> None:
     assert f'href="/reports/{task_id}/pdf"' in html
     assert f"4 000 bytes, SHA-256 {sha256[:16]}" in text
     assert "attempt 1 on test: succeeded after 1.0 s" in text
-    for word in ("data-again", "/cancel", "/retry"):
+    for word in ("data-again", "/cancel", "/retry", "Missing"):
         assert word not in html
+
+
+async def test_what_the_pdf_lacks(running: Running) -> None:
+    task_id = await running.submit()
+    what, why = "https://cdn.internal/<img src=x onerror=alert(1)>", "404 </bdi><script>"
+    running.renderer.warnings[task_id] = (
+        JobWarning(WarningKind.RESOURCES, what, why, 1200),
+        JobWarning(WarningKind.GLYPHS, "\u202e☑", "no font has it"),
+    )
+    await running.work()
+    html = await shown(running, task_id)
+    text = words(html)
+    for sign in ("<script>", "<img"):
+        assert sign not in html.partition("<main")[2], sign
+    assert "Missing from the PDF" in text
+    assert f"resources 1 200\N{MULTIPLICATION SIGN} {what} {why}" in text
+    assert "<bdi>\u202e☑</bdi>" in html, "a change of direction ends with its element"
+    assert "/static/watch.svg" in html
 
 
 async def test_a_job_that_failed(running: Running) -> None:

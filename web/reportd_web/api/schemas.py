@@ -5,6 +5,7 @@ from typing import Any
 
 from reportd.core.breaker import breaker as breaker_core
 from reportd.core.jobs.transitions import JobState
+from reportd.core.jobs.warnings import WarningKind
 from reportd.ports import DeliveryOutcome, LetterStatus
 
 Json = dict[str, Any]
@@ -22,6 +23,7 @@ LETTER_GROUP: Json = {"$ref": "#/components/schemas/DeadLetterGroup"}
 
 
 def report_schema() -> Json:
+    kind = {"type": "string", "enum": [str(kind) for kind in WarningKind]}
     report = object_of(
         {
             "taskId": UUID,
@@ -35,6 +37,11 @@ def report_schema() -> Json:
             "finishedAt": maybe(TIME),
             "error": maybe(object_of({"kind": TEXT, "detail": TEXT})),
             "pdf": maybe(object_of({"url": TEXT, "bytes": COUNT, "sha256": TEXT})),
+            "warnings": {
+                "type": "array",
+                "items": object_of({"kind": kind, "what": TEXT, "why": TEXT, "count": {**COUNT, "minimum": 1}}),
+                "description": "what is missing from the PDF",
+            },
         }
     )
     state = {"type": "string", "enum": ["pending", *DeliveryOutcome]}

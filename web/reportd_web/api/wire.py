@@ -51,6 +51,9 @@ def report(record: Record) -> dict[str, Any]:
         "finishedAt": None if record.finished_at is None else timestamp(record.finished_at),
         "error": None if error is None else {"kind": error.kind, "detail": error.detail},
         "pdf": None if pdf is None else {"url": url, "bytes": pdf.size_bytes, "sha256": pdf.sha256},
+        "warnings": [
+            {"kind": one.kind, "what": one.what, "why": one.why, "count": one.count} for one in record.warnings
+        ],
     }
 
 

@@ -68,6 +68,8 @@ jobs = Table(
     Column("pdf_purged", Boolean, nullable=False, server_default=false()),
     Column("error_detail", Text),
     Column("callback_url", Text),
+    # JSON; NULL without any.
+    Column("warnings", Text),
     Column("parameters", Text, nullable=False),
     Index("ix_jobs_newest", "submitted_at", "task_id"),
     Index("ix_jobs_state", "state", "submitted_at"),

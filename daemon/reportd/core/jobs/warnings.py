@@ -75,6 +75,13 @@ _FAULTS = {
     WarningKind.GLYPHS: FaultKind.GLYPHS_MISSING,
     WarningKind.CLIPPED: FaultKind.CONTENT_CLIPPED,
 }
+_SENTENCES = {
+    WarningKind.RESOURCES: "{what} {why}",
+    WarningKind.FONTS: "{what} {why}",
+    WarningKind.SCRIPTS: "{what}",
+    WarningKind.GLYPHS: "{why}: {what}",
+    WarningKind.CLIPPED: "{why}: {what}",
+}
 
 
 def fault_of(warning: JobWarning, fail_on: Collection[WarningKind]) -> Fault | None:
@@ -82,7 +89,7 @@ def fault_of(warning: JobWarning, fail_on: Collection[WarningKind]) -> Fault | N
     if warning.kind not in fail_on:
         return None
     kind = FaultKind.HOST_NOT_ALLOWED if warning.refused else _FAULTS[warning.kind]
-    return Fault(kind, f"{warning.what}: {warning.why}" if warning.what else warning.why)
+    return Fault(kind, _SENTENCES[warning.kind].format(what=warning.what, why=warning.why))
 
 
 def _cut(text: str) -> str:

@@ -221,7 +221,7 @@ async def test_credentials_of_a_job_are_sent_for_no_other(stage: Stage, way: str
             f"onconnect = (event) => {{ const said = (text) => event.ports[0].postMessage(text);{ASK}}}",
             content_type="text/javascript",
         ),
-        "/report": SIGNED + SIGNING_IN[way],
+        "/report": SIGNED + SIGNING_IN[way] + "<p>signed in",
     }
     async with open_site(pages) as site, stage.page() as page:
         wanted = request(url=site.url("/report"), ready=FINISHED)
@@ -265,7 +265,7 @@ setTimeout(() => { document.body.append('silence'); window.finished = true; }, 3
 @on_stage
 async def test_no_worker_outlives_its_job(stage: Stage, kind: str) -> None:
     pages: dict[str, Content] = {
-        "/report": f"<script>{WORKERS[kind]}; setTimeout(() => {{ window.finished = true; }}, 400)</script>",
+        "/report": f"<script>{WORKERS[kind]}; setTimeout(() => {{ window.finished = true; }}, 400)</script><p>report",
         "/beat.js": Reply(BEAT, content_type="text/javascript"),
         "/nested.js": Reply("new Worker('/beat.js')", content_type="text/javascript"),
         "/popup": f"<script>{BEAT}</script>",
@@ -295,10 +295,9 @@ async def test_a_job_that_was_not_inert_ends_with_all_of_its_context(stage: Stag
     async with open_site({"/report": "<p>report"}) as site:
         before = {context for _, context in await targets(stage)}
         for wanted in (
-            request(html="<script>1</script>"),
+            request(html="<script>1</script><p>x"),
             request(url=site.url("/report")),
-            request(html=f"<img src={site.url('/image')}>", hosts=("127.0.0.1",)),
-            request(html="<p>x", media="screen"),
+            request(html=f"<p>x<img src={site.url('/image')}>", hosts=("127.0.0.1",)),
             request(html="<p>x", ready=Ready("networkidle")),
         ):
             async with stage.browser.page() as page:
@@ -402,7 +401,7 @@ async def test_pages_share_nothing_while_they_live(stage: Stage) -> None:
 async def test_a_template_has_no_origin_to_store_anything_at(stage: Stage) -> None:
     tries = json.dumps(["localStorage.x = 1", "sessionStorage.x = 1", "document.cookie = 'x=1'", "indexedDB.open('x')"])
     html = f"""
-      <body><script>
+      <body>tried<script>
       for (const code of {tries}) {{ try {{ eval(code); document.body.append('stored ' + code); }} catch {{}} }}
       document.body.append(location.origin + document.cookie);
       </script>

@@ -62,7 +62,7 @@ ROUTES = {
     "stylesheet": "<link rel=stylesheet href='http://{trap}/x/stylesheet'>",
     "style import": "<style>@import 'http://{trap}/x/style-import'</style>",
     "style url": "<style>body {{ background: url('http://{trap}/x/style-url') }}</style>",
-    "print style url": "<style>@media print {{ body {{ content: url('http://{trap}/x/print-style-url') }} }}</style>",
+    "print style url": "<style>@media print {{ i {{ content: url('http://{trap}/x/print-style-url') }} }}</style><i>",
     "font": "<style>@font-face {{ font-family: f; src: url('http://{trap}/x/font') }} * {{ font: 9px f }}</style>text",
     "iframe": "<iframe src='http://{trap}/x/iframe'></iframe>",
     "frame in srcdoc": '<iframe srcdoc="<img src=http://{trap}/x/frame-in-srcdoc>"></iframe>',
@@ -177,7 +177,7 @@ async def visit(page: Page, site: Site, html: str, source: str, hosts: tuple[str
 async def test_no_route_leads_to_a_host_that_is_not_allowed(stage: Stage, source: str) -> None:
     async with open_trap() as trap, open_site() as site, stage.page() as page:
         where = f"127.0.0.1:{trap.port}"
-        html = "".join(ROUTES.values()).format(trap=where, site=site.url(""))
+        html = "<p>report" + "".join(ROUTES.values()).format(trap=where, site=site.url(""))
         await visit(page, site, html, source, (), 0.5)
         assert [asked.path for asked in trap.requests] == []
         assert trap.connections == 0
@@ -189,6 +189,7 @@ async def test_no_route_leads_to_a_host_that_is_not_allowed(stage: Stage, source
 
 
 WORKERS = """
+<p>report
 <script>
 navigator.serviceWorker.register('/service.js');
 new SharedWorker('/shared.js');

@@ -164,7 +164,7 @@ async def test_a_page_that_hangs_is_taken_away_within_seconds(stage: Stage, cont
 async def test_a_page_that_refuses_to_be_left_is_taken_away(stage: Stage, script: str) -> None:
     async with stage.page() as page:
         with trio.move_on_after(0.5):
-            await page.render(request(html=f"<script>{script}</script>"))
+            await page.render(request(html=f"<p>x<script>{script}</script>"))
         assert await page.scrub()
         assert await fault_of(page, request(html="<p>next")) is None
 

@@ -211,7 +211,7 @@ async def test_headers_and_cookies_go_to_the_reports_own_origin_only(stage: Stag
         site.pages["/moved"] = redirect("/report")
         site.pages["/worker.js"] = Reply("1", content_type="text/javascript")
         own: dict[str, Any] = {"hosts": ("127.0.0.3", "127.0.0.4"), "header_hosts": NetworkRule.of(["127.0.0.4"])}
-        wanted = request(url=site.url("/moved"), delay_seconds=0.2, **own, **secret)
+        wanted = request(url=site.url("/moved"), delay_seconds=0.2, allow_redirects=True, **own, **secret)
         assert await fault_of(page, wanted) is None
         assert third.connections == 0
         assert {asked.headers.get("x-key") for asked in (*site.requests, *api.requests)} == {"secret"}

@@ -31,7 +31,7 @@ class Surroundings:
     width: int = 0
     height: int = 0
     device_scale_factor: float = 1.0
-    media: str = "print"
+    media: str = ""
     reduced_motion: bool = False
 
 
@@ -41,6 +41,7 @@ class Emulation:
     def __init__(self, page: Cdp) -> None:
         self._page = page
         self._present = Surroundings()
+        """What Chromium begins with: a window of its own size, on a screen."""
 
     def apply(self, wanted: Surroundings) -> list[Answer]:
         """Send what differs from the present surroundings."""
@@ -53,12 +54,17 @@ class Emulation:
         return answers
 
 
+def print_defaults(print_parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters with Chromium's own values for the sizes that are missing."""
+    return _CHROMIUMS_OWN | dict(print_parameters)
+
+
 def printable_area(print_parameters: Mapping[str, Any]) -> tuple[int, int]:
     """Return width and height of the paper within its margins, in CSS pixels of the page.
 
     ``print_parameters``: of CDP ``Page.printToPDF``, in inches; ``scale`` makes a page of more pixels fit.
     """
-    given = _CHROMIUMS_OWN | dict(print_parameters)
+    given = print_defaults(print_parameters)
     width, height = given["paperWidth"], given["paperHeight"]
     if given["landscape"]:
         width, height = height, width
@@ -79,6 +85,4 @@ def _metrics(wanted: Surroundings) -> dict[str, Any]:
 
 def _media(wanted: Surroundings) -> dict[str, Any]:
     value = "reduce" if wanted.reduced_motion else ""
-    # "print" is what a printed page has anyway: while it loads, its scripts see a screen, as in any browser.
-    media = "" if wanted.media == "print" else wanted.media
-    return {"media": media, "features": [{"name": "prefers-reduced-motion", "value": value}]}
+    return {"media": wanted.media, "features": [{"name": "prefers-reduced-motion", "value": value}]}

@@ -1,17 +1,32 @@
 """Records what happens to a page during a job. The first fault cancels whatever the job waits for."""
 
+import re
 from collections.abc import Callable
-from http import HTTPStatus
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import trio
 
 from reportd.adapters.chromium.page.ready import exception_text
 from reportd.adapters.chromium.protocol.cdp import Cdp
+from reportd.adapters.egress.proxy import Egress
 from reportd.core.faults import Fault, FaultKind
-from reportd.core.jobs.warnings import WarningKind
+from reportd.core.jobs.warnings import JobWarning, WarningCollector, WarningKind, fault_of
+from reportd.core.pages.documents import REFRESH_SECONDS, may_redirect, same_place, shown
+from reportd.core.pages.network import normal_host, url_target
 from reportd.ports import RenderRequest
+
+_STATUS = re.compile(r"status of ([1-5][0-9]{2})\b")
+_ERROR = re.compile(r"net::[A-Z_0-9]+")
+_FONT = re.compile(r"\.(woff2?|ttf|otf|eot)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What the page shows. ``url``: where it came from after redirects; ``media_type`` as the server said."""
+
+    url: str = ""
+    media_type: str = ""
 
 
 class PageMonitor:
@@ -31,10 +46,18 @@ class PageMonitor:
         self.printed = False
         self.status: int | None = None
         """HTTP status of the main document; known only while network events are enabled."""
+        self.warnings = WarningCollector()
+        self.document = Document()
+        self.moved = trio.Event()
+        """Set, and replaced, when the page moves on by itself to a document that may be the report, too."""
+        self.moves = 0
+        self.leaving = False
+        """Whether the page has asked to move on, so that what it shows now is not the report."""
         self._on_loaded = on_loaded
         self._documents = {blank}
         self._opening = False
-        self._navigated: set[str] = set()
+        self._navigated: dict[str, Document] = {}
+        self._refreshing = False
 
     def fail(self, kind: FaultKind, detail: str) -> None:
         """Record the first fault and cancel the job. After printing, only a lost connection counts, as the PDF is
@@ -48,13 +71,17 @@ class PageMonitor:
         """Ignore what the page does from now on: it is no longer in the PDF."""
         self.printed = True
 
-    def resource_failed(self, detail: str) -> None:
-        if self.request is not None and WarningKind.RESOURCES in self.request.options.fail_on:
-            self.fail(FaultKind.RESOURCE_FAILED, detail)
+    def warn(self, kind: WarningKind, what: str, why: str, *, refused: bool = False) -> None:
+        """Record what the PDF will lack; a fault if the report type's ``fail_on`` says so."""
+        if self.request is None or self.printed:
+            return
+        fault = self.warned(self.warnings.add(kind, what, why, refused=refused))
+        if fault is not None:
+            self.fail(fault.kind, fault.detail)
 
-    def script_failed(self, detail: str) -> None:
-        if self.request is not None and WarningKind.SCRIPTS in self.request.options.fail_on:
-            self.fail(FaultKind.SCRIPT_ERROR, detail)
+    def warned(self, warning: JobWarning) -> Fault | None:
+        """Return the fault that a warning is for this job, if any."""
+        return None if self.request is None else fault_of(warning, self.request.options.fail_on)
 
     def loaded(self) -> None:
         self.loading_ended.set()
@@ -75,30 +102,72 @@ class PageMonitor:
         self._opening = False
         self._check()
 
-    def navigated(self, loader: str) -> None:
+    def navigated(self, loader: str, document: Document) -> None:
         """The page shows this document now; a fault if the job did not ask for it."""
-        self._navigated.add(loader)
+        self.document = document
+        self._navigated[loader] = document
         self._check()
 
+    def refreshes(self, url: str, seconds: float) -> None:
+        """The page sends its reader on after some time, by a meta element or a header."""
+        if self.request is None or seconds > REFRESH_SECONDS:
+            return
+        if self._may_move(url):
+            self._refreshing = self.leaving = True
+        else:
+            self.fail(FaultKind.NAVIGATED_AWAY, f"{_AWAY}: {shown(url)}, by a refresh after {seconds:g} s")
+
+    def leaves(self, url: str) -> None:
+        """A script, or a link or form that one uses, asks for another document."""
+        if self.request is not None and self.document.url and self._may_move(url):
+            self.leaving = True
+
     def _check(self) -> None:
-        if self.request is not None and not self._opening and self._navigated - self._documents:
-            self.fail(FaultKind.NAVIGATED_AWAY, "the page navigated to another document")
+        if self.request is None or self._opening:
+            return
+        for loader in self._navigated.keys() - self._documents:
+            document = self._navigated[loader]
+            # A page that reloads itself once may be clearing its cache; one that goes on would never be printed.
+            if not self._may_move(document.url) or (self.moves and not self._refreshing):
+                again = " again" if same_place(document.url, self.request.url or "") else ""
+                self.fail(FaultKind.NAVIGATED_AWAY, f"{_AWAY}{again}: {shown(document.url)}")
+                return
+            self._documents.add(loader)
+            self.moves += not self._refreshing
+            self.leaving = self._refreshing = False
+            self.loading_ended = trio.Event()
+            self.moved.set()
+            self.moved = trio.Event()
+
+    def _may_move(self, url: str) -> bool:
+        request = self.request
+        return (
+            request is not None
+            and request.url is not None
+            and may_redirect(request.url, url, request.options.allow_redirects)
+        )
+
+
+_AWAY = "the page navigated to another document"
 
 
 class Listener:
     """Passes the events of a page's connection to the monitor of the current job."""
 
-    def __init__(self, page: Cdp, frame_id: str, monitor: PageMonitor) -> None:
+    def __init__(self, page: Cdp, frame_id: str, monitor: PageMonitor, egress: Egress) -> None:
         self.monitor = monitor
         self._page = page
         self._frame_id = frame_id
+        self._egress = egress
         page.on("Page.loadEventFired", lambda _: self.monitor.loaded())
         page.on("Page.lifecycleEvent", self._on_lifecycle)
         page.on("Page.frameNavigated", self._on_navigated)
+        page.on("Page.frameScheduledNavigation", self._on_scheduled)
+        page.on("Page.frameRequestedNavigation", self._on_requested)
         page.on("Page.downloadWillBegin", self._fails(FaultKind.DOWNLOAD, "the page started a download"))
         page.on("Page.javascriptDialogOpening", self._on_dialog)
         page.on("Network.responseReceived", self._on_response)
-        page.on("Network.loadingFailed", self._on_loading_failed)
+        page.on("Log.entryAdded", self._on_log_entry)
         page.on("Runtime.exceptionThrown", self._on_exception)
         page.on_closed(lambda: self.monitor.fail(FaultKind.PAGE_CLOSED, "the page closed itself"))
 
@@ -117,29 +186,50 @@ class Listener:
     def _on_navigated(self, event: dict[str, Any]) -> None:
         frame = event["frame"]
         if "parentId" not in frame:
-            self.monitor.navigated(frame["loaderId"])
+            url = frame.get("unreachableUrl") or frame["url"]
+            self.monitor.navigated(frame["loaderId"], Document(url, frame["mimeType"]))
+
+    def _on_scheduled(self, event: dict[str, Any]) -> None:
+        if event["frameId"] == self._frame_id and event["reason"] in ("metaTagRefresh", "httpHeaderRefresh"):
+            self.monitor.refreshes(event["url"], event["delay"])
+
+    def _on_requested(self, event: dict[str, Any]) -> None:
+        if event["frameId"] == self._frame_id and event["disposition"] == "currentTab":
+            self.monitor.leaves(event["url"])
 
     def _on_dialog(self, event: dict[str, Any]) -> None:
         # Dismiss every dialog, except the one that would block leaving the page.
         self._page.send("Page.handleJavaScriptDialog", accept=event.get("type") == "beforeunload")
 
     def _on_response(self, event: dict[str, Any]) -> None:
-        status = event["response"]["status"]
         if event.get("type") == "Document" and event.get("frameId") == self._frame_id:
-            self.monitor.status = status
-        elif status >= HTTPStatus.BAD_REQUEST:
-            self.monitor.resource_failed(f"{shown(event['response']['url'])} answered {status}")
+            self.monitor.status = event["response"]["status"]
 
-    def _on_loading_failed(self, event: dict[str, Any]) -> None:
-        if not event.get("canceled"):
-            self.monitor.resource_failed(f"a sub-resource could not be loaded: {event.get('errorText')}")
+    def _on_log_entry(self, event: dict[str, Any]) -> None:
+        """A resource failed. Chromium logs it, whichever element or script asked for it."""
+        entry = event["entry"]
+        if entry["source"] != "network" or entry["level"] != "error" or not entry.get("url"):
+            return
+        url, text = entry["url"], entry["text"]
+        if self.monitor.document.url == url and _STATUS.search(text):
+            return  # the document itself; fail_on_status judges it
+        kind = WarningKind.FONTS if _FONT.search(shown(url)) else WarningKind.RESOURCES
+        if refusal := self._refusal(url):
+            self.monitor.warn(kind, shown(url), f"is not loaded: {refusal}", refused=True)
+        elif status := _STATUS.search(text):
+            self.monitor.warn(kind, shown(url), f"answered {status[1]}")
+        else:
+            error = _ERROR.search(text)
+            self.monitor.warn(kind, shown(url), f"could not be loaded: {error[0] if error else 'no reason given'}")
+
+    def _refusal(self, url: str) -> str:
+        """Return why the egress refused the host of a URL; empty if it did not."""
+        try:
+            host, port = url_target(url)
+            name = str(normal_host(host))
+        except ValueError:
+            return ""
+        return next((each.reason for each in self._egress.refusals if (each.host, each.port) == (name, port)), "")
 
     def _on_exception(self, event: dict[str, Any]) -> None:
-        self.monitor.script_failed(exception_text(event["exceptionDetails"]))
-
-
-def shown(url: str) -> str:
-    """Return a URL without query and user part, for logs and errors: they may hold customer data and a password."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
+        self.monitor.warn(WarningKind.SCRIPTS, exception_text(event["exceptionDetails"]), "uncaught exception")

@@ -4,6 +4,7 @@ Independent calls are sent together and awaited afterwards: printing a small rep
 trips.
 """
 
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -11,22 +12,32 @@ from typing import Any
 import structlog
 import trio
 
-from reportd.adapters.chromium.page import ready
+from reportd.adapters.chromium.page import inspect, ready, settle
 from reportd.adapters.chromium.page.emulation import Emulation, Surroundings, printable_area
+from reportd.adapters.chromium.page.glyphs import missing_glyphs
 from reportd.adapters.chromium.page.headers import OwnHeaders
-from reportd.adapters.chromium.page.monitor import Listener, PageMonitor, shown
+from reportd.adapters.chromium.page.inspect import Inspection, Wanted
+from reportd.adapters.chromium.page.monitor import Listener, PageMonitor
 from reportd.adapters.chromium.page.opening import opening_fault
+from reportd.adapters.chromium.page.paper import Paper
 from reportd.adapters.chromium.page.pdf import receive_pdf
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp, CdpError, ClosedError
 from reportd.adapters.egress.proxy import Egress
 from reportd.core.faults import FaultError, FaultKind, status_fault
-from reportd.core.jobs.warnings import WarningKind
+from reportd.core.pages.blank import is_blank
+from reportd.core.pages.documents import document_fault, shown
 from reportd.ports import Pdf, RenderOptions, RenderRequest, ToPrint, print_immediately
 
 log = structlog.get_logger()
 
 LOADING = "waiting for the page to load"
 SCRUB_SECONDS = 3.0
+LEAVING_SECONDS = 12.0
+"""A page that has said that it moves on is waited for this long; then it is printed as it is."""
+
+SAYS_WHEN = frozenset({"event", "expression"})
+"""Conditions by which the page itself says when it is drawn."""
+
 WAITS_SECONDS = 1.0
 """A page that does not report its CPU time within this counts as working."""
 
@@ -48,6 +59,7 @@ _STATUS = "performance.getEntriesByType('navigation')[0]?.responseStatus | 0"
 async def attach(page: Cdp) -> dict[str, Any]:
     """Enable the events that ``ChromiumPage`` listens to. Return the page's frame tree."""
     page.send("Page.enable")
+    page.send("Log.enable")
     return await page.call("Page.getFrameTree")
 
 
@@ -61,7 +73,7 @@ class ChromiumPage:
         self._spool_folder = spool_folder
         self._frame_id: str = frame["id"]
         self._blank: str = frame["loaderId"]
-        self._listener = Listener(page, self._frame_id, PageMonitor(self._blank))
+        self._listener = Listener(page, self._frame_id, PageMonitor(self._blank), egress)
         self._emulation = Emulation(page)
         self._scripts = True
         """Whether scripts may run. They are switched off for an inert document, to be sure that it has none."""
@@ -106,6 +118,8 @@ class ChromiumPage:
         inert = condition.kind == "load" and request.html is not None and request.inert
         self._allow_scripts(not inert)
         answers = self._prepare(request)
+        if not inert:
+            answers += [self._page.send("Runtime.enable"), settle.install(self._page)]
         self._inert = inert and not answers
         answers += self._emulation.apply(_surroundings(request.options))
         for answer in answers:
@@ -131,22 +145,18 @@ class ChromiumPage:
         self._report_refusals(request)
         self.activity = "waiting for a slot to be printed in"
         await to_print()
-        return await self._print(request, monitor)
+        return await self._judged(await self._print(request, monitor), monitor)
 
     def _prepare(self, request: RenderRequest) -> list[Answer]:
         """Send the settings that the job needs; none for most jobs."""
         options = request.options
         answers = []
-        if WarningKind.RESOURCES in options.fail_on:
-            answers.append(self._enable_network())
         if options.headers:
             headers = OwnHeaders(options.headers, request.url, options.header_hosts)
             answers.append(headers.enable(self._page))
         if options.cookies and request.url is not None:
             cookies = [{"name": n, "value": v, "url": request.url} for n, v in options.cookies.items()]
             answers.append(self._page.send("Network.setCookies", cookies=cookies))
-        if WarningKind.SCRIPTS in options.fail_on:
-            answers.append(self._page.send("Runtime.enable"))
         if options.ready.kind == "networkidle":
             answers.append(self._page.send("Page.setLifecycleEventsEnabled", enabled=True))
         return answers
@@ -200,17 +210,57 @@ class ChromiumPage:
         return self._unreachable(url, "net::ERR_ABORTED", f"opening {shown(url)} was broken off")
 
     async def _until_ready(self, request: RenderRequest, monitor: PageMonitor) -> None:
-        condition = request.options.ready
+        """Wait until the page is ready and drawn; again for the document that the page moves on to by itself."""
+        while True:
+            document, moved = monitor.document, monitor.moved
+            try:
+                await self._until_document_ready(request, monitor)
+            except CdpError:
+                # What was waited for is gone with its document. The event that says so may come a moment later.
+                with trio.move_on_after(NOTICE_SECONDS):
+                    await moved.wait()
+                if not moved.is_set():
+                    raise
+            if monitor.leaving and not moved.is_set():
+                self.activity = f"waiting for {shown(monitor.document.url)} to move on"
+                with trio.move_on_after(LEAVING_SECONDS) as leaving:
+                    await moved.wait()
+                if leaving.cancelled_caught:
+                    monitor.leaving = False
+            if monitor.document is document:
+                return
+            self.activity = LOADING
+
+    async def _until_document_ready(self, request: RenderRequest, monitor: PageMonitor) -> None:
+        options, condition = request.options, request.options.ready
         status = self._ask_status() if request.url is not None else None
         if condition.kind == "event":
             answer = await ready.wait_for_event(self._page, self._frame_id, condition, request.html)
         else:
             answer = ready.wait_until(self._page, condition)
-        if status is not None:
-            await self._judge_status(str(request.url), status, request.options.fail_on_status)
+        if status is not None and request.url is not None:
+            await self._judge_status(request.url, status, options.fail_on_status)
+            document = monitor.document
+            if fault := document_fault(request.url, document.url, document.media_type, options.allow_redirects):
+                raise FaultError(fault.kind, fault.detail)
         ready.judge(await answer.get())
         if condition.kind == "networkidle":
             await monitor.network_idle.wait()
+        if condition.kind not in SAYS_WHEN:
+            await self._until_drawn(request)
+
+    async def _until_drawn(self, request: RenderRequest) -> None:
+        strict = request.options.ready.kind == "stable"
+        drawn, views = settle.until_settled(self._page, strict=strict), settle.look_for_views(self._page)
+        await drawn.get()
+        height = settle.views_of(await views.get())
+        surroundings = _surroundings(request.options)
+        if height <= surroundings.height:
+            return
+        for answer in self._emulation.apply(replace(surroundings, height=height)):
+            await answer.get()
+        await settle.until_in_view(self._page).get()
+        await settle.until_settled(self._page, strict=strict).get()
 
     def _report_waiting(self, request: RenderRequest) -> None:
         if self.activity == LOADING:
@@ -241,10 +291,15 @@ class ChromiumPage:
 
     async def _print(self, request: RenderRequest, monitor: PageMonitor) -> Pdf:
         self.activity = "printing"
-        parameters = {**request.options.print_parameters, "transferMode": "ReturnAsStream"}
-        answer = self._page.send("Page.printToPDF", **parameters)
+        paper = Paper(request.options)
+        pending = inspect.inspect(self._page, _wanted(request, paper))
+        if paper.depends_on_content:
+            paper = paper.fitted(inspect.found(await pending.get()))
+            inspect.add_sheet(self._page, paper.sheet)
+        answer = self._page.send("Page.printToPDF", **paper.parameters, transferMode="ReturnAsStream")
         answer.when_granted(monitor.print_ended)
         try:
+            self._judge(inspect.found(await pending.get()), paper, monitor)
             result = await answer.get()
         except CdpError as error:
             await trio.sleep(NOTICE_SECONDS)
@@ -255,8 +310,31 @@ class ChromiumPage:
         except OSError as error:  # for example, the disk is full
             detail = f"{error.strerror}: {self._spool_folder}"
             raise FaultError(FaultKind.STORE_UNAVAILABLE, detail) from error
-        self.activity = "idle"
         return pdf
+
+    def _judge(self, found: Inspection, paper: Paper, monitor: PageMonitor) -> None:
+        """Add what the page lacks to its warnings. Raises FaultError if it is no report, or as ``fail_on`` says."""
+        expect = None if monitor.request is None else monitor.request.options.expect
+        fault = inspect.fault_of(found, expect)
+        for kind, what, why in inspect.lacks(found, paper.limit_px, monitor.warnings.all()):
+            fault = fault or monitor.warned(monitor.warnings.add(kind, what, why))
+        if fault is not None:
+            # The print command is under way, so the page is not used again.
+            self._inert = False
+            raise FaultError(fault.kind, fault.detail)
+
+    async def _judged(self, pdf: Pdf, monitor: PageMonitor) -> Pdf:
+        """Return the PDF with the warnings of its job. Raises FaultError if it is blank, or as ``fail_on`` says."""
+        self.activity = "looking for missing glyphs"
+        with pdf.discarded_on_error():
+            if pdf.data is not None and is_blank(pdf.data):
+                raise FaultError(FaultKind.NOT_A_REPORT, inspect.NOTHING_PAINTED)
+            if warning := await missing_glyphs(pdf, self._page):
+                monitor.warnings.add(warning.kind, warning.what, warning.why, warning.count)
+                if fault := monitor.warned(warning):
+                    raise FaultError(fault.kind, fault.detail)
+        self.activity = "idle"
+        return replace(pdf, warnings=monitor.warnings.all())
 
     def _unreachable(self, url: str, error: str, detail: str) -> FaultError:
         fault = opening_fault(url, error, detail, self._egress.refusals, self._egress.failures)
@@ -299,6 +377,7 @@ class ChromiumPage:
         self._listener.monitor = PageMonitor(self._blank)
         with trio.move_on_after(SCRUB_SECONDS):
             try:
+                inspect.remove_sheets(self._page)
                 await self._replace_content("")
             except (CdpError, ClosedError) as error:
                 log.debug("page.scrub_failed", error=str(error))
@@ -329,4 +408,13 @@ def _surroundings(options: RenderOptions) -> Surroundings:
         device_scale_factor=options.device_scale_factor,
         media=options.media,
         reduced_motion=options.reduced_motion,
+    )
+
+
+def _wanted(request: RenderRequest, paper: Paper) -> Wanted:
+    return Wanted(
+        expect=request.options.expect,
+        page="" if paper.depends_on_content else paper.sheet,
+        height=request.options.content_height,
+        visible=bool(request.options.print_parameters.get("displayHeaderFooter")),
     )

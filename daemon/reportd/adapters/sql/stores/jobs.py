@@ -212,7 +212,7 @@ class SqlJobs:
             if row is None or row.state not in sources(JobEvent.REVIVED):
                 return None
             values = {"state": after(JobState(row.state), JobEvent.REVIVED), "finished_at": None, "confirmed": False}
-            values |= records.tally_columns(Tally()) | records.error_columns(None)
+            values |= records.tally_columns(Tally()) | records.error_columns(None) | records.warnings_column(())
             connection.execute(sql.CHANGE, {"task": task_id, "away": UNCONFIRMED_SECONDS, **values})
             return records.record(connection.execute(sql.ONE, {"task": task_id}).one())
 
@@ -295,4 +295,6 @@ def _settled_columns(row: Row[Any], settlement: Settlement, state: JobState, los
         values |= records.error_columns(settlement.fault)
     if settlement.pdf is not None:
         values |= {"pdf_bytes": settlement.pdf.size_bytes, "pdf_sha256": settlement.pdf.sha256}
+    if settlement.event is JobEvent.SUCCEEDED or settlement.warnings:
+        values |= records.warnings_column(settlement.warnings)
     return values

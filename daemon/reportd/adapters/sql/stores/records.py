@@ -1,8 +1,11 @@
 """Converts between the job store's rows and the values of ``ports``."""
 
-from dataclasses import asdict
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
+import orjson
 from sqlalchemy import Row
 
 from reportd.adapters.sql.text import storable
@@ -11,9 +14,12 @@ from reportd.core.jobs.job import Job
 from reportd.core.jobs.parameters import Parameters, text_of
 from reportd.core.jobs.retry import Tally
 from reportd.core.jobs.transitions import JobState
+from reportd.core.jobs.warnings import JobWarning, WarningKind
 from reportd.ports import Attempt, PdfInfo, Record
 
 MAX_DETAIL = 2000
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 def new_row(job: Job) -> dict[str, Any]:
@@ -47,6 +53,7 @@ def record(row: Row[Any]) -> Record:
         finished_at=row.finished_at,
         error=error,
         pdf=pdf,
+        warnings=_warnings(row.warnings),
         confirmed=row.confirmed,
         due_at=row.due_at,
     )
@@ -68,6 +75,22 @@ def error_columns(fault: Fault | None) -> dict[str, Any]:
         "error_kind": fault and fault.kind,
         "error_detail": fault and detail(fault),
     }
+
+
+def warnings_column(warnings: Sequence[JobWarning]) -> dict[str, Any]:
+    lines = [replace(one, what=_line(one.what), why=_line(one.why)) for one in warnings]
+    return {"warnings": orjson.dumps(lines).decode() if lines else None}
+
+
+def _line(text: str) -> str:
+    """Replace control characters by blanks: JSON takes six bytes for each, which makes a list of jobs slow to write."""
+    return storable(_CONTROL.sub(" ", text))
+
+
+def _warnings(column: str | None) -> tuple[JobWarning, ...]:
+    if column is None:
+        return ()
+    return tuple(JobWarning(**fields | {"kind": WarningKind(fields["kind"])}) for fields in orjson.loads(column))
 
 
 def detail(fault: Fault) -> str:

@@ -1,0 +1,126 @@
+"""Waits until a page with scripts has drawn what it is drawing: charts that grow in, content that appears in view.
+
+The hook is in the page before any script of its own. It notes when the page last asked for an animation frame and
+whether it observes intersections; a page that does neither is not waited for.
+"""
+
+from typing import Any
+
+from reportd.adapters.chromium.protocol.cdp import Answer, Cdp
+
+QUIET_MS = 100
+"""A chart asks for a frame every 17 ms while it is drawn. It is finished when it has not asked for this long."""
+
+DRAWING_MS = 3000
+"""How long a drawing is waited for, unless the report type says ``ready = "stable"``: some pages never end."""
+
+STABLE_MS = 300
+"""How long nothing may change under ``ready = "stable"``."""
+
+HOOK = """
+(() => {
+  if (globalThis.__reportd) return;
+  const state = {frame: -1e9, mutation: -1e9, resource: -1e9, observes: false};
+  Object.defineProperty(globalThis, "__reportd", {value: state, configurable: false, enumerable: false});
+  const ask = globalThis.requestAnimationFrame.bind(globalThis), now = performance.now.bind(performance);
+  globalThis.requestAnimationFrame = function requestAnimationFrame(callback) {
+    state.frame = now();
+    return ask(callback);
+  };
+  const observe = IntersectionObserver.prototype.observe;
+  IntersectionObserver.prototype.observe = function (target) {
+    state.observes = true;
+    return observe.call(this, target);
+  };
+  state.watch = () => {
+    if (state.watching) return;
+    state.watching = true;
+    state.mutation = now();
+    new MutationObserver(() => { state.mutation = now(); }).observe(
+      document, {subtree: true, childList: true, attributes: true, characterData: true});
+  };
+  const pixels = () => {
+    const small = new OffscreenCanvas(32, 32), pen = small.getContext("2d", {willReadFrequently: true});
+    return [...document.querySelectorAll("canvas")].map((canvas) => {
+      try {
+        pen.clearRect(0, 0, 32, 32);
+        if (canvas.width && canvas.height) pen.drawImage(canvas, 0, 0, 32, 32);
+        return pen.getImageData(0, 0, 32, 32).data.join();
+      } catch { return ""; }
+    }).join("|");
+  };
+  const loading = () => [...document.images].some((image) => !image.complete) || document.fonts.status === "loading";
+  state.settled = (quiet, most, strict) => new Promise((done) => {
+    state.watch();
+    const begun = now();
+    let resources = performance.getEntriesByType("resource").length, painted = strict ? pixels() : "", changed = begun;
+    const animating = () => strict && document.getAnimations().some(
+      (each) => each.playState === "running" && Number.isFinite(each.effect?.getComputedTiming().endTime));
+    const look = () => {
+      const at = now();
+      if (strict) {
+        const more = performance.getEntriesByType("resource").length, pixelsNow = pixels();
+        if (more !== resources || pixelsNow !== painted || loading() || animating()) changed = at;
+        [resources, painted] = [more, pixelsNow];
+        changed = Math.max(changed, state.mutation);
+        if (at - changed >= quiet) return done();
+      } else {
+        const drawn = at - state.frame < quiet;
+        const visible = document.querySelector("canvas") !== null || at - state.mutation < quiet;
+        if (!drawn || !visible) return done();
+      }
+      if (at - begun >= most) return done();
+      setTimeout(look, 20);
+    };
+    look();
+  });
+})()
+"""
+
+_SETTLED = "globalThis.__reportd?.settled(%d, %s, %s)"
+
+_IN_VIEW = """
+(async () => {
+  const lazy = [...document.images].filter((image) => !image.complete && image.loading === "lazy");
+  for (const image of lazy) image.loading = "eager";
+  await new Promise((done) => setTimeout(done, 50));
+  const begun = performance.now();
+  while (performance.now() - begun < %d && [...document.images].some((image) => !image.complete)) {
+    await new Promise((done) => setTimeout(done, 20));
+  }
+})()
+"""
+
+
+def install(page: Cdp) -> Answer:
+    """Put the hook into the present document, and into those that are opened later."""
+    return page.send("Page.addScriptToEvaluateOnNewDocument", source=HOOK, runImmediately=True)
+
+
+def until_settled(page: Cdp, *, strict: bool) -> Answer:
+    """Return an answer that comes when the page is drawn. ``strict``: as ``ready = "stable"`` asks, without a limit."""
+    most = "Infinity" if strict else str(DRAWING_MS)
+    expression = _SETTLED % (STABLE_MS if strict else QUIET_MS, most, "true" if strict else "false")
+    return page.send("Runtime.evaluate", expression=expression, awaitPromise=True)
+
+
+def look_for_views(page: Cdp) -> Answer:
+    """Ask whether the page draws only what is in view, and how high it is (``views_of``)."""
+    expression = (
+        "({observes: globalThis.__reportd?.observes === true || "
+        "[...document.images].some((image) => image.loading === 'lazy' && !image.complete), "
+        "height: Math.min(document.documentElement.scrollHeight, 60000)})"
+    )
+    return page.send("Runtime.evaluate", expression=expression, returnByValue=True)
+
+
+def views_of(answer: dict[str, Any]) -> int:
+    """Return the height in CSS pixels at which everything is in view; 0 if the page does not care."""
+    value = answer["result"].get("value") or {}
+    height = value.get("height")
+    return int(height) if value.get("observes") and isinstance(height, int | float) else 0
+
+
+def until_in_view(page: Cdp) -> Answer:
+    """Return an answer that comes when what came into view is loaded."""
+    return page.send("Runtime.evaluate", expression=_IN_VIEW % DRAWING_MS, awaitPromise=True)

@@ -1,0 +1,77 @@
+"""Whether a PDF of Chromium shows anything at all.
+
+The check reads the content streams of a small PDF. White paint and text of spaces show nothing on a sheet of paper.
+"""
+
+import re
+
+from reportd.core.pages.pdf_streams import MAPPING, content_streams
+
+MAX_BYTES = 65536
+"""A larger PDF is not blank: an empty sheet has a few hundred bytes, a font with one glyph four thousand."""
+
+_MAPPING = re.compile(rb"<[0-9A-Fa-f]+>\s*<([0-9A-Fa-f]+)>\s*(?:<([0-9A-Fa-f]+)>)?")
+_WHITE = ([b"1", b"1", b"1"], [b"1"])
+_FILL, _STROKE = {b"f", b"F", b"f*"}, {b"S", b"s"}
+_BOTH = {b"B", b"B*", b"b", b"b*"}
+_TEXT = {b"Tj", b"TJ", b"'", b'"'}
+_OBJECTS = {b"Do", b"sh", b"BI"}
+_COLOURS = {b"rg": 3, b"RG": 3, b"g": 1, b"G": 1}
+_OTHER_COLOURS = {b"k": "fill", b"sc": "fill", b"scn": "fill", b"K": "stroke", b"SC": "stroke", b"SCN": "stroke"}
+
+
+def is_blank(pdf: bytes) -> bool:
+    """Return whether no page shows anything. False for a PDF that is too large to be blank."""
+    if len(pdf) > MAX_BYTES:
+        return False
+    text = False
+    for stream in content_streams(pdf, fonts=False):
+        painted, has_text = _paint(stream)
+        if painted:
+            return False
+        text = text or has_text
+    return not text or not _visible_text([each for each in content_streams(pdf) if each.startswith(MAPPING)])
+
+
+def _paint(content: bytes) -> tuple[bool, bool]:
+    """Return whether a content stream paints with a colour other than white, and whether it shows text."""
+    colour: dict[str, list[bytes]] = {"fill": [b"0"], "stroke": [b"0"]}
+    saved: list[dict[str, list[bytes]]] = []
+    text = False
+    operands: list[bytes] = []
+    for token in content.split():
+        if token in _COLOURS:
+            colour["fill" if token.islower() else "stroke"] = operands[-_COLOURS[token] :]
+        elif token in _OTHER_COLOURS:
+            colour[_OTHER_COLOURS[token]] = []
+        elif token == b"q":
+            saved.append(dict(colour))
+        elif token == b"Q" and saved:
+            colour = saved.pop()
+        elif token in _TEXT:
+            text = True
+        elif (
+            token in _OBJECTS
+            or (token in _FILL | _BOTH and colour["fill"] not in _WHITE)
+            or (token in _STROKE | _BOTH and colour["stroke"] not in _WHITE)
+        ):
+            return True, text
+        else:
+            operands.append(token)
+            continue
+        operands = []
+    return False, text
+
+
+def _visible_text(mappings: list[bytes]) -> bool:
+    """Return whether a font of the PDF maps a glyph to anything but space; True if none says what its glyphs are."""
+    shown = b"".join(mappings)
+    if not shown:
+        return True
+    targets = []
+    for section in re.findall(rb"beginbf(?:char|range)(.*?)endbf", shown, re.DOTALL):
+        targets += [last or first for first, last in _MAPPING.findall(section)]
+    texts = [
+        bytes.fromhex(target.decode()).decode("utf-16-be", "replace") for target in targets if len(target) % 4 == 0
+    ]
+    return not texts or any(text.strip() for text in texts)

@@ -1,0 +1,56 @@
+"""Whether the document that an address led to is the report: its media type, and where the address redirected to.
+
+A server that answers 200 can still answer with something else: a login form, an error as JSON, a page that sends its
+reader on. Called by the Chromium adapter for each document that a page opens.
+"""
+
+from collections.abc import Collection
+from posixpath import normpath
+from urllib.parse import unquote, urlsplit
+
+from reportd.core.faults import Fault, FaultKind
+
+REPORT_TYPES = ("text/html", "application/xhtml+xml", "image/svg+xml")
+"""Media types of a document that can be a report."""
+
+REFRESH_SECONDS = 10.0
+"""A page that refreshes itself within this time is not finished. A later refresh is for a reader who stays: a dashboard
+that is kept up to date, or a session that ends.
+"""
+
+
+def shown(url: str) -> str:
+    """Return a URL without query and user part, for logs and errors: they may hold customer data and a password."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def path_of(url: str) -> str:
+    """Return the path of a URL, decoded and without a slash at its end."""
+    path = normpath(unquote(urlsplit(url).path) or "/")
+    return "/" + path.lstrip("/")
+
+
+def same_place(one: str, other: str) -> bool:
+    """Return whether two URLs have the same host and path. Scheme, port, query and a slash at the end do not matter."""
+    return urlsplit(one).hostname == urlsplit(other).hostname and path_of(one) == path_of(other)
+
+
+def may_redirect(requested: str, to: str, allowed: bool | Collection[str]) -> bool:
+    """Return whether a report type may end up at ``to``. ``allowed``: all paths, none, or these."""
+    if isinstance(allowed, bool):
+        return allowed or same_place(requested, to)
+    return same_place(requested, to) or path_of(to) in {path_of(path) for path in allowed}
+
+
+def document_fault(requested: str, found: str, media_type: str, allowed: bool | Collection[str]) -> Fault | None:
+    """Return why the document at ``found`` is not the report that was requested; None if it may be."""
+    if not may_redirect(requested, found, allowed):
+        detail = f"{shown(requested)} redirected to {shown(found)}, which allow_redirects does not list"
+        return Fault(FaultKind.REDIRECTED, detail)
+    if media_type not in REPORT_TYPES:
+        accepted = "HTML, XHTML or SVG"
+        detail = f"{shown(found)} answered with {media_type or 'no media type'}; a report is {accepted}"
+        return Fault(FaultKind.NOT_A_REPORT, detail)
+    return None

@@ -1,0 +1,73 @@
+"""``reportd get`` and ``submit --wait``: what a report lacks is told on stderr, and stdout stays for programs."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from reportd.cli import client
+from reportd.cli.main import main
+
+TASK = "8f0b7a52-6a4f-5c53-9f5d-0e3a1c2b4d6e"
+WARNINGS = [
+    {"kind": "resources", "what": "https://cdn.internal/logo.png", "why": "404", "count": 3},
+    {"kind": "scripts", "what": "\x1b[2J\u202eError:\nx", "why": "line 7\a", "count": 1},
+]
+TOLD = [
+    "reportd: warning, resources: https://cdn.internal/logo.png: 404 (3 times)",
+    "reportd: warning, scripts: \ufffd[2J\ufffdError:\ufffdx: line 7\ufffd",
+]
+
+
+class Daemon:
+    """Answers each call with the same report."""
+
+    def __init__(self, **report: Any) -> None:
+        self.report = {"taskId": TASK, "state": "succeeded", "attempts": 1, "error": None, "pdf": None} | report
+
+    def open_client(self, _: object) -> httpx.Client:
+        return httpx.Client(base_url="http://127.0.0.1:8080", transport=httpx.MockTransport(self._answer))
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(202 if request.method == "POST" else 200, json=self.report)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, daemon: Daemon, *arguments: str) -> int:
+    monkeypatch.setattr(client, "_open_client", daemon.open_client)
+    return main(list(arguments))
+
+
+def test_get_prints_a_line_for_each_warning_and_nothing_that_a_terminal_obeys(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, Daemon(warnings=WARNINGS), "get", TASK) == 0
+    out, err = capsys.readouterr()
+    assert err.splitlines() == TOLD
+    assert json.loads(out)["warnings"] == WARNINGS
+
+
+def test_submit_prints_them_after_it_has_waited(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, Daemon(warnings=WARNINGS), "submit", "sales", "--params", "{}", "--wait") == 0
+    out, err = capsys.readouterr()
+    assert err.splitlines()[1:] == TOLD
+    assert out == f"{TASK}\n"
+
+
+@pytest.mark.parametrize("report", [{"warnings": []}, {}])
+def test_a_whole_report_and_one_of_an_older_daemon_print_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], report: dict[str, Any]
+) -> None:
+    assert run(monkeypatch, Daemon(**report), "get", TASK) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_the_error_of_a_page_is_nothing_that_a_terminal_obeys_either(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = {"kind": "script_error", "detail": "\x1b]0;title\a"}
+    daemon = Daemon(state="quarantined", error=error, warnings=[])
+    assert run(monkeypatch, daemon, "submit", "sales", "--params", "{}", "--wait") == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "reportd: quarantined, script_error: \ufffd]0;title\ufffd"
