@@ -4,7 +4,7 @@ Called by ``intake.report_types``, through ``PdfOptions.print_parameters``.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -128,6 +128,10 @@ class PdfOptions(Section):
     footer_template: Html = ""
     tagged: Flag = False
     outline: Flag = False
+
+    def overridden(self, changes: Mapping[str, Any]) -> "PdfOptions":
+        """Return these options with other values for the named ones. Raises pydantic's ValidationError."""
+        return PdfOptions.model_validate(self.model_dump(exclude_unset=True) | dict(changes))
 
     @property
     def fixed_paper(self) -> bool:

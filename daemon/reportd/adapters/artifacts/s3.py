@@ -29,6 +29,7 @@ from reportd.adapters.artifacts.s3_parameters import (
 )
 from reportd.adapters.aws.client import open_client
 from reportd.adapters.aws.errors import NOT_KNOWN, MissingError, RejectedError, translated_errors
+from reportd.core.jobs.disposition import content_disposition
 from reportd.core.jobs.job import Job
 from reportd.ports import Pdf, PdfInfo, UnavailableError
 
@@ -167,13 +168,17 @@ class S3Artifacts:
             log.warning("upload.not_aborted", key=upload["Key"], error=str(error))
 
     async def locate(self, job: Job) -> str | None:
-        """Return a presigned URL. It expires after its own time or with the credentials, whichever is first."""
+        """Return a presigned URL, with the name of the download.
+
+        It expires after its own time or with the credentials, whichever is first.
+        """
         key = self._key(job.task_id)
         if not await self._exists(key):
             return None
+        wanted = {"Bucket": self._bucket, "Key": key, "ResponseContentDisposition": content_disposition(job)}
         with translated_errors("artifacts", self._subject):
             url: str = await self._client.generate_presigned_url(
-                "get_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=int(self._presign_seconds)
+                "get_object", Params=wanted, ExpiresIn=int(self._presign_seconds)
             )
         return url
 

@@ -426,6 +426,8 @@ def _surroundings(options: RenderOptions) -> Surroundings:
         device_scale_factor=options.device_scale_factor,
         media=options.media,
         reduced_motion=options.reduced_motion,
+        locale=options.locale,
+        timezone=options.timezone,
     )
 
 
