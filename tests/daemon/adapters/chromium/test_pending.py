@@ -70,7 +70,8 @@ async def test_each_request_under_way_is_named(stage: Stage, what: str) -> None:
 @on_stage
 async def test_only_the_first_few_of_many_are_named(stage: Stage) -> None:
     _, found = await pending(stage, "".join(f"<img src=/hangs/{number}.png>" for number in range(5)))
-    assert found == "; pending: /hangs/0.png, /hangs/1.png, /hangs/2.png and 2 more"
+    # Which ones is open: requests of the same tenth of a millisecond have no order.
+    assert re.fullmatch(r"; pending: (/hangs/\d\.png, ){2}/hangs/\d\.png and 2 more", found)
 
 
 @pytest.mark.parametrize(
