@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 import trio
 
-from reportd.adapters.chromium.page import inspect, ready, settle
+from reportd.adapters.chromium.page import inspect, pending, ready, settle
 from reportd.adapters.chromium.page.emulation import Emulation, Surroundings, printable_area
 from reportd.adapters.chromium.page.glyphs import missing_glyphs
 from reportd.adapters.chromium.page.headers import OwnHeaders
@@ -48,6 +48,9 @@ WAITING_SHARE = 0.1
 
 NOTICE_SECONDS = 0.25
 """How long to wait for the event that explains a refused call (a crash, for example): it may come a moment later."""
+
+PENDING_SECONDS = 0.5
+"""How long a page may take to say what it still waits for."""
 
 # Latin and Chinese: a renderer's first print of a font is slow, so it happens before the first job.
 WARM_UP_HTML = "<p style=\"font-family:Inter,'Noto Sans CJK SC'\">Warm 热身 <b>0123</b></p>"
@@ -339,6 +342,21 @@ class ChromiumPage:
     def _unreachable(self, url: str, error: str, detail: str) -> FaultError:
         fault = opening_fault(url, error, detail, self._egress.refusals, self._egress.failures)
         return FaultError(fault.kind, fault.detail)
+
+    async def pending(self) -> str:
+        monitor = self._listener.monitor
+        if monitor.navigating or monitor.printed or monitor.request is None:
+            return ""
+        try:
+            with trio.fail_after(PENDING_SECONDS):
+                value = pending.evaluate(self._page, monitor.request.options.ready)
+                urls = await pending.requests_under_way(self._page, self._frame_id)
+                last = "" if value is None else f"; last value: {pending.value_of(await value.get())}"
+        except trio.TooSlowError:
+            return f"; pending: its scripts, busy for {PENDING_SECONDS:g} s more"
+        except (CdpError, ClosedError):
+            return ""
+        return last + (f"; pending: {urls}" if urls else "")
 
     async def is_idle(self) -> bool:
         if self._listener.monitor.navigating:
