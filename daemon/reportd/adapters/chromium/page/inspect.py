@@ -17,6 +17,8 @@ from reportd.ports import Ready
 
 NOTHING_PAINTED = "nothing is painted on any of its pages"
 MAX_LISTED = 50
+MAX_BROKEN = 200
+"""Characters of the browser's own words about a document that it could not read."""
 
 _SHEET = """
 {
@@ -49,6 +51,9 @@ _SCRIPT = """
   out.fonts = [...document.fonts].filter((face) => face.status === "error").map((face) => face.family).slice(0, %d);
   out.images = [...document.images].filter((image) => image.complete && !image.naturalWidth && image.currentSrc &&
     !image.currentSrc.startsWith("data:image/svg")).map((image) => image.currentSrc.slice(0, 2000)).slice(0, %d);
+  if (document.contentType !== "text/html") {
+    out.broken = document.querySelector("parsererror > div")?.textContent.trim().slice(0, %d);
+  }
   out.relative = [];
   if (document.baseURI === "about:blank") {
     const parts = "img[src],script[src],link[rel~=stylesheet][href],iframe[src],source[src],video[src],embed[src]";
@@ -93,7 +98,7 @@ class Inspection:
     """``width``: of the content, ``client``: of the viewport, ``height``: of the content, in CSS pixels.
 
     ``fonts``: families that failed. ``images``: URLs of images that can't be shown. ``relative``: addresses without a
-    base.
+    base. ``broken``: why the browser could not read XML to its end; empty if it could.
     """
 
     width: int = 0
@@ -102,6 +107,7 @@ class Inspection:
     fonts: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     relative: tuple[str, ...] = ()
+    broken: str = ""
     expected: bool = True
     blank: bool = False
 
@@ -111,7 +117,7 @@ def inspect(page: Cdp, wanted: Wanted) -> Answer:
     expect = None if wanted.expect is None else {"kind": wanted.expect.kind, "argument": wanted.expect.argument}
     given = {"page": wanted.page, "expect": expect, "height": wanted.height, "visible": wanted.visible}
     sheet = _SHEET % "wanted.page"
-    script = _SCRIPT % (json.dumps(given), sheet, MAX_LISTED, MAX_LISTED, MAX_LISTED)
+    script = _SCRIPT % (json.dumps(given), sheet, MAX_LISTED, MAX_LISTED, MAX_BROKEN, MAX_LISTED)
     return page.send("Runtime.evaluate", expression=script, returnByValue=True)
 
 
@@ -127,6 +133,8 @@ def remove_sheets(page: Cdp) -> None:
 
 def fault_of(found: Inspection, expect: Ready | None) -> Fault | None:
     """Return why the document is not the report; None if it may be."""
+    if found.broken:
+        return Fault(FaultKind.NOT_A_REPORT, f"the document is XML that is not well-formed: {found.broken}")
     if expect is not None and not found.expected:
         return Fault(FaultKind.EXPECTATION_FAILED, f"the printed document has no {expect.kind} {expect.argument}")
     return Fault(FaultKind.NOT_A_REPORT, NOTHING_PAINTED) if found.blank else None
@@ -162,6 +170,7 @@ def found(answer: dict[str, Any]) -> Inspection:
         fonts=_texts(value.get("fonts")),
         images=_texts(value.get("images")),
         relative=_texts(value.get("relative")),
+        broken=str(value.get("broken") or "")[:MAX_BROKEN],
         expected=value.get("expected") is not False,
         blank=value.get("blank") is True,
     )
