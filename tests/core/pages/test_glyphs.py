@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reportd.core.jobs.warnings import JobWarning, WarningKind
 from reportd.core.pages import pdf_streams
 from reportd.core.pages.glyphs import Boxes, find_boxes, missing_characters, warning_of
-from reportd.core.pages.pdf_streams import content_streams
+from reportd.core.pages.pdf_streams import TooLongError, content_streams
 
 FONT = b"<</Length1 5392\n/Filter /FlateDecode\n"
 IMAGE = b"<</Type /XObject\n/Subtype /Image\n/Width 1\n/Filter /FlateDecode\n"
@@ -139,6 +139,20 @@ def test_a_stream_is_found_wherever_the_search_is_cut(size: int) -> None:
             show("00"),
             show("01"),
         ]
+
+
+def test_what_follows_the_pages_is_read_only_for_the_characters() -> None:
+    fonts = b"4 0 obj\n<</Type /Catalog\n/Pages 15 0 R>>\nendobj\n", obj(mapping("<A1> <0048>")), obj(show("00"))
+    assert find_boxes(pdf(obj(show("A1")), *fonts)) is None
+    assert find_boxes(pdf(obj(show("00")), *fonts)) == Boxes(1, frozenset(), frozenset("H"))
+
+
+def test_a_search_ends_where_it_is_told_to() -> None:
+    content = show("A1")
+    two = pdf(obj(content), obj(content))
+    assert find_boxes(two, max_bytes=2 * len(content)) is None
+    with pytest.raises(TooLongError):
+        find_boxes(two, max_bytes=2 * len(content) - 1)
 
 
 def test_a_file_is_read_where_it_is() -> None:

@@ -24,11 +24,13 @@ def is_blank(pdf: bytes) -> bool:
     """Return whether no page shows anything. False for a PDF that is too large to be blank."""
     if len(pdf) > MAX_BYTES:
         return False
-    streams = list(content_streams(pdf))
-    content = [_paint(stream) for stream in streams if not stream.startswith(MAPPING)]
-    if any(painted for painted, _ in content):
-        return False
-    return not any(text for _, text in content) or not _visible_text(streams)
+    text = False
+    for stream in content_streams(pdf, fonts=False):
+        painted, has_text = _paint(stream)
+        if painted:
+            return False
+        text = text or has_text
+    return not text or not _visible_text([each for each in content_streams(pdf) if each.startswith(MAPPING)])
 
 
 def _paint(content: bytes) -> tuple[bool, bool]:
@@ -61,9 +63,9 @@ def _paint(content: bytes) -> tuple[bool, bool]:
     return False, text
 
 
-def _visible_text(streams: list[bytes]) -> bool:
+def _visible_text(mappings: list[bytes]) -> bool:
     """Return whether a font of the PDF maps a glyph to anything but space; True if none says what its glyphs are."""
-    shown = b"".join(stream for stream in streams if stream.startswith(MAPPING))
+    shown = b"".join(mappings)
     if not shown:
         return True
     targets = []

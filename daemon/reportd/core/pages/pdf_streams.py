@@ -6,6 +6,7 @@ objects in streams. A stream of another make is skipped.
 
 import mmap
 import re
+import sys
 import zlib
 from collections.abc import Iterator
 
@@ -19,27 +20,40 @@ MAPPING = b"/CIDInit"
 """How a stream begins that maps the glyphs of a font to characters (``ToUnicode``)."""
 
 _DICTIONARY_BYTES = 16 * 1024
+_BEGIN = b" obj\n"
 _MARK = b">> stream\n"
+_CATALOG = b"/Type /Catalog"
 _LENGTH = re.compile(rb"/Length (\d+)\Z")
 _NO_CONTENT = (b"/Subtype /Image", b"/Length1 ", b"/Subtype /CIDFontType0C", b"/Subtype /Type1C")
 
 
-def content_streams(pdf: bytes | mmap.mmap) -> Iterator[bytes]:
+class TooLongError(Exception):
+    """The streams of a PDF are longer than the caller wants to read."""
+
+
+def content_streams(pdf: bytes | mmap.mmap, *, fonts: bool = True, max_bytes: int = sys.maxsize) -> Iterator[bytes]:
     """Yield the streams that may hold text or the mapping of a font: all but images and font files.
 
-    A long stream comes in pieces that end with a line.
+    A long stream comes in pieces that end with a line. ``fonts``: also what belongs to fonts, which comes after all
+    pages. Raises TooLongError when what is read is longer than ``max_bytes``.
     """
     position = 0
     while (found := _find(pdf, position)) >= 0:
+        if not fonts and pdf.rfind(_CATALOG, position, found) >= 0:
+            return
         position = found + len(_MARK)
-        dictionary = pdf[max(0, found - _DICTIONARY_BYTES) : found]
-        dictionary = dictionary[dictionary.rfind(b" obj\n") + 1 :]
+        earliest = max(0, found - _DICTIONARY_BYTES)
+        dictionary = pdf[max(earliest, pdf.rfind(_BEGIN, earliest, found)) : found]
         length = _LENGTH.search(dictionary)
         if length is None:
             continue
         start, position = position, position + int(length[1])
         if b"/FlateDecode" in dictionary and not any(name in dictionary for name in _NO_CONTENT):
-            yield from _inflated(pdf[start:position])
+            for piece in _inflated(pdf[start:position]):
+                max_bytes -= len(piece)
+                if max_bytes < 0:
+                    raise TooLongError
+                yield piece
 
 
 def _find(pdf: bytes | mmap.mmap, position: int) -> int:

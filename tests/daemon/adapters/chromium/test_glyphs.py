@@ -2,6 +2,7 @@
 
 import base64
 import subprocess
+import threading
 import unicodedata
 from collections.abc import Iterator
 from io import BytesIO
@@ -11,8 +12,12 @@ from typing import Any
 import pytest
 from pypdf import PdfReader
 
+from reportd.adapters.chromium.page import glyphs as looking
+from reportd.adapters.chromium.page import page as rendering
 from reportd.adapters.chromium.page import pdf as receiving
 from reportd.core.jobs.warnings import JobWarning, WarningKind
+from reportd.core.pages import glyphs as searching
+from reportd.core.pages.glyphs import Boxes
 from reportd.ports import Pdf, Ready
 from tests.servers.chromium import Stage, on_stage, open_stage, request
 from tests.servers.fonts import font_with
@@ -76,8 +81,8 @@ async def test_a_character_that_no_font_has_is_named(stage: Stage, rare: Rare, f
 @on_stage
 async def test_one_that_is_the_only_one_is_named_as_well(stage: Stage, rare: Rare) -> None:
     """The PDF itself does not say which one it is."""
-    (one, _), name = rare
-    [warning] = glyphs(await printed(stage, f"<style>/* ж */</style><p>Fußgänger 灯具 {one} é ﬁ"))
+    (one, two), name = rare
+    [warning] = glyphs(await printed(stage, f"<title>ภ</title><style>/* {two} */</style><p>Fußgänger 灯具 {one} é ﬁ"))
     assert (warning.what, warning.count) == (expected(name, one), 1)
 
 
@@ -160,3 +165,32 @@ async def test_a_large_pdf_is_searched_in_its_file(stage: Stage, rare: Rare, mon
     assert pdf.path is not None
     assert glyphs(pdf)[0].what == expected(name, one, two)
     pdf.discard()
+
+
+@on_stage
+async def test_a_long_text_is_searched_in_a_thread(stage: Stage, rare: Rare, monkeypatch: pytest.MonkeyPatch) -> None:
+    (one, two), _ = rare
+    searched: list[int] = []
+
+    def find_boxes(pdf: bytes, *, max_bytes: int) -> Boxes | None:
+        searched.append(threading.get_ident())
+        return searching.find_boxes(pdf, max_bytes=max_bytes)
+
+    monkeypatch.setattr(looking, "find_boxes", find_boxes)
+    [warning] = glyphs(await printed(stage, f"<p>{one}{two}"))
+    assert searched == [threading.get_ident()]
+    monkeypatch.setattr(looking, "MAX_BYTES_AT_ONCE", 10)
+    assert glyphs(await printed(stage, f"<p>{one}{two}")) == [warning]
+    assert searched[1] == threading.get_ident() != searched[2]
+
+
+@on_stage
+async def test_a_search_that_fails_leaves_no_file(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(receiving, "IN_MEMORY_BYTES", 1)
+    monkeypatch.setattr(rendering, "missing_glyphs", fail)
+    with pytest.raises(ZeroDivisionError):
+        await printed(stage, "<p>Lamp")
+    assert not list(stage.data_dir.glob("spool/*"))

@@ -5,8 +5,10 @@ animations and transitions to their end: a heading that fades in would be printe
 """
 
 import json
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp
@@ -114,11 +116,15 @@ class Inspection:
 
 def inspect(page: Cdp, wanted: Wanted) -> Answer:
     """Send the script; pass its answer to ``found``."""
+    return page.send("Runtime.evaluate", expression=_script(wanted), returnByValue=True)
+
+
+@lru_cache(maxsize=1024)
+def _script(wanted: Wanted) -> str:
     expect = None if wanted.expect is None else {"kind": wanted.expect.kind, "argument": wanted.expect.argument}
     given = {"page": wanted.page, "expect": expect, "height": wanted.height, "visible": wanted.visible}
-    sheet = _SHEET % "wanted.page"
-    script = _SCRIPT % (json.dumps(given), sheet, MAX_LISTED, MAX_LISTED, MAX_BROKEN, MAX_LISTED)
-    return page.send("Runtime.evaluate", expression=script, returnByValue=True)
+    script = _SCRIPT % (json.dumps(given), _SHEET % "wanted.page", MAX_LISTED, MAX_LISTED, MAX_BROKEN, MAX_LISTED)
+    return re.sub(r"\n\s+", "\n", script)
 
 
 def add_sheet(page: Cdp, sheet: str) -> None:

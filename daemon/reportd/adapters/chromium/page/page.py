@@ -319,7 +319,7 @@ class ChromiumPage:
         with pdf.discarded_on_error():
             if pdf.data is not None and is_blank(pdf.data):
                 raise FaultError(FaultKind.NOT_A_REPORT, inspect.NOTHING_PAINTED)
-            if warning := await missing_glyphs(pdf, self._page, self._frame_id):
+            if warning := await missing_glyphs(pdf, self._page):
                 monitor.warnings.add(warning.kind, warning.what, warning.why, warning.count)
                 if fault := monitor.warned(warning):
                     raise FaultError(fault.kind, fault.detail)
