@@ -86,7 +86,7 @@ def test_it_comes_out_as_expected(opened: Opened, stage: Stage, tmp_path: Path) 
     else:
         assert isinstance(outcome, Pdf), outcome
         assert outcome.data is not None
-        expected = [(each.kind, filled(each.what, names), filled(each.why, names), each.count) for each in case.warnings]
+        expected = [(w.kind, filled(w.what, names), filled(w.why, names), w.count) for w in case.warnings]
         assert sorted((w.kind, w.what, w.why, w.count) for w in outcome.warnings) == sorted(expected)
         check_sheets(case, outcome.data)
     assert seconds < case.within_seconds
@@ -120,10 +120,10 @@ async def render(opened: Opened, stage: Stage, folder: Path) -> tuple[Pdf | Faul
 def fill(site: Site, cdn: Site, case: Case, names: Mapping[str, str]) -> None:
     for path, given in case.answers.items():
         answers = given if isinstance(given, list) else [given]
-        where, path = (cdn, path.removeprefix("cdn")) if path.startswith("cdn") else (site, path)
-        replies = [reply(each, path, case, names) for each in answers]
+        where, local = (cdn, path.removeprefix("cdn")) if path.startswith("cdn") else (site, path)
+        replies = [reply(each, local, case, names) for each in answers]
         plain = len(replies) == 1 and not answers[0].seconds
-        where.pages[path] = replies[0] if plain else one_after_the_other(replies, [each.seconds for each in answers])
+        where.pages[local] = replies[0] if plain else one_after_the_other(replies, [each.seconds for each in answers])
 
 
 def one_after_the_other(replies: list[Reply], seconds: list[float]) -> Handler:
