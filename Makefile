@@ -20,7 +20,7 @@ test: $(BIN)/.test machine-test ## Run the tests
 	@$(BIN)/coverage run --source reportd.core -m pytest tests/core
 	@$(BIN)/coverage report --skip-covered --fail-under 100
 	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not soak and not packaged and not engines and not timed" --ignore tests/core
-	@$(BIN)/pytest -m "timed and not soak" tests/e2e
+	@$(BIN)/pytest -m "timed and not soak" tests/e2e tests/web/pages
 
 test-engines: $(BIN)/.test machine-test machine-engines ## The tests on real engines, which come from their registries
 	@$(BIN)/pytest -m "engines and not soak" tests/engines

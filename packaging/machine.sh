@@ -4,7 +4,8 @@
 # there. Without root it says what to install, and fails.
 set -eu
 
-packages="bubblewrap chromium-headless-shell fonts-noto-cjk fonts-inter fontconfig curl util-linux"
+fonts="fonts-inter fonts-noto-cjk fonts-noto-color-emoji fonts-noto-core fonts-noto-mono"
+packages="bubblewrap chromium-headless-shell $fonts fontconfig curl util-linux"
 case "${1:-}" in
 run) ;;
 test) packages="$packages pgbouncer poppler-utils postgresql prometheus redis-server" ;;

@@ -109,10 +109,16 @@ FAULTS: dict[str, Fault] = {
     "no file of tokens": Fault('[auth]\ntokens_file = "FOLDER/gone"\n', "auth.tokens_file", "gone can't be read: No"),
     "tokens that are none": _tokens("nonsense\n", "tokens: line 1"),
     "no browser there": Fault('[pool]\nexecutable = "/gone/chromium"\n', "pool.executable", "can't be run"),
+    "no file of authorities": Fault('[pool]\nca_file = "FOLDER/gone"\n', "pool.ca_file", "gone can't be read: No"),
     "no JavaScript": Fault(
         _url(ready="expression:window.done ==="), "reports.page.ready", "SyntaxError: Unexpected token", browser=True
     ),
     "a statement": Fault(_url(ready="expression:return 1"), "reports.page.ready", "SyntaxError", browser=True),
+    "a style sheet in a header": Fault(
+        _url() + "[reports.page.pdf]\nmargin = '20mm'\nheader_template = '<link href=\"https://x.test/a.css\">'\n",
+        "reports.page.pdf.header_template",
+        "has <link href=https://x.test/a.css>, which Chromium can't load",
+    ),
     "no selector": Fault(_url(ready="selector:#a["), "reports.page.ready", "is not a valid selector", browser=True),
 }
 

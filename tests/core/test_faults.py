@@ -108,3 +108,12 @@ def test_other_statuses_are_final(status: int) -> None:
     fault = status_fault(status, "https://reports.internal/render")
     assert fault == Fault(FaultKind.PAGE_STATUS, f"https://reports.internal/render answered {status}")
     assert not fault.nature.retry
+
+
+@pytest.mark.parametrize("status", [414, 431])
+def test_statuses_about_the_length_of_the_url_are_the_jobs_own_fault(status: int) -> None:
+    fault = status_fault(status, "https://reports.internal/render", 70_000)
+    detail = f"https://reports.internal/render answered {status}; the URL has 70000 characters"
+    assert fault == Fault(FaultKind.URL_TOO_LONG, detail)
+    assert not fault.nature.retry
+    assert not fault.nature.counts_for_breaker

@@ -12,6 +12,7 @@ from reportd.adapters.worker_processes.processes import MEMORY_MIB
 from reportd.adapters.worker_processes.tasks import MAX_PAGE_BYTES
 from reportd.config import Config, ReportType
 from reportd.core.jobs.job import MAX_DEPTH
+from reportd.core.jobs.options import MAX_FILE_NAME, MAX_PDF_BYTES
 from reportd.core.jobs.submission import MAX_PROBLEMS, MAX_URL_LENGTH
 from reportd.intake.service import ACCEPT_SECONDS, MAX_WAIT_SECONDS
 from reportd.notify import callbacks
@@ -41,6 +42,8 @@ LIMITS: dict[str, list[float]] = {
     "time to check parameters": [CHECK_SECONDS, MEMORY_MIB],
     "a page made of a template": [RENDER_SECONDS, MEMORY_MIB, MAX_PAGE_BYTES / MIB],
     "`callbackUrl`": [MAX_URL_LENGTH],
+    "`fileName`": [MAX_FILE_NAME],
+    "`pdf`": [MAX_PDF_BYTES],
     "reason of a breaker command": [MAX_REASON],
     "configuration file, schema or file of tokens": [MAX_BYTES / MIB],
     "attempt of a job": [ReportType().timeout_seconds],

@@ -10,12 +10,14 @@ from tests.fakes.weather import Weather
 class MemoryArtifacts:
     """Implements ``ports.ArtifactStore``.
 
-    ``puts``: the tasks of every PDF that was stored; ``room_bytes``: what still fits, None for anything.
+    ``puts``: the tasks of every PDF that was stored; ``located``: the jobs whose PDF was asked for;
+    ``room_bytes``: what still fits, None for anything.
     """
 
     def __init__(self, weather: Weather | None = None) -> None:
         self.stored: dict[str, bytes] = {}
         self.puts: list[str] = []
+        self.located: list[Job] = []
         self.room_bytes: int | None = None
         self.place = ""
         self.marked: str | None = None
@@ -33,6 +35,7 @@ class MemoryArtifacts:
 
     async def locate(self, job: Job) -> str | None:
         async with self._weather.call("artifacts", "locate"):
+            self.located.append(job)
             return f"memory:{job.task_id}" if job.task_id in self.stored else None
 
     async def remove(self, task_id: str) -> None:

@@ -10,6 +10,7 @@ import trio
 
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.job import Job
+from reportd.core.jobs.options import NO_OPTIONS
 from reportd.core.jobs.retry import Tally, may_start
 from reportd.core.jobs.transitions import TERMINAL, JobEvent, JobState, after, sources
 from reportd.core.jobs.warnings import JobWarning
@@ -90,7 +91,9 @@ class MemoryJobs:
         async with self._weather.call("jobs", "search"):
             newest_first = sorted(self.records.values(), key=_age, reverse=True)
             found = [r for r in newest_first if _matches(r, wanted) and (before is None or _age(r) < before)]
-            return [replace(record, job=replace(record.job, parameters={})) for record in found[:limit]]
+            return [
+                replace(record, job=replace(record.job, parameters={}, options=NO_OPTIONS)) for record in found[:limit]
+            ]
 
     async def start(self, job: Job, node: str, at: float) -> AttemptStarted | AttemptRefused:
         async with self._weather.call("jobs", "start"):

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import trio
 
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import Job, StoredJob, from_message
+from reportd.core.jobs.options import JobOptions
 from reportd.core.jobs.submission import FieldProblem, Submission, parse
 from reportd.core.jobs.warnings import JobWarning
 from reportd.core.pages.network import NetworkRule
@@ -74,12 +76,14 @@ class FakeRenderer:
 class FakeTypes:
     """Knows the type ``report``, also as ``old_report``, and those of ``names``; parameters must not hold ``wrong``.
 
-    ``broken``: what making a page raises.
+    No job may have print options. ``timezone``: that of the type. ``broken``: what making a
+    page raises.
     """
 
     def __init__(self) -> None:
         self.broken: Exception | None = None
         self.names = {"report"}
+        self.timezone = ""
 
     async def submission(self, body: bytes) -> Submission:
         return parse(body)
@@ -87,11 +91,16 @@ class FakeTypes:
     async def message(self, body: str) -> Job | StoredJob:
         return from_message(body)
 
-    async def check_submission(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
-        return self.problems(report_type, parameters)
+    async def check_submission(
+        self, report_type: str, parameters: Mapping[str, Any], options: JobOptions
+    ) -> list[FieldProblem]:
+        return self.problems(report_type, parameters) + self.check_options(report_type, options)
 
-    async def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
-        return self.problems(report_type, parameters)
+    async def check(self, report_type: str, parameters: Mapping[str, Any], options: JobOptions) -> list[FieldProblem]:
+        return self.problems(report_type, parameters) + self.check_options(report_type, options)
+
+    def check_options(self, _report_type: str, options: JobOptions) -> list[FieldProblem]:
+        return [FieldProblem(f"/pdf/{name}", "is not allowed") for name in options.pdf]
 
     def problems(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
         if self.canonical(report_type) is None:
@@ -101,6 +110,9 @@ class FakeTypes:
     def canonical(self, report_type: str) -> str | None:
         name = "report" if report_type == "old_report" else report_type
         return name if name in self.names else None
+
+    def with_defaults(self, job: Job) -> Job:
+        return replace(job, options=replace(job.options, timezone=job.options.timezone or self.timezone))
 
     def check_callback(self, url: str) -> list[FieldProblem]:
         return [] if url.startswith("https://") else [FieldProblem("/callbackUrl", "must be https")]

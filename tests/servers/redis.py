@@ -82,7 +82,9 @@ class RedisServer:
     def ask(self, *words: str) -> str:
         """What redis-cli prints."""
         command = ["redis-cli", "-p", str(self.port), *words]
-        return subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout.strip()
+        answer = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ)
+        assert answer.returncode == 0, (answer.stdout, answer.stderr, self._server and self._server.poll())
+        return answer.stdout.strip()
 
 
 @contextmanager

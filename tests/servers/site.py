@@ -107,6 +107,11 @@ async def hang(_: Request, stream: trio.SocketStream) -> None:
     await _until_closed(stream)
 
 
+async def hang_up(_: Request, stream: trio.SocketStream) -> None:
+    """Ends the connection without an answer."""
+    await stream.aclose()
+
+
 async def hang_in_body(_: Request, stream: trio.SocketStream) -> None:
     await stream.send_all(
         b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 9999\r\n\r\n<p>So far, so good"

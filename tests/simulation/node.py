@@ -22,6 +22,7 @@ from reportd.config.report_types import ReportType
 from reportd.core.capacity.scaling import Mean, ScalingPolicy
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import Job, StoredJob, from_message
+from reportd.core.jobs.options import JobOptions
 from reportd.core.jobs.submission import FieldProblem
 from reportd.ports import Pdf, RenderRequest, Slot
 from reportd.status.demand import Scaling, ScalingMetricsSink
@@ -97,8 +98,8 @@ class FleetTypes:
     async def message(self, body: str) -> Job | StoredJob:
         return from_message(body)
 
-    async def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
-        del report_type, parameters
+    async def check(self, report_type: str, parameters: Mapping[str, Any], options: JobOptions) -> list[FieldProblem]:
+        del report_type, parameters, options
         return []
 
     def canonical(self, report_type: str) -> str:

@@ -174,6 +174,7 @@ async def _open_queues(config: Config, database: Database) -> AsyncIterator[tupl
                     visibility_seconds=options.visibility_seconds,
                     region=options.region,
                     endpoint_url=options.endpoint_url,
+                    ca_file=config.pool.ca_path(config.data_dir),
                     group_by=options.group_by,
                     depth_seconds=policies.SQS_DEPTH_SECONDS,
                     linger_seconds=SQS_LINGER_SECONDS if options.prefetch >= MAX_BATCH else 0.0,
@@ -222,6 +223,7 @@ async def open_artifacts(config: Config) -> AsyncIterator[ArtifactStore]:
             region=options.region,
             endpoint_url=options.endpoint_url,
             encryption=options.encryption,
+            ca_file=config.pool.ca_path(config.data_dir),
         ) as artifacts:
             yield artifacts
 
@@ -248,7 +250,8 @@ async def _open_callbacks(
     No callback may reach the daemon itself.
     """
     options, forbidden = config.callbacks, OwnPorts(policies.own_ports(config)).forbid
-    async with open_messenger(options.allowed_hosts, options.secret, forbidden) as messenger:
+    ca_file = config.pool.ca_path(config.data_dir)
+    async with open_messenger(options.allowed_hosts, options.secret, forbidden, ca_file=ca_file) as messenger:
         outbox = SqlOutbox(database, compose, policies.callback_urls(config))
         await outbox.recover()
         yield outbox, messenger
@@ -259,7 +262,7 @@ async def open_alerts(config: Config, store: AlertStore, meter: Meter, superviso
     """Open the alerts on the configured channels."""
     options = config.alerts
     urls = options.webhook_url, options.slack_url, options.sns_topic_arn, config.http.public_url
-    async with open_alert_channels(*urls) as channels:
+    async with open_alert_channels(*urls, config.pool.ca_path(config.data_dir)) as channels:
         yield Alerts(store, channels, window_seconds=options.window_seconds, meter=meter, supervisor=supervisor)
 
 
@@ -289,6 +292,7 @@ async def open_scaling_metrics(config: Config) -> AsyncIterator[ScalingMetricsSi
         queue_name(config.queue.url),
         region=options.region,
         endpoint_url=options.endpoint_url,
+        ca_file=config.pool.ca_path(config.data_dir),
     ) as board:
         yield board
 

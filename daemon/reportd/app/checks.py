@@ -16,6 +16,7 @@ from reportd.config import Config, ConfigError, Loaded
 from reportd.intake.report_types import Draft, ReportTypes, ReportTypesReader
 from reportd.intake.tokens import file_problems
 from reportd.ports import INLINE_BYTES, BrowserError, Checker, Ready
+from reportd.system.authorities import read_authorities
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,9 @@ class Checks:
         path = config.auth.path(config.data_dir)
         for problem in () if path is None else file_problems(path):
             draft.fault("auth.tokens_file", problem)
+        ca_file = config.pool.ca_path(config.data_dir)
+        if ca_file is not None and (problem := authorities_problem(ca_file)):
+            draft.fault("pool.ca_file", problem)
         executable = config.pool.executable
         if executable and not (os.path.isfile(executable) and os.access(executable, os.X_OK)):  # noqa: PTH113
             text = "can't be run; accepted: the path of a Chromium, e.g. Debian's chromium-headless-shell, or nothing"
@@ -63,6 +67,18 @@ class Checks:
         if draft.problems:
             raise ConfigError([replace(problem, where=loaded.where(problem.key)) for problem in draft.problems])
         return Checked(draft.edition(), unchecked)
+
+
+def authorities_problem(path: Path) -> str:
+    """Return what is wrong with a file of authorities; empty if nothing is."""
+    accepted = "accepted: a PEM file with the certificate of at least one authority"
+    try:
+        read_authorities(path)
+    except OSError as error:
+        return f"{path} can't be read: {error.strerror}; {accepted}"
+    except ValueError as error:
+        return f"{path} {error}; {accepted}"
+    return ""
 
 
 async def check(loaded: Loaded) -> Checked:

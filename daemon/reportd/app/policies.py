@@ -39,7 +39,8 @@ def kept_names(config: Config) -> set[str]:
     """Return the names of everything that the daemon keeps in its data folder."""
     path = config.database.sqlite_path(config.data_dir)
     files = [] if path is None else sqlite_files(path)
-    files += filter(None, (config.artifacts.folder(config.data_dir), config.auth.path(config.data_dir)))
+    named = (config.artifacts.folder, config.auth.path, config.pool.ca_path)
+    files += filter(None, (path_in(config.data_dir) for path_in in named))
     inside = [file.relative_to(config.data_dir) for file in files if file.is_relative_to(config.data_dir)]
     return {"lock", "spool", "browsers", *(file.parts[0] for file in inside if file.parts)}
 
@@ -57,6 +58,7 @@ def chromium_settings(config: Config) -> ChromiumSettings:
         renderer_limit_mib=float(pool.renderer_limit_mib),
         container="container" in {pool.isolation, *(report.isolation for report in config.reports.values())},
         page_connections=_shares(config).page_connections,
+        ca_file=pool.ca_path(config.data_dir),
     )
 
 

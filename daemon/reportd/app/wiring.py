@@ -58,7 +58,7 @@ class Daemon:
         self._outbox = backends.outbox
         self._pool = pool
         self._telemetry = telemetry
-        self._reader = LetterReader(checker, policies.report_names(config), types.schemas_text)
+        self._reader = LetterReader(checker, policies.report_names(config), types.schemas_text, types.check_options)
         self.processing = Processing(
             config,
             backends,

@@ -20,17 +20,18 @@ from reportd.adapters.sql.check import check as check_database
 from reportd.adapters.sql.database import open_database
 from reportd.adapters.sqs import check as check_sqs
 from reportd.app.backends import open_artifacts
+from reportd.app.checks import authorities_problem
 from reportd.app.policies import chromium_settings
+from reportd.cli import fonts
 from reportd.cli.configuration import check_files, load
+from reportd.cli.fonts import Check
 from reportd.concurrency.nurseries import sole_exception
 from reportd.concurrency.supervisor import error_text as described
 from reportd.config import Config
 from reportd.intake.tokens import file_problems
 from reportd.ports import BrowserError, UnavailableError
+from reportd.system.authorities import read_authorities
 from reportd.system.permissions import keep_new_files_private
-
-Check = tuple[str, bool, str]
-"""Name, whether it is well, and what was found or what to do."""
 
 Look = Callable[[Config], Awaitable[list[str]]]
 
@@ -55,9 +56,10 @@ def examine(config: Config) -> Iterator[Check]:
     yield _browser(config)
     yield from _container(config)
     yield _program("setpriv", "util-linux")
-    yield from _fonts()
+    yield from fonts.checks()
     yield _folder(config.data_dir)
     yield from _tokens(config)
+    yield from _authorities(config)
     for name, look in _remote_checks(config).items():
         yield trio.run(_run_check, name, look, config)
 
@@ -113,6 +115,7 @@ async def _queue(config: Config) -> list[str]:
                 max_receive_count=options.max_receive_count,
                 region=options.region,
                 endpoint_url=options.endpoint_url,
+                ca_file=config.pool.ca_path(config.data_dir),
             )
     return problems
 
@@ -130,22 +133,22 @@ async def _breakers(config: Config) -> list[str]:
 
 async def _alert_receivers(config: Config) -> list[str]:
     urls = {"alerts.webhook_url": config.alerts.webhook_url, "alerts.slack_url": config.alerts.slack_url}
-    return await _unreachable({key: url for key, url in urls.items() if url})
+    return await _unreachable({key: url for key, url in urls.items() if url}, config.pool.ca_path(config.data_dir))
 
 
 async def _callback_receivers(config: Config) -> list[str]:
     """The callback URLs that report types name."""
     urls = {f"reports.{name}.callback_url": report.callback_url for name, report in config.reports.items()}
-    return await _unreachable({key: url for key, url in urls.items() if url})
+    return await _unreachable({key: url for key, url in urls.items() if url}, config.pool.ca_path(config.data_dir))
 
 
-async def _unreachable(urls: Mapping[str, str]) -> list[str]:
+async def _unreachable(urls: Mapping[str, str], ca_file: Path | None) -> list[str]:
     """Return a problem for each host that does not answer. Any answer will do: nothing is delivered.
 
     The URLs may be secret, so the problems name only their keys.
     """
     problems = []
-    async with open_web_client() as client:
+    async with open_web_client(ca_file) as client:
         for key, url in urls.items():
             try:
                 await client.head(url)
@@ -158,7 +161,8 @@ async def _unreachable(urls: Mapping[str, str]) -> list[str]:
 async def _sns(config: Config) -> list[str]:
     """Publish nothing. A role that may only publish is refused here, which is no fault."""
     arn = config.alerts.sns_topic_arn
-    async with open_client("sns", "alerts", region=arn.split(":")[3], subject=arn) as client:
+    ca_file = config.pool.ca_path(config.data_dir)
+    async with open_client("sns", "alerts", region=arn.split(":")[3], subject=arn, ca_file=ca_file) as client:
         try:
             with translated_errors("alerts", arn):
                 await client.get_topic_attributes(TopicArn=arn)
@@ -176,6 +180,7 @@ async def _cloudwatch(config: Config) -> list[str]:
         region=options.region,
         endpoint_url=options.endpoint_url,
         subject=options.cloudwatch_namespace,
+        ca_file=config.pool.ca_path(config.data_dir),
     )
     async with opened as client:
         with translated_errors("cloudwatch", options.cloudwatch_namespace):
@@ -222,24 +227,18 @@ def _program(name: str, package: str) -> Check:
     return name, path is not None, path or f"not found: apt install {package}"
 
 
-def _fonts() -> Iterator[Check]:
-    lister = shutil.which("fc-list")
-    if lister is None:
-        yield "fonts", False, "fc-list not found: apt install fontconfig"
-        return
-    for script, language, package in (("Latin", "en", "fonts-inter"), ("Chinese", "zh-cn", "fonts-noto-cjk")):
-        fonts = subprocess.run(
-            [lister, f":lang={language}", "family"], capture_output=True, text=True, timeout=20, check=False
-        ).stdout.splitlines()
-        text = f"{len(fonts)} fonts" if fonts else f"none: apt install {package}"
-        yield f"{script} fonts", bool(fonts), text
-
-
 def _tokens(config: Config) -> Iterator[Check]:
     """A faulty tokens file is already reported as a fault of the configuration."""
     path = config.auth.path(config.data_dir)
     if path is not None and not file_problems(path):
         yield "tokens", True, str(path)
+
+
+def _authorities(config: Config) -> Iterator[Check]:
+    """A faulty file is already reported as a fault of the configuration."""
+    path = config.pool.ca_path(config.data_dir)
+    if path is not None and not authorities_problem(path):
+        yield "authorities", True, f"{len(read_authorities(path))} in {path}"
 
 
 def _folder(data_dir: Path) -> Check:

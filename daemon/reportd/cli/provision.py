@@ -67,6 +67,7 @@ async def provision(config: Config, say: Say, *, dry_run: bool) -> list[Undone]:
     """
     undone: list[Undone] = []
     queue, artifacts, bucket = config.queue, config.artifacts, config.artifacts.bucket()
+    ca_file = config.pool.ca_path(config.data_dir)
     if queue.url == "embedded:" and bucket is None:
         say("nothing to provision: queue and artifacts are local")
     if queue.url != "embedded:":
@@ -78,7 +79,7 @@ async def provision(config: Config, say: Say, *, dry_run: bool) -> list[Undone]:
             max_receive_count=queue.max_receive_count,
         )
         with _collect_refusal(undone, "the queues"):
-            async with open_queue_client(queue.url, queue.region, queue.endpoint_url) as client:
+            async with open_queue_client(queue.url, queue.region, queue.endpoint_url, ca_file) as client:
                 undone += await provision_queues(client, wanted, say, dry_run=dry_run)
     if bucket is not None:
         name, prefix = bucket
@@ -86,7 +87,7 @@ async def provision(config: Config, say: Say, *, dry_run: bool) -> list[Undone]:
         region, endpoint_url = artifacts.region, artifacts.endpoint_url
         with _collect_refusal(undone, "the bucket"):
             async with open_client(
-                "s3", "artifacts", region=region, endpoint_url=endpoint_url, subject=subject
+                "s3", "artifacts", region=region, endpoint_url=endpoint_url, subject=subject, ca_file=ca_file
             ) as client:
                 wanted_bucket = WantedBucket(name, prefix, artifacts.retention_days)
                 undone += await provision_bucket(client, wanted_bucket, say, dry_run=dry_run)

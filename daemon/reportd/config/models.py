@@ -168,6 +168,11 @@ class Pool(Section):
     renderer_limit_mib: Count = Field(2048, ge=128, le=1048576)
     start_timeout_seconds: Number = Field(20.0, ge=1, le=600)
     isolation: Literal["page", "context", "browser", "container"] = "page"
+    ca_file: Annotated[str, Accepts("the path of a file, or nothing")] = ""
+
+    def ca_path(self, data_dir: Path) -> Path | None:
+        """Return the file of further authorities, or None when there is none."""
+        return data_dir / self.ca_file if self.ca_file else None
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report bounds in the wrong order."""

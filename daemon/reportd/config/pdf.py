@@ -4,13 +4,14 @@ Called by ``intake.report_types``, through ``PdfOptions.print_parameters``.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from reportd.config.section import Accepts, Conflict, Section
 from reportd.config.values import Flag, Number
+from reportd.core.pages.print_templates import unloadable
 
 # Width and height in inches, as Puppeteer has them.
 _PAPERS: dict[str, tuple[float, float]] = {
@@ -77,6 +78,12 @@ def _page_ranges(text: str) -> str:
     return text
 
 
+def _inline_html(text: str) -> str:
+    if found := unloadable(text):
+        raise ValueError(f"has {found}, which Chromium can't load or run in a header or footer")
+    return text
+
+
 def _paper(value: Any) -> Any:
     return next((name for name in _PAPERS if isinstance(value, str) and name.lower() == value.lower()), value)
 
@@ -90,7 +97,14 @@ Margin = Annotated[
 Height = Annotated[
     str, Accepts("a length in mm, cm, in or px, e.g. 210mm, or content, or nothing"), AfterValidator(_height)
 ]
-Html = Annotated[str, Accepts("HTML, or nothing")]
+Html = Annotated[
+    str,
+    Accepts(
+        "HTML that loads nothing: styles in it, pictures and fonts as data: URIs "
+        "(or margin boxes in the CSS of the page itself), or nothing"
+    ),
+    AfterValidator(_inline_html),
+]
 PageRanges = Annotated[str, Accepts('pages, e.g. "1-5, 8", or nothing'), AfterValidator(_page_ranges)]
 
 
@@ -114,6 +128,10 @@ class PdfOptions(Section):
     footer_template: Html = ""
     tagged: Flag = False
     outline: Flag = False
+
+    def overridden(self, changes: Mapping[str, Any]) -> "PdfOptions":
+        """Return these options with other values for the named ones. Raises pydantic's ValidationError."""
+        return PdfOptions.model_validate(self.model_dump(exclude_unset=True) | dict(changes))
 
     @property
     def fixed_paper(self) -> bool:

@@ -5,7 +5,7 @@ Called by ``models``; the rest of the daemon reads ``ReportType``.
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -23,6 +23,7 @@ from reportd.config.values import (
     split_url,
 )
 from reportd.core.jobs.job import REPORT_TYPE
+from reportd.core.jobs.options import LOCALE_ACCEPTS, ZONE_ACCEPTS, canonical_locale, canonical_zone
 from reportd.core.jobs.warnings import WarningKind
 from reportd.core.pages.network import NetworkRule, normal_host
 from reportd.ports import Ready
@@ -31,6 +32,18 @@ BUILT_IN: dict[str, dict[str, Any]] = {
     name: {"template": f"{name}.html", "parameters_schema": f"{name}.schema.json"}
     for name in ("sales_summary", "user_activity")
 }
+
+Option = Literal[
+    "locale",
+    "timezone",
+    "fileName",
+    "pdf.format",
+    "pdf.landscape",
+    "pdf.margin",
+    "pdf.scale",
+    "pdf.page_ranges",
+]
+"""What a job may say for itself, where its report type allows it."""
 
 _PLACEHOLDERS = ("params", "taskId", "userId")
 _STATUSES = range(100, 600)
@@ -166,6 +179,17 @@ FailOn = Annotated[
     tuple[WarningKind, ...],
     Accepts(f"a list of {', '.join(WarningKind)}"),
 ]
+Locale = Annotated[
+    str,
+    Accepts(f"{LOCALE_ACCEPTS}, or nothing"),
+    AfterValidator(lambda text: text and canonical_locale(text)),
+]
+TimeZone = Annotated[
+    str,
+    Accepts(f"{ZONE_ACCEPTS}, or nothing"),
+    AfterValidator(lambda text: text and canonical_zone(text)),
+]
+Allowed = Annotated[tuple[Option, ...], Accepts(f"a list of {', '.join(get_args(Option))}")]
 FileName = Annotated[str, Accepts("a file's path below the configuration's folder, or nothing"), AfterValidator(_file)]
 Statuses = Annotated[
     tuple[tuple[int, int], ...],
@@ -211,6 +235,9 @@ class ReportType(Section):
     fail_on: FailOn = ()
     fail_on_resource_errors: Flag = False
     fail_on_script_errors: Flag = False
+    allow: Allowed = ("locale", "timezone", "fileName")
+    locale: Locale = ""
+    timezone: TimeZone = ""
     pdf: PdfOptions = PdfOptions()
 
     @property

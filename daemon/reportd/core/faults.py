@@ -135,8 +135,17 @@ RETRIABLE_STATUS = frozenset({408, 425, 429})
 """Client errors after which a retry can succeed (RFC 9110 section 15.5.9, RFC 8470, RFC 6585)."""
 
 
-def status_fault(status: int, url: str) -> Fault:
-    """Return the fault for a failed HTTP status of the main page: a retry can help after 5xx and RETRIABLE_STATUS."""
+TOO_LONG_STATUS = frozenset({414, 431})
+"""URI too long (RFC 9110 section 15.5.15), header fields too large, the request line included (RFC 6585 section 5)."""
+
+
+def status_fault(status: int, url: str, length: int = 0) -> Fault:
+    """Return the fault for a failed HTTP status of the main page: a retry can help after 5xx and RETRIABLE_STATUS.
+
+    ``url``: as it may be shown. ``length``: of the URL that was asked for, in characters.
+    """
+    if status in TOO_LONG_STATUS:
+        return Fault(FaultKind.URL_TOO_LONG, f"{url} answered {status}; the URL has {length} characters")
     retriable = status >= 500 or status in RETRIABLE_STATUS  # noqa: PLR2004 - the class of server errors
     kind = FaultKind.PAGE_UNAVAILABLE if retriable else FaultKind.PAGE_STATUS
     return Fault(kind, f"{url} answered {status}")

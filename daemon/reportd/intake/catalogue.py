@@ -4,6 +4,7 @@ A reload may exchange them while jobs are under way. Each call uses one edition 
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -11,9 +12,12 @@ import trio
 
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import Job, StoredJob, from_message
+from reportd.core.jobs.options import NO_OPTIONS, JobOptions
 from reportd.core.jobs.parameters import text_of, value_of
 from reportd.core.jobs.submission import FieldProblem, Submission, parse
 from reportd.core.pages.network import NetworkRule, url_target
+from reportd.core.pages.url_length import too_long, url_length
+from reportd.intake import overrides
 from reportd.intake.report_types import ReportTypes
 from reportd.ports import INLINE_BYTES, Checker, RenderRequest, TooCostlyError
 
@@ -58,19 +62,32 @@ class Catalogue:
 
     # --- checking -------------------------------------------------------------------------------------------
 
-    async def check_submission(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
+    async def check_submission(
+        self, report_type: str, parameters: Mapping[str, Any], options: JobOptions = NO_OPTIONS
+    ) -> list[FieldProblem]:
         """Return what is wrong with a submission, by JSON pointers into the request. May raise UnavailableError."""
-        return await self._check(report_type, parameters, at_the_door=True)
+        problems = await self._check(report_type, parameters, at_the_door=True)
+        return problems + self.check_options(report_type, options)
 
-    async def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
+    async def check(
+        self, report_type: str, parameters: Mapping[str, Any], options: JobOptions = NO_OPTIONS
+    ) -> list[FieldProblem]:
         """Return what is wrong with a job that was received. May raise UnavailableError."""
-        return await self._check(report_type, parameters, at_the_door=False)
+        problems = await self._check(report_type, parameters, at_the_door=False)
+        return problems + self.check_options(report_type, options)
+
+    def check_options(self, report_type: str, options: JobOptions) -> list[FieldProblem]:
+        """Return which options the report type does not allow, or has no use for; none if there is no such type."""
+        entry = self._edition.known.get(report_type)
+        return [] if entry is None or options == NO_OPTIONS else overrides.problems(entry.report, options)
 
     async def _check(self, report_type: str, parameters: Mapping[str, Any], *, at_the_door: bool) -> list[FieldProblem]:
         entry = self._edition.known.get(report_type)
         if entry is None:
             known = ", ".join(self.names)
             return [FieldProblem("/reportType", f"there is no report type of this name; accepted: {known}")]
+        if at_the_door and (problem := _too_long(entry.report.url, parameters)):
+            return [FieldProblem("/parameters", f"{problem}; accepted: smaller parameters")]
         if entry.schema is None:
             return []
         # The quick check finds only whether something is wrong. To name what is wrong may take long.
@@ -80,6 +97,15 @@ class Catalogue:
             return await self._checker.problems(entry.schema_text, parameters, at_the_door=at_the_door)
         except TooCostlyError as error:
             return [error.of_parameters()]
+
+    def with_defaults(self, job: Job) -> Job:
+        """Return the job with the language and the zone of its report type where it names none."""
+        entry = self._edition.known.get(job.report_type)
+        if entry is None:
+            return job
+        own, report = job.options, entry.report
+        options = replace(own, locale=own.locale or report.locale, timezone=own.timezone or report.timezone)
+        return job if options == own else replace(job, options=options)
 
     def check_callback(self, url: str) -> list[FieldProblem]:
         try:
@@ -99,25 +125,37 @@ class Catalogue:
         if entry is None:  # a reload has removed it since the job was checked
             raise FaultError(FaultKind.UNKNOWN_REPORT_TYPE, f"there is no report type {job.report_type} any more")
         report = entry.report
+        options = overrides.applied(report, entry.options, job.options)
         page = url = None
         if report.template:
-            page = await self._checker.html(report.template, job.parameters, report.timeout_seconds)
+            page = await self._checker.html(
+                report.template,
+                job.parameters,
+                report.timeout_seconds,
+                locale=options.locale,
+                timezone=options.timezone,
+            )
         else:
-            # Escaping goes character by character, so large parameters would hold the event loop. No browser opens a
-            # URL of that length anyway.
+            if problem := _too_long(report.url, job.parameters):
+                raise FaultError(FaultKind.URL_TOO_LONG, problem)
+            # Escaping goes character by character, so large parameters would hold the event loop.
             large = len(text_of(job.parameters)) > INLINE_BYTES
             url = await trio.to_thread.run_sync(_filled, report.url, job) if large else _filled(report.url, job)
         return RenderRequest(
             task_id=job.task_id,
             report_type=job.report_type,
             rule=entry.rule,
-            options=entry.options,
+            options=options,
             timeout_seconds=report.timeout_seconds,
             html=None if page is None else page.text,
             inert=page is not None and page.inert,
             url=url,
             isolation=entry.isolation,
         )
+
+
+def _too_long(url: str, parameters: Mapping[str, Any]) -> str:
+    return too_long(url_length(url, text_of(parameters))) if "{params}" in url else ""
 
 
 def _filled(url: str, job: Job) -> str:

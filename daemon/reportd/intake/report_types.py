@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from reportd.config import Config, Problem, ReportType
+from reportd.config import Config, PdfOptions, Problem, ReportType
 from reportd.config.pdf import CONTENT
 from reportd.core.faults import FaultError
 from reportd.core.pages.network import NetworkRule
@@ -173,6 +173,16 @@ class ReportTypesReader:
         return None
 
 
+def print_options(pdf: PdfOptions) -> dict[str, Any]:
+    """Return the fields of RenderOptions that print options decide."""
+    return {
+        "fixed_paper": pdf.fixed_paper,
+        "fit_width": pdf.fit == "width",
+        "content_height": pdf.height == CONTENT,
+        "print_parameters": pdf.print_parameters(),
+    }
+
+
 def _compact(text: bytes) -> bytes:
     """Return a JSON object without whitespace. Raises ValueError."""
     value = orjson.loads(text)
@@ -201,10 +211,9 @@ def _entry(report: ReportType, schema_text: bytes, config: Config, *, quick: boo
         viewport=report.viewport,
         device_scale_factor=report.device_scale_factor,
         max_page_bytes=report.max_page_bytes,
-        fixed_paper=report.pdf.fixed_paper,
-        fit_width=report.pdf.fit == "width",
-        content_height=report.pdf.height == CONTENT,
-        print_parameters=report.pdf.print_parameters(),
+        **print_options(report.pdf),
+        locale=report.locale,
+        timezone=report.timezone,
     )
     return LoadedReportType(
         report=report,

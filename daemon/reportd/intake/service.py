@@ -14,6 +14,7 @@ from reportd.concurrency.batching import Batcher
 from reportd.concurrency.named_locks import NamedLocks
 from reportd.core.capacity.backlog import UNAVAILABLE
 from reportd.core.jobs.job import Job
+from reportd.core.jobs.options import JobOptions
 from reportd.core.jobs.submission import FieldProblem, InvalidSubmissionError, Submission
 from reportd.core.jobs.transitions import TERMINAL, IllegalTransitionError, JobEvent, JobState
 from reportd.intake.backlog import Backlog
@@ -68,11 +69,15 @@ class Validator(Protocol):
 
     async def submission(self, body: bytes) -> Submission: ...
 
-    async def check_submission(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]: ...
+    async def check_submission(
+        self, report_type: str, parameters: Mapping[str, Any], options: JobOptions
+    ) -> list[FieldProblem]: ...
 
     def check_callback(self, url: str) -> list[FieldProblem]: ...
 
     def canonical(self, report_type: str) -> str | None: ...
+
+    def with_defaults(self, job: Job) -> Job: ...
 
 
 class Service:
@@ -147,6 +152,7 @@ class Service:
             user_id=submission.user_id,
             submitted_at=self._clock(),
             callback_url=submission.callback_url,
+            options=submission.options,
         )
         record = await self._record(job)
         if not await is_same_request(record.job, job):
@@ -160,7 +166,9 @@ class Service:
         return record
 
     async def _check(self, submission: Submission) -> None:
-        problems = await self._validator.check_submission(submission.report_type, submission.parameters)
+        problems = await self._validator.check_submission(
+            submission.report_type, submission.parameters, submission.options
+        )
         if submission.callback_url is not None:
             problems += self._validator.check_callback(submission.callback_url)
         if problems:
@@ -207,17 +215,18 @@ class Service:
         return await self._jobs.search(wanted, limit, before)
 
     async def pdf(self, task_id: str) -> tuple[Record, LocalPdf | str]:
-        """Return the record and where its PDF is: a local file, or a URL.
+        """Return the record and where its PDF is: a local file, or a URL. Its job has the defaults of its type.
 
         Raises NotFoundError, NotFinishedError, GoneError or MissingPdfError.
         """
         record = await self.get(task_id)
         if record.state is not JobState.SUCCEEDED or record.pdf is None:
             raise NotFinishedError(record.state)
-        location = None if record.pdf.purged else await self._artifacts.locate(record.job)
+        job = self._validator.with_defaults(record.job)
+        location = None if record.pdf.purged else await self._artifacts.locate(job)
         if location is None:
             raise self.missing_pdf_error(record)
-        return record, location
+        return replace(record, job=job), location
 
     def missing_pdf_error(self, record: Record) -> GoneError | MissingPdfError:
         """Return why there is no PDF. A lifecycle rule of the store may have removed it before the janitor did."""

@@ -52,8 +52,10 @@ class Checker(Protocol):
         """Run ``core.dead_letters.triage.read_job``."""
         ...
 
-    async def html(self, template: str, parameters: Mapping[str, Any], seconds: float) -> Html:
-        """Return the page that a template renders. Raises FaultError."""
+    async def html(
+        self, template: str, parameters: Mapping[str, Any], seconds: float, *, locale: str = "", timezone: str = ""
+    ) -> Html:
+        """Return the page that a template renders, in a language and zone where they are given. Raises FaultError."""
         ...
 
     async def template(self, template: str) -> None:

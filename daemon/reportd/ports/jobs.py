@@ -155,7 +155,10 @@ class Jobs(Protocol):
     async def attempts(self, task_id: str) -> list[Attempt]: ...
 
     async def search(self, wanted: JobFilter, limit: int, before: tuple[float, str] | None = None) -> list[Record]:
-        """Return records, newest first, without parameters. ``before``: ``(submitted_at, task_id)`` of the last one."""
+        """Return records, newest first, without parameters and options.
+
+        ``before``: ``(submitted_at, task_id)`` of the last one.
+        """
         ...
 
     async def start(self, job: Job, node: str, at: float) -> AttemptStarted | AttemptRefused:

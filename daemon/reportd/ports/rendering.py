@@ -29,6 +29,7 @@ class RenderOptions:
     faults. ``viewport``: width and height in CSS pixels; None for the printable area of the paper.
     ``device_scale_factor``: device pixels per CSS pixel. ``fixed_paper``: a size in the page's ``@page`` rule does not
     count. ``fit_width``: wide content is scaled down. ``content_height``: the sheet is as high as its content.
+    ``locale``: a BCP 47 tag, ``timezone``: an IANA name; empty: the browser's own.
     """
 
     ready: Ready = Ready()
@@ -49,6 +50,8 @@ class RenderOptions:
     fit_width: bool = False
     content_height: bool = False
     print_parameters: Mapping[str, Any] = field(default_factory=dict)
+    locale: str = ""
+    timezone: str = ""
 
 
 @dataclass(frozen=True, slots=True)

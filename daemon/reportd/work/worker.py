@@ -18,6 +18,7 @@ from reportd.breakers.manager import Breakers
 from reportd.concurrency.retrying import retry_while_unavailable
 from reportd.core.faults import Fault, FaultError, FaultKind
 from reportd.core.jobs.job import BadMessageError, Job, StoredJob
+from reportd.core.jobs.options import JobOptions
 from reportd.core.jobs.retry import needs_dedicated_browser
 from reportd.core.jobs.submission import FieldProblem
 from reportd.ports import (
@@ -52,7 +53,9 @@ class JobReportTypes(Protocol):
 
     async def message(self, body: str) -> Job | StoredJob: ...
 
-    async def check(self, report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]: ...
+    async def check(
+        self, report_type: str, parameters: Mapping[str, Any], options: JobOptions
+    ) -> list[FieldProblem]: ...
 
     def canonical(self, report_type: str) -> str | None: ...
 
@@ -254,7 +257,9 @@ class Worker:
     async def _unfit(self, job: Job) -> Fault | None:
         """Return why the job can never be rendered, or None. Check every job: producers may bypass the intake."""
         try:
-            problems = await retry_while_unavailable(lambda: self._types.check(job.report_type, job.parameters))
+            problems = await retry_while_unavailable(
+                lambda: self._types.check(job.report_type, job.parameters, job.options)
+            )
         except Exception as error:  # noqa: BLE001 - logged, and handled like any other fault
             return _internal(error).fault
         if not problems:

@@ -4,6 +4,7 @@ import pytest
 import trio
 
 from reportd.core.faults import Fault, FaultKind
+from reportd.core.jobs.options import JobOptions
 from reportd.core.jobs.retry import MAX_LOSSES, MAX_NODE_LOSSES, Tally
 from reportd.core.jobs.transitions import TERMINAL, TRANSITIONS, JobEvent, JobState
 from reportd.ports import Attempt, AttemptRefused, AttemptStarted, Jobs
@@ -37,7 +38,7 @@ async def test_the_store_moves_a_job_as_the_table_says(jobs: Jobs, state: JobSta
 
 
 async def test_a_message_that_came_straight_to_the_queue_makes_its_row(jobs: Jobs) -> None:
-    job = a_job(callback_url="https://example.org/hook")
+    job = a_job(callback_url="https://example.org/hook", options=JobOptions("de", pdf={"scale": 0.5}))
     start = await started(jobs, job, "node-1", NOON + 7)
     assert start.record == await recorded(jobs, job)
     assert (start.record.job, start.record.state, start.record.confirmed) == (job, JobState.RUNNING, True)

@@ -4,15 +4,18 @@ from dataclasses import replace
 
 import pytest
 
+from reportd.core.jobs.options import JobOptions
 from reportd.core.jobs.retry import Tally
 from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.core.status.snapshot import Load
 from reportd.ports import JobFilter, Jobs
 from tests.contract.jobs.jobs_lab import CRASH, NOON, PDF, TIMEOUT, a_job, bring, recorded, settled, started
 
+OPTIONS = JobOptions("zh-Hant-TW", "Asia/Taipei", "報告 'ž'.pdf", {"landscape": True, "scale": 0.5})
+
 
 async def test_a_new_job_is_queued_and_unconfirmed(jobs: Jobs) -> None:
-    job = a_job(callback_url="https://example.org/hook?a=ž")
+    job = a_job(callback_url="https://example.org/hook?a=ž", options=OPTIONS)
     [record] = await jobs.add([job])
     assert record == await recorded(jobs, job)
     assert (record.job, record.state, record.tally, record.confirmed) == (job, JobState.QUEUED, Tally(), False)
@@ -103,11 +106,11 @@ async def test_pages_are_newest_first_and_complete_under_equal_times(jobs: Jobs,
 
 
 async def test_a_search_brings_no_parameters(jobs: Jobs) -> None:
-    """They may be a megabyte each, and who lists jobs does not look at them."""
-    one = replace(a_job(), parameters={"rows": [1]})
+    """They may be a megabyte each, and who lists jobs does not look at them; the options lie behind them."""
+    one = replace(a_job(), parameters={"rows": [1]}, options=OPTIONS)
     await jobs.add([one])
     (found,) = await jobs.search(JobFilter(), 10)
-    assert found.job == replace(one, parameters={})
+    assert found.job == replace(one, parameters={}, options=JobOptions())
     record = await jobs.get(one.task_id)
     assert record is not None
     assert record.job == one

@@ -20,6 +20,7 @@ from reportd.core.jobs.job import (
     to_message,
     type_name,
 )
+from reportd.core.jobs.options import OPTIONS, JobOptions
 from tests.wording import mentions
 
 TASK_ID = "0b9f6c1e-6a0c-4b57-9f2a-2f3c8f1f7f10"
@@ -77,6 +78,11 @@ jobs = st.builds(
     user_id=st.uuids().map(str),
     submitted_at=st.integers(0, YEAR_2200_MS).map(lambda ms: ms / 1000),
     callback_url=st.none() | plain_text,
+    options=st.builds(
+        JobOptions,
+        locale=st.sampled_from(["", "zh-Hant-TW"]),
+        pdf=st.sampled_from([{}, {"scale": 0.5, "margin": "1mm"}]),
+    ),
 )
 
 
@@ -148,7 +154,9 @@ def test_other_spellings_are_the_same_job(changes: dict[str, Any]) -> None:
 
 
 @unhurried
-@given(st.dictionaries(st.text().filter(lambda name: name not in {*MESSAGE, "callbackUrl"}), scalars | st.text()))
+@given(
+    st.dictionaries(st.text().filter(lambda name: name not in {*MESSAGE, "callbackUrl", *OPTIONS}), scalars | st.text())
+)
 def test_unknown_fields_are_ignored(extra: dict[str, Any]) -> None:
     assert parsed_job(_body(**extra)) == parsed_job(_body())
 

@@ -21,6 +21,7 @@ from reportd.core.jobs.transitions import JobEvent
 from reportd.notify.callbacks import Notifier
 from reportd.ports import Callback, DeliveryError, DeliveryOutcome, Settlement
 from tests.fakes import EPOCH, MemoryJobs, MemoryOutbox, now
+from tests.servers.authority import Authority, open_secure_site
 from tests.servers.redis import make_certificate
 from tests.servers.site import Content, Reply, Request, Site, hang, open_site, redirect, stream_for_ever
 from tests.wording import mentions
@@ -38,8 +39,10 @@ def never(_address: str, _port: int) -> bool:
 
 
 @asynccontextmanager
-async def opened(*hosts: str, secret: str = SECRET, forbidden: Any = never) -> AsyncIterator[HttpMessenger]:
-    async with open_messenger(hosts, secret, forbidden) as messenger:
+async def opened(
+    *hosts: str, secret: str = SECRET, forbidden: Any = never, ca_file: Path | None = None
+) -> AsyncIterator[HttpMessenger]:
+    async with open_messenger(hosts, secret, forbidden, ca_file=ca_file) as messenger:
         yield messenger
 
 
@@ -322,3 +325,12 @@ async def test_two_minutes_of_failures_a_receiver_that_hangs_and_one_that_redire
         for request in requests:
             Webhook(SECRET).verify(request.body, dict(request.headers), json_parse=False)
     assert len(site.asked("/redirects")) == len(site.asked("/well")) == 1
+
+
+async def test_a_receiver_whose_authority_is_the_operators_own_is_trusted_only_by_its_file(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    async with open_secure_site(authority.server(), {"/": Reply("well")}) as receiver:
+        async with opened("127.0.0.1") as messenger:
+            assert "TLS: CERTIFICATE_VERIFY_FAILED" in await deliver(messenger, f"{receiver}/")
+        async with opened("127.0.0.1", ca_file=authority.file) as messenger:
+            assert await deliver(messenger, f"{receiver}/") == ""

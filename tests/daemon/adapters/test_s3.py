@@ -3,18 +3,23 @@
 import hashlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 import trio
+from werkzeug.http import parse_options_header
 
 from reportd.adapters.artifacts.s3 import S3Artifacts, open_s3_artifacts
 from reportd.adapters.artifacts.s3_parameters import PART_BYTES
 from reportd.core.jobs.job import Job
-from reportd.ports import Pdf
+from reportd.core.jobs.options import JobOptions
+from reportd.ports import Pdf, UnavailableError
+from tests.servers.authority import Authority, open_secure_site
 from tests.servers.aws import ask_s3, new_bucket, pretend_credentials, running_moto
+from tests.servers.site import Reply
 
 JOB = Job("0a1b2c3d-0000-4000-8000-000000000001", "sales_summary", {}, "user", 1_780_000_000.0)
 KEY = f"0a/{JOB.task_id}"
@@ -77,7 +82,7 @@ async def test_a_pdf_says_what_it_is(server: str, bucket: str, size: int) -> Non
         await store.put(JOB, pdf(b"x" * size))
     headers = ask_s3(server, "HEAD", f"{bucket}/reports/{KEY}.pdf").headers
     assert headers["content-type"] == "application/pdf"
-    assert headers["content-disposition"] == 'inline; filename="sales_summary-2026-05-28-0a1b2c3d.pdf"'
+    assert headers["content-disposition"] == 'inline; filename="sales_summary-2026-05-28.pdf"'
     assert headers["x-amz-meta-taskid"] == JOB.task_id
     assert headers["x-amz-meta-reporttype"] == "sales_summary"
     assert headers["x-amz-server-side-encryption"] == "AES256"
@@ -118,6 +123,17 @@ async def test_a_pdf_is_fetched_through_a_url_that_ends(server: str, bucket: str
     assert answer.headers["content-type"] == "application/pdf"
 
 
+async def test_a_url_carries_the_name_of_the_download(server: str, bucket: str) -> None:
+    """Also where the object was stored under another one."""
+    named = replace(JOB, options=JobOptions(timezone="Asia/Tokyo", file_name="2026年 報告 100%.pdf"))
+    async with opened(server, bucket) as store, httpx.AsyncClient(trust_env=False) as client:
+        await store.put(JOB, pdf(b"%PDF"))
+        for job, name in ((named, "2026年 報告 100%.pdf"), (JOB, "sales_summary-2026-05-28.pdf")):
+            answer = await client.get(str(await store.locate(job)))
+            assert answer.content == b"%PDF"
+            assert parse_options_header(answer.headers["content-disposition"]) == ("inline", {"filename": name})
+
+
 async def test_no_pdf_has_no_url(server: str, bucket: str) -> None:
     async with opened(server, bucket) as store:
         assert await store.locate(JOB) is None
@@ -148,3 +164,22 @@ async def test_a_cancelled_upload_is_given_up(server: str, bucket: str) -> None:
         assert store.requests["AbortMultipartUpload"] == 1
         assert await store.locate(JOB) is None
     assert "<Upload>" not in ask_s3(server, "GET", f"{bucket}?uploads").text
+
+
+async def test_a_server_whose_authority_is_the_operators_own_is_trusted_only_by_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, others = Authority(tmp_path, "Ours"), Authority(tmp_path, "Others")
+
+    async def look(server: str, ca_file: Path | None) -> None:
+        async with open_s3_artifacts("bucket", presign_seconds=900, endpoint_url=server, ca_file=ca_file) as store:
+            await store.locate(JOB)
+
+    async with open_secure_site(ours.server(), {f"/bucket/{KEY}.pdf": Reply("%PDF-")}) as server:
+        for ca_file in (None, others.file):
+            with pytest.raises(UnavailableError, match=r"the TLS certificate of 127\.0\.0\.1 is not trusted"):
+                await look(server, ca_file)
+        await look(server, ours.file)
+        # What the AWS configuration trusts stays trusted.
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(ours.file))
+        await look(server, others.file)

@@ -1,6 +1,7 @@
 """Dead letters whose repair is too costly: the daemon stops trying, and the job ends with its letter."""
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -8,10 +9,12 @@ import pytest
 from reportd.adapters.worker_processes.checker import BoundedChecker
 from reportd.adapters.worker_processes.frames import Frame
 from reportd.core.dead_letters.triage import LetterContent, RawLetter
+from reportd.core.jobs.options import JobOptions
 from reportd.dead_letters.reader import LetterReader
 from reportd.ports import TooCostlyError
 from tests.daemon.node import USER, job, message_of
 from tests.fakes.checking import InlineProcesses, inline_checker
+from tests.fakes.rendering import FakeTypes
 from tests.wording import mentions
 
 
@@ -34,7 +37,9 @@ def costly_reader(*tasks: str) -> LetterReader:
 
 
 def reader(checker: BoundedChecker) -> LetterReader:
-    return LetterReader(checker, {"report": "report"}, lambda: b'{"report": {"required": ["a"]}}')
+    return LetterReader(
+        checker, {"report": "report"}, lambda: b'{"report": {"required": ["a"]}}', FakeTypes().check_options
+    )
 
 
 async def test_a_letter_is_read_by_the_types_there_are() -> None:
@@ -45,6 +50,16 @@ async def test_a_letter_is_read_by_the_types_there_are() -> None:
     assert [change.where for change in reading.changes] == ["/reportType"]
     reading = await reader(inline_checker()).job(job(1))
     assert reading.problem == '/parameters: "a" is a required property'
+
+
+async def test_an_option_that_the_type_does_not_allow_is_a_problem_that_no_repair_solves() -> None:
+    one = replace(job(1, "Report", a=1), options=JobOptions(pdf={"scale": 2}))
+    reading = await reader(inline_checker()).letter(RawLetter(message_of(one).body, 0.0))
+    repaired = replace(one, report_type="report")
+    assert reading == LetterContent(repaired, one.task_id, "/pdf/scale: is not allowed")
+    assert await reader(inline_checker()).job(repaired) == reading
+    fine = replace(repaired, options=JobOptions(locale="de"))
+    assert await reader(inline_checker()).job(fine) == LetterContent(fine, one.task_id)
 
 
 async def test_what_is_too_costly_to_repair_ends_with_its_job() -> None:

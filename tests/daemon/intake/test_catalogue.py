@@ -13,6 +13,7 @@ from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.submission import MAX_PROBLEMS
 from reportd.core.jobs.warnings import WarningKind
+from reportd.core.pages.url_length import MAX_URL_CHARS, url_length
 from reportd.core.schemas.compiled import is_cheap
 from reportd.intake.catalogue import Catalogue
 from reportd.ports import Ready, TooCostlyError
@@ -243,6 +244,30 @@ async def test_a_url_gets_its_parameters_encoded_and_cannot_be_led_astray_by_the
     encoded = quote(json.dumps(parameters, separators=(",", ":"), ensure_ascii=False), safe="")
     assert request.url == f"https://reports.internal/{job().task_id}?u={USER}&p={encoded}#{encoded}"
     assert request.html is None
+
+
+async def test_parameters_that_make_a_url_longer_than_the_browser_opens_are_told_with_both_lengths(
+    tmp_path: Path,
+) -> None:
+    types = catalogue(tmp_path, with_url("https://reports.internal/render?params={params}"))
+    empty = url_length("https://reports.internal/render?params={params}", '{"text":""}')
+    largest: dict[str, Any] = {"text": "x" * (MAX_URL_CHARS - empty)}
+    assert await types.check_submission("report", largest) == []
+    assert len((await types.request(job(**largest))).url or "") == MAX_URL_CHARS
+    larger: dict[str, Any] = {"text": largest["text"] + "x"}
+    (problem,) = await types.check_submission("report", larger)
+    assert problem.pointer == "/parameters"
+    assert mentions(problem.detail, "2097153", "2097152", "accepted: smaller parameters")
+    # From the queue it is no bad message: a template of the same name would take it.
+    assert await types.check("report", larger) == []
+    with pytest.raises(FaultError) as caught:
+        await types.request(job(**larger))
+    assert caught.value.fault.kind is FaultKind.URL_TOO_LONG
+
+
+async def test_parameters_of_any_size_are_no_problem_where_the_url_does_not_hold_them(tmp_path: Path) -> None:
+    types = catalogue(tmp_path, with_url("https://reports.internal/{taskId}"))
+    assert await types.check_submission("report", {"text": "x" * MAX_URL_CHARS}) == []
 
 
 async def test_the_host_of_a_url_is_allowed_at_its_port_and_no_other(tmp_path: Path) -> None:

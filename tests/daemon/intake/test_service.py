@@ -116,6 +116,18 @@ async def test_a_pdf_is_there_until_it_is_purged(*, purged: bool, stored: bool) 
                 await service.pdf(one.task_id)
 
 
+async def test_a_pdf_is_named_with_the_zone_of_its_type() -> None:
+    world, one = World(), job()
+    world.types.timezone = "Asia/Tokyo"
+    await world.jobs.add([one])
+    world.jobs._change(one.task_id, state=JobState.SUCCEEDED, pdf=PdfInfo(4, "sha"))
+    world.artifacts.stored[one.task_id] = b"%PDF"
+    async with open_service(world) as service:
+        record, _ = await service.pdf(one.task_id)
+    assert record.job.options.timezone == "Asia/Tokyo"
+    assert world.artifacts.located == [record.job]
+
+
 @pytest.mark.parametrize(("days", "refusal"), [(1, MissingPdfError), (29, MissingPdfError), (31, GoneError)])
 async def test_what_is_missing_is_past_its_retention_only_when_it_is(days: int, refusal: type[Exception]) -> None:
     """A lifecycle rule of the bucket may remove the PDF before the janitor does."""

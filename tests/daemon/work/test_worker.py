@@ -8,8 +8,9 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from reportd.core.faults import FaultError, FaultKind
+from reportd.core.faults import Fault, FaultError, FaultKind
 from reportd.core.jobs.job import to_message
+from reportd.core.jobs.options import JobOptions
 from reportd.core.jobs.retry import MAX_NODE_LOSSES
 from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.core.jobs.warnings import JobWarning, WarningKind
@@ -213,6 +214,14 @@ async def test_a_job_unfit_for_its_type_is_dead_lettered_before_it_waits_for_a_s
     (letter,) = world.dead.messages
     assert letter.sent.attributes == {"kind": str(kind), "reason": detail}
     assert not world.queue.messages
+
+
+async def test_a_job_with_an_option_that_its_type_does_not_allow_is_dead_lettered() -> None:
+    world, one = World(), replace(job(), options=JobOptions(pdf={"scale": 2}))
+    await Node(world).handle(*await world.received(one))
+    record = world.record(one)
+    assert (record.state, record.tally.attempts) == (JobState.DEAD_LETTERED, 0)
+    assert record.error == Fault(FaultKind.INVALID_PARAMETERS, "/pdf/scale: is not allowed")
 
 
 async def test_a_bug_in_the_check_of_a_job_dead_letters_that_job() -> None:

@@ -13,6 +13,7 @@ import pytest
 import trio
 
 import reportd_web
+from reportd.cli.fonts import SCRIPTS
 from tests.e2e.process import finished, open_daemon
 from tests.wording import mentions
 
@@ -159,7 +160,7 @@ async def test_parameters_that_cannot_be_read_are_wrong_usage(params: str) -> No
 async def test_doctor_finds_everything_here() -> None:
     done = await reportd("doctor")
     assert done.returncode == 0, done.stdout
-    for part in ("browser", "setpriv", "Latin fonts", "Chinese fonts", "data folder"):
+    for part in ("browser", "setpriv", *(f"{script} fonts" for script, _, _ in SCRIPTS), "data folder"):
         assert f"ok    {part}: " in done.stdout
 
 

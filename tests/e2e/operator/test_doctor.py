@@ -1,10 +1,13 @@
 """``reportd doctor`` tries every part that the configuration names, and says what to do about each."""
 
+from pathlib import Path
+
 import pytest
 
-from reportd.cli.doctor import _remote_checks, _run_check
+from reportd.cli.doctor import _authorities, _remote_checks, _run_check
 from reportd.config import Alerts, Breaker, Callbacks, Config, ReportType
-from reportd.config.models import Scaling
+from reportd.config.models import Pool, Scaling
+from tests.servers.authority import Authority
 from tests.servers.ports import free_port
 
 
@@ -44,6 +47,12 @@ async def test_each_part_that_is_named_is_tried(part: str, words: str) -> None:
     assert (name, well) == (part, False)
     assert words in text
     assert "secret" not in text
+
+
+def test_the_authorities_are_counted(tmp_path: Path) -> None:
+    file = Authority(tmp_path).file
+    assert list(_authorities(Config(pool=Pool(ca_file=str(file))))) == [("authorities", True, f"1 in {file}")]
+    assert list(_authorities(Config())) == []
 
 
 def test_what_is_not_named_is_not_tried() -> None:

@@ -139,7 +139,7 @@ def is_negative(case: Case[Any], location: ParameterLocation) -> bool:
 
 
 def made_good(case: Case[Any], mode: GenerationMode, target: Target) -> None:
-    """Rules that the document can't express: hosts of callbacks, valid cursors, new keys."""
+    """Rules that the document can't express: hosts of callbacks, known names, valid cursors, new keys."""
     if mode.is_negative:
         return
     if "cursor" in case.query:
@@ -148,6 +148,9 @@ def made_good(case: Case[Any], mode: GenerationMode, target: Target) -> None:
         case.headers["Idempotency-Key"] = f"key-{sum(target.statuses.values())}"
     if isinstance(case.body, dict) and case.body.get("callbackUrl"):
         case.body["callbackUrl"] = "https://hooks.example.com/done"
+    if isinstance(case.body, dict):
+        good: dict[str, Any] = {"locale": "de", "timezone": "UTC", "pdf": {}}
+        case.body |= {name: value for name, value in good.items() if case.body.get(name)}
 
 
 def test_no_request_is_answered_with_5xx_or_other_than_described(target: Target) -> None:

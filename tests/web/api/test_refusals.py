@@ -96,7 +96,7 @@ BAD = {
     "text": Bad(b'"x"', 422, "", "must be an object, not string"),
     "number": Bad(b"1", 422, "", "must be an object, not number"),
     "boolean": Bad(b"true", 422, "", "must be an object, not boolean"),
-    "unknown field": Bad(changed(userID=USER), 422, "/userID", "accepted: callbackUrl, parameters, reportType, userId"),
+    "unknown field": Bad(changed(userID=USER), 422, "/userID", "accepted: callbackUrl, fileName, locale, "),
     "unknown field with slashes": Bad(changed(**{"a/b~c": 1}), 422, "/a~1b~0c", "accepted: callbackUrl"),
     # 422: reportType
     "no type": Bad(without("reportType"), 422, "/reportType", "must be the name of a report type, and is missing"),
@@ -147,6 +147,12 @@ BAD = {
         "/parameters/rows/0/quantity",
         "is greater than the maximum",
     ),
+    # 422: options
+    "locale": Bad(changed(locale="xx"), 422, "/locale", "must be a BCP 47 language tag: language, script and region"),
+    "timezone": Bad(changed(timezone="Mars/Base"), 422, "/timezone", "must be the name of an IANA time zone, e.g. "),
+    "fileName": Bad(changed(fileName="../a"), 422, "/fileName", "must be a file's name of 1 to 150 characters, with"),
+    "pdf": Bad(changed(pdf="A4"), 422, "/pdf", "must be an object of print options, each a text, number or boolean"),
+    "pdf.format": Bad(changed(pdf={"format": "A5"}), 422, "/pdf/format", "accepted: locale, timezone, fileName"),
     # 422: callbackUrl
     "callback number": Bad(changed(callbackUrl=1), 422, "/callbackUrl", "must be an absolute http or https URL"),
     "callback relative": Bad(changed(callbackUrl="/done"), 422, "/callbackUrl", "must be an absolute http or https"),

@@ -16,6 +16,7 @@ from trio.testing import MockClock
 
 from reportd.adapters.sql import engines
 from reportd.core.capacity.backlog import BacklogPolicy
+from reportd.core.jobs.options import JobOptions
 from reportd.core.jobs.submission import FieldProblem, Submission
 from reportd.intake.service import ACCEPT_SECONDS
 from reportd.ports import Outgoing, UnavailableError
@@ -69,9 +70,11 @@ async def test_an_answer_comes_in_time_whatever_takes_long(
         await trio.sleep(each_seconds)
         return await parsed(body)
 
-    async def slowly_checked(report_type: str, parameters: Mapping[str, Any]) -> list[FieldProblem]:
+    async def slowly_checked(
+        report_type: str, parameters: Mapping[str, Any], options: JobOptions
+    ) -> list[FieldProblem]:
         await trio.sleep(each_seconds)
-        return await check(report_type, parameters)
+        return await check(report_type, parameters, options)
 
     if slow in ("parsed", "each"):
         monkeypatch.setattr(service, "parse", slowly_parsed)

@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import trio
+from werkzeug.http import parse_options_header
 
 from reportd.adapters.artifacts import folder
 from reportd.ports import LocalPdf
@@ -36,9 +38,20 @@ async def test_whole(running: Running) -> None:
     assert answer.headers["content-length"] == str(SIZE)
     assert answer.headers["accept-ranges"] == "bytes"
     assert answer.headers["cache-control"] == "private, no-cache"
-    name = answer.headers["content-disposition"]
-    assert name.startswith('inline; filename="sales_summary-20')
-    assert name.endswith(f'-{record.job.task_id[:8]}.pdf"')
+    today = datetime.fromtimestamp(record.job.submitted_at, UTC).date()
+    assert answer.headers["content-disposition"] == f'inline; filename="sales_summary-{today}.pdf"'
+
+
+@pytest.mark.parametrize(
+    "name", ["2026年第一季度 報告.pdf", 'A "quoted"; name=1, 100%.pdf', "plain.pdf", "🧾" * 146 + ".pdf"]
+)
+async def test_the_download_has_the_name_of_the_job(running: Running, name: str) -> None:
+    task_id = await running.submit(fileName=name)
+    await running.succeed(task_id)
+    answer = await running.client.get(f"/reports/{task_id}/pdf")
+    assert answer.status_code == 200
+    disposition, parameters = parse_options_header(answer.headers["content-disposition"])
+    assert (disposition, parameters["filename"]) == ("inline", name)
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES])

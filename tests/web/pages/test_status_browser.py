@@ -297,6 +297,7 @@ async def test_all_of_it_can_be_read_at_any_width(running: Running, tmp_path: Pa
 # What it costs
 
 
+@pytest.mark.timed
 async def test_it_is_painted_in_a_tenth_of_a_second(running: Running, tmp_path: Path) -> None:
     show(running, busy(1.8e9))
     async with opened(running, tmp_path) as (window, served):

@@ -9,6 +9,7 @@ from typing import Any
 from reportd.breakers.operator import BreakerCommand
 from reportd.core.dead_letters.signature import SIGNATURE
 from reportd.core.jobs.job import MAX_DEPTH
+from reportd.core.jobs.options import LOCALE_ACCEPTS, MAX_FILE_NAME, ZONE_ACCEPTS
 from reportd.core.jobs.submission import MAX_URL_LENGTH
 from reportd.core.jobs.transitions import JobState
 from reportd.intake.service import MAX_WAIT_SECONDS
@@ -183,7 +184,34 @@ def _submission(report_type: str) -> Json:
         **maybe(url),
         "description": "Called when the report is finished; its host must be in callbacks.allowed_hosts.",
     }
+    submission["properties"] |= _OPTIONS
     return {**submission, "title": report_type, "additionalProperties": False}
+
+
+_OPTIONS: Json = {
+    "locale": {
+        "type": ["string", "null"],
+        "pattern": r"^[a-zA-Z]{2,3}(-[a-zA-Z]{4})?(-([a-zA-Z]{2}|[0-9]{3}))?$",
+        "description": f"The language of the report, {LOCALE_ACCEPTS}; if the report type allows it.",
+    },
+    "timezone": {
+        "type": ["string", "null"],
+        "pattern": "^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$",
+        "description": f"The time zone of the report, {ZONE_ACCEPTS}; if the report type allows it.",
+    },
+    "fileName": {
+        "type": ["string", "null"],
+        "maxLength": MAX_FILE_NAME,
+        "pattern": r"^(?! *(\.|$))[^/\\\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]+$",
+        "description": "What the download is called; `.pdf` is added. If the report type allows it.",
+    },
+    "pdf": {
+        "type": ["object", "null"],
+        "additionalProperties": {"type": ["string", "number", "boolean"]},
+        "description": "Print options instead of the report type's, as far as it allows them: `format`, `landscape`, "
+        "`margin`, `scale`, `pageRanges`, as the keys of its configuration.",
+    },
+}
 
 
 def _list() -> Json:

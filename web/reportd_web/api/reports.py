@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from reportd.concurrency.nurseries import open_background
-from reportd.core.jobs.job import timestamp
+from reportd.core.jobs.disposition import content_disposition
 from reportd.core.jobs.submission import FieldProblem
 from reportd.core.jobs.transitions import TERMINAL
 from reportd.intake.errors import NotFoundError
@@ -105,9 +105,7 @@ def add_reports(
         headers = {"Cache-Control": "private, no-cache"}
         if is_fresh(request.headers, etag):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag, **headers})
-        job = record.job
-        name = f"{job.report_type}-{timestamp(job.submitted_at)[:10]}-{job.task_id[:8]}.pdf"
-        headers["Content-Disposition"] = f'inline; filename="{name}"'
+        headers["Content-Disposition"] = content_disposition(record.job)
         return PdfFile(location, etag, headers, service.missing_pdf_error(record))
 
     async def cancel(request: Request) -> Response:

@@ -12,6 +12,7 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -28,6 +29,7 @@ from reportd.adapters.artifacts.s3_parameters import (
 )
 from reportd.adapters.aws.client import open_client
 from reportd.adapters.aws.errors import NOT_KNOWN, MissingError, RejectedError, translated_errors
+from reportd.core.jobs.disposition import content_disposition
 from reportd.core.jobs.job import Job
 from reportd.ports import Pdf, PdfInfo, UnavailableError
 
@@ -53,10 +55,16 @@ async def open_s3_artifacts(
     region: str = "",
     endpoint_url: str = "",
     encryption: str = "",
+    ca_file: Path | None = None,
 ) -> AsyncIterator["S3Artifacts"]:
-    """Yield a store. ``encryption``: "AES256", a KMS key id, or empty for the bucket's default. Makes no request."""
+    """Yield a store. ``encryption``: "AES256", a KMS key id, or empty for the bucket's default. Makes no request.
+
+    ``ca_file``: PEM file of further authorities.
+    """
     subject = f"s3://{bucket}"
-    async with open_client("s3", "artifacts", region=region, endpoint_url=endpoint_url, subject=subject) as client:
+    async with open_client(
+        "s3", "artifacts", region=region, endpoint_url=endpoint_url, subject=subject, ca_file=ca_file
+    ) as client:
         place = f"{endpoint_url}#s3://{bucket}/{prefix.strip('/')}"
         yield S3Artifacts(client, bucket, prefix, presign_seconds, encryption, place)
 
@@ -160,13 +168,17 @@ class S3Artifacts:
             log.warning("upload.not_aborted", key=upload["Key"], error=str(error))
 
     async def locate(self, job: Job) -> str | None:
-        """Return a presigned URL. It expires after its own time or with the credentials, whichever is first."""
+        """Return a presigned URL, with the name of the download.
+
+        It expires after its own time or with the credentials, whichever is first.
+        """
         key = self._key(job.task_id)
         if not await self._exists(key):
             return None
+        wanted = {"Bucket": self._bucket, "Key": key, "ResponseContentDisposition": content_disposition(job)}
         with translated_errors("artifacts", self._subject):
             url: str = await self._client.generate_presigned_url(
-                "get_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=int(self._presign_seconds)
+                "get_object", Params=wanted, ExpiresIn=int(self._presign_seconds)
             )
         return url
 

@@ -5,7 +5,8 @@ import io
 import zlib
 from typing import Any
 
-from reportd.core.jobs.job import Job, timestamp
+from reportd.core.jobs.disposition import content_disposition
+from reportd.core.jobs.job import Job
 from reportd.ports import Pdf
 
 PART_BYTES = 8388608
@@ -31,10 +32,9 @@ def body(data: bytes) -> dict[str, Any]:
 
 def object_parameters(job: Job, pdf: Pdf) -> dict[str, Any]:
     """Return content type, file name and metadata of a job's PDF."""
-    file_name = f"{job.report_type}-{timestamp(job.submitted_at)[:10]}-{job.task_id[:8]}.pdf"
     return {
         "ContentType": "application/pdf",
-        "ContentDisposition": f'inline; filename="{file_name}"',
+        "ContentDisposition": content_disposition(job),
         "Metadata": {
             "taskId": job.task_id,
             "reportType": job.report_type,

@@ -3,10 +3,12 @@
 Credentials, profile and region are found as by any AWS program: environment, ``~/.aws``, container or instance role.
 """
 
+import ssl
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from aiobotocore.config import AioConfig
@@ -15,6 +17,7 @@ from aiobotocore.session import AioSession
 from botocore.loaders import create_loader
 
 from reportd.adapters.aws.errors import translated_errors
+from reportd.system.authorities import trusting
 
 LONG_POLL_SECONDS = 20
 """The longest poll of SQS (ReceiveMessage, WaitTimeSeconds)."""
@@ -34,12 +37,20 @@ with warnings.catch_warnings():
 
 @asynccontextmanager
 async def open_client(
-    service: str, part: str, *, region: str = "", endpoint_url: str = "", subject: str = ""
+    service: str,
+    part: str,
+    *,
+    region: str = "",
+    endpoint_url: str = "",
+    subject: str = "",
+    ca_file: Path | None = None,
 ) -> AsyncIterator[Any]:
     """Yield an aiobotocore client of ``sqs``, ``s3``, ``sns`` or ``cloudwatch`` that runs on trio.
 
     ``part`` and ``subject`` are for the text of an UnavailableError: a part of the daemon; a queue or bucket.
+    ``ca_file``: PEM file of further authorities.
     """
+    session = AioSession()
     config = AioConfig(
         http_session_cls=HttpxSession,
         connect_timeout=_CONNECT_SECONDS,
@@ -49,8 +60,8 @@ async def open_client(
         signature_version="s3v4" if service == "s3" else None,
         # Other servers seldom have a host name for each bucket.
         s3={"addressing_style": "path"} if endpoint_url else None,
+        connector_args=None if ca_file is None else {"ssl_context": _trusting(session, ca_file)},
     )
-    session = AioSession()
     session.register_component("data_loader", _service_descriptions())
     # The credential providers make requests as well, with the session's default.
     session.set_default_client_config(config)
@@ -62,6 +73,12 @@ async def open_client(
         yield client
     finally:
         await client.close()
+
+
+def _trusting(session: AioSession, ca_file: Path) -> ssl.SSLContext:
+    """Return what the client would trust by itself (``AWS_CA_BUNDLE`` included), and the ``ca_file``."""
+    bundle = session.get_config_variable("ca_bundle")
+    return trusting(ca_file, *([bundle] if bundle else []))
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from reportd.adapters.aws.client import open_client
@@ -44,7 +45,9 @@ class CloudWatch:
 
 @asynccontextmanager
 async def open_cloudwatch(
-    namespace: str, queue: str, *, region: str = "", endpoint_url: str = ""
+    namespace: str, queue: str, *, region: str = "", endpoint_url: str = "", ca_file: Path | None = None
 ) -> AsyncIterator[CloudWatch]:
-    async with open_client(_PART, _PART, region=region, endpoint_url=endpoint_url, subject=namespace) as client:
+    async with open_client(
+        _PART, _PART, region=region, endpoint_url=endpoint_url, subject=namespace, ca_file=ca_file
+    ) as client:
         yield CloudWatch(client, namespace, queue)

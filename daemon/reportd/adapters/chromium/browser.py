@@ -1,8 +1,11 @@
 """One running browser: its flags, its monitoring, and the opening and closing of its pages."""
 
+import math
 import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from reportd.adapters.chromium.process.process import BrowserProcess
 from reportd.adapters.chromium.protocol.cdp import Cdp, CdpError, ClosedError
 from reportd.adapters.egress.own_ports import OwnPorts
 from reportd.adapters.egress.proxy import Egress, open_egress
+from reportd.core.faults import FaultKind
 from reportd.ports import BrowserError, Page
 
 log = structlog.get_logger()
@@ -120,8 +124,15 @@ class ChromiumBrowser:
         self._page_connections = page_connections
         self._memory_mib = 0.0
         self._targets: dict[str, str] = {}
+        self._pages: dict[str, ChromiumPage] = {}
+        """By the target's id."""
+        self._killed: dict[int, _Killed] = {}
+        """Renderers that ``watch`` has killed, by process id, oldest first; the browser has not reported their end."""
         self._warmed = 0
         cdp.on("Target.targetCreated", self._on_target)
+        cdp.on("Target.targetCrashed", self._on_crash)
+        # The pages' own connections end after this one.
+        cdp.on_closed(self._on_lost)
 
     def memory_mib(self) -> float:
         """Return the memory of all its processes, as ``watch`` measured it last."""
@@ -146,17 +157,59 @@ class ChromiumBrowser:
     def _check_memory(self, processes: list[dict[str, Any]], renderer_limit_mib: float) -> float:
         """Return the memory of all processes. Kill each renderer over the limit: only that page's job fails."""
         total = 0.0
+        for pid in self._killed.keys() - {process["id"] for process in processes}:
+            self._log_killed(self._killed.pop(pid), None)  # it had no page: a spare one
         for process in processes:
-            used = self._process.memory_mib(process["id"])
+            pid, used = process["id"], self._process.memory_mib(process["id"])
             total += used
-            if process["type"] == "renderer" and used > renderer_limit_mib:
-                log.warning("browser.renderer_killed", browser=self.pid, pid=process["id"], mib=round(used))
-                self._process.kill_member(process["id"])
+            if process["type"] == "renderer" and used > renderer_limit_mib and pid not in self._killed:
+                self._killed[pid] = _Killed(pid, used, renderer_limit_mib)
+                self._process.kill_member(pid)
         container = self._process.container
         if container is not None and total > container.limits.memory_mib:
-            log.warning("browser.container_killed", browser=self.pid, mib=round(total))
+            log.warning("browser.container_killed", browser=self.pid, mib=round(total), taskId=self._task_id())
+            self._fail_container(f"used {math.ceil(total)} MiB")
             self._process.kill()
         return total
+
+    def _on_crash(self, event: dict[str, Any]) -> None:
+        """Tell the page why its process ended. The event has no process id, only the signal that ended it."""
+        page = self._pages.get(event["targetId"])
+        if page is None:
+            return
+        killed = None
+        if event.get("errorCode") == signal.SIGKILL and self._killed:
+            killed = self._killed.pop(next(iter(self._killed)))
+        if killed is None:
+            page.fail(FaultKind.PAGE_CRASHED, "the page's process crashed")
+            return
+        self._log_killed(killed, page.task_id)
+        page.fail(FaultKind.PAGE_TOO_HEAVY, f"the page's process used {math.ceil(killed.mib)} MiB; {killed.allowed}")
+
+    def _log_killed(self, killed: "_Killed", task_id: str | None) -> None:
+        log.warning(
+            "browser.renderer_killed",
+            browser=self.pid,
+            pid=killed.pid,
+            mib=round(killed.mib),
+            limit=round(killed.limit_mib),
+            taskId=task_id,
+        )
+
+    def _on_lost(self) -> None:
+        if self._process.out_of_memory():
+            self._fail_container("needed more memory, so the kernel ended it")
+
+    def _fail_container(self, what: str) -> None:
+        """Fail the page of a browser in a container, which has no other: what the browser uses is its doing."""
+        if (container := self._process.container) is None:
+            return
+        allowed = f"pool.renderer_limit_mib allows its browser {container.limits.memory_mib} MiB in all"
+        for page in self._pages.values():
+            page.fail(FaultKind.PAGE_TOO_HEAVY, f"the page's container {what}; {allowed}")
+
+    def _task_id(self) -> str | None:
+        return next((page.task_id for page in self._pages.values() if page.task_id), None)
 
     def _on_target(self, event: dict[str, Any]) -> None:
         # Close a popup: it is never printed, and it would outlive its job.
@@ -174,11 +227,12 @@ class ChromiumBrowser:
                     context_id = await self._new_context(egress.port)
                     connection = await self._new_target(context_id)
                     page = await self._prepare_page(connection, egress)
+                    self._pages[self._targets[context_id]] = page
                 except (CdpError, ClosedError) as error:
                     raise BrowserError(f"the browser gave no page: {error}") from error
                 yield page
             finally:
-                self._targets.pop(context_id, None)
+                self._pages.pop(self._targets.pop(context_id, ""), None)
                 with trio.CancelScope(shield=True):
                     await self._close_page(context_id, connection)
 
@@ -234,3 +288,16 @@ class ChromiumBrowser:
                 self._process.kill()
         if page is not None:
             page.end()
+
+
+@dataclass(frozen=True, slots=True)
+class _Killed:
+    """A renderer that was killed, with the memory that it had and was allowed to have."""
+
+    pid: int
+    mib: float
+    limit_mib: float
+
+    @property
+    def allowed(self) -> str:
+        return f"pool.renderer_limit_mib allows {self.limit_mib:g} MiB"

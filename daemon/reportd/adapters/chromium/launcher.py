@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reportd.adapters.chromium.browser import FLAGS, ChromiumBrowser, find_executable
+from reportd.adapters.chromium.process.authorities import write_authorities
 from reportd.adapters.chromium.process.cgroup import Groups, take_over
 from reportd.adapters.chromium.process.container import ADVICE, open_container
 from reportd.adapters.chromium.process.limits import Limits
@@ -16,6 +17,7 @@ from reportd.adapters.chromium.protocol.cdp import open_cdp
 from reportd.adapters.egress.own_ports import OwnPorts
 from reportd.concurrency.nurseries import open_background
 from reportd.ports import Browser, BrowserError, Launcher
+from reportd.system.authorities import read_authorities
 from reportd.system.file_limit import MOST_PAGE_CONNECTIONS
 
 BROWSER_MIB = 512
@@ -28,7 +30,8 @@ class ChromiumSettings:
 
     ``executable``: a path; empty to search for one. ``heap_mib``: V8's limit per page; ``renderer_limit_mib``: limit of
     a page's whole process. ``container``: whether to check at start that browsers can run in namespaces of their own.
-    ``page_connections``: the most connections that a page may have at once.
+    ``page_connections``: the most connections that a page may have at once. ``ca_file``: PEM file of authorities that
+    pages trust, too.
     """
 
     executable: str = ""
@@ -37,6 +40,7 @@ class ChromiumSettings:
     heap_mib: int = 1024
     container: bool = False
     page_connections: int = MOST_PAGE_CONNECTIONS
+    ca_file: Path | None = None
 
 
 @asynccontextmanager
@@ -45,7 +49,8 @@ async def open_launcher(
 ) -> AsyncIterator[Launcher]:
     """Yield a launcher of browsers. ``forbidden``: whether an address is the daemon's own, which no page may reach.
 
-    Raises BrowserError, with what to do, when containers are configured but not possible.
+    Raises BrowserError, with what to do, when containers are configured but not possible, or the ``ca_file`` can't be
+    used.
     """
     spool = data_dir / "spool"
     spool.mkdir(parents=True, exist_ok=True)
@@ -53,10 +58,19 @@ async def open_launcher(
         leftover.unlink()
     groups = take_over()
     async with open_run_folder(data_dir / "browsers") as run_folder:
-        launcher = _Launcher(settings, run_folder, spool, forbidden, groups)
+        authorities = None if settings.ca_file is None else _trusted(settings.ca_file, run_folder / "authorities")
+        launcher = _Launcher(settings, run_folder, spool, forbidden, groups, authorities)
         if settings.container:
             await launcher.try_container()
         yield launcher
+
+
+def _trusted(ca_file: Path, folder: Path) -> Path:
+    try:
+        write_authorities(folder, read_authorities(ca_file))
+    except (OSError, ValueError) as error:
+        raise BrowserError(f"pool.ca_file: {ca_file}: {error}") from error
+    return folder
 
 
 class _Launcher:
@@ -67,12 +81,14 @@ class _Launcher:
         spool: Path,
         forbidden: Callable[[str, int], bool],
         groups: Groups | None,
+        authorities: Path | None,
     ) -> None:
         self._settings = settings
         self._run_folder = run_folder
         self._spool = spool
         self._ports = OwnPorts(forbidden)
         self._groups = groups
+        self._authorities = authorities
 
     def launch(self, *, container: bool = False) -> AbstractAsyncContextManager[Browser]:
         return self._launch_contained() if container else self._launch()
@@ -83,7 +99,8 @@ class _Launcher:
         if os.geteuid() == 0:
             # Chromium can't start its sandbox as root. Any other user gets the sandbox.
             command.append("--no-sandbox")
-        opened = open_process(command, self._run_folder, self._settings.start_seconds, self._groups)
+        seconds = self._settings.start_seconds
+        opened = open_process(command, self._run_folder, seconds, self._groups, authorities=self._authorities)
         async with opened as process, self._connected(process) as browser:
             yield browser
 
@@ -94,7 +111,9 @@ class _Launcher:
         limits = Limits(memory_mib=memory_mib + BROWSER_MIB, profile_mib=memory_mib)
         with open_container(find_executable(settings.executable), self._run_folder.parent.parent, limits) as container:
             command = [container.program, *self._flags()]
-            opened = open_process(command, self._run_folder, settings.start_seconds, self._groups, container)
+            opened = open_process(
+                command, self._run_folder, settings.start_seconds, self._groups, container, self._authorities
+            )
             async with opened as process, self._connected(process) as browser:
                 yield browser
 

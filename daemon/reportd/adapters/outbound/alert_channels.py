@@ -5,6 +5,7 @@ The operator configures the targets, so they are not checked. The URLs are secre
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -84,19 +85,23 @@ def slack_message(notice: Notice, status_url: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def open_alert_channels(
-    webhook_url: str, slack_url: str, sns_topic_arn: str, status_url: str
+    webhook_url: str, slack_url: str, sns_topic_arn: str, status_url: str, ca_file: Path | None = None
 ) -> AsyncIterator[list[Channel]]:
-    """Yield the configured channels. ``status_url``: the status page's URL for the recipients."""
+    """Yield the configured channels. ``status_url``: the status page's URL for the recipients.
+
+    ``ca_file``: PEM file of further authorities.
+    """
     channels: list[Channel] = []
     async with AsyncExitStack() as stack:
         if webhook_url or slack_url:
-            client = await stack.enter_async_context(open_web_client())
+            client = await stack.enter_async_context(open_web_client(ca_file))
             if webhook_url:
                 channels.append(HttpChannel("webhook", client, webhook_url, lambda n: document(n, status_url)))
             if slack_url:
                 channels.append(HttpChannel("slack", client, slack_url, lambda n: slack_message(n, status_url)))
         if sns_topic_arn:
             region = sns_topic_arn.split(":")[3]
-            sns = await stack.enter_async_context(open_client("sns", "alerts", region=region, subject=sns_topic_arn))
+            opened = open_client("sns", "alerts", region=region, subject=sns_topic_arn, ca_file=ca_file)
+            sns = await stack.enter_async_context(opened)
             channels.append(SnsChannel(sns, sns_topic_arn, status_url))
         yield channels

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from pathlib import Path
 
 import httpx
 import trio
@@ -123,7 +124,11 @@ async def open_messenger(
     secret: str,
     forbidden: Callable[[str, int], bool],
     clock: Callable[[], float] = time.time,
+    ca_file: Path | None = None,
 ) -> AsyncIterator[HttpMessenger]:
-    """Yield a messenger. ``forbidden(address, port)``: the daemon's own ports, refused even if the hosts allow them."""
-    async with open_web_client() as client:
+    """Yield a messenger. ``forbidden(address, port)``: the daemon's own ports, refused even if the hosts allow them.
+
+    ``ca_file``: PEM file of further authorities.
+    """
+    async with open_web_client(ca_file) as client:
         yield HttpMessenger(client, NetworkRule.of(allowed_hosts), forbidden, secret, clock)

@@ -69,6 +69,8 @@ jobs = Table(
     Column("error_detail", Text),
     Column("callback_url", Text),
     # JSON; NULL without any.
+    Column("options", Text),
+    # JSON; NULL without any.
     Column("warnings", Text),
     Column("parameters", Text, nullable=False),
     Index("ix_jobs_newest", "submitted_at", "task_id"),

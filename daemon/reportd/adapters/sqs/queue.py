@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -57,14 +58,17 @@ async def open_sqs_queue(
     depth_seconds: float = DEPTH_SECONDS,
     linger_seconds: float = 0.0,
     enough: int = 1,
+    ca_file: Path | None = None,
 ) -> AsyncIterator["SqsQueue"]:
     """Yield the queue at ``url``. Region and endpoint come from the URL unless they are given.
 
     ``depth_seconds``: how old an answer of ``depth`` may be. ``linger_seconds``: how long a delete waits until
-    there are ``enough`` to share a request. Raises UnavailableError when the queue's attributes can't be read. Calls
-    must not outlast the block.
+    there are ``enough`` to share a request. ``ca_file``: PEM file of further authorities. Calls must not outlast the
+    block.
+
+    Raises UnavailableError when the queue's attributes can't be read.
     """
-    async with open_queue_client(url, region, endpoint_url) as client, open_background() as nursery:
+    async with open_queue_client(url, region, endpoint_url, ca_file) as client, open_background() as nursery:
         attributes = await _attributes(client, url)
         queue = SqsQueue(client, url, attributes, visibility_seconds, group_by, depth_seconds, linger_seconds, enough)
         # Shielded: a cancellation from outside must not cut requests that are under way; they end first.
@@ -79,14 +83,20 @@ async def open_sqs_queue(
 
 
 async def check(
-    url: str, dead_letter_url: str, *, max_receive_count: int, region: str = "", endpoint_url: str = ""
+    url: str,
+    dead_letter_url: str,
+    *,
+    max_receive_count: int,
+    region: str = "",
+    endpoint_url: str = "",
+    ca_file: Path | None = None,
 ) -> list[str]:
     """Return what is wrong with a queue and its DLQ, each with what to do about it."""
     attributes: list[QueueAttributes] = []
     problems: list[str] = []
     for queue_url in (url, dead_letter_url):
         try:
-            async with open_queue_client(queue_url, region, endpoint_url) as client:
+            async with open_queue_client(queue_url, region, endpoint_url, ca_file) as client:
                 attributes.append(await _attributes(client, queue_url))
         except UnavailableError as error:
             problems.append(str(error))
@@ -96,7 +106,9 @@ async def check(
     return problems
 
 
-def open_queue_client(url: str, region: str = "", endpoint_url: str = "") -> AbstractAsyncContextManager[Any]:
+def open_queue_client(
+    url: str, region: str = "", endpoint_url: str = "", ca_file: Path | None = None
+) -> AbstractAsyncContextManager[Any]:
     """Open a client for the server in the queue's URL; on AWS the URL also names the region."""
     parts = urlsplit(url)
     match = re.search(r"(?:^|\.)sqs(?:-fips)?\.([a-z0-9-]+)\.(?:vpce\.)?amazonaws\.", parts.hostname or "")
@@ -106,6 +118,7 @@ def open_queue_client(url: str, region: str = "", endpoint_url: str = "") -> Abs
         region=region or (match[1] if match else ""),
         endpoint_url=endpoint_url or f"{parts.scheme}://{parts.netloc}",
         subject=queue_name(url),
+        ca_file=ca_file,
     )
 
 

@@ -12,7 +12,8 @@ from unicodedata import east_asian_width
 
 from markupsafe import Markup, escape
 
-from reportd.adapters.templates.filters import Number, alike, day, month
+from reportd.adapters.templates.filters import alike, day, day_and_month, month_and_year
+from reportd.adapters.templates.region import Number, current
 
 _INK = "#1c2530"
 _MUTED = "#66717f"
@@ -112,7 +113,8 @@ def line_chart(points: Sequence[tuple[str, Number]], width: float = 658, height:
     parts.append(f'<path d="M{line}" stroke="currentColor" stroke-width="1.6" stroke-linejoin="round"/>')
 
     peak_at, peak = max(dated, key=lambda point: point[1])
-    name = f"{alike([peak])[0]} on {day(peak_at.isoformat())}"
+    on = " on " if current().locale is None else " · "
+    name = f"{alike([peak])[0]}{on}{day(peak_at.isoformat())}"
     half = _text_width(name) / 2
     middle = min(max(x(peak_at), left + half), width - half)
     dot = f'cx="{x(peak_at):.1f}" cy="{y(peak):.1f}" r="3.2"'
@@ -134,11 +136,11 @@ def _date_labels(first: date, last: date) -> list[tuple[date, str]]:
     if days <= _LONGEST_IN_DAYS:
         step = next((size for size in (1, 2) if days <= 10 * size), 7 * math.ceil(days / 70))
         ats = [first + timedelta(days=index) for index in range(0, days + 1, step)]
-        return [(at, f"{at.day} {month(at)}") for at in ats]
+        return [(at, day_and_month(at)) for at in ats]
     months = range(first.year * 12 + first.month, last.year * 12 + last.month)
     every = next((size for size in (1, 2, 3, 6, 12) if len(months) <= size * 8), 24)
     starts = [date(index // 12, index % 12 + 1, 1) for index in months]
-    return [(at, f"{month(at)} {at.year}") for at in starts[::every]]
+    return [(at, month_and_year(at)) for at in starts[::every]]
 
 
 def _finite(values: Sequence[Number]) -> list[float]:

@@ -1,17 +1,19 @@
 """Filters for report templates: they format a value, or sum a column.
 
+A job with a locale has its numbers and dates written in that language (``region``), any other job in English.
 Only the Jinja environment of this package and the charts call them. All are pure and cheap, as some run once per row of
 a 10,000-row table. Amounts are summed as decimals, so totals are exact to the cent at any size.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 from markupsafe import Markup
 
-Number = int | float | Decimal
+from reportd.adapters.templates.region import Number, Region, current
+
 Pair = tuple[str, Decimal]
 
 EN_DASH = "\N{EN DASH}"
@@ -40,6 +42,8 @@ _THOUSANDTHS = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"})
 _SCALES = ((10**12, "tn"), (10**9, "bn"), (10**6, "m"))
 _EXACT_BELOW = 10_000_000
 
+_DATE_LENGTH = len("2025-03-01")
+
 # Not strftime, which follows the machine's locale.
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -47,6 +51,9 @@ _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 def number(value: Number, places: int | None = None) -> str:
     """`1234567` → `1,234,567`, with `places` decimals; without `places` up to two, and no trailing zeros."""
+    if region := _foreign():
+        least, most = (places, places) if places is not None else (0, 0 if isinstance(value, int) else 2)
+        return region.number(value, least, most)
     if places is not None:
         text = f"{value:z,.{places}f}"
     elif isinstance(value, int):
@@ -63,12 +70,13 @@ def places(rows: Iterable[Mapping[str, Any]], key: str) -> int:
 
 def amount(value: Number, currency: str) -> str:
     """Money without its symbol, with the currency's number of decimals: for table columns."""
-    places = 0 if currency in _WHOLE else 3 if currency in _THOUSANDTHS else 2
-    return number(value, places)
+    return number(value, _minor_units(currency))
 
 
 def money(value: Number, currency: str) -> str:
     """Money with its symbol, exact: `€1,234.50`, `CHF 1,234.50`."""
+    if region := _foreign():
+        return region.money(value, currency, _minor_units(currency))
     return _signed(amount(value, currency), currency)
 
 
@@ -76,6 +84,9 @@ def short_money(value: Number, currency: str) -> str:
     """Money for a tile: exact while it fits, then whole, then `€1.23 bn`."""
     if abs(float(value)) < _EXACT_BELOW // 100:
         return money(value, currency)
+    if region := _foreign():
+        whole = abs(float(value)) < _EXACT_BELOW
+        return region.money(value, currency, 0) if whole else region.compact_money(value, currency)
     if abs(float(value)) < _EXACT_BELOW:
         return _signed(number(value, 0), currency)
     return _signed(compact(value), currency)
@@ -94,11 +105,16 @@ def compact(value: Number) -> str:
 
 
 def alike(values: Sequence[Number]) -> list[str]:
-    """Format numbers that are read side by side, all with the scale and decimals of the largest."""
+    """Format numbers that are read side by side, all with the decimals of the largest.
+
+    In English all have its scale, too; other languages change their words from scale to scale.
+    """
     largest = max((abs(float(value)) for value in values), default=0.0)
     if largest < _EXACT_BELOW:
         decimals = 2 if largest < 100 and any(float(value) % 1 for value in values) else 0  # noqa: PLR2004
         return [number(value, decimals) for value in values]
+    if region := _foreign():
+        return [region.compact(value) if value else region.number(0, 0, 0) for value in values]
     scale, name = next(pair for pair in _SCALES if largest >= pair[0])
     scaled = [float(value) / scale for value in values]
     if any(0 < abs(value) < 0.01 for value in scaled):  # noqa: PLR2004
@@ -112,22 +128,60 @@ def percent(part: Number, whole: Number) -> str:
     """The share of a part in a positive whole, `12.5%`; a dash if the whole is not positive."""
     if whole <= 0:
         return EN_DASH
-    return f"{Decimal(str(part)) / Decimal(str(whole)):z.1%}".replace("-", MINUS)
+    share = Decimal(str(part)) / Decimal(str(whole))
+    if region := _foreign():
+        return region.percent(share)
+    return f"{share:z.1%}".replace("-", MINUS)
 
 
 def day(value: str) -> str:
     """`2025-03-01` → `1 Mar 2025`. Raises ValueError when it is not a date."""
     at = date.fromisoformat(value)
-    return f"{at.day} {month(at)} {at.year}"
+    if region := _foreign():
+        return region.format_date(at, "medium")
+    return f"{at.day} {_month(at)} {at.year}"
 
 
 def weekday(value: str) -> str:
     """`2025-03-01` → `Sat`."""
-    return _WEEKDAYS[date.fromisoformat(value).weekday()]
+    at = date.fromisoformat(value)
+    if region := _foreign():
+        return region.format_date(at, "ccc")
+    return _WEEKDAYS[at.weekday()]
 
 
-def month(at: date) -> str:
-    return _MONTHS[at.month - 1]
+def day_and_month(at: date) -> str:
+    """`1 Mar`."""
+    if region := _foreign():
+        return region.date_of("MMMd", at)
+    return f"{at.day} {_month(at)}"
+
+
+def month_and_year(at: date) -> str:
+    """`Mar 2025`."""
+    if region := _foreign():
+        return region.date_of("yMMM", at)
+    return f"{_month(at)} {at.year}"
+
+
+def date_in_zone(value: str | float, form: str = "medium") -> str:
+    """`2025-03-01T23:30:00Z` → the date of that moment in the job's zone, in the job's language.
+
+    ``value``: an ISO 8601 date, or a moment as for ``datetime_in_zone``. ``form``: short, medium, long, full, or a
+    pattern of CLDR. Raises ValueError when it is neither.
+    """
+    if isinstance(value, str) and len(value) == _DATE_LENGTH:
+        return current().format_date(date.fromisoformat(value), form)
+    return current().format_date(_moment(value).astimezone(current().zone).date(), form)
+
+
+def datetime_in_zone(value: str | float, form: str = "medium") -> str:
+    """`2025-03-01T23:30:00Z` → date and time of that moment in the job's zone, in the job's language.
+
+    ``value``: an ISO 8601 time, in UTC unless it has an offset, or milliseconds since the epoch. ``form``: short,
+    medium, long, full, or a pattern of CLDR. Raises ValueError when it is neither.
+    """
+    return current().format_datetime(_moment(value), form)
 
 
 def span(period: Mapping[str, str]) -> str:
@@ -135,9 +189,11 @@ def span(period: Mapping[str, str]) -> str:
     start, end = date.fromisoformat(period["from"]), date.fromisoformat(period["to"])
     if start == end:
         return day(period["to"])
+    if region := _foreign():
+        return region.span(start, end)
     first = f"{start.day}"
     if (start.year, start.month) != (end.year, end.month):
-        first += f" {month(start)}"
+        first += f" {_month(start)}"
     if start.year != end.year:
         first += f" {start.year}"
     return f"{first} {EN_DASH} {day(period['to'])}"
@@ -162,12 +218,12 @@ def column(rows: Iterable[Mapping[str, Any]], name: str, key: str) -> list[Pair]
     return [(row[name], Decimal(str(row[key]))) for row in rows]
 
 
-def top(pairs: Sequence[Pair], count: int) -> list[Pair]:
+def top(pairs: Sequence[Pair], count: int, others: str = "others") -> list[Pair]:
     """The first pairs unchanged, all others as one `12 others`."""
     if len(pairs) <= count:
         return list(pairs)
     rest = pairs[count - 1 :]
-    return [*pairs[: count - 1], (f"{len(rest)} others", sum((value for _, value in rest), Decimal()))]
+    return [*pairs[: count - 1], (f"{len(rest)} {others}", sum((value for _, value in rest), Decimal()))]
 
 
 def has(rows: Iterable[Mapping[str, Any]], key: str) -> bool:
@@ -181,6 +237,27 @@ def css_string(text: str) -> Markup:
     """
     body = "".join(char if char.isalnum() or char == " " else f"\\{ord(char):x} " for char in text)
     return Markup(f'"{body}"')  # noqa: S704
+
+
+def _foreign() -> Region | None:
+    """Return the job's region if it has a locale."""
+    region = current()
+    return region if region.locale is not None else None
+
+
+def _minor_units(currency: str) -> int:
+    return 0 if currency in _WHOLE else 3 if currency in _THOUSANDTHS else 2
+
+
+def _month(at: date) -> str:
+    return _MONTHS[at.month - 1]
+
+
+def _moment(value: str | float) -> datetime:
+    if not isinstance(value, str):
+        return datetime.fromtimestamp(value / 1000, UTC)
+    at = datetime.fromisoformat(value)
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def _signed(figures: str, currency: str) -> str:

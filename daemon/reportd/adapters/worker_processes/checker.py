@@ -11,6 +11,7 @@ from reportd.adapters.worker_processes.tasks import job_fields, job_of
 from reportd.core.dead_letters.triage import LetterContent, RawLetter
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import BadMessageError, Job, StoredJob
+from reportd.core.jobs.options import options_of
 from reportd.core.jobs.parameters import Parameters, text_of
 from reportd.core.jobs.submission import FieldProblem, InvalidSubmissionError, NotJsonError, Submission
 from reportd.core.pages.inert import Html
@@ -49,7 +50,11 @@ class BoundedChecker:
         if "problems" in answer:
             raise InvalidSubmissionError(_problems(answer))
         return Submission(
-            answer["reportType"], Parameters(parameters.decode()), answer["userId"], answer["callbackUrl"]
+            answer["reportType"],
+            Parameters(parameters.decode()),
+            answer["userId"],
+            answer["callbackUrl"],
+            options=options_of(answer["options"]),
         )
 
     async def message(self, body: str) -> Job | StoredJob:
@@ -83,19 +88,22 @@ class BoundedChecker:
         changes = tuple(Change(**change) for change in answer["changes"])
         return LetterContent(job, answer["taskId"], answer["problem"], changes)
 
-    async def html(self, template: str, parameters: Mapping[str, Any], seconds: float) -> Html:
+    async def html(
+        self, template: str, parameters: Mapping[str, Any], seconds: float, *, locale: str = "", timezone: str = ""
+    ) -> Html:
+        request = {"task": "render", "locale": locale, "timezone": timezone}
         answer, page = await self._use_template(
-            "render", template, text_of(parameters).encode(), seconds=min(seconds, RENDER_SECONDS)
+            request, template, text_of(parameters).encode(), seconds=min(seconds, RENDER_SECONDS)
         )
         return Html(page.decode(), answer["inert"])
 
     async def template(self, template: str) -> None:
-        await self._use_template("template", template, seconds=RENDER_SECONDS)
+        await self._use_template({"task": "template"}, template, seconds=RENDER_SECONDS)
 
     async def _use_template(
-        self, task: str, template: str, *blobs: bytes, seconds: float
+        self, task: Mapping[str, str], template: str, *blobs: bytes, seconds: float
     ) -> tuple[dict[str, Any], bytes]:
-        request = {"task": task, "folders": self._folders, "template": template}
+        request = {**task, "folders": self._folders, "template": template}
         try:
             answer, blob = await _ask(self._at_work, request, *blobs, seconds=seconds, kind=template)
         except TooCostlyError as error:

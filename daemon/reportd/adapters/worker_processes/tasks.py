@@ -18,6 +18,7 @@ from reportd.core.dead_letters import triage
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs import submission
 from reportd.core.jobs.job import BadMessageError, Job, StoredJob, from_message
+from reportd.core.jobs.options import options_of
 from reportd.core.jobs.parameters import text_of, value_of
 from reportd.core.jobs.submission import FieldProblem
 from reportd.core.pages.inert import is_inert
@@ -42,7 +43,12 @@ def _parse_submission(_: Mapping[str, Any], body: bytes, __: bytes) -> Frame:
         return _frame({"notJson": str(error)})
     except submission.InvalidSubmissionError as error:
         return _frame({"problems": [(p.pointer, p.detail) for p in error.problems]})
-    head = {"reportType": parsed.report_type, "userId": parsed.user_id, "callbackUrl": parsed.callback_url}
+    head = {
+        "reportType": parsed.report_type,
+        "userId": parsed.user_id,
+        "callbackUrl": parsed.callback_url,
+        "options": parsed.options.fields(),
+    }
     return _frame(head, text_of(parsed.parameters).encode())
 
 
@@ -72,7 +78,9 @@ def _read_job(request: Mapping[str, Any], parameters: bytes, schemas: bytes) -> 
 
 def _render(request: Mapping[str, Any], parameters: bytes, _: bytes) -> Frame:
     try:
-        html = _templates(tuple(request["folders"])).render(request["template"], orjson.loads(parameters))
+        html = _templates(tuple(request["folders"])).render(
+            request["template"], orjson.loads(parameters), locale=request["locale"], timezone=request["timezone"]
+        )
     except FaultError as error:
         return _fault(error)
     page = html.encode(errors="replace")
@@ -126,6 +134,7 @@ def job_fields(job: Job) -> dict[str, Any]:
         "userId": job.user_id,
         "submittedAt": job.submitted_at,
         "callbackUrl": job.callback_url,
+        "options": job.options.fields(),
     }
 
 
@@ -137,6 +146,7 @@ def job_of(fields: Mapping[str, Any], parameters: Mapping[str, Any]) -> Job:
         fields["userId"],
         fields["submittedAt"],
         fields["callbackUrl"],
+        options_of(fields["options"]),
     )
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 import orjson
 
 from reportd.core.faults import Fault, FaultKind
+from reportd.core.jobs.options import NO_OPTIONS, JobOptions, read_options
 from reportd.core.jobs.parameters import text_of
 
 MAX_DEPTH = 32
@@ -28,6 +29,7 @@ class Job:
     user_id: str
     submitted_at: float
     callback_url: str | None = None
+    options: JobOptions = NO_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class BadMessageError(Exception):
 
 
 def to_message(job: Job, max_bytes: int | None = None) -> str:
-    """Return the queue message: ``{taskId, reportType, parameters, userId, submittedAt[, callbackUrl]}``.
+    """Return the queue message: ``{taskId, reportType, parameters, userId, submittedAt[, callbackUrl]}`` and options.
 
     A message above ``max_bytes`` (a queue's limit) has ``"parametersStored": true`` in place of the parameters.
     """
@@ -60,6 +62,7 @@ def to_message(job: Job, max_bytes: int | None = None) -> str:
     }
     if job.callback_url is not None:
         message["callbackUrl"] = job.callback_url
+    message |= job.options.fields()
     body = _encoded(message)
     if max_bytes is not None and len(body.encode()) > max_bytes:
         del message["parameters"]
@@ -116,7 +119,10 @@ def _job(task_id: str, message: Mapping[str, Any]) -> Job:
         raise ValueError("callbackUrl must be a string")  # noqa: TRY004 - a fault of the message, not a bug
     if problem := unsafe_json(callback_url):
         raise ValueError(f"callbackUrl{problem}")
-    return Job(task_id, report_type, parameters, user_id, submitted_at, callback_url)
+    options, problems = read_options(message)
+    if problems:
+        raise ValueError("; ".join(f"{name} {problem}" for name, problem in problems.items()))
+    return Job(task_id, report_type, parameters, user_id, submitted_at, callback_url, options)
 
 
 def canonical_uuid(value: object) -> str | None:

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 import orjson
 
 from reportd.core.jobs.job import canonical_uuid, type_name, unsafe_json
+from reportd.core.jobs.options import NO_OPTIONS, OPTIONS, JobOptions, read_options
 
-FIELDS = frozenset({"reportType", "parameters", "userId", "callbackUrl"})
+FIELDS = frozenset({"reportType", "parameters", "userId", "callbackUrl", *OPTIONS})
 MAX_URL_LENGTH = 2048
 
 MAX_PROBLEMS = 20
@@ -36,6 +37,7 @@ class Submission:
     user_id: str
     callback_url: str | None = None
     idempotency_key: str | None = None
+    options: JobOptions = NO_OPTIONS
 
 
 class NotJsonError(Exception):
@@ -60,6 +62,7 @@ def parse(body: bytes) -> Submission:
         raise InvalidSubmissionError([FieldProblem("", f"must be an object, not {type_name(document)}")])
     report_type, parameters = document.get("reportType"), document.get("parameters")
     user_id, callback_url = canonical_uuid(document.get("userId")), document.get("callbackUrl")
+    options, unreadable = read_options(document)
     if (
         document.keys() <= FIELDS
         and isinstance(report_type, str)
@@ -67,9 +70,10 @@ def parse(body: bytes) -> Submission:
         and user_id is not None
         and (callback_url is None or _is_url(callback_url))
         and not unsafe_json(parameters)
+        and not unreadable
     ):
-        return Submission(report_type, parameters, user_id, callback_url)
-    raise InvalidSubmissionError(_problems(document)[:MAX_PROBLEMS])
+        return Submission(report_type, parameters, user_id, callback_url, options=options)
+    raise InvalidSubmissionError(_problems(document, unreadable)[:MAX_PROBLEMS])
 
 
 def escaped(name: str) -> str:
@@ -77,7 +81,7 @@ def escaped(name: str) -> str:
     return name[:80].replace("~", "~0").replace("/", "~1")
 
 
-def _problems(document: Mapping[str, Any]) -> list[FieldProblem]:
+def _problems(document: Mapping[str, Any], unreadable: Mapping[str, str]) -> list[FieldProblem]:
     problems = [
         FieldProblem(f"/{escaped(name)}", f"is not known; accepted: {', '.join(sorted(FIELDS))}")
         for name in document
@@ -96,6 +100,7 @@ def _problems(document: Mapping[str, Any]) -> list[FieldProblem]:
         problems.append(FieldProblem("/parameters", f"parameters{problem}"))
     if document.get("callbackUrl") is not None and not _is_url(document["callbackUrl"]):
         problems.append(FieldProblem("/callbackUrl", "must be an absolute http or https URL, in ASCII"))
+    problems += [FieldProblem(f"/{name}", problem) for name, problem in unreadable.items()]
     return problems
 
 

@@ -14,6 +14,7 @@ from uuid import UUID, uuid5
 import orjson
 
 from reportd.core.jobs.job import BadMessageError, Job, from_message, timestamp
+from reportd.core.jobs.options import OPTIONS
 from reportd.core.jobs.submission import FieldProblem
 from reportd.core.repair.envelopes import Change, change, object_in, unwrap
 from reportd.core.repair.parameters import repair_parameters
@@ -91,7 +92,7 @@ def normal_name(name: str) -> str:
 
 # --- the message's own fields -----------------------------------------------------------------------------------
 
-_NAMES = ("taskId", "reportType", "parameters", "userId", "submittedAt", "callbackUrl", "parametersStored")
+_NAMES = ("taskId", "reportType", "parameters", "userId", "submittedAt", "callbackUrl", "parametersStored", *OPTIONS)
 _BY_LETTERS = {name.lower(): name for name in _NAMES}
 
 

@@ -7,6 +7,7 @@ end in test_process, both with and without containers.
 import json
 import os
 import pwd
+import re
 import resource
 import signal
 import socket
@@ -27,6 +28,7 @@ from reportd.adapters.chromium.process import limits
 from reportd.adapters.chromium.process.container import Container, _create_inside
 from reportd.adapters.chromium.process.limits import Limits, confine
 from reportd.adapters.chromium.process.proc import group_members
+from reportd.adapters.chromium.process.process import BrowserProcess
 from reportd.core.faults import FaultKind
 from reportd.ports import Browser, BrowserError, Launcher, Pdf
 from tests.servers.chromium import fault_of, request, text_of
@@ -343,10 +345,40 @@ async def test_a_large_report(tmp_path: Path) -> None:
 
 async def test_a_container_that_uses_too_much_memory_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(browser, "WATCH_SECONDS", 0.1)
-    monkeypatch.setattr(launcher, "BROWSER_MIB", -290)
-    async with launching(tmp_path, renderer_limit_mib=300.0) as opened, opened.launch(container=True) as running:
+    monkeypatch.setattr(launcher, "BROWSER_MIB", 0)
+    # Less than the renderer alone may use, so the whole is over its limit first.
+    eat = "const all = []; setInterval(() => all.push(new Uint8Array(20e6).fill(1)), 20)"
+    opened = launching(tmp_path, renderer_limit_mib=500.0)
+    async with opened as started, started.launch(container=True) as running, running.page() as page:
+        fault = await fault_of(page, request(html=f"<script>{eat}</script>", delay_seconds=15))
+        assert fault is not None
+        assert fault.kind is FaultKind.PAGE_TOO_HEAVY
+        found = re.fullmatch(
+            r"the page's container used (\d+) MiB; pool\.renderer_limit_mib allows its browser 500 MiB in all",
+            fault.detail,
+        )
+        assert found is not None, fault.detail
+        assert int(found[1]) > 500
         with trio.fail_after(10):
             await running.died.wait()
+
+
+@pytest.mark.parametrize("container", [True, False])
+async def test_a_browser_that_the_kernel_ends_for_its_memory_is_the_pages_fault_if_it_has_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, container: bool
+) -> None:
+    monkeypatch.setattr(BrowserProcess, "out_of_memory", lambda _: True)
+    async with launching(tmp_path) as opened, opened.launch(container=container) as running, running.page() as page:
+
+        async def end_soon() -> None:
+            await trio.sleep(0.3)
+            os.kill(running.pid, signal.SIGKILL)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(end_soon)
+            fault = await fault_of(page, request(html="<p>slow", delay_seconds=20))
+        assert fault is not None
+        assert fault.kind is (FaultKind.PAGE_TOO_HEAVY if container else FaultKind.PAGE_CLOSED)
 
 
 def test_a_control_group_of_its_own_holds_it(tmp_path: Path) -> None:

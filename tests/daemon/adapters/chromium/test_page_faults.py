@@ -8,9 +8,20 @@ import trio
 
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.warnings import WarningKind
+from reportd.core.pages.print_templates import unloadable
 from reportd.ports import Page, Ready
 from tests.servers.chromium import Stage, fault_of, on_stage, open_stage, request, text_of
-from tests.servers.site import Content, Reply, hang, hang_in_body, of_size, open_site, redirect, stream_for_ever
+from tests.servers.site import (
+    Content,
+    Reply,
+    hang,
+    hang_in_body,
+    hang_up,
+    of_size,
+    open_site,
+    redirect,
+    stream_for_ever,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -75,6 +86,32 @@ async def test_a_failed_status_does_not_wait_for_what_its_page_will_never_show(s
             fault = await fault_of(page, wanted)
         assert fault is not None
         assert fault.kind is FaultKind.PAGE_UNAVAILABLE
+
+
+@pytest.mark.parametrize("status", [414, 431])
+@on_stage
+async def test_a_server_that_says_that_the_url_is_too_long(stage: Stage, status: int) -> None:
+    async with open_site({"/report": Reply("", status=status)}) as site, stage.page() as page:
+        url = site.url(f"/report?params={'x' * 70_000}")
+        fault = await fault_of(page, request(url=url))
+        assert fault is not None
+        assert fault.kind is FaultKind.URL_TOO_LONG
+        assert fault.detail == f"{site.url('/report')} answered {status}; the URL has {len(url)} characters"
+
+
+@pytest.mark.parametrize(("chars", "kind"), [(20, FaultKind.UNREACHABLE), (750_000, FaultKind.URL_TOO_LONG)])
+@on_stage
+async def test_a_server_that_hangs_up_is_blamed_unless_the_url_is_long(
+    stage: Stage, chars: int, kind: FaultKind
+) -> None:
+    async with open_site({"/report": hang_up}) as site, stage.page() as page:
+        url = site.url(f"/report?params={'x' * chars}")
+        fault = await fault_of(page, request(url=url))
+        assert fault is not None
+        assert fault.kind is kind
+        assert (f"the URL has {len(url)} characters, most servers take 8192" in fault.detail) is (chars > 8192)
+        assert "xxx" not in fault.detail
+        await assert_usable_again(page)
 
 
 @on_stage
@@ -176,6 +213,39 @@ async def test_a_page_that_allocates_until_it_crashes(stage: Stage, script: str)
         assert fault is not None
         assert fault.kind in (FaultKind.PAGE_CRASHED, FaultKind.SCRIPT_ERROR)
         await assert_usable_again(other)
+
+
+# --- headers and footers ------------------------------------------------------------------------------------
+
+INLINE_HEADER = """
+<link rel="stylesheet" href="data:text/css,b{text-transform:uppercase}">
+<style>i { background: url(data:image/png;base64,iVBORw0KGgo=) } @font-face { font-family: Own; src: url(data:,) }
+</style>
+<b style="font: 10px Own, sans-serif">ours</b>
+"""
+
+
+@pytest.mark.parametrize(
+    ("header", "accepted"),
+    [
+        (INLINE_HEADER, True),
+        (INLINE_HEADER.replace("data:text/css,b{text-transform:uppercase}", "http://127.0.0.1:9/a.css"), False),
+    ],
+)
+@on_stage
+async def test_the_header_templates_that_are_refused_are_those_that_would_crash(
+    stage: Stage, header: str, *, accepted: bool
+) -> None:
+    parameters = {"displayHeaderFooter": True, "headerTemplate": header, "footerTemplate": " ", "marginTop": 1}
+    async with stage.page() as page:
+        wanted = request(html="<p>body", print_parameters=parameters)
+        if accepted:
+            assert "OURS" in text_of(await page.render(wanted))
+        else:
+            fault = await fault_of(page, wanted)
+            assert fault is not None
+            assert fault.kind is FaultKind.PAGE_CRASHED
+    assert (unloadable(header) == "") is accepted
 
 
 # --- dialogs and windows ------------------------------------------------------------------------------------

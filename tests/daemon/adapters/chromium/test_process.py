@@ -1,6 +1,7 @@
 """Browser processes: killed in part or as a whole, stuck, left over, and never outliving the daemon."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from reportd.adapters.chromium import ChromiumSettings, browser, open_launcher
 from reportd.adapters.chromium import launcher as launcher_module
@@ -31,6 +33,8 @@ needs_browser = pytest.mark.browser
 in_both = pytest.mark.parametrize("container", [False, True], ids=["browser", "container"])
 
 SLOW = request(html="<p>slow", delay_seconds=20)
+CRASH = "<script>for (let all = [];;) all.push(new Array(1e6).fill(Math.random()))</script>"
+"""It fills the JavaScript heap, and V8 ends the process."""
 
 
 @asynccontextmanager
@@ -108,6 +112,17 @@ async def test_a_renderer_killed_in_the_middle_of_a_render(tmp_path: Path) -> No
         assert await other.scrub()
         assert text_of(await other.render(request(html="<p>after"))) == "after"
         assert not running.died.is_set()
+
+
+@needs_browser
+async def test_a_page_that_crashes_just_after_another_was_killed_is_not_taken_for_it(tmp_path: Path) -> None:
+    async with launching(tmp_path) as launcher, launcher.launch() as running, running.page() as page:
+        assert isinstance(running, ChromiumBrowser)
+        # A kill of a spare renderer, whose end the browser has not reported yet.
+        running._killed[1] = browser._Killed(1, 400.0, 300.0)
+        fault = await fault_of(page, request(html=CRASH))
+        assert fault is not None
+        assert fault.kind is FaultKind.PAGE_CRASHED
 
 
 @needs_browser
@@ -209,6 +224,13 @@ async def test_a_page_that_uses_too_much_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, container: bool
 ) -> None:
     monkeypatch.setattr(browser, "WATCH_SECONDS", 0.1)
+    with capture_logs() as logs:
+        await _use_too_much(tmp_path, container=container)
+    (killed,) = [line for line in logs if line["event"] == "browser.renderer_killed"]
+    assert killed["taskId"] == SLOW.task_id
+
+
+async def _use_too_much(tmp_path: Path, *, container: bool) -> None:
     eat = "const all = []; setInterval(() => all.push(new Uint8Array(20e6).fill(1)), 20)"
     async with (
         launching(tmp_path, renderer_limit_mib=300.0) as launcher,
@@ -218,7 +240,12 @@ async def test_a_page_that_uses_too_much_memory(
     ):
         fault = await fault_of(page, request(html=f"<script>{eat}</script>", delay_seconds=10))
         assert fault is not None
-        assert fault.kind is FaultKind.PAGE_CRASHED
+        assert fault.kind is FaultKind.PAGE_TOO_HEAVY
+        found = re.fullmatch(
+            r"the page's process used (\d+) MiB; pool\.renderer_limit_mib allows 300 MiB", fault.detail
+        )
+        assert found is not None, fault.detail
+        assert 300 < int(found[1]) < 2000
         assert 10 < running.memory_mib() < 2000
         assert text_of(await other.render(request(html="<p>other"))) == "other"
 

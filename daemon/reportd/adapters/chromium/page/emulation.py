@@ -1,4 +1,6 @@
-"""What a page is told about its surroundings: paper, media, motion. Each job sets all of it, so nothing is inherited.
+"""What a page is told about its surroundings: paper, media, motion, language, zone.
+
+Each job sets all of it, so nothing is inherited.
 
 A warm page serves many jobs. ``apply`` sends only what differs from the job before, which is nothing for most jobs.
 """
@@ -26,6 +28,7 @@ class Surroundings:
     """``width`` and ``height``: of the viewport in CSS pixels; 0 leaves Chromium's 800 by 600.
 
     ``device_scale_factor``: device pixels per CSS pixel; canvases are drawn with it. ``media``: print or screen.
+    ``locale``: a BCP 47 tag, ``timezone``: an IANA name; empty for the browser's own.
     """
 
     width: int = 0
@@ -33,6 +36,8 @@ class Surroundings:
     device_scale_factor: float = 1.0
     media: str = ""
     reduced_motion: bool = False
+    locale: str = ""
+    timezone: str = ""
 
 
 class Emulation:
@@ -51,6 +56,12 @@ class Emulation:
             answers.append(self._page.send("Emulation.setDeviceMetricsOverride", **_metrics(wanted)))
         if _media(before) != _media(wanted):
             answers.append(self._page.send("Emulation.setEmulatedMedia", **_media(wanted)))
+        if before.locale != wanted.locale:
+            # The first is for Intl and the dates of headers, the second for navigator and Accept-Language.
+            answers.append(self._page.send("Emulation.setLocaleOverride", locale=wanted.locale))
+            answers.append(self._page.send("Emulation.setUserAgentOverride", **_languages(wanted)))
+        if before.timezone != wanted.timezone:
+            answers.append(self._page.send("Emulation.setTimezoneOverride", timezoneId=wanted.timezone))
         return answers
 
 
@@ -86,3 +97,8 @@ def _metrics(wanted: Surroundings) -> dict[str, Any]:
 def _media(wanted: Surroundings) -> dict[str, Any]:
     value = "reduce" if wanted.reduced_motion else ""
     return {"media": wanted.media, "features": [{"name": "prefers-reduced-motion", "value": value}]}
+
+
+def _languages(wanted: Surroundings) -> dict[str, str]:
+    # An empty user agent is the browser's own.
+    return {"userAgent": "", "acceptLanguage": wanted.locale}

@@ -166,7 +166,6 @@ class Listener:
         page.on("Page.frameRequestedNavigation", self._on_requested)
         page.on("Page.downloadWillBegin", self._fails(FaultKind.DOWNLOAD, "the page started a download"))
         page.on("Page.javascriptDialogOpening", self._on_dialog)
-        page.on("Inspector.targetCrashed", self._fails(FaultKind.PAGE_CRASHED, "the page's process crashed"))
         page.on("Network.responseReceived", self._on_response)
         page.on("Log.entryAdded", self._on_log_entry)
         page.on("Runtime.exceptionThrown", self._on_exception)

@@ -18,6 +18,7 @@ from reportd.adapters.chromium.page.glyphs import missing_glyphs
 from reportd.adapters.chromium.page.headers import OwnHeaders
 from reportd.adapters.chromium.page.inspect import Inspection, Wanted
 from reportd.adapters.chromium.page.monitor import Listener, PageMonitor
+from reportd.adapters.chromium.page.opening import opening_fault
 from reportd.adapters.chromium.page.paper import Paper
 from reportd.adapters.chromium.page.pdf import receive_pdf
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp, CdpError, ClosedError
@@ -58,7 +59,6 @@ _STATUS = "performance.getEntriesByType('navigation')[0]?.responseStatus | 0"
 async def attach(page: Cdp) -> dict[str, Any]:
     """Enable the events that ``ChromiumPage`` listens to. Return the page's frame tree."""
     page.send("Page.enable")
-    page.send("Inspector.enable")
     page.send("Log.enable")
     return await page.call("Page.getFrameTree")
 
@@ -79,6 +79,16 @@ class ChromiumPage:
         """Whether scripts may run. They are switched off for an inert document, to be sure that it has none."""
         self._inert = False
         """Whether the last job's document was inert and the job changed no setting of the page."""
+
+    @property
+    def task_id(self) -> str | None:
+        """The job that it renders, or rendered last."""
+        request = self._listener.monitor.request
+        return None if request is None else request.task_id
+
+    def fail(self, kind: FaultKind, detail: str) -> None:
+        """Fail the job: something happened to the page's process."""
+        self._listener.monitor.fail(kind, detail)
 
     # --- a job ----------------------------------------------------------------------------------------------
 
@@ -184,12 +194,12 @@ class ChromiumPage:
         if error == "net::ERR_ABORTED":
             raise await self._explain_abort(url, monitor)
         if error and error != "net::ERR_HTTP_RESPONSE_CODE_FAILURE":
-            raise self._unreachable(f"{address} could not be opened: {error}")
+            raise self._unreachable(url, error, f"{address} could not be opened: {error}")
         monitor.opened(answer["loaderId"])
         if error:
             # An error status without a body: the browser shows an error page of its own.
             await self._judge_status(url, self._ask_status(), ((1, 599),))
-            raise self._unreachable(f"{address} could not be opened: {error}")
+            raise self._unreachable(url, error, f"{address} could not be opened: {error}")
 
     async def _explain_abort(self, url: str, monitor: PageMonitor) -> FaultError:
         """Navigate once more to learn the reason: no content to show, or a crash of Chromium's network process."""
@@ -197,7 +207,7 @@ class ChromiumPage:
         await self._page.call("Page.navigate", url=url)
         if monitor.status in (HTTPStatus.NO_CONTENT, HTTPStatus.RESET_CONTENT):
             return FaultError(FaultKind.PAGE_STATUS, f"{shown(url)} answered {monitor.status}, without a page")
-        return self._unreachable(f"opening {shown(url)} was broken off")
+        return self._unreachable(url, "net::ERR_ABORTED", f"opening {shown(url)} was broken off")
 
     async def _until_ready(self, request: RenderRequest, monitor: PageMonitor) -> None:
         """Wait until the page is ready and drawn; again for the document that the page moves on to by itself."""
@@ -266,7 +276,7 @@ class ChromiumPage:
         answer = await pending.get()
         status = answer["result"].get("value")
         if isinstance(status, int) and any(first <= status <= last for first, last in failures):
-            fault = status_fault(status, shown(url))
+            fault = status_fault(status, shown(url), len(url))
             raise FaultError(fault.kind, fault.detail)
 
     def _report_refusals(self, request: RenderRequest) -> None:
@@ -328,13 +338,9 @@ class ChromiumPage:
         self.activity = "idle"
         return replace(pdf, warnings=monitor.warnings.all())
 
-    def _unreachable(self, detail: str) -> FaultError:
-        if refusals := self._egress.refusals:
-            refusal = refusals[-1]
-            return FaultError(FaultKind.HOST_NOT_ALLOWED, f"{refusal.host}:{refusal.port}: {refusal.reason}")
-        if failures := self._egress.failures:
-            detail = f"{detail} ({failures[-1].reason})"
-        return FaultError(FaultKind.UNREACHABLE, detail)
+    def _unreachable(self, url: str, error: str, detail: str) -> FaultError:
+        fault = opening_fault(url, error, detail, self._egress.refusals, self._egress.failures)
+        return FaultError(fault.kind, fault.detail)
 
     async def is_idle(self) -> bool:
         if self._listener.monitor.navigating:
@@ -404,6 +410,8 @@ def _surroundings(options: RenderOptions) -> Surroundings:
         device_scale_factor=options.device_scale_factor,
         media=options.media,
         reduced_motion=options.reduced_motion,
+        locale=options.locale,
+        timezone=options.timezone,
     )
 
 

@@ -75,13 +75,18 @@ class Groups:
 
 def remove(group: Path) -> bool:
     """Remove an empty group. Return whether the kernel killed in it because memory ran out."""
-    killed = False
-    with suppress(OSError):
-        events = dict(line.split() for line in (group / "memory.events").read_text().splitlines())
-        killed = events.get("oom_kill", "0") != "0"
+    killed = out_of_memory(group)
     with suppress(OSError):  # an unkillable process still is in it
         group.rmdir()
     return killed
+
+
+def out_of_memory(group: Path) -> bool:
+    """Return whether the kernel has killed in the group because memory ran out."""
+    with suppress(OSError):
+        events = dict(line.split() for line in (group / "memory.events").read_text().splitlines())
+        return events.get("oom_kill", "0") != "0"
+    return False
 
 
 def take_over(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> Groups | None:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import trio
 
+from reportd.adapters.chromium.process.authorities import FOLDER
 from reportd.adapters.chromium.process.limits import Limits, confine
 from reportd.ports import BrowserError
 
@@ -112,6 +113,8 @@ class Container:
         folder, data_dir = str(Path(self.program).parent), str(self._data_dir)
         own = ["--ro-bind", folder, folder, "--tmpfs", data_dir]
         own += ["--size", str(self.limits.profile_mib * 2**20), "--tmpfs", str(profile)]
+        # The browser opens the database for writing. It is this browser's copy, and goes with it.
+        own += ["--bind-try", str(profile / FOLDER), str(profile / FOLDER)]
         for path in (data_dir, "/usr/local", "/dev", "/"):
             own += ["--remount-ro", path]
         control = ("--info-fd", str(info), "--block-fd", str(block))

@@ -24,6 +24,7 @@ import structlog
 import trio
 
 from reportd.adapters.chromium.process import cgroup
+from reportd.adapters.chromium.process.authorities import FOLDER
 from reportd.adapters.chromium.process.container import Container
 from reportd.adapters.chromium.process.proc import group_members, memory_mib, reap, signal_group
 from reportd.adapters.chromium.process.run_folder import browser_environment, in_thread, write_group
@@ -59,6 +60,8 @@ class BrowserProcess:
     read_fd: int = -1
     write_fd: int = -1
     """The daemon's ends of its DevTools pipes: events and answers from the browser, and calls to it."""
+    group: Path | None = None
+    """Its control group, if it has one."""
     died: trio.Event = field(default_factory=trio.Event)
     stderr_lines: deque[str] = field(default_factory=lambda: deque(maxlen=20))
 
@@ -75,6 +78,10 @@ class BrowserProcess:
             if os.getpgid(pid) == self.pid:
                 os.kill(pid, signal.SIGKILL)
 
+    def out_of_memory(self) -> bool:
+        """Return whether the kernel has killed in it because its memory ran out."""
+        return self.group is not None and cgroup.out_of_memory(self.group)
+
     def memory_mib(self, pid: int) -> float:
         """Return the memory of one process. ``pid`` is as the browser knows it."""
         return memory_mib(pid) if self.container is None else memory_mib(pid, self.container.proc)
@@ -87,8 +94,11 @@ async def open_process(
     start_seconds: float,
     groups: cgroup.Groups | None = None,
     container: Container | None = None,
+    authorities: Path | None = None,
 ) -> AsyncIterator[BrowserProcess]:
     """Start a browser, in a control group of its own if ``groups`` is given, and wait until it answers.
+
+    ``authorities``: folder of an NSS database that it gets a copy of.
 
     Raises BrowserError if it does not start.
     """
@@ -96,6 +106,8 @@ async def open_process(
         raise BrowserError("no browser can be started: there is no setpriv, which is in Debian's util-linux")
     try:
         profile = Path(tempfile.mkdtemp(prefix="profile-", dir=run_folder))
+        if authorities is not None:
+            shutil.copytree(authorities, profile / FOLDER)
     except OSError as error:
         raise BrowserError(f"no browser can be started: {error.strerror}: {run_folder}") from error
     group = None if groups is None else groups.make(profile.name)
@@ -105,7 +117,7 @@ async def open_process(
         await in_thread(partial(_remove, profile, group), DISK_SECONDS)
         raise BrowserError(f"no browser can be started: {error}") from error
     read_fd, write_fd = child.stdout.fileno(), child.stdin.fileno()  # type: ignore[union-attr]  # they are pipes
-    process = BrowserProcess(child.pid, profile, container, read_fd, write_fd)
+    process = BrowserProcess(child.pid, profile, container, read_fd, write_fd, group)
     try:
         pipes.prepare(read_fd, write_fd)
         try:

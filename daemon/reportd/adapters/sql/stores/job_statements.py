@@ -1,6 +1,6 @@
 """The statements of the job store, built once."""
 
-from sqlalchemy import bindparam, case, delete, func, insert, literal, select, update
+from sqlalchemy import bindparam, case, delete, func, insert, literal, null, select, update
 
 from reportd.adapters.sql.schema import attempts, jobs, leases
 from reportd.adapters.sql.stores.clock import CLOCK
@@ -14,8 +14,13 @@ ONE = select(jobs).where(_this)
 # SQLite has one writer at a time and no row locks, so there this is the same statement.
 ONE_LOCKED = ONE.with_for_update()
 LISTED = select(jobs).where(_listed)
-# Without the parameters: each job of a list may have a megabyte of them.
-SEARCHED = select(*(column for column in jobs.c if column is not jobs.c.parameters), literal("{}").label("parameters"))
+# Without the parameters: each job of a list may have a megabyte of them. Without the options: they lie behind them.
+_unlisted = (jobs.c.parameters, jobs.c.options)
+SEARCHED = select(
+    *(column for column in jobs.c if all(column is not other for other in _unlisted)),
+    literal("{}").label("parameters"),
+    null().label("options"),
+)
 LATER = CLOCK + bindparam("away")
 CHANGE = update(jobs).where(_this).values(due_at=LATER)
 # A locked row is being started or settled now, which sets its due time anyway: skip it.

@@ -11,6 +11,7 @@ from sqlalchemy import Row
 from reportd.adapters.sql.text import storable
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.job import Job
+from reportd.core.jobs.options import NO_OPTIONS, JobOptions, options_of
 from reportd.core.jobs.parameters import Parameters, text_of
 from reportd.core.jobs.retry import Tally
 from reportd.core.jobs.transitions import JobState
@@ -30,6 +31,7 @@ def new_row(job: Job) -> dict[str, Any]:
         "user_id": job.user_id,
         "parameters": text_of(job.parameters),
         "callback_url": job.callback_url,
+        "options": _options_text(job.options),
         "state": JobState.QUEUED,
         "submitted_at": job.submitted_at,
     }
@@ -46,6 +48,7 @@ def record(row: Row[Any]) -> Record:
             row.user_id,
             row.submitted_at,
             row.callback_url,
+            options_of(orjson.loads(row.options)) if row.options else NO_OPTIONS,
         ),
         state=JobState(row.state),
         tally=Tally(row.attempts, row.deferrals, row.losses, row.node_losses, row.unharmed),
@@ -57,6 +60,11 @@ def record(row: Row[Any]) -> Record:
         confirmed=row.confirmed,
         due_at=row.due_at,
     )
+
+
+def _options_text(options: JobOptions) -> str | None:
+    fields = options.fields()
+    return orjson.dumps(fields).decode() if fields else None
 
 
 def attempt(row: Row[Any]) -> Attempt:

@@ -1,0 +1,70 @@
+"""What a header or footer template can't have. Chromium prints it in a document without network and scripts.
+
+Pictures and frames are left out there without a word. A style sheet or a font that would have to be loaded ends the
+page's process (seen with Chromium 156).
+"""
+
+import re
+from html.parser import HTMLParser
+
+_ELEMENTS = frozenset({"script", "iframe", "frame", "object", "embed"})
+"""Elements that do nothing there."""
+
+_ATTRIBUTES = frozenset({"src", "srcset", "poster", "background"})
+_LINKED = frozenset({"link", "image", "use", "feimage"})
+"""Elements whose ``href`` is loaded. That of ``<a>`` is a link in the PDF, which works."""
+
+_COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
+_IMPORT = re.compile(r"@import\b", re.IGNORECASE)
+_URL = re.compile(r"""\burl\(\s*["']?\s*([^"')]*)""", re.IGNORECASE)
+_SHOWN = 60
+
+
+def unloadable(html: str) -> str:
+    """Return what the template would have to load, as it is written there; empty if it needs nothing."""
+    finder = _Finder()
+    finder.feed(html)
+    finder.close()
+    return finder.found[0] if finder.found else ""
+
+
+class _Finder(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self._in_style = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._in_style = tag == "style"
+        if tag in _ELEMENTS:
+            self.found.append(f"<{tag}>")
+        for name, value in attrs:
+            text = (value or "").strip()
+            if name == "style":
+                self._look_at_css(text)
+            loads = name in _ATTRIBUTES or (tag in _LINKED and name in ("href", "xlink:href"))
+            if loads and text and not _is_inline(text):
+                self.found.append(f"<{tag} {name}={_shown(text)}>")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_style = self._in_style and tag != "style"
+
+    def handle_data(self, data: str) -> None:
+        if self._in_style:
+            self._look_at_css(data)
+
+    def _look_at_css(self, css: str) -> None:
+        css = _COMMENT.sub(" ", css)
+        if _IMPORT.search(css):
+            self.found.append("@import")
+        self.found += [f"url({_shown(url)})" for url in _URL.findall(css) if not _is_inline(url.strip())]
+
+
+def _is_inline(url: str) -> bool:
+    return url.lower().startswith(("data:", "#")) or not url
+
+
+def _shown(url: str) -> str:
+    """Return a URL without its query, which may be secret."""
+    url = re.split(r"[?#]", url.strip(), maxsplit=1)[0]
+    return url if len(url) <= _SHOWN else f"{url[:_SHOWN]}…"

@@ -1,0 +1,53 @@
+"""Which header and footer templates would have to load something, which Chromium doesn't do there."""
+
+import pytest
+
+from reportd.core.pages.print_templates import unloadable
+
+PICTURE = "data:image/png;base64,iVBORw0KGgo="
+
+
+@pytest.mark.parametrize(
+    ("html", "found"),
+    [
+        ('<link rel="stylesheet" href="https://cdn.internal/a.css">', "<link href=https://cdn.internal/a.css>"),
+        ("<LINK rel=stylesheet href=a.css>", "<link href=a.css>"),
+        ("<style>@import 'a.css';</style>", "@import"),
+        ("<style>b{color:red} @IMPORT url(https://cdn.internal/a.css)</style>", "@import"),
+        (
+            "<style>@font-face{src: URL( 'https://cdn.internal/a.woff2?k=s' )}</style>",
+            "url(https://cdn.internal/a.woff2)",
+        ),
+        ('<p style="background: url(logo.png)">', "url(logo.png)"),
+        ('<img src="https://cdn.internal/logo.png?token=s">', "<img src=https://cdn.internal/logo.png>"),
+        ("<img src=logo.png />", "<img src=logo.png>"),
+        (f'<img src="{PICTURE}" srcset="logo.png 2x">', "<img srcset=logo.png 2x>"),
+        ('<svg><image href="logo.png"/></svg>', "<image href=logo.png>"),
+        ('<svg><image xlink:href="logo.png"/></svg>', "<image xlink:href=logo.png>"),
+        ("<script>document.write(1)</script>", "<script>"),
+        ("<iframe src=https://x.internal/></iframe>", "<iframe>"),
+        (f"<img src=/{'a' * 100}>", f"<img src=/{'a' * 59}…>"),
+    ],
+)
+def test_what_would_have_to_be_loaded_is_named_as_it_is_written_without_its_query(html: str, found: str) -> None:
+    assert unloadable(html) == found
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "",
+        "<span class=pageNumber></span> of <span class=totalPages></span>",
+        f'<img src="{PICTURE}"> <img src=""> <img>',
+        f"<style>b{{background: url('{PICTURE}')}}</style>",
+        '<svg><defs><path id="a"/></defs><use href="#a"/><rect fill="url(#a)" style="fill:url(#a)"/></svg>',
+        '<a href="https://reports.internal/">our site</a>',
+        '<link rel="stylesheet" href="data:text/css,b{color:red}">',
+        "<!-- <link href=a.css> -->",
+        "<style>/* @import 'a.css'; url(b.png) */ b { color: red }</style>",
+        "<style>b{}</style> write @import or url(logo.png) here",
+        "5 < 6 & 7 > 2",
+    ],
+)
+def test_what_needs_nothing_is_left_alone(html: str) -> None:
+    assert unloadable(html) == ""

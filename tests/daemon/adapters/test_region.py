@@ -1,0 +1,167 @@
+"""The filters of templates write in the language and the zone of the job, and as ever when it has none."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reportd.adapters.templates.templates import TemplateFault, Templates
+from tests.fakes.checking import inline_checker
+
+NUMBERS = (
+    "{{ 1234567.891 | number }}; {{ -0.001 | number }}; {{ 1234 | number }}; {{ 5 | number(2) }}; {{ 1 | percent(8) }}"
+)
+MONEY = (
+    "{{ 1234.5 | money('EUR') }}; {{ -1234.4 | money('JPY') }}; {{ 1.5 | amount('KWD') }}; "
+    "{{ 12345678.9 | short_money('EUR') }}; {{ 1234567 | short_money('EUR') }}; {{ 3000000000 | compact }}"
+)
+DATES = (
+    "{{ '2025-03-01' | day }}; {{ '2025-03-01' | weekday }}; {{ {'from': '2025-01-01', 'to': '2025-03-31'} | span }}; "
+    "{{ '2025-03-01' | date('full') }}"
+)
+MOMENTS = (
+    "{{ '2025-03-01T23:30:00Z' | datetime }}; {{ '2025-03-02T00:30:00+01:00' | datetime('short') }}; "
+    "{{ 1740871800000 | datetime('HH:mm') }}; {{ '2025-03-01T23:30:00' | date }}"
+)
+
+
+class Folder:
+    """Writes each template once, so that it is compiled once for all languages."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._templates = Templates([path])
+
+    def __call__(
+        self, text: str, locale: str = "", timezone: str = "", parameters: Mapping[str, Any] | None = None
+    ) -> str:
+        file = self._path / f"{hash(text)}.html"
+        if not file.exists():
+            file.write_text(text)
+        made = self._templates.render(file.name, parameters or {}, locale=locale, timezone=timezone)
+        return re.sub(r"[\u00a0\u2009\u202f]", " ", made)
+
+
+@pytest.fixture
+def rendered(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("locale", "expected"),
+    [
+        ("", "1,234,567.89; 0; 1,234; 5.00; 12.5%"),
+        ("de-DE", "1.234.567,89; 0; 1.234; 5,00; 12,5 %"),
+        ("de-US", "1.234.567,89; 0; 1.234; 5,00; 12,5 %"),
+        ("en-IN", "12,34,567.89; 0; 1,234; 5.00; 12.5%"),
+        ("ar-EG", "١٬٢٣٤٬٥٦٧٫٨٩; ٠; ١٬٢٣٤; ٥٫٠٠; ١٢٫٥%"),  # noqa: RUF001
+    ],
+)
+def test_numbers(rendered: Folder, locale: str, expected: str) -> None:
+    assert rendered(NUMBERS, locale) == expected
+
+
+@pytest.mark.parametrize(
+    ("locale", "expected"),
+    [
+        ("", "€1,234.50; −¥1,234; 1.500; €12.35 m; €1,234,567; 3 bn"),  # noqa: RUF001
+        ("de-AT", "€ 1.234,50; -¥ 1.234; 1,500; 12,35 Mio. €; € 1.234.567; 3 Mrd."),
+        ("fr-FR", "1 234,50 €; -1 234 JPY; 1,500; 12,35 M €; 1 234 567 €; 3 Md"),
+        ("ja-JP", "€1,234.50; -¥1,234; 1.500; €1234.57万; €1,234,567; 30億"),
+    ],
+)
+def test_money(rendered: Folder, locale: str, expected: str) -> None:
+    assert rendered(MONEY, locale).replace("￥", "¥") == expected
+
+
+@pytest.mark.parametrize(
+    ("locale", "expected"),
+    [
+        ("", "1 Mar 2025; Sat; 1 Jan – 31 Mar 2025; Saturday, 1 March 2025"),  # noqa: RUF001
+        ("de-DE", "01.03.2025; Sa; 1. Jan. – 31. März 2025; Samstag, 1. März 2025"),  # noqa: RUF001
+        ("en-US", "Mar 1, 2025; Sat; Jan 1 – Mar 31, 2025; Saturday, March 1, 2025"),  # noqa: RUF001
+        ("zh-Hant-TW", "2025年3月1日; 週六; 2025年1月1日至3月31日; 2025年3月1日 星期六"),
+    ],
+)
+def test_dates(rendered: Folder, locale: str, expected: str) -> None:
+    assert rendered(DATES, locale) == expected
+
+
+@pytest.mark.parametrize(
+    ("locale", "zone", "expected"),
+    [
+        ("", "", "1 Mar 2025, 23:30:00; 01/03/2025, 23:30; 23:30; 1 Mar 2025"),
+        ("", "Asia/Tokyo", "2 Mar 2025, 08:30:00; 02/03/2025, 08:30; 08:30; 2 Mar 2025"),
+        ("de-DE", "Europe/Berlin", "02.03.2025, 00:30:00; 02.03.25, 00:30; 00:30; 02.03.2025"),
+        ("en-US", "America/New_York", "Mar 1, 2025, 6:30:00 PM; 3/1/25, 6:30 PM; 18:30; Mar 1, 2025"),
+    ],
+)
+def test_moments(rendered: Folder, locale: str, zone: str, expected: str) -> None:
+    assert rendered(MOMENTS, locale, zone) == expected
+
+
+def test_a_template_in_a_language_leaves_none_to_the_next_also_if_it_fails(rendered: Folder) -> None:
+    for text in (NUMBERS, MONEY, DATES, MOMENTS):
+        own = rendered(text)
+        german = rendered(text, "de-DE", "Asia/Tokyo")
+        assert german != own == rendered(text)
+        assert rendered(text, "fr-FR", "America/Lima") not in (german, own)
+    with pytest.raises(TemplateFault):
+        rendered("{{ 1 // 0 }}", "de-DE", "Asia/Tokyo")
+    assert rendered(NUMBERS + MOMENTS) == rendered(NUMBERS) + rendered(MOMENTS)
+
+
+@pytest.mark.parametrize("expression", ["1.5 | number", "'2025-03-01' | day", "[('a', 1.5)] | bar_chart"])
+@pytest.mark.parametrize("text", ["{{ %s }}", "{%% set x = %s %%}{{ x }}", "{%% if %s == 'x' %%}{%% endif %%}{{ %s }}"])
+def test_a_constant_is_written_anew_in_each_language(rendered: Folder, text: str, expression: str) -> None:
+    text = text.replace("%s", expression).replace("%%", "%")
+    assert rendered(text) != rendered(text, "de") != rendered(text)
+    assert rendered(text, "de") == rendered(text + "\n", "de")
+
+
+def test_a_macro_of_another_file_writes_in_the_language_too(tmp_path: Path, rendered: Folder) -> None:
+    (tmp_path / "macros.html").write_text("{% macro cell(value) %}{{ value | number(1) }}{% endmacro %}")
+    assert rendered("{% import 'macros.html' as m %}{{ m.cell(1.5) }}", "de") == "1,5"
+
+
+def test_charts_have_the_figures_and_dates_of_the_language(rendered: Folder) -> None:
+    days = "{{ [('2025-03-01', 1.5), ('2025-03-04', 2.5)] | line_chart }}"
+    found = re.findall(r">([^<>]+)</text>", rendered(days, "de-DE"))
+    assert found == ["0,00", "0,50", "1,00", "1,50", "2,00", "2,50", "1. März", "2. März", "3. März",
+                     "2,50 · 04.03.2025"]  # fmt: skip
+    months = "{{ [('2025-01-01', 1), ('2025-06-04', 20000000)] | line_chart }}"
+    assert {"20 Mio.", "0", "Feb. 2025", "März 2025"} <= set(re.findall(r">([^<>]+)</text>", rendered(months, "de-DE")))
+
+
+def test_a_template_knows_its_language_and_zone_unless_a_parameter_has_that_name(rendered: Folder) -> None:
+    text = "{{ locale | default('none') }} {{ timezone | default('none') }}"
+    assert rendered(text) == "none none"
+    assert rendered(text, "de-AT", "Europe/Vienna") == "de-AT Europe/Vienna"
+    assert rendered(text, "de-AT", "Europe/Vienna", {"locale": "theirs"}) == "theirs Europe/Vienna"
+
+
+def test_the_rest_of_a_column_is_named_by_the_template(rendered: Folder) -> None:
+    rows = "[('a', 3), ('b', 2), ('c', 1)]"
+    assert rendered(f"{{{{ ({rows} | top(2))[1][0] }}}}") == "2 others"
+    assert rendered(f"{{{{ ({rows} | top(2, 'weitere'))[1][0] }}}}", "de") == "2 weitere"
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ 'x' | date }}", "{{ '2025-02-30' | date }}", "{{ 'now' | datetime }}", "{{ 1e300 | datetime }}"]
+)
+def test_what_is_no_date_is_a_fault_of_the_template(rendered: Folder, text: str) -> None:
+    with pytest.raises(TemplateFault, match=r"line 1: (ValueError|OverflowError)"):
+        rendered(text, "de")
+
+
+def test_a_zone_that_the_machine_does_not_have_is_named(rendered: Folder) -> None:
+    with pytest.raises(TemplateFault, match="No time zone found with key Mars/Base"):
+        rendered("x", timezone="Mars/Base")
+
+
+async def test_a_worker_process_renders_in_the_region_of_the_job(tmp_path: Path) -> None:
+    (tmp_path / "own.html").write_text("{{ 1.5 | number }} {{ 0 | datetime('HH:mm') }}")
+    page = await inline_checker([tmp_path]).html("own.html", {}, 5.0, locale="de", timezone="Asia/Tokyo")
+    assert page.text == "1,5 09:00"
