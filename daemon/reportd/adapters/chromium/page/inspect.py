@@ -86,8 +86,9 @@ _SCRIPT = """
   }
   const listed = (items) => [...items].slice(0, most.listed);
   out.fonts = listed([...document.fonts].filter((face) => face.status === "error").map((face) => face.family));
-  out.images = listed([...document.images].filter((image) => image.complete && !image.naturalWidth && image.currentSrc &&
-    !image.currentSrc.startsWith("data:image/svg")).map((image) => image.currentSrc.slice(0, 2000)));
+  const broken = [...document.images].filter((image) => image.complete && !image.naturalWidth && image.currentSrc &&
+    !image.currentSrc.startsWith("data:image/svg"));
+  out.images = listed(broken.map((image) => image.currentSrc.slice(0, 2000)));
   if (document.contentType !== "text/html") {
     out.broken = document.querySelector("parsererror > div")?.textContent.trim().slice(0, most.broken);
   }
