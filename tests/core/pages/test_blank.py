@@ -33,6 +33,7 @@ TEXT = BEGIN + b"0 0 0 rg\nBT\n/F4 16 Tf\n<0062> Tj\nET\nQ\nQ\n"
         BEGIN + b"1 1 1 RG 1 1 1 rg\n/G3 gs\n8 8 726 19 re\nf\n",
         BEGIN + b"1 g\n0 0 9 9 re\nf*\n1 G 0 0 m 9 9 l S",
         BEGIN + b"q 1 0 0 rg Q 1 1 1 rg q 0 0 9 9 re f Q",
+        TEXT.replace(b"0 0 0 rg", b"1 1 1 rg"),
     ],
 )
 def test_white_and_nothing_are_blank(content: bytes) -> None:
@@ -60,6 +61,7 @@ def test_anything_that_is_painted_is_not(content: bytes) -> None:
 def test_text_of_spaces_is_blank() -> None:
     assert is_blank(pdf(TEXT, MAP % b"1 beginbfchar\n<0062> <00A0>\nendbfchar"))
     assert is_blank(pdf(TEXT, MAP % b"1 beginbfrange\n<0062> <0063> <0020>\nendbfrange"))
+    assert is_blank(pdf(TEXT, MAP % b"2 beginbfchar\n<0062> <00A0>\n<0B12> <202F>\nendbfchar"))
     assert not is_blank(pdf(TEXT, MAP % b"2 beginbfchar\n<0062> <00A0>\n<0063> <0041>\nendbfchar"))
     assert not is_blank(pdf(TEXT, MAP % b""))
     assert not is_blank(pdf(TEXT))

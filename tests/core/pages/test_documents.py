@@ -61,3 +61,5 @@ def test_a_list_allows_its_paths_only(path: str, other: str) -> None:
 
 def test_a_url_is_shown_without_secrets() -> None:
     assert shown("https://user:pass@app.test:8443/a/b?token=1#x") == "https://app.test:8443/a/b"
+    assert shown("data:image/png;base64,iVBORw0KGgo") == "data:image/png;base64,…"
+    assert shown("about:blank") == "about:blank"

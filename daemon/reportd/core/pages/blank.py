@@ -10,7 +10,7 @@ from reportd.core.pages.pdf_streams import MAPPING, content_streams
 MAX_BYTES = 65536
 """A larger PDF is not blank: an empty sheet has a few hundred bytes, a font with one glyph four thousand."""
 
-_MAPPING = re.compile(rb"<[0-9A-Fa-f]+>\s*<([0-9A-Fa-f]+)>\s*(?:<([0-9A-Fa-f]+)>)?")
+_MAPPING = re.compile(rb"<[0-9A-Fa-f]+> *<([0-9A-Fa-f]+)> *(?:<([0-9A-Fa-f]+)>)?")
 _WHITE = ([b"1", b"1", b"1"], [b"1"])
 _FILL, _STROKE = {b"f", b"F", b"f*"}, {b"S", b"s"}
 _BOTH = {b"B", b"B*", b"b", b"b*"}
@@ -34,7 +34,7 @@ def is_blank(pdf: bytes) -> bool:
 
 
 def _paint(content: bytes) -> tuple[bool, bool]:
-    """Return whether a content stream paints with a colour other than white, and whether it shows text."""
+    """Return whether a content stream paints with a colour other than white, and whether it shows such text."""
     colour: dict[str, list[bytes]] = {"fill": [b"0"], "stroke": [b"0"]}
     saved: list[dict[str, list[bytes]]] = []
     text = False
@@ -49,7 +49,7 @@ def _paint(content: bytes) -> tuple[bool, bool]:
         elif token == b"Q" and saved:
             colour = saved.pop()
         elif token in _TEXT:
-            text = True
+            text = text or colour["fill"] not in _WHITE
         elif (
             token in _OBJECTS
             or (token in _FILL | _BOTH and colour["fill"] not in _WHITE)

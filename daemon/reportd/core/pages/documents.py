@@ -20,7 +20,14 @@ that is kept up to date, or a session that ends.
 
 
 def shown(url: str) -> str:
-    """Return a URL without query and user part, for logs and errors: they may hold customer data and a password."""
+    """Return a URL without query and user part, for logs and errors: they may hold customer data and a password.
+
+    Of a URL that holds its content, the content is left out, too.
+    """
+    scheme, colon, rest = url.partition(":")
+    if colon and not rest.startswith("//"):  # about:blank; data:image/png;base64,…
+        kind, comma, _ = rest.partition(",")
+        return f"{scheme}:{kind}{comma and ',…'}"
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}"

@@ -19,6 +19,25 @@ from reportd.ports import Ready
 
 NOTHING_PAINTED = "nothing is painted on any of its pages"
 MAX_LISTED = 50
+MAX_BROKEN = 200
+"""Characters of the browser's own words about a document that it could not read."""
+
+MAX_BOXES = 1000
+"""Boxes that are looked at whether they scroll: a scrolling one is among the outer ones of a page."""
+
+BOX_PX = 4
+"""A box may be so much smaller than its content before something is missing: line heights and borders are rounded."""
+
+END_SECONDS = 3600
+"""An animation of an SVG is over by then."""
+
+_MOST = {
+    "listed": MAX_LISTED,
+    "broken": MAX_BROKEN,
+    "boxes": MAX_BOXES,
+    "slack": BOX_PX,
+    "seconds": END_SECONDS,
+}
 
 _SHEET = """
 {
@@ -30,17 +49,34 @@ _SHEET = """
 
 _SCRIPT = """
 (() => {
-  const root = document.documentElement, wanted = %s, out = {};
+  const root = document.documentElement, wanted = %s, most = %s, out = {};
   if (!root) return {blank: true};
   for (const each of document.getAnimations?.() ?? []) {
     try {
-      if (each.playState !== "paused" && each.timeline === document.timeline) each.finish();
+      if (each.timeline !== document.timeline) each.cancel();  // it follows its reader's scrolling
+      else if (each.playState !== "paused") each.finish();
     } catch {}  // it never ends
+  }
+  for (const part of document.querySelectorAll("animate, animateTransform, animateMotion, set")) {
+    part.ownerSVGElement?.setCurrentTime(most.seconds);
   }
   if (wanted.page) %s
   const body = document.body ?? root;
   out.width = Math.max(root.scrollWidth, body.scrollWidth);
   out.client = root.clientWidth;
+  out.rtl = [root, body].some((each) => getComputedStyle(each).direction === "rtl");
+  out.boxes = [];
+  const scrolls = (side, shown, all, overflow) => {
+    if (all > shown + most.slack && /auto|scroll/.test(overflow)) out.boxes.push({side, shown, all});
+  };
+  let looked = 0;
+  for (const box of body.querySelectorAll("div, main, section, article, pre")) {
+    if ((looked += 1) > most.boxes || out.boxes.length >= most.listed) break;
+    if (box.scrollWidth === box.clientWidth && box.scrollHeight === box.clientHeight) continue;
+    const {overflowX, overflowY} = getComputedStyle(box);
+    scrolls("width", box.clientWidth, box.scrollWidth, overflowX);
+    scrolls("height", box.clientHeight, box.scrollHeight, overflowY);
+  }
   if (wanted.height) {
     // The body itself may be as high as the window. What it contains is not.
     const content = document.createRange(), style = getComputedStyle(body);
@@ -48,17 +84,38 @@ _SCRIPT = """
     const below = (parseFloat(style.paddingBottom) || 0) + (parseFloat(style.marginBottom) || 0);
     out.height = Math.ceil(content.getBoundingClientRect().bottom + scrollY + below);
   }
-  out.fonts = [...document.fonts].filter((face) => face.status === "error").map((face) => face.family).slice(0, %d);
-  out.images = [...document.images].filter((image) => image.complete && !image.naturalWidth && image.currentSrc &&
-    !image.currentSrc.startsWith("data:image/svg")).map((image) => image.currentSrc.slice(0, 2000)).slice(0, %d);
+  const listed = (items) => [...items].slice(0, most.listed);
+  out.fonts = listed([...document.fonts].filter((face) => face.status === "error").map((face) => face.family));
+  const broken = [...document.images].filter((image) => image.complete && !image.naturalWidth && image.currentSrc &&
+    !image.currentSrc.startsWith("data:image/svg"));
+  out.images = listed(broken.map((image) => image.currentSrc.slice(0, 2000)));
+  if (document.contentType !== "text/html") {
+    out.broken = document.querySelector("parsererror > div")?.textContent.trim().slice(0, most.broken);
+  }
   out.relative = [];
   if (document.baseURI === "about:blank") {
+    const add = (address) => {
+      if (out.relative.length < most.listed && address && !address.startsWith("#") && !URL.canParse(address)) {
+        out.relative.push(address.slice(0, 300));
+      }
+    };
     const parts = "img[src],script[src],link[rel~=stylesheet][href],iframe[src],source[src],video[src],embed[src]";
-    for (const part of document.querySelectorAll(parts)) {
-      const address = part.getAttribute("src") ?? part.getAttribute("href");
-      if (address && !URL.canParse(address)) out.relative.push(address.slice(0, 300));
-      if (out.relative.length >= %d) break;
+    for (const part of document.querySelectorAll(parts)) add(part.getAttribute("src") ?? part.getAttribute("href"));
+    const style = ({cssText}) => {
+      for (const [, address] of cssText.matchAll(/url\\("([^"]*)"\\)/g)) add(address);
+    };
+    const uses = (rule) => {
+      if (rule.media && !matchMedia(rule.media.mediaText).matches) return;
+      const selector = rule.selectorText?.replaceAll(/::[-a-z]+/g, "");
+      if (rule.style && selector && document.querySelector(selector)) style(rule.style);
+      for (const each of rule.cssRules ?? []) uses(each);
+    };
+    for (const sheet of document.styleSheets) {
+      try {
+        for (const rule of sheet.cssRules) uses(rule);
+      } catch {}  // it is of another origin, or has a selector that only it knows
     }
+    for (const part of document.querySelectorAll("[style*='url(']")) style(part.style);
   }
   if (wanted.expect) {
     const text = wanted.expect.argument.replace(/\\s+/g, " ");
@@ -91,11 +148,21 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class ScrollingBox:
+    """A box that shows only a part of its content, in CSS pixels of its ``side``: width or height."""
+
+    side: str
+    shown: int
+    all: int
+
+
+@dataclass(frozen=True, slots=True)
 class Inspection:
     """``width``: of the content, ``client``: of the viewport, ``height``: of the content, in CSS pixels.
 
     ``fonts``: families that failed. ``images``: URLs of images that can't be shown. ``relative``: addresses without a
-    base.
+    base. ``rtl``: the text runs from right to left. ``boxes``: those that scroll.
+    ``broken``: why the browser could not read XML to its end; empty if it could.
     """
 
     width: int = 0
@@ -104,6 +171,9 @@ class Inspection:
     fonts: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     relative: tuple[str, ...] = ()
+    rtl: bool = False
+    boxes: tuple[ScrollingBox, ...] = ()
+    broken: str = ""
     expected: bool = True
     blank: bool = False
 
@@ -117,7 +187,7 @@ def inspect(page: Cdp, wanted: Wanted) -> Answer:
 def _script(wanted: Wanted) -> str:
     expect = None if wanted.expect is None else {"kind": wanted.expect.kind, "argument": wanted.expect.argument}
     given = {"page": wanted.page, "expect": expect, "height": wanted.height, "visible": wanted.visible}
-    script = _SCRIPT % (json.dumps(given), _SHEET % "wanted.page", MAX_LISTED, MAX_LISTED, MAX_LISTED)
+    script = _SCRIPT % (json.dumps(given), json.dumps(_MOST), _SHEET % "wanted.page")
     return re.sub(r"\n\s+", "\n", script)
 
 
@@ -133,6 +203,8 @@ def remove_sheets(page: Cdp) -> None:
 
 def fault_of(found: Inspection, expect: Ready | None) -> Fault | None:
     """Return why the document is not the report; None if it may be."""
+    if found.broken:
+        return Fault(FaultKind.NOT_A_REPORT, f"the document is XML that is not well-formed: {found.broken}")
     if expect is not None and not found.expected:
         return Fault(FaultKind.EXPECTATION_FAILED, f"the printed document has no {expect.kind} {expect.argument}")
     return Fault(FaultKind.NOT_A_REPORT, NOTHING_PAINTED) if found.blank else None
@@ -154,6 +226,9 @@ def lacks(found: Inspection, limit_px: int, known: Collection[JobWarning]) -> It
     if found.width > max(found.client, limit_px):
         why = f"the content is {found.width} px wide, and {limit_px} px fit the paper"
         yield WarningKind.CLIPPED, f"{1 - limit_px / found.width:.0%} of the width", why
+    for box in found.boxes:
+        why = f"a box that scrolls shows {box.shown} px of {box.all} px"
+        yield WarningKind.CLIPPED, f"{1 - box.shown / box.all:.0%} of the {box.side}", why
 
 
 def found(answer: dict[str, Any]) -> Inspection:
@@ -168,6 +243,9 @@ def found(answer: dict[str, Any]) -> Inspection:
         fonts=_texts(value.get("fonts")),
         images=_texts(value.get("images")),
         relative=_texts(value.get("relative")),
+        rtl=value.get("rtl") is True,
+        boxes=_boxes(value.get("boxes")),
+        broken=str(value.get("broken") or "")[:MAX_BROKEN],
         expected=value.get("expected") is not False,
         blank=value.get("blank") is True,
     )
@@ -175,6 +253,16 @@ def found(answer: dict[str, Any]) -> Inspection:
 
 def _number(value: object) -> int:
     return int(value) if isinstance(value, int | float) and 0 <= value < 1 << 31 else 0
+
+
+def _boxes(value: object) -> tuple[ScrollingBox, ...]:
+    given = value[:MAX_LISTED] if isinstance(value, list) else []
+    return tuple(_box(each) for each in given if isinstance(each, dict))
+
+
+def _box(given: dict[str, Any]) -> ScrollingBox:
+    side = "height" if given.get("side") == "height" else "width"
+    return ScrollingBox(side, _number(given.get("shown")), max(1, _number(given.get("all"))))
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -215,7 +215,7 @@ class ChromiumPage:
     async def _until_ready(self, request: RenderRequest, monitor: PageMonitor) -> None:
         """Wait until the page is ready and drawn; again for the document that the page moves on to by itself."""
         while True:
-            document, moved = monitor.document, monitor.moved
+            moved = monitor.moved
             try:
                 await self._until_document_ready(request, monitor)
             except CdpError:
@@ -230,7 +230,7 @@ class ChromiumPage:
                     await moved.wait()
                 if leaving.cancelled_caught:
                     monitor.leaving = False
-            if monitor.document is document:
+            if not moved.is_set():
                 return
             self.activity = LOADING
 
@@ -254,16 +254,18 @@ class ChromiumPage:
 
     async def _until_drawn(self, request: RenderRequest) -> None:
         strict = request.options.ready.kind == "stable"
-        drawn, views = settle.until_settled(self._page, strict=strict), settle.look_for_views(self._page)
+        drawn = settle.until_settled(self._page, strict=strict, limited=not strict)
+        pending = settle.look_for_views(self._page)
         await drawn.get()
-        height = settle.views_of(await views.get())
-        surroundings = _surroundings(request.options)
-        if height <= surroundings.height:
+        views, surroundings = settle.views_of(await pending.get()), _surroundings(request.options)
+        if not views.observes and not views.lazy:
             return
-        for answer in self._emulation.apply(replace(surroundings, height=height)):
-            await answer.get()
+        if views.height > surroundings.height:
+            for answer in self._emulation.apply(replace(surroundings, height=views.height)):
+                await answer.get()
         await settle.until_in_view(self._page).get()
-        await settle.until_settled(self._page, strict=strict).get()
+        # What came into view may fetch its content first, and draw it then.
+        await settle.until_settled(self._page, strict=strict or views.observes, limited=not strict).get()
 
     def _report_waiting(self, request: RenderRequest) -> None:
         if self.activity == LOADING:
@@ -319,7 +321,7 @@ class ChromiumPage:
         """Add what the page lacks to its warnings. Raises FaultError if it is no report, or as ``fail_on`` says."""
         expect = None if monitor.request is None else monitor.request.options.expect
         fault = inspect.fault_of(found, expect)
-        for kind, what, why in inspect.lacks(found, paper.limit_px, monitor.warnings.all()):
+        for kind, what, why in inspect.lacks(found, paper.limit_px(found), monitor.warnings.all()):
             fault = fault or monitor.warned(monitor.warnings.add(kind, what, why))
         if fault is not None:
             # The print command is under way, so the page is not used again.

@@ -14,6 +14,12 @@ from reportd.ports import RenderOptions
 MAX_SHRINK = 1.5
 """Chromium itself shrinks content that is too wide, up to this factor (kPrintingMaximumShrinkFactor / 1.333)."""
 
+_SCALED = """
+html:dir(rtl) { direction: ltr !important }
+html:dir(rtl) > body { direction: rtl !important }
+"""
+"""If the root of a scaled page runs from right to left, Chromium prints it beside the paper. The body may do so."""
+
 MIN_SCALE = 0.3
 """Text of 10 points has 3 points then. Smaller text can't be read."""
 
@@ -45,16 +51,21 @@ class Paper:
             height = min(MAX_INCHES, content + given["marginTop"] + given["marginBottom"])
         return replace(self, scale=scale, height_inches=height)
 
-    @property
-    def limit_px(self) -> int:
-        """The widest content that fits, in CSS pixels."""
+    def limit_px(self, found: Inspection) -> int:
+        """Return the widest content that fits, in CSS pixels. Chromium does not shrink text from right to left."""
         area, _ = printable_area(self.options.print_parameters)
         given = float(print_defaults(self.options.print_parameters)["scale"])
-        return int(area * MAX_SHRINK * given / (self.scale or given))
+        return round(area * (1 if found.rtl else MAX_SHRINK) * given / (self.scale or given))
 
     @property
     def sheet(self) -> str:
-        """The style sheet with the size of the paper; empty when the page may choose it."""
+        """The style sheet for the paper; empty when Chromium prints it right as it is."""
+        scale = self.scale or print_defaults(self.options.print_parameters)["scale"]
+        return self._size + (_SCALED if scale != 1 else "")
+
+    @property
+    def _size(self) -> str:
+        """The rule with the size of the paper; empty when the page may choose it."""
         if not self.options.fixed_paper and not self.height_inches:
             return ""
         width, height = self._inches()
@@ -66,7 +77,7 @@ class Paper:
         given = dict(self.options.print_parameters)
         if self.scale:
             given["scale"] = self.scale
-        if self.sheet:
+        if self._size:
             width, height = self._inches()
             given |= {"paperWidth": width, "paperHeight": height, "landscape": False, "preferCSSPageSize": True}
         return given

@@ -4,6 +4,7 @@ The hook is in the page before any script of its own. It notes when the page las
 whether it observes intersections; a page that does neither is not waited for.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp
@@ -16,6 +17,9 @@ DRAWING_MS = 3000
 
 STABLE_MS = 300
 """How long nothing may change under ``ready = "stable"``."""
+
+MAX_HEIGHT = 60000
+"""Of a viewport, in CSS pixels: about 55 sheets of A4. A page that is higher is seen so far only."""
 
 HOOK = """
 (() => {
@@ -79,6 +83,14 @@ HOOK = """
 
 _SETTLED = "globalThis.__reportd?.settled(%d, %s, %s)"
 
+_VIEWS = """
+({
+  observes: globalThis.__reportd?.observes === true,
+  lazy: [...document.images].some((image) => image.loading === "lazy" && !image.complete),
+  height: Math.min(document.documentElement.scrollHeight, %d),
+})
+"""
+
 _IN_VIEW = """
 (async () => {
   const lazy = [...document.images].filter((image) => !image.complete && image.loading === "lazy");
@@ -97,28 +109,38 @@ def install(page: Cdp) -> Answer:
     return page.send("Page.addScriptToEvaluateOnNewDocument", source=HOOK, runImmediately=True)
 
 
-def until_settled(page: Cdp, *, strict: bool) -> Answer:
-    """Return an answer that comes when the page is drawn. ``strict``: as ``ready = "stable"`` asks, without a limit."""
-    most = "Infinity" if strict else str(DRAWING_MS)
+def until_settled(page: Cdp, *, strict: bool, limited: bool = True) -> Answer:
+    """Return an answer that comes when the page is drawn.
+
+    ``strict``: when it has not changed for a moment, as ``ready = "stable"`` asks. ``limited``: after DRAWING_MS at the
+    latest.
+    """
+    most = str(DRAWING_MS) if limited else "Infinity"
     expression = _SETTLED % (STABLE_MS if strict else QUIET_MS, most, "true" if strict else "false")
     return page.send("Runtime.evaluate", expression=expression, awaitPromise=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Whether the page observes what is in view; whether it has images that load then; its height in CSS pixels."""
+
+    observes: bool
+    lazy: bool
+    height: int
+
+
 def look_for_views(page: Cdp) -> Answer:
     """Ask whether the page draws only what is in view, and how high it is (``views_of``)."""
-    expression = (
-        "({observes: globalThis.__reportd?.observes === true || "
-        "[...document.images].some((image) => image.loading === 'lazy' && !image.complete), "
-        "height: Math.min(document.documentElement.scrollHeight, 60000)})"
-    )
+    expression = _VIEWS % MAX_HEIGHT
     return page.send("Runtime.evaluate", expression=expression, returnByValue=True)
 
 
-def views_of(answer: dict[str, Any]) -> int:
-    """Return the height in CSS pixels at which everything is in view; 0 if the page does not care."""
+def views_of(answer: dict[str, Any]) -> Views:
+    """Return what ``look_for_views`` found."""
     value = answer["result"].get("value") or {}
     height = value.get("height")
-    return int(height) if value.get("observes") and isinstance(height, int | float) else 0
+    found = int(height) if isinstance(height, int | float) and 0 < height <= MAX_HEIGHT else 0
+    return Views(value.get("observes") is True, value.get("lazy") is True, found)
 
 
 def until_in_view(page: Cdp) -> Answer:
