@@ -105,6 +105,10 @@ class ChromiumPage:
         with monitor.scope:
             try:
                 return await self._render(request, monitor, to_print)
+            except FaultError as error:
+                # What the page did comes before what was made of it.
+                first = monitor.fault or error.fault
+                raise FaultError(first.kind, first.detail) from error
             except ClosedError:
                 # The connection's close event names the fault and cancels this; it may come a moment later.
                 await trio.sleep_forever()
@@ -148,6 +152,8 @@ class ChromiumPage:
         self._report_refusals(request)
         self.activity = "waiting for a slot to be printed in"
         await to_print()
+        if monitor.leaving:  # since it was ready
+            await self._until_ready(request, monitor)
         return await self._judged(await self._print(request, monitor), monitor)
 
     def _prepare(self, request: RenderRequest) -> list[Answer]:
@@ -225,11 +231,11 @@ class ChromiumPage:
                 if not moved.is_set():
                     raise
             if monitor.leaving and not moved.is_set():
-                self.activity = f"waiting for {shown(monitor.document.url)} to move on"
+                self.activity = f"waiting for the page to move on to {shown(monitor.leaving)}"
                 with trio.move_on_after(LEAVING_SECONDS) as leaving:
                     await moved.wait()
                 if leaving.cancelled_caught:
-                    monitor.leaving = False
+                    monitor.leaving = ""
             if not moved.is_set():
                 return
             self.activity = LOADING
@@ -333,6 +339,8 @@ class ChromiumPage:
         self.activity = "looking for missing glyphs"
         with pdf.discarded_on_error():
             if pdf.data is not None and is_blank(pdf.data):
+                if monitor.leaving:
+                    raise FaultError(FaultKind.NAVIGATED_AWAY, monitor.away(monitor.leaving).detail)
                 raise FaultError(FaultKind.NOT_A_REPORT, inspect.NOTHING_PAINTED)
             if warning := await missing_glyphs(pdf, self._page):
                 monitor.warnings.add(warning.kind, warning.what, warning.why, warning.count)
