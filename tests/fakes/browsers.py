@@ -44,6 +44,7 @@ class FakeLauncher:
         self.scrub_seconds = 0.1
         self.end_seconds = 0.5
         self.mib = 100.0
+        self.pending = ""
         self.spool: Path | None = None
         self.failing_starts = 0
         self.failing_pages = 0
@@ -147,6 +148,10 @@ class FakePage:
     def close(self) -> None:
         self._closed.set()
         self._job.cancel()
+
+    async def pending(self) -> str:
+        await trio.lowlevel.checkpoint()
+        return f"; pending: {self._launcher.pending}" if self._launcher.pending else ""
 
     async def is_idle(self) -> bool:
         await trio.sleep(0.1)

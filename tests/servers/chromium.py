@@ -86,6 +86,9 @@ class _KeptPage:
     async def render(self, request: RenderRequest, to_print: ToPrint = print_immediately) -> Pdf:
         return await self._page.render(request, to_print)
 
+    async def pending(self) -> str:
+        return await self._page.pending()
+
     async def is_idle(self) -> bool:
         return await self._page.is_idle()
 

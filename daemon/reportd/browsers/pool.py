@@ -7,7 +7,7 @@ uses no processor. So its job stalls: it gives the slot to another job, and take
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
@@ -147,6 +147,7 @@ class Pool:
         render = _Render(request, slot, trio.current_time())
         try:
             with trio.fail_after(request.timeout_seconds) as scope:
+                render.scope = scope
                 if dedicated_browser or request.isolation in DEDICATED_BROWSER:
                     return await self._render_dedicated(render, scope)
                 return await self._render_shared(render)
@@ -156,7 +157,9 @@ class Pool:
                 trouble = self._browsers.trouble
                 detail = f"no page was free within {limit}" + (f"; {trouble}" if trouble else "")
                 raise FaultError(FaultKind.BROWSER_UNAVAILABLE, detail) from None
-            raise FaultError(FaultKind.TIMEOUT, f"not done within {limit}, while {render.page.activity}") from None
+            raise FaultError(
+                FaultKind.TIMEOUT, f"not done within {limit}, while {render.doing or render.page.activity}"
+            ) from None
 
     async def _render_shared(self, render: "_Render") -> Pdf:
         lease = await self._browsers.take(fresh=render.request.isolation == "context")
@@ -192,6 +195,13 @@ class Pool:
         except FaultError as error:
             if error.fault.kind is FaultKind.PAGE_CLOSED and await is_dying(browser):
                 raise FaultError(FaultKind.BROWSER_LOST, f"the browser died, while {page.activity}") from error
+            raise
+        except trio.Cancelled:
+            if render.scope.cancel_called:  # its time is up; any other cancellation tells nobody why
+                render.doing = page.activity
+                if not render.printing:
+                    with trio.CancelScope(shield=True):
+                        render.doing += await page.pending()
             raise
         finally:
             self._rendering.remove(render)
@@ -260,11 +270,16 @@ class _Slot:
 
 @dataclass(eq=False, slots=True)
 class _Render:
-    """A job in a page. ``checked_at``: when it was last checked for a stall, at first the start of the render."""
+    """A job in a page. ``checked_at``: when it was last checked for a stall, at first the start of the render.
+
+    ``scope``: its time limit. ``doing``: what it waited for when its time was up.
+    """
 
     request: RenderRequest
     slot: _Slot
     checked_at: float
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    doing: str = ""
     page: Page | None = None
     lease: Lease | None = None
     printing: bool = False

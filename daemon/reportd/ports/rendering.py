@@ -108,6 +108,13 @@ class Page(Protocol):
         """
         ...
 
+    async def pending(self) -> str:
+        """Return what the cancelled render still waited for, to be appended to its ``activity``; empty if unknown.
+
+        Takes at most a second, and stops what the page loads.
+        """
+        ...
+
     async def is_idle(self) -> bool:
         """Return whether the page of a running render hardly uses the processor now. Takes at most a second."""
         ...

@@ -75,6 +75,10 @@ def without_replicas(redis: RedisServer) -> str:
 
 
 def unsaved(redis: RedisServer) -> str:
+    # It listens before it looks for its file; a folder in its place would end it then.
+    for _ in wait_for("Redis has begun"):
+        if redis.ask("PING") == "PONG":
+            break
     (redis.folder / "dump.rdb").mkdir()
     (redis.folder / "dump.rdb" / "in the way").mkdir()
     redis.ask("CONFIG", "SET", "save", "1 1")

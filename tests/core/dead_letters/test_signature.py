@@ -25,6 +25,11 @@ SAME = [
     ("/parameters/rows/0/quantity: is no number", "/parameters/rows/4711/quantity: is no number"),
     ("a  b\n c", "a b c"),
     ("1,024 of 2,048", "7 of -9"),
+    (
+        "not done within 60 s, while waiting for the page to load",
+        "not done within 60 s, while waiting for the page to load; pending: https://a.test/b.png, https://a.test/c.png",
+    ),
+    ("not done, while waiting; last value: a", "not done, while waiting; last value: b; pending: https://a.test/"),
 ]
 DIFFERENT = [
     ("https://a.test/render answered 503", "https://b.test/render answered 503"),

@@ -121,6 +121,28 @@ async def test_a_page_that_never_answers_is_left_at_the_deadline() -> None:
         assert launcher.browsers[0].pages_made == 2
 
 
+@pytest.mark.parametrize("dedicated_browser", [False, True])
+async def test_what_a_page_still_waited_for_at_the_deadline_is_told(*, dedicated_browser: bool) -> None:
+    launcher = FakeLauncher()
+    launcher.pending = "https://reports.test/logo.png"
+    launcher.turns["waits"] = [Turn(is_idle=FOREVER)]
+    async with pool_of(launcher, pages=1) as pool, pool.slot() as slot:
+        with pytest.raises(FaultError) as caught:
+            await slot.render(request_for("waits", timeout_seconds=7.0), dedicated_browser=dedicated_browser)
+    assert caught.value.fault.detail == "not done within 7 s, while printing; pending: https://reports.test/logo.png"
+
+
+async def test_a_cancelled_job_is_not_asked_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher = FakeLauncher()
+    launcher.turns["waits"] = [Turn(is_idle=FOREVER)]
+    asked: list[object] = []
+    monkeypatch.setattr("tests.fakes.browsers.FakePage.pending", asked.append)
+    async with pool_of(launcher, pages=1) as pool, pool.slot() as slot:
+        with trio.move_on_after(3.0):
+            await slot.render(request_for("waits", timeout_seconds=7.0), dedicated_browser=False)
+    assert asked == []
+
+
 async def test_a_page_that_is_stuck_goes_with_its_browser_and_the_others_are_told() -> None:
     launcher = FakeLauncher()
     launcher.turns["stuck"] = [Turn(FOREVER, stuck=True)]

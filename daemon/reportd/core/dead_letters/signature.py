@@ -13,6 +13,9 @@ MAX_CHARACTERS = 300
 SIGNATURE = re.compile(r"g-[0-9a-f]{16}")
 """Form of a signature. It differs from the UUID of a single letter."""
 
+_CHANCE = re.compile(r"; (?:pending|last value): .*", re.DOTALL)
+"""What a timeout adds to its cause: which of a slow server's pictures was missing when the time was up is chance."""
+
 _SUBSTITUTES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"\b[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}\b"), "{uuid}"),
     # Keep scheme, host and path of a URL; port, user, query and encoded parameters vary.
@@ -37,7 +40,7 @@ def signature(kind: str, detail: str) -> str:
 
 def normalised(detail: str) -> str:
     """Return the detail with placeholders for all that varies between failures of one cause."""
-    text = detail[: 10 * MAX_CHARACTERS]
+    text = _CHANCE.sub("", detail[: 10 * MAX_CHARACTERS])
     for pattern, substitute in _SUBSTITUTES:
         text = pattern.sub(substitute, text)
     return text.strip()[:MAX_CHARACTERS]

@@ -51,8 +51,8 @@ class PageMonitor:
         self.moved = trio.Event()
         """Set, and replaced, when the page moves on by itself to a document that may be the report, too."""
         self.moves = 0
-        self.leaving = False
-        """Whether the page has asked to move on, so that what it shows now is not the report."""
+        self.leaving = ""
+        """Where the page has asked to move on to: what it shows now is not the report."""
         self._on_loaded = on_loaded
         self._documents = {blank}
         self._opening = False
@@ -113,14 +113,23 @@ class PageMonitor:
         if self.request is None or seconds > REFRESH_SECONDS:
             return
         if self._may_move(url):
-            self._refreshing = self.leaving = True
+            self._refreshing, self.leaving = True, url
         else:
-            self.fail(FaultKind.NAVIGATED_AWAY, f"{_AWAY}: {shown(url)}, by a refresh after {seconds:g} s")
+            self.fail(FaultKind.NAVIGATED_AWAY, self.away(url, f" after {seconds:g} s").detail)
 
     def leaves(self, url: str) -> None:
         """A script, or a link or form that one uses, asks for another document."""
-        if self.request is not None and self.document.url and self._may_move(url):
-            self.leaving = True
+        if self.request is not None and not self._opening and not self.printed:
+            self.leaving = url
+
+    def stays(self) -> None:
+        """What was asked for is a part of the same document."""
+        if not self._refreshing:
+            self.leaving = ""
+
+    def away(self, url: str, why: str = "") -> Fault:
+        """Return the fault of a page that has moved on to ``url``."""
+        return Fault(FaultKind.NAVIGATED_AWAY, f"the page navigated to another document{why}: {shown(url)}")
 
     def _check(self) -> None:
         if self.request is None or self._opening:
@@ -130,11 +139,11 @@ class PageMonitor:
             # A page that reloads itself once may be clearing its cache; one that goes on would never be printed.
             if not self._may_move(document.url) or (self.moves and not self._refreshing):
                 again = " again" if same_place(document.url, self.request.url or "") else ""
-                self.fail(FaultKind.NAVIGATED_AWAY, f"{_AWAY}{again}: {shown(document.url)}")
+                self.fail(FaultKind.NAVIGATED_AWAY, self.away(document.url, again).detail)
                 return
             self._documents.add(loader)
             self.moves += not self._refreshing
-            self.leaving = self._refreshing = False
+            self._refreshing, self.leaving = False, ""
             self.loading_ended = trio.Event()
             self.moved.set()
             self.moved = trio.Event()
@@ -146,9 +155,6 @@ class PageMonitor:
             and request.url is not None
             and may_redirect(request.url, url, request.options.allow_redirects)
         )
-
-
-_AWAY = "the page navigated to another document"
 
 
 class Listener:
@@ -164,6 +170,7 @@ class Listener:
         page.on("Page.frameNavigated", self._on_navigated)
         page.on("Page.frameScheduledNavigation", self._on_scheduled)
         page.on("Page.frameRequestedNavigation", self._on_requested)
+        page.on("Page.navigatedWithinDocument", self._on_moved_within)
         page.on("Page.downloadWillBegin", self._fails(FaultKind.DOWNLOAD, "the page started a download"))
         page.on("Page.javascriptDialogOpening", self._on_dialog)
         page.on("Network.responseReceived", self._on_response)
@@ -196,6 +203,10 @@ class Listener:
     def _on_requested(self, event: dict[str, Any]) -> None:
         if event["frameId"] == self._frame_id and event["disposition"] == "currentTab":
             self.monitor.leaves(event["url"])
+
+    def _on_moved_within(self, event: dict[str, Any]) -> None:
+        if event["frameId"] == self._frame_id:
+            self.monitor.stays()
 
     def _on_dialog(self, event: dict[str, Any]) -> None:
         # Dismiss every dialog, except the one that would block leaving the page.

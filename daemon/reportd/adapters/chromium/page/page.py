@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 import trio
 
-from reportd.adapters.chromium.page import inspect, ready, settle
+from reportd.adapters.chromium.page import inspect, pending, ready, settle
 from reportd.adapters.chromium.page.emulation import Emulation, Surroundings, printable_area
 from reportd.adapters.chromium.page.glyphs import missing_glyphs
 from reportd.adapters.chromium.page.headers import OwnHeaders
@@ -48,6 +48,9 @@ WAITING_SHARE = 0.1
 
 NOTICE_SECONDS = 0.25
 """How long to wait for the event that explains a refused call (a crash, for example): it may come a moment later."""
+
+PENDING_SECONDS = 0.5
+"""How long a page may take to say what it still waits for."""
 
 # Latin and Chinese: a renderer's first print of a font is slow, so it happens before the first job.
 WARM_UP_HTML = "<p style=\"font-family:Inter,'Noto Sans CJK SC'\">Warm 热身 <b>0123</b></p>"
@@ -102,6 +105,10 @@ class ChromiumPage:
         with monitor.scope:
             try:
                 return await self._render(request, monitor, to_print)
+            except FaultError as error:
+                # What the page did comes before what was made of it.
+                first = monitor.fault or error.fault
+                raise FaultError(first.kind, first.detail) from error
             except ClosedError:
                 # The connection's close event names the fault and cancels this; it may come a moment later.
                 await trio.sleep_forever()
@@ -145,6 +152,8 @@ class ChromiumPage:
         self._report_refusals(request)
         self.activity = "waiting for a slot to be printed in"
         await to_print()
+        if monitor.leaving:  # since it was ready
+            await self._until_ready(request, monitor)
         return await self._judged(await self._print(request, monitor), monitor)
 
     def _prepare(self, request: RenderRequest) -> list[Answer]:
@@ -222,11 +231,11 @@ class ChromiumPage:
                 if not moved.is_set():
                     raise
             if monitor.leaving and not moved.is_set():
-                self.activity = f"waiting for {shown(monitor.document.url)} to move on"
+                self.activity = f"waiting for the page to move on to {shown(monitor.leaving)}"
                 with trio.move_on_after(LEAVING_SECONDS) as leaving:
                     await moved.wait()
                 if leaving.cancelled_caught:
-                    monitor.leaving = False
+                    monitor.leaving = ""
             if not moved.is_set():
                 return
             self.activity = LOADING
@@ -330,6 +339,8 @@ class ChromiumPage:
         self.activity = "looking for missing glyphs"
         with pdf.discarded_on_error():
             if pdf.data is not None and is_blank(pdf.data):
+                if monitor.leaving:
+                    raise FaultError(FaultKind.NAVIGATED_AWAY, monitor.away(monitor.leaving).detail)
                 raise FaultError(FaultKind.NOT_A_REPORT, inspect.NOTHING_PAINTED)
             if warning := await missing_glyphs(pdf, self._page):
                 monitor.warnings.add(warning.kind, warning.what, warning.why, warning.count)
@@ -341,6 +352,21 @@ class ChromiumPage:
     def _unreachable(self, url: str, error: str, detail: str) -> FaultError:
         fault = opening_fault(url, error, detail, self._egress.refusals, self._egress.failures)
         return FaultError(fault.kind, fault.detail)
+
+    async def pending(self) -> str:
+        monitor = self._listener.monitor
+        if monitor.navigating or monitor.printed or monitor.request is None:
+            return ""
+        try:
+            with trio.fail_after(PENDING_SECONDS):
+                value = pending.evaluate(self._page, monitor.request.options.ready)
+                urls = await pending.requests_under_way(self._page, self._frame_id)
+                last = "" if value is None else f"; last value: {pending.value_of(await value.get())}"
+        except trio.TooSlowError:
+            return f"; pending: its scripts, busy for {PENDING_SECONDS:g} s more"
+        except (CdpError, ClosedError):
+            return ""
+        return last + (f"; pending: {urls}" if urls else "")
 
     async def is_idle(self) -> bool:
         if self._listener.monitor.navigating:
