@@ -128,10 +128,16 @@ _SCRIPT = """
   }
   if (wanted.visible) {
     const nodes = document.createTreeWalker(body, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
+    const coloured = (node) => {
+      const {backgroundColor, backgroundImage} = getComputedStyle(node);
+      return (backgroundImage !== "none" || !/^rgba\\(.*, 0\\)$|^rgb\\(255, 255, 255\\)$/.test(backgroundColor)) &&
+        node.offsetWidth > 0 && node.offsetHeight > 0;
+    };
     const shows = (node) => node.nodeType === Node.TEXT_NODE
       ? node.data.trim() !== "" && !/^(script|style|noscript|template)$/i.test(node.parentElement?.localName ?? "") &&
         node.parentElement?.checkVisibility({opacityProperty: true, visibilityProperty: true})
-      : /^(img|svg|canvas|video|hr|input|table)$/i.test(node.localName) && node.checkVisibility?.() !== false;
+      : /^(img|svg|canvas|video|hr|input|table)$/i.test(node.localName) && node.checkVisibility?.() !== false ||
+        coloured(node);
     let node = nodes.nextNode();
     while (node && !shows(node)) node = nodes.nextNode();
     out.blank = !node;
