@@ -1,4 +1,4 @@
-"""Pages and templates as people print them, each with what has to come out (``corpus/``, read by ``cases``).
+"""Pages and templates as people print them, each with what has to come out (I14; ``corpus/``, read by ``cases``).
 
 Each case takes the whole way from the table ``[reports.NAME]`` to the PDF, in one browser for all of them.
 """
