@@ -112,7 +112,9 @@ def fault_of(fault: str) -> str:
 
 
 _ORDER = {Level.BAD: 0, Level.WATCH: 1, Level.GOOD: 2}
-_REFUSED = "the type's or a user's share of queue.max_backlog is full, or a part is unavailable; the log names the limit"
+_REFUSED = (
+    "the type's or a user's share of queue.max_backlog is full, or a part is unavailable; the log names the limit"
+)
 _MARK = {Level.BAD: "● ", Level.WATCH: "◐ ", Level.GOOD: ""}
 _WHOSE = {
     Blame.MESSAGE: "the submission",
