@@ -20,6 +20,16 @@ def add_to(command: Command) -> None:
     submit_parser.add_argument("type", help="the report type, e.g. sales_summary")
     submit_parser.add_argument("--params", required=True, metavar="JSON|@FILE|-", help="its parameters")
     submit_parser.add_argument("--user", default=NO_USER, metavar="UUID", help="the user the report is for")
+    submit_parser.add_argument("--locale", metavar="TAG", help="its language, e.g. de-DE")
+    submit_parser.add_argument("--timezone", metavar="ZONE", help="its time zone, e.g. Europe/Berlin")
+    submit_parser.add_argument("--file-name", metavar="NAME", help="what the download is called")
+    submit_parser.add_argument(
+        "--pdf",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a print option, e.g. format=A5; may be repeated",
+    )
     submit_parser.add_argument("--wait", action="store_true", help="until it is finished")
     submit_parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="save the PDF (waits)")
     get_parser = command("get", get, "Show a report, or save its PDF.")
@@ -37,6 +47,9 @@ def submit(options: argparse.Namespace) -> int:
         say(f"reportd: --params must be JSON, @FILE or -: {error}")
         return 2
     submission = {"reportType": options.type, "parameters": parameters, "userId": options.user}
+    fields = {"locale": options.locale, "timezone": options.timezone, "fileName": options.file_name}
+    fields["pdf"] = dict(_print_option(each) for each in options.pdf)
+    submission |= {name: value for name, value in fields.items() if value}
 
     def work(client: Any) -> int:
         headers = {"Idempotency-Key": str(uuid4())}
@@ -64,6 +77,15 @@ def get(options: argparse.Namespace) -> int:
         return _finish(client, response.json(), options.output)
 
     return with_client(options, work)
+
+
+def _print_option(text: str) -> tuple[str, Any]:
+    """Return name and value of ``KEY=VALUE``; the daemon checks them. A value that is not JSON is a text."""
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def _read(source: str) -> str:

@@ -30,6 +30,8 @@ class Daemon:
         return httpx.Client(base_url="http://127.0.0.1:8080", transport=httpx.MockTransport(self._answer))
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            self.submitted = json.loads(request.content)
         return httpx.Response(202 if request.method == "POST" else 200, json=self.report)
 
 
@@ -71,3 +73,15 @@ def test_the_error_of_a_page_is_nothing_that_a_terminal_obeys_either(
     daemon = Daemon(state="quarantined", error=error, warnings=[])
     assert run(monkeypatch, daemon, "submit", "sales", "--params", "{}", "--wait") == 1
     assert capsys.readouterr().err.splitlines()[-1] == "reportd: quarantined, script_error: \ufffd]0;title\ufffd"
+
+
+def test_a_submission_says_what_its_job_is_to_be_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    daemon = Daemon()
+    own = ["--locale", "de-DE", "--timezone", "Europe/Berlin", "--file-name", "Umsatz"]
+    pdf = ["--pdf", "format=A5", "--pdf", "landscape=true", "--pdf", "margin="]
+    assert run(monkeypatch, daemon, "submit", "sales", "--params", "{}", *own, *pdf) == 0
+    assert daemon.submitted["pdf"] == {"format": "A5", "landscape": True, "margin": ""}
+    assert (daemon.submitted["locale"], daemon.submitted["timezone"]) == ("de-DE", "Europe/Berlin")
+    assert daemon.submitted["fileName"] == "Umsatz"
+    assert run(monkeypatch, daemon, "submit", "sales", "--params", "{}") == 0
+    assert set(daemon.submitted) == {"reportType", "parameters", "userId"}
