@@ -94,7 +94,7 @@ async def check(loaded: Loaded) -> Checked:
 async def _judge_conditions(config: Config, known: Config | None, draft: Draft) -> str:
     """Check conditions in a browser. Return why they can't be checked, or an empty text."""
     passed = set() if known is None else set(_conditions(known).values())
-    wanted = {name: condition for name, condition in _conditions(config).items() if condition not in passed}
+    wanted = {key: condition for key, condition in _conditions(config).items() if condition not in passed}
     if not wanted:
         return ""
     pool = config.pool
@@ -102,16 +102,18 @@ async def _judge_conditions(config: Config, known: Config | None, draft: Draft) 
         rejected = await invalid_conditions(set(wanted.values()), pool.executable, pool.start_timeout_seconds)
     except BrowserError as error:
         return str(error)
-    for name, condition in wanted.items():
+    for key, condition in wanted.items():
         if condition in rejected:
             accepted = "one expression of JavaScript" if condition.kind == "expression" else "a CSS selector"
             text = (
                 f"the browser does not understand it: {rejected[condition]}; accepted: {condition.kind}: and {accepted}"
             )
-            draft.fault(f"reports.{name}.ready", text)
+            draft.fault(key, text)
     return ""
 
 
 def _conditions(config: Config) -> Mapping[str, Ready]:
-    conditions = {name: report.ready for name, report in config.reports.items()}
-    return {name: ready for name, ready in conditions.items() if ready.kind in ("expression", "selector")}
+    """Return the expressions and selectors, by key."""
+    conditions = {f"reports.{name}.ready": report.ready for name, report in config.reports.items()}
+    conditions |= {f"reports.{name}.expect": report.expect for name, report in config.reports.items() if report.expect}
+    return {key: condition for key, condition in conditions.items() if condition.kind in ("expression", "selector")}

@@ -102,6 +102,8 @@ def _follow(client: Any, task_id: str) -> dict[str, Any]:
         response.raise_for_status()
         report: dict[str, Any] = response.json()
         line = f"{report['state']}, attempt {report['attempts']}"
+        if error := report["error"]:
+            line += f"; {error['kind']}: {plain(error['detail'])}"
         if line != last:
             say(f"{time.monotonic() - started_at:6.1f} s  {line}")
             last = line

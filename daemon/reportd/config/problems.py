@@ -49,7 +49,7 @@ def describe(detail: Mapping[str, Any]) -> str:
         # An infinite number, or an integer too large for a float.
         if kind in ("finite_number", "float_type"):
             return f"{_short(value)} is not a valid number"
-    if kind == "literal_error" and isinstance(value, str):
+    if kind in ("literal_error", "enum") and isinstance(value, str):
         return "is not one of the values"
     types = {bool: "a boolean", int: "a number", float: "a number", str: "a text", list: "a list", dict: "a table"}
     return f"has the wrong type ({types.get(type(value), 'a date or time')})"

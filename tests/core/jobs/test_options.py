@@ -141,3 +141,13 @@ def test_whatever_is_accepted_is_read_back_the_same(fields: dict[str, Any]) -> N
     options, problems = read_options(orjson.loads(orjson.dumps(fields)))
     assert read_options(options.fields()) == (options, {})
     assert problems.keys().isdisjoint(options.fields())
+
+
+@given(
+    st.text(max_size=160) | st.sampled_from(["x" * n + end for n in range(140, 156) for end in ("", ".pdf", ".PDF")])
+)
+def test_a_name_that_is_accepted_is_accepted_again_from_the_message(name: str) -> None:
+    """Else a job that was answered with 202 could never be read (I1)."""
+    options, problems = read_options({"fileName": name})
+    if not problems:
+        assert read_options(options.fields()) == (options, {})

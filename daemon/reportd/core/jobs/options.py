@@ -19,9 +19,10 @@ LOCALE_ACCEPTS = "a BCP 47 language tag: language, script and region, e.g. de, p
 ZONE_ACCEPTS = "the name of an IANA time zone, e.g. Europe/Berlin or UTC"
 MAX_FILE_NAME = 150
 MAX_PDF_BYTES = 2000
+_SUFFIX = ".pdf"
 
 _FILE_NAME_ACCEPTS = (
-    f"a file's name of 1 to {MAX_FILE_NAME} characters, without / and \\, without control characters, "
+    f"a file's name of 1 to {MAX_FILE_NAME} characters before .pdf, without / and \\, without control characters, "
     "and without a dot at its beginning"
 )
 _TAG = re.compile(r"([a-z]{2,3})(?:-([a-z]{4}))?(?:-([a-z]{2}|[0-9]{3}))?", re.ASCII | re.IGNORECASE)
@@ -97,17 +98,21 @@ def canonical_zone(value: object) -> str:
 
 
 def canonical_file_name(value: object) -> str:
-    """Return a file's name with ``.pdf`` at its end. Raises ValueError."""
-    if not isinstance(value, str) or len(value) > MAX_FILE_NAME:
-        raise ValueError("is no text, or too long")
+    """Return a file's name with ``.pdf`` at its end, which does not count for its length. Raises ValueError.
+
+    The result is valid, too: the submission and its message are both read with this.
+    """
+    if not isinstance(value, str):
+        raise ValueError("is no text")  # noqa: TRY004 - one error for all
     name = value.strip(" ")
     if (
         not name
+        or len(name) > MAX_FILE_NAME + (len(_SUFFIX) if name.lower().endswith(_SUFFIX) else 0)
         or name.startswith(".")
         or any(char in "/\\" or char in _BIDI_CONTROLS or unicodedata.category(char) in _NOT_PRINTED for char in name)
     ):
         raise ValueError("is no name of a file")
-    return name if name.lower().endswith(".pdf") else f"{name}.pdf"
+    return name if name.lower().endswith(_SUFFIX) else f"{name}{_SUFFIX}"
 
 
 def _pdf(value: object) -> Mapping[str, Any]:

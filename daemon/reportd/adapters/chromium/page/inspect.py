@@ -234,7 +234,11 @@ def lacks(found: Inspection, limit_px: int, known: Collection[JobWarning]) -> It
         if shown(url) not in named:
             yield WarningKind.RESOURCES, shown(url), "is no image that can be shown"
     for address in found.relative:
-        yield WarningKind.RESOURCES, address, "could not be loaded: a template has no address that it is relative to"
+        yield (
+            WarningKind.RESOURCES,
+            address,
+            "could not be loaded: a template has no address that it is relative to",
+        )
     if found.width > max(found.client, limit_px):
         why = f"the content is {found.width} px wide, and {limit_px} px fit the paper"
         yield WarningKind.CLIPPED, f"{1 - limit_px / found.width:.0%} of the width", why
@@ -246,8 +250,8 @@ def lacks(found: Inspection, limit_px: int, known: Collection[JobWarning]) -> It
 def found(answer: dict[str, Any]) -> Inspection:
     """Return what the script found. The page's own scripts can change what it sees, so no value is trusted."""
     value = answer.get("result", {}).get("value")
-    if not isinstance(value, dict):
-        return Inspection()
+    if not isinstance(value, dict):  # the script has failed, so nothing was found that was to be there
+        return Inspection(expected=False)
     return Inspection(
         width=_number(value.get("width")),
         client=_number(value.get("client")),
