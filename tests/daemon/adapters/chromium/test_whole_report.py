@@ -87,6 +87,13 @@ async def test_a_slash_at_the_end_is_no_redirect(stage: Stage) -> None:
         assert text_of(await printed(page, site)) == "the report"
 
 
+@on_stage
+async def test_a_page_may_write_a_megabyte_after_the_other_to_its_console(stage: Stage) -> None:
+    talks = f"{REPORT}<script>console.log('x'.repeat(5 * 2 ** 20))</script>"
+    async with open_site({"/report": talks}) as site, stage.page() as page:
+        assert text_of(await printed(page, site)) == "the report"
+
+
 ONCE = "<script>if (!sessionStorage.once) { sessionStorage.once = 1; location.reload(); }</script>"
 WAITING = "<p>wait<meta http-equiv=refresh content=1>"
 

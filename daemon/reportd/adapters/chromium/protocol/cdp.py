@@ -35,6 +35,11 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 example. It is skipped, so that it delays no other session, and its session ends.
 """
 
+_UNHEARD = b'{"method":"Runtime.consoleAPICalled"'
+"""The beginning of a message that is dropped unread: nobody listens to it. ``Runtime.enable`` sends it with the
+exceptions, and a page writes to its console as much and as often as it likes.
+"""
+
 _TAIL_BYTES = 128
 _SESSION = re.compile(rb'"sessionId":"([0-9A-F]+)"\}$')
 """The end of a message, as Chromium writes it."""
@@ -174,15 +179,16 @@ class _Pipe:
 
     async def read(self) -> None:
         """Read and dispatch messages until the browser is gone."""
-        unread, skipped = bytearray(), 0
+        unread, skipped, unheard = bytearray(), 0, False
         try:
             while data := await pipes.receive(self._read_fd):
                 start, searched = 0, len(unread)
                 unread += data
                 while (end := unread.find(_END, searched)) >= 0:
-                    if skipped + end - start > MAX_MESSAGE_BYTES:
+                    unheard = unheard if skipped else unread.startswith(_UNHEARD, start)
+                    if skipped + end - start > MAX_MESSAGE_BYTES and not unheard:
                         self._end_session_of(bytes(unread[max(start, end - _TAIL_BYTES) : end]))
-                    else:
+                    elif not unheard:
                         # Not orjson: it takes 13 times the memory of a PDF piece, and it rejects half a surrogate pair,
                         # which any page can send.
                         self._dispatch(json.loads(bytes(unread[start:end])))
@@ -190,6 +196,7 @@ class _Pipe:
                     skipped = 0
                 del unread[:start]
                 if len(unread) > MAX_MESSAGE_BYTES:
+                    unheard = unheard if skipped else unread.startswith(_UNHEARD)
                     skipped += len(unread) - _TAIL_BYTES
                     del unread[:-_TAIL_BYTES]
         except Exception:
