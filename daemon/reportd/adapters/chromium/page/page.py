@@ -310,14 +310,15 @@ class ChromiumPage:
         answer = self._page.send("Page.printToPDF", **paper.parameters, transferMode="ReturnAsStream")
         answer.when_granted(monitor.print_ended)
         try:
-            self._judge(inspect.found(await pending.get()), paper, monitor)
+            found = inspect.found(await pending.get())
+            self._judge(found, paper, monitor)
             result = await answer.get()
         except CdpError as error:
             await trio.sleep(NOTICE_SECONDS)
             raise FaultError(FaultKind.PRINT_REJECTED, str(error)) from error
         self.activity = "reading the PDF"
         try:
-            pdf = await receive_pdf(self._page, result["stream"], self._spool_folder)
+            pdf = await receive_pdf(self._page, result["stream"], self._spool_folder, found.metadata)
         except OSError as error:  # for example, the disk is full
             detail = f"{error.strerror}: {self._spool_folder}"
             raise FaultError(FaultKind.STORE_UNAVAILABLE, detail) from error
