@@ -13,7 +13,7 @@ from reportd.core.faults import FaultKind
 from reportd.core.jobs.warnings import WarningKind
 from reportd.ports import Page, Pdf, Ready
 from tests.servers.chromium import Stage, fault_of, on_stage, open_stage, request, text_of
-from tests.servers.site import Content, Reply, Site, open_site
+from tests.servers.site import Content, Reply, Site, after, open_site
 
 pytestmark = pytest.mark.browser
 
@@ -104,6 +104,24 @@ async def test_a_page_that_reloads_itself_once_is_printed(stage: Stage) -> None:
     async with open_site({"/report": once}) as site, stage.page() as page:
         assert text_of(await printed(page, site)) == "visit reload"
         assert len(site.asked("/report")) == 2
+
+
+@on_stage
+async def test_a_page_that_reloads_itself_when_it_was_ready_is_waited_for_again(stage: Stage) -> None:
+    late_reload = ONCE.replace("location.reload()", "setTimeout(() => location.reload(), 100)")
+    slow = "if (performance.navigation.type) document.write('<script src=/slow><\\/script>')"
+    report = f"{late_reload}<p>half<script>{slow}</script><p>whole"
+    async with open_site({"/report": report, "/slow": after(0.6, Reply())}) as site, stage.page() as page:
+        assert text_of(await printed(page, site, delay_seconds=0.4)) == "half whole"
+        assert len(site.asked("/report")) == 2
+
+
+@on_stage
+async def test_a_refresh_whose_page_comes_late_is_followed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reportd.adapters.chromium.page.page.LEAVING_SECONDS", 0.1)
+    pages: dict[str, Content] = {"/report": "<p>wait<meta http-equiv=refresh content='0;url=/done'>"}
+    async with open_site(pages | {"/done": after(0.5, Reply(REPORT))}) as site, stage.page() as page:
+        assert text_of(await printed(page, site, allow_redirects=("/done",))) == "the report"
 
 
 @on_stage
