@@ -228,7 +228,7 @@ async def test_what_a_script_throws_is_a_warning(stage: Stage) -> None:
 
 @on_stage
 async def test_a_template_that_refers_to_a_file_beside_it_says_so(stage: Stage) -> None:
-    html = "<link rel=stylesheet href=style.css><img src='logo.png'><img src='data:image/png;base64,AAAA'><p>x"
+    html = "<link rel=stylesheet href=style.css><img src='logo.png?key=1'><img src='data:image/png;base64,AAAA'><p>x"
     async with stage.page() as page:
         pdf = await page.render(request(html=html))
         assert [w.what for w in pdf.warnings if "no address" in w.why] == ["style.css", "logo.png"]
@@ -237,6 +237,15 @@ async def test_a_template_that_refers_to_a_file_beside_it_says_so(stage: Stage) 
         assert await fault_of(page, request(html=html, fail_on={WarningKind.RESOURCES})) is not None
         assert await page.scrub()
         assert (await page.render(request(html="<p>x"))).warnings == ()
+
+
+@on_stage
+async def test_a_page_that_lies_about_its_images_is_printed(stage: Stage) -> None:
+    lie = "{value: [{complete: true, naturalWidth: 0, currentSrc: 'http://[secret'}]}"
+    html = f"{REPORT}<script>Object.defineProperty(document, 'images', {lie})</script>"
+    async with stage.page() as page:
+        pdf = await page.render(request(html=html))
+        assert [w.what for w in pdf.warnings] == ["http:…"]
 
 
 COLUMNS = "<table><tr>" + "".join(f"<td>column{number}" for number in range(40)) + "</table>"
