@@ -329,6 +329,26 @@ async def test_what_a_page_writes_to_its_console_is_dropped_at_any_length(
     assert not any(b"consoleAPICalled" in text for text in parsed)
 
 
+async def test_an_exception_that_is_too_long_ends_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cdp, "MAX_MESSAGE_BYTES", 1_000_000)
+    thrown: list[dict[str, Any]] = []
+
+    async def answer(target: Target, message: dict[str, Any]) -> None:
+        if message["method"] == "Target.attachToTarget":
+            await target.say(id=message["id"], result={"sessionId": "AB"})
+            return
+        for size in (2_000_000, 10):
+            event = b'{"method":"Runtime.exceptionThrown","params":{"text":"%s"},"sessionId":"AB"}\0' % (b"x" * size)
+            await target.write(event)
+        await target.say(id=message["id"], result={}, sessionId="AB")
+
+    async with connected(answer) as browser:
+        page = await browser.attach("1")
+        page.on("Runtime.exceptionThrown", thrown.append)
+        assert await page.call("Page.ask") == {}
+    assert [len(event["text"]) for event in thrown] == [10]
+
+
 async def test_a_connection_that_is_called_off_leaves_nobody_waiting() -> None:
     """Closing a page while everything ends must not wait for an answer that is never read."""
 
