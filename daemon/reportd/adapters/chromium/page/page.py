@@ -79,6 +79,8 @@ class ChromiumPage:
         self._blank: str = frame["loaderId"]
         self._listener = Listener(page, self._frame_id, PageMonitor(self._blank), egress)
         self._emulation = Emulation(page)
+        self._sheet = False
+        """Whether a style sheet was added to the document."""
         self._scripts = True
         """Whether scripts may run. They are switched off for an inert document, to be sure that it has none."""
         self._inert = False
@@ -310,6 +312,7 @@ class ChromiumPage:
         if paper.depends_on_content:
             paper = paper.fitted(inspect.found(await pending.get()))
             inspect.add_sheet(self._page, paper.sheet)
+        self._sheet = bool(paper.sheet)
         answer = self._page.send("Page.printToPDF", **paper.parameters, transferMode="ReturnAsStream")
         answer.when_granted(monitor.print_ended)
         try:
@@ -409,7 +412,9 @@ class ChromiumPage:
         self._listener.monitor = PageMonitor(self._blank)
         with trio.move_on_after(SCRUB_SECONDS):
             try:
-                inspect.remove_sheets(self._page)
+                if self._sheet:
+                    self._sheet = False
+                    inspect.remove_sheets(self._page)
                 await self._replace_content("")
             except (CdpError, ClosedError) as error:
                 log.debug("page.scrub_failed", error=str(error))
