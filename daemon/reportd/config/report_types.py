@@ -248,8 +248,12 @@ class ReportType(Section):
     @property
     def failures(self) -> frozenset[WarningKind]:
         """The warnings that are faults; ``fail_on_resource_errors`` and ``fail_on_script_errors`` are older keys."""
-        older = {WarningKind.RESOURCES: self.fail_on_resource_errors, WarningKind.SCRIPTS: self.fail_on_script_errors}
-        return frozenset(self.fail_on) | {kind for kind, wanted in older.items() if wanted}
+        failures = set(self.fail_on)
+        if self.fail_on_resource_errors:
+            failures |= {WarningKind.RESOURCES, WarningKind.FONTS}
+        if self.fail_on_script_errors:
+            failures.add(WarningKind.SCRIPTS)
+        return frozenset(failures)
 
     def redacted(self) -> dict[str, Any]:
         """Return the table as in the file, with each key in the file's form."""

@@ -4,7 +4,7 @@ import zlib
 
 import pytest
 
-from reportd.core.pages.blank import MAX_BYTES, is_blank
+from reportd.core.pages.blank import MAX_BYTES, MAX_CONTENT_BYTES, is_blank
 
 
 def pdf(*streams: bytes, dictionary: bytes = b"") -> bytes:
@@ -76,3 +76,11 @@ def test_fonts_and_images_are_no_content() -> None:
     assert not is_blank(pdf(BEGIN, square))
     assert is_blank(pdf(BEGIN) + pdf(square, dictionary=b"/Length1 9"))
     assert is_blank(pdf(BEGIN) + pdf(square, dictionary=b"/Type /XObject\n/Subtype /Image"))
+
+
+def test_what_would_take_too_long_to_read_is_not_blank() -> None:
+    white = BEGIN + b"1 1 1 rg\n" + b"0 0 m 1 1 l h f\n" * 4000
+    few, many = pdf(white), pdf(*[white] * (MAX_CONTENT_BYTES // len(white) + 1))
+    assert is_blank(few)
+    assert len(many) < MAX_BYTES
+    assert not is_blank(many)

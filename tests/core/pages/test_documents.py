@@ -59,7 +59,18 @@ def test_a_list_allows_its_paths_only(path: str, other: str) -> None:
     assert may_redirect("http://a/report", f"http://b{other}", [path]) is (other == path)
 
 
-def test_a_url_is_shown_without_secrets() -> None:
-    assert shown("https://user:pass@app.test:8443/a/b?token=1#x") == "https://app.test:8443/a/b"
-    assert shown("data:image/png;base64,iVBORw0KGgo") == "data:image/png;base64,…"
-    assert shown("about:blank") == "about:blank"
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("https://user:pass@app.test:8443/a/b?token=1#x", "https://app.test:8443/a/b"),
+        ("data:image/png;base64,iVBORw0KGgo", "data:image/png;base64,…"),
+        ("about:blank", "about:blank"),
+        ("mailto:a@app.test?subject=secret", "mailto:a@app.test"),
+        ("file:///etc/hosts", "file:///etc/hosts"),
+        ("logo.png?at=12:30", "logo.png"),
+        ("//cdn.test/logo.png?token=1", "//cdn.test/logo.png"),
+        ("https://[secret", "https:…"),
+    ],
+)
+def test_a_url_is_shown_without_secrets(url: str, text: str) -> None:
+    assert shown(url) == text

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from reportd.config import ConfigError, ReportType, load
+from reportd.core.jobs.warnings import WarningKind
 from reportd.core.pages.network import NetworkRule
 from reportd.ports import Ready
 from tests.wording import mentions
@@ -214,6 +215,13 @@ def test_an_unknown_condition_is_refused(tmp_path: Path, text: str) -> None:
     problem = refused(tmp_path, f"url = 'http://app.test/'\nready = '{text}'")
     assert problem.startswith("ready: ")
     assert mentions(problem, "accepted: load, networkidle, stable, selector:CSS, expression:JS ", "event:NAME")
+
+
+def test_the_older_keys_name_kinds_of_warnings(tmp_path: Path) -> None:
+    assert report(tmp_path, "").failures == set()
+    assert report(tmp_path, "fail_on_resource_errors = true").failures == {WarningKind.RESOURCES, WarningKind.FONTS}
+    both = report(tmp_path, 'fail_on = ["glyphs"]\nfail_on_script_errors = true')
+    assert both.failures == {WarningKind.GLYPHS, WarningKind.SCRIPTS}
 
 
 def test_which_statuses_fail(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import trio
+
 from reportd.adapters.chromium.browser import FLAGS, ChromiumBrowser, find_executable
 from reportd.adapters.chromium.process.authorities import write_authorities
 from reportd.adapters.chromium.process.cgroup import Groups, take_over
@@ -58,19 +60,21 @@ async def open_launcher(
         leftover.unlink()
     groups = take_over()
     async with open_run_folder(data_dir / "browsers") as run_folder:
-        authorities = None if settings.ca_file is None else _trusted(settings.ca_file, run_folder / "authorities")
+        authorities = None
+        if settings.ca_file is not None:
+            authorities = run_folder / "authorities"
+            await trio.to_thread.run_sync(_trust, settings.ca_file, authorities)
         launcher = _Launcher(settings, run_folder, spool, forbidden, groups, authorities)
         if settings.container:
             await launcher.try_container()
         yield launcher
 
 
-def _trusted(ca_file: Path, folder: Path) -> Path:
+def _trust(ca_file: Path, folder: Path) -> None:
     try:
         write_authorities(folder, read_authorities(ca_file))
     except (OSError, ValueError) as error:
         raise BrowserError(f"pool.ca_file: {ca_file}: {error}") from error
-    return folder
 
 
 class _Launcher:

@@ -5,10 +5,14 @@ The check reads the content streams of a small PDF. White paint and text of spac
 
 import re
 
-from reportd.core.pages.pdf_streams import MAPPING, content_streams
+from reportd.core.pages.pdf_streams import MAPPING, TooLongError, content_streams
 
 MAX_BYTES = 65536
 """A larger PDF is not blank: an empty sheet has a few hundred bytes, a font with one glyph four thousand."""
+
+MAX_CONTENT_BYTES = 262144
+"""Of inflated streams, which take 40 ms. A page can make megabytes of white lines that deflate to a few thousand bytes.
+"""
 
 _MAPPING = re.compile(rb"<[0-9A-Fa-f]+> *<([0-9A-Fa-f]+)> *(?:<([0-9A-Fa-f]+)>)?")
 _TOKEN = re.compile(rb"\S+")
@@ -23,10 +27,15 @@ _OTHER_COLOURS = {b"k": "fill", b"sc": "fill", b"scn": "fill", b"K": "stroke", b
 
 def is_blank(pdf: bytes) -> bool:
     """Return whether no page shows anything. False for a PDF that is too large to be blank."""
-    if len(pdf) > MAX_BYTES:
+    try:
+        return len(pdf) <= MAX_BYTES and _shows_nothing(pdf)
+    except TooLongError:
         return False
+
+
+def _shows_nothing(pdf: bytes) -> bool:
     text = False
-    for stream in content_streams(pdf, fonts=False):
+    for stream in content_streams(pdf, fonts=False, max_bytes=MAX_CONTENT_BYTES):
         painted, has_text = _paint(stream)
         if painted:
             return False

@@ -6,7 +6,7 @@ reader on. Called by the Chromium adapter for each document that a page opens.
 
 from collections.abc import Collection
 from posixpath import normpath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from reportd.core.faults import Fault, FaultKind
 
@@ -22,15 +22,17 @@ that is kept up to date, or a session that ends.
 def shown(url: str) -> str:
     """Return a URL without query and user part, for logs and errors: they may hold customer data and a password.
 
-    Of a URL that holds its content, the content is left out, too.
+    Of a URL that holds its content, the content is left out, too. The URL may be relative. Of one that can't be read,
+    only the scheme is left.
     """
-    scheme, colon, rest = url.partition(":")
-    if colon and not rest.startswith("//"):  # about:blank; data:image/png;base64,…
-        kind, comma, _ = rest.partition(",")
-        return f"{scheme}:{kind}{comma and ',…'}"
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return f"{url.partition(':')[0]}:…"
+    if parts.scheme and not parts.netloc and not parts.path.startswith("/"):  # about:blank; data:image/png;base64,…
+        kind, comma, _ = parts.path.partition(",")
+        return f"{parts.scheme}:{kind}{comma and ',…'}"
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def path_of(url: str) -> str:

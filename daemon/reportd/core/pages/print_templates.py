@@ -7,6 +7,8 @@ page's process (seen with Chromium 156).
 import re
 from html.parser import HTMLParser
 
+from reportd.core.pages.documents import shown
+
 _ELEMENTS = frozenset({"script", "iframe", "frame", "object", "embed"})
 """Elements that do nothing there."""
 
@@ -65,6 +67,5 @@ def _is_inline(url: str) -> bool:
 
 
 def _shown(url: str) -> str:
-    """Return a URL without its query, which may be secret."""
-    url = re.split(r"[?#]", url.strip(), maxsplit=1)[0]
-    return url if len(url) <= _SHOWN else f"{url[:_SHOWN]}…"
+    text = shown(url.strip())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -301,6 +301,54 @@ async def test_what_a_page_says_at_too_great_a_length_ends_its_session_only(
         assert len((await two.call("Page.ask"))["text"]) == 10
 
 
+@pytest.mark.parametrize("size", [10, 999_900, 1_000_001, 5_000_000])
+async def test_what_a_page_writes_to_its_console_is_dropped_at_any_length(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cdp, "MAX_MESSAGE_BYTES", 1_000_000)
+    parsed: list[bytes] = []
+    loads = json.loads
+
+    def parse(text: bytes) -> Any:
+        parsed.append(text)
+        return loads(text)
+
+    monkeypatch.setattr(json, "loads", parse)
+    said = b'{"method":"Runtime.consoleAPICalled","params":{"args":["%s"]},"sessionId":"AB"}\0' % (b"x" * size)
+
+    async def answer(target: Target, message: dict[str, Any]) -> None:
+        if message["method"] == "Target.attachToTarget":
+            await target.say(id=message["id"], result={"sessionId": "AB"})
+            return
+        await target.write(said + b'{"id":%d,"result":{},"sessionId":"AB"}\0' % message["id"] + said)
+
+    async with connected(answer) as browser:
+        page = await browser.attach("1")
+        for _ in range(2):
+            assert await page.call("Page.ask") == {}
+    assert not any(b"consoleAPICalled" in text for text in parsed)
+
+
+async def test_an_exception_that_is_too_long_ends_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cdp, "MAX_MESSAGE_BYTES", 1_000_000)
+    thrown: list[dict[str, Any]] = []
+
+    async def answer(target: Target, message: dict[str, Any]) -> None:
+        if message["method"] == "Target.attachToTarget":
+            await target.say(id=message["id"], result={"sessionId": "AB"})
+            return
+        for size in (2_000_000, 10):
+            event = b'{"method":"Runtime.exceptionThrown","params":{"text":"%s"},"sessionId":"AB"}\0' % (b"x" * size)
+            await target.write(event)
+        await target.say(id=message["id"], result={}, sessionId="AB")
+
+    async with connected(answer) as browser:
+        page = await browser.attach("1")
+        page.on("Runtime.exceptionThrown", thrown.append)
+        assert await page.call("Page.ask") == {}
+    assert [len(event["text"]) for event in thrown] == [10]
+
+
 async def test_a_connection_that_is_called_off_leaves_nobody_waiting() -> None:
     """Closing a page while everything ends must not wait for an answer that is never read."""
 

@@ -13,7 +13,7 @@ from reportd.core.faults import FaultKind
 from reportd.core.jobs.warnings import WarningKind
 from reportd.ports import Page, Pdf, Ready
 from tests.servers.chromium import Stage, fault_of, on_stage, open_stage, request, text_of
-from tests.servers.site import Content, Reply, Site, open_site
+from tests.servers.site import Content, Reply, Site, after, open_site
 
 pytestmark = pytest.mark.browser
 
@@ -87,6 +87,14 @@ async def test_a_slash_at_the_end_is_no_redirect(stage: Stage) -> None:
         assert text_of(await printed(page, site)) == "the report"
 
 
+@pytest.mark.parametrize("says", ["console.log(much)", "setTimeout(() => { throw new Error(much) })"])
+@on_stage
+async def test_a_page_that_says_much_is_printed(stage: Stage, says: str) -> None:
+    talks = f"{REPORT}<script>const much = 'x'.repeat(5 * 2 ** 20); {says}</script>"
+    async with open_site({"/report": talks}) as site, stage.page() as page:
+        assert text_of(await printed(page, site)) == "the report"
+
+
 ONCE = "<script>if (!sessionStorage.once) { sessionStorage.once = 1; location.reload(); }</script>"
 WAITING = "<p>wait<meta http-equiv=refresh content=1>"
 
@@ -97,6 +105,24 @@ async def test_a_page_that_reloads_itself_once_is_printed(stage: Stage) -> None:
     async with open_site({"/report": once}) as site, stage.page() as page:
         assert text_of(await printed(page, site)) == "visit reload"
         assert len(site.asked("/report")) == 2
+
+
+@on_stage
+async def test_a_page_that_reloads_itself_when_it_was_ready_is_waited_for_again(stage: Stage) -> None:
+    late_reload = ONCE.replace("location.reload()", "setTimeout(() => location.reload(), 100)")
+    slow = "if (performance.navigation.type) document.write('<script src=/slow><\\/script>')"
+    report = f"{late_reload}<p>half<script>{slow}</script><p>whole"
+    async with open_site({"/report": report, "/slow": after(0.6, Reply())}) as site, stage.page() as page:
+        assert text_of(await printed(page, site, delay_seconds=0.4)) == "half whole"
+        assert len(site.asked("/report")) == 2
+
+
+@on_stage
+async def test_a_refresh_whose_page_comes_late_is_followed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reportd.adapters.chromium.page.page.LEAVING_SECONDS", 0.1)
+    pages: dict[str, Content] = {"/report": "<p>wait<meta http-equiv=refresh content='0;url=/done'>"}
+    async with open_site(pages | {"/done": after(0.5, Reply(REPORT))}) as site, stage.page() as page:
+        assert text_of(await printed(page, site, allow_redirects=("/done",))) == "the report"
 
 
 @on_stage
@@ -203,7 +229,7 @@ async def test_what_a_script_throws_is_a_warning(stage: Stage) -> None:
 
 @on_stage
 async def test_a_template_that_refers_to_a_file_beside_it_says_so(stage: Stage) -> None:
-    html = "<link rel=stylesheet href=style.css><img src='logo.png'><img src='data:image/png;base64,AAAA'><p>x"
+    html = "<link rel=stylesheet href=style.css><img src='logo.png?key=1'><img src='data:image/png;base64,AAAA'><p>x"
     async with stage.page() as page:
         pdf = await page.render(request(html=html))
         assert [w.what for w in pdf.warnings if "no address" in w.why] == ["style.css", "logo.png"]
@@ -212,6 +238,15 @@ async def test_a_template_that_refers_to_a_file_beside_it_says_so(stage: Stage) 
         assert await fault_of(page, request(html=html, fail_on={WarningKind.RESOURCES})) is not None
         assert await page.scrub()
         assert (await page.render(request(html="<p>x"))).warnings == ()
+
+
+@on_stage
+async def test_a_page_that_lies_about_its_images_is_printed(stage: Stage) -> None:
+    lie = "{value: [{complete: true, naturalWidth: 0, currentSrc: 'http://[secret'}]}"
+    html = f"{REPORT}<script>Object.defineProperty(document, 'images', {lie})</script>"
+    async with stage.page() as page:
+        pdf = await page.render(request(html=html))
+        assert [w.what for w in pdf.warnings] == ["http:…"]
 
 
 COLUMNS = "<table><tr>" + "".join(f"<td>column{number}" for number in range(40)) + "</table>"

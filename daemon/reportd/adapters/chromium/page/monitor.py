@@ -53,11 +53,12 @@ class PageMonitor:
         self.moves = 0
         self.leaving = ""
         """Where the page has asked to move on to: what it shows now is not the report."""
+        self.refreshing = False
+        """Whether it moves on by a refresh, in a meta element or a header."""
         self._on_loaded = on_loaded
         self._documents = {blank}
         self._opening = False
         self._navigated: dict[str, Document] = {}
-        self._refreshing = False
 
     def fail(self, kind: FaultKind, detail: str) -> None:
         """Record the first fault and cancel the job. After printing, only a lost connection counts, as the PDF is
@@ -113,7 +114,7 @@ class PageMonitor:
         if self.request is None or seconds > REFRESH_SECONDS:
             return
         if self._may_move(url):
-            self._refreshing, self.leaving = True, url
+            self.refreshing, self.leaving = True, url
         else:
             self.fail(FaultKind.NAVIGATED_AWAY, self.away(url, f" after {seconds:g} s").detail)
 
@@ -124,7 +125,7 @@ class PageMonitor:
 
     def stays(self) -> None:
         """What was asked for is a part of the same document."""
-        if not self._refreshing:
+        if not self.refreshing:
             self.leaving = ""
 
     def away(self, url: str, why: str = "") -> Fault:
@@ -137,13 +138,13 @@ class PageMonitor:
         for loader in self._navigated.keys() - self._documents:
             document = self._navigated[loader]
             # A page that reloads itself once may be clearing its cache; one that goes on would never be printed.
-            if not self._may_move(document.url) or (self.moves and not self._refreshing):
+            if not self._may_move(document.url) or (self.moves and not self.refreshing):
                 again = " again" if same_place(document.url, self.request.url or "") else ""
                 self.fail(FaultKind.NAVIGATED_AWAY, self.away(document.url, again).detail)
                 return
             self._documents.add(loader)
-            self.moves += not self._refreshing
-            self._refreshing, self.leaving = False, ""
+            self.moves += not self.refreshing
+            self.refreshing, self.leaving = False, ""
             self.loading_ended = trio.Event()
             self.moved.set()
             self.moved = trio.Event()

@@ -4,6 +4,7 @@ Independent calls are sent together and awaited afterwards: printing a small rep
 trips.
 """
 
+import math
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
@@ -33,7 +34,7 @@ log = structlog.get_logger()
 LOADING = "waiting for the page to load"
 SCRUB_SECONDS = 3.0
 LEAVING_SECONDS = 12.0
-"""A page that has said that it moves on is waited for this long; then it is printed as it is."""
+"""A page whose script has said that it moves on is waited for this long; then it is printed as it is."""
 
 SAYS_WHEN = frozenset({"event", "expression"})
 """Conditions by which the page itself says when it is drawn."""
@@ -150,11 +151,12 @@ class ChromiumPage:
         return await self._finish(request, monitor, to_print)
 
     async def _finish(self, request: RenderRequest, monitor: PageMonitor, to_print: ToPrint) -> Pdf:
+        moved = monitor.moved
         await trio.sleep(request.options.delay_seconds)
         self._report_refusals(request)
         self.activity = "waiting for a slot to be printed in"
         await to_print()
-        if monitor.leaving:  # since it was ready
+        if monitor.leaving or moved.is_set():  # since it was ready
             await self._until_ready(request, monitor)
         return await self._judged(await self._print(request, monitor), monitor)
 
@@ -234,7 +236,8 @@ class ChromiumPage:
                     raise
             if monitor.leaving and not moved.is_set():
                 self.activity = f"waiting for the page to move on to {shown(monitor.leaving)}"
-                with trio.move_on_after(LEAVING_SECONDS) as leaving:
+                # A refresh comes for certain, so only the job's deadline ends the wait for it.
+                with trio.move_on_after(math.inf if monitor.refreshing else LEAVING_SECONDS) as leaving:
                     await moved.wait()
                 if leaving.cancelled_caught:
                     monitor.leaving = ""

@@ -31,7 +31,7 @@ class _Trust(ctypes.Structure):
 
 
 def write_authorities(folder: Path, certificates: Iterable[bytes]) -> None:
-    """Make a database in ``folder`` that trusts these certificates (DER). Blocks for milliseconds.
+    """Make a database in ``folder`` that trusts these certificates (DER). Blocks for 5 ms a certificate.
 
     Raises BrowserError.
     """

@@ -31,10 +31,19 @@ with warnings.catch_warnings():
     from pyppeteer.errors import NetworkError
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""The longest requested answer is a piece of a PDF, 1.4 MiB. A longer message is a page's own text, in an exception for
-example. It is skipped, so that it delays no other session, and its session ends.
+"""The longest requested answer is a piece of a PDF, 1.4 MiB. A longer message is a page's own text. It is skipped, so
+that it delays no other session, and its session ends, as somebody may wait for it.
 """
 
+_EXCEPTION = b'{"method":"Runtime.exceptionThrown"'
+"""The beginning of a message that nobody waits for: its session goes on when it is too long."""
+
+_UNHEARD = b'{"method":"Runtime.consoleAPICalled"'
+"""The beginning of a message that is dropped unread: nobody listens to it. ``Runtime.enable`` sends it with the
+exceptions, and a page writes to its console as much and as often as it likes.
+"""
+
+_HEAD_BYTES = 64
 _TAIL_BYTES = 128
 _SESSION = re.compile(rb'"sessionId":"([0-9A-F]+)"\}$')
 """The end of a message, as Chromium writes it."""
@@ -174,22 +183,19 @@ class _Pipe:
 
     async def read(self) -> None:
         """Read and dispatch messages until the browser is gone."""
-        unread, skipped = bytearray(), 0
+        unread, skipped, head = bytearray(), 0, b""
         try:
             while data := await pipes.receive(self._read_fd):
                 start, searched = 0, len(unread)
                 unread += data
                 while (end := unread.find(_END, searched)) >= 0:
-                    if skipped + end - start > MAX_MESSAGE_BYTES:
-                        self._end_session_of(bytes(unread[max(start, end - _TAIL_BYTES) : end]))
-                    else:
-                        # Not orjson: it takes 13 times the memory of a PDF piece, and it rejects half a surrogate pair,
-                        # which any page can send.
-                        self._dispatch(json.loads(bytes(unread[start:end])))
+                    head = head if skipped else bytes(unread[start : start + _HEAD_BYTES])
+                    self._take(head, skipped + end - start, bytes(unread[start:end]))
                     start = searched = end + 1
                     skipped = 0
                 del unread[:start]
                 if len(unread) > MAX_MESSAGE_BYTES:
+                    head = head if skipped else bytes(unread[:_HEAD_BYTES])
                     skipped += len(unread) - _TAIL_BYTES
                     del unread[:-_TAIL_BYTES]
         except Exception:
@@ -198,6 +204,17 @@ class _Pipe:
         finally:
             # Also on cancellation: pending calls would wait for answers that are never read.
             self.end()
+
+    def _take(self, head: bytes, length: int, text: bytes) -> None:
+        """Handle a message. ``text``: all of it, or the end of one that is too long."""
+        if head.startswith(_UNHEARD):
+            return
+        if length <= MAX_MESSAGE_BYTES:
+            # Not orjson: it takes 13 times the memory of a PDF piece, and it rejects half a surrogate pair, which any
+            # page can send.
+            self._dispatch(json.loads(text))
+        elif not head.startswith(_EXCEPTION):
+            self._end_session_of(text[-_TAIL_BYTES:])
 
     def _end_session_of(self, tail: bytes) -> None:
         """End the session of a message that is too long; ``tail`` is its end."""
