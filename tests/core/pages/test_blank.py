@@ -4,7 +4,7 @@ import zlib
 
 import pytest
 
-from reportd.core.pages.blank import MAX_BYTES, is_blank
+from reportd.core.pages.blank import MAX_BYTES, MAX_CONTENT_BYTES, is_blank
 
 
 def pdf(*streams: bytes, dictionary: bytes = b"") -> bytes:
@@ -76,3 +76,17 @@ def test_fonts_and_images_are_no_content() -> None:
     assert not is_blank(pdf(BEGIN, square))
     assert is_blank(pdf(BEGIN) + pdf(square, dictionary=b"/Length1 9"))
     assert is_blank(pdf(BEGIN) + pdf(square, dictionary=b"/Type /XObject\n/Subtype /Image"))
+
+
+def test_content_that_is_much_longer_than_its_pdf_is_not_read_to_its_end() -> None:
+    white = b"1 1 1 rg 0 0 9 9 re f\n"
+    assert is_blank(pdf(white))
+    long = pdf(white * (MAX_CONTENT_BYTES // len(white) + 1))
+    assert len(long) < MAX_BYTES
+    assert not is_blank(long)
+
+
+def test_boxes_in_place_of_characters_are_no_blank_sheet() -> None:
+    space = MAP % b"1 beginbfchar\n<0003> <0020>\nendbfchar"
+    assert is_blank(pdf(TEXT.replace(b"<0062>", b"<0003>"), space))
+    assert not is_blank(pdf(TEXT.replace(b"<0062>", b"<00000003>"), space))

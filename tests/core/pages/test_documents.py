@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportd.core.faults import FaultKind
-from reportd.core.pages.documents import REPORT_TYPES, document_fault, may_redirect, path_of, same_place, shown
+from reportd.core.pages.documents import (
+    REPORT_TYPES,
+    document_fault,
+    may_redirect,
+    path_of,
+    same_place,
+    shown,
+    without_secrets,
+)
 
 REPORT = "https://app.test/render?params=%7B%7D"
 
@@ -63,3 +71,8 @@ def test_a_url_is_shown_without_secrets() -> None:
     assert shown("https://user:pass@app.test:8443/a/b?token=1#x") == "https://app.test:8443/a/b"
     assert shown("data:image/png;base64,iVBORw0KGgo") == "data:image/png;base64,…"
     assert shown("about:blank") == "about:blank"
+
+
+def test_a_text_is_shown_without_the_secrets_of_its_urls() -> None:
+    text = "failed: https://user:pass@app.test/a?token=1, then 'wss://b/live?key=2' and http://[bad?x=3"
+    assert without_secrets(text) == "failed: https://app.test/a then 'wss://b/live' and http://…"

@@ -4,6 +4,7 @@ A server that answers 200 can still answer with something else: a login form, an
 reader on. Called by the Chromium adapter for each document that a page opens.
 """
 
+import re
 from collections.abc import Collection
 from posixpath import normpath
 from urllib.parse import unquote, urlsplit
@@ -31,6 +32,21 @@ def shown(url: str) -> str:
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}"
+
+
+_URL = re.compile(r"\b(?:https?|wss?)://[^\s\"'<>`]+", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """Return the text of a page or browser with its URLs as they may be shown."""
+    return _URL.sub(lambda match: _shown_or_cut(match[0]), text)
+
+
+def _shown_or_cut(url: str) -> str:
+    try:
+        return shown(url)
+    except ValueError:  # it only looks like a URL
+        return url.partition("://")[0] + "://…"
 
 
 def path_of(url: str) -> str:
