@@ -84,3 +84,9 @@ def test_what_would_take_too_long_to_read_is_not_blank() -> None:
     assert is_blank(few)
     assert len(many) < MAX_BYTES
     assert not is_blank(many)
+
+
+def test_boxes_in_place_of_characters_are_no_blank_sheet() -> None:
+    space = MAP % b"1 beginbfchar\n<0003> <0020>\nendbfchar"
+    assert is_blank(pdf(TEXT.replace(b"<0062>", b"<0003>"), space))
+    assert not is_blank(pdf(TEXT.replace(b"<0062>", b"<00000003>"), space))

@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportd.core.faults import FaultKind
-from reportd.core.pages.documents import REPORT_TYPES, document_fault, may_redirect, path_of, same_place, shown
+from reportd.core.pages.documents import (
+    REPORT_TYPES,
+    document_fault,
+    may_redirect,
+    path_of,
+    same_place,
+    shown,
+    without_secrets,
+)
 
 REPORT = "https://app.test/render?params=%7B%7D"
 
@@ -74,3 +82,8 @@ def test_a_list_allows_its_paths_only(path: str, other: str) -> None:
 )
 def test_a_url_is_shown_without_secrets(url: str, text: str) -> None:
     assert shown(url) == text
+
+
+def test_a_text_is_shown_without_the_secrets_of_its_urls() -> None:
+    text = "failed: https://user:pass@app.test/a?token=1, then 'wss://b/live?key=2' and http://[bad?x=3"
+    assert without_secrets(text) == "failed: https://app.test/a then 'wss://b/live' and http://…"

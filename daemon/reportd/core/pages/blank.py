@@ -5,14 +5,14 @@ The check reads the content streams of a small PDF. White paint and text of spac
 
 import re
 
+from reportd.core.pages.glyphs import find_boxes
 from reportd.core.pages.pdf_streams import MAPPING, TooLongError, content_streams
 
 MAX_BYTES = 65536
 """A larger PDF is not blank: an empty sheet has a few hundred bytes, a font with one glyph four thousand."""
 
-MAX_CONTENT_BYTES = 262144
-"""Of inflated streams, which take 40 ms. A page can make megabytes of white lines that deflate to a few thousand bytes.
-"""
+MAX_CONTENT_BYTES = 256 * 1024
+"""Of all content streams. Longer ones are not blank; a page can make 64 KB of PDF out of 60 MB that paint in white."""
 
 _MAPPING = re.compile(rb"<[0-9A-Fa-f]+> *<([0-9A-Fa-f]+)> *(?:<([0-9A-Fa-f]+)>)?")
 _TOKEN = re.compile(rb"\S+")
@@ -26,21 +26,29 @@ _OTHER_COLOURS = {b"k": "fill", b"sc": "fill", b"scn": "fill", b"K": "stroke", b
 
 
 def is_blank(pdf: bytes) -> bool:
-    """Return whether no page shows anything. False for a PDF that is too large to be blank."""
+    """Return whether no page shows anything. False for a PDF that is too large to be blank.
+
+    A box in place of a character that no font has is shown.
+    """
+    if len(pdf) > MAX_BYTES:
+        return False
     try:
-        return len(pdf) <= MAX_BYTES and _shows_nothing(pdf)
+        return _is_blank(pdf)
     except TooLongError:
         return False
 
 
-def _shows_nothing(pdf: bytes) -> bool:
+def _is_blank(pdf: bytes) -> bool:
     text = False
     for stream in content_streams(pdf, fonts=False, max_bytes=MAX_CONTENT_BYTES):
         painted, has_text = _paint(stream)
         if painted:
             return False
         text = text or has_text
-    return not text or not _visible_text([each for each in content_streams(pdf) if each.startswith(MAPPING)])
+    if not text:
+        return True
+    mappings = [each for each in content_streams(pdf, max_bytes=MAX_CONTENT_BYTES) if each.startswith(MAPPING)]
+    return not _visible_text(mappings) and find_boxes(pdf) is None
 
 
 def _paint(content: bytes) -> tuple[bool, bool]:

@@ -4,6 +4,7 @@ A server that answers 200 can still answer with something else: a login form, an
 reader on. Called by the Chromium adapter for each document that a page opens.
 """
 
+import re
 from collections.abc import Collection
 from posixpath import normpath
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -33,6 +34,21 @@ def shown(url: str) -> str:
         kind, comma, _ = parts.path.partition(",")
         return f"{parts.scheme}:{kind}{comma and ',…'}"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+_URL = re.compile(r"\b(?:https?|wss?)://[^\s\"'<>`]+", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """Return the text of a page or browser with its URLs as they may be shown."""
+    return _URL.sub(lambda match: _shown_or_cut(match[0]), text)
+
+
+def _shown_or_cut(url: str) -> str:
+    try:
+        return shown(url)
+    except ValueError:  # it only looks like a URL
+        return url.partition("://")[0] + "://…"
 
 
 def path_of(url: str) -> str:

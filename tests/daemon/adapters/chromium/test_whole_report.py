@@ -9,6 +9,7 @@ import pytest
 import trio
 from pypdf import PdfReader
 
+from reportd.adapters.chromium.page.settle import STABLE_MS
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.warnings import WarningKind
 from reportd.ports import Page, Pdf, Ready
@@ -172,6 +173,23 @@ async def test_a_header_does_not_make_a_report_of_an_empty_page(stage: Stage) ->
         assert "the report" in text_of(await page.render(request(html=REPORT, print_parameters=header)))
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<style>div { height: 9em; background: linear-gradient(red, blue) }</style><div></div>",
+        "<style>div::before { content: 'the report' }</style><div></div>",
+        "<x-app></x-app><script>document.body.firstChild.attachShadow({mode: 'closed'}).innerHTML = 'report'</script>",
+        "<iframe srcdoc='<p>the report'></iframe>",
+    ],
+    ids=["background", "generated", "shadow", "frame"],
+)
+@on_stage
+async def test_with_a_header_whatever_paints_is_a_report(stage: Stage, content: str) -> None:
+    header = {"displayHeaderFooter": True, "headerTemplate": "<b></b>", "marginTop": 1, "printBackground": True}
+    async with stage.page() as page:
+        assert await fault_of(page, request(html=content, print_parameters=header)) is None
+
+
 # --- is all of it there? ------------------------------------------------------------------------------------
 
 PARTS = """
@@ -194,6 +212,34 @@ async def test_what_does_not_load_is_a_warning(stage: Stage) -> None:
         ]
         assert {w.why for w in pdf.warnings if "style.css" in w.what} == {"answered 500"}
         assert {w.why for w in pdf.warnings if "logo" in w.what} == {"answered 404"}
+
+
+@on_stage
+async def test_a_frame_that_stays_empty_is_a_warning(stage: Stage) -> None:
+    frames = "<iframe src=/denied></iframe><iframe src=http://other.test/></iframe>the report"
+    denied = Reply("<p>x", headers={"X-Frame-Options": "DENY"})
+    async with open_site({"/report": frames, "/denied": denied}) as site, stage.page() as page:
+        pdf = await printed(page, site)
+        assert {w.what: w.refused for w in pdf.warnings} == {site.url("/denied"): False, "http://other.test/": True}
+
+
+@on_stage
+async def test_a_login_form_in_place_of_a_part_is_a_warning(stage: Stage) -> None:
+    parts = "<!doctype html><link rel=stylesheet href=/style><script type=module src=/app></script><p>the report"
+    async with open_site({"/report": parts}) as site, stage.page() as page:
+        site.otherwise = "<form>Log in"
+        assert sorted(warned(await printed(page, site, delay_seconds=0.2))) == [
+            ("resources", "app", 1),
+            ("resources", "style", 1),
+        ]
+
+
+@on_stage
+async def test_a_socket_that_is_refused_is_named(stage: Stage) -> None:
+    socket = "<p>the report<script>new WebSocket('ws://other.test/live?token=secret')</script>"
+    async with stage.page() as page:
+        pdf = await page.render(request(html=socket, delay_seconds=0.3))
+        assert [(w.what, w.refused) for w in pdf.warnings] == [("ws://other.test/live", True)]
 
 
 @pytest.mark.parametrize("kind", [WarningKind.RESOURCES, WarningKind.FONTS])
@@ -315,6 +361,23 @@ async def test_a_drawing_is_waited_for(stage: Stage, html: str) -> None:
 async def test_stable_waits_until_nothing_changes(stage: Stage) -> None:
     async with stage.page() as page:
         assert text_of(await page.render(request(html=PAINTS_SLOWLY, ready=Ready("stable")))) == "8"
+
+
+@pytest.mark.parametrize("asks", ["fetch('/data').then(draw)", "x.onload = draw; x.open('GET', '/data'); x.send()"])
+@on_stage
+async def test_stable_waits_for_what_scripts_ask_for(stage: Stage, asks: str) -> None:
+    html = f"""<p>wait<script>const x = new XMLHttpRequest(), p = document.querySelector('p');
+    const draw = () => {{ p.textContent = 'the report' }}; {asks}</script>"""
+    slow = after(3 * STABLE_MS / 1000, Reply("1"))
+    async with open_site({"/report": html, "/data": slow}) as site, stage.page() as page:
+        assert text_of(await printed(page, site, ready=Ready("stable"))) == "the report"
+
+
+@on_stage
+async def test_what_a_script_asks_for_in_vain_is_still_uncaught(stage: Stage) -> None:
+    async with stage.page() as page:
+        pdf = await page.render(request(html="<p>x<script>fetch('http://a.test')</script>", ready=Ready("stable")))
+        assert [w.what for w in pdf.warnings if w.kind == "scripts"] == ["TypeError: Failed to fetch"]
 
 
 @on_stage

@@ -93,6 +93,14 @@ _SCRIPT = """
   const broken = [...document.images].filter((image) => image.complete && !image.naturalWidth && image.currentSrc &&
     !image.currentSrc.startsWith("data:image/svg"));
   out.images = listed(broken.map((image) => image.currentSrc.slice(0, 2000)));
+  // A style sheet of another media type is not used, and nothing is logged: a login form in place of it, for example.
+  out.sheets = listed([...document.styleSheets].filter((sheet) => {
+    try {
+      if (!sheet.href || sheet.cssRules.length) return false;
+    } catch { return false; }  // it is of another origin
+    const type = performance.getEntriesByName(sheet.href, "resource")[0]?.contentType;
+    return type && type !== "text/css";
+  }).map((sheet) => sheet.href.slice(0, 2000)));
   if (document.contentType !== "text/html") {
     out.broken = document.querySelector("parsererror > div")?.textContent.trim().slice(0, most.broken);
   }
@@ -128,16 +136,21 @@ _SCRIPT = """
   }
   if (wanted.visible) {
     const nodes = document.createTreeWalker(body, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
-    const coloured = (node) => {
-      const {backgroundColor, backgroundImage} = getComputedStyle(node);
-      return (backgroundImage !== "none" || !/^rgba\\(.*, 0\\)$|^rgb\\(255, 255, 255\\)$/.test(backgroundColor)) &&
-        node.offsetWidth > 0 && node.offsetHeight > 0;
-    };
+    const styled = (node) => [undefined, "::before", "::after"].some((pseudo) => {
+      const style = getComputedStyle(node, pseudo);
+      if (pseudo) return /["(]/.test(style.content);
+      const unseen = /^(rgba\\(.*, 0\\)|rgb\\(255, 255, 255\\))$/.test(style.backgroundColor);
+      return style.backgroundImage !== "none" || !unseen ||
+        /[1-9]/.test(style.borderWidth) || style.boxShadow !== "none";
+    });
+    // What is in a frame or a closed shadow can't be seen from here. It counts when it takes up room.
+    const paints = (node) => /^(img|svg|canvas|video|hr|input|table)$/i.test(node.localName) ||
+      ((/^(iframe|frame|object|embed)$|-/i.test(node.localName) || node.shadowRoot || styled(node)) &&
+        node.getBoundingClientRect().height > 0);
     const shows = (node) => node.nodeType === Node.TEXT_NODE
       ? node.data.trim() !== "" && !/^(script|style|noscript|template)$/i.test(node.parentElement?.localName ?? "") &&
         node.parentElement?.checkVisibility({opacityProperty: true, visibilityProperty: true})
-      : /^(img|svg|canvas|video|hr|input|table)$/i.test(node.localName) && node.checkVisibility?.() !== false ||
-        coloured(node);
+      : paints(node) && node.checkVisibility?.() !== false;
     let node = nodes.nextNode();
     while (node && !shows(node)) node = nodes.nextNode();
     out.blank = !node;
@@ -170,10 +183,10 @@ class ScrollingBox:
 class Inspection:
     """``width``: of the content, ``client``: of the viewport, ``height``: of the content, in CSS pixels.
 
-    ``fonts``: families that failed. ``images``: URLs of images that can't be shown. ``relative``: addresses without a
-    base. ``rtl``: the text runs from right to left. ``boxes``: those that scroll.
-    ``metadata``: what the document says about itself.
-    ``broken``: why the browser could not read XML to its end; empty if it could.
+    ``fonts``: families that failed. ``images``: URLs of images that can't be shown. ``sheets``: URLs of what is no
+    style sheet. ``relative``: addresses without a base. ``rtl``: the text runs from right to left. ``boxes``: those
+    that scroll. ``metadata``: what the document says about itself. ``broken``: why the browser could not read XML to
+    its end; empty if it could.
     """
 
     width: int = 0
@@ -181,6 +194,7 @@ class Inspection:
     height: int = 0
     fonts: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
+    sheets: tuple[str, ...] = ()
     relative: tuple[str, ...] = ()
     rtl: bool = False
     boxes: tuple[ScrollingBox, ...] = ()
@@ -233,6 +247,9 @@ def lacks(found: Inspection, limit_px: int, known: Collection[JobWarning]) -> It
     for url in found.images:
         if shown(url) not in named:
             yield WarningKind.RESOURCES, shown(url), "is no image that can be shown"
+    for url in found.sheets:
+        if shown(url) not in named:
+            yield WarningKind.RESOURCES, shown(url), "is no style sheet"
     for address in found.relative:
         why = "could not be loaded: a template has no address that it is relative to"
         yield WarningKind.RESOURCES, shown(address), why
@@ -255,6 +272,7 @@ def found(answer: dict[str, Any]) -> Inspection:
         height=_number(value.get("height")),
         fonts=_texts(value.get("fonts")),
         images=_texts(value.get("images")),
+        sheets=_texts(value.get("sheets")),
         relative=_texts(value.get("relative")),
         rtl=value.get("rtl") is True,
         boxes=_boxes(value.get("boxes")),

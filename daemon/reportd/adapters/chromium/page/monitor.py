@@ -12,12 +12,15 @@ from reportd.adapters.chromium.protocol.cdp import Cdp
 from reportd.adapters.egress.proxy import Egress
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.warnings import JobWarning, WarningCollector, WarningKind, fault_of
-from reportd.core.pages.documents import REFRESH_SECONDS, may_redirect, same_place, shown
+from reportd.core.pages.documents import REFRESH_SECONDS, may_redirect, same_place, shown, without_secrets
 from reportd.core.pages.network import normal_host, url_target
 from reportd.ports import RenderRequest
 
 _STATUS = re.compile(r"status of ([1-5][0-9]{2})\b")
 _ERROR = re.compile(r"net::[A-Z_0-9]+")
+_SOCKET = re.compile(r"WebSocket connection to '(wss?://[^']+)'")
+_QUOTED = re.compile(r"'(https?://[^']+)'")
+_REFUSED = re.compile(r"MIME type|integrity")
 _FONT = re.compile(r"\.(woff2?|ttf|otf|eot)$", re.IGNORECASE)
 
 
@@ -196,6 +199,11 @@ class Listener:
         if "parentId" not in frame:
             url = frame.get("unreachableUrl") or frame["url"]
             self.monitor.navigated(frame["loaderId"], Document(url, frame["mimeType"]))
+        elif url := frame.get("unreachableUrl"):
+            # Nothing is logged of the document of a frame, unless it has an error status.
+            refusal = self._refusal(url)
+            why = f"is not loaded: {refusal}" if refusal else "could not be loaded into its frame"
+            self.monitor.warn(WarningKind.RESOURCES, shown(url), why, refused=bool(refusal))
 
     def _on_scheduled(self, event: dict[str, Any]) -> None:
         if event["frameId"] == self._frame_id and event["reason"] in ("metaTagRefresh", "httpHeaderRefresh"):
@@ -227,9 +235,17 @@ class Listener:
     def _on_log_entry(self, event: dict[str, Any]) -> None:
         """A resource failed. Chromium logs it, whichever element or script asked for it."""
         entry = event["entry"]
-        if entry["source"] != "network" or entry["level"] != "error" or not entry.get("url"):
+        if entry["level"] != "error" or not entry.get("url"):
             return
         url, text = entry["url"], entry["text"]
+        if entry["source"] in ("javascript", "security") and _REFUSED.search(text):
+            # It came, and the browser does not use it: a login form in place of a script, for example.
+            quoted = _QUOTED.search(text)  # the entry may have the address of the page
+            self.monitor.warn(WarningKind.RESOURCES, shown(quoted[1] if quoted else url), without_secrets(text))
+        if entry["source"] != "network":
+            return
+        if socket := _SOCKET.search(text):  # the entry has the address of the page
+            url = socket[1]
         if self.monitor.document.url == url and _STATUS.search(text):
             return  # the document itself; fail_on_status judges it
         kind = WarningKind.FONTS if _FONT.search(shown(url)) else WarningKind.RESOURCES
@@ -244,7 +260,7 @@ class Listener:
     def _refusal(self, url: str) -> str:
         """Return why the egress refused the host of a URL; empty if it did not."""
         try:
-            host, port = url_target(url)
+            host, port = url_target(re.sub(r"^ws(?=s?:)", "http", url))
             name = str(normal_host(host))
         except ValueError:
             return ""

@@ -10,6 +10,7 @@ from typing import Any
 
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp
 from reportd.core.faults import FaultError, FaultKind
+from reportd.core.pages.documents import without_secrets
 from reportd.ports import Ready
 
 WORLD = "reportd"
@@ -91,5 +92,6 @@ def judge(answer: dict[str, Any]) -> None:
 def exception_text(details: dict[str, Any]) -> str:
     """Return one line about a thrown value, which can be anything (CDP ``Runtime.ExceptionDetails``)."""
     thrown = details.get("exception", {})
-    text = str(thrown.get("description") or thrown.get("value") or details.get("text")).strip()
-    return text.splitlines()[0][:300] if text else "no text"
+    # It may be megabytes.
+    text = str(thrown.get("description") or thrown.get("value") or details.get("text"))[:10000].strip()
+    return without_secrets(text.splitlines()[0])[:300] if text else "no text"

@@ -21,6 +21,9 @@ STABLE_MS = 300
 MAX_HEIGHT = 60000
 """Of a viewport, in CSS pixels: about 55 sheets of A4. A page that is higher is seen so far only."""
 
+ASKING_MS = 10000
+"""How long ``ready = "stable"`` waits for the answer to a request of a script: some are kept open for ever."""
+
 HOOK = """
 (() => {
   if (globalThis.__reportd) return;
@@ -35,6 +38,24 @@ HOOK = """
   IntersectionObserver.prototype.observe = function (target) {
     state.observes = true;
     return observe.call(this, target);
+  };
+  // What is asked for may change the page when it comes, unless it never does: a page that is kept up to date.
+  const asked = new Set(), later = globalThis.setTimeout.bind(globalThis);
+  const asking = (most) => { for (const since of asked) if (now() - since.at < most) return true; return false; };
+  const fetch = globalThis.fetch.bind(globalThis), send = XMLHttpRequest.prototype.send;
+  globalThis.fetch = function (...given) {
+    const one = {at: now()};
+    asked.add(one);
+    // The page gets the promise that follows: so one that it does not catch is still uncaught.
+    return Reflect.apply(fetch, globalThis, given).finally(() => asked.delete(one));
+  };
+  XMLHttpRequest.prototype.send = function (...given) {
+    const one = {at: now()}, answer = Reflect.apply(send, this, given);
+    if (this.readyState !== 4) {
+      asked.add(one);
+      this.addEventListener("loadend", () => asked.delete(one), {once: true});
+    }
+    return answer;
   };
   state.watch = () => {
     if (state.watching) return;
@@ -64,7 +85,7 @@ HOOK = """
       const at = now();
       if (strict) {
         const more = performance.getEntriesByType("resource").length, pixelsNow = pixels();
-        if (more !== resources || pixelsNow !== painted || loading() || animating()) changed = at;
+        if (more !== resources || pixelsNow !== painted || loading() || animating() || asking(ASKING_MS)) changed = at;
         [resources, painted] = [more, pixelsNow];
         changed = Math.max(changed, state.mutation);
         if (at - changed >= quiet) return done();
@@ -74,12 +95,12 @@ HOOK = """
         if (!drawn || !visible) return done();
       }
       if (at - begun >= most) return done();
-      setTimeout(look, 20);
+      later(look, 20);
     };
     look();
   });
 })()
-"""
+""".replace("ASKING_MS", str(ASKING_MS))
 
 _SETTLED = "globalThis.__reportd?.settled(%d, %s, %s)"
 
