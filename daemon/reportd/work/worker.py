@@ -249,7 +249,8 @@ class Worker:
         except FaultError as error:
             nature = error.fault.nature
             if nature.counts and not nature.kills_browser and self._shortage_since(started_at):
-                raise FaultError(FaultKind.OUT_OF_FILES, f"{_NONE_LEFT}; {error.fault.detail}") from error
+                detail = f"{_NONE_LEFT}; {error.fault.detail}"
+                raise FaultError(FaultKind.OUT_OF_FILES, detail, error.evidence) from error
             raise
         except Exception as error:
             raise _internal(error) from error
