@@ -24,6 +24,7 @@ from reportd.adapters.sql.database import Database, open_database
 from reportd.adapters.sql.stores.alerts import SqlAlerts
 from reportd.adapters.sql.stores.audit import SqlAudit
 from reportd.adapters.sql.stores.dead_letters import SqlDeadLetters
+from reportd.adapters.sql.stores.evidence import SqlEvidence
 from reportd.adapters.sql.stores.fleet import SqlFleet
 from reportd.adapters.sql.stores.jobs import SqlJobs
 from reportd.adapters.sql.stores.outbox import SqlOutbox
@@ -232,6 +233,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
         jobs, letters, audit = SqlJobs(database, outbox), SqlDeadLetters(database), SqlAudit(database)
         queue = EmbeddedQueue(database, "main", visibility_seconds=60)
         artifacts = FileArtifacts(folder / "artifacts")
+        evidence = SqlEvidence(database)
         backends = Backends(
             jobs=jobs,
             letters=letters,
@@ -245,6 +247,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
             alert_store=SqlAlerts(database),
             fleet=SqlFleet(database),
             ended_sessions=SqlEndedSessions(database),
+            evidence=evidence,
             session_secret=b"secret",
             scaling_metrics=None,
             conditions={"queue": Condition("queue", queue.depth)},
