@@ -129,6 +129,7 @@ class Running:
     breakers: Breakers
     letters: SqlDeadLetters
     audit: SqlAudit
+    evidence: SqlEvidence
     renderer: FakeRenderer
     worker: Worker
     parts: dict[str, tuple[bool, str]] = field(default_factory=lambda: {"database": (True, "answers")})
@@ -296,6 +297,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                         nursery=background,
                         changed=lambda: None,
                         audit=audit,
+                        evidence=evidence,
                         note=recorder.note,
                         breakers=BreakerOperator(processing.breakers, types, recorder),
                         access=access or Access(),
@@ -318,6 +320,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                         processing.breakers,
                         letters,
                         audit,
+                        evidence,
                         renderer,
                         processing.worker,
                     )

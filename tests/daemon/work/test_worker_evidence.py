@@ -27,8 +27,8 @@ async def handle(world: World) -> None:
 
 
 async def test_each_failed_attempt_leaves_its_evidence() -> None:
-    world = failing(FaultKind.TIMEOUT, FaultKind.BROWSER_UNAVAILABLE)
-    # The second uses no attempt; it still has a number of its own.
+    world = failing(FaultKind.BROWSER_UNAVAILABLE, FaultKind.TIMEOUT)
+    # The first uses no attempt; it still has a number of its own.
     await handle(world)
     await handle(world)
     task_id = job().task_id

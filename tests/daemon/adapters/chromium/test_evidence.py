@@ -72,7 +72,7 @@ async def picture(stage: Stage, found: Evidence, x: int, y: int) -> tuple[int, i
 async def test_a_timeout_shows_the_page_its_console_and_its_requests(stage: Stage) -> None:
     found, fault = await evidence(
         stage,
-        f"{RED}<img src=/gone.png><script>console.log('rows', 3, null, {{}}); console.warn('slow\\nservice');"
+        f"{RED}<img src=/gone.png><script>console.log('rows', 3, null, true, {{}}); console.warn('slow\\nservice');"
         "setTimeout(() => { throw new TypeError('no chart') })</script>",
         ready=NEVER,
         viewport=(400, 300),
@@ -80,7 +80,7 @@ async def test_a_timeout_shows_the_page_its_console_and_its_requests(stage: Stag
     assert fault is None
     assert await picture(stage, found, 200, 280) == (400, 300, True)
     assert found.console == (
-        "log: rows 3 None Object",
+        "log: rows 3 null true Object",
         "warning: slow service",
         "uncaught: TypeError: no chart",
     )

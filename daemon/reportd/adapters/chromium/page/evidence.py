@@ -1,6 +1,7 @@
 """Collects what an engineer would look at after a failed render, for report types that want it."""
 
 import base64
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -40,7 +41,10 @@ async def screenshot(page: Cdp, width: int, height: int, scale: float) -> bytes:
 def words(event: dict[str, Any]) -> Iterator[str]:
     """Return what a call of the console was given, a word for each value (CDP ``Runtime.consoleAPICalled``)."""
     for value in event["args"][:_MAX_VALUES]:
-        yield str(value.get("value", value.get("unserializableValue") or value.get("description") or value["type"]))
+        if "value" in value:  # as in JavaScript: text, 0, true, null
+            yield value["value"] if isinstance(value["value"], str) else json.dumps(value["value"])
+        else:
+            yield str(value.get("unserializableValue") or value.get("description") or value["type"])
 
 
 def failed_requests(warnings: Iterable[JobWarning]) -> tuple[str, ...]:
