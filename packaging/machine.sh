@@ -16,6 +16,7 @@ engines)
     command -v mvn >/dev/null || packages="$packages maven"
     # Go 1.21 brings the newer one that a module asks for; Debian 12 has it in its backports.
     command -v go >/dev/null || packages="$packages golang-go"
+    command -v npm >/dev/null || packages="$packages npm"
     ;;
 package) packages="$packages busybox-static cpio debootstrap e2fsprogs lintian qemu-system-x86 systemd-container" ;;
 *) echo "usage: $0 run|test|package|engines" >&2; exit 2 ;;

@@ -8,8 +8,7 @@ import re
 import subprocess
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 
 PER_INCH = 72
 """Points of a PDF, and pixels of a drawing: so a pixel is a point."""
@@ -20,6 +19,8 @@ _WORD = re.compile(r'<word xMin="([-\d.]+)" yMin="([-\d.]+)" xMax="([-\d.]+)" yM
 _WHITE = b"\xff"
 _DIRECTION = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Poppler marks the direction of words that run from right to left."""
+
+_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
@@ -58,32 +59,32 @@ class Drawing:
         return (left * MM, rows[0] * MM, right * MM, (rows[-1] + 1) * MM) if rows else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sheet:
-    """A page of a PDF."""
+    """A page of a PDF. ``text``: all of it in the order of reading, a blank between any two words."""
 
     width: float
     height: float
+    text: str
     words: Sequence[Word]
-
-    @cached_property
-    def text(self) -> str:
-        """All its words in reading order, a blank between any two."""
-        return " ".join(word.text for word in self.words)
 
     def boxes_of(self, text: str) -> list[Box]:
         return [word.box for word in self.words if word.text == text]
 
 
 def sheets_of(pdf: bytes) -> list[Sheet]:
-    told = _poppler("pdftotext", "-bbox", "-", "-", given=pdf).decode()
     sheets = []
-    for width, height, content in _PAGE.findall(told):
+    for width, height, content in _PAGE.findall(_poppler("pdftotext", "-bbox", "-", "-", given=pdf).decode()):
         words = []
-        for *corners, text in _WORD.findall(content):
+        for *corners, word in _WORD.findall(content):
             left, top, right, bottom = (float(corner) * MM for corner in corners)
-            words.append(Word(_plain(text), (left, top, right, bottom)))
-        sheets.append(Sheet(float(width) * MM, float(height) * MM, words))
+            words.append(Word(plain(html.unescape(word)), (left, top, right, bottom)))
+        text = " ".join(word.text for word in words)
+        sheets.append(Sheet(float(width) * MM, float(height) * MM, text, words))
+    if any(_RIGHT_TO_LEFT.search(sheet.text) for sheet in sheets):
+        # The letters of these words are there as they stand, from left to right. Here they are in their order.
+        texts = _poppler("pdftotext", "-", "-", given=pdf).decode().split("\f")
+        sheets = [replace(sheet, text=plain(text)) for sheet, text in zip(sheets, texts, strict=False)]
     return sheets
 
 
@@ -102,8 +103,9 @@ def drawings_of(pdf: bytes, *, first: int = 1, last: int = 0) -> list[Drawing]:
     return drawings
 
 
-def _plain(text: str) -> str:
-    return _DIRECTION.sub("", unicodedata.normalize("NFKC", html.unescape(text)))
+def plain(text: str) -> str:
+    """A text as it can be compared: compatible characters, and a blank between any two words."""
+    return " ".join(_DIRECTION.sub("", unicodedata.normalize("NFKC", text)).split())
 
 
 def _poppler(*command: str, given: bytes) -> bytes:

@@ -1,25 +1,21 @@
-"""Pages and templates as people print them, each with what has to come out (``corpus/``, read by ``cases``).
+"""Pages and templates as people print them, each with what has to come out (I14; ``corpus/``, read by ``cases``).
 
 Each case takes the whole way from the table ``[reports.NAME]`` to the PDF, in one browser for all of them.
 """
 
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
-import trio
 
-from reportd.config import Config
-from reportd.core.faults import Fault, FaultError, FaultKind
+from reportd.core.faults import Fault
 from reportd.ports import Pdf
-from tests.daemon.node import job
-from tests.documents.cases import Answer, Case, ExpectedSheet, Opened, cases, media_type, report_type
-from tests.documents.sheets import Drawing, Sheet, drawings_of, sheets_of
-from tests.fakes.checking import catalogue_of
+from tests.documents.cases import Case, ExpectedSheet, Opened, cases
+from tests.documents.opening import filled, render
+from tests.documents.sheets import Drawing, Sheet, drawings_of, plain, sheets_of
 from tests.servers.chromium import Stage, open_stage
-from tests.servers.site import Content, Handler, Reply, Request, Site, open_site
 
 pytestmark = pytest.mark.browser
 
@@ -92,71 +88,6 @@ def test_it_comes_out_as_expected(opened: Opened, stage: Stage, tmp_path: Path) 
     assert seconds < case.within_seconds
 
 
-# --- opening ----------------------------------------------------------------------------------------------------
-
-
-async def render(opened: Opened, stage: Stage, folder: Path) -> tuple[Pdf | Fault, float, Mapping[str, str]]:
-    """What comes out, how long it took, and the addresses that ``$SITE`` and ``$CDN`` stand for."""
-    case = opened.case
-    with trio.fail_after(60):
-        async with open_site() as site, open_site(host="127.0.0.2") as cdn, stage.page() as page:
-            names = {"$SITE": site.url(""), "$CDN": cdn.url("")}
-            site.pages |= {"/report": of_page(case, names)}
-            fill(site, cdn, case, names)
-            (folder / "page.html").write_text(filled(case.page, names))
-            config = Config(reports={"corpus": report_type(case, opened.way, site.url(case.path))})
-            wanted = await catalogue_of(config, [folder]).request(job(report_type="corpus", **case.parameters))
-            begun = trio.current_time()
-            try:
-                with trio.fail_after(wanted.timeout_seconds):
-                    outcome: Pdf | Fault = await page.render(wanted)
-            except FaultError as error:
-                outcome = error.fault
-            except trio.TooSlowError:  # as the pool does
-                outcome = Fault(FaultKind.TIMEOUT, f"not done within its time, while {page.activity}")
-            return outcome, trio.current_time() - begun, names
-
-
-def fill(site: Site, cdn: Site, case: Case, names: Mapping[str, str]) -> None:
-    for path, given in case.answers.items():
-        answers = given if isinstance(given, list) else [given]
-        where, local = (cdn, path.removeprefix("cdn")) if path.startswith("cdn") else (site, path)
-        replies = [reply(each, local, case, names) for each in answers]
-        plain = len(replies) == 1 and not answers[0].seconds
-        where.pages[local] = replies[0] if plain else one_after_the_other(replies, [each.seconds for each in answers])
-
-
-def one_after_the_other(replies: list[Reply], seconds: list[float]) -> Handler:
-    asked = 0
-
-    async def handle(request: Request, stream: trio.SocketStream) -> None:
-        nonlocal asked
-        number, asked = min(asked, len(replies) - 1), asked + 1
-        await trio.sleep(seconds[number])
-        await stream.send_all(replies[number].encoded(request.method))
-
-    return handle
-
-
-def of_page(case: Case, names: Mapping[str, str]) -> Content:
-    return Reply(filled(case.page, names), content_type=case.type or media_type(".html"))
-
-
-def reply(answer: Answer, path: str, case: Case, names: Mapping[str, str]) -> Reply:
-    headers = {name: filled(value, names) for name, value in answer.headers.items()}
-    if answer.redirect:
-        headers["Location"] = filled(answer.redirect, names)
-    kind = answer.type or media_type(path)
-    status = 302 if answer.redirect and answer.status == 200 else answer.status
-    return Reply(filled(case.page if answer.page else answer.body, names), status, kind, headers)
-
-
-def filled(text: str, names: Mapping[str, str]) -> str:
-    for name, value in names.items():
-        text = text.replace(name, value)
-    return text
-
-
 @cache
 def has_font(pattern: str) -> bool:
     """Whether fontconfig knows a font for ``:lang=ar`` or ``:charset=1f600``."""
@@ -182,11 +113,11 @@ def check_sheets(case: Case, pdf: bytes) -> None:
 def check_text(expected: ExpectedSheet, sheet: Sheet) -> None:
     assert (sheet.width, sheet.height) == pytest.approx(expected.paper, abs=PAPER_MM)
     if expected.text is not None:
-        assert sheet.text == " ".join(expected.text.split())
+        assert sheet.text == plain(expected.text)
     for part in expected.has:
-        assert part in sheet.text
+        assert f" {plain(part)} " in f" {sheet.text} "
     for part in expected.lacks:
-        assert part not in sheet.text
+        assert plain(part) not in sheet.text
     for word, corner in expected.words.items():
         [(left, top, _, _)] = sheet.boxes_of(word)
         assert (left, top) == pytest.approx(corner, abs=CLOSE_MM), word

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,13 @@ OLD_ELASTICMQ = "1.5.7"
 """It refuses a group on a standard queue, as SQS did until 2025, and does not know every attribute."""
 
 VERSITYGW = "1.8.0"
+
+CHARTS = {
+    "chart.js": ("4.6.1", "dist/chart.umd.min.js"),
+    "echarts": ("6.1.0", "dist/echarts.min.js"),
+    "highcharts": ("13.1.1", "highcharts.js"),
+}
+"""Libraries that draw charts in a page: version, and the file that a page loads."""
 
 BRING_SECONDS = 900.0
 """Go compiles for minutes where the cores are busy."""
@@ -40,6 +48,20 @@ def versitygw() -> Path:
         _run("go", "install", "-p", "2", module, GOBIN=str(folder))
 
     return _kept(f"versitygw-{VERSITYGW}", bring) / "versitygw"
+
+
+def chart_library(name: str) -> Path:
+    """The file of a library that a page loads, from the registry of npm."""
+    version, file = CHARTS[name]
+
+    def bring(folder: Path) -> None:
+        folder.mkdir()
+        _run("npm", "pack", "--silent", "--pack-destination", folder, f"{name}@{version}")
+        (archive,) = folder.glob("*.tgz")
+        with tarfile.open(archive) as packed:
+            packed.extractall(folder, filter="data")
+
+    return _kept(f"{name}-{version}", bring) / "package" / file
 
 
 def _kept(name: str, bring: Callable[[Path], None]) -> Path:

@@ -70,7 +70,7 @@ def test_an_open_breaker() -> None:
     ("load", "end"),
     [
         (None, ", its next job is the probe"),
-        (Load(), ", its next job is the probe, nothing waits"),
+        (Load(), ", its next job is the probe, no jobs waiting"),
         (Load(5, 3), ", its next job is the probe, 5 waiting, 3 of them untried"),
         (Load(5, 5), ", its next job is the probe, 5 waiting, no attempts used"),
     ],
@@ -88,10 +88,10 @@ def test_an_unknown_fault_is_nobodys() -> None:
 @pytest.mark.parametrize(
     ("state", "resting", "level", "sentence"),
     [
-        (BreakerState.HALF_OPEN, True, "watch", "sales is half-open: its probe is under way, nothing waits"),
-        (BreakerState.HALF_OPEN, False, "watch", "sales is half-open: its next job is the probe, nothing waits"),
-        (BreakerState.FORCED_OPEN, True, "bad", "sales is held OPEN for 14 s, nothing waits"),
-        (BreakerState.FORCED_CLOSED, False, "watch", "sales is held closed for 14 s, whatever fails"),
+        (BreakerState.HALF_OPEN, True, "watch", "sales is half-open: its probe is under way, no jobs waiting"),
+        (BreakerState.HALF_OPEN, False, "watch", "sales is half-open: its next job is the probe, no jobs waiting"),
+        (BreakerState.FORCED_OPEN, True, "bad", "sales is held OPEN for 14 s, no jobs waiting"),
+        (BreakerState.FORCED_CLOSED, False, "watch", "sales is held closed for 14 s, despite failures"),
     ],
 )
 def test_other_states(state: BreakerState, resting: bool, level: str, sentence: str) -> None:
@@ -104,7 +104,7 @@ def test_the_brief_names_the_worst() -> None:
     opened, held, half = view(BreakerState.OPEN), view(BreakerState.FORCED_OPEN), view(BreakerState.HALF_OPEN)
     assert health_of(replace(CALM, types=(half, opened, held))).brief == "● 2 open"
     assert health_of(with_type(half)).brief == "◐ 1 half-open"
-    assert health_of(with_type(view(BreakerState.FORCED_CLOSED))).brief == "◐ Look here"
+    assert health_of(with_type(view(BreakerState.FORCED_CLOSED))).brief == "◐ Needs attention"
     away = Part("queue", ok=False, detail="no answer")
     assert health_of(replace(CALM, parts=(away,), types=(opened, half))).brief == "● queue, 1 open"
 
@@ -135,7 +135,7 @@ def test_background_work_that_fails_unexpectedly() -> None:
     assert judged.level is Level.WATCH
     ((level, sentence),) = findings(snapshot)
     assert level == "watch"
-    assert mentions(sentence, "presence fails", "14 s", "3 times")
+    assert mentions(sentence, "presence", "failing", "14 s", "3 attempts")
     assert judged.findings[0].because == "no right to it"
     assert ready({"database": (True, ""), "background": (False, "")})
     assert not ready({"database": (False, ""), "background": (True, "")})

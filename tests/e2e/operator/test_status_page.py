@@ -29,7 +29,7 @@ async def test_what_it_did_is_on_the_page(tmp_path: Path) -> None:
             while "broken</b> is OPEN for" not in (page := (await client.get("/")).text):
                 await trio.sleep(0.1)
         assert f'href="/reports/{task_id}/pdf"' in page
-        assert "Fault of what its page loads" in page
+        assert "Fault of a host that its page loads from" in page
         document = await status(client)
         figures = {view["reportType"]: view["figures"] for view in document["types"]}
         assert (figures["sales_summary"]["perMinute"], figures["sales_summary"]["failed"]) == (1.0, 0)

@@ -112,14 +112,16 @@ def fault_of(fault: str) -> str:
 
 
 _ORDER = {Level.BAD: 0, Level.WATCH: 1, Level.GOOD: 2}
-_REFUSED = "its share of queue.max_backlog is full, or that of its users, or a part is away; the log names the limit"
+_REFUSED = (
+    "the type's or a user's share of queue.max_backlog is full, or a part is unavailable; the log names the limit"
+)
 _MARK = {Level.BAD: "● ", Level.WATCH: "◐ ", Level.GOOD: ""}
 _WHOSE = {
-    Blame.MESSAGE: "who submitted it",
+    Blame.MESSAGE: "the submission",
     Blame.PAGE: "its page",
-    Blame.UPSTREAM: "what its page loads",
+    Blame.UPSTREAM: "a host that its page loads from",
     Blame.NODE: "this machine",
-    Blame.STORE: "the store of the PDFs",
+    Blame.STORE: "the PDF store",
     Blame.US: "reportd itself",
 }
 
@@ -148,7 +150,7 @@ def _brief(snapshot: Snapshot, level: Level) -> str:
     words += [f"{opened} open"] if opened else []
     words += [f"{half_open} half-open"] if half_open and not words else []
     words += ["backlog"] if not words and next(_scale(snapshot), None) else []
-    return ", ".join(words) or "Look here"
+    return ", ".join(words) or "Needs attention"
 
 
 def _parts(snapshot: Snapshot) -> Iterator[Finding]:
@@ -157,10 +159,10 @@ def _parts(snapshot: Snapshot) -> Iterator[Finding]:
             stopping = snapshot.here.draining and part.name == "accepting"
             yield Finding(Level.WATCH if stopping else Level.BAD, (f"{part.name}: {part.detail}",))
     for trouble in snapshot.troubles:
-        tried = f", tried {_some(trouble.tries, 'time')}"
+        tried = f", {_some(trouble.tries, 'attempt')}"
         yield Finding(
             Level.WATCH,
-            (f"{trouble.part} fails in the background for ", Since(trouble.since), tried),
+            (f"background work {trouble.part} has been failing for ", Since(trouble.since), tried),
             because=trouble.error,
         )
     if snapshot.alone:
@@ -182,7 +184,7 @@ def _breakers(snapshot: Snapshot) -> Iterator[Finding]:
             probe = ("its probe is under way" if view.resting else "its next job is the probe",)
             yield Finding(Level.WATCH, (name, " is half-open: ", *probe, *_opened(view), waits), *_because(view))
         elif breaker.state is BreakerState.FORCED_CLOSED:
-            yield Finding(Level.WATCH, (name, " is held closed for ", since, ", whatever fails"), because=by_hand)
+            yield Finding(Level.WATCH, (name, " is held closed for ", since, ", despite failures"), because=by_hand)
         elif view.figures.tried >= ENOUGH and view.figures.failed >= BAD_RATE * view.figures.tried:
             share = f" fails: {view.figures.failed} of the last {view.figures.tried} renders"
             yield Finding(Level.WATCH, (name, share), *_because(view))
@@ -199,7 +201,7 @@ def _opened(view: TypeView) -> Sentence:
 def _waits(view: TypeView) -> str:
     load = view.load
     if load is None or not load.waiting:
-        return ", nothing waits" if load else ""
+        return ", no jobs waiting" if load else ""
     if load.untried == load.waiting:
         return f", {load.waiting} waiting, no attempts used"
     return f", {load.waiting} waiting, {load.untried} of them untried"
@@ -234,15 +236,15 @@ def _scale(snapshot: Snapshot) -> Iterator[Finding]:
     wanted = demand.nodes_wanted or live
     if seconds <= demand.target_seconds and wanted <= _FEW * live:
         return
-    jobs = f"{_some(demand.backlog, 'job')} in the queue would be worked off in {format_duration(seconds)}"
+    jobs = f"{_some(demand.backlog, 'job')} in the queue will take {format_duration(seconds)}"
     target = f", scaling.target_seconds is {format_duration(demand.target_seconds)}"
     nodes = f"; {_some(wanted, 'node')} wanted, {live} there"
     if wanted > live:
         more = _some(wanted - live, "more node")
-        advice = f"start {more}, or give this one more slots, unless renders have become slow"
+        advice = f"start {more} or give this one more slots; if renders have become slower"
     else:
-        advice = "look whether renders have become slow"
-    advice = f"{advice}: one takes {demand.render_seconds:.1f} s; nothing is lost meanwhile"
+        advice = "if renders have become slower"
+    advice = f"{advice} (now {demand.render_seconds:.1f} s each), find out why; no jobs are lost"
     yield Finding(Level.WATCH, (jobs + target + nodes,), because=advice)
 
 

@@ -62,7 +62,7 @@ ROUTES = {
     "stylesheet": "<link rel=stylesheet href='http://{trap}/x/stylesheet'>",
     "style import": "<style>@import 'http://{trap}/x/style-import'</style>",
     "style url": "<style>body {{ background: url('http://{trap}/x/style-url') }}</style>",
-    "print style url": "<style>@media print {{ i {{ content: url('http://{trap}/x/print-style-url') }} }}</style><i>",
+    "print style url": "<style>@media print {{ i {{ content: url(http://{trap}/x/print-style-url) }} }}</style><i></i>",
     "font": "<style>@font-face {{ font-family: f; src: url('http://{trap}/x/font') }} * {{ font: 9px f }}</style>text",
     "iframe": "<iframe src='http://{trap}/x/iframe'></iframe>",
     "frame in srcdoc": '<iframe srcdoc="<img src=http://{trap}/x/frame-in-srcdoc>"></iframe>',

@@ -1,8 +1,12 @@
 """PDFs on their way out of the browser: small ones in memory, large ones in a file that is always removed."""
 
+import base64
 import hashlib
+import random
+import struct
 import tracemalloc
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -12,7 +16,8 @@ from pypdf import PdfReader
 from reportd.adapters.chromium.page.pdf import IN_MEMORY_BYTES, PdfWriter
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.warnings import WarningKind
-from tests.servers.chromium import Stage, fault_of, on_stage, open_stage, request
+from reportd.ports import Pdf
+from tests.servers.chromium import Stage, fault_of, on_stage, open_stage, request, text_of
 
 MIB = 1024 * 1024
 
@@ -132,3 +137,33 @@ def test_what_was_written_of_a_pdf_is_removed_when_the_rest_does_not_come(tmp_pa
     with pytest.raises(OSError, match="broken"):
         break_off()
     assert list(tmp_path.iterdir()) == []
+
+
+SAYS = """<!doctype html><html lang="zh-Hant"><title>四月</title><meta name="author" content="Ada Lovelace">
+<meta name="Description" content="Umsätze"><meta name="keywords" content="a, b"><p>report"""
+
+
+@pytest.mark.parametrize("tagged", [False, True])
+@on_stage
+async def test_what_a_page_says_about_itself_is_in_its_pdf(stage: Stage, tagged: bool) -> None:
+    large = "<img src='data:image/bmp;base64," + base64.b64encode(bmp(1500)).decode() + "'>"
+    async with stage.page() as page:
+        for html in (SAYS, SAYS + large):
+            pdf = await page.render(request(html=html, print_parameters={"generateTaggedPDF": tagged}))
+            content = pdf.data if pdf.path is None else pdf.path.read_bytes()
+            assert content is not None
+            assert (pdf.size_bytes, pdf.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+            reader = PdfReader(BytesIO(content), strict=True)
+            assert reader.metadata is not None
+            assert (reader.metadata.title, reader.metadata.author) == ("四月", "Ada Lovelace")
+            assert (reader.metadata.subject, reader.metadata.keywords) == ("Umsätze", "a, b")
+            assert str(reader.root_object["/Lang"]) == "zh-Hant"
+            assert text_of(Pdf(len(content), "", content)) == "report"
+            pdf.discard()
+            assert await page.scrub()
+
+
+def bmp(side: int) -> bytes:
+    """A picture of noise, which no compression makes smaller."""
+    head = struct.pack("<2sIHHIIiiHHIIiiII", b"BM", 54 + side * side * 3, 0, 0, 54, 40, side, side, 1, 24, *[0] * 6)
+    return head + random.Random(1).randbytes(side * side * 3)

@@ -7,7 +7,7 @@ animations and transitions to their end: a heading that fades in would be printe
 import json
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from reportd.adapters.chromium.protocol.cdp import Answer, Cdp
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.warnings import JobWarning, WarningKind
 from reportd.core.pages.documents import shown
+from reportd.core.pages.pdf_metadata import MAX_TEXT, Metadata
 from reportd.ports import Ready
 
 NOTHING_PAINTED = "nothing is painted on any of its pages"
@@ -37,6 +38,7 @@ _MOST = {
     "boxes": MAX_BOXES,
     "slack": BOX_PX,
     "seconds": END_SECONDS,
+    "said": MAX_TEXT,
 }
 
 _SHEET = """
@@ -84,6 +86,8 @@ _SCRIPT = """
     const below = (parseFloat(style.paddingBottom) || 0) + (parseFloat(style.marginBottom) || 0);
     out.height = Math.ceil(content.getBoundingClientRect().bottom + scrollY + below);
   }
+  const said = (name) => document.querySelector(`meta[name=${name} i]`)?.content?.slice(0, most.said) ?? "";
+  out.metadata = [said("author"), said("description"), said("keywords"), (root.lang ?? "").slice(0, most.said)];
   const listed = (items) => [...items].slice(0, most.listed);
   out.fonts = listed([...document.fonts].filter((face) => face.status === "error").map((face) => face.family));
   const broken = [...document.images].filter((image) => image.complete && !image.naturalWidth && image.currentSrc &&
@@ -124,10 +128,16 @@ _SCRIPT = """
   }
   if (wanted.visible) {
     const nodes = document.createTreeWalker(body, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
+    const coloured = (node) => {
+      const {backgroundColor, backgroundImage} = getComputedStyle(node);
+      return (backgroundImage !== "none" || !/^rgba\\(.*, 0\\)$|^rgb\\(255, 255, 255\\)$/.test(backgroundColor)) &&
+        node.offsetWidth > 0 && node.offsetHeight > 0;
+    };
     const shows = (node) => node.nodeType === Node.TEXT_NODE
       ? node.data.trim() !== "" && !/^(script|style|noscript|template)$/i.test(node.parentElement?.localName ?? "") &&
         node.parentElement?.checkVisibility({opacityProperty: true, visibilityProperty: true})
-      : /^(img|svg|canvas|video|hr|input|table)$/i.test(node.localName) && node.checkVisibility?.() !== false;
+      : /^(img|svg|canvas|video|hr|input|table)$/i.test(node.localName) && node.checkVisibility?.() !== false ||
+        coloured(node);
     let node = nodes.nextNode();
     while (node && !shows(node)) node = nodes.nextNode();
     out.blank = !node;
@@ -162,6 +172,7 @@ class Inspection:
 
     ``fonts``: families that failed. ``images``: URLs of images that can't be shown. ``relative``: addresses without a
     base. ``rtl``: the text runs from right to left. ``boxes``: those that scroll.
+    ``metadata``: what the document says about itself.
     ``broken``: why the browser could not read XML to its end; empty if it could.
     """
 
@@ -176,6 +187,7 @@ class Inspection:
     broken: str = ""
     expected: bool = True
     blank: bool = False
+    metadata: Metadata = field(default_factory=Metadata)
 
 
 def inspect(page: Cdp, wanted: Wanted) -> Answer:
@@ -248,7 +260,12 @@ def found(answer: dict[str, Any]) -> Inspection:
         broken=str(value.get("broken") or "")[:MAX_BROKEN],
         expected=value.get("expected") is not False,
         blank=value.get("blank") is True,
+        metadata=_metadata(_texts(value.get("metadata"))),
     )
+
+
+def _metadata(said: tuple[str, ...]) -> Metadata:
+    return Metadata(*said) if len(said) == len(fields(Metadata)) else Metadata()
 
 
 def _number(value: object) -> int:

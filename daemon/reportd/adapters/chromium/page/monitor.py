@@ -174,7 +174,7 @@ class Listener:
         page.on("Page.frameScheduledNavigation", self._on_scheduled)
         page.on("Page.frameRequestedNavigation", self._on_requested)
         page.on("Page.navigatedWithinDocument", self._on_moved_within)
-        page.on("Page.downloadWillBegin", self._fails(FaultKind.DOWNLOAD, "the page started a download"))
+        page.on("Page.downloadWillBegin", self._on_download)
         page.on("Page.javascriptDialogOpening", self._on_dialog)
         page.on("Network.responseReceived", self._on_response)
         page.on("Log.entryAdded", self._on_log_entry)
@@ -211,6 +211,13 @@ class Listener:
     def _on_moved_within(self, event: dict[str, Any]) -> None:
         if event["frameId"] == self._frame_id:
             self.monitor.stays()
+
+    def _on_download(self, _: dict[str, Any]) -> None:
+        request = self.monitor.request
+        if self.monitor.navigating and request is not None and request.url is not None:
+            self.monitor.fail(FaultKind.DOWNLOAD, f"{shown(request.url)} answered with a download")
+        else:
+            self.monitor.fail(FaultKind.DOWNLOAD, "the page started a download")
 
     def _on_dialog(self, event: dict[str, Any]) -> None:
         # Dismiss every dialog, except the one that would block leaving the page.

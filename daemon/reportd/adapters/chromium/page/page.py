@@ -79,6 +79,8 @@ class ChromiumPage:
         self._blank: str = frame["loaderId"]
         self._listener = Listener(page, self._frame_id, PageMonitor(self._blank), egress)
         self._emulation = Emulation(page)
+        self._sheet = False
+        """Whether a style sheet was added to the document."""
         self._scripts = True
         """Whether scripts may run. They are switched off for an inert document, to be sure that it has none."""
         self._inert = False
@@ -308,17 +310,19 @@ class ChromiumPage:
         if paper.depends_on_content:
             paper = paper.fitted(inspect.found(await pending.get()))
             inspect.add_sheet(self._page, paper.sheet)
+        self._sheet = bool(paper.sheet)
         answer = self._page.send("Page.printToPDF", **paper.parameters, transferMode="ReturnAsStream")
         answer.when_granted(monitor.print_ended)
         try:
-            self._judge(inspect.found(await pending.get()), paper, monitor)
+            found = inspect.found(await pending.get())
+            self._judge(found, paper, monitor)
             result = await answer.get()
         except CdpError as error:
             await trio.sleep(NOTICE_SECONDS)
             raise FaultError(FaultKind.PRINT_REJECTED, str(error)) from error
         self.activity = "reading the PDF"
         try:
-            pdf = await receive_pdf(self._page, result["stream"], self._spool_folder)
+            pdf = await receive_pdf(self._page, result["stream"], self._spool_folder, found.metadata)
         except OSError as error:  # for example, the disk is full
             detail = f"{error.strerror}: {self._spool_folder}"
             raise FaultError(FaultKind.STORE_UNAVAILABLE, detail) from error
@@ -419,7 +423,9 @@ class ChromiumPage:
         self._listener.monitor = PageMonitor(self._blank)
         with trio.move_on_after(SCRUB_SECONDS):
             try:
-                inspect.remove_sheets(self._page)
+                if self._sheet:
+                    self._sheet = False
+                    inspect.remove_sheets(self._page)
                 await self._replace_content("")
             except (CdpError, ClosedError) as error:
                 log.debug("page.scrub_failed", error=str(error))

@@ -21,7 +21,7 @@ html:dir(rtl) > body { direction: rtl !important }
 """If the root of a scaled page runs from right to left, Chromium prints it beside the paper. The body may do so."""
 
 MIN_SCALE = 0.3
-"""Text of 10 points has 3 points then. Smaller text can't be read."""
+"""Chromium may still shrink the page by MAX_SHRINK: text of 10 points has 2 points then, and can't be read."""
 
 MAX_INCHES = 200.0
 """The longest side of a page (ISO 32000-1 annex C.2)."""

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp
+from reportd.core.pages.pdf_metadata import Metadata, update
 from reportd.ports import Pdf
 
 CHUNK_BYTES = 1024 * 1024
 IN_MEMORY_BYTES = 4 * 1024 * 1024
 
 
-async def receive_pdf(page: Cdp, stream: str, folder: Path) -> Pdf:
-    """Read the page's stream to its end and close it. Raises CdpError and ClosedError."""
+async def receive_pdf(page: Cdp, stream: str, folder: Path, metadata: Metadata) -> Pdf:
+    """Read the page's stream to its end and close it; add the metadata. Raises CdpError and ClosedError."""
 
     def read() -> Answer:
         return page.send("IO.read", handle=stream, size=CHUNK_BYTES)
@@ -34,7 +35,7 @@ async def receive_pdf(page: Cdp, stream: str, folder: Path) -> Pdf:
             if not pending or len(piece) > CHUNK_BYTES // 2:
                 pending.append(read())
         page.send("IO.close", handle=stream)
-        return writer.finish()
+        return writer.finish(metadata)
 
 
 class PdfWriter:
@@ -59,15 +60,25 @@ class PdfWriter:
         if self._size > IN_MEMORY_BYTES:
             handle, name = tempfile.mkstemp(dir=self._folder, prefix="pdf-", suffix=".part")
             self._path = Path(name)
-            self._file = os.fdopen(handle, "wb")
+            self._file = os.fdopen(handle, "w+b")
             self._file.writelines(self._pieces)
             self._pieces.clear()
 
-    def finish(self) -> Pdf:
+    def finish(self, metadata: Metadata = Metadata()) -> Pdf:  # noqa: B008 - it is immutable
+        if more := update(self._read, self._size, metadata):
+            self.write(more)
         if self._file is None:
             return Pdf(self._size, self._digest.hexdigest(), data=b"".join(self._pieces))
         self._file.close()
         return Pdf(self._size, self._digest.hexdigest(), path=self._path)
+
+    def _read(self, start: int, size: int) -> bytes:
+        if self._file is not None:
+            self._file.flush()
+            return os.pread(self._file.fileno(), size, start)
+        if len(self._pieces) > 1:
+            self._pieces = [b"".join(self._pieces)]
+        return self._pieces[0][start : start + size] if self._pieces else b""
 
     def __enter__(self) -> Self:
         return self
