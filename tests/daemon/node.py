@@ -46,6 +46,7 @@ from tests.fakes import (
 from tests.fakes.alerts import MemoryAlerts
 from tests.fakes.audit import FakeAudit
 from tests.fakes.checking import InlineReader
+from tests.fakes.evidence import MemoryEvidence
 from tests.fakes.fleet import MemoryFleet
 from tests.fakes.messenger import FakeMessenger
 from tests.fakes.outbox import MemoryOutbox
@@ -87,6 +88,7 @@ class World:
         self.queue = MemoryQueue(self.weather, max_receive_count=max_receive_count, dead=self.dead)
         self.jobs = MemoryJobs(self.weather)
         self.artifacts = MemoryArtifacts(self.weather)
+        self.evidence = MemoryEvidence(self.weather)
         self.slots = slots
         self.spool = spool
         self.renderer = FakeRenderer(slots, self.weather, spool)
@@ -113,6 +115,7 @@ class World:
             alert_store=MemoryAlerts(),
             fleet=MemoryFleet(),
             ended_sessions=MemoryEndedSessions(),
+            evidence=self.evidence,
             session_secret=b"secret",
             scaling_metrics=None,
             conditions={"queue": Condition("queue", self.queue.depth)},

@@ -13,6 +13,7 @@ import trio
 
 from reportd.concurrency.nurseries import open_background
 from reportd.core.faults import FaultError, FaultKind
+from reportd.core.jobs.evidence import Evidence
 from reportd.ports import Browser, BrowserError, Page, Pdf, RenderRequest, ToPrint, print_immediately
 from tests.fakes.rendering import pdf_of
 
@@ -36,7 +37,10 @@ class Turn:
 
 
 class FakeLauncher:
-    """Implements ``ports.Launcher``. ``browsers``: all there have been; ``turns``: of a task's next renders."""
+    """Implements ``ports.Launcher``. ``browsers``: all there have been; ``turns``: of a task's next renders.
+
+    ``evidence_of``: the tasks that left evidence.
+    """
 
     def __init__(self) -> None:
         self.start_seconds = 1.0
@@ -45,6 +49,8 @@ class FakeLauncher:
         self.end_seconds = 0.5
         self.mib = 100.0
         self.pending = ""
+        self.evidence_seconds = 0.9
+        self.evidence_of: list[str] = []
         self.spool: Path | None = None
         self.failing_starts = 0
         self.failing_pages = 0
@@ -139,6 +145,7 @@ class FakePage:
         self.stuck = False
         self._launcher = launcher
         self._browser = browser
+        self._task_id = ""
         self._dirty = False
         self._busy = False
         self._waiting = False
@@ -153,6 +160,11 @@ class FakePage:
         await trio.lowlevel.checkpoint()
         return f"; pending: {self._launcher.pending}" if self._launcher.pending else ""
 
+    async def evidence(self, activity: str) -> Evidence:
+        self._launcher.evidence_of.append(self._task_id)
+        await trio.sleep(self._launcher.evidence_seconds)
+        return Evidence(b"jpeg", ("log: hello",), (), activity)
+
     async def is_idle(self) -> bool:
         await trio.sleep(0.1)
         return self._waiting
@@ -165,6 +177,7 @@ class FakePage:
         turns = self._launcher.turns[request.task_id]
         turn = turns.pop(0) if turns else Turn()
         self._busy = self._dirty = True
+        self._task_id = request.task_id
         self.stuck = turn.stuck
         self._browser.renders.append(request.task_id)
         self._launcher.rendering += 1

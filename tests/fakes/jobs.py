@@ -106,10 +106,12 @@ class MemoryJobs:
                 return AttemptRefused(self._change(job.task_id, tally=tally, confirmed=True), fault)
             attempt_id = 1 + len(self._attempts)
             self._attempts_of[job.task_id].append(attempt_id)
-            self._attempts[attempt_id] = (job.task_id, Attempt(len(self._attempts_of[job.task_id]), node, at))
+            number = len(self._attempts_of[job.task_id])
+            self._attempts[attempt_id] = (job.task_id, Attempt(number, node, at))
             tally = replace(tally, attempts=tally.attempts + 1)
             self._move(job.task_id, JobEvent.STARTED)
-            return AttemptStarted(attempt_id, self._change(job.task_id, tally=tally, confirmed=True, started_at=at))
+            record = self._change(job.task_id, tally=tally, confirmed=True, started_at=at)
+            return AttemptStarted(attempt_id, record, number)
 
     async def settle(self, settlement: Settlement) -> JobState | None:
         async with self._weather.call("jobs", "settle"):

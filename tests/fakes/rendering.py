@@ -11,6 +11,7 @@ from typing import Any
 import trio
 
 from reportd.core.faults import FaultError, FaultKind
+from reportd.core.jobs.evidence import Evidence
 from reportd.core.jobs.job import Job, StoredJob, from_message
 from reportd.core.jobs.options import JobOptions
 from reportd.core.jobs.submission import FieldProblem, Submission, parse
@@ -34,13 +35,15 @@ def pdf_of(task_id: str, spool: Path | None = None, warnings: tuple[JobWarning, 
 class FakeRenderer:
     """Implements ``ports.Renderer``: each render takes ``seconds``, then fails with the task's next fault, if any.
 
-    ``hanging``: how long those of a task take instead. ``warnings``: what is missing from the PDF of a task.
+    ``hanging``: how long those of a task take instead. ``warnings``: what is missing from the PDF of a task;
+    ``evidence``: what its faults come with.
     """
 
     def __init__(self, slots: int = 2, weather: Weather | None = None, spool: Path | None = None) -> None:
         self.seconds = 1.0
         self.hanging: dict[str, float] = {}
         self.faults: dict[str, list[FaultKind | Exception]] = defaultdict(list)
+        self.evidence: dict[str, Evidence] = {}
         self.warnings: dict[str, tuple[JobWarning, ...]] = {}
         self.rendered: list[tuple[str, bool]] = []
         self.busy = 0
@@ -67,7 +70,8 @@ class FakeRenderer:
                 await trio.sleep(self.hanging.get(request.task_id, self.seconds))
                 if faults := self.faults[request.task_id]:
                     fault = faults.pop(0)
-                    raise FaultError(fault, "scripted") if isinstance(fault, FaultKind) else fault
+                    evidence = self.evidence.get(request.task_id)
+                    raise FaultError(fault, "scripted", evidence) if isinstance(fault, FaultKind) else fault
         finally:
             self.busy -= 1
         return pdf_of(request.task_id, self._spool, self.warnings.get(request.task_id, ()))

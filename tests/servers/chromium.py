@@ -20,6 +20,7 @@ from pypdf import PdfReader
 from reportd.adapters.chromium import ChromiumSettings, open_launcher
 from reportd.concurrency.nurseries import open_background
 from reportd.core.faults import Fault, FaultError
+from reportd.core.jobs.evidence import Evidence
 from reportd.core.pages.inert import is_inert
 from reportd.core.pages.network import NetworkRule
 from reportd.ports import Browser, Launcher, Page, Pdf, RenderOptions, RenderRequest, ToPrint, print_immediately
@@ -88,6 +89,9 @@ class _KeptPage:
 
     async def pending(self) -> str:
         return await self._page.pending()
+
+    async def evidence(self, activity: str) -> Evidence:
+        return await self._page.evidence(activity)
 
     async def is_idle(self) -> bool:
         return await self._page.is_idle()

@@ -30,6 +30,7 @@ from tests.daemon.node import MAX_RECEIVE_COUNT, PAGE
 from tests.fakes import MemoryArtifacts, MemoryDeadLetters, MemoryJobs, now
 from tests.fakes.alerts import MemoryAlerts
 from tests.fakes.audit import FakeAudit
+from tests.fakes.evidence import MemoryEvidence
 from tests.fakes.fleet import MemoryFleet
 from tests.fakes.messenger import FakeMessenger
 from tests.fakes.outbox import MemoryOutbox
@@ -82,6 +83,7 @@ class Shared:
             alert_store=MemoryAlerts(),
             fleet=MemoryFleet(),
             ended_sessions=MemoryEndedSessions(),
+            evidence=MemoryEvidence(),
             session_secret=b"secret",
             scaling_metrics=board,
             conditions={},

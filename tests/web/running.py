@@ -24,6 +24,7 @@ from reportd.adapters.sql.database import Database, open_database
 from reportd.adapters.sql.stores.alerts import SqlAlerts
 from reportd.adapters.sql.stores.audit import SqlAudit
 from reportd.adapters.sql.stores.dead_letters import SqlDeadLetters
+from reportd.adapters.sql.stores.evidence import SqlEvidence
 from reportd.adapters.sql.stores.fleet import SqlFleet
 from reportd.adapters.sql.stores.jobs import SqlJobs
 from reportd.adapters.sql.stores.outbox import SqlOutbox
@@ -128,6 +129,7 @@ class Running:
     breakers: Breakers
     letters: SqlDeadLetters
     audit: SqlAudit
+    evidence: SqlEvidence
     renderer: FakeRenderer
     worker: Worker
     parts: dict[str, tuple[bool, str]] = field(default_factory=lambda: {"database": (True, "answers")})
@@ -232,6 +234,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
         jobs, letters, audit = SqlJobs(database, outbox), SqlDeadLetters(database), SqlAudit(database)
         queue = EmbeddedQueue(database, "main", visibility_seconds=60)
         artifacts = FileArtifacts(folder / "artifacts")
+        evidence = SqlEvidence(database)
         backends = Backends(
             jobs=jobs,
             letters=letters,
@@ -245,6 +248,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
             alert_store=SqlAlerts(database),
             fleet=SqlFleet(database),
             ended_sessions=SqlEndedSessions(database),
+            evidence=evidence,
             session_secret=b"secret",
             scaling_metrics=None,
             conditions={"queue": Condition("queue", queue.depth)},
@@ -293,6 +297,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                         nursery=background,
                         changed=lambda: None,
                         audit=audit,
+                        evidence=evidence,
                         note=recorder.note,
                         breakers=BreakerOperator(processing.breakers, types, recorder),
                         access=access or Access(),
@@ -315,6 +320,7 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                         processing.breakers,
                         letters,
                         audit,
+                        evidence,
                         renderer,
                         processing.worker,
                     )

@@ -69,7 +69,7 @@ class Secured:
 
     async def ask(self, method: str, template: str, headers: dict[str, str], task_id: str = "") -> "Answer":
         """Make the call, with a body if it takes one. Wait only for the status: some answers have no end."""
-        values = {"taskId": task_id, "reportType": "sales_summary", "id": task_id}
+        values = {"taskId": task_id, "reportType": "sales_summary", "id": task_id, "attempt": "1"}
         path = re.sub(r"{(\w+)}", lambda found: values[found[1]] or str(uuid4()), template)
         body = submission() if template == reports.SUBMIT else None
         request = self.client.build_request(method, path, json=body, headers=httpx.Headers(headers, encoding="latin-1"))

@@ -17,7 +17,7 @@ from reportd.breakers.operator import BreakerOperator
 from reportd.core.status.snapshot import Snapshot, ready
 from reportd.dead_letters.service import DeadLetterService
 from reportd.intake.service import Service
-from reportd.ports import Audit, AuditEntry
+from reportd.ports import Audit, AuditEntry, EvidenceStore
 from reportd_web.api import openapi, reports
 from reportd_web.api.breakers import add_breakers
 from reportd_web.api.dead_letters import add_dead_letters
@@ -56,6 +56,7 @@ class WebDependencies:
     status: Callable[[], Awaitable[Snapshot]]
     changed: Callable[[], None]
     audit: Audit
+    evidence: EvidenceStore
     note: Callable[[AuditEntry], None]
     breakers: BreakerOperator
     health: Callable[[], str]
@@ -95,7 +96,7 @@ def create_app(dependencies: WebDependencies) -> FastAPI:
 def _add_pages(app: FastAPI, dependencies: WebDependencies, waits: WaitLimit) -> None:
     pages, service, access = Pages(), dependencies.service, dependencies.access
     dashboard.add_dashboard(app, dependencies.status, service, access, pages, dependencies.nursery, waits)
-    job.add_jobs(app, service, dependencies.audit, access, pages)
+    job.add_jobs(app, service, dependencies.audit, dependencies.evidence, access, pages)
     PageActions(
         service=service,
         breakers=dependencies.breakers,

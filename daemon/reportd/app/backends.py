@@ -24,6 +24,7 @@ from reportd.adapters.sql.stores.alerts import SqlAlerts
 from reportd.adapters.sql.stores.audit import SqlAudit
 from reportd.adapters.sql.stores.cluster import SqlCluster
 from reportd.adapters.sql.stores.dead_letters import SqlDeadLetters
+from reportd.adapters.sql.stores.evidence import SqlEvidence
 from reportd.adapters.sql.stores.fleet import SqlFleet
 from reportd.adapters.sql.stores.jobs import SqlJobs
 from reportd.adapters.sql.stores.outbox import SqlOutbox
@@ -42,6 +43,7 @@ from reportd.ports import (
     BreakerStore,
     DeadLetters,
     EndedSessions,
+    EvidenceStore,
     Fleet,
     Jobs,
     Messenger,
@@ -87,6 +89,7 @@ class Backends:
     alert_store: AlertStore
     fleet: Fleet
     ended_sessions: EndedSessions
+    evidence: EvidenceStore
     session_secret: bytes
     scaling_metrics: ScalingMetricsSink | None
     conditions: Mapping[str, Condition]
@@ -124,6 +127,7 @@ async def open_backends(config: Config, callback_body: Callable[[Record], bytes]
             alert_store=SqlAlerts(database),
             fleet=SqlFleet(database),
             ended_sessions=SqlEndedSessions(database),
+            evidence=SqlEvidence(database),
             session_secret=await shared_secret(database, "sessions"),
             scaling_metrics=scaling_metrics,
             conditions=conditions,

@@ -96,6 +96,7 @@ class Processing:
             timeouts=self._timeouts,
             in_flight=self.in_flight,
             settler=self.settler,
+            evidence=backends.evidence,
             node=node,
             meter=meter,
             shortage_since=self._descriptors.felt_since,

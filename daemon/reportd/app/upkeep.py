@@ -73,6 +73,7 @@ class Upkeep:
             jobs=backends.jobs,
             queue=backends.queue,
             artifacts=backends.artifacts,
+            evidence=backends.evidence,
             rescuer=self.rescuer,
             retention_seconds=config.artifacts.retention_days * policies.DAY_SECONDS,
             node=node,

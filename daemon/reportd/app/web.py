@@ -48,6 +48,7 @@ def web_dependencies(
         status=status.snapshot,
         changed=status.changed,
         audit=backends.audit,
+        evidence=backends.evidence,
         note=recorder.note,
         nursery=background,
         breakers=breakers,

@@ -19,6 +19,7 @@ from reportd.concurrency.nurseries import open_background
 from reportd.concurrency.slots import ResizableSemaphore
 from reportd.concurrency.supervisor import Supervisor
 from reportd.core.faults import FaultError, FaultKind
+from reportd.core.jobs.evidence import Evidence
 from reportd.ports import NULL_METER, Browser, BrowserError, Launcher, Meter, Page, Pdf, RenderRequest, Slot
 
 log = structlog.get_logger()
@@ -157,9 +158,8 @@ class Pool:
                 trouble = self._browsers.trouble
                 detail = f"no page was free within {limit}" + (f"; {trouble}" if trouble else "")
                 raise FaultError(FaultKind.BROWSER_UNAVAILABLE, detail) from None
-            raise FaultError(
-                FaultKind.TIMEOUT, f"not done within {limit}, while {render.doing or render.page.activity}"
-            ) from None
+            doing = render.doing or render.page.activity
+            raise FaultError(FaultKind.TIMEOUT, f"not done within {limit}, while {doing}", render.evidence) from None
 
     async def _render_shared(self, render: "_Render") -> Pdf:
         lease = await self._browsers.take(fresh=render.request.isolation == "context")
@@ -193,15 +193,21 @@ class Pool:
         try:
             return await page.render(render.request, lambda: self._before_print(render))
         except FaultError as error:
+            if render.request.options.evidence:
+                render.scope.deadline = math.inf  # the fault is known, so it is no timeout any more
+                error.evidence = await page.evidence(page.activity)
             if error.fault.kind is FaultKind.PAGE_CLOSED and await is_dying(browser):
-                raise FaultError(FaultKind.BROWSER_LOST, f"the browser died, while {page.activity}") from error
+                detail = f"the browser died, while {page.activity}"
+                raise FaultError(FaultKind.BROWSER_LOST, detail, error.evidence) from error
             raise
         except trio.Cancelled:
             if render.scope.cancel_called:  # its time is up; any other cancellation tells nobody why
                 render.doing = page.activity
-                if not render.printing:
-                    with trio.CancelScope(shield=True):
+                with trio.CancelScope(shield=True):
+                    if not render.printing:
                         render.doing += await page.pending()
+                    if render.request.options.evidence:
+                        render.evidence = await page.evidence(render.doing)
             raise
         finally:
             self._rendering.remove(render)
@@ -272,7 +278,7 @@ class _Slot:
 class _Render:
     """A job in a page. ``checked_at``: when it was last checked for a stall, at first the start of the render.
 
-    ``scope``: its time limit. ``doing``: what it waited for when its time was up.
+    ``scope``: its time limit. ``doing``: what it waited for when its time was up; ``evidence``: of then.
     """
 
     request: RenderRequest
@@ -280,6 +286,7 @@ class _Render:
     checked_at: float
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     doing: str = ""
+    evidence: Evidence | None = None
     page: Page | None = None
     lease: Lease | None = None
     printing: bool = False

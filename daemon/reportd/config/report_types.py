@@ -235,6 +235,7 @@ class ReportType(Section):
     fail_on: FailOn = ()
     fail_on_resource_errors: Flag = False
     fail_on_script_errors: Flag = False
+    evidence: Flag = False
     allow: Allowed = ("locale", "timezone", "fileName")
     locale: Locale = ""
     timezone: TimeZone = ""

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from reportd.core.jobs.evidence import Evidence
+
 
 class Blame(StrEnum):
     """Whose fault it is. Only PAGE and UPSTREAM count for the report type's breaker."""
@@ -124,11 +126,12 @@ class Fault:
 
 
 class FaultError(Exception):
-    """Carries a Fault out of an adapter."""
+    """Carries a Fault out of an adapter. ``evidence``: what there was to see, if anybody asked for it."""
 
-    def __init__(self, kind: FaultKind, detail: str) -> None:
+    def __init__(self, kind: FaultKind, detail: str, evidence: Evidence | None = None) -> None:
         super().__init__(f"{kind}: {detail}")
         self.fault = Fault(kind, detail)
+        self.evidence = evidence
 
 
 RETRIABLE_STATUS = frozenset({408, 425, 429})

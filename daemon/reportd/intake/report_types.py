@@ -214,6 +214,7 @@ def _entry(report: ReportType, schema_text: bytes, config: Config, *, quick: boo
         **print_options(report.pdf),
         locale=report.locale,
         timezone=report.timezone,
+        evidence=report.evidence,
     )
     return LoadedReportType(
         report=report,

@@ -1,4 +1,4 @@
-"""Sweeps for jobs whose message was never confirmed or is lost, and for PDFs past their retention.
+"""Sweeps for jobs whose message was never confirmed or is lost, and for PDFs and evidence past their retention.
 
 If a step is cut off, it may be repeated. Several nodes may do it at once.
 """
@@ -13,12 +13,19 @@ import trio
 from reportd.concurrency.periodic import LEASE_ROUNDS, periodically
 from reportd.concurrency.supervisor import Supervisor
 from reportd.maintenance.rescuer import Rescuer
-from reportd.ports import UNCONFIRMED_SECONDS, Artifacts, Jobs, Queue
+from reportd.ports import UNCONFIRMED_SECONDS, Artifacts, EvidenceStore, Jobs, Queue
 from reportd.work.messages import LATE_ATTRIBUTES, send_jobs
 
 log = structlog.get_logger()
 
 SWEEP_SECONDS = 60.0
+
+EVIDENCE_SECONDS = 3 * 86400.0
+"""How long the evidence of a failed attempt is kept. It may show personal data, so this is no key that can be raised.
+"""
+
+MAX_EVIDENCE = 2000
+"""The pieces of evidence that are kept in all, each of 512 KiB at most: an outage fails thousands of jobs alike."""
 
 
 class Janitor:
@@ -30,6 +37,7 @@ class Janitor:
         jobs: Jobs,
         queue: Queue,
         artifacts: Artifacts,
+        evidence: EvidenceStore,
         rescuer: Rescuer,
         retention_seconds: float,
         node: str,
@@ -39,6 +47,7 @@ class Janitor:
         self._jobs = jobs
         self._queue = queue
         self._artifacts = artifacts
+        self._evidence = evidence
         self._rescuer = rescuer
         self._retention_seconds = retention_seconds
         self._node = node
@@ -51,6 +60,7 @@ class Janitor:
                 (UNCONFIRMED_SECONDS, self.send_unconfirmed),
                 (UNCONFIRMED_SECONDS, self._rescuer.resend_lost),
                 (SWEEP_SECONDS, self.remove_expired),
+                (SWEEP_SECONDS, self.remove_evidence),
             ):
                 rounds = partial(periodically, seconds, partial(self._on_one_node, seconds, work))
                 nursery.start_soon(self._supervisor.keep, f"janitor.{work.__name__}", rounds)
@@ -76,3 +86,8 @@ class Janitor:
                 await self._artifacts.remove(task_id)
             await self._jobs.purge(task_ids)
             log.info("artifacts.expired", count=len(task_ids))
+
+    async def remove_evidence(self) -> None:
+        """Remove the evidence that is too old, or too much."""
+        if removed := await self._evidence.purge(self._clock() - EVIDENCE_SECONDS, MAX_EVIDENCE):
+            log.info("evidence.expired", count=removed)

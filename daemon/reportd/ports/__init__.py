@@ -7,6 +7,7 @@ from reportd.ports.breakers import BreakerStore, StoredBreakers
 from reportd.ports.checking import INLINE_BYTES, Checker, TooCostlyError
 from reportd.ports.dead_letters import CauseView, DeadLetter, DeadLetters, Group, LetterStatus, OnQuarantined, Redrive
 from reportd.ports.errors import UnavailableError
+from reportd.ports.evidence import KEPT_PER_JOB, EvidenceStore, StoredEvidence
 from reportd.ports.fleet import Fleet, Heartbeat
 from reportd.ports.jobs import (
     UNCONFIRMED_SECONDS,
@@ -40,6 +41,7 @@ from reportd.ports.sessions import EndedSession, EndedSessions
 __all__ = [
     "ANY",
     "INLINE_BYTES",
+    "KEPT_PER_JOB",
     "NULL_METER",
     "UNCONFIRMED_SECONDS",
     "AlertStore",
@@ -66,6 +68,7 @@ __all__ = [
     "Depth",
     "EndedSession",
     "EndedSessions",
+    "EvidenceStore",
     "Fleet",
     "Group",
     "Heartbeat",
@@ -95,6 +98,7 @@ __all__ = [
     "Settlement",
     "Slot",
     "StoredBreakers",
+    "StoredEvidence",
     "ToPrint",
     "TooCostlyError",
     "UnavailableError",

@@ -72,10 +72,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class AttemptStarted:
-    """Proof that an attempt was recorded. ``record``: the job, with this attempt in its tally."""
+    """Proof that an attempt was recorded. ``record``: the job, with this attempt in its tally.
+
+    ``number``: of the attempt among all of the job; the tally has only those that count.
+    """
 
     attempt_id: int
     record: Record
+    number: int
 
 
 @dataclass(frozen=True, slots=True)

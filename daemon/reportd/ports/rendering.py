@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import trio
 
+from reportd.core.jobs.evidence import Evidence
 from reportd.core.jobs.warnings import WarningKind
 from reportd.core.pages.network import NetworkRule
 from reportd.ports.artifacts import Pdf
@@ -29,7 +30,8 @@ class RenderOptions:
     faults. ``viewport``: width and height in CSS pixels; None for the printable area of the paper.
     ``device_scale_factor``: device pixels per CSS pixel. ``fixed_paper``: a size in the page's ``@page`` rule does not
     count. ``fit_width``: wide content is scaled down. ``content_height``: the sheet is as high as its content.
-    ``locale``: a BCP 47 tag, ``timezone``: an IANA name; empty: the browser's own.
+    ``locale``: a BCP 47 tag, ``timezone``: an IANA name; empty: the browser's own. ``evidence``: a fault comes
+    with its evidence.
     """
 
     ready: Ready = Ready()
@@ -52,6 +54,7 @@ class RenderOptions:
     print_parameters: Mapping[str, Any] = field(default_factory=dict)
     locale: str = ""
     timezone: str = ""
+    evidence: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,13 @@ class Page(Protocol):
         """Return what the cancelled render still waited for, to be appended to its ``activity``; empty if unknown.
 
         Takes at most a second, and stops what the page loads.
+        """
+        ...
+
+    async def evidence(self, activity: str) -> Evidence:
+        """Return what there is to see of the render that failed or was cancelled, if its options want ``evidence``.
+
+        Takes at most a second. ``activity``: what it was doing.
         """
         ...
 

@@ -26,6 +26,7 @@ from reportd.ports import (
     Artifacts,
     AttemptRefused,
     AttemptStarted,
+    EvidenceStore,
     Jobs,
     Meter,
     Pdf,
@@ -38,6 +39,7 @@ from reportd.ports import (
 )
 from reportd.system.file_descriptors import none_left
 from reportd.work.bulkheads import Bulkheads, Turn
+from reportd.work.evidence import keep_evidence
 from reportd.work.in_flight import InFlightTask, InFlightTasks
 from reportd.work.settlement import MessageSettler
 from reportd.work.timeouts import LearnedTimeouts
@@ -80,6 +82,7 @@ class Worker:
         timeouts: LearnedTimeouts,
         in_flight: InFlightTasks,
         settler: MessageSettler,
+        evidence: EvidenceStore,
         node: str,
         meter: Meter = NULL_METER,
         shortage_since: Callable[[float], bool] = lambda _begun: False,
@@ -94,6 +97,7 @@ class Worker:
         self._timeouts = timeouts
         self._in_flight = in_flight
         self._settler = settler
+        self._evidence = evidence
         self._node = node
         self._meter = meter
         self._shortage_since = shortage_since
@@ -182,6 +186,7 @@ class Worker:
             await self._settler.defer(job, task, deferral)
             return
         except FaultError as error:
+            await keep_evidence(self._evidence, task, error.evidence, self._clock())
             await self._settler.failed(job, task, error.fault)
             return
         await self._settler.succeeded(job, task, stored, pdf.warnings)
@@ -249,7 +254,8 @@ class Worker:
         except FaultError as error:
             nature = error.fault.nature
             if nature.counts and not nature.kills_browser and self._shortage_since(started_at):
-                raise FaultError(FaultKind.OUT_OF_FILES, f"{_NONE_LEFT}; {error.fault.detail}") from error
+                detail = f"{_NONE_LEFT}; {error.fault.detail}"
+                raise FaultError(FaultKind.OUT_OF_FILES, detail, error.evidence) from error
             raise
         except Exception as error:
             raise _internal(error) from error

@@ -40,5 +40,5 @@ def shared_schema(postgres: Postgres) -> Iterator[str]:
 
 def sweep(postgres: Postgres) -> None:
     tables = "jobs, attempts, messages, leases, audit, secrets, outbox, alerts, dead_letters, causes, nodes"
-    tables += ", ended_sessions, cluster"
+    tables += ", ended_sessions, cluster, evidence"
     postgres.run(f"TRUNCATE {tables}", database="contract")

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from reportd.browsers.pool import Pool, PoolSettings, open_pool
 from reportd.browsers.supply import BrowserState
 from reportd.concurrency.nurseries import open_background
 from reportd.core.faults import FaultError, FaultKind
+from reportd.core.jobs.evidence import Evidence
 from reportd.ports import Pdf
 from tests.fakes import FakeLauncher, Turn
 from tests.fakes.browsers import FOREVER
@@ -141,6 +143,59 @@ async def test_a_cancelled_job_is_not_asked_what_it_waits_for(monkeypatch: pytes
         with trio.move_on_after(3.0):
             await slot.render(request_for("waits", timeout_seconds=7.0), dedicated_browser=False)
     assert asked == []
+
+
+async def fault_with_evidence(launcher: FakeLauncher, turn: Turn, *, dedicated_browser: bool = False) -> FaultError:
+    """What becomes of a job that may take 7 s, and whose type wants evidence."""
+    launcher.turns["a"] = [turn]
+    request = request_for("a", timeout_seconds=7.0)
+    request = replace(request, options=replace(request.options, evidence=True))
+    async with pool_of(launcher) as pool, pool.slot() as slot:
+        with pytest.raises(FaultError) as caught:
+            await slot.render(request, dedicated_browser=dedicated_browser)
+    return caught.value
+
+
+@pytest.mark.parametrize("dedicated_browser", [False, True])
+async def test_a_fault_comes_with_evidence(*, dedicated_browser: bool) -> None:
+    turn = Turn(1.0, fault=FaultKind.SCRIPT_ERROR)
+    error = await fault_with_evidence(FakeLauncher(), turn, dedicated_browser=dedicated_browser)
+    assert error.fault.kind is FaultKind.SCRIPT_ERROR
+    assert error.evidence == Evidence(b"jpeg", ("log: hello",), (), "printing")
+
+
+@pytest.mark.parametrize("dedicated_browser", [False, True])
+async def test_a_timeout_comes_with_evidence_of_what_was_pending(*, dedicated_browser: bool) -> None:
+    launcher = FakeLauncher()
+    launcher.pending = "/logo.png"
+    error = await fault_with_evidence(launcher, Turn(FOREVER, is_idle=60.0), dedicated_browser=dedicated_browser)
+    assert error.fault.kind is FaultKind.TIMEOUT
+    assert error.evidence is not None
+    assert error.evidence.activity == "printing; pending: /logo.png"
+
+
+async def test_a_browser_that_died_leaves_the_evidence_collected_so_far() -> None:
+    error = await fault_with_evidence(FakeLauncher(), Turn(1.0, kills=True))
+    assert error.fault.kind is FaultKind.BROWSER_LOST
+    assert error.evidence is not None
+
+
+@pytest.mark.parametrize("dedicated_browser", [False, True])
+async def test_a_fault_just_before_the_deadline_stays_that_fault(*, dedicated_browser: bool) -> None:
+    # A browser of its own takes 1.1 s to start.
+    turn = Turn(5.8 if dedicated_browser else 6.9, fault=FaultKind.SCRIPT_ERROR)
+    error = await fault_with_evidence(FakeLauncher(), turn, dedicated_browser=dedicated_browser)
+    assert error.fault.kind is FaultKind.SCRIPT_ERROR
+    assert error.evidence is not None
+
+
+async def test_no_evidence_is_collected_where_nobody_wants_it() -> None:
+    launcher = FakeLauncher()
+    launcher.turns["a"] = [Turn(1.0, fault=FaultKind.SCRIPT_ERROR), Turn(FOREVER)]
+    async with pool_of(launcher) as pool:
+        assert await render(pool, "a") is FaultKind.SCRIPT_ERROR
+        assert await render(pool, "a", seconds=7.0) is FaultKind.TIMEOUT
+    assert launcher.evidence_of == []
 
 
 async def test_a_page_that_is_stuck_goes_with_its_browser_and_the_others_are_told() -> None:

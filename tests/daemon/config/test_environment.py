@@ -109,6 +109,7 @@ EVERY: dict[str, tuple[str, Any]] = {
     "reports.quarterly.viewport": ("1280x720", "1280x720"),
     "reports.quarterly.device_scale_factor": ("2", 2.0),
     "reports.quarterly.reduced_motion": ("no", False),
+    "reports.quarterly.evidence": ("yes", True),
     "reports.quarterly.fail_on": ("glyphs", ["glyphs"]),
     "reports.quarterly.fail_on_status": ('["500-599", 404]', ["500-599", "404"]),
     "reports.quarterly.fail_on_resource_errors": ("true", True),

@@ -4,7 +4,9 @@ import pytest
 import trio
 
 from reportd.concurrency.nurseries import open_background
+from reportd.core.jobs.evidence import Evidence
 from reportd.core.jobs.transitions import JobState
+from reportd.maintenance import janitor
 from reportd.maintenance.janitor import SWEEP_SECONDS
 from reportd.ports import UNCONFIRMED_SECONDS, Outgoing, PdfInfo, UnavailableError
 from tests.daemon.node import Node, World, job, message_of
@@ -65,6 +67,18 @@ async def test_more_old_pdfs_than_fit_a_batch_all_go() -> None:
         world.jobs._change(one.task_id, state=JobState.SUCCEEDED, finished_at=0.0, pdf=PdfInfo(4, "sha"))
     await Node(world).janitor.remove_expired()
     assert all(record.pdf and record.pdf.purged for record in world.jobs.records.values())
+
+
+async def test_evidence_goes_after_three_days_and_when_there_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    for number, age in enumerate((0.0, 10.0, 3 * 86_400.0 - 1, 3 * 86_400.0 + 1), 1):
+        await world.evidence.put(job(number).task_id, 1, EPOCH - age, Evidence())
+    await Node(world).janitor.remove_evidence()
+    assert {task_id for task_id, _ in world.evidence.kept} == {job(number).task_id for number in (1, 2, 3)}
+    monkeypatch.setattr(janitor, "MAX_EVIDENCE", 2)
+    with trio.move_on_after(SWEEP_SECONDS):
+        await Node(world).janitor.run()
+    assert {task_id for task_id, _ in world.evidence.kept} == {job(number).task_id for number in (1, 2)}
 
 
 # --- cut off anywhere ---------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ REPORTS = Path(reportd_web.__file__).parent / "reports"
 NOT_DESCRIBED = {
     ("GET", "/"),
     ("GET", "/jobs/{taskId}"),
+    ("GET", "/jobs/{taskId}/evidence/{attempt}.jpg"),
     ("POST", "/jobs/{taskId}/cancel"),
     ("POST", "/jobs/{taskId}/retry"),
     ("POST", "/letters/{id}/requeue"),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from reportd.core.jobs.evidence import Evidence
 from reportd.core.jobs.warnings import JobWarning, WarningKind
 from reportd.core.status.snapshot import Snapshot
 from tests.web.busy import busy
@@ -61,6 +62,8 @@ async def test_nothing_is_found(secured: Secured, tmp_path: Path, axe: str) -> N
     await running.work()
     failed, waiting = await secured.task(), await secured.task()
     await running.quarantine(failed)
+    seen = Evidence(b"\xff\xd8\xff", ("log: rows 3",) * 50, ("https://cdn.internal/logo.png answered 404",), "printing")
+    await running.evidence.put(failed, 1, 1.8e9, seen)
     trouble: dict[str, list[str]] = {}
 
     async def look(what: str, *widths: int) -> None:

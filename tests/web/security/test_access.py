@@ -54,7 +54,10 @@ def test_the_rules_that_must_be() -> None:
     }
     for (method, path), rule in RULES.items():
         if rule is not PUBLIC:
-            assert rule.tenants == (path.startswith(("/reports", "/jobs")) or path == "/openapi.json"), path
+            own = path.startswith(("/reports", "/jobs")) and "/evidence/" not in path
+            assert rule.tenants == (own or path == "/openapi.json"), path
+        if "/evidence/" in path:
+            assert rule.roles == (Role.OPERATE,), path
         if path.startswith(("/breakers", "/dead-letters", "/types", "/letters")):
             assert rule.roles == ((Role.READ,) if method == "GET" else (Role.OPERATE,)), path
         if method not in SAFE_METHODS and rule is not PUBLIC:

@@ -1,4 +1,4 @@
-"""``GET /jobs/{taskId}``: the page of one job."""
+"""``GET /jobs/{taskId}``: the page of one job; and the screenshots of its failed attempts."""
 
 import time
 from collections.abc import Mapping
@@ -15,16 +15,21 @@ from reportd.core.jobs.parameters import text_of, value_of
 from reportd.core.jobs.transitions import TERMINAL, JobEvent, JobState, sources
 from reportd.intake.errors import NotFoundError
 from reportd.intake.service import Service
-from reportd.ports import Attempt, Audit, Record, UnavailableError
+from reportd.ports import Attempt, Audit, EvidenceStore, Record, UnavailableError
 from reportd_web.api import reports
+from reportd_web.http.problems import ProblemError
 from reportd_web.pages.dashboard import reader_of
-from reportd_web.pages.html import Pages, page
+from reportd_web.pages.html import HEADERS, Pages, page
 from reportd_web.security.access import Access
 
 MAX_PARAMETERS = 8192
 """The most characters of the parameters that are shown: they may have megabytes."""
 
 MAX_AUDIT_ENTRIES = 20
+
+MAX_ATTEMPT = 2**31 - 1
+"""The largest number that the database can be asked for."""
+
 RELOAD_SECONDS = 2
 
 
@@ -39,13 +44,17 @@ class Step:
     ended_at: float | None = None
 
 
-def add_jobs(app: FastAPI, service: Service, audit: Audit, access: Access, pages: Pages) -> None:
+def add_jobs(
+    app: FastAPI, service: Service, audit: Audit, evidence: EvidenceStore, access: Access, pages: Pages
+) -> None:
     async def job(request: Request) -> Response:
         try:
             task_id = await reports.own_task(service, request)
             record = await service.get(task_id)
             attempts = await service.attempts(task_id)
             entries = await audit.latest(MAX_AUDIT_ENTRIES, task_id)
+            operates = access.may(request.scope, "GET", SCREENSHOT)
+            kept = await evidence.of_job(task_id) if operates else []
         except (NotFoundError, UnavailableError) as error:
             unknown = isinstance(error, NotFoundError)
             status = HTTPStatus.NOT_FOUND if unknown else HTTPStatus.SERVICE_UNAVAILABLE
@@ -57,6 +66,7 @@ def add_jobs(app: FastAPI, service: Service, audit: Audit, access: Access, pages
             reader_of(request, access),
             job=record.view(),
             record=record,
+            evidence=kept[::-1],
             steps=sorted([*_steps(record, attempts), *steps], key=lambda step: step.at),
             parameters=text[:MAX_PARAMETERS],
             left_out=max(0, len(text) - MAX_PARAMETERS),
@@ -66,7 +76,15 @@ def add_jobs(app: FastAPI, service: Service, audit: Audit, access: Access, pages
         )
         return page(html)
 
+    async def screenshot(request: Request) -> Response:
+        task_id, attempt = str(request.path_params["taskId"]), request.path_params["attempt"]
+        jpeg = await evidence.screenshot(task_id, attempt) if attempt <= MAX_ATTEMPT else None
+        if jpeg is None:
+            raise ProblemError(HTTPStatus.NOT_FOUND, "there is no screenshot of this attempt")
+        return Response(jpeg, headers=HEADERS, media_type="image/jpeg")
+
     reports.add_calls(app, "/jobs/{taskId:uuid}", {"GET": job})
+    reports.add_calls(app, "/jobs/{taskId:uuid}/evidence/{attempt:int}.jpg", {"GET": screenshot})
 
 
 def parameters_text(parameters: Mapping[str, Any]) -> str:
@@ -77,6 +95,7 @@ def parameters_text(parameters: Mapping[str, Any]) -> str:
     return orjson.dumps(value_of(parameters), option=orjson.OPT_INDENT_2).decode()
 
 
+SCREENSHOT = "/jobs/{taskId}/evidence/{attempt}.jpg"
 CANCEL = "/jobs/{taskId}/cancel"
 RETRY = "/jobs/{taskId}/retry"
 

@@ -70,6 +70,8 @@ RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
         ("POST", "/letters/{id}/requeue"): _OPERATE,
         ("POST", "/letters/{id}/drop"): _OPERATE,
         ("GET", "/jobs/{taskId}"): _READ_OWN,
+        # It may show what the page kept from the report's user: its errors, or another page.
+        ("GET", "/jobs/{taskId}/evidence/{attempt}.jpg"): _OPERATE,
         ("POST", "/jobs/{taskId}/cancel"): _CHANGE_OWN,
         ("POST", "/jobs/{taskId}/retry"): _CHANGE_OWN,
         ("GET", "/status"): _READ_ALL,

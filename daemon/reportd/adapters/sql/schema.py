@@ -12,6 +12,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -92,6 +93,18 @@ attempts = Table(
     Column("finished_at", Double),
     Column("outcome", String(32)),
     Column("detail", Text, nullable=False, server_default=""),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("task_id", String(36), ForeignKey("jobs.task_id", ondelete="CASCADE"), primary_key=True),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("taken_at", Double, nullable=False),
+    # JSON: what is text.
+    Column("content", Text, nullable=False),
+    Column("screenshot", LargeBinary),
+    Index("ix_evidence_taken_at", "taken_at"),
 )
 
 leases = Table(

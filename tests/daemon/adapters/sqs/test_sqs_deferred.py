@@ -23,6 +23,7 @@ from tests.contract.queue.queue_lab import QueueLab, is_empty, sent, take_one
 from tests.contract.queue.sqs_lab import open_sqs
 from tests.daemon.node import job, message_of
 from tests.fakes import FakeRenderer, FakeTypes, MemoryArtifacts
+from tests.fakes.evidence import MemoryEvidence
 from tests.servers.aws import pretend_credentials
 
 MAX_RECEIVE_COUNT = 5
@@ -52,6 +53,7 @@ def worker_of(lab: QueueLab, jobs: Jobs, renderer: FakeRenderer, breakers: Break
         timeouts=LearnedTimeouts({}),
         in_flight=InFlightTasks(),
         settler=settler,
+        evidence=MemoryEvidence(),
         node="node",
     )
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import trio
 
+from reportd.adapters.chromium.page import evidence
 from reportd.adapters.chromium.page.ready import exception_text
 from reportd.adapters.chromium.protocol.cdp import Cdp
 from reportd.adapters.egress.proxy import Egress
 from reportd.core.faults import Fault, FaultKind
+from reportd.core.jobs.evidence import Console
 from reportd.core.jobs.warnings import JobWarning, WarningCollector, WarningKind, fault_of
 from reportd.core.pages.documents import REFRESH_SECONDS, may_redirect, same_place, shown, without_secrets
 from reportd.core.pages.network import normal_host, url_target
@@ -50,6 +52,7 @@ class PageMonitor:
         self.status: int | None = None
         """HTTP status of the main document; known only while network events are enabled."""
         self.warnings = WarningCollector()
+        self.console = Console() if request is not None and request.options.evidence else None
         self.document = Document()
         self.moved = trio.Event()
         """Set, and replaced, when the page moves on by itself to a document that may be the report, too."""
@@ -180,6 +183,7 @@ class Listener:
         page.on("Network.responseReceived", self._on_response)
         page.on("Log.entryAdded", self._on_log_entry)
         page.on("Runtime.exceptionThrown", self._on_exception)
+        page.on("Runtime.consoleAPICalled", self._on_console)
         page.on_closed(lambda: self.monitor.fail(FaultKind.PAGE_CLOSED, "the page closed itself"))
 
     def _fails(self, kind: FaultKind, detail: str) -> Callable[[dict[str, Any]], None]:
@@ -267,4 +271,11 @@ class Listener:
         return next((each.reason for each in self._egress.refusals if (each.host, each.port) == (name, port)), "")
 
     def _on_exception(self, event: dict[str, Any]) -> None:
-        self.monitor.warn(WarningKind.SCRIPTS, exception_text(event["exceptionDetails"]), "uncaught exception")
+        text = exception_text(event["exceptionDetails"])
+        self.monitor.warn(WarningKind.SCRIPTS, text, "uncaught exception")
+        if self.monitor.console is not None:
+            self.monitor.console.add("uncaught", [text])
+
+    def _on_console(self, event: dict[str, Any]) -> None:
+        if self.monitor.console is not None:
+            self.monitor.console.add(event["type"], evidence.words(event))

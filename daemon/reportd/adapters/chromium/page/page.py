@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 import trio
 
-from reportd.adapters.chromium.page import inspect, pending, ready, settle
+from reportd.adapters.chromium.page import evidence, inspect, pending, ready, settle
 from reportd.adapters.chromium.page.emulation import Emulation, Surroundings, printable_area
 from reportd.adapters.chromium.page.glyphs import missing_glyphs
 from reportd.adapters.chromium.page.headers import OwnHeaders
@@ -25,6 +25,7 @@ from reportd.adapters.chromium.page.pdf import receive_pdf
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp, CdpError, ClosedError
 from reportd.adapters.egress.proxy import Egress
 from reportd.core.faults import FaultError, FaultKind, status_fault
+from reportd.core.jobs.evidence import Evidence
 from reportd.core.pages.blank import is_blank
 from reportd.core.pages.documents import document_fault, shown
 from reportd.ports import Pdf, RenderOptions, RenderRequest, ToPrint, print_immediately
@@ -374,6 +375,19 @@ class ChromiumPage:
         except (CdpError, ClosedError):
             return ""
         return last + (f"; pending: {urls}" if urls else "")
+
+    async def evidence(self, activity: str) -> Evidence:
+        monitor = self._listener.monitor
+        screenshot = b""
+        if monitor.request is not None:
+            area = _surroundings(monitor.request.options)
+            screenshot = await evidence.screenshot(self._page, area.width, area.height, area.device_scale_factor)
+        return Evidence(
+            screenshot,
+            monitor.console.lines() if monitor.console is not None else (),
+            evidence.failed_requests(monitor.warnings.all()),
+            activity,
+        ).within_bounds()
 
     async def is_idle(self) -> bool:
         if self._listener.monitor.navigating:

@@ -167,8 +167,9 @@ class SqlJobs:
         connection.execute(sql.CHANGE, {"task": task_id, "away": self._silent_seconds, **values})
         if fault is not None:
             return AttemptRefused(record, fault)
-        attempt = {"task_id": task_id, "number": len(earlier) + 1, "node": node, "started_at": at}
-        return AttemptStarted(connection.execute(sql.NEW_ATTEMPT, attempt).scalar_one(), record)
+        number = len(earlier) + 1
+        attempt = {"task_id": task_id, "number": number, "node": node, "started_at": at}
+        return AttemptStarted(connection.execute(sql.NEW_ATTEMPT, attempt).scalar_one(), record, number)
 
     def _settle(self, connection: Connection, row: Row[Any], settlement: Settlement) -> JobState | None:
         if JobState(row.state) not in sources(settlement.event):
