@@ -161,6 +161,14 @@ async def test_a_page_that_floods_its_console_fills_no_memory(stage: Stage) -> N
 
 
 @on_stage
+async def test_a_line_of_megabytes_ends_nothing(stage: Stage) -> None:
+    page = f"{RED}<script>for (const size of [5e6, 1e5]) console.log('x'.repeat(size)); console.log('next')</script>"
+    found, _ = await evidence(stage, page, ready=NEVER, seconds=2.0)
+    assert found.console == ("log: next",)
+    assert (await picture(stage, found, 100, 100))[2]
+
+
+@on_stage
 async def test_hostile_text_stays_text(stage: Stage) -> None:
     page = "<script>console.error('</bdi><script>alert(1)<\\/script>', Symbol('s'), 1n, [1], () => 1)</script>"
     found, _ = await evidence(stage, page, ready=NEVER)

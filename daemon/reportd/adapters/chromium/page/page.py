@@ -103,6 +103,7 @@ class ChromiumPage:
         monitor = self._listener.monitor = PageMonitor(self._blank, request, self._report_waiting)
         if self._page.closed.is_set():
             raise FaultError(FaultKind.BROWSER_UNAVAILABLE, "the page was gone before the job began")
+        self._page.hear_console(wanted=request.options.evidence)
         limit = request.options.max_page_bytes
         too_large = f"the page loaded more than {limit} bytes"
         self._egress.use(request.rule, limit, lambda: monitor.fail(FaultKind.PAGE_TOO_LARGE, too_large))

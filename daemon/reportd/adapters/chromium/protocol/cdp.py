@@ -38,10 +38,13 @@ that it delays no other session, and its session ends, as somebody may wait for 
 _EXCEPTION = b'{"method":"Runtime.exceptionThrown"'
 """The beginning of a message that nobody waits for: its session goes on when it is too long."""
 
-_UNHEARD = b'{"method":"Runtime.consoleAPICalled"'
-"""The beginning of a message that is dropped unread: nobody listens to it. ``Runtime.enable`` sends it with the
-exceptions, and a page writes to its console as much and as often as it likes.
+_CONSOLE = b'{"method":"Runtime.consoleAPICalled"'
+"""The beginning of a message that is dropped unread, unless its session wants it (``hear_console``). ``Runtime.enable``
+sends it with the exceptions, and a page writes to its console as much and as often as it likes.
 """
+
+MAX_CONSOLE_BYTES = 64 * 1024
+"""A longer message of a console is dropped unread, also where it is wanted: of each line only the beginning is kept."""
 
 _HEAD_BYTES = 64
 _TAIL_BYTES = 128
@@ -123,6 +126,13 @@ class Cdp:
 
         self._connection.on(event, handle)
 
+    def hear_console(self, *, wanted: bool) -> None:
+        """Dispatch ``Runtime.consoleAPICalled`` from now on, or drop it unread, as at first."""
+        if wanted and not self.closed.is_set():
+            self._pipe.heard.add(self._session)
+        else:
+            self._pipe.heard.discard(self._session)
+
     def on_closed(self, handler: Callable[[], None]) -> None:
         self._on_closed.append(handler)
 
@@ -149,6 +159,7 @@ class Cdp:
         if self.closed.is_set():
             return
         self._pipe.sessions.pop(self._session, None)
+        self._pipe.heard.discard(self._session)
         self.closed.set()
         self._connection.end()
         for handler in self._on_closed:
@@ -174,6 +185,8 @@ class _Pipe:
 
     def __init__(self, read_fd: int, write_fd: int) -> None:
         self.sessions: dict[str, Cdp] = {}
+        self.heard: set[str] = set()
+        """The sessions whose console is read."""
         self.broken = False
         self._read_fd = read_fd
         self._write_fd = write_fd
@@ -207,7 +220,7 @@ class _Pipe:
 
     def _take(self, head: bytes, length: int, text: bytes) -> None:
         """Handle a message. ``text``: all of it, or the end of one that is too long."""
-        if head.startswith(_UNHEARD):
+        if head.startswith(_CONSOLE) and not self._is_heard(length, text):
             return
         if length <= MAX_MESSAGE_BYTES:
             # Not orjson: it takes 13 times the memory of a PDF piece, and it rejects half a surrogate pair, which any
@@ -215,6 +228,12 @@ class _Pipe:
             self._dispatch(json.loads(text))
         elif not head.startswith(_EXCEPTION):
             self._end_session_of(text[-_TAIL_BYTES:])
+
+    def _is_heard(self, length: int, text: bytes) -> bool:
+        if not self.heard or length > MAX_CONSOLE_BYTES:
+            return False
+        match = _SESSION.search(text[-_TAIL_BYTES:])
+        return match is not None and match[1].decode() in self.heard
 
     def _end_session_of(self, tail: bytes) -> None:
         """End the session of a message that is too long; ``tail`` is its end."""
