@@ -249,7 +249,7 @@ async def test_what_a_script_throws_is_a_warning(stage: Stage) -> None:
 
 @on_stage
 async def test_a_template_that_refers_to_a_file_beside_it_says_so(stage: Stage) -> None:
-    html = "<link rel=stylesheet href=style.css><img src='logo.png'><img src='data:image/png;base64,AAAA'><p>x"
+    html = "<link rel=stylesheet href=style.css><img src='logo.png?key=1'><img src='data:image/png;base64,AAAA'><p>"
     async with stage.page() as page:
         pdf = await page.render(request(html=html))
         assert [w.what for w in pdf.warnings if "no address" in w.why] == ["style.css", "logo.png"]

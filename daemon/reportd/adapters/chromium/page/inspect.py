@@ -245,7 +245,8 @@ def lacks(found: Inspection, limit_px: int, known: Collection[JobWarning]) -> It
         if shown(url) not in named:
             yield WarningKind.RESOURCES, shown(url), "is no style sheet"
     for address in found.relative:
-        yield WarningKind.RESOURCES, address, "could not be loaded: a template has no address that it is relative to"
+        path = address.partition("?")[0]
+        yield WarningKind.RESOURCES, path, "could not be loaded: a template has no address that it is relative to"
     if found.width > max(found.client, limit_px):
         why = f"the content is {found.width} px wide, and {limit_px} px fit the paper"
         yield WarningKind.CLIPPED, f"{1 - limit_px / found.width:.0%} of the width", why
