@@ -38,10 +38,13 @@ that it delays no other session, and its session ends, as somebody may wait for 
 _EXCEPTION = b'{"method":"Runtime.exceptionThrown"'
 """The beginning of a message that nobody waits for: its session goes on when it is too long."""
 
-_UNHEARD = b'{"method":"Runtime.consoleAPICalled"'
-"""The beginning of a message that is dropped unread: nobody listens to it. ``Runtime.enable`` sends it with the
-exceptions, and a page writes to its console as much and as often as it likes.
+_CONSOLE = b'{"method":"Runtime.consoleAPICalled"'
+"""The beginning of a message that is dropped unread, unless its session hears the console. ``Runtime.enable`` sends it
+with the exceptions, and a page writes to its console as much and as often as it likes.
 """
+
+MAX_CONSOLE_BYTES = 64 * 1024
+"""Of a message of the console that is heard."""
 
 _HEAD_BYTES = 64
 _TAIL_BYTES = 128
@@ -103,6 +106,8 @@ class Cdp:
 
     def __init__(self, pipe: "_Pipe", session: str = "") -> None:
         self.closed = trio.Event()
+        self.hears_console = False
+        """Whether messages of the page's console are read."""
         self._pipe = pipe
         self._on_closed: list[Callable[[], None]] = []
         self._connection = _Connection(_Session(pipe, session))
@@ -207,8 +212,10 @@ class _Pipe:
 
     def _take(self, head: bytes, length: int, text: bytes) -> None:
         """Handle a message. ``text``: all of it, or the end of one that is too long."""
-        if head.startswith(_UNHEARD):
-            return
+        if head.startswith(_CONSOLE):
+            session = self._session_of(text)
+            if session is None or not session.hears_console or length > MAX_CONSOLE_BYTES:
+                return
         if length <= MAX_MESSAGE_BYTES:
             # Not orjson: it takes 13 times the memory of a PDF piece, and it rejects half a surrogate pair, which any
             # page can send.
@@ -218,11 +225,14 @@ class _Pipe:
 
     def _end_session_of(self, tail: bytes) -> None:
         """End the session of a message that is too long; ``tail`` is its end."""
-        match = _SESSION.search(tail)
-        session = self.sessions.get(match[1].decode() if match else "")
-        log.warning("cdp.message_too_long", session=match is not None)
+        session = self._session_of(tail)
+        log.warning("cdp.message_too_long", session=session is not None)
         if session is not None:
             session.end()
+
+    def _session_of(self, text: bytes) -> Cdp | None:
+        match = _SESSION.search(text[-_TAIL_BYTES:])
+        return self.sessions.get(match[1].decode() if match else "")
 
     def _dispatch(self, message: dict[str, Any]) -> None:
         if message.get("method") == "Target.detachedFromTarget":
