@@ -96,8 +96,9 @@ NATURE: dict[FaultKind, Nature] = {
     FaultKind.CERTIFICATE_INVALID: Nature(Blame.UPSTREAM, retry=False),
     # Only this job's parameters are too long; others of the type are not.
     FaultKind.URL_TOO_LONG: Nature(Blame.MESSAGE, retry=False),
-    FaultKind.GLYPHS_MISSING: Nature(Blame.PAGE, retry=False),
-    FaultKind.CONTENT_CLIPPED: Nature(Blame.PAGE, retry=False),
+    # The data of one job has these characters, or so many columns.
+    FaultKind.GLYPHS_MISSING: Nature(Blame.MESSAGE, retry=False),
+    FaultKind.CONTENT_CLIPPED: Nature(Blame.MESSAGE, retry=False),
     FaultKind.PRINT_REJECTED: Nature(Blame.PAGE, retry=False),
     FaultKind.TIMEOUT: Nature(Blame.PAGE, retry=True, transient=True),
     FaultKind.UNREACHABLE: Nature(Blame.UPSTREAM, retry=True, transient=True),

@@ -201,9 +201,9 @@ _OPTIONS: Json = {
     },
     "fileName": {
         "type": ["string", "null"],
-        "pattern": r"^(?! *(\.|$))[^/\\\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]"
+        "pattern": r"^(?! *(\.|$)) *[^/\\\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]"
         f"{{1,{MAX_FILE_NAME}}}"
-        r"(\.[Pp][Dd][Ff])?$",
+        r"(\.[Pp][Dd][Ff])? *$",
         "description": "What the download is called; `.pdf` is added. If the report type allows it.",
     },
     "pdf": {

@@ -204,7 +204,6 @@ async def test_what_does_not_load_is_a_warning(stage: Stage) -> None:
         pdf = await printed(page, site)
         assert text_of(pdf) == "the report"
         assert sorted(warned(pdf)) == [
-            ("fonts", "Brand", 1),
             ("fonts", "brand.woff2", 1),
             ("resources", "chart.js", 1),
             ("resources", "logo.png", 2),

@@ -91,6 +91,7 @@ _SCRIPT = """
   const listed = (items) => [...items].slice(0, most.listed);
   out.fonts = listed([...document.fonts].filter((face) => face.status === "error").map((face) => face.family));
   const broken = [...document.images].filter((image) => image.complete && !image.naturalWidth && image.currentSrc &&
+    (image.width > 1 || image.height > 1) &&
     !image.currentSrc.startsWith("data:image/svg"));
   out.images = listed(broken.map((image) => image.currentSrc.slice(0, 2000)));
   // A style sheet of another media type is not used, and nothing is logged: a login form in place of it, for example.
@@ -242,7 +243,9 @@ def lacks(found: Inspection, limit_px: int, known: Collection[JobWarning]) -> It
     ``known``: warnings so far; a resource that has one gets no second one.
     """
     named = {warning.what for warning in known}
-    for family in found.fonts:
+    # A font that failed by its address has its warning. Its family would be a second one.
+    fonts = () if any(warning.kind is WarningKind.FONTS for warning in known) else found.fonts
+    for family in fonts:
         yield WarningKind.FONTS, family.strip("\"'"), "could not be loaded"
     for url in found.images:
         if shown(url) not in named:

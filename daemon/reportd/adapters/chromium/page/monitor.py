@@ -26,6 +26,10 @@ _REFUSED = re.compile(r"MIME type|integrity")
 _FONT = re.compile(r"\.(woff2?|ttf|otf|eot)$", re.IGNORECASE)
 
 
+MAX_REFRESHES = 30
+"""A page that refreshes itself so often is one that is kept up to date for its reader."""
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """What the page shows. ``url``: where it came from after redirects; ``media_type`` as the server said."""
@@ -126,7 +130,9 @@ class PageMonitor:
 
     def leaves(self, url: str) -> None:
         """A script, or a link or form that one uses, asks for another document."""
-        if self.request is not None and not self._opening and not self.printed:
+        # Any other scheme (mailto:) opens another program, and the page stays.
+        replaces = url.startswith(("http:", "https:", "about:", "data:", "blob:"))
+        if self.request is not None and replaces and not self._opening and not self.printed:
             self.leaving = url
 
     def stays(self) -> None:
@@ -144,12 +150,12 @@ class PageMonitor:
         for loader in self._navigated.keys() - self._documents:
             document = self._navigated[loader]
             # A page that reloads itself once may be clearing its cache; one that goes on would never be printed.
-            if not self._may_move(document.url) or (self.moves and not self.refreshing):
+            if not self._may_move(document.url) or self.moves >= (MAX_REFRESHES if self.refreshing else 1):
                 again = " again" if same_place(document.url, self.request.url or "") else ""
                 self.fail(FaultKind.NAVIGATED_AWAY, self.away(document.url, again).detail)
                 return
             self._documents.add(loader)
-            self.moves += not self.refreshing
+            self.moves += 1
             self.refreshing, self.leaving = False, ""
             self.loading_ended = trio.Event()
             self.moved.set()

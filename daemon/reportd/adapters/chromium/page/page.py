@@ -103,7 +103,7 @@ class ChromiumPage:
         monitor = self._listener.monitor = PageMonitor(self._blank, request, self._report_waiting)
         if self._page.closed.is_set():
             raise FaultError(FaultKind.BROWSER_UNAVAILABLE, "the page was gone before the job began")
-        self._page.hear_console(wanted=request.options.evidence)
+        self._page.hears_console = request.options.evidence
         limit = request.options.max_page_bytes
         too_large = f"the page loaded more than {limit} bytes"
         self._egress.use(request.rule, limit, lambda: monitor.fail(FaultKind.PAGE_TOO_LARGE, too_large))
@@ -262,14 +262,15 @@ class ChromiumPage:
         ready.judge(await answer.get())
         if condition.kind == "networkidle":
             await monitor.network_idle.wait()
-        if condition.kind not in SAYS_WHEN:
-            await self._until_drawn(request)
+        await self._until_drawn(request)
 
     async def _until_drawn(self, request: RenderRequest) -> None:
-        strict = request.options.ready.kind == "stable"
-        drawn = settle.until_settled(self._page, strict=strict, limited=not strict)
+        kind = request.options.ready.kind
+        strict = kind == "stable"
+        drawn = None if kind in SAYS_WHEN else settle.until_settled(self._page, strict=strict, limited=not strict)
         pending = settle.look_for_views(self._page)
-        await drawn.get()
+        if drawn is not None:
+            await drawn.get()
         views, surroundings = settle.views_of(await pending.get()), _surroundings(request.options)
         if not views.observes and not views.lazy:
             return

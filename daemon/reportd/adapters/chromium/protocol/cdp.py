@@ -39,12 +39,12 @@ _EXCEPTION = b'{"method":"Runtime.exceptionThrown"'
 """The beginning of a message that nobody waits for: its session goes on when it is too long."""
 
 _CONSOLE = b'{"method":"Runtime.consoleAPICalled"'
-"""The beginning of a message that is dropped unread, unless its session wants it (``hear_console``). ``Runtime.enable``
-sends it with the exceptions, and a page writes to its console as much and as often as it likes.
+"""The beginning of a message that is dropped unread, unless its session hears the console. ``Runtime.enable`` sends it
+with the exceptions, and a page writes to its console as much and as often as it likes.
 """
 
 MAX_CONSOLE_BYTES = 64 * 1024
-"""A longer message of a console is dropped unread, also where it is wanted: of each line only the beginning is kept."""
+"""Of a message of the console that is heard."""
 
 _HEAD_BYTES = 64
 _TAIL_BYTES = 128
@@ -106,6 +106,8 @@ class Cdp:
 
     def __init__(self, pipe: "_Pipe", session: str = "") -> None:
         self.closed = trio.Event()
+        self.hears_console = False
+        """Whether messages of the page's console are read."""
         self._pipe = pipe
         self._on_closed: list[Callable[[], None]] = []
         self._connection = _Connection(_Session(pipe, session))
@@ -125,13 +127,6 @@ class Cdp:
                 log.exception("cdp.handler_failed", cdpEvent=event)
 
         self._connection.on(event, handle)
-
-    def hear_console(self, *, wanted: bool) -> None:
-        """Dispatch ``Runtime.consoleAPICalled`` from now on, or drop it unread, as at first."""
-        if wanted and not self.closed.is_set():
-            self._pipe.heard.add(self._session)
-        else:
-            self._pipe.heard.discard(self._session)
 
     def on_closed(self, handler: Callable[[], None]) -> None:
         self._on_closed.append(handler)
@@ -159,7 +154,6 @@ class Cdp:
         if self.closed.is_set():
             return
         self._pipe.sessions.pop(self._session, None)
-        self._pipe.heard.discard(self._session)
         self.closed.set()
         self._connection.end()
         for handler in self._on_closed:
@@ -185,8 +179,6 @@ class _Pipe:
 
     def __init__(self, read_fd: int, write_fd: int) -> None:
         self.sessions: dict[str, Cdp] = {}
-        self.heard: set[str] = set()
-        """The sessions whose console is read."""
         self.broken = False
         self._read_fd = read_fd
         self._write_fd = write_fd
@@ -220,8 +212,10 @@ class _Pipe:
 
     def _take(self, head: bytes, length: int, text: bytes) -> None:
         """Handle a message. ``text``: all of it, or the end of one that is too long."""
-        if head.startswith(_CONSOLE) and not self._is_heard(length, text):
-            return
+        if head.startswith(_CONSOLE):
+            session = self._session_of(text)
+            if session is None or not session.hears_console or length > MAX_CONSOLE_BYTES:
+                return
         if length <= MAX_MESSAGE_BYTES:
             # Not orjson: it takes 13 times the memory of a PDF piece, and it rejects half a surrogate pair, which any
             # page can send.
@@ -229,19 +223,16 @@ class _Pipe:
         elif not head.startswith(_EXCEPTION):
             self._end_session_of(text[-_TAIL_BYTES:])
 
-    def _is_heard(self, length: int, text: bytes) -> bool:
-        if not self.heard or length > MAX_CONSOLE_BYTES:
-            return False
-        match = _SESSION.search(text[-_TAIL_BYTES:])
-        return match is not None and match[1].decode() in self.heard
-
     def _end_session_of(self, tail: bytes) -> None:
         """End the session of a message that is too long; ``tail`` is its end."""
-        match = _SESSION.search(tail)
-        session = self.sessions.get(match[1].decode() if match else "")
-        log.warning("cdp.message_too_long", session=match is not None)
+        session = self._session_of(tail)
+        log.warning("cdp.message_too_long", session=session is not None)
         if session is not None:
             session.end()
+
+    def _session_of(self, text: bytes) -> Cdp | None:
+        match = _SESSION.search(text[-_TAIL_BYTES:])
+        return self.sessions.get(match[1].decode() if match else "")
 
     def _dispatch(self, message: dict[str, Any]) -> None:
         if message.get("method") == "Target.detachedFromTarget":
