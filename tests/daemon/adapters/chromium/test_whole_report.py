@@ -287,7 +287,7 @@ async def test_a_template_that_refers_to_a_file_beside_it_says_so(stage: Stage) 
 
 @on_stage
 async def test_a_page_that_lies_about_its_images_is_printed(stage: Stage) -> None:
-    lie = "{value: [{complete: true, naturalWidth: 0, currentSrc: 'http://[secret'}]}"
+    lie = "{value: [{complete: true, naturalWidth: 0, width: 9, currentSrc: 'http://[secret'}]}"
     html = f"{REPORT}<script>Object.defineProperty(document, 'images', {lie})</script>"
     async with stage.page() as page:
         pdf = await page.render(request(html=html))
