@@ -41,14 +41,7 @@ _URL = re.compile(r"\b(?:https?|wss?)://[^\s\"'<>`]+", re.IGNORECASE)
 
 def without_secrets(text: str) -> str:
     """Return the text of a page or browser with its URLs as they may be shown."""
-    return _URL.sub(lambda match: _shown_or_cut(match[0]), text)
-
-
-def _shown_or_cut(url: str) -> str:
-    try:
-        return shown(url)
-    except ValueError:  # it only looks like a URL
-        return url.partition("://")[0] + "://…"
+    return _URL.sub(lambda match: shown(match[0]), text)
 
 
 def path_of(url: str) -> str:
