@@ -20,7 +20,7 @@ _reportd() {
         compopt -o filenames 2> /dev/null
         return
         ;;
-    --params | --reason | --url | --user)
+    --params | --reason | --url | --user | --locale | --timezone | --file-name | --pdf)
         return
         ;;
     esac
@@ -30,7 +30,7 @@ _reportd() {
     dead-letters) options="list show requeue drop --url --token-file" ;;
     get) options="-o --url --token-file" ;;
     provision) options="--config --dry-run" ;;
-    submit) options="sales_summary user_activity --params --user --wait -o --url --token-file" ;;
+    submit) options="sales_summary user_activity --params --user --locale --timezone --file-name --pdf --wait -o --url --token-file" ;;
     token) options="--user" ;;
     *) options="breakers check-config dead-letters doctor get provision serve submit token --version" ;;
     esac

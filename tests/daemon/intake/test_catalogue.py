@@ -302,7 +302,7 @@ async def test_the_options_of_a_type_reach_the_browser(tmp_path: Path) -> None:
     assert options.headers == {"Authorization": "Bearer secret"}
     assert options.cookies == {"session": "secret"}
     assert options.fail_on_status == ((404, 404),)
-    assert options.fail_on == {WarningKind.RESOURCES, WarningKind.SCRIPTS}
+    assert options.fail_on == {WarningKind.RESOURCES, WarningKind.FONTS, WarningKind.SCRIPTS}
     assert options.print_parameters["landscape"] is True
     assert "secret" not in repr(request)
 

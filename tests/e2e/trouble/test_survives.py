@@ -55,7 +55,7 @@ async def test_signs_of_life_that_cannot_be_given_cost_no_job_and_are_told(tmp_p
             assert detail.startswith("presence: ")
             assert "no right to it" in detail
             with trio.fail_after(10):
-                while "presence fails" not in (await client.get("/")).text:
+                while "background work presence has been failing" not in (await client.get("/")).text:
                     await trio.sleep(0.5)
             assert "no right to it" in (await client.get("/")).text
             assert 'reportd_part_ready{part="background"} 0.0' in (await client.get("/metrics")).text

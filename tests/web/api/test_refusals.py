@@ -150,7 +150,7 @@ BAD = {
     # 422: options
     "locale": Bad(changed(locale="xx"), 422, "/locale", "must be a BCP 47 language tag: language, script and region"),
     "timezone": Bad(changed(timezone="Mars/Base"), 422, "/timezone", "must be the name of an IANA time zone, e.g. "),
-    "fileName": Bad(changed(fileName="../a"), 422, "/fileName", "must be a file's name of 1 to 150 characters, with"),
+    "fileName": Bad(changed(fileName="../a"), 422, "/fileName", "1 to 150 characters before .pdf, with"),
     "pdf": Bad(changed(pdf="A4"), 422, "/pdf", "must be an object of print options, each a text, number or boolean"),
     "pdf.format": Bad(changed(pdf={"format": "A5"}), 422, "/pdf/format", "accepted: locale, timezone, fileName"),
     # 422: callbackUrl
