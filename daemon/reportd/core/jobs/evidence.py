@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from reportd.core.text import cut
+
 MAX_LINES = 50
 """The last lines of the console that are kept."""
 
@@ -33,7 +35,7 @@ class Evidence:
     def within_bounds(self) -> "Evidence":
         """Return it without a screenshot that is too large, and with the activity cut."""
         screenshot = self.screenshot if len(self.screenshot) <= MAX_SCREENSHOT_BYTES else b""
-        return Evidence(screenshot, self.console, self.requests, _cut(self.activity, MAX_ACTIVITY))
+        return Evidence(screenshot, self.console, self.requests, cut(self.activity, MAX_ACTIVITY))
 
 
 class Console:
@@ -46,11 +48,7 @@ class Console:
         """Add a line. ``words``: the values that were logged, each of any length."""
         # Cut each first: to look through megabytes for blanks would hold up the others.
         text = " ".join(word[:MAX_TEXT] for word in words)
-        self._lines.append(_cut(f"{level}: {' '.join(text.split())}", MAX_TEXT))
+        self._lines.append(cut(f"{level}: {' '.join(text.split())}", MAX_TEXT))
 
     def lines(self) -> tuple[str, ...]:
         return tuple(self._lines)
-
-
-def _cut(text: str, chars: int) -> str:
-    return text if len(text) <= chars else f"{text[: chars - 1]}…"

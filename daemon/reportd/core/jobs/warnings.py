@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from reportd.core.faults import Fault, FaultKind
+from reportd.core.text import cut
 
 MAX_WARNINGS = 50
 """Warnings of one job that are kept apart. A page with a thousand broken images needs no list of them."""
@@ -52,7 +53,7 @@ class WarningCollector:
 
     def add(self, kind: WarningKind, what: str, why: str, count: int = 1, *, refused: bool = False) -> JobWarning:
         """Add a warning. Return it, with all it was counted so far."""
-        what, why = _cut(what), _cut(why)
+        what, why = cut(what, MAX_TEXT), cut(why, MAX_TEXT)
         key = (kind, what, why)
         before = self._found[key].count if key in self._found else 0
         warning = JobWarning(kind, what, why, before + count, refused)
@@ -90,7 +91,3 @@ def fault_of(warning: JobWarning, fail_on: Collection[WarningKind]) -> Fault | N
         return None
     kind = FaultKind.HOST_NOT_ALLOWED if warning.refused else _FAULTS[warning.kind]
     return Fault(kind, _SENTENCES[warning.kind].format(what=warning.what, why=warning.why))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"

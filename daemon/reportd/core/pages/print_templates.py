@@ -8,6 +8,7 @@ import re
 from html.parser import HTMLParser
 
 from reportd.core.pages.documents import shown
+from reportd.core.text import cut
 
 _ELEMENTS = frozenset({"script", "iframe", "frame", "object", "embed"})
 """Elements that do nothing there."""
@@ -46,7 +47,7 @@ class _Finder(HTMLParser):
                 self._look_at_css(text)
             loads = name in _ATTRIBUTES or (tag in _LINKED and name in ("href", "xlink:href"))
             if loads and text and not _is_inline(text):
-                self.found.append(f"<{tag} {name}={_shown(text)}>")
+                self.found.append(f"<{tag} {name}={cut(shown(text.strip()), _SHOWN)}>")
 
     def handle_endtag(self, tag: str) -> None:
         self._in_style = self._in_style and tag != "style"
@@ -59,13 +60,10 @@ class _Finder(HTMLParser):
         css = _COMMENT.sub(" ", css)
         if _IMPORT.search(css):
             self.found.append("@import")
-        self.found += [f"url({_shown(url)})" for url in _URL.findall(css) if not _is_inline(url.strip())]
+        self.found += [
+            f"url({cut(shown(url.strip()), _SHOWN)})" for url in _URL.findall(css) if not _is_inline(url.strip())
+        ]
 
 
 def _is_inline(url: str) -> bool:
     return url.lower().startswith(("data:", "#")) or not url
-
-
-def _shown(url: str) -> str:
-    text = shown(url.strip())
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

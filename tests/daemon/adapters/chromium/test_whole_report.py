@@ -140,6 +140,20 @@ async def test_a_page_that_refreshes_itself_is_followed_until_it_is_the_report(s
 
 
 @on_stage
+async def test_a_page_may_refresh_itself_and_then_reload_once(stage: Stage) -> None:
+    async with open_site({"/report": WAITING}) as site, stage.page() as page, trio.open_nursery() as nursery:
+
+        async def finish() -> None:
+            while not site.asked("/report"):
+                await trio.sleep(0.02)
+            site.pages["/report"] = f"{ONCE}<p>the report"
+
+        nursery.start_soon(finish)
+        assert text_of(await printed(page, site)) == "the report"
+        assert len(site.asked("/report")) == 3
+
+
+@on_stage
 async def test_a_late_refresh_is_for_readers(stage: Stage) -> None:
     late = "<meta http-equiv=refresh content='900;url=/logout'><p>the report"
     async with open_site({"/report": late}) as site, stage.page() as page:

@@ -60,7 +60,8 @@ class PageMonitor:
         self.document = Document()
         self.moved = trio.Event()
         """Set, and replaced, when the page moves on by itself to a document that may be the report, too."""
-        self.moves = 0
+        self._reloads = 0
+        self._refreshes = 0
         self.leaving = ""
         """Where the page has asked to move on to: what it shows now is not the report."""
         self.refreshing = False
@@ -150,12 +151,14 @@ class PageMonitor:
         for loader in self._navigated.keys() - self._documents:
             document = self._navigated[loader]
             # A page that reloads itself once may be clearing its cache; one that goes on would never be printed.
-            if not self._may_move(document.url) or self.moves >= (MAX_REFRESHES if self.refreshing else 1):
+            once_more = self._refreshes < MAX_REFRESHES if self.refreshing else not self._reloads
+            if not (once_more and self._may_move(document.url)):
                 again = " again" if same_place(document.url, self.request.url or "") else ""
                 self.fail(FaultKind.NAVIGATED_AWAY, self.away(document.url, again).detail)
                 return
             self._documents.add(loader)
-            self.moves += 1
+            self._refreshes += self.refreshing
+            self._reloads += not self.refreshing
             self.refreshing, self.leaving = False, ""
             self.loading_ended = trio.Event()
             self.moved.set()
@@ -191,9 +194,6 @@ class Listener:
         page.on("Runtime.exceptionThrown", self._on_exception)
         page.on("Runtime.consoleAPICalled", self._on_console)
         page.on_closed(lambda: self.monitor.fail(FaultKind.PAGE_CLOSED, "the page closed itself"))
-
-    def _fails(self, kind: FaultKind, detail: str) -> Callable[[dict[str, Any]], None]:
-        return lambda _: self.monitor.fail(kind, detail)
 
     def _on_lifecycle(self, event: dict[str, Any]) -> None:
         if event["frameId"] != self._frame_id:

@@ -10,6 +10,7 @@ from typing import Any
 from reportd.adapters.chromium.page.ready import exception_text
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp
 from reportd.core.pages.documents import shown
+from reportd.core.text import cut
 from reportd.ports import Ready
 
 WORLD = "reportd-pending"
@@ -66,7 +67,7 @@ async def requests_under_way(page: Cdp, frame_id: str) -> str:
     if not isinstance(urls, list):
         return ""
     # Not a picture in the page itself.
-    names = list(dict.fromkeys(_cut(shown(url), _URL_CHARS) for url in urls if not url.startswith(("data:", "blob:"))))
+    names = list(dict.fromkeys(_line(shown(url), _URL_CHARS) for url in urls if not url.startswith(("data:", "blob:"))))
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
 
@@ -81,13 +82,12 @@ def evaluate(page: Cdp, ready: Ready) -> Answer | None:
 def value_of(answer: dict[str, Any]) -> str:
     """Return the value of an expression in words."""
     if details := answer.get("exceptionDetails"):
-        return f"it throws {_cut(exception_text(details), _VALUE_CHARS)}"
+        return f"it throws {_line(exception_text(details), _VALUE_CHARS)}"
     result = answer["result"]
     if "value" in result:  # as in JavaScript: "text", 0, true, null
-        return _cut(json.dumps(result["value"], ensure_ascii=False), _VALUE_CHARS)
-    return _cut(str(result.get("unserializableValue") or result.get("description") or result["type"]), _VALUE_CHARS)
+        return _line(json.dumps(result["value"], ensure_ascii=False), _VALUE_CHARS)
+    return _line(str(result.get("unserializableValue") or result.get("description") or result["type"]), _VALUE_CHARS)
 
 
-def _cut(text: str, chars: int) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= chars else f"{text[: chars - 1]}…"
+def _line(text: str, chars: int) -> str:
+    return cut(" ".join(text.split()), chars)

@@ -27,7 +27,7 @@ ASKING_MS = 10000
 HOOK = """
 (() => {
   if (globalThis.__reportd) return;
-  const state = {frame: -1e9, mutation: -1e9, resource: -1e9, observes: false};
+  const state = {frame: -1e9, mutation: -1e9, observes: false};
   Object.defineProperty(globalThis, "__reportd", {value: state, configurable: false, enumerable: false});
   const ask = globalThis.requestAnimationFrame.bind(globalThis), now = performance.now.bind(performance);
   globalThis.requestAnimationFrame = function requestAnimationFrame(callback) {
