@@ -60,9 +60,8 @@ class _Finder(HTMLParser):
         css = _COMMENT.sub(" ", css)
         if _IMPORT.search(css):
             self.found.append("@import")
-        self.found += [
-            f"url({cut(shown(url.strip()), _SHOWN)})" for url in _URL.findall(css) if not _is_inline(url.strip())
-        ]
+        urls = (url.strip() for url in _URL.findall(css))
+        self.found += [f"url({cut(shown(url), _SHOWN)})" for url in urls if not _is_inline(url)]
 
 
 def _is_inline(url: str) -> bool:

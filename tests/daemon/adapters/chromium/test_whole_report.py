@@ -323,9 +323,7 @@ async def test_content_wider_than_the_paper_is_a_warning_or_scaled(stage: Stage)
         assert "column39" in text_of(fitted)
         assert await page.scrub()
         # The floor of the scale: text that nobody can read is no report.
-        (warning,) = (
-            await page.render(request(html=COLUMNS * 1 + "<div style='width:9000px'>x", fit_width=True))
-        ).warnings
+        (warning,) = (await page.render(request(html=COLUMNS + "<div style='width:9000px'>x", fit_width=True))).warnings
         assert warning.kind is WarningKind.CLIPPED
         fault = await fault_of(page, request(html=COLUMNS, fail_on={WarningKind.CLIPPED}))
         assert fault is not None
@@ -334,9 +332,6 @@ async def test_content_wider_than_the_paper_is_a_warning_or_scaled(stage: Stage)
 
 # --- is it drawn to its end? --------------------------------------------------------------------------------
 
-FADE = (
-    "<style>@keyframes in { from { opacity: 0 } to { opacity: 1 } } h1 { animation: in 3s 1s both }</style><h1>heading"
-)
 DRAWING = """
 <p id=out>0<canvas></canvas><script>
 const begun = performance.now();
@@ -354,12 +349,6 @@ let count = 0;
 const timer = setInterval(() => { out.textContent = ++count; if (count == 8) clearInterval(timer) }, 100);
 </script>
 """
-
-
-@on_stage
-async def test_a_heading_that_fades_in_is_there(stage: Stage) -> None:
-    async with stage.page() as page:
-        assert text_of(await page.render(request(html=FADE))) == "heading"
 
 
 @pytest.mark.parametrize("html", [DRAWING, NEVER_ENDS], ids=["ends", "never ends"])
