@@ -28,9 +28,17 @@ ENVIRONMENT = {
 _SERVE = """
 import sys, threading, time
 from moto.server import ThreadedMotoServer
-from moto.sqs.models import SQSBackend
+from moto.sqs.models import Queue, SQSBackend
 
-look, one_at_a_time = SQSBackend.receive_message, threading.Lock()
+look, one_at_a_time = SQSBackend.receive_message, threading.RLock()
+
+
+def alone(method):
+    def run(*given, **named):
+        with one_at_a_time:
+            return method(*given, **named)
+
+    return run
 
 
 def receive_message(self, queue_name, count, wait_seconds_timeout, *more):
@@ -46,6 +54,9 @@ def receive_message(self, queue_name, count, wait_seconds_timeout, *more):
 
 
 SQSBackend.receive_message = receive_message
+# To delete a message, moto makes a new list of the others: two at the same time bring each other's messages back, and
+# one that is sent meanwhile is lost.
+Queue.delete_message, Queue.add_message = alone(Queue.delete_message), alone(Queue.add_message)
 server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
 server.start()
 print(server.get_host_and_port()[1], flush=True)
