@@ -37,6 +37,7 @@ from reportd.ports.rendering import (
     print_immediately,
 )
 from reportd.ports.sessions import EndedSession, EndedSessions
+from reportd.ports.token_signing import NoKeyError, TokenSigner
 
 __all__ = [
     "ANY",
@@ -80,6 +81,7 @@ __all__ = [
     "Messenger",
     "Meter",
     "MeterFanOut",
+    "NoKeyError",
     "OnQuarantined",
     "Outbox",
     "Outgoing",
@@ -100,6 +102,7 @@ __all__ = [
     "StoredBreakers",
     "StoredEvidence",
     "ToPrint",
+    "TokenSigner",
     "TooCostlyError",
     "UnavailableError",
     "WrongStoreError",

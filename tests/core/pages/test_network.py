@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reportd.core.pages.network import Address, HostPattern, NetworkRule, plain_address, url_target
+from reportd.core.pages.network import Address, HostPattern, NetworkRule, plain_address, url_origin, url_target
 from tests.wording import mentions
 
 unhurried = settings(deadline=None)
@@ -179,3 +179,19 @@ def test_host_and_port_of_a_url(url: str, target: tuple[str, int]) -> None:
 def test_urls_without_a_target(url: str) -> None:
     with pytest.raises(ValueError, match="absolute http or https URL"):
         url_target(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://Reports.internal/render?params={params}#x", "https://reports.internal"),
+        ("https://reports.internal:443/", "https://reports.internal"),
+        ("http://reports.internal:443/", "http://reports.internal:443"),
+        ("http://user:pw@reports.internal.:8080/", "http://reports.internal:8080"),
+        ("http://bücher.example/", "http://xn--bcher-kva.example"),
+        ("http://10.0.0.5/", "http://10.0.0.5"),
+        ("http://[0:0::1]:8080/", "http://[::1]:8080"),
+    ],
+)
+def test_the_origin_of_a_url(url: str, origin: str) -> None:
+    assert url_origin(url) == origin

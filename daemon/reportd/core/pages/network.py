@@ -145,12 +145,20 @@ def url_target(url: str) -> tuple[str, int]:
     problem = "must be an absolute http or https URL"
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme]
+        host, port = parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme]
     except (KeyError, ValueError):
         raise ValueError(problem) from None
     if not host:
         raise ValueError(problem)
     return host, port
+
+
+def url_origin(url: str) -> str:
+    """Return the origin of an http or https URL as browsers write it (RFC 6454, section 6.2). Raises ValueError."""
+    host, port = url_target(url)
+    normal, scheme = normal_host(host), urlsplit(url).scheme
+    shown = f"[{normal}]" if isinstance(normal, IPv6Address) else str(normal)
+    return f"{scheme}://{shown}" + ("" if port == _DEFAULT_PORTS[scheme] else f":{port}")
 
 
 def plain_address(address: Address) -> Address:
@@ -159,6 +167,8 @@ def plain_address(address: Address) -> Address:
         return address
     return address.ipv4_mapped or IPv6Address(int(address))
 
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _MAX_NAME = 253
 """RFC 1035 section 2.3.4: 255 octets, minus the first length octet and the root label."""
