@@ -1,0 +1,94 @@
+"""Changes of files are told, however an editor saves; what editors and programs write on the side is not."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from watchfiles import Change
+
+from reportd.adapters import file_changes
+from reportd.adapters.file_changes import Seen, watch_folders
+from reportd.concurrency.nurseries import open_background
+
+
+class Told:
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self) -> None:
+        self.times += 1
+
+    async def again(self, do: Callable[[], object]) -> None:
+        """Do something, and wait until a change is told."""
+        before = self.times
+        do()
+        with trio.fail_after(10):
+            while self.times == before:
+                await trio.sleep(0.01)
+
+
+@asynccontextmanager
+async def watching(*folders: Path, ignored: tuple[Path, ...] = ()) -> AsyncIterator[Told]:
+    told = Told()
+    async with open_background() as nursery:
+        nursery.start_soon(watch_folders, folders, ignored, told)
+        # The watch has begun once it tells of a change.
+        for number in range(200):
+            (folders[0] / "begin.txt").write_text(str(number))
+            await trio.sleep(0.05)
+            if told.times:
+                break
+        yield told
+
+
+def replaced(file: Path, text: str) -> None:
+    part = file.with_name(f".{file.name}.part")
+    part.write_text(text)
+    part.rename(file)
+
+
+async def test_each_way_of_saving_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "a.html"
+    async with watching(tmp_path) as told:
+        await told.again(lambda: file.write_text("new"))
+        await told.again(lambda: file.write_text("truncated and written"))
+        await told.again(lambda: replaced(file, "written beside it and renamed"))
+        await told.again(lambda: file.rename(tmp_path / "b.html"))
+        await told.again((tmp_path / "b.html").unlink)
+
+
+@pytest.mark.parametrize("name", [".a.html.swp", "a.html~", "#a.html#", "4913", "out.pdf", "reportd.db-wal", "x.log"])
+def test_what_is_written_on_the_side_does_not_count(name: str, tmp_path: Path) -> None:
+    counts = Seen([tmp_path], ())
+    assert not counts(Change.added, str(tmp_path / name))
+    assert counts(Change.added, str(tmp_path / f"a{name}.html"))
+
+
+async def test_folders_are_watched_with_all_below_and_those_that_come_later(tmp_path: Path) -> None:
+    (tmp_path / "parts" / "deep").mkdir(parents=True)
+    async with watching(tmp_path) as told:
+        await told.again(lambda: (tmp_path / "parts" / "deep" / "a.html").write_text("x"))
+        await told.again((tmp_path / "assets").mkdir)
+        await told.again(lambda: (tmp_path / "assets" / "logo.svg").write_text("x"))
+
+
+def test_ignored_hidden_and_tools_folders_are_not_watched(tmp_path: Path) -> None:
+    for name in ("data", ".git", "node_modules", "parts", "parts/deep"):
+        (tmp_path / name).mkdir()
+    watched = list(Seen([tmp_path], [tmp_path / "data"]).folders())
+    assert watched == [tmp_path, tmp_path / "parts", tmp_path / "parts" / "deep"]
+
+
+def test_of_very_many_folders_some_are_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_changes, "MAX_FOLDERS", 2)
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    assert list(Seen([tmp_path], ()).folders()) == [tmp_path, tmp_path / "a"]
+
+
+async def test_the_watch_ends_at_once(tmp_path: Path) -> None:
+    async with watching(tmp_path):
+        began = trio.current_time()
+    assert trio.current_time() - began < 1
