@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import structlog
+
 import reportd_web
 from reportd.adapters.chromium.ready_conditions import invalid_conditions
 from reportd.adapters.templates.templates import Templates
@@ -17,6 +19,9 @@ from reportd.intake.report_types import Draft, ReportTypes, ReportTypesReader
 from reportd.intake.tokens import file_problems
 from reportd.ports import INLINE_BYTES, BrowserError, Checker, Ready
 from reportd.system.authorities import read_authorities
+from reportd.system.permissions import EXPOSED
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,9 @@ class Checks:
         unchecked = await _judge_conditions(loaded.config, known, draft)
         if draft.problems:
             raise ConfigError([replace(problem, where=loaded.where(problem.key)) for problem in draft.problems])
+        for source in loaded.secret_files:
+            if source.exposed:
+                log.warning("config.secret_exposed", key=source.key, file=str(source.file), detail=EXPOSED)
         return Checked(draft.edition(), unchecked)
 
 

@@ -15,5 +15,5 @@ def check_config(options: argparse.Namespace) -> int:
     if unchecked:
         say(f"reportd: no conditions of ready were checked, which takes a browser: {unchecked}")
     if status == 0:
-        print(json.dumps(loaded.config.redacted(), indent=2))
+        print(json.dumps(loaded.redacted(), indent=2))
     return status

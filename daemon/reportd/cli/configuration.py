@@ -39,6 +39,8 @@ def check_files(loaded: "Loaded") -> tuple[int, str]:
     from reportd.ports import UnavailableError
     from reportd.system import logs
 
+    for notice in loaded.notices():
+        say(f"reportd: {notice}")
     logs.set_up("error", "console")  # the check's browser and processes log nothing that was asked for
     try:
         return 0, trio.run(check, loaded).unchecked

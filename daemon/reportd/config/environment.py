@@ -13,6 +13,7 @@ import orjson
 from pydantic.fields import FieldInfo
 
 from reportd.config.keys import Path, accepted, field_at, fields_at, is_section, leaves
+from reportd.config.section import takes_file
 from reportd.core.jobs.job import REPORT_TYPE
 
 PREFIX = "REPORTD_"
@@ -98,9 +99,9 @@ def _value(text: str, field: FieldInfo) -> Any:
         return [item.strip() for item in stripped.split(",") if item.strip()]
     if kind is Mapping:
         return _json(stripped) if stripped else {}
-    if kind is UnionType and stripped.startswith("["):
-        return _json(stripped)
-    return text
+    # No text of another key begins like JSON's tables and lists.
+    is_json = stripped.startswith("{") if takes_file(field) else kind is UnionType and stripped.startswith("[")
+    return _json(stripped) if is_json else text
 
 
 def _scalar(stripped: str, kind: Any) -> Any:
@@ -126,4 +127,6 @@ def _json(text: str) -> Any:
 
 def _form(field: FieldInfo) -> str:
     kind = get_origin(field.annotation)
+    if takes_file(field) and kind is None:
+        return ', here as {"file": "PATH"}'
     return "; comma-separated or JSON" if kind is tuple else "; here as JSON" if kind is Mapping else ""

@@ -3,7 +3,7 @@
 Called by ``environment`` and ``load``. A path holds a key's names from the top: ``("reports", "a", "pdf", "scale")``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, cast, get_args, get_origin
 
@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from reportd.config.models import Config
 from reportd.config.report_types import ReportType
-from reportd.config.section import Accepts, Section
+from reportd.config.section import Accepts, Section, takes_file
 
 Path = tuple[str, ...]
 
@@ -65,6 +65,13 @@ def meant(path: Path) -> Path | None:
 
 def accepted(field: FieldInfo) -> str:
     """Return what a key accepts, in words."""
+    if not takes_file(field):
+        return _accepted(field)
+    table = get_origin(field.annotation) is Mapping
+    return f'{_accepted(field)}{"; each text may be" if table else ", or"} {{file = "PATH"}}'
+
+
+def _accepted(field: FieldInfo) -> str:
     text = next((mark.text for mark in field.metadata if isinstance(mark, Accepts)), None)
     if text is not None:
         return text

@@ -12,12 +12,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from reportd.config import environment, keys
+from reportd.config import environment, keys, secret_files
 from reportd.config.file import exists, find_file, read_file
 from reportd.config.models import Config
 from reportd.config.problems import ConfigError, Problem, describe, dotted
 from reportd.config.report_types import BUILT_IN
+from reportd.config.secret_files import SecretFile
 from reportd.core.jobs.job import REPORT_TYPE
+from reportd.system.permissions import EXPOSED
 
 _MAX_DEPTH = 5
 """Path length of an entry in a list or table of a report type; no key has deeper values."""
@@ -31,6 +33,27 @@ class Loaded:
     where: Callable[[str], str]
     folders: tuple[Path, ...] = ()
     """Folders that are searched for files of report types, before those that ship with the daemon."""
+
+    secret_files: tuple[SecretFile, ...] = ()
+
+    def redacted(self) -> dict[str, Any]:
+        """Return the configuration with its secrets masked, and files named instead of what they hold."""
+        tree = self.config.redacted()
+        for source in self.secret_files:
+            node: Any = tree
+            *parents, name = (int(part) if part.isdecimal() else part for part in source.place)
+            for parent in parents:
+                node = node[parent]
+            node[name] = {"file": str(source.file)}
+        return tree
+
+    def notices(self) -> tuple[Problem, ...]:
+        """Return what an operator should change, although the configuration can be used."""
+        return tuple(
+            Problem(self.where(source.key), source.key, f"{source.file}: {EXPOSED}")
+            for source in self.secret_files
+            if source.exposed
+        )
 
 
 def load(config_path: Path | None, environ: Mapping[str, str]) -> Config:
@@ -48,15 +71,17 @@ def load_from(config_path: Path | None, environ: Mapping[str, str]) -> Loaded:
     loader = _Loader("" if path is None else str(path), tree, problems)
     for variable in environment.read(environ):
         loader.take(variable)
-    config = loader.finish(environ)
-    folders = () if path is None else (path.resolve().parent,)
-    return Loaded(config, loader.where, folders)
+    # Not Path.resolve, which raises for a loop of links; reading the file reports it.
+    folder = None if path is None else Path(os.path.realpath(path)).parent
+    config = loader.finish(environ, folder)
+    return Loaded(config, loader.where, () if folder is None else (folder,), tuple(loader.secret_files))
 
 
 class _Loader:
     """Builds a Config from a tree of keys. Faulty keys are removed, so that the others are still checked."""
 
     def __init__(self, file: str, tree: dict[str, Any], problems: list[Problem]) -> None:
+        self.secret_files: list[SecretFile] = []
         self._file = file
         self._tree = tree
         self._problems = problems
@@ -84,9 +109,10 @@ class _Loader:
                 return
         node[variable.path[-1]] = variable.value
 
-    def finish(self, environ: Mapping[str, str]) -> Config:
-        """Check everything and return the Config. Raises ConfigError."""
+    def finish(self, environ: Mapping[str, str], folder: Path | None) -> Config:
+        """Check everything and return the Config. ``folder``: that of the configuration file. Raises ConfigError."""
         self._check_texts()
+        self._read_secret_files(environ.get("CREDENTIALS_DIRECTORY", ""), folder)
         self._add_built_in()
         self._add_credential(environ)
         config = self._validate()
@@ -113,6 +139,18 @@ class _Loader:
                 path = ("reports", name)
                 text = "is not a valid name; accepted: a lower-case letter, then up to 63 of a-z, 0-9 and _"
                 self._problems.append(Problem(self._where(path), dotted(path), text))
+
+    def _read_secret_files(self, credentials: str, folder: Path | None) -> None:
+        """Put the contents of files in the places of ``{file = "PATH"}``. Raises nothing."""
+        for reference in list(secret_files.references(self._tree)):
+            try:
+                file = secret_files.find(reference.given, credentials, folder)
+                text, exposed = secret_files.read(file)
+            except ValueError as error:
+                self._fault(_key_of(reference.place), str(error))
+            else:
+                reference.table[reference.name] = text
+                self.secret_files.append(SecretFile(reference.place, file, exposed))
 
     def _add_built_in(self) -> None:
         reports = self._tree.setdefault("reports", {})
@@ -153,6 +191,8 @@ class _Loader:
     def _fault(self, path: keys.Path, message: str) -> None:
         """Report the key at a path and remove it; several faulty entries of a key are one problem."""
         if self._cut(path):
+            files = [str(source.file) for source in self.secret_files if source.place[: len(path)] == path]
+            message += f"; it is read from {', '.join(files)}" if files else ""
             self._problems.append(Problem(self._where(path), dotted(path), message))
 
     def _cut(self, path: keys.Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from reportd.config.pdf import PdfOptions
-from reportd.config.section import Accepts, Conflict, Section
+from reportd.config.section import Accepts, Conflict, FromFile, Section
 from reportd.config.values import (
     Cookies,
     Count,
@@ -18,7 +18,7 @@ from reportd.config.values import (
     Headers,
     Hosts,
     Number,
-    OptionalUrl,
+    SecretUrl,
     SqsUrl,
     split_url,
 )
@@ -152,6 +152,7 @@ def _status_range(item: Any) -> tuple[int, int]:
 
 PageUrl = Annotated[
     str,
+    FromFile,
     Accepts("an http(s):// URL, with {params}, {taskId} and {userId} where they are wanted, or nothing"),
     AfterValidator(_page_url),
 ]
@@ -217,7 +218,7 @@ class ReportType(Section):
     timeout_p99_factor: Number = Field(0.0, ge=0, le=1000)
     max_concurrency: Count = Field(0, ge=0, le=4096)
     queue_url: SqsUrl = ""
-    callback_url: OptionalUrl = ""
+    callback_url: SecretUrl = ""
     isolation: Literal["", "page", "context", "browser", "container"] = ""
     ready: ReadyWhen = Ready()
     delay_seconds: Number = Field(0.0, ge=0, le=60)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
@@ -21,7 +22,15 @@ class Accepts(NamedTuple):
 
 
 class Secret:
-    """Annotates a key whose value must never be shown; the class itself is the mark."""
+    """Annotates a key whose value must never be shown; the class itself is the mark. A file may hold the value."""
+
+
+class SecretPath:
+    """Annotates a ``Secret`` key that is a URL: its host is shown, so that one can tell where it leads."""
+
+
+class FromFile:
+    """Annotates a key whose text, such as a URL with a password, a file may hold; the class itself is the mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,17 @@ def is_secret(field: FieldInfo) -> bool:
     return Secret in field.metadata
 
 
+def takes_file(field: FieldInfo) -> bool:
+    """Return whether the text of this key, or each text of its table, may be ``{file = "PATH"}`` instead."""
+    return not {Secret, FromFile}.isdisjoint(mark for mark in field.metadata if isinstance(mark, type))
+
+
+def mask_path(text: str) -> str:
+    """Mask a URL except its scheme, host and port: in hooks of chat services the path is the secret."""
+    parts = urlsplit(text)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/{MASK}"
+
+
 def mask_url(text: str) -> str:
     """Mask the password in a URL, and values in its query or fragment whose name looks like a secret's."""
     head, mark, tail = re.fullmatch(r"([^?#]*)([?#]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
@@ -69,7 +89,7 @@ def _shown(value: Any, field: FieldInfo) -> Any:
     if is_secret(field):
         if isinstance(value, Mapping):
             return dict.fromkeys(value, MASK)
-        return MASK if value else value
+        return value and (mask_path(value) if SecretPath in field.metadata else MASK)
     return _plain(value)
 
 

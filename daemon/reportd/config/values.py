@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import AfterValidator, Field
 
-from reportd.config.section import Accepts, Secret
+from reportd.config.section import Accepts, FromFile, Secret, SecretPath
 from reportd.core.pages.network import parse_host_pattern
 
 # TOML distinguishes numbers, texts and booleans, so a text that looks like a number is a mistake.
@@ -211,11 +211,13 @@ Bind = Annotated[
 DatabaseUrl = Annotated[
     str,
     Accepts("sqlite:///FILE, postgresql://USER:PASSWORD@HOST/NAME or postgresql+psycopg://…"),
+    FromFile,
     AfterValidator(_database),
 ]
-QueueUrl = Annotated[str, Accepts("embedded: or the http(s):// URL of an SQS queue"), AfterValidator(_queue)]
+QueueUrl = Annotated[str, FromFile, Accepts("embedded: or the http(s):// URL of an SQS queue"), AfterValidator(_queue)]
 SqsUrl = Annotated[
     str,
+    FromFile,
     Accepts("the http(s):// URL of an SQS queue, or nothing"),
     AfterValidator(_optional_url),
 ]
@@ -223,6 +225,7 @@ ArtifactsUrl = Annotated[str, Accepts("file:FOLDER or s3://BUCKET/PREFIX"), Afte
 BreakerStore = Annotated[
     str,
     Accepts("memory:, redis://HOST:PORT[,HOST:PORT…]/NUMBER, redis+sentinel://HOST:PORT[,…]/NAME, or rediss… for TLS"),
+    FromFile,
     AfterValidator(_breaker_store),
 ]
 Namespace = Annotated[
@@ -236,7 +239,7 @@ MetricNamespace = Annotated[
     AfterValidator(_matches(r"(?!AWS/)[A-Za-z0-9._/#: -]{1,255}", "is not a CloudWatch namespace for custom metrics")),
 ]
 OptionalUrl = Annotated[str, Accepts("an http(s):// URL, or nothing"), AfterValidator(_optional_url)]
-SecretUrl = Annotated[OptionalUrl, Secret]
+SecretUrl = Annotated[OptionalUrl, Secret, SecretPath]
 Region = Annotated[
     str,
     Accepts("a region, e.g. eu-central-1, or nothing"),

@@ -2,19 +2,16 @@
 
 import os
 import secrets
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 
 from reportd.core.tokens import Token, TokensError, digest_of, find_token, parse, parse_line
+from reportd.system.permissions import EXPOSED, is_exposed
 from reportd.system.regular_files import read_regular
 
 log = structlog.get_logger()
-
-_EXPOSED = stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
-"""The group may read the file: systemd gives a service its credentials that way (an ACL shows as group permissions)."""
 
 
 class TokensFileError(Exception):
@@ -76,8 +73,8 @@ def new_token(name: str, roles: str, user_id: str | None = None) -> tuple[str, s
 
 def _read(path: Path) -> tuple[Token, ...]:
     tokens, status = _parsed(path)
-    if status.st_mode & _EXPOSED:
-        log.warning("tokens.exposed", file=str(path), detail="others can read or change it; run chmod 600 on it")
+    if is_exposed(status):
+        log.warning("tokens.exposed", file=str(path), detail=EXPOSED)
     return tokens
 
 

@@ -13,6 +13,12 @@ import structlog
 OTHERS = 0o077
 """All permissions of the group and of others."""
 
+_EXPOSED = stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
+"""The group may read a secret: systemd gives a service its credentials that way (an ACL shows as group permissions)."""
+
+EXPOSED = "others can read or change it; run chmod 600 on it"
+"""What to tell about a file of secrets that is exposed."""
+
 log = structlog.get_logger()
 
 
@@ -34,6 +40,11 @@ def close_folder(folder: Path, own: Iterable[str]) -> None:
         _warn(folder, f"it also holds other files, such as {others[0]}: set data_dir to a folder of the daemon's own")
     else:
         make_private(folder)
+
+
+def is_exposed(status: os.stat_result) -> bool:
+    """Return whether others can read or change a file of secrets that an operator made."""
+    return bool(status.st_mode & _EXPOSED)
 
 
 def make_private(path: Path) -> None:

@@ -119,6 +119,13 @@ def shut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "is_file", look)
 
 
+def with_header_from(files: "Files", name: str, text: str, mode: int = 0o600) -> None:
+    """Configure a report type whose header is in a file."""
+    (files.folder / name).write_text(text)
+    (files.folder / name).chmod(mode)
+    files.configure(TYPES.replace("[reports.two]", f'headers.Authorization = {{file = "{name}"}}\n[reports.two]'))
+
+
 BROKEN: dict[str, tuple[Callable[[Files], object], str]] = {
     "no TOML": (lambda files: files.file.write_text("[reports"), "is not TOML"),
     "an unknown key": (lambda files: files.configure(TYPES + "tmeout_seconds = 3"), ".timeout_seconds?"),
@@ -151,6 +158,7 @@ BROKEN: dict[str, tuple[Callable[[Files], object], str]] = {
         ),
         "reports.one.queue_url: ",
     ),
+    "a secret that is empty": (lambda files: with_header_from(files, "token", "\n"), "token is empty"),
     "a first container": (
         lambda files: files.configure(TYPES + 'isolation = "container"\n'),
         "reports.two.isolation: ",
@@ -206,6 +214,24 @@ async def test_a_bad_configuration_keeps_no_token_alive(files: Files) -> None:
     files.admit("second")
     await files.reload.reload()
     assert not files.knows(files.secret)
+
+
+async def test_the_files_of_secrets_are_read_again(files: Files) -> None:
+    for text in ("hunter2\n", "hunter3\n"):
+        with_header_from(files, "token", text)
+        await files.reload.reload()
+        assert files.reload.trouble == ""
+        assert files.learnt[-1].reports["one"].headers == {"Authorization": text.strip()}
+
+
+async def test_a_secret_that_others_can_read_is_told_without_its_content(files: Files) -> None:
+    with_header_from(files, "token", "hunter2", mode=0o644)
+    with capture_logs() as captured:
+        await files.reload.reload()
+    assert files.reload.trouble == ""
+    (line,) = [line for line in captured if line["event"] == "config.secret_exposed"]
+    assert (line["key"], line["file"]) == ("reports.one.headers.Authorization", str(files.folder / "token"))
+    assert "hunter2" not in str(captured)
 
 
 async def test_what_needs_a_restart_is_named_for_as_long_as_it_does(files: Files) -> None:

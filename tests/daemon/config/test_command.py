@@ -28,7 +28,7 @@ def test_a_valid_configuration_is_printed(tmp_path: Path, capsys: pytest.Capture
     shown = json.loads(printed.out)
     assert shown == load(file, os.environ).redacted()
     assert shown["pool"]["browsers"] == 3
-    assert shown["alerts"]["slack_url"] == "***"
+    assert shown["alerts"]["slack_url"] == "https://slack.test/***"
     assert shown["data_dir"] == "/home/ada/.local/share/reportd"
 
 

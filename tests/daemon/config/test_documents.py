@@ -139,8 +139,28 @@ def test_the_page_s_variables_set_their_keys() -> None:
 
 
 def test_the_page_s_example_can_be_used(tmp_path: Path) -> None:
-    (example,) = re.findall(r"(?s)```toml\n(.*?)```", PAGE)
+    (example,) = re.findall(r"(?s)```toml\n(.*?)```", PAGE.partition("## [reports.NAME]")[2])
     assert loaded(tmp_path, example).reports["quarterly"].pdf.landscape
+
+
+def test_the_page_s_secrets_are_read_from_files(tmp_path: Path) -> None:
+    part = PAGE.partition("## Secrets from files")[2].partition("\n## ")[0]
+    (example,) = re.findall(r"(?s)```toml\n(.*?)```", part)
+    texts = {
+        "callback-secret": "whsec_" + "QUJD" * 10,
+        "database-url": "postgresql://db/x",
+        "quarterly-token": "Bearer x",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text + "\n")
+    config = loaded(tmp_path, example)
+    assert [config.callbacks.secret, config.database.url, config.reports["quarterly"].headers["Authorization"]] == [
+        *texts.values()
+    ]
+    (variable,) = re.findall(r"`(REPORTD_\w+)=(\{.*?\})`", part)
+    (tmp_path / "variable").write_text(texts["callback-secret"])
+    environ = {variable[0]: variable[1].replace("/etc/reportd/callback-secret", str(tmp_path / "variable"))}
+    assert load(None, HOME | environ).callbacks.secret == texts["callback-secret"]
 
 
 def test_the_page_says_when_a_page_has_failed() -> None:

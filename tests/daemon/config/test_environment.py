@@ -76,8 +76,8 @@ EVERY: dict[str, tuple[str, Any]] = {
     "triage.max_redrives": ("+1", 1),
     "triage.max_wait_seconds": ("1e5", 100000.0),
     "auth.tokens_file": ("/etc/reportd/tokens", "/etc/reportd/tokens"),
-    "alerts.webhook_url": ("https://alerts.test/hook", "***"),
-    "alerts.slack_url": ("https://slack.test/hook", "***"),
+    "alerts.webhook_url": ("https://alerts.test/hook", "https://alerts.test/***"),
+    "alerts.slack_url": ("https://slack.test/hook", "https://slack.test/***"),
     "alerts.sns_topic_arn": ("arn:aws:sns:eu-west-1:123456789012:a", "arn:aws:sns:eu-west-1:123456789012:a"),
     "alerts.window_seconds": ("60", 60.0),
     "callbacks.allowed_hosts": ("app.test, *.app.test:8443,", ["app.test", "*.app.test:8443"]),
@@ -95,7 +95,7 @@ EVERY: dict[str, tuple[str, Any]] = {
     "reports.quarterly.timeout_p99_factor": ("3", 3.0),
     "reports.quarterly.max_concurrency": ("2", 2),
     "reports.quarterly.queue_url": ("https://sqs.test/1/quarterly.fifo", "https://sqs.test/1/quarterly.fifo"),
-    "reports.quarterly.callback_url": ("https://app.test/done", "https://app.test/done"),
+    "reports.quarterly.callback_url": ("https://app.test/done", "https://app.test/***"),
     "reports.quarterly.isolation": ("container", "container"),
     "reports.quarterly.ready": ("selector:#done", "selector:#done"),
     "reports.quarterly.delay_seconds": ("0.25", 0.25),
@@ -227,7 +227,10 @@ def test_an_unknown_variable_is_refused(name: str, problem: str) -> None:
         (
             "reports.a.headers",
             "X=y",
-            'is not JSON; accepted: a table of names and texts, e.g. {"X-Tenant" = "acme"}; here as JSON',
+            (
+                'is not JSON; accepted: a table of names and texts, e.g. {"X-Tenant" = "acme"}; '
+                'each text may be {file = "PATH"}; here as JSON'
+            ),
         ),
         (
             "callbacks.allowed_hosts",

@@ -10,7 +10,7 @@ from tests.wording import mentions
 WHOLE = "a whole number from 0 to 256"
 NUMBER = "a number from 0.05 to 3600"
 HOSTS = 'a list of hosts, e.g. ["reports.internal", "*.cdn.internal"]'
-HEADERS = 'a table of names and texts, e.g. {"X-Tenant" = "acme"}'
+HEADERS = 'a table of names and texts, e.g. {"X-Tenant" = "acme"}; each text may be {file = "PATH"}'
 KEY = "1 to 64 letters, digits, dots, colons, hyphens or underscores"
 METRICS = "1 to 255 letters, digits, spaces or . - _ / # :, not AWS/ at the beginning, or nothing"
 SECTIONS = (

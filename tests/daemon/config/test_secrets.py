@@ -29,11 +29,13 @@ dead_letter_url = "https://sqs.test/1/dead?token={WORD}"
 webhook_url = "https://alerts.test/{WORD}"
 slack_url = "https://hooks.slack.test/services/{WORD}"
 [callbacks]
+allowed_hosts = ["app.test:8443"]
 secret = "{SIGNING}"
 [reports.quarterly]
 url = "https://ada:{WORD}@app.test/render?api_key={WORD}&params={{params}}"
 headers = {{Authorization = "Bearer {WORD}"}}
 cookies = {{session = "{WORD}"}}
+callback_url = "https://ada:{WORD}@app.test:8443/{WORD}?{WORD}#{WORD}"
 """
 
 
@@ -69,12 +71,14 @@ def test_names_of_secret_keys_are_shown(tmp_path: Path) -> None:
     file = tmp_path / "reportd.toml"
     file.write_text(CONFIGURATION)
     shown = load(file, HOME).redacted()
-    assert shown["alerts"]["webhook_url"] == shown["alerts"]["slack_url"] == "***"
+    assert shown["alerts"]["webhook_url"] == "https://alerts.test/***"
+    assert shown["alerts"]["slack_url"] == "https://hooks.slack.test/***"
     assert shown["callbacks"]["secret"] == "***"
     assert shown["database"]["url"] == "postgresql://reportd:***@db/reportd?sslpassword=***"
     assert shown["breaker"]["store"] == "redis://:***@redis:6379/0"
     report = shown["reports"]["quarterly"]
     assert report["url"] == "https://ada:***@app.test/render?api_key=***&params={params}"
+    assert report["callback_url"] == "https://app.test:8443/***"
     assert (report["headers"], report["cookies"]) == ({"Authorization": "***"}, {"session": "***"})
     assert load(None, HOME).redacted()["callbacks"]["secret"] == "", "that a secret is missing is no secret"
 
@@ -105,6 +109,7 @@ def test_which_keys_are_secret() -> None:
         "alerts.webhook_url",
         "alerts.slack_url",
         "callbacks.secret",
+        "reports.NAME.callback_url",
         "reports.NAME.headers",
         "reports.NAME.cookies",
     }
