@@ -33,6 +33,7 @@ from reportd.ports.rendering import (
     RenderOptions,
     RenderRequest,
     Slot,
+    TokenPlace,
     ToPrint,
     print_immediately,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "StoredBreakers",
     "StoredEvidence",
     "ToPrint",
+    "TokenPlace",
     "TokenSigner",
     "TooCostlyError",
     "UnavailableError",

@@ -22,6 +22,20 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenPlace:
+    """Where the server of a page finds its render token: in a header, or in a cookie, of that name."""
+
+    header: str = ""
+    cookie: str = ""
+
+    def headers(self, token: str) -> dict[str, str]:
+        """Return the headers of a request that carries the token."""
+        if self.cookie:
+            return {"Cookie": f"{self.cookie}={token}"}
+        return {self.header: f"Bearer {token}" if self.header.lower() == "authorization" else token}
+
+
+@dataclass(frozen=True, slots=True)
 class RenderOptions:
     """How a page is opened, checked and printed. ``print_parameters``: of CDP ``Page.printToPDF``.
 
@@ -31,7 +45,8 @@ class RenderOptions:
     ``device_scale_factor``: device pixels per CSS pixel. ``fixed_paper``: a size in the page's ``@page`` rule does not
     count. ``fit_width``: wide content is scaled down. ``content_height``: the sheet is as high as its content.
     ``locale``: a BCP 47 tag, ``timezone``: an IANA name; empty: the browser's own. ``evidence``: a fault comes
-    with its evidence.
+    with its evidence. ``token``: the URL's own origin gets a render token, which is valid for ``token_margin_seconds``
+    more than the attempt may take.
     """
 
     ready: Ready = Ready()
@@ -55,11 +70,16 @@ class RenderOptions:
     locale: str = ""
     timezone: str = ""
     evidence: bool = False
+    token: TokenPlace | None = None
+    token_margin_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class RenderRequest:
-    """One page to print: ``html`` or ``url``. ``inert``: the HTML leaves nothing behind (``core.pages.inert``)."""
+    """One page to print: ``html`` or ``url``. ``inert``: the HTML leaves nothing behind (``core.pages.inert``).
+
+    ``token``: the render token of the attempt, where the options have a place for it.
+    """
 
     task_id: str
     report_type: str
@@ -70,6 +90,12 @@ class RenderRequest:
     url: str | None = field(default=None, repr=False)
     inert: bool = False
     isolation: str = "page"
+    token: str = field(default="", repr=False)
+
+    def token_headers(self) -> dict[str, str]:
+        """Return the headers with the render token. They are for the URL's own origin and for nobody else."""
+        place = self.options.token
+        return place.headers(self.token) if place is not None and self.token else {}
 
 
 class Slot(Protocol):

@@ -6,6 +6,7 @@ so they cause no preflight.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,10 +15,21 @@ from reportd.core.pages.network import NetworkRule, normal_host, url_target
 
 
 class OwnHeaders:
-    """The headers of one job. They go to the origin of ``url`` and to ``hosts``, over TLS only if ``url`` uses TLS."""
+    """The headers of one job. They go to the origin of ``url`` and to ``hosts``, over TLS only if ``url`` uses TLS.
 
-    def __init__(self, headers: Mapping[str, str], url: str | None, hosts: NetworkRule) -> None:
+    ``private``: headers for the origin of ``url`` alone. A ``Cookie`` among them is added to the page's own cookies.
+    Such a cookie is in no cookie jar: a jar would send it to every port of the host, and keep it.
+    """
+
+    def __init__(
+        self,
+        headers: Mapping[str, str],
+        url: str | None,
+        hosts: NetworkRule,
+        private: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._headers = headers
+        self._private = private
         self._origin = _origin(url) if url is not None else None
         self._hosts = hosts
 
@@ -25,29 +37,41 @@ class OwnHeaders:
         """Start adding the headers. It lasts until the page ends."""
 
         def continue_request(event: dict[str, Any]) -> None:
-            more = {"headers": self._merged(event["request"])} if self.are_for(event["request"]["url"]) else {}
+            present = event["request"]["headers"]
+            headers = self.added_to(event["request"]["url"], present)
+            more = {"headers": _merged(present, headers)} if headers else {}
             page.send("Fetch.continueRequest", requestId=event["requestId"], **more)
 
         page.on("Fetch.requestPaused", continue_request)
         return page.send("Fetch.enable", patterns=[{"urlPattern": "*"}])
 
-    def are_for(self, url: str) -> bool:
-        """Return whether a request of this URL gets the headers."""
+    def added_to(self, url: str, present: Mapping[str, str]) -> dict[str, str]:
+        """Return the headers to add to a request of this URL, which has the headers ``present``."""
         try:
             scheme, host, port = _origin(url)
         except ValueError:
-            return False
+            return {}
         if self._origin == (scheme, host, port):
-            return True
+            cookie = self._private.get("Cookie")
+            return {**self._headers, **self._private, **({"Cookie": _with_cookie(present, cookie)} if cookie else {})}
         downgrade = self._origin is not None and self._origin[0] == "https" and scheme != "https"
-        return not downgrade and self._hosts.may_name(host, port).allowed
+        return dict(self._headers) if not downgrade and self._hosts.may_name(host, port).allowed else {}
 
-    def _merged(self, request: Mapping[str, Any]) -> list[dict[str, str]]:
-        # Leave Referer out, so that Chromium sets it by its own policy. A Referer given here would be sent unchanged,
-        # also through redirects to other origins, with the job's parameters in it.
-        own = {name.lower() for name in self._headers} | {"referer"}
-        kept = {name: value for name, value in request["headers"].items() if name.lower() not in own}
-        return [{"name": name, "value": value} for name, value in (kept | dict(self._headers)).items()]
+
+def _merged(present: Mapping[str, str], added: Mapping[str, str]) -> list[dict[str, str]]:
+    # Leave Referer out, so that Chromium sets it by its own policy. A Referer given here would be sent unchanged,
+    # also through redirects to other origins, with the job's parameters in it.
+    replaced = {name.lower() for name in added} | {"referer"}
+    kept = {name: value for name, value in present.items() if name.lower() not in replaced}
+    return [{"name": name, "value": value} for name, value in (kept | dict(added)).items()]
+
+
+def _with_cookie(present: Mapping[str, str], cookie: str) -> str:
+    """Return the cookies of a request with one more, in place of one of the same name."""
+    before = next((value for name, value in present.items() if name.lower() == "cookie"), "")
+    name = cookie.partition("=")[0]
+    kept = [pair for pair in before.split("; ") if pair and pair.partition("=")[0] != name]
+    return "; ".join([*kept, cookie])
 
 
 def _origin(url: str) -> tuple[str, str, int]:

@@ -166,8 +166,9 @@ class ChromiumPage:
         """Send the settings that the job needs; none for most jobs."""
         options = request.options
         answers = []
-        if options.headers:
-            headers = OwnHeaders(options.headers, request.url, options.header_hosts)
+        token = request.token_headers()
+        if options.headers or token:
+            headers = OwnHeaders(options.headers, request.url, options.header_hosts, token)
             answers.append(headers.enable(self._page))
         if options.cookies and request.url is not None:
             cookies = [{"name": n, "value": v, "url": request.url} for n, v in options.cookies.items()]
