@@ -3,7 +3,8 @@
 A reload may exchange them while jobs are under way. Each call uses one edition from start to end.
 """
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from reportd.core.jobs.options import NO_OPTIONS, JobOptions
 from reportd.core.jobs.parameters import text_of, value_of
 from reportd.core.jobs.submission import FieldProblem, Submission, parse
 from reportd.core.pages.network import NetworkRule, url_target
+from reportd.core.pages.template_context import TemplateContext
 from reportd.core.pages.url_length import too_long, url_length
 from reportd.intake import overrides
 from reportd.intake.report_types import ReportTypes
@@ -23,11 +25,18 @@ from reportd.ports import INLINE_BYTES, Checker, RenderRequest, TooCostlyError
 
 
 class Catalogue:
-    """Answers by the current edition of the report types."""
+    """Answers by the current edition of the report types. ``clock``: seconds since the epoch, for templates."""
 
-    def __init__(self, edition: ReportTypes, checker: Checker, callback_hosts: Iterable[str]) -> None:
+    def __init__(
+        self,
+        edition: ReportTypes,
+        checker: Checker,
+        callback_hosts: Iterable[str],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._edition = edition
         self._checker = checker
+        self._clock = clock
         self._callback_rule = NetworkRule.of(callback_hosts)
 
     def exchange(self, edition: ReportTypes) -> None:
@@ -128,13 +137,15 @@ class Catalogue:
         options = overrides.applied(report, entry.options, job.options)
         page = url = None
         if report.template:
-            page = await self._checker.html(
-                report.template,
-                job.parameters,
-                report.timeout_seconds,
+            context = TemplateContext(
+                task_id=job.task_id,
+                user_id=job.user_id,
+                submitted_at=job.submitted_at,
+                now=self._clock(),
                 locale=options.locale,
                 timezone=options.timezone,
             )
+            page = await self._checker.html(report.template, job.parameters, report.timeout_seconds, context)
         else:
             if problem := _too_long(report.url, job.parameters):
                 raise FaultError(FaultKind.URL_TOO_LONG, problem)

@@ -7,6 +7,7 @@ from reportd.core.dead_letters.triage import LetterContent, RawLetter
 from reportd.core.jobs.job import Job, StoredJob
 from reportd.core.jobs.submission import FieldProblem, Submission
 from reportd.core.pages.inert import Html
+from reportd.core.pages.template_context import NO_CONTEXT, TemplateContext
 
 INLINE_BYTES = 8192
 """JSON up to this size is parsed in place: at worst 1 ms for the parser, and 4 ms to walk the result."""
@@ -53,9 +54,12 @@ class Checker(Protocol):
         ...
 
     async def html(
-        self, template: str, parameters: Mapping[str, Any], seconds: float, *, locale: str = "", timezone: str = ""
+        self, template: str, parameters: Mapping[str, Any], seconds: float, context: TemplateContext = NO_CONTEXT
     ) -> Html:
-        """Return the page that a template renders, in a language and zone where they are given. Raises FaultError."""
+        """Return the page that a template renders of the parameters and of what it is told of the job.
+
+        Raises FaultError.
+        """
         ...
 
     async def template(self, template: str) -> None:

@@ -2,13 +2,17 @@
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reportd.adapters.templates.templates import TemplateFault, Templates
+from reportd.core.pages.template_context import TemplateContext
 from tests.fakes.checking import inline_checker
+
+NOW = datetime(2025, 3, 1, 23, 30, tzinfo=UTC).timestamp()
 
 NUMBERS = (
     "{{ 1234567.891 | number }}; {{ -0.001 | number }}; {{ 1234 | number }}; {{ 5 | number(2) }}; {{ 1 | percent(8) }}"
@@ -40,7 +44,9 @@ class Folder:
         file = self._path / f"{hash(text)}.html"
         if not file.exists():
             file.write_text(text)
-        made = self._templates.render(file.name, parameters or {}, locale=locale, timezone=timezone)
+        made = self._templates.render(
+            file.name, parameters or {}, TemplateContext(now=NOW, locale=locale, timezone=timezone)
+        )
         return re.sub(r"[\u00a0\u2009\u202f]", " ", made)
 
 
@@ -100,6 +106,20 @@ def test_dates(rendered: Folder, locale: str, expected: str) -> None:
 )
 def test_moments(rendered: Folder, locale: str, zone: str, expected: str) -> None:
     assert rendered(MOMENTS, locale, zone) == expected
+
+
+@pytest.mark.parametrize(
+    ("zone", "expected"),
+    [
+        ("", "1 Mar 2025; Sat; 1 Mar 2025; 01/03/2025, 23:30; 2025-03-01T23:30:00+00:00"),
+        ("Asia/Tokyo", "2 Mar 2025; Sun; 2 Mar 2025; 02/03/2025, 08:30; 2025-03-02T08:30:00+09:00"),
+    ],
+)
+def test_the_filters_of_dates_take_the_times_of_the_job(rendered: Folder, zone: str, expected: str) -> None:
+    text = (
+        "{{ now | day }}; {{ now | weekday }}; {{ now | date }}; {{ now | datetime('short') }}; {{ now.isoformat() }}"
+    )
+    assert rendered(text, timezone=zone) == expected
 
 
 def test_a_template_in_a_language_leaves_none_to_the_next_also_if_it_fails(rendered: Folder) -> None:
@@ -163,5 +183,6 @@ def test_a_zone_that_the_machine_does_not_have_is_named(rendered: Folder) -> Non
 
 async def test_a_worker_process_renders_in_the_region_of_the_job(tmp_path: Path) -> None:
     (tmp_path / "own.html").write_text("{{ 1.5 | number }} {{ 0 | datetime('HH:mm') }}")
-    page = await inline_checker([tmp_path]).html("own.html", {}, 5.0, locale="de", timezone="Asia/Tokyo")
+    context = TemplateContext(locale="de", timezone="Asia/Tokyo")
+    page = await inline_checker([tmp_path]).html("own.html", {}, 5.0, context)
     assert page.text == "1,5 09:00"

@@ -18,7 +18,7 @@ from reportd.core.schemas.compiled import is_cheap
 from reportd.intake.catalogue import Catalogue
 from reportd.ports import Ready, TooCostlyError
 from tests.daemon.node import USER, job
-from tests.fakes.checking import catalogue_of, edition_of
+from tests.fakes.checking import catalogue_of, edition_of, inline_checker
 from tests.wording import mentions
 
 SCHEMA = {
@@ -227,6 +227,19 @@ async def test_a_template_becomes_html(tmp_path: Path) -> None:
     request = await catalogue(tmp_path, template="<p>{{ rows }}").request(job(1, rows=[]))
     assert (request.html, request.url) == ("<p>[]", None)
     assert (request.task_id, request.report_type, request.timeout_seconds) == (job(1).task_id, "report", 60.0)
+
+
+async def test_a_template_is_told_of_its_job(tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(
+        "{{ task_id }} {{ user_id }} {{ submitted_at.isoformat() }} "
+        "{{ now.isoformat() }} {{ locale }} {{ parameters.a }}"
+    )
+    report = ReportType(template="report.html", locale="de", timezone="Asia/Tokyo")
+    edition = edition_of(Config(reports={"report": report}), [tmp_path])
+    types = Catalogue(edition, inline_checker([tmp_path]), (), clock=lambda: 86400.0)
+    request = await types.request(Job(job().task_id, "report", {"a": 1}, USER, 0.0))
+    times = "1970-01-01T09:00:00+09:00 1970-01-02T09:00:00+09:00"
+    assert request.html == f"{job().task_id} {USER} {times} de 1"
 
 
 async def test_a_fault_of_a_template_is_the_jobs(tmp_path: Path) -> None:

@@ -134,17 +134,17 @@ def percent(part: Number, whole: Number) -> str:
     return f"{share:z.1%}".replace("-", MINUS)
 
 
-def day(value: str) -> str:
-    """`2025-03-01` → `1 Mar 2025`. Raises ValueError when it is not a date."""
-    at = date.fromisoformat(value)
+def day(value: str | date) -> str:
+    """`2025-03-01` → `1 Mar 2025`. A datetime: its day in the job's zone. Raises ValueError."""
+    at = _day(value)
     if region := _foreign():
         return region.format_date(at, "medium")
     return f"{at.day} {_month(at)} {at.year}"
 
 
-def weekday(value: str) -> str:
-    """`2025-03-01` → `Sat`."""
-    at = date.fromisoformat(value)
+def weekday(value: str | date) -> str:
+    """`2025-03-01` → `Sat`; as ``day``."""
+    at = _day(value)
     if region := _foreign():
         return region.format_date(at, "ccc")
     return _WEEKDAYS[at.weekday()]
@@ -164,22 +164,23 @@ def month_and_year(at: date) -> str:
     return f"{_month(at)} {at.year}"
 
 
-def date_in_zone(value: str | float, form: str = "medium") -> str:
+def date_in_zone(value: str | float | date, form: str = "medium") -> str:
     """`2025-03-01T23:30:00Z` → the date of that moment in the job's zone, in the job's language.
 
-    ``value``: an ISO 8601 date, or a moment as for ``datetime_in_zone``. ``form``: short, medium, long, full, or a
-    pattern of CLDR. Raises ValueError when it is neither.
+    ``value``: an ISO 8601 date, a date, or a moment as for ``datetime_in_zone``. ``form``: short, medium, long,
+    full, or a pattern of CLDR. Raises ValueError when it is neither.
     """
-    if isinstance(value, str) and len(value) == _DATE_LENGTH:
-        return current().format_date(date.fromisoformat(value), form)
-    return current().format_date(_moment(value).astimezone(current().zone).date(), form)
+    if isinstance(value, str) and len(value) != _DATE_LENGTH:
+        value = _moment(value)
+    at = _day(_moment(value) if isinstance(value, int | float) else value)
+    return current().format_date(at, form)
 
 
-def datetime_in_zone(value: str | float, form: str = "medium") -> str:
+def datetime_in_zone(value: str | float | datetime, form: str = "medium") -> str:
     """`2025-03-01T23:30:00Z` → date and time of that moment in the job's zone, in the job's language.
 
-    ``value``: an ISO 8601 time, in UTC unless it has an offset, or milliseconds since the epoch. ``form``: short,
-    medium, long, full, or a pattern of CLDR. Raises ValueError when it is neither.
+    ``value``: an ISO 8601 time or a datetime, in UTC unless it has an offset, or milliseconds since the epoch.
+    ``form``: short, medium, long, full, or a pattern of CLDR. Raises ValueError when it is neither.
     """
     return current().format_datetime(_moment(value), form)
 
@@ -253,10 +254,16 @@ def _month(at: date) -> str:
     return _MONTHS[at.month - 1]
 
 
-def _moment(value: str | float) -> datetime:
-    if not isinstance(value, str):
+def _day(value: str | date) -> date:
+    if isinstance(value, datetime):
+        return _moment(value).astimezone(current().zone).date()
+    return date.fromisoformat(value) if isinstance(value, str) else value
+
+
+def _moment(value: str | float | datetime) -> datetime:
+    if isinstance(value, int | float):
         return datetime.fromtimestamp(value / 1000, UTC)
-    at = datetime.fromisoformat(value)
+    at = datetime.fromisoformat(value) if isinstance(value, str) else value
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 

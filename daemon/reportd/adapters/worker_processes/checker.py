@@ -1,6 +1,7 @@
 """Implements the port ``Checker`` with two sets of worker processes: for HTTP requests, and for jobs off the queue."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from reportd.core.jobs.options import options_of
 from reportd.core.jobs.parameters import Parameters, text_of
 from reportd.core.jobs.submission import FieldProblem, InvalidSubmissionError, NotJsonError, Submission
 from reportd.core.pages.inert import Html
+from reportd.core.pages.template_context import NO_CONTEXT, TemplateContext
 from reportd.core.repair.envelopes import Change
 from reportd.ports import TooCostlyError
 
@@ -89,9 +91,9 @@ class BoundedChecker:
         return LetterContent(job, answer["taskId"], answer["problem"], changes)
 
     async def html(
-        self, template: str, parameters: Mapping[str, Any], seconds: float, *, locale: str = "", timezone: str = ""
+        self, template: str, parameters: Mapping[str, Any], seconds: float, context: TemplateContext = NO_CONTEXT
     ) -> Html:
-        request = {"task": "render", "locale": locale, "timezone": timezone}
+        request = {"task": "render", "context": asdict(context)}
         answer, page = await self._use_template(
             request, template, text_of(parameters).encode(), seconds=min(seconds, RENDER_SECONDS)
         )
@@ -101,7 +103,7 @@ class BoundedChecker:
         await self._use_template({"task": "template"}, template, seconds=RENDER_SECONDS)
 
     async def _use_template(
-        self, task: Mapping[str, str], template: str, *blobs: bytes, seconds: float
+        self, task: Mapping[str, Any], template: str, *blobs: bytes, seconds: float
     ) -> tuple[dict[str, Any], bytes]:
         request = {**task, "folders": self._folders, "template": template}
         try:

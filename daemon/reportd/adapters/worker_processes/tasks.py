@@ -22,6 +22,7 @@ from reportd.core.jobs.options import options_of
 from reportd.core.jobs.parameters import text_of, value_of
 from reportd.core.jobs.submission import FieldProblem
 from reportd.core.pages.inert import is_inert
+from reportd.core.pages.template_context import TemplateContext
 from reportd.core.repair.message import Known
 from reportd.core.schemas.compiled import faults, problems
 
@@ -79,7 +80,7 @@ def _read_job(request: Mapping[str, Any], parameters: bytes, schemas: bytes) -> 
 def _render(request: Mapping[str, Any], parameters: bytes, _: bytes) -> Frame:
     try:
         html = _templates(tuple(request["folders"])).render(
-            request["template"], orjson.loads(parameters), locale=request["locale"], timezone=request["timezone"]
+            request["template"], orjson.loads(parameters), TemplateContext(**request["context"])
         )
     except FaultError as error:
         return _fault(error)
