@@ -80,10 +80,6 @@ class _KeptPage:
     def activity(self) -> str:
         return self._page.activity
 
-    @activity.setter
-    def activity(self, _: str) -> None:
-        raise AttributeError("the page says it itself")
-
     async def render(self, request: RenderRequest, to_print: ToPrint = print_immediately) -> Pdf:
         return await self._page.render(request, to_print)
 

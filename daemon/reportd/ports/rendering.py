@@ -127,8 +127,10 @@ async def print_immediately() -> None:
 class Page(Protocol):
     """A warm, attached page in its own browser context."""
 
-    activity: str
-    """What it waits for now, for the text of a timeout."""
+    @property
+    def activity(self) -> str:
+        """What it waits for now, for the text of a timeout."""
+        ...
 
     async def render(self, request: RenderRequest, to_print: ToPrint = print_immediately) -> Pdf:
         """Open, wait until ready, print. The caller owns the deadline. Raises FaultError.

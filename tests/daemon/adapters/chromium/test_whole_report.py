@@ -120,7 +120,7 @@ async def test_a_page_that_reloads_itself_when_it_was_ready_is_waited_for_again(
 
 @on_stage
 async def test_a_refresh_whose_page_comes_late_is_followed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reportd.adapters.chromium.page.page.LEAVING_SECONDS", 0.1)
+    monkeypatch.setattr("reportd.adapters.chromium.page.visit.LEAVING_SECONDS", 0.1)
     pages: dict[str, Content] = {"/report": "<p>wait<meta http-equiv=refresh content='0;url=/done'>"}
     async with open_site(pages | {"/done": after(0.5, Reply(REPORT))}) as site, stage.page() as page:
         assert text_of(await printed(page, site, allow_redirects=("/done",))) == "the report"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp
+from reportd.ports import RenderOptions
 
 PX_PER_INCH = 96
 
@@ -38,6 +39,20 @@ class Surroundings:
     reduced_motion: bool = False
     locale: str = ""
     timezone: str = ""
+
+
+def surroundings_of(options: RenderOptions) -> Surroundings:
+    """Return what a job's options say about them."""
+    width, height = options.viewport or printable_area(options.print_parameters)
+    return Surroundings(
+        width=width,
+        height=height,
+        device_scale_factor=options.device_scale_factor,
+        media=options.media,
+        reduced_motion=options.reduced_motion,
+        locale=options.locale,
+        timezone=options.timezone,
+    )
 
 
 class Emulation:

@@ -1,7 +1,6 @@
 """Records what happens to a page during a job. The first fault cancels whatever the job waits for."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +24,7 @@ _QUOTED = re.compile(r"'(https?://[^']+)'")
 _REFUSED = re.compile(r"MIME type|integrity")
 _FONT = re.compile(r"\.(woff2?|ttf|otf|eot)$", re.IGNORECASE)
 
+LOADING = "waiting for the page to load"
 
 MAX_REFRESHES = 30
 """A page that refreshes itself so often is one that is kept up to date for its reader."""
@@ -39,15 +39,12 @@ class Document:
 
 
 class PageMonitor:
-    """Events of one job, or of the time between two jobs. ``blank``: loader id of the empty document it starts from.
+    """Events of one job, or of the time between two jobs. ``blank``: loader id of the empty document it starts from."""
 
-    ``on_loaded`` is called at the page's load event; the page may not be ready yet.
-    """
-
-    def __init__(
-        self, blank: str, request: RenderRequest | None = None, on_loaded: Callable[[RenderRequest], None] | None = None
-    ) -> None:
+    def __init__(self, blank: str, request: RenderRequest | None = None) -> None:
         self.request = request
+        self.activity = "idle"
+        """What the job waits for now, for the text of a timeout."""
         self.scope = trio.CancelScope()
         self.fault: Fault | None = None
         self.network_idle = trio.Event()
@@ -66,7 +63,6 @@ class PageMonitor:
         """Where the page has asked to move on to: what it shows now is not the report."""
         self.refreshing = False
         """Whether it moves on by a refresh, in a meta element or a header."""
-        self._on_loaded = on_loaded
         self._documents = {blank}
         self._opening = False
         self._navigated: dict[str, Document] = {}
@@ -97,8 +93,14 @@ class PageMonitor:
 
     def loaded(self) -> None:
         self.loading_ended.set()
-        if self.request is not None and self._on_loaded is not None:
-            self._on_loaded(self.request)
+        self.report_waiting()
+
+    def report_waiting(self) -> None:
+        """The page is loaded, and may not be ready yet."""
+        if self.activity == LOADING and self.request is not None:
+            condition = self.request.options.ready
+            words = f"waiting until the page is ready ({condition.kind} {condition.argument}"
+            self.activity = words.rstrip() + ")"
 
     def opening(self) -> None:
         """A navigation was requested. Its document is unknown until ``opened``."""
