@@ -15,8 +15,9 @@ Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.Arg
 
 def add_client_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--url`` and ``--token-file``."""
+    # Its value is not told: a URL may hold a password.
     url = os.environ.get("REPORTD_URL", DEFAULT_URL)
-    parser.add_argument("--url", default=url, help=f"the daemon's address (default {url}, or $REPORTD_URL)")
+    parser.add_argument("--url", default=url, help=f"the daemon's address (default $REPORTD_URL, else {DEFAULT_URL})")
     # Never the token itself: every user of the machine can read the arguments of a program.
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="holds the token (default $REPORTD_TOKEN)")
 
@@ -28,11 +29,16 @@ def with_client(options: argparse.Namespace, work: Callable[[Any], int]) -> int:
     """
     import httpx
 
+    from reportd.core.pages.documents import shown
+
     try:
         with _open_client(options) as client:
             return work(client)
+    except httpx.InvalidURL:
+        say("reportd: --url or $REPORTD_URL is no address; accepted: http(s)://HOST:PORT")
+        return 2
     except httpx.HTTPError as error:
-        say(f"reportd: {options.url} does not answer ({error}); is `reportd serve` running?")
+        say(f"reportd: {shown(options.url)} does not answer ({error}); is `reportd serve` running?")
         return 1
 
 

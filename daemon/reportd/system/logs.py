@@ -38,7 +38,8 @@ def set_up(level: str, form: str) -> Callable[[str], None]:
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     journal = form == "auto" and reaches(sys.stderr.fileno())
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # Its own choice, where rich is installed, prints the local variables, secrets included.
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         if console
         else Journal()
         if journal

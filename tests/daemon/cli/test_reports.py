@@ -85,3 +85,32 @@ def test_a_submission_says_what_its_job_is_to_be_like(monkeypatch: pytest.Monkey
     assert daemon.submitted["fileName"] == "Umsatz"
     assert run(monkeypatch, daemon, "submit", "sales", "--params", "{}") == 0
     assert set(daemon.submitted) == {"reportType", "parameters", "userId"}
+
+
+@pytest.mark.parametrize("command", ["submit", "get", "breakers", "dead-letters"])
+def test_the_help_shows_no_address_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    monkeypatch.setenv("REPORTD_URL", "http://ada:hunter2@127.0.0.1:1/hunter2")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    printed = capsys.readouterr()
+    assert "$REPORTD_URL" in printed.out
+    assert "hunter2" not in printed.out + printed.err
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "words"),
+    [
+        ("http://ada:hunter2@127.0.0.1:1/?token=hunter2", 1, "http://127.0.0.1:1/ does not answer"),
+        ("http://127.0.0.1:hunter2/", 2, "$REPORTD_URL is no address"),
+    ],
+)
+def test_an_address_without_an_answer_is_told_without_its_secrets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str, status: int, words: str
+) -> None:
+    monkeypatch.setenv("REPORTD_URL", url)
+    assert main(["get", TASK]) == status
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert "hunter2" not in printed.out + printed.err

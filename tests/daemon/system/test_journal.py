@@ -177,6 +177,20 @@ def test_who_asks_for_json_gets_json_anywhere(
     assert lines(capsys)[0].startswith('{"event": "daemon.ready", "level": "info"')
 
 
+@pytest.mark.usefixtures("untouched")
+def test_a_traceback_on_a_terminal_shows_no_variables(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where rich is installed, structlog would have it print them."""
+    password = "hun" + "ter2"
+    logs.set_up("info", "console")
+    try:
+        assert len(password) == 0
+    except AssertionError:
+        structlog.get_logger().exception("it.failed")
+    printed = capsys.readouterr().err
+    assert "AssertionError" in printed
+    assert "hunter2" not in printed
+
+
 def test_events_can_still_be_captured() -> None:
     with capture_logs() as captured:
         structlog.get_logger().info("x")

@@ -17,6 +17,7 @@ from aiobotocore.session import AioSession
 from botocore.loaders import create_loader
 
 from reportd.adapters.aws.errors import translated_errors
+from reportd.ports import UnavailableError
 from reportd.system.authorities import trusting
 
 LONG_POLL_SECONDS = 20
@@ -67,7 +68,12 @@ async def open_client(
     session.set_default_client_config(config)
     creation = session.create_client(service, region_name=region or None, endpoint_url=endpoint_url or None)
     with translated_errors(part, subject):
-        client = await creation.__aenter__()
+        try:
+            client = await creation.__aenter__()
+        except ValueError:
+            # Without its text, which holds the whole URL.
+            text = "its server is no host name that AWS's client takes: check endpoint_url, and the URL of the queue"
+            raise UnavailableError(part, f"{subject}: {text}") from None
     client.meta.events.register("before-call.sqs.ReceiveMessage", _allow_long_poll)
     try:
         yield client

@@ -123,8 +123,8 @@ def open_queue_client(
 
 
 def queue_name(url: str) -> str:
-    """Return the queue's name, the end of its URL."""
-    return url.rstrip("/").rpartition("/")[2]
+    """Return the queue's name, the end of its URL. A query may hold a secret, so it is no part of the name."""
+    return urlsplit(url).path.rstrip("/").rpartition("/")[2]
 
 
 class SqsQueue:

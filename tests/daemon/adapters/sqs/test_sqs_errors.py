@@ -155,3 +155,14 @@ async def test_an_exception_of_the_block_leaves_it_as_it_is(server: str) -> None
 def test_a_fault_of_the_server_is_never_the_messages(status: int) -> None:
     assert isinstance(errors.explain("queue", "q", "InvalidParameterValue", "", status), UnavailableError)
     assert isinstance(errors.explain("queue", "q", "InvalidParameterValue", "", 400), errors.RejectedError)
+
+
+async def test_an_address_that_cannot_be_used_is_told_without_its_password() -> None:
+    url = f"https://key:{SECRETS[0]}@sqs_test/1/reports?{SECRETS[2]}x"
+    with pytest.raises(UnavailableError) as caught:
+        async with open_queue_client(url, "eu-west-1"):
+            pass
+    text = "".join(traceback.format_exception(caught.value))
+    assert "reports: " in text
+    assert "check endpoint_url" in text
+    assert not [secret for secret in SECRETS if secret in text]
