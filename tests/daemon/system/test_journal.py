@@ -183,11 +183,11 @@ def test_a_traceback_on_a_terminal_shows_no_variables(capsys: pytest.CaptureFixt
     password = "hun" + "ter2"
     logs.set_up("info", "console")
     try:
-        assert len(password) == 0
-    except AssertionError:
+        _ = 1 / (len(password) - 7)
+    except ZeroDivisionError:
         structlog.get_logger().exception("it.failed")
     printed = capsys.readouterr().err
-    assert "AssertionError" in printed
+    assert "ZeroDivisionError" in printed
     assert "hunter2" not in printed
 
 
