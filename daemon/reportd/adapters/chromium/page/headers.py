@@ -10,7 +10,8 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from reportd.adapters.chromium.protocol.cdp import Answer, Cdp
+from reportd.adapters.chromium.page.interception import Take
+from reportd.adapters.chromium.protocol.cdp import Cdp
 from reportd.core.pages.network import NetworkRule, normal_host, url_target
 
 
@@ -33,17 +34,17 @@ class OwnHeaders:
         self._origin = _origin(url) if url is not None else None
         self._hosts = hosts
 
-    def enable(self, page: Cdp) -> Answer:
-        """Start adding the headers. It lasts until the page ends."""
+    def part(self, page: Cdp) -> tuple[str, Take]:
+        """Return what takes all requests of ``page``, and adds the headers to those that get them."""
 
-        def continue_request(event: dict[str, Any]) -> None:
+        def continue_request(event: dict[str, Any]) -> bool:
             present = event["request"]["headers"]
             headers = self.added_to(event["request"]["url"], present)
             more = {"headers": _merged(present, headers)} if headers else {}
             page.send("Fetch.continueRequest", requestId=event["requestId"], **more)
+            return True
 
-        page.on("Fetch.requestPaused", continue_request)
-        return page.send("Fetch.enable", patterns=[{"urlPattern": "*"}])
+        return "*", continue_request
 
     def added_to(self, url: str, present: Mapping[str, str]) -> dict[str, str]:
         """Return the headers to add to a request of this URL, which has the headers ``present``."""

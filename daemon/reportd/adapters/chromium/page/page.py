@@ -12,6 +12,7 @@ import trio
 
 from reportd.adapters.chromium.page import evidence, inspect, pending, settle
 from reportd.adapters.chromium.page.emulation import Emulation, surroundings_of
+from reportd.adapters.chromium.page.interception import Interception
 from reportd.adapters.chromium.page.monitor import LOADING, Listener, PageMonitor
 from reportd.adapters.chromium.page.printing import Printing
 from reportd.adapters.chromium.page.visit import NOTICE_SECONDS, Visit, empty, replace_content
@@ -58,6 +59,7 @@ class ChromiumPage:
         self._blank: str = frame["loaderId"]
         self._listener = Listener(page, self._frame_id, PageMonitor(self._blank), egress)
         self._emulation = Emulation(page)
+        self._interception = Interception(page)
         self._sheet = False
         """Whether a style sheet was added to the document."""
         self._scripts = True
@@ -110,7 +112,7 @@ class ChromiumPage:
     async def _render(self, request: RenderRequest, monitor: PageMonitor, to_print: ToPrint) -> Pdf:
         monitor.activity = "preparing the page"
         inert = request.options.ready.kind == "load" and request.html is not None and request.inert
-        visit = Visit(self._page, self._frame_id, self._egress, self._emulation, request, monitor)
+        visit = Visit(self._page, self._frame_id, self._egress, self._emulation, self._interception, request, monitor)
         self._allow_scripts(not inert)
         answers = visit.prepare()
         if not inert:

@@ -9,6 +9,7 @@ import trio
 from reportd.adapters.chromium.page import ready, settle
 from reportd.adapters.chromium.page.emulation import Emulation, surroundings_of
 from reportd.adapters.chromium.page.headers import OwnHeaders
+from reportd.adapters.chromium.page.interception import Interception
 from reportd.adapters.chromium.page.monitor import LOADING, PageMonitor
 from reportd.adapters.chromium.page.opening import opening_fault
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp, CdpError
@@ -54,6 +55,7 @@ class Visit:
         frame_id: str,
         egress: Egress,
         emulation: Emulation,
+        interception: Interception,
         request: RenderRequest,
         monitor: PageMonitor,
     ) -> None:
@@ -61,17 +63,17 @@ class Visit:
         self._frame_id = frame_id
         self._egress = egress
         self._emulation = emulation
+        self._interception = interception
         self._request = request
         self._monitor = monitor
 
     def prepare(self) -> list[Answer]:
         """Send the settings that the job needs; none for most jobs."""
         options, url = self._request.options, self._request.url
-        answers = []
+        answers: list[Answer] = []
         token = self._request.token_headers()
-        if options.headers or token:
-            headers = OwnHeaders(options.headers, url, options.header_hosts, token)
-            answers.append(headers.enable(self._page))
+        headers = OwnHeaders(options.headers, url, options.header_hosts, token) if options.headers or token else None
+        answers += self._interception.use(*([headers.part(self._page)] if headers is not None else []))
         if options.cookies and url is not None:
             cookies = [{"name": n, "value": v, "url": url} for n, v in options.cookies.items()]
             answers.append(self._page.send("Network.setCookies", cookies=cookies))
