@@ -51,11 +51,13 @@ def put_invoice(folder: Path) -> None:
     schema, sample = blocks_of(TEMPLATES, "json")
     for name, block in (("invoice.html", html), ("invoice.schema.json", schema), ("invoice.sample.json", sample)):
         (folder / name).write_text(block.text)
+    (footer,) = [block for block in blocks_of(TEMPLATES, "jinja") if block.first_line == "{# footer.html #}"]
+    (folder / "footer.html").write_text(footer.text)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_every_block_has_a_language_that_is_checked(document: Path) -> None:
-    known = {"sh", "http", "json", "toml", "html", "python", "mermaid", "text"}
+    known = {"sh", "http", "json", "toml", "html", "python", "mermaid", "text", "jinja"}
     if document in SHIPPED:
         assert {block.language for block in blocks_of(document)} <= known
     assert re.findall(r"(?m)^\n {4}\S.*$", document.read_text()) == [], "code is fenced, so that it can be found"

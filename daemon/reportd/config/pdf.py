@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from reportd.config.section import Accepts, Conflict, Section
 from reportd.config.values import Flag, Number
-from reportd.core.pages.print_templates import unloadable
+from reportd.core.pages.print_templates import unloadable_as_written
 
 # Width and height in inches, as Puppeteer has them.
 _PAPERS: dict[str, tuple[float, float]] = {
@@ -27,6 +27,9 @@ _PAPERS: dict[str, tuple[float, float]] = {
     "A5": (5.8268, 8.2677),
     "A6": (4.1339, 5.8268),
 }
+BLANK = "<span></span>"
+"""An empty header or footer: for an empty text Chromium prints title, date and URL."""
+
 _PER_INCH = {"mm": 25.4, "cm": 2.54, "in": 1.0, "px": 96.0}
 _MAX_INCHES = 200.0  # the largest page of PDF 1.7, 14,400 units (ISO 32000-1 annex C.2)
 CONTENT = "content"
@@ -79,7 +82,7 @@ def _page_ranges(text: str) -> str:
 
 
 def _inline_html(text: str) -> str:
-    if found := unloadable(text):
+    if found := unloadable_as_written(text):
         raise ValueError(f"has {found}, which Chromium can't load or run in a header or footer")
     return text
 
@@ -100,8 +103,8 @@ Height = Annotated[
 Html = Annotated[
     str,
     Accepts(
-        "HTML that loads nothing: styles in it, pictures and fonts as data: URIs "
-        "(or margin boxes in the CSS of the page itself), or nothing"
+        "HTML, a Jinja template of it, or the name of an .html file; it loads nothing: styles in it, pictures and "
+        "fonts as data: URIs (or margin boxes in the CSS of the page itself); or nothing"
     ),
     AfterValidator(_inline_html),
 ]
@@ -144,13 +147,11 @@ class PdfOptions(Section):
         """Return the parameters of ``Page.printToPDF`` (Chrome DevTools Protocol); lengths in inches."""
         width, height = self._paper_inches()
         top, right, bottom, left = _sides(self.margin)
-        # Chromium prints title, date and URL for an empty template.
-        blank = "<span></span>"
         return {
             "landscape": self.landscape,
             "displayHeaderFooter": bool(self.header_template or self.footer_template),
-            "headerTemplate": self.header_template or blank,
-            "footerTemplate": self.footer_template or blank,
+            "headerTemplate": self.header_template or BLANK,
+            "footerTemplate": self.footer_template or BLANK,
             "printBackground": self.print_background,
             "scale": self.scale,
             "paperWidth": width,

@@ -20,6 +20,7 @@ from reportd.core.pages.network import NetworkRule, url_target
 from reportd.core.pages.template_context import TemplateContext
 from reportd.core.pages.url_length import too_long, url_length
 from reportd.intake import overrides
+from reportd.intake.print_templates import with_print_templates
 from reportd.intake.report_types import ReportTypes
 from reportd.ports import INLINE_BYTES, Checker, RenderRequest, TooCostlyError
 
@@ -135,16 +136,17 @@ class Catalogue:
             raise FaultError(FaultKind.UNKNOWN_REPORT_TYPE, f"there is no report type {job.report_type} any more")
         report = entry.report
         options = overrides.applied(report, entry.options, job.options)
+        context = TemplateContext(
+            task_id=job.task_id,
+            user_id=job.user_id,
+            submitted_at=job.submitted_at,
+            now=self._clock(),
+            locale=options.locale,
+            timezone=options.timezone,
+        )
+        options = await with_print_templates(options, report, job, context, self._checker)
         page = url = None
         if report.template:
-            context = TemplateContext(
-                task_id=job.task_id,
-                user_id=job.user_id,
-                submitted_at=job.submitted_at,
-                now=self._clock(),
-                locale=options.locale,
-                timezone=options.timezone,
-            )
             page = await self._checker.html(report.template, job.parameters, report.timeout_seconds, context)
         else:
             if problem := _too_long(report.url, job.parameters):

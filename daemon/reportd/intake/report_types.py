@@ -14,7 +14,9 @@ from reportd.config import Config, PdfOptions, Problem, ReportType
 from reportd.config.pdf import CONTENT
 from reportd.core.faults import FaultError
 from reportd.core.pages.network import NetworkRule
+from reportd.core.pages.print_templates import is_file, unloadable_as_written
 from reportd.core.schemas.compiled import compiled, faults, is_cheap
+from reportd.intake.print_templates import print_templates
 from reportd.ports import Checker, RenderOptions, TooCostlyError
 from reportd.system.regular_files import read_regular
 
@@ -25,9 +27,10 @@ QUICK_SECONDS = 0.02
 class Templates(Protocol):
     """Checks templates. The ``Checker`` makes pages from them."""
 
-    def check(self, name: str, at_most_bytes: int) -> bool:
+    def check(self, name: str, at_most_bytes: int, *, text: str | None = None) -> bool:
         """Check the template if it is small enough, with all it refers to. Return whether it was checked.
 
+        ``text``: the template itself when it is in no file; ``name`` is what faults call it then.
         Raises FaultError when the template can't be used.
         """
         ...
@@ -67,12 +70,13 @@ class ReportTypes:
 class Draft:
     """Report types that are being checked.
 
-    ``templates`` and ``schemas``: those too large to be checked in this process, by their configuration keys.
+    ``templates`` and ``schemas``: those too large to be checked in this process, by their configuration keys. A
+    template is its name and, when it is in no file, its text.
     """
 
     entries: dict[str, LoadedReportType] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    templates: dict[str, str] = field(default_factory=dict)
+    templates: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     schemas: dict[str, tuple[str, Path]] = field(default_factory=dict)
 
     def fault(self, key: str, message: str) -> None:
@@ -105,16 +109,19 @@ class ReportTypesReader:
         """Read the files, and check those of at most ``inline_bytes``. Blocks."""
         draft = Draft()
         for name, report in config.reports.items():
-            self._template(draft, f"reports.{name}.template", report.template, inline_bytes)
-            text = self._schema(draft, name, report, inline_bytes)
-            draft.entries[name] = _entry(report, text, config, quick=len(text) <= inline_bytes)
+            if report.template:
+                self._template(draft, f"reports.{name}.template", report.template, inline_bytes)
+            for option, text in print_templates(report).items():
+                self._print_template(draft, f"reports.{name}.{option}", option, text, inline_bytes)
+            schema = self._schema(draft, name, report, inline_bytes)
+            draft.entries[name] = _entry(report, schema, config, quick=len(schema) <= inline_bytes)
         return draft
 
     async def judge(self, draft: Draft) -> None:
         """Let worker processes check the rest, and add its problems to the draft. May raise UnavailableError."""
-        for key, template in draft.templates.items():
+        for key, (template, text) in draft.templates.items():
             try:
-                await self._checker.template(template)
+                await self._checker.template(template, text)
             except FaultError as error:
                 draft.fault(key, _unusable(error))
         for key, (name, path) in draft.schemas.items():
@@ -129,14 +136,30 @@ class ReportTypesReader:
             if not problems and seconds <= QUICK_SECONDS:
                 draft.entries[name] = replace(entry, quick=_quick(entry.schema))
 
-    def _template(self, draft: Draft, key: str, name: str, inline_bytes: int) -> None:
-        if not name or self._find(draft, key, name) is None:
+    def _template(self, draft: Draft, key: str, name: str, inline_bytes: int) -> Path | None:
+        """Check a template file. Return it, or None when it can't be used."""
+        path = self._find(draft, key, name)
+        return path if path is not None and self._checked(draft, key, name, None, inline_bytes) else None
+
+    def _print_template(self, draft: Draft, key: str, option: str, template: str, inline_bytes: int) -> None:
+        if not is_file(template):
+            self._checked(draft, key, option, template, inline_bytes)
             return
+        path = self._template(draft, key, template, inline_bytes)
+        if path is None or key in draft.templates:
+            return
+        if found := unloadable_as_written(path.read_text(errors="replace")):
+            text = f"{path} has {found}, which Chromium can't load or run in a header or footer"
+            draft.fault(key, f"{text}; accepted: pictures and fonts as data: URIs, or margin boxes in the page's CSS")
+
+    def _checked(self, draft: Draft, key: str, name: str, text: str | None, inline_bytes: int) -> bool:
         try:
-            if not self._templates.check(name, inline_bytes):
-                draft.templates[key] = name
+            if not self._templates.check(name, inline_bytes, text=text):
+                draft.templates[key] = name, text
         except FaultError as error:
             draft.fault(key, _unusable(error))
+            return False
+        return True
 
     def _schema(self, draft: Draft, name: str, report: ReportType, inline_bytes: int) -> bytes:
         """Return the text of the schema; empty if there is none, or if it has problems."""

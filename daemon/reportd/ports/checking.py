@@ -62,8 +62,25 @@ class Checker(Protocol):
         """
         ...
 
-    async def template(self, template: str) -> None:
-        """Compile a template, and all templates it refers to. Raises FaultError when it can't be used."""
+    async def print_template(
+        self,
+        key: str,
+        template: str,
+        parameters: Mapping[str, Any],
+        seconds: float,
+        context: TemplateContext = NO_CONTEXT,
+    ) -> str:
+        """Return the HTML of a header or footer; ``template``: see ``core.pages.print_templates``.
+
+        ``key``: what faults call it. Raises FaultError, also for HTML that Chromium can't print there.
+        """
+        ...
+
+    async def template(self, template: str, text: str | None = None) -> None:
+        """Compile a template, and all templates it refers to. Raises FaultError when it can't be used.
+
+        ``text``: the template itself when it is in no file; ``template`` is what faults call it then.
+        """
         ...
 
     async def schema(self, schema: bytes) -> tuple[list[str], float]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reportd.core.pages.print_templates import unloadable
+from reportd.core.pages.print_templates import is_file, is_rendered, unloadable, unloadable_as_written
 
 PICTURE = "data:image/png;base64,iVBORw0KGgo="
 
@@ -51,3 +51,42 @@ def test_what_would_have_to_be_loaded_is_named_as_it_is_written_without_its_quer
 )
 def test_what_needs_nothing_is_left_alone(html: str) -> None:
     assert unloadable(html) == ""
+
+
+@pytest.mark.parametrize(
+    ("template", "rendered"),
+    [
+        ("{{ number }}", True),
+        ("{% if number %}x{% endif %}", True),
+        ("header.html", True),
+        ("parts/header.html", True),
+        ("<span class=pageNumber></span>", False),
+        ("<style>@media print{#total{color:red}}</style>", False),
+        ("<b>see header.html</b>", False),
+        ("see\nheader.html", False),
+        ("", False),
+    ],
+)
+def test_a_text_without_jinja_is_printed_as_it_is(template: str, *, rendered: bool) -> None:
+    assert is_rendered(template) is rendered
+
+
+def test_a_file_is_told_from_a_text() -> None:
+    assert is_file("header.html")
+    assert not is_file("{{ name }}.html")
+
+
+@pytest.mark.parametrize(
+    ("template", "found"),
+    [
+        ("<link href=a.css>", "<link href=a.css>"),
+        ("{% if a %}<link href=a.css>{% endif %}", "<link href=a.css>"),
+        ("{{ a }}<b style='background: url(a.png)'>", "url(a.png)"),
+        ('<img src="{{ logo }}">', ""),
+        ("<b style=\"background: url('{{ logo }}')\">", ""),
+        ("{# <link href=a.css> #}{{ a }}", ""),
+        ("header.html", ""),
+    ],
+)
+def test_what_a_template_fills_in_may_be_loadable_and_the_rest_is_looked_at(template: str, found: str) -> None:
+    assert unloadable_as_written(template) == found

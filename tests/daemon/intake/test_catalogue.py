@@ -8,7 +8,8 @@ from urllib.parse import quote
 import pytest
 
 import reportd_web
-from reportd.config import Config, ConfigError, ReportType
+from reportd.adapters.templates.templates import Templates
+from reportd.config import Config, ConfigError, PdfOptions, ReportType
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.submission import MAX_PROBLEMS
@@ -16,7 +17,8 @@ from reportd.core.jobs.warnings import WarningKind
 from reportd.core.pages.url_length import MAX_URL_CHARS, url_length
 from reportd.core.schemas.compiled import is_cheap
 from reportd.intake.catalogue import Catalogue
-from reportd.ports import Ready, TooCostlyError
+from reportd.intake.report_types import ReportTypesReader
+from reportd.ports import Ready, RenderRequest, TooCostlyError
 from tests.daemon.node import USER, job
 from tests.fakes.checking import catalogue_of, edition_of, inline_checker
 from tests.wording import mentions
@@ -240,6 +242,86 @@ async def test_a_template_is_told_of_its_job(tmp_path: Path) -> None:
     request = await types.request(Job(job().task_id, "report", {"a": 1}, USER, 0.0))
     times = "1970-01-01T09:00:00+09:00 1970-01-02T09:00:00+09:00"
     assert request.html == f"{job().task_id} {USER} {times} de 1"
+
+
+HEADER = "<b>{{ company }} {{ user_id }}</b> <i class=pageNumber></i>"
+
+
+def printed_by(request: RenderRequest) -> tuple[str, str]:
+    return request.options.print_parameters["headerTemplate"], request.options.print_parameters["footerTemplate"]
+
+
+@pytest.mark.parametrize("source", ["text", "file"])
+@pytest.mark.parametrize("kind", [{"url": "https://x/"}, {"template": "report.html"}])
+async def test_a_header_and_a_footer_are_templates_too(tmp_path: Path, kind: dict[str, Any], source: str) -> None:
+    (tmp_path / "header.html").write_text(HEADER)
+    (tmp_path / "report.html").write_text("x")
+    pdf = PdfOptions(
+        margin="20mm", header_template=HEADER if source == "text" else "header.html", footer_template="{{ '' }}"
+    )
+    types = found_in([tmp_path], Config(reports={"report": ReportType(pdf=pdf, **kind)}))
+    header, footer = printed_by(await types.request(job(1, company="A & B")))
+    assert header == f"<b>A &amp; B {USER}</b> <i class=pageNumber></i>"
+    # For an empty text Chromium would print title, date and address.
+    assert footer == "<span></span>"
+
+
+async def test_a_file_of_a_header_that_loads_something_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "header.html").write_text("<link href=a.css>{{ a }}")
+    config = with_url("https://x/", pdf=PdfOptions(margin="20mm", header_template="header.html"))
+    with pytest.raises(ConfigError, match=r"header\.html has <link href=a\.css>, which Chromium can't load"):
+        found_in([tmp_path], config)
+
+
+async def test_a_header_without_braces_is_printed_as_it_is(tmp_path: Path) -> None:
+    header = "<style>@media print{#a{color:red}}</style>A & B"
+    pdf = PdfOptions(margin="20mm", header_template=header)
+    types = found_in([tmp_path], with_url("https://x/", pdf=pdf))
+    assert printed_by(await types.request(job())) == (header, "<span></span>")
+
+
+@pytest.mark.parametrize(
+    ("header", "detail"),
+    [
+        ("\n{{ nobody }}", "pdf.header_template, line 2: 'nobody' is undefined"),
+        ("header.html", "header.html, line 1: 'nobody' is undefined"),
+        (
+            "<b style='background: url({{ logo }})'>",
+            "pdf.header_template: has url(https://x/a.png), which Chromium can't load or run in a header or footer",
+        ),
+    ],
+)
+async def test_a_fault_of_a_header_is_the_jobs(tmp_path: Path, header: str, detail: str) -> None:
+    (tmp_path / "header.html").write_text("{{ nobody }}")
+    pdf = PdfOptions(margin="20mm", header_template=header)
+    types = found_in([tmp_path], with_url("https://x/", pdf=pdf))
+    with pytest.raises(FaultError) as caught:
+        await types.request(job(1, logo="https://x/a.png"))
+    assert (caught.value.fault.kind, caught.value.fault.detail) == (FaultKind.TEMPLATE_ERROR, detail)
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("{% for %}", "reports.report.pdf.header_template: pdf.header_template, line 1: Expected"),
+        ("{{ 1 | nosuch }}", "reports.report.pdf.header_template: pdf.header_template, line 1: No filter named"),
+        ("{% include 'faulty.html' %}", "reports.report.pdf.header_template: faulty.html, line 1: Encountered"),
+        ("faulty.html", "reports.report.pdf.header_template: faulty.html, line 1: Encountered"),
+        ("gone.html", "reports.report.pdf.header_template: there is no file gone.html in"),
+    ],
+)
+@pytest.mark.parametrize("inline_bytes", [2**30, 0])
+async def test_a_header_that_cannot_be_used_is_named_with_its_key(
+    tmp_path: Path, header: str, says: str, inline_bytes: int
+) -> None:
+    (tmp_path / "faulty.html").write_text("{% nothing %}")
+    config = with_url("https://x/", pdf=PdfOptions(margin="20mm", header_template=header))
+    reader = ReportTypesReader([tmp_path], Templates([tmp_path]), inline_checker([tmp_path]))
+    draft = reader.draft(config, inline_bytes)
+    await reader.judge(draft)
+    (problem,) = draft.problems
+    assert says in f"{problem.key}: {problem.message}"
+    assert "accepted: " in problem.message
 
 
 async def test_a_fault_of_a_template_is_the_jobs(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from reportd.core.jobs.options import options_of
 from reportd.core.jobs.parameters import Parameters, text_of
 from reportd.core.jobs.submission import FieldProblem, InvalidSubmissionError, NotJsonError, Submission
 from reportd.core.pages.inert import Html
+from reportd.core.pages.print_templates import is_file
 from reportd.core.pages.template_context import NO_CONTEXT, TemplateContext
 from reportd.core.repair.envelopes import Change
 from reportd.ports import TooCostlyError
@@ -99,8 +100,23 @@ class BoundedChecker:
         )
         return Html(page.decode(), answer["inert"])
 
-    async def template(self, template: str) -> None:
-        await self._use_template({"task": "template"}, template, seconds=RENDER_SECONDS)
+    async def print_template(
+        self,
+        key: str,
+        template: str,
+        parameters: Mapping[str, Any],
+        seconds: float,
+        context: TemplateContext = NO_CONTEXT,
+    ) -> str:
+        name, text = (template, None) if is_file(template) else (key, template)
+        request = {"task": "print_template", "context": asdict(context), "text": text, "key": key}
+        _, html = await self._use_template(
+            request, name, text_of(parameters).encode(), seconds=min(seconds, RENDER_SECONDS)
+        )
+        return html.decode()
+
+    async def template(self, template: str, text: str | None = None) -> None:
+        await self._use_template({"task": "template", "text": text}, template, seconds=RENDER_SECONDS)
 
     async def _use_template(
         self, task: Mapping[str, Any], template: str, *blobs: bytes, seconds: float

@@ -22,6 +22,7 @@ from reportd.core.jobs.options import options_of
 from reportd.core.jobs.parameters import text_of, value_of
 from reportd.core.jobs.submission import FieldProblem
 from reportd.core.pages.inert import is_inert
+from reportd.core.pages.print_templates import unloadable
 from reportd.core.pages.template_context import TemplateContext
 from reportd.core.repair.message import Known
 from reportd.core.schemas.compiled import faults, problems
@@ -79,21 +80,37 @@ def _read_job(request: Mapping[str, Any], parameters: bytes, schemas: bytes) -> 
 
 def _render(request: Mapping[str, Any], parameters: bytes, _: bytes) -> Frame:
     try:
-        html = _templates(tuple(request["folders"])).render(
-            request["template"], orjson.loads(parameters), TemplateContext(**request["context"])
-        )
+        html, page = _rendered(request, parameters)
     except FaultError as error:
         return _fault(error)
+    return _frame({"inert": is_inert(html)}, page)
+
+
+def _print_template(request: Mapping[str, Any], parameters: bytes, _: bytes) -> Frame:
+    try:
+        html, page = _rendered(request, parameters)
+    except FaultError as error:
+        return _fault(error)
+    if found := unloadable(html):
+        detail = f"{request['key']}: has {found}, which Chromium can't load or run in a header or footer"
+        return _fault(FaultError(FaultKind.TEMPLATE_ERROR, detail))
+    return _frame({}, page)
+
+
+def _rendered(request: Mapping[str, Any], parameters: bytes) -> tuple[str, bytes]:
+    """Return the HTML of a template, and as bytes. Raises FaultError."""
+    name, context = request["template"], TemplateContext(**request["context"])
+    templates = _templates(tuple(request["folders"]))
+    html = templates.render(name, orjson.loads(parameters), context, text=request.get("text"))
     page = html.encode(errors="replace")
     if len(page) > MAX_PAGE_BYTES:
-        detail = f"{request['template']}: makes a page of more than {MAX_PAGE_BYTES >> 20} MiB"
-        return _fault(FaultError(FaultKind.TEMPLATE_ERROR, detail))
-    return _frame({"inert": is_inert(html)}, page)
+        raise FaultError(FaultKind.TEMPLATE_ERROR, f"{name}: makes a page of more than {MAX_PAGE_BYTES >> 20} MiB")
+    return html, page
 
 
 def _template(request: Mapping[str, Any], _: bytes, __: bytes) -> Frame:
     try:
-        _templates(tuple(request["folders"])).check(request["template"])
+        _templates(tuple(request["folders"])).check(request["template"], text=request["text"])
     except FaultError as error:
         return _fault(error)
     return _frame({})
@@ -115,6 +132,7 @@ TASKS: Mapping[str, Callable[[Mapping[str, Any], bytes, bytes], Frame]] = {
     "letter": _read_letter,
     "job": _read_job,
     "render": _render,
+    "print_template": _print_template,
     "template": _template,
     "schema": _schema,
 }

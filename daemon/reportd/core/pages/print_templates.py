@@ -1,4 +1,5 @@
-"""What a header or footer template can't have. Chromium prints it in a document without network and scripts.
+"""What a header or footer template is, and what it can't have: Chromium prints it in a document without network and
+scripts.
 
 Pictures and frames are left out there without a word. A style sheet or a font that would have to be loaded ends the
 page's process (seen with Chromium 156).
@@ -22,18 +23,50 @@ _IMPORT = re.compile(r"@import\b", re.IGNORECASE)
 _URL = re.compile(r"""\burl\(\s*["']?\s*([^"')]*)""", re.IGNORECASE)
 _SHOWN = 60
 
+_FILE = re.compile(r"[^<>{}\n]+\.html")
+_JINJA = ("{{", "{%")
+"""Not ``{#``, which a style sheet may have: ``@media print{#total{…}}``."""
+_JINJA_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
+
+
+def is_file(template: str) -> bool:
+    """Return whether it is the name of a template file, instead of the header's or footer's own text."""
+    return _FILE.fullmatch(template) is not None
+
+
+def is_rendered(template: str) -> bool:
+    """Return whether it is a Jinja template, and not printed as it is."""
+    return is_file(template) or any(mark in template for mark in _JINJA)
+
 
 def unloadable(html: str) -> str:
-    """Return what the template would have to load, as it is written there; empty if it needs nothing."""
-    finder = _Finder()
+    """Return what the HTML would have to load, as it is written there; empty if it needs nothing."""
+    return _first_found(html, ())
+
+
+def unloadable_as_written(template: str) -> str:
+    """Return what a header or footer would have to load whatever it is filled with; empty if it needs nothing.
+
+    An address that a Jinja template fills in is not looked at: it may become a ``data:`` URI.
+    """
+    if not is_rendered(template):
+        return unloadable(template)
+    return _first_found(_JINJA_COMMENT.sub("", template), _JINJA)
+
+
+def _first_found(html: str, unknown: tuple[str, ...]) -> str:
+    finder = _Finder(unknown)
     finder.feed(html)
     finder.close()
     return finder.found[0] if finder.found else ""
 
 
 class _Finder(HTMLParser):
-    def __init__(self) -> None:
+    """``unknown``: what an address holds that is not known yet."""
+
+    def __init__(self, unknown: tuple[str, ...]) -> None:
         super().__init__()
+        self._unknown = unknown
         self.found: list[str] = []
         self._in_style = False
 
@@ -46,7 +79,7 @@ class _Finder(HTMLParser):
             if name == "style":
                 self._look_at_css(text)
             loads = name in _ATTRIBUTES or (tag in _LINKED and name in ("href", "xlink:href"))
-            if loads and text and not _is_inline(text):
+            if loads and text and not self._is_fine(text):
                 self.found.append(f"<{tag} {name}={cut(shown(text.strip()), _SHOWN)}>")
 
     def handle_endtag(self, tag: str) -> None:
@@ -61,7 +94,10 @@ class _Finder(HTMLParser):
         if _IMPORT.search(css):
             self.found.append("@import")
         urls = (url.strip() for url in _URL.findall(css))
-        self.found += [f"url({cut(shown(url), _SHOWN)})" for url in urls if not _is_inline(url)]
+        self.found += [f"url({cut(shown(url), _SHOWN)})" for url in urls if not self._is_fine(url)]
+
+    def _is_fine(self, url: str) -> bool:
+        return _is_inline(url) or any(mark in url for mark in self._unknown)
 
 
 def _is_inline(url: str) -> bool:
