@@ -1,10 +1,12 @@
 """The options of a job are read once, in canonical form, and named when they can't be."""
 
 import json
+import zoneinfo
 from typing import Any
 
 import orjson
 import pytest
+from babel.core import get_global
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -151,3 +153,15 @@ def test_a_name_that_is_accepted_is_accepted_again_from_the_message(name: str) -
     options, problems = read_options({"fileName": name})
     if not problems:
         assert read_options(options.fields()) == (options, {})
+
+
+def test_every_accepted_zone_can_be_used_on_a_machine_that_has_none() -> None:
+    """Debian, for one, has the older names in a package of their own, and a container may have no zones at all."""
+    names = {*get_global("zone_territories"), *get_global("zone_aliases")}
+    accepted = [name for name in names if not read_options({"timezone": name})[1]]
+    zoneinfo.reset_tzpath(to=[])
+    try:
+        assert [zoneinfo.ZoneInfo.no_cache(name).key for name in accepted] == accepted
+    finally:
+        zoneinfo.reset_tzpath()
+    assert "US/Pacific" in accepted

@@ -104,7 +104,7 @@ def current() -> Region:
 def rendering_in(locale: str, timezone: str) -> Iterator[None]:
     """Render in a region. ``locale``: a BCP 47 tag, ``timezone``: an IANA name; each may be empty.
 
-    Raises ZoneInfoNotFoundError when the machine does not have the zone.
+    Raises ZoneInfoNotFoundError for a name that is no accepted time zone.
     """
     token = _current.set(_region(locale, timezone))
     try:

@@ -91,7 +91,10 @@ def canonical_locale(value: object) -> str:
 
 
 def canonical_zone(value: object) -> str:
-    """Return the name of a time zone. Raises ValueError if CLDR, from which browsers have their zones, has none."""
+    """Return the name of a time zone. Raises ValueError if CLDR, from which browsers have their zones, has none.
+
+    ``zoneinfo`` has each of these zones: what the machine lacks comes from the package tzdata.
+    """
     if not isinstance(value, str) or value not in _zones():
         raise ValueError("is no known time zone")
     return value
