@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from reportd.core.faults import NATURE, Blame, Fault, FaultError, FaultKind, status_fault
+from reportd.core.faults import NATURE, Blame, Fault, FaultError, FaultKind, status_fault, stored_fault
 
 TRYING_AGAIN_CANT_HELP = {
     FaultKind.MALFORMED_MESSAGE,
@@ -117,3 +117,8 @@ def test_statuses_about_the_length_of_the_url_are_the_jobs_own_fault(status: int
     assert fault == Fault(FaultKind.URL_TOO_LONG, detail)
     assert not fault.nature.retry
     assert not fault.nature.counts_for_breaker
+
+
+def test_a_stored_fault_of_a_kind_that_only_a_newer_node_knows_is_shown_with_its_name() -> None:
+    assert stored_fault("timeout", "why") == Fault(FaultKind.TIMEOUT, "why")
+    assert stored_fault("out_of_ink", "why") == Fault(FaultKind.INTERNAL, "out_of_ink: why")

@@ -126,6 +126,13 @@ class Fault:
         return NATURE[self.kind]
 
 
+def stored_fault(kind: str, detail: str) -> Fault:
+    """Return a fault from a store. A kind that only newer nodes know is INTERNAL, and its name is in the detail."""
+    if kind in set(FaultKind):
+        return Fault(FaultKind(kind), detail)
+    return Fault(FaultKind.INTERNAL, f"{kind}: {detail}")
+
+
 class FaultError(Exception):
     """Carries a Fault out of an adapter. ``evidence``: what there was to see, if anybody asked for it."""
 

@@ -12,7 +12,7 @@ import structlog
 from reportd.concurrency.retrying import retry_while_unavailable
 from reportd.core.dead_letters.signature import normalised, signature
 from reportd.core.dead_letters.triage import LetterContent, RawLetter, TriageFacts, TriageVerdict
-from reportd.core.faults import Fault, FaultKind
+from reportd.core.faults import Fault, FaultKind, stored_fault
 from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.ports import (
     Audit,
@@ -70,7 +70,7 @@ class Quarantine:
 
     async def _settle(self, letter: DeadLetter) -> None:
         task_id = letter.task_id or letter.id
-        fault = Fault(FaultKind(letter.kind), letter.detail)
+        fault = stored_fault(letter.kind, letter.detail)
         if await self._jobs.settle(Settlement(task_id, JobEvent.QUARANTINED, self._clock(), fault=fault)) is None:
             return
         self._waiters.notify(task_id)

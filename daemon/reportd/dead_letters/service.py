@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from reportd.core.dead_letters.signature import SIGNATURE
-from reportd.core.faults import Fault, FaultKind
+from reportd.core.faults import stored_fault
 from reportd.core.jobs.transitions import IllegalTransitionError, JobEvent
 from reportd.intake.errors import NotFoundError, StillQueuedError
 from reportd.intake.service import Service
@@ -138,6 +138,6 @@ class DeadLetterService:
 
     async def _drop(self, letter: DeadLetter) -> None:
         if letter.task_id is not None and letter.standing is LetterStatus.WAITING:
-            fault = Fault(FaultKind(letter.kind), letter.detail)
+            fault = stored_fault(letter.kind, letter.detail)
             await self._jobs.settle(Settlement(letter.task_id, JobEvent.QUARANTINED, self._clock(), fault=fault))
         await self._letters.remove([letter.id])

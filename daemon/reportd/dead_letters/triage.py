@@ -28,7 +28,7 @@ from reportd.core.dead_letters.triage import (
     number_in,
     triage,
 )
-from reportd.core.faults import Fault, FaultKind
+from reportd.core.faults import stored_fault
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.retry import Tally
 from reportd.core.jobs.transitions import TERMINAL, JobEvent, JobState
@@ -283,7 +283,7 @@ class Triage:
             return
         if record is None and reading.job is not None:
             await self._jobs.add([reading.job])
-        fault = Fault(FaultKind(copy.kind), copy.detail)
+        fault = stored_fault(copy.kind, copy.detail)
         await self._jobs.settle(Settlement(copy.task_id, JobEvent.DEAD_LETTERED, self._clock(), fault=fault))
 
     async def _record(self, verb: str, copy: DeadLetter, detail: dict[str, object]) -> None:

@@ -249,7 +249,7 @@ class MessageSettler:
         """Log and count the warnings by kind. The log does not get their texts: a page chooses them."""
         counts: Counter[WarningKind] = Counter()
         for warning in warnings:
-            counts[warning.kind] += warning.count
+            counts[WarningKind(warning.kind)] += warning.count
         if counts:
             log.warning("job.warnings", counts={str(kind): count for kind, count in counts.items()})
         for kind, count in counts.items():

@@ -1,5 +1,12 @@
 """Every job store: what is missing from a job's PDF."""
 
+from sqlalchemy import update
+
+from reportd.adapters.sql.database import open_database
+from reportd.adapters.sql.schema import jobs as table
+from reportd.adapters.sql.stores.jobs import SqlJobs
+from reportd.core.faults import Fault, FaultKind
+from reportd.core.jobs.options import JobOptions
 from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.core.jobs.warnings import JobWarning, WarningKind
 from reportd.ports import JobFilter, Jobs
@@ -58,3 +65,26 @@ async def test_any_text_of_a_warning_is_kept_in_one_line(jobs: Jobs) -> None:
     assert kept.what.endswith(" é 後 'x'; -- \"")
     assert not set(kept.what) & set("\0\x1b\r\n")
     assert kept.why.endswith(", line 7")
+
+
+async def test_what_a_newer_node_has_written_is_shown_and_fails_no_list(database_url: str) -> None:
+    """During an upgrade both are on one database."""
+    job, other = a_job(), a_job()
+    columns = {
+        "warnings": '[{"kind": "ink", "what": "magenta", "why": "empty", "count": 2, "shade": 7}]',
+        "error_kind": "out_of_ink",
+        "error_detail": "no magenta",
+        "options": '{"locale": "de", "ink": "magenta"}',
+    }
+    async with open_database(database_url) as database:
+        jobs = SqlJobs(database)
+        await jobs.add([job, other])
+        newer = update(table).where(table.c.task_id == job.task_id).values(columns)
+        await database.write(lambda connection: connection.execute(newer).rowcount)
+        listed = {record.job.task_id: record for record in await jobs.search(JobFilter(), 10)}
+        whole = await recorded(jobs, job)
+    assert set(listed) == {job.task_id, other.task_id}
+    for record in (whole, listed[job.task_id]):
+        assert record.warnings == (JobWarning("ink", "magenta", "empty", 2),)
+        assert record.error == Fault(FaultKind.INTERNAL, "out_of_ink: no magenta")
+    assert whole.job.options == JobOptions(locale="de")

@@ -165,3 +165,7 @@ def test_every_accepted_zone_can_be_used_on_a_machine_that_has_none() -> None:
     finally:
         zoneinfo.reset_tzpath()
     assert "US/Pacific" in accepted
+
+
+def test_stored_options_that_only_a_newer_node_knows_are_left_out() -> None:
+    assert options_of({"locale": "de", "ink": "magenta"}) == JobOptions(locale="de")

@@ -56,8 +56,8 @@ NO_OPTIONS = JobOptions()
 
 
 def options_of(fields: Mapping[str, Any]) -> JobOptions:
-    """Return the options that ``fields`` were made of. They are not checked again."""
-    return JobOptions(**{OPTIONS[name][0]: value for name, value in fields.items()})
+    """Return the options that ``fields`` were made of. They are not checked again; unknown ones are left out."""
+    return JobOptions(**{OPTIONS[name][0]: value for name, value in fields.items() if name in OPTIONS})
 
 
 def read_options(document: Mapping[str, Any]) -> tuple[JobOptions, dict[str, str]]:

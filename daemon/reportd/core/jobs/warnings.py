@@ -4,7 +4,7 @@ A warning does not fail a job, unless its report type's ``fail_on`` lists the ki
 is rendered; the store, the wire, the page and the metrics carry them.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -32,12 +32,13 @@ class WarningKind(StrEnum):
 class JobWarning:
     """One thing that the PDF lacks.
 
+    ``kind``: a WarningKind, or the text of one that a newer node has recorded.
     ``what``: the URL without secrets, the font, the characters or the side. ``why``: the status, the browser's error
     or the rule. ``count``: how often. ``refused``: a rule of the report type forbids it, so only a change of the
     configuration helps.
     """
 
-    kind: WarningKind
+    kind: str
     what: str
     why: str
     count: int = 1
@@ -69,14 +70,14 @@ class WarningCollector:
         return (*self._found.values(), *more)
 
 
-_FAULTS = {
+_FAULTS: Mapping[str, FaultKind] = {
     WarningKind.RESOURCES: FaultKind.RESOURCE_FAILED,
     WarningKind.FONTS: FaultKind.RESOURCE_FAILED,
     WarningKind.SCRIPTS: FaultKind.SCRIPT_ERROR,
     WarningKind.GLYPHS: FaultKind.GLYPHS_MISSING,
     WarningKind.CLIPPED: FaultKind.CONTENT_CLIPPED,
 }
-_SENTENCES = {
+_SENTENCES: Mapping[str, str] = {
     WarningKind.RESOURCES: "{what} {why}",
     WarningKind.FONTS: "{what} {why}",
     WarningKind.SCRIPTS: "{what}",

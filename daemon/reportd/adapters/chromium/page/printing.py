@@ -14,6 +14,7 @@ from reportd.adapters.chromium.page.pdf import receive_pdf
 from reportd.adapters.chromium.page.visit import NOTICE_SECONDS
 from reportd.adapters.chromium.protocol.cdp import Cdp, CdpError
 from reportd.core.faults import FaultError, FaultKind
+from reportd.core.jobs.warnings import WarningKind
 from reportd.core.pages.blank import is_blank
 from reportd.ports import Pdf, RenderRequest
 
@@ -83,7 +84,7 @@ class Printing:
                     raise FaultError(FaultKind.NAVIGATED_AWAY, monitor.away(monitor.leaving).detail)
                 raise FaultError(FaultKind.NOT_A_REPORT, inspect.NOTHING_PAINTED)
             if warning := await missing_glyphs(pdf, self._page):
-                monitor.warnings.add(warning.kind, warning.what, warning.why, warning.count)
+                monitor.warnings.add(WarningKind.GLYPHS, warning.what, warning.why, warning.count)
                 if fault := monitor.warned(warning):
                     raise FaultError(fault.kind, fault.detail)
         monitor.activity = "idle"

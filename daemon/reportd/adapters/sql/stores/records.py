@@ -2,24 +2,25 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import orjson
 from sqlalchemy import Row
 
 from reportd.adapters.sql.text import storable
-from reportd.core.faults import Fault, FaultKind
+from reportd.core.faults import Fault, stored_fault
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.options import NO_OPTIONS, JobOptions, options_of
 from reportd.core.jobs.parameters import Parameters, text_of
 from reportd.core.jobs.retry import Tally
 from reportd.core.jobs.transitions import JobState
-from reportd.core.jobs.warnings import JobWarning, WarningKind
+from reportd.core.jobs.warnings import JobWarning
 from reportd.ports import Attempt, PdfInfo, Record
 
 MAX_DETAIL = 2000
 
+_WARNING = frozenset(field.name for field in fields(JobWarning))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
@@ -38,7 +39,7 @@ def new_row(job: Job) -> dict[str, Any]:
 
 
 def record(row: Row[Any]) -> Record:
-    error = Fault(FaultKind(row.error_kind), row.error_detail or "") if row.error_kind else None
+    error = stored_fault(row.error_kind, row.error_detail or "") if row.error_kind else None
     pdf = None if row.pdf_bytes is None else PdfInfo(row.pdf_bytes, row.pdf_sha256, row.pdf_purged)
     return Record(
         job=Job(
@@ -63,8 +64,8 @@ def record(row: Row[Any]) -> Record:
 
 
 def _options_text(options: JobOptions) -> str | None:
-    fields = options.fields()
-    return orjson.dumps(fields).decode() if fields else None
+    given = options.fields()
+    return orjson.dumps(given).decode() if given else None
 
 
 def attempt(row: Row[Any]) -> Attempt:
@@ -98,7 +99,11 @@ def _line(text: str) -> str:
 def _warnings(column: str | None) -> tuple[JobWarning, ...]:
     if column is None:
         return ()
-    return tuple(JobWarning(**fields | {"kind": WarningKind(fields["kind"])}) for fields in orjson.loads(column))
+    # A newer node may have written more than this one knows.
+    return tuple(
+        JobWarning(**{name: value for name, value in warning.items() if name in _WARNING})
+        for warning in orjson.loads(column)
+    )
 
 
 def detail(fault: Fault) -> str:
