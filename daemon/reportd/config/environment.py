@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from types import UnionType
-from typing import Any, NamedTuple, get_origin
+from typing import Any, NamedTuple, get_args, get_origin
 
 import orjson
 from pydantic.fields import FieldInfo
@@ -93,15 +93,20 @@ def _value(text: str, field: FieldInfo) -> Any:
     stripped = text.strip()
     if kind in (bool, int, float):
         return _scalar(stripped, kind)
-    if kind is tuple:
+    if _is_switch_or_list(field) and stripped.lower() in _BOOLEANS:
+        return _BOOLEANS[stripped.lower()]
+    if kind is tuple or _is_switch_or_list(field):
         if stripped.startswith("["):
             return _json(stripped)
         return [item.strip() for item in stripped.split(",") if item.strip()]
     if kind is Mapping:
         return _json(stripped) if stripped else {}
-    # No text of another key begins like JSON's tables and lists.
-    is_json = stripped.startswith("{") if takes_file(field) else kind is UnionType and stripped.startswith("[")
-    return _json(stripped) if is_json else text
+    # No text of these keys begins like a table of JSON.
+    return _json(stripped) if takes_file(field) and stripped.startswith("{") else text
+
+
+def _is_switch_or_list(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) is UnionType and bool in get_args(field.annotation)
 
 
 def _scalar(stripped: str, kind: Any) -> Any:
@@ -129,4 +134,10 @@ def _form(field: FieldInfo) -> str:
     kind = get_origin(field.annotation)
     if takes_file(field) and kind is None:
         return ', here as {"file": "PATH"}'
-    return "; comma-separated or JSON" if kind is tuple else "; here as JSON" if kind is Mapping else ""
+    return (
+        "; comma-separated or JSON"
+        if kind is tuple or _is_switch_or_list(field)
+        else "; here as JSON"
+        if kind is Mapping
+        else ""
+    )

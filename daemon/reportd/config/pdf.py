@@ -167,7 +167,7 @@ class PdfOptions(Section):
         }
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Report margins that leave no room on the page, or none for a header or footer."""
+        """Report margins without room for the page or a header, and keys of which one makes another useless."""
         top, right, bottom, left = _sides(self.margin)
         width, height = self._paper_inches()
         if self.landscape:
@@ -183,6 +183,9 @@ class PdfOptions(Section):
                 where = "top" if name == "header" else "bottom"
                 text = f"is 0 at the {where}, where {name}_template is printed; accepted: room for it, e.g. 20mm"
                 yield Conflict(("margin", f"{name}_template"), text)
+        if self.page_ranges and self.height == CONTENT:
+            text = 'chooses pages, and with height = "content" there is only one; accepted: one of the two keys'
+            yield Conflict(("page_ranges", "height"), text)
         if self.outline and not self.tagged:
             text = "is made from the tags that tagged = false leaves out; accepted: with tagged = true"
             yield Conflict(("outline", "tagged"), text)

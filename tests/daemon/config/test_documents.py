@@ -131,7 +131,7 @@ def test_the_page_s_variables_set_their_keys() -> None:
         environ[name] = text
         names.add(name)
     config = load(None, environ)
-    assert len(names) == 5
+    assert len(names) == 6
     assert str(config.data_dir) == "/srv/reportd"
     assert config.callbacks.allowed_hosts == ("app.internal", "api.internal")
     assert config.reports["quarterly"].headers == {"X-Tenant": "acme"}

@@ -192,6 +192,25 @@ def test_variables_that_are_no_keys_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("true", True),
+        (" YES", True),
+        ("false", False),
+        ("/login", ("/login",)),
+        ("/login, /reports/new,", ("/login", "/reports/new")),
+        ('["/a,b"]', ("/a,b",)),
+        ("", ()),
+    ],
+)
+def test_redirects_are_a_switch_or_paths_separated_by_commas(text: str, value: bool | tuple[str, ...]) -> None:
+    name = name_of(("reports", "quarterly", "allow_redirects"))
+    config = load(None, {"REPORTD_REPORTS__QUARTERLY__URL": "https://app.test/", name: text})
+    assert config.reports["quarterly"].allow_redirects == value
+    assert "comma-separated or JSON" in refused(**{name: '["/a"'})
+
+
+@pytest.mark.parametrize(
     ("name", "problem"),
     [
         ("REPORTD_HTTP__BINF", "is unknown; did you mean REPORTD_HTTP__BIND?"),

@@ -194,3 +194,9 @@ def test_an_outline_needs_tags(tmp_path: Path) -> None:
     line = str(caught.value)
     assert mentions(line, f"{file}: reports.sales_summary.pdf.outline: ", "accepted: ", "tagged = true")
     assert conflicts(outline=True, tagged=True) == []
+
+
+def test_a_sheet_as_high_as_its_content_has_no_pages_to_choose() -> None:
+    (problem,) = conflicts(page_ranges="1-2", height="content")
+    assert mentions(problem, 'height = "content"', "accepted: one of")
+    assert conflicts(page_ranges="1-2", height="200mm") == conflicts(height="content") == []

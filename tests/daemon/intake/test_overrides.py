@@ -91,6 +91,12 @@ async def test_values_are_those_of_the_configuration(
     assert text.startswith(detail)
 
 
+async def test_a_job_can_choose_no_pages_of_a_sheet_that_is_as_high_as_its_content(tmp_path: Path) -> None:
+    types = catalogue(tmp_path, allow=ALL, pdf=PdfOptions(height="content"))
+    assert list(await refusals(types, options(pdf={"pageRanges": "2-3"}))) == ["/pdf/pageRanges"]
+    assert not await refusals(types, options(pdf={"format": "A5"}))
+
+
 async def test_paper_that_a_job_names_counts_more_than_the_size_in_its_page(tmp_path: Path) -> None:
     types = catalogue(tmp_path, allow=ALL, pdf=PdfOptions(fit="width", height="content"))
 
