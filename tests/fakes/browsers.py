@@ -14,7 +14,17 @@ import trio
 from reportd.concurrency.nurseries import open_background
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.evidence import Evidence
-from reportd.ports import Browser, BrowserError, Page, Pdf, RenderRequest, ToPrint, print_immediately
+from reportd.ports import (
+    Browser,
+    BrowserError,
+    OnProgress,
+    Page,
+    Pdf,
+    RenderRequest,
+    ToPrint,
+    ignore_progress,
+    print_immediately,
+)
 from tests.fakes.rendering import pdf_of
 
 FOREVER = float("inf")
@@ -27,6 +37,7 @@ class Turn:
     """What becomes of one render after ``seconds``: a PDF, a fault, or the death of its browser.
 
     ``stuck``: such a page can only be taken away together with its browser. ``is_idle``: how long it only waits first.
+    ``progress``: what it says first.
     """
 
     seconds: float = 1.0
@@ -34,6 +45,7 @@ class Turn:
     fault: FaultKind | None = None
     kills: bool = False
     stuck: bool = False
+    progress: float | None = None
 
 
 class FakeLauncher:
@@ -169,7 +181,12 @@ class FakePage:
         await trio.sleep(0.1)
         return self._waiting
 
-    async def render(self, request: RenderRequest, to_print: ToPrint = print_immediately) -> Pdf:
+    async def render(
+        self,
+        request: RenderRequest,
+        to_print: ToPrint = print_immediately,
+        on_progress: OnProgress = ignore_progress,
+    ) -> Pdf:
         assert not self._busy, "one job a page"
         assert not self._dirty, "scrubbed before the next job"
         if self._closed.is_set():
@@ -183,6 +200,8 @@ class FakePage:
         self._launcher.rendering += 1
         self._launcher.most_rendering = max(self._launcher.most_rendering, self._launcher.rendering)
         self.activity = "printing"
+        if turn.progress is not None:
+            on_progress(turn.progress)
         try:
             with trio.CancelScope() as self._job:
                 return await self._render(request, turn, to_print)

@@ -1,7 +1,7 @@
 """A job store in memory, built on the same tables of ``core`` as the real ones."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from unicodedata import category
@@ -60,6 +60,12 @@ class MemoryJobs:
                 if self.records[task_id].state in UNDER_WAY:
                     self._change(task_id, due_at=now() + SILENT_SECONDS)
 
+    async def report_progress(self, progress: Mapping[str, float]) -> None:
+        async with self._weather.call("jobs", "report_progress"):
+            for task_id in self.records.keys() & progress:
+                if self.records[task_id].state is JobState.RUNNING:
+                    self._change(task_id, progress=progress[task_id])
+
     async def overdue(
         self, limit: int, *, confirmed: bool, overdue_seconds: float = 0.0, but: Collection[str] = ()
     ) -> list[Record]:
@@ -101,7 +107,7 @@ class MemoryJobs:
             if record.state not in sources(JobEvent.STARTED):
                 return AttemptRefused(record)
             tally = self._without_lost_nodes(record, at)
-            self._change(job.task_id, due_at=now() + SILENT_SECONDS)
+            self._change(job.task_id, due_at=now() + SILENT_SECONDS, progress=None)
             if fault := may_start(tally):
                 return AttemptRefused(self._change(job.task_id, tally=tally, confirmed=True), fault)
             attempt_id = 1 + len(self._attempts)
@@ -211,7 +217,7 @@ class MemoryJobs:
             self._close(attempt_id, done.at, str(outcome), fault.detail[:MAX_DETAIL] if fault else "")
         state = self._move(done.task_id, done.event)
         due_at = now() + done.deferred_seconds + SILENT_SECONDS
-        changes: dict[str, Any] = {"tally": _settled_tally(record.tally, done), "due_at": due_at}
+        changes: dict[str, Any] = {"tally": _settled_tally(record.tally, done), "due_at": due_at, "progress": None}
         if state in TERMINAL:
             changes["finished_at"] = done.at
         if done.event in (JobEvent.SUCCEEDED, JobEvent.REDRIVEN):

@@ -17,7 +17,7 @@ from reportd.core.jobs.options import JobOptions
 from reportd.core.jobs.submission import FieldProblem, Submission, parse
 from reportd.core.jobs.warnings import JobWarning
 from reportd.core.pages.network import NetworkRule
-from reportd.ports import Pdf, RenderOptions, RenderRequest, Slot
+from reportd.ports import OnProgress, Pdf, RenderOptions, RenderRequest, Slot, ignore_progress
 from tests.fakes.weather import Weather
 
 
@@ -36,7 +36,7 @@ class FakeRenderer:
     """Implements ``ports.Renderer``: each render takes ``seconds``, then fails with the task's next fault, if any.
 
     ``hanging``: how long those of a task take instead. ``warnings``: what is missing from the PDF of a task;
-    ``evidence``: what its faults come with.
+    ``evidence``: what its faults come with. ``progress``: what a task's page says, each for ``seconds``, before.
     """
 
     def __init__(self, slots: int = 2, weather: Weather | None = None, spool: Path | None = None) -> None:
@@ -45,6 +45,7 @@ class FakeRenderer:
         self.faults: dict[str, list[FaultKind | Exception]] = defaultdict(list)
         self.evidence: dict[str, Evidence] = {}
         self.warnings: dict[str, tuple[JobWarning, ...]] = {}
+        self.progress: dict[str, list[float]] = {}
         self.rendered: list[tuple[str, bool]] = []
         self.busy = 0
         self.most_busy = 0
@@ -61,12 +62,17 @@ class FakeRenderer:
         async with self._places:
             yield self
 
-    async def render(self, request: RenderRequest, *, dedicated_browser: bool) -> Pdf:
+    async def render(
+        self, request: RenderRequest, *, dedicated_browser: bool, on_progress: OnProgress = ignore_progress
+    ) -> Pdf:
         self.rendered.append((request.task_id, dedicated_browser))
         self.busy += 1
         self.most_busy = max(self.most_busy, self.busy)
         try:
             async with self._weather.call("renderer", "render"):
+                for step in self.progress.get(request.task_id, ()):
+                    on_progress(step)
+                    await trio.sleep(self.seconds)
                 await trio.sleep(self.hanging.get(request.task_id, self.seconds))
                 if faults := self.faults[request.task_id]:
                     fault = faults.pop(0)

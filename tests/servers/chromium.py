@@ -23,7 +23,18 @@ from reportd.core.faults import Fault, FaultError
 from reportd.core.jobs.evidence import Evidence
 from reportd.core.pages.inert import is_inert
 from reportd.core.pages.network import NetworkRule
-from reportd.ports import Browser, Launcher, Page, Pdf, RenderOptions, RenderRequest, ToPrint, print_immediately
+from reportd.ports import (
+    Browser,
+    Launcher,
+    OnProgress,
+    Page,
+    Pdf,
+    RenderOptions,
+    RenderRequest,
+    ToPrint,
+    ignore_progress,
+    print_immediately,
+)
 from tests.standstill import Standstill
 
 TEST_SECONDS = 30.0
@@ -80,8 +91,13 @@ class _KeptPage:
     def activity(self) -> str:
         return self._page.activity
 
-    async def render(self, request: RenderRequest, to_print: ToPrint = print_immediately) -> Pdf:
-        return await self._page.render(request, to_print)
+    async def render(
+        self,
+        request: RenderRequest,
+        to_print: ToPrint = print_immediately,
+        on_progress: OnProgress = ignore_progress,
+    ) -> Pdf:
+        return await self._page.render(request, to_print, on_progress)
 
     async def pending(self) -> str:
         return await self._page.pending()

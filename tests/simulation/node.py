@@ -24,7 +24,7 @@ from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import Job, StoredJob, from_message
 from reportd.core.jobs.options import JobOptions
 from reportd.core.jobs.submission import FieldProblem
-from reportd.ports import Pdf, RenderRequest, Slot
+from reportd.ports import OnProgress, Pdf, RenderRequest, Slot, ignore_progress
 from reportd.status.demand import Scaling, ScalingMetricsSink
 from tests.daemon.node import MAX_RECEIVE_COUNT, PAGE
 from tests.fakes import MemoryArtifacts, MemoryDeadLetters, MemoryJobs, now
@@ -131,8 +131,10 @@ class FleetRenderer:
         finally:
             self._places.release()
 
-    async def render(self, request: RenderRequest, *, dedicated_browser: bool) -> Pdf:
-        del dedicated_browser
+    async def render(
+        self, request: RenderRequest, *, dedicated_browser: bool, on_progress: OnProgress = ignore_progress
+    ) -> Pdf:
+        del dedicated_browser, on_progress
         shared, at = self._shared, trio.current_time()
         arrival = shared.arrivals[request.task_id]
         shared.begun.setdefault(request.task_id, at)

@@ -213,6 +213,12 @@ class Running:
         await self._settle(task_id, JobEvent.SUCCEEDED, pdf=pdf)
         return pdf.sha256
 
+    async def progress(self, task_id: str, progress: float) -> None:
+        """Start an attempt whose page says that it is so far."""
+        record = await self.record(task_id)
+        assert isinstance(await self.jobs.start(record.job, "test", record.job.submitted_at + 1), AttemptStarted)
+        await self.jobs.report_progress({task_id: progress})
+
     async def work(self) -> None:
         """Let the daemon's worker handle the next message."""
         self.renderer.seconds = 0.0

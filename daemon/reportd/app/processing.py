@@ -21,6 +21,7 @@ from reportd.work.heartbeat import RETRY_SECONDS, extend_visibility, renew_jobs
 from reportd.work.in_flight import InFlightTasks
 from reportd.work.job_waiters import JobWaiters
 from reportd.work.poller import Poller, drain
+from reportd.work.progress import report_progress
 from reportd.work.settlement import MessageSettler
 from reportd.work.timeouts import LearnedTimeouts
 from reportd.work.worker import JobReportTypes, Worker
@@ -128,6 +129,7 @@ class Processing:
         # After a longer pause, messages in flight would be visible to other nodes.
         background.start_soon(partial(keep, longest_seconds=RETRY_SECONDS), "heartbeat", heartbeat)
         background.start_soon(keep, "renewal", partial(renew_jobs, self._backends.jobs, self.in_flight))
+        background.start_soon(keep, "progress", partial(report_progress, self._backends.jobs, self.in_flight))
 
     async def drain(self, hurried: trio.Event | None = None) -> None:
         """Take no more messages; give those in flight ``shutdown.drain_seconds``, or less once ``hurried`` is set."""

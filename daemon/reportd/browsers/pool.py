@@ -20,7 +20,19 @@ from reportd.concurrency.slots import ResizableSemaphore
 from reportd.concurrency.supervisor import Supervisor
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.evidence import Evidence
-from reportd.ports import NULL_METER, Browser, BrowserError, Launcher, Meter, Page, Pdf, RenderRequest, Slot
+from reportd.ports import (
+    NULL_METER,
+    Browser,
+    BrowserError,
+    Launcher,
+    Meter,
+    OnProgress,
+    Page,
+    Pdf,
+    RenderRequest,
+    Slot,
+    ignore_progress,
+)
 
 log = structlog.get_logger()
 
@@ -143,9 +155,11 @@ class Pool:
             if slot.held:
                 self._slots.release()
 
-    async def render(self, request: RenderRequest, slot: "_Slot", *, dedicated_browser: bool) -> Pdf:
+    async def render(
+        self, request: RenderRequest, slot: "_Slot", *, dedicated_browser: bool, on_progress: OnProgress
+    ) -> Pdf:
         """Render for the holder of ``slot``. Raises FaultError, after ``timeout_seconds`` at the latest."""
-        render = _Render(request, slot, trio.current_time())
+        render = _Render(request, slot, trio.current_time(), on_progress)
         try:
             with trio.fail_after(request.timeout_seconds) as scope:
                 render.scope = scope
@@ -191,7 +205,7 @@ class Pool:
         render.page = page
         self._rendering.add(render)
         try:
-            return await page.render(render.request, lambda: self._before_print(render))
+            return await page.render(render.request, lambda: self._before_print(render), render.on_progress)
         except FaultError as error:
             if render.request.options.evidence:
                 render.scope.deadline = math.inf  # the fault is known, so it is no timeout any more
@@ -270,8 +284,10 @@ class _Slot:
     pool: Pool
     held: bool = True
 
-    async def render(self, request: RenderRequest, *, dedicated_browser: bool) -> Pdf:
-        return await self.pool.render(request, self, dedicated_browser=dedicated_browser)
+    async def render(
+        self, request: RenderRequest, *, dedicated_browser: bool, on_progress: OnProgress = ignore_progress
+    ) -> Pdf:
+        return await self.pool.render(request, self, dedicated_browser=dedicated_browser, on_progress=on_progress)
 
 
 @dataclass(eq=False, slots=True)
@@ -284,6 +300,7 @@ class _Render:
     request: RenderRequest
     slot: _Slot
     checked_at: float
+    on_progress: OnProgress
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     doing: str = ""
     evidence: Evidence | None = None

@@ -12,6 +12,9 @@ from uuid import uuid4
 from reportd.cli.client import Command, add_client_options, plain, refused, say, with_client
 
 NO_USER = "00000000-0000-0000-0000-000000000000"
+LOOK_SECONDS = 2
+"""How long a request waits for the end of a job, before what changed meanwhile is shown."""
+
 TERMINAL = ("succeeded", "quarantined", "cancelled")
 
 
@@ -98,10 +101,13 @@ def _follow(client: Any, task_id: str) -> dict[str, Any]:
     """Long-poll until the job is finished, and print a line for every change."""
     started_at, last = time.monotonic(), ""
     while True:
-        response = client.get(f"/reports/{task_id}", params={"wait": 20})
+        response = client.get(f"/reports/{task_id}", params={"wait": LOOK_SECONDS})
         response.raise_for_status()
         report: dict[str, Any] = response.json()
         line = f"{report['state']}, attempt {report['attempts']}"
+        # An older daemon sends none.
+        if (progress := report.get("progress")) is not None:
+            line += f", {progress:.0%}"
         if error := report["error"]:
             line += f"; {error['kind']}: {plain(error['detail'])}"
         if line != last:

@@ -27,6 +27,7 @@ from reportd.ports.rendering import (
     Browser,
     BrowserError,
     Launcher,
+    OnProgress,
     Page,
     Ready,
     Renderer,
@@ -35,6 +36,7 @@ from reportd.ports.rendering import (
     Slot,
     TokenPlace,
     ToPrint,
+    ignore_progress,
     print_immediately,
 )
 from reportd.ports.sessions import EndedSession, EndedSessions
@@ -83,6 +85,7 @@ __all__ = [
     "Meter",
     "MeterFanOut",
     "NoKeyError",
+    "OnProgress",
     "OnQuarantined",
     "Outbox",
     "Outgoing",
@@ -108,5 +111,6 @@ __all__ = [
     "TooCostlyError",
     "UnavailableError",
     "WrongStoreError",
+    "ignore_progress",
     "print_immediately",
 ]

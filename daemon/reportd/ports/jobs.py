@@ -1,6 +1,6 @@
 """The job store."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -37,6 +37,8 @@ class Record:
     pdf: PdfInfo | None = None
     warnings: tuple[JobWarning, ...] = ()
     """What is missing from the PDF."""
+    progress: float | None = None
+    """How far the running attempt is, from 0 to 1, if its page has said so."""
     confirmed: bool = False
     """The queue has confirmed the message."""
     due_at: float = field(default=0.0, compare=False)
@@ -55,6 +57,7 @@ class Record:
             finished_at=self.finished_at,
             error=self.error,
             pdf_bytes=None if self.pdf is None or self.pdf.purged else self.pdf.size_bytes,
+            progress=self.progress,
         )
 
 
@@ -137,6 +140,13 @@ class Jobs(Protocol):
 
     async def renew(self, task_ids: Sequence[str]) -> None:
         """Record that this node holds the messages of these jobs."""
+        ...
+
+    async def report_progress(self, progress: Mapping[str, float]) -> None:
+        """Record how far these running jobs are, from 0 to 1. A job that does not run is left as it is.
+
+        A start and a settlement remove it.
+        """
         ...
 
     async def overdue(

@@ -98,10 +98,20 @@ class RenderRequest:
         return place.headers(self.token) if place is not None and self.token else {}
 
 
+OnProgress = Callable[[float], None]
+"""Called with how far a page says that it is, from 0 to 1, some times a second at most."""
+
+
+def ignore_progress(_: float) -> None:
+    """Nobody wants to know how far the page is."""
+
+
 class Slot(Protocol):
     """A slot of the renderer: one page at a time."""
 
-    async def render(self, request: RenderRequest, *, dedicated_browser: bool) -> Pdf:
+    async def render(
+        self, request: RenderRequest, *, dedicated_browser: bool, on_progress: OnProgress = ignore_progress
+    ) -> Pdf:
         """Return the PDF within the request's ``timeout_seconds``. Raises FaultError.
 
         ``dedicated_browser``: in a dedicated browser.
@@ -132,7 +142,12 @@ class Page(Protocol):
         """What it waits for now, for the text of a timeout."""
         ...
 
-    async def render(self, request: RenderRequest, to_print: ToPrint = print_immediately) -> Pdf:
+    async def render(
+        self,
+        request: RenderRequest,
+        to_print: ToPrint = print_immediately,
+        on_progress: OnProgress = ignore_progress,
+    ) -> Pdf:
         """Open, wait until ready, print. The caller owns the deadline. Raises FaultError.
 
         ``to_print`` is awaited between ready and print.

@@ -29,7 +29,8 @@ class InFlightTask:
     """A job in flight, with its message, or with several when the message came more than once.
 
     ``receipts``: those of messages that are not settled yet. ``receive_count``: that of the first message.
-    ``started``: the attempt, once it is recorded. ``scope``: cancels the work.
+    ``started``: the attempt, once it is recorded. ``scope``: cancels the work. ``progress``: of the page that is being
+    rendered, from 0 to 1, if it has said so.
     """
 
     task_id: str
@@ -38,8 +39,13 @@ class InFlightTask:
     started: AttemptStarted | None = None
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     revoked: Revocation | None = None
+    progress: float | None = None
     ended: trio.Event = field(default_factory=trio.Event)
     _recording: bool = False
+
+    def progressed(self, progress: float) -> None:
+        """The page says that it is so far."""
+        self.progress = progress
 
     def revoke(self, reason: Revocation) -> None:
         """Stop the work. A later reason does not replace the first one."""

@@ -227,7 +227,7 @@ class Worker:
                 )
                 self._meter.started(job.report_type, self._clock() - job.submitted_at)
                 started_at = trio.current_time()
-                pdf = await self._render_in(slot, prepared, dedicated_browser=dedicated)
+                pdf = await self._render_in(slot, prepared, task, dedicated_browser=dedicated)
                 seconds = trio.current_time() - started_at
                 log.info("job.rendered", seconds=round(seconds, 3), bytes=pdf.size_bytes)
                 self._meter.rendered(job.report_type, seconds, pdf.size_bytes)
@@ -245,12 +245,14 @@ class Worker:
                 task.started = start
         return start
 
-    async def _render_in(self, slot: Slot, prepared: RenderRequest | FaultError, *, dedicated_browser: bool) -> Pdf:
+    async def _render_in(
+        self, slot: Slot, prepared: RenderRequest | FaultError, task: InFlightTask, *, dedicated_browser: bool
+    ) -> Pdf:
         if isinstance(prepared, FaultError):
             raise prepared
         started_at = trio.current_time()
         try:
-            return await slot.render(prepared, dedicated_browser=dedicated_browser)
+            return await slot.render(prepared, dedicated_browser=dedicated_browser, on_progress=task.progressed)
         except FaultError as error:
             nature = error.fault.nature
             if nature.counts and not nature.kills_browser and self._shortage_since(started_at):
@@ -259,6 +261,8 @@ class Worker:
             raise
         except Exception as error:
             raise _internal(error) from error
+        finally:
+            task.progress = None
 
     async def _unfit(self, job: Job) -> Fault | None:
         """Return why the job can never be rendered, or None. Check every job: producers may bypass the intake."""

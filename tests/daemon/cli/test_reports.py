@@ -21,9 +21,10 @@ TOLD = [
 
 
 class Daemon:
-    """Answers each call with the same report."""
+    """Answers each call with the same report. ``before``: what it differs in at first, look by look."""
 
-    def __init__(self, **report: Any) -> None:
+    def __init__(self, *before: dict[str, Any], **report: Any) -> None:
+        self.before = list(before)
         self.report = {"taskId": TASK, "state": "succeeded", "attempts": 1, "error": None, "pdf": None} | report
 
     def open_client(self, _: object) -> httpx.Client:
@@ -32,7 +33,8 @@ class Daemon:
     def _answer(self, request: httpx.Request) -> httpx.Response:
         if request.method == "POST":
             self.submitted = json.loads(request.content)
-        return httpx.Response(202 if request.method == "POST" else 200, json=self.report)
+            return httpx.Response(202, json=self.report)
+        return httpx.Response(200, json=self.report | (self.before.pop(0) if self.before else {}))
 
 
 def run(monkeypatch: pytest.MonkeyPatch, daemon: Daemon, *arguments: str) -> int:
@@ -56,6 +58,19 @@ def test_submit_prints_them_after_it_has_waited(
     out, err = capsys.readouterr()
     assert err.splitlines()[1:] == TOLD
     assert out == f"{TASK}\n"
+
+
+def test_submit_shows_how_far_the_page_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    steps = [None, 0.25, 0.25, 0.996]
+    daemon = Daemon(*({"state": "running", "progress": step} for step in steps), progress=None)
+    assert run(monkeypatch, daemon, "submit", "sales", "--params", "{}", "--wait") == 0
+    lines = [line.partition("s  ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "running, attempt 1",
+        "running, attempt 1, 25%",
+        "running, attempt 1, 100%",
+        "succeeded, attempt 1",
+    ]
 
 
 @pytest.mark.parametrize("report", [{"warnings": []}, {}])

@@ -13,7 +13,7 @@ from reportd.config.models import Triage as TriageOptions
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.transitions import JobEvent, JobState
-from reportd.ports import AuditEntry, LetterStatus, Pdf, RenderRequest
+from reportd.ports import AuditEntry, LetterStatus, OnProgress, Pdf, RenderRequest, ignore_progress
 from tests.daemon.node import NEVER_OPENS, Node, World, job
 from tests.fakes import FakeRenderer, now
 from tests.wording import mentions
@@ -45,12 +45,14 @@ class Outage(FakeRenderer):
         self._world = world
         world.renderer = self
 
-    async def render(self, request: RenderRequest, *, dedicated_browser: bool) -> Pdf:
+    async def render(
+        self, request: RenderRequest, *, dedicated_browser: bool, on_progress: OnProgress = ignore_progress
+    ) -> Pdf:
         works = now() >= self.ends_at and request.task_id not in self.poison
         self.renders.append((now(), request.task_id, works))
         if not works:
             self.faults[request.task_id] = [FaultKind.PAGE_UNAVAILABLE]
-        return await super().render(request, dedicated_browser=dedicated_browser)
+        return await super().render(request, dedicated_browser=dedicated_browser, on_progress=on_progress)
 
     def canaries(self) -> list[float]:
         """Return the times of the redrives during the outage."""

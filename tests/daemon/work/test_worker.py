@@ -14,7 +14,7 @@ from reportd.core.jobs.options import JobOptions
 from reportd.core.jobs.retry import MAX_NODE_LOSSES
 from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.core.jobs.warnings import JobWarning, WarningKind
-from reportd.ports import Outgoing, Pdf, RenderRequest, Settlement
+from reportd.ports import OnProgress, Outgoing, Pdf, RenderRequest, Settlement
 from reportd.work.timeouts import LEAST
 from tests.daemon.node import Node, World, job, message_of, open_node
 from tests.fakes import now
@@ -356,11 +356,11 @@ async def test_a_job_that_took_longer_than_usual_gets_all_the_time_there_is_when
     world.renderer.seconds = 0.5
     render = world.renderer.render
 
-    async def noted(request: RenderRequest, *, dedicated_browser: bool) -> Pdf:
+    async def noted(request: RenderRequest, *, dedicated_browser: bool, on_progress: OnProgress) -> Pdf:
         given.append(request.timeout_seconds)
-        return await render(request, dedicated_browser=dedicated_browser)
+        return await render(request, dedicated_browser=dedicated_browser, on_progress=on_progress)
 
-    world.renderer.render = noted  # type: ignore[method-assign]
+    world.renderer.render = noted  # type: ignore[method-assign,assignment]
     for number in range(LEAST):
         await node.handle(*await world.received(job(number)))
     one = job(LEAST)

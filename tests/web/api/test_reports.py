@@ -24,6 +24,7 @@ FIELDS = {
     "state",
     "attempts",
     "deferrals",
+    "progress",
     "submittedAt",
     "startedAt",
     "finishedAt",
@@ -53,6 +54,15 @@ async def test_queued_report(running: Running) -> None:
     expected = {"taskId": task_id, "reportType": "sales_summary", "userId": USER, "state": "queued", "attempts": 0}
     assert expected.items() <= report.items()
     assert [report[name] for name in ("startedAt", "finishedAt", "error", "pdf")] == [None] * 4
+
+
+async def test_a_running_report_says_how_far_it_is_in_every_form(running: Running) -> None:
+    task_id = await running.submit()
+    await running.progress(task_id, 0.25)
+    assert (await get(running, f"/reports/{task_id}"))["progress"] == 0.25
+    assert (await get(running, f"/reports/{task_id}", wait="0.1"))["progress"] == 0.25
+    assert [report["progress"] for report in (await get(running, "/reports"))["reports"]] == [0.25]
+    assert [job["progress"] for job in (await get(running, "/status"))["recent"]] == [0.25]
 
 
 async def test_succeeded_report_says_where_its_pdf_is(running: Running) -> None:

@@ -33,6 +33,10 @@ def report_schema() -> Json:
             "state": {"type": "string", "enum": [str(state) for state in JobState]},
             "attempts": COUNT,
             "deferrals": COUNT,
+            "progress": {
+                **maybe({"type": "number", "minimum": 0, "maximum": 1}),
+                "description": "how far the running attempt is, if its page says so",
+            },
             "submittedAt": TIME,
             "startedAt": maybe(TIME),
             "finishedAt": maybe(TIME),

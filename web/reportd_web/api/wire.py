@@ -46,6 +46,7 @@ def report(record: Record) -> dict[str, Any]:
         "state": record.state,
         "attempts": record.tally.attempts,
         "deferrals": record.tally.deferrals,
+        "progress": record.progress,
         "submittedAt": timestamp(job.submitted_at),
         "startedAt": None if record.started_at is None else timestamp(record.started_at),
         "finishedAt": None if record.finished_at is None else timestamp(record.finished_at),

@@ -73,6 +73,8 @@ jobs = Table(
     Column("options", Text),
     # JSON; NULL without any.
     Column("warnings", Text),
+    # Of the running attempt, from 0 to 1, once its page has said it.
+    Column("progress", Double),
     Column("parameters", Text, nullable=False),
     Index("ix_jobs_newest", "submitted_at", "task_id"),
     Index("ix_jobs_state", "state", "submitted_at"),

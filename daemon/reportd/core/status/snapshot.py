@@ -147,7 +147,7 @@ class LetterGroup:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job in a list."""
+    """A job in a list. ``progress``: of the running attempt, from 0 to 1, if its page has said so."""
 
     task_id: str
     report_type: str
@@ -159,6 +159,7 @@ class JobView:
     finished_at: float | None
     error: Fault | None
     pdf_bytes: int | None
+    progress: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from reportd.core.jobs.evidence import Console
 from reportd.core.jobs.warnings import JobWarning, WarningCollector, WarningKind, fault_of
 from reportd.core.pages.documents import REFRESH_SECONDS, may_redirect, same_place, shown, without_secrets
 from reportd.core.pages.network import normal_host, url_target
-from reportd.ports import RenderRequest
+from reportd.ports import OnProgress, RenderRequest, ignore_progress
 
 _STATUS = re.compile(r"status of ([1-5][0-9]{2})\b")
 _ERROR = re.compile(r"net::[A-Z_0-9]+")
@@ -41,8 +41,11 @@ class Document:
 class PageMonitor:
     """Events of one job, or of the time between two jobs. ``blank``: loader id of the empty document it starts from."""
 
-    def __init__(self, blank: str, request: RenderRequest | None = None) -> None:
+    def __init__(
+        self, blank: str, request: RenderRequest | None = None, on_progress: OnProgress = ignore_progress
+    ) -> None:
         self.request = request
+        self.on_progress = on_progress
         self.activity = "idle"
         """What the job waits for now, for the text of a timeout."""
         self.scope = trio.CancelScope()

@@ -20,7 +20,7 @@ from reportd.adapters.chromium.protocol.cdp import Cdp, CdpError, ClosedError
 from reportd.adapters.egress.proxy import Egress
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.evidence import Evidence
-from reportd.ports import Pdf, RenderRequest, ToPrint, print_immediately
+from reportd.ports import OnProgress, Pdf, RenderRequest, ToPrint, ignore_progress, print_immediately
 
 log = structlog.get_logger()
 
@@ -84,8 +84,13 @@ class ChromiumPage:
 
     # --- a job ----------------------------------------------------------------------------------------------
 
-    async def render(self, request: RenderRequest, to_print: ToPrint = print_immediately) -> Pdf:
-        monitor = self._listener.monitor = PageMonitor(self._blank, request)
+    async def render(
+        self,
+        request: RenderRequest,
+        to_print: ToPrint = print_immediately,
+        on_progress: OnProgress = ignore_progress,
+    ) -> Pdf:
+        monitor = self._listener.monitor = PageMonitor(self._blank, request, on_progress)
         if self._page.closed.is_set():
             raise FaultError(FaultKind.BROWSER_UNAVAILABLE, "the page was gone before the job began")
         self._page.hears_console = request.options.evidence

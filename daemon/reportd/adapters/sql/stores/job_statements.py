@@ -34,6 +34,7 @@ CONFIRM = (
 )
 under_way = jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING))
 RENEW = update(jobs).where(jobs.c.task_id.in_(FREE.where(under_way))).values(due_at=LATER)
+PROGRESS = update(jobs).where(_this, jobs.c.state == JobState.RUNNING).values(progress=bindparam("done"))
 DISCARD = delete(jobs).where(
     _listed, jobs.c.state == JobState.QUEUED, jobs.c.confirmed.is_(other=False), jobs.c.started_at.is_(None)
 )

@@ -3,7 +3,7 @@
 Each change reads and locks the job's row first, so that one node acts and the others see the result.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -66,6 +66,14 @@ class SqlJobs:
 
     async def renew(self, task_ids: Sequence[str]) -> None:
         await self._write(sql.RENEW, {"ids": list(task_ids), "away": self._silent_seconds}, durably=False)
+
+    async def report_progress(self, progress: Mapping[str, float]) -> None:
+        # Always in the same order, so that two nodes don't deadlock.
+        rows = [{"task": task_id, "done": progress[task_id]} for task_id in sorted(progress)]
+        if rows:
+            await self._database.write(
+                lambda connection: connection.execute(sql.PROGRESS, rows).rowcount, durably=False
+            )
 
     async def overdue(
         self, limit: int, *, confirmed: bool, overdue_seconds: float = 0.0, but: Collection[str] = ()
@@ -157,13 +165,13 @@ class SqlJobs:
             attempts=max(0, record.tally.attempts - lost),
             node_losses=record.tally.node_losses + lost,
         )
-        record = replace(record, tally=tally, confirmed=True)
+        record = replace(record, tally=tally, confirmed=True, progress=None)
         fault = may_start(tally)
         if fault is None:
             state = after(record.state, JobEvent.STARTED)
             record = replace(record, state=state, tally=replace(tally, attempts=tally.attempts + 1), started_at=at)
         values = records.tally_columns(record.tally)
-        values |= {"state": record.state, "started_at": record.started_at, "confirmed": True}
+        values |= {"state": record.state, "started_at": record.started_at, "confirmed": True, "progress": None}
         connection.execute(sql.CHANGE, {"task": task_id, "away": self._silent_seconds, **values})
         if fault is not None:
             return AttemptRefused(record, fault)
@@ -287,6 +295,7 @@ def _settled_columns(row: Row[Any], settlement: Settlement, state: JobState, los
         "unharmed": row.unharmed + (uncounted and settlement.event is JobEvent.RETRIED),
         "deferrals": row.deferrals + (settlement.event is JobEvent.DEFERRED),
         "losses": row.losses + settlement.loss,
+        "progress": None,
     }
     if state in TERMINAL:
         values["finished_at"] = settlement.at

@@ -58,6 +58,7 @@ def record(row: Row[Any]) -> Record:
         error=error,
         pdf=pdf,
         warnings=_warnings(row.warnings),
+        progress=row.progress,
         confirmed=row.confirmed,
         due_at=row.due_at,
     )
