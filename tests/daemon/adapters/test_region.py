@@ -186,3 +186,32 @@ async def test_a_worker_process_renders_in_the_region_of_the_job(tmp_path: Path)
     context = TemplateContext(locale="de", timezone="Asia/Tokyo")
     page = await inline_checker([tmp_path]).html("own.html", {}, 5.0, context)
     assert page.text == "1,5 09:00"
+
+
+@pytest.mark.parametrize(
+    ("locale", "written"),
+    [("ar", "\u200e-224.10"), ("sv", "\u2212224,10"), ("de", "-224,10"), ("", "\u2212224.10")],
+)
+def test_a_minus_is_that_of_the_language(rendered: Folder, locale: str, written: str) -> None:
+    """The mark before it keeps it to the left of its figures where text runs from right to left."""
+    assert rendered("{{ -224.1 | number(2) }}", locale) == written
+
+
+def test_a_number_has_as_many_decimals_as_it_needs_up_to_a_bound(rendered: Folder) -> None:
+    text = "{% for x in [812.5, 24, 100.0, 0.00017] %}{{ x | number(most=4) }} {% endfor %}"
+    assert rendered(text) == "812.5 24 100 0.0002 "
+    assert rendered(text, "de") == "812,5 24 100 0,0002 "
+    prices = "{{ 0.2846 | price('EUR') }} {{ 64 | price('EUR') }} {{ 64 | price('JPY') }}"
+    assert rendered(prices, "de") == "0,2846 64,00 64"
+
+
+def test_a_rate_has_as_many_decimals_as_are_asked_for(rendered: Folder) -> None:
+    text = "{{ 19 | percent(100, 0) }} {{ 5.5 | percent(100) }}"
+    assert rendered(text) == "19% 5.5%"
+    assert rendered(text, "de") == "19 % 5,5 %"
+
+
+def test_a_month_is_named_in_the_language(rendered: Folder) -> None:
+    text = "{{ '2025-03-01' | month }}"
+    assert [rendered(text, locale) for locale in ("", "de", "zh", "ar")] == [
+        "March 2025", "März 2025", "2025年3月", "مارس 2025"]  # fmt: skip

@@ -49,8 +49,14 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
-def number(value: Number, places: int | None = None) -> str:
-    """`1234567` → `1,234,567`, with `places` decimals; without `places` up to two, and no trailing zeros."""
+def number(value: Number, places: int | None = None, most: int | None = None) -> str:
+    """`1234567` → `1,234,567`, with `places` decimals; without `places` up to two, and no trailing zeros.
+
+    With `most`, as many decimals as the value has, from `places` (or none) up to `most`: `0.0325`.
+    """
+    if most is not None:
+        exact = -int(Decimal(str(value)).normalize().as_tuple().exponent)
+        places = min(max(places or 0, exact), most)
     if region := _foreign():
         least, most = (places, places) if places is not None else (0, 0 if isinstance(value, int) else 2)
         return region.number(value, least, most)
@@ -70,13 +76,19 @@ def places(rows: Iterable[Mapping[str, Any]], key: str) -> int:
 
 def amount(value: Number, currency: str) -> str:
     """Money without its symbol, with the currency's number of decimals: for table columns."""
-    return number(value, _minor_units(currency))
+    return number(value, minor_units(currency))
+
+
+def price(value: Number, currency: str) -> str:
+    """A price per unit: the currency's number of decimals, and up to four more where it has them: `0.0325`."""
+    least = minor_units(currency)
+    return number(value, least, least + 4)
 
 
 def money(value: Number, currency: str) -> str:
     """Money with its symbol, exact: `€1,234.50`, `CHF 1,234.50`."""
     if region := _foreign():
-        return region.money(value, currency, _minor_units(currency))
+        return region.money(value, currency, minor_units(currency))
     return _signed(amount(value, currency), currency)
 
 
@@ -124,14 +136,14 @@ def alike(values: Sequence[Number]) -> list[str]:
     return [f"{number(value, decimals)}\u202f{name}" if value else "0" for value in scaled]
 
 
-def percent(part: Number, whole: Number) -> str:
+def percent(part: Number, whole: Number, places: int = 1) -> str:
     """The share of a part in a positive whole, `12.5%`; a dash if the whole is not positive."""
     if whole <= 0:
         return EN_DASH
     share = Decimal(str(part)) / Decimal(str(whole))
     if region := _foreign():
-        return region.percent(share)
-    return f"{share:z.1%}".replace("-", MINUS)
+        return region.percent(share, places)
+    return f"{share:z.{places}%}".replace("-", MINUS)
 
 
 def day(value: str | date) -> str:
@@ -162,6 +174,11 @@ def month_and_year(at: date) -> str:
     if region := _foreign():
         return region.date_of("yMMM", at)
     return f"{_month(at)} {at.year}"
+
+
+def month(value: str | date) -> str:
+    """`2025-03-01` → `March 2025`. Raises ValueError when it is not a date."""
+    return current().date_of("yMMMM", _day(value))
 
 
 def date_in_zone(value: str | float | date, form: str = "medium") -> str:
@@ -246,7 +263,7 @@ def _foreign() -> Region | None:
     return region if region.locale is not None else None
 
 
-def _minor_units(currency: str) -> int:
+def minor_units(currency: str) -> int:
     return 0 if currency in _WHOLE else 3 if currency in _THOUSANDTHS else 2
 
 

@@ -50,9 +50,9 @@ class Region:
         pattern = self._locale.currency_formats["standard"]
         return self._applied(pattern, _exact(value, places), (places, places), currency)
 
-    def percent(self, share: Decimal) -> str:
-        """Return a share of 1 with one decimal of its percentage."""
-        return self._applied(self._locale.percent_formats[None], _exact(share, 3), (1, 1))
+    def percent(self, share: Decimal, places: int) -> str:
+        """Return a share of 1 as a percentage with so many decimals."""
+        return self._applied(self._locale.percent_formats[None], _exact(share, places + 2), (places, places))
 
     def compact(self, value: Number) -> str:
         """Return a large number with at most two decimals of its scale: `12,35 Mio.`."""
@@ -83,7 +83,9 @@ class Region:
         pattern = copy(pattern)
         pattern.frac_prec = decimals
         like: Any = {"currency": currency, "currency_digits": False, "numbering_system": self._digits}
-        return self._written(pattern.apply(value, self._locale, **like))
+        # Babel writes every minus as "-". Without the mark of CLDR's, it stands on the wrong side in Arabic.
+        minus = numbers.get_minus_sign_symbol(self._locale, numbering_system=self._digits)
+        return self._written(pattern.apply(value, self._locale, **like).replace("-", minus))
 
     def _written(self, text: str) -> str:
         zero = _ZEROS.get(self._digits)

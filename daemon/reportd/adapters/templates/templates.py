@@ -25,20 +25,25 @@ from jinja2 import (
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from reportd.adapters.templates import charts, filters
+from reportd.adapters.templates import accounts, charts, filters
+from reportd.adapters.templates.qr import qr
 from reportd.adapters.templates.region import rendering_in
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.pages.template_context import NO_CONTEXT, TemplateContext
 from reportd.system.file_descriptors import none_left
 
 _NEUTRAL: dict[str, Callable[..., Any]] = {
+    "by_month": accounts.by_month,
     "column": filters.column,
     "css_string": filters.css_string,
     "has": filters.has,
     "places": filters.places,
+    "priced": accounts.priced,
+    "qr": qr,
     "top": filters.top,
     "total": filters.total,
     "totals_by": filters.totals_by,
+    "vat_table": accounts.vat_table,
 }
 
 _REGIONAL: dict[str, Callable[..., Any]] = {
@@ -50,8 +55,10 @@ _REGIONAL: dict[str, Callable[..., Any]] = {
     "day": filters.day,
     "line_chart": charts.line_chart,
     "money": filters.money,
+    "month": filters.month,
     "number": filters.number,
     "percent": filters.percent,
+    "price": filters.price,
     "short_money": filters.short_money,
     "short_number": filters.short_number,
     "span": filters.span,
