@@ -16,7 +16,7 @@ from reportd.config import environment, keys, secret_files
 from reportd.config.file import exists, find_file, read_file
 from reportd.config.models import Config
 from reportd.config.problems import ConfigError, Problem, describe, dotted
-from reportd.config.report_types import BUILT_IN
+from reportd.config.report_types import BUILT_IN, NEWER
 from reportd.config.secret_files import SecretFile
 from reportd.core.jobs.job import REPORT_TYPE
 from reportd.system.permissions import EXPOSED
@@ -156,10 +156,15 @@ class _Loader:
         reports = self._tree.setdefault("reports", {})
         if not isinstance(reports, dict):
             return
+        aliases = {alias for report in reports.values() for alias in _aliases(report)}
         for name, defaults in BUILT_IN.items():
+            if name in NEWER and name not in reports and name in aliases:
+                continue
             given = reports.setdefault(name, {})
             # A type that renders a URL has neither the built-in template nor its schema.
-            if isinstance(given, dict) and not given.get("url"):
+            if not isinstance(given, dict) or given.get("url"):
+                continue
+            if name not in NEWER or not given.get("template"):
                 reports[name] = defaults | given
 
     def _add_credential(self, environ: Mapping[str, str]) -> None:
@@ -271,3 +276,8 @@ def _default_data_dir(environ: Mapping[str, str]) -> str:
     shared = environ.get("XDG_DATA_HOME", "")
     # The XDG base directory specification says to ignore relative paths.
     return f"{shared}/reportd" if shared.startswith("/") else "~/.local/share/reportd"
+
+
+def _aliases(report: Any) -> list[str]:
+    aliases = report.get("aliases") if isinstance(report, dict) else None
+    return [alias for alias in aliases if isinstance(alias, str)] if isinstance(aliases, list) else []

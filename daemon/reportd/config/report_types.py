@@ -1,4 +1,4 @@
-"""The ``[reports.NAME]`` table, and the two report types that ship with the daemon.
+"""The ``[reports.NAME]`` table, and the report types that ship with the daemon.
 
 Called by ``models``; the rest of the daemon reads ``ReportType``.
 """
@@ -30,8 +30,11 @@ from reportd.ports import Ready
 
 BUILT_IN: dict[str, dict[str, Any]] = {
     name: {"template": f"{name}.html", "parameters_schema": f"{name}.schema.json"}
-    for name in ("sales_summary", "user_activity")
+    for name in ("sales_summary", "user_activity", "invoice", "account_ledger")
 }
+
+NEWER = frozenset(BUILT_IN) - {"sales_summary", "user_activity"}
+"""Built-in types that came later. A type of one's own may have had the name before, so it keeps it."""
 
 Option = Literal[
     "locale",

@@ -16,6 +16,7 @@ from reportd.app.checks import Checks
 from reportd.app.reload import Reload, ReloadRequests
 from reportd.concurrency.supervisor import Supervisor
 from reportd.config import Config, Loaded, load_from
+from reportd.config.report_types import BUILT_IN
 from reportd.intake.tokens import Tokens, new_token
 from reportd.ports import TooCostlyError, UnavailableError
 from reportd.system.regular_files import MAX_BYTES
@@ -86,7 +87,7 @@ async def test_new_report_types_a_level_and_tokens(files: Files) -> None:
     second = files.admit("second")
     await files.reload.reload()
     assert files.reload.trouble == ""
-    assert set(files.types.names) == {"three", "two", "sales_summary", "user_activity"}
+    assert set(files.types.names) == {"three", "two", *BUILT_IN}
     assert files.level == "debug"
     assert (files.knows(second), files.knows(files.secret)) == (True, False)
     assert [set(config.reports) for config in files.learnt] == [set(files.types.names)]
@@ -319,11 +320,11 @@ async def test_what_is_large_is_judged_by_another_process(files: Files, monkeypa
     (files.folder / "two.json").write_text("{}")
     await files.reload.reload()
     assert files.reload.trouble == ""
-    # Two shipped templates, two shipped schemas, and the two of this test.
-    assert processes.asked == 6
+    # The shipped templates, the shipped schemas, and the two of this test.
+    assert processes.asked == 2 * len(BUILT_IN) + 2
     processes.fault = TooCostlyError("needs more memory than there is for it")
     await files.reload.reload()
-    assert mentions(files.reload.trouble, "previous configuration", "5 more")
+    assert mentions(files.reload.trouble, "previous configuration", f"{2 * len(BUILT_IN) + 1} more")
     processes.fault = UnavailableError("work on jobs", "too many tasks wait")
     await files.reload.reload()
     assert "too many tasks wait" in files.reload.trouble

@@ -1,10 +1,11 @@
-"""Report types: where a page comes from, what it may reach, when it is ready, and the two that are built in."""
+"""Report types: where a page comes from, what it may reach, when it is ready, and those that are built in."""
 
 from pathlib import Path
 
 import pytest
 
 from reportd.config import ConfigError, ReportType, load
+from reportd.config.report_types import BUILT_IN, NEWER
 from reportd.core.jobs.warnings import WarningKind
 from reportd.core.pages.network import NetworkRule
 from reportd.ports import Ready
@@ -34,13 +35,13 @@ def refused(tmp_path: Path, text: str) -> str:
 
 def test_the_built_in_types_exist_by_default(tmp_path: Path) -> None:
     found = reports(tmp_path, "")
-    assert set(found) == {"sales_summary", "user_activity"}
+    assert set(found) == set(BUILT_IN)
     for name, built_in in found.items():
         assert built_in == ReportType(template=f"{name}.html", parameters_schema=f"{name}.schema.json")
 
 
 def test_another_type_does_not_replace_them(tmp_path: Path) -> None:
-    assert set(reports(tmp_path, '[reports.a]\ntemplate = "a.html"')) == {"a", "sales_summary", "user_activity"}
+    assert set(reports(tmp_path, '[reports.a]\ntemplate = "a.html"')) == {"a", *BUILT_IN}
 
 
 def test_a_built_in_type_keeps_keys_that_are_not_set(tmp_path: Path) -> None:
@@ -60,6 +61,16 @@ def test_a_built_in_template_can_be_replaced_and_its_schema_removed(tmp_path: Pa
 def test_a_url_replaces_a_built_in_type_completely(tmp_path: Path) -> None:
     found = reports(tmp_path, '[reports.sales_summary]\nurl = "https://app.test/"')["sales_summary"]
     assert (found.template, found.url, found.parameters_schema) == ("", "https://app.test/", "")
+
+
+@pytest.mark.parametrize("name", sorted(NEWER))
+def test_a_type_of_ones_own_that_was_there_before_a_built_in_one_keeps_its_name(tmp_path: Path, name: str) -> None:
+    own = reports(tmp_path, f'[reports.{name}]\ntemplate = "own.html"')[name]
+    assert own == ReportType(template="own.html")
+    aliased = reports(tmp_path, f'[reports.a]\ntemplate = "a.html"\naliases = ["{name}"]')
+    assert set(aliased) == {"a", *BUILT_IN} - {name}
+    tuned = reports(tmp_path, f"[reports.{name}]\ntimeout_seconds = 90")[name]
+    assert tuned == ReportType(timeout_seconds=90, **BUILT_IN[name])
 
 
 # The source of the page

@@ -7,6 +7,7 @@ import httpx
 import pytest
 import trio
 
+from reportd.config.report_types import BUILT_IN
 from reportd.core.faults import FaultError, FaultKind
 from reportd.ports import AuditEntry
 from reportd_web.api.breakers import MAX_REASON
@@ -22,7 +23,7 @@ async def shown(running: Running) -> dict[str, Any]:
     answer = await running.client.get("/breakers")
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
     by_name = {breaker["reportType"]: breaker for breaker in answer.json()["breakers"]}
-    assert list(by_name) == [SALES, "user_activity"]
+    assert list(by_name) == sorted(BUILT_IN)
     found: dict[str, Any] = by_name[SALES]
     return found
 

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import reportd_web
+from reportd.config.report_types import BUILT_IN
 from reportd_web.api.openapi import document
 from tests.web.running import PARAMETERS, USER, Running, calls, submission
 
@@ -91,11 +92,10 @@ def submissions(openapi: dict[str, Any]) -> Any:
 
 async def test_what_the_document_says_of_a_submission_is_what_is_accepted(running: Running) -> None:
     validator = submissions(await served(running))
-    samples = [json.loads((REPORTS / f"{name}.sample.json").read_text()) for name in ("sales_summary", "user_activity")]
+    samples = {name: json.loads((REPORTS / f"{name}.sample.json").read_text()) for name in BUILT_IN}
     bodies = [
         submission(),
-        submission(parameters=samples[0]),
-        submission(reportType="user_activity", parameters=samples[1]),
+        *(submission(reportType=name, parameters=parameters) for name, parameters in samples.items()),
         submission(callbackUrl="https://hooks.example.com/a"),
         submission(callbackUrl=None),
         submission(reportType="user_activity"),
