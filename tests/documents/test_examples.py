@@ -55,6 +55,13 @@ def put_invoice(folder: Path) -> None:
     (folder / "footer.html").write_text(footer.text)
 
 
+def put_secrets(folder: Path) -> None:
+    """The files of the example in CONFIGURATION.md."""
+    signing = base64.b64encode(bytes(range(24))).decode()
+    for name, text in (("callback-secret", signing), ("database-url", "postgresql://db/x"), ("quarterly-token", "x")):
+        (folder / name).write_text(text)
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_every_block_has_a_language_that_is_checked(document: Path) -> None:
     known = {"sh", "http", "json", "toml", "html", "python", "mermaid", "text", "jinja"}
@@ -106,6 +113,7 @@ def test_a_configuration_passes_the_check(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     put_invoice(tmp_path)
+    put_secrets(tmp_path)
     file = tmp_path / "reportd.toml"
     file.write_text(block.text)
     assert main(["check-config", "--config", str(file)]) == 0, capsys.readouterr().err
@@ -135,7 +143,7 @@ def test_the_queue_message_is_a_job() -> None:
 def test_the_callback_has_the_fields_of_a_report() -> None:
     body = orjson.loads(one(INTERFACE, "json", "Callbacks"))
     assert set(body) == {"type", "timestamp", "data"}
-    assert [*body["data"], "callback"] == list(report_schema()["properties"])
+    assert [*body["data"], "options", "callback"] == list(report_schema()["properties"])
 
 
 def test_a_callback_can_be_verified_as_it_says() -> None:

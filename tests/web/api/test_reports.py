@@ -31,6 +31,7 @@ FIELDS = {
     "error",
     "pdf",
     "warnings",
+    "options",
     "callback",
 }
 
@@ -63,6 +64,13 @@ async def test_a_running_report_says_how_far_it_is_in_every_form(running: Runnin
     assert (await get(running, f"/reports/{task_id}", wait="0.1"))["progress"] == 0.25
     assert [report["progress"] for report in (await get(running, "/reports"))["reports"]] == [0.25]
     assert [job["progress"] for job in (await get(running, "/status"))["recent"]] == [0.25]
+
+
+async def test_a_report_says_what_its_job_says_for_itself(running: Running) -> None:
+    assert (await get(running, f"/reports/{await running.submit()}"))["options"] == {}
+    own: dict[str, Any] = {"locale": "de-AT", "timezone": "Europe/Vienna", "fileName": "Umsatz.pdf"}
+    task_id = await running.submit(**own)
+    assert (await get(running, f"/reports/{task_id}", wait=0.01))["options"] == own
 
 
 async def test_succeeded_report_says_where_its_pdf_is(running: Running) -> None:

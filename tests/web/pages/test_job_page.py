@@ -2,6 +2,8 @@
 
 import pytest
 
+from reportd.core.jobs.job import Job
+from reportd.core.jobs.options import JobOptions
 from reportd.core.jobs.warnings import JobWarning, WarningKind
 from reportd.ports import AuditEntry, UnavailableError
 from tests.web.pages.test_status_page import words
@@ -50,6 +52,16 @@ async def test_a_job_that_succeeded(running: Running) -> None:
     assert "attempt 1 on test: succeeded after 1.0 s" in text
     for word in ("data-again", "/cancel", "/retry", "Missing"):
         assert word not in html
+
+
+async def test_what_a_job_says_for_itself(running: Running) -> None:
+    options = JobOptions("ar", "Asia/Riyadh", "\u062a <b>.pdf", {"pageRanges": "1-2", "landscape": True})
+    job = Job(NOBODY, "sales_summary", {}, USER, 0.0, options=options)
+    await running.jobs.add([job])
+    html = await shown(running, NOBODY)
+    for said in ("locale ar", "timezone Asia/Riyadh", 'pdf.pageRanges "1-2"', "pdf.landscape true"):
+        assert said in words(html), said
+    assert "<bdi>\u062a &lt;b&gt;.pdf</bdi>" in html
 
 
 async def test_what_the_pdf_lacks(running: Running) -> None:

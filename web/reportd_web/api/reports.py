@@ -95,7 +95,8 @@ def add_reports(
             with waits.admit(request.scope):
                 record = await _finished(service, task_id, wait_seconds, request)
         record = record or await service.get(task_id)
-        return json(wire.report(record) | {"callback": wire.callback(await service.callback(record))})
+        more = {"options": record.job.options.fields(), "callback": wire.callback(await service.callback(record))}
+        return json(wire.report(record) | more)
 
     async def pdf(request: Request) -> Response:
         record, location = await service.pdf(await own_task(service, request))

@@ -51,6 +51,11 @@ def report_schema() -> Json:
     )
     state = {"type": "string", "enum": ["pending", *DeliveryOutcome]}
     callback = object_of({"state": state, "attempts": COUNT, "nextAt": maybe(TIME), "error": maybe(TEXT)})
+    report["properties"]["options"] = {
+        "type": "object",
+        "properties": {"locale": TEXT, "timezone": TEXT, "fileName": TEXT, "pdf": FREE},
+        "description": "What the job says for itself; only when a single report is asked for.",
+    }
     report["properties"]["callback"] = {
         **maybe(callback),
         "description": "State of the callback; only when a single report is asked for.",

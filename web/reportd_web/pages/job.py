@@ -1,7 +1,7 @@
 """``GET /jobs/{taskId}``: the page of one job; and the screenshots of its failed attempts."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
+from reportd.core.jobs.options import JobOptions
 from reportd.core.jobs.parameters import text_of, value_of
 from reportd.core.jobs.transitions import TERMINAL, JobEvent, JobState, sources
 from reportd.intake.errors import NotFoundError
@@ -67,6 +68,7 @@ def add_jobs(
             job=record.view(),
             record=record,
             evidence=kept[::-1],
+            options=list(_options(record.job.options)),
             steps=sorted([*_steps(record, attempts), *steps], key=lambda step: step.at),
             parameters=text[:MAX_PARAMETERS],
             left_out=max(0, len(text) - MAX_PARAMETERS),
@@ -98,6 +100,15 @@ def parameters_text(parameters: Mapping[str, Any]) -> str:
 SCREENSHOT = "/jobs/{taskId}/evidence/{attempt}.jpg"
 CANCEL = "/jobs/{taskId}/cancel"
 RETRY = "/jobs/{taskId}/retry"
+
+
+def _options(options: JobOptions) -> Iterator[tuple[str, str]]:
+    """Yield name and value of what the job says for itself."""
+    for name, value in options.fields().items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{key}", orjson.dumps(each).decode()) for key, each in value.items())
+        else:
+            yield name, value
 
 
 def _steps(record: Record, attempts: list[Attempt]) -> list[Step]:
