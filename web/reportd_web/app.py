@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import trio
@@ -11,7 +10,6 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.staticfiles import StaticFiles
 
 from reportd.breakers.operator import BreakerOperator
 from reportd.core.status.snapshot import Snapshot, ready
@@ -22,6 +20,7 @@ from reportd_web.api import openapi, reports
 from reportd_web.api.breakers import add_breakers
 from reportd_web.api.dead_letters import add_dead_letters
 from reportd_web.http.problems import ProblemError
+from reportd_web.http.static import static_files
 from reportd_web.pages import dashboard, job, login
 from reportd_web.pages.actions import PageActions
 from reportd_web.pages.html import Pages
@@ -86,7 +85,7 @@ def create_app(dependencies: WebDependencies) -> FastAPI:
     _add_health(app, dependencies)
     _add_pages(app, dependencies, waits)
     login.add_login(app, access)
-    app.mount("/static", _Static(directory=Path(__file__).parent / "static"))
+    app.mount("/static", static_files())
     app.add_exception_handler(HTTPException, routing_problem)
     quick = {("POST", reports.SUBMIT): access.guarded("POST", reports.SUBMIT, submit)}
     app.add_middleware(Guard, hosts=None if access.required else Hosts(dependencies.public_url), quick=quick)
@@ -139,12 +138,3 @@ def _add_health(app: FastAPI, dependencies: WebDependencies) -> None:
         ("/openapi.json", openapi_json),
     ):
         reports.add_calls(app, path, {"GET": call})
-
-
-class _Static(StaticFiles):
-    """Makes browsers revalidate each time, so that a new page never gets an old style sheet."""
-
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers["Cache-Control"] = "no-cache"
-        return response

@@ -10,9 +10,22 @@ from reportd.cli.client import say
 if TYPE_CHECKING:
     from reportd.config import Loaded
 
+HERE = Path("reportd.toml")
+
 
 def add_config_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file")
+
+
+def development_config(options: argparse.Namespace) -> Path | None:
+    """Return the file that a maker of reports works on: as named, else ``reportd.toml`` in the current folder.
+
+    None to look where the daemon does. The daemon itself never looks in the current folder.
+    """
+    named: Path | None = options.config
+    if named is None and "REPORTD_CONFIG" not in os.environ and HERE.is_file():
+        return HERE
+    return named
 
 
 def load(options: argparse.Namespace) -> "Loaded | None":

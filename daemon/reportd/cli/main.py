@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reportd import __version__, revision
-from reportd.cli import breakers, check_config, dead_letters, reports, serve, tokens
+from reportd.cli import breakers, check_config, dead_letters, init, preview, reports, serve, tokens
 from reportd.cli.configuration import add_config_option
 
 
@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     provision = command("provision", _provision, "Make the queues and the bucket that the configuration names.")
     add_config_option(provision)
     provision.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    for module in (dead_letters, reports, breakers, tokens):
+    for module in (dead_letters, reports, init, preview, breakers, tokens):
         module.add_to(command)
     return parser
 

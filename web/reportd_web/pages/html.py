@@ -92,9 +92,9 @@ class Pages:
         self._templates.globals.update(
             breaker_level=_BREAKER_LEVELS,
             breaker_name=_BREAKER_NAMES,
-            brief=_brief,
+            brief=brief,
             fault_of=fault_of,
-            number=_number,
+            number=number,
             percent=_percent,
             sections=SECTIONS,
             spark=_spark,
@@ -192,7 +192,7 @@ def _part(now: float | None, part: str | Name | At | Since | Until) -> Markup:
             return escape(part)
 
 
-def _brief(seconds: float) -> str:
+def brief(seconds: float) -> str:
     """Return a duration: ``84 ms``, ``1.4 s``, ``12 s``, ``3 min 5 s``."""
     if seconds < 1:
         return f"{round(seconds * 1000)} ms"
@@ -201,7 +201,7 @@ def _brief(seconds: float) -> str:
     return f"{round(seconds)} s" if seconds < 100 else format_duration(seconds)  # noqa: PLR2004
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Return it with narrow spaces between the thousands (ISO 80000-1)."""
     return f"{round(value):,}".replace(",", "\u202f")
 
