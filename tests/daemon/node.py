@@ -11,6 +11,7 @@ from uuid import UUID
 import trio
 from trio.testing import MockClock
 
+from reportd.adapters.jwt_signer import JwtSigner
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.app.backends import Backends
 from reportd.app.intake import open_service as wired_service
@@ -51,6 +52,7 @@ from tests.fakes.fleet import MemoryFleet
 from tests.fakes.messenger import FakeMessenger
 from tests.fakes.outbox import MemoryOutbox
 from tests.fakes.sessions import MemoryEndedSessions
+from tests.render_keys import a_key
 
 T = TypeVar("T")
 
@@ -97,6 +99,7 @@ class World:
         self.letters = MemoryDeadLetters(self.jobs, self.weather)
         self.quarantined: list[DeadLetter] = []
         self.triage = AT_ONCE
+        self.signer = JwtSigner("reportd", [a_key("world", "HS256")])
         self._inline = mock.patch.object(trio.to_thread, "run_sync", run_inline)
         self._inlined = 0
 
@@ -197,6 +200,7 @@ class Node:
             slots=lambda: world.slots,
             types=world.types,
             supervisor=supervisor,
+            signer=world.signer,
             clock=now,
             chance=chance,
         )

@@ -79,6 +79,7 @@ NOT_RUN = {
     "sudo systemctl edit reportd": "needs systemd, and a person",
     "sudo sh -c 'umask 027; reportd token web-back-end submit,read >> /etc/reportd/tokens'": "needs root",
     "sudo sh -c 'umask 077; reportd token web-back-end submit,read >> /etc/reportd/tokens'": "needs root",
+    "sudo sh -c 'umask 027; openssl genpkey -algorithm ed25519 > /etc/reportd/render-2026-11.pem'": "needs root",
     "sudo systemctl stop reportd": "needs systemd: `make test-systemd`",
     "sudo bindfs -o ro --force-user=www-data --force-group=www-data --perms=0000:u=rD "
     "/var/lib/reportd/artifacts /srv/reports": "needs root and FUSE",

@@ -24,6 +24,7 @@ from reportd.core.jobs.job import Job, from_message
 from reportd.core.tokens import parse
 from reportd_web.api.schemas import problem_schema, report_schema
 from tests.documents.blocks import DOCS, DOCUMENTS, NOT_RUN, ROOT, SHIPPED, Block, blocks_of, name_of
+from tests.render_keys import a_key
 
 INTERFACE = DOCS / "INTERFACE.md"
 TEMPLATES = DOCS / "TEMPLATES.md"
@@ -55,16 +56,25 @@ def put_invoice(folder: Path) -> None:
     (folder / "footer.html").write_text(footer.text)
 
 
+SECRETS = {
+    "callback-secret": "whsec_" + "QUJD" * 10,
+    "database-url": "postgresql://db/reportd",
+    "quarterly-token": "Bearer abc",
+    "render-2026-11.pem": a_key("2026-11").text,
+    "render-2026-05.pem": a_key("2026-05").text,
+}
+"""The files of secrets that the examples name."""
+
+
 def put_secrets(folder: Path) -> None:
-    """The files of the example in CONFIGURATION.md."""
-    signing = base64.b64encode(bytes(range(24))).decode()
-    for name, text in (("callback-secret", signing), ("database-url", "postgresql://db/x"), ("quarterly-token", "x")):
+    for name, text in SECRETS.items():
+        (folder / name).touch(0o600)
         (folder / name).write_text(text)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_every_block_has_a_language_that_is_checked(document: Path) -> None:
-    known = {"sh", "http", "json", "toml", "html", "python", "mermaid", "text", "jinja"}
+    known = {"sh", "http", "json", "toml", "html", "python", "mermaid", "text", "js", "jinja"}
     if document in SHIPPED:
         assert {block.language for block in blocks_of(document)} <= known
     assert re.findall(r"(?m)^\n {4}\S.*$", document.read_text()) == [], "code is fenced, so that it can be found"

@@ -25,6 +25,9 @@ CHARTS = {
 }
 """Libraries that draw charts in a page: version, and the file that a page loads."""
 
+JOSE = "6.2.18"
+"""A library that verifies JWTs on Node."""
+
 BRING_SECONDS = 900.0
 """Go compiles for minutes where the cores are busy."""
 
@@ -53,7 +56,15 @@ def versitygw() -> Path:
 def chart_library(name: str) -> Path:
     """The file of a library that a page loads, from the registry of npm."""
     version, file = CHARTS[name]
+    return _npm_package(name, version) / file
 
+
+def jose() -> Path:
+    """The folder of the package."""
+    return _npm_package("jose", JOSE)
+
+
+def _npm_package(name: str, version: str) -> Path:
     def bring(folder: Path) -> None:
         folder.mkdir()
         _run("npm", "pack", "--silent", "--pack-destination", folder, f"{name}@{version}")
@@ -61,7 +72,7 @@ def chart_library(name: str) -> Path:
         with tarfile.open(archive) as packed:
             packed.extractall(folder, filter="data")
 
-    return _kept(f"{name}-{version}", bring) / "package" / file
+    return _kept(f"{name}-{version}", bring) / "package"
 
 
 def _kept(name: str, bring: Callable[[Path], None]) -> Path:

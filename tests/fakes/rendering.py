@@ -17,7 +17,7 @@ from reportd.core.jobs.options import JobOptions
 from reportd.core.jobs.submission import FieldProblem, Submission, parse
 from reportd.core.jobs.warnings import JobWarning
 from reportd.core.pages.network import NetworkRule
-from reportd.ports import OnProgress, Pdf, RenderOptions, RenderRequest, Slot, ignore_progress
+from reportd.ports import OnProgress, Pdf, RenderOptions, RenderRequest, Slot, TokenPlace, ignore_progress
 from tests.fakes.weather import Weather
 
 
@@ -37,6 +37,7 @@ class FakeRenderer:
 
     ``hanging``: how long those of a task take instead. ``warnings``: what is missing from the PDF of a task;
     ``evidence``: what its faults come with. ``progress``: what a task's page says, each for ``seconds``, before.
+    ``tokens``: the render tokens of a task, in the order of its attempts.
     """
 
     def __init__(self, slots: int = 2, weather: Weather | None = None, spool: Path | None = None) -> None:
@@ -47,6 +48,7 @@ class FakeRenderer:
         self.warnings: dict[str, tuple[JobWarning, ...]] = {}
         self.progress: dict[str, list[float]] = {}
         self.rendered: list[tuple[str, bool]] = []
+        self.tokens: dict[str, list[str]] = defaultdict(list)
         self.busy = 0
         self.most_busy = 0
         self._places = trio.Semaphore(slots)
@@ -66,6 +68,7 @@ class FakeRenderer:
         self, request: RenderRequest, *, dedicated_browser: bool, on_progress: OnProgress = ignore_progress
     ) -> Pdf:
         self.rendered.append((request.task_id, dedicated_browser))
+        self.tokens[request.task_id].append(request.token)
         self.busy += 1
         self.most_busy = max(self.most_busy, self.busy)
         try:
@@ -87,13 +90,14 @@ class FakeTypes:
     """Knows the type ``report``, also as ``old_report``, and those of ``names``; parameters must not hold ``wrong``.
 
     No job may have print options. ``timezone``: that of the type. ``broken``: what making a
-    page raises.
+    page raises. ``token``: its page is at a URL, and gets a render token in this place.
     """
 
     def __init__(self) -> None:
         self.broken: Exception | None = None
         self.names = {"report"}
         self.timezone = ""
+        self.token: TokenPlace | None = None
 
     async def submission(self, body: bytes) -> Submission:
         return parse(body)
@@ -130,7 +134,11 @@ class FakeTypes:
     async def request(self, job: Job) -> RenderRequest:
         if self.broken is not None:
             raise self.broken
-        return request_for(job.task_id, job.report_type)
+        request = request_for(job.task_id, job.report_type)
+        if self.token is None:
+            return request
+        options = replace(request.options, token=self.token, token_margin_seconds=10.0)
+        return replace(request, html=None, url="https://reports.internal/page", options=options)
 
 
 def request_for(

@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 import reportd_web
 from reportd.adapters.artifacts.folder import FileArtifacts
+from reportd.adapters.jwt_signer import JwtSigner
 from reportd.adapters.memory_breakers import MemoryBreakers
 from reportd.adapters.sql.database import Database, open_database
 from reportd.adapters.sql.stores.alerts import SqlAlerts
@@ -58,6 +59,7 @@ from reportd.core.status.snapshot import (
 from reportd.dead_letters.service import DeadLetterService
 from reportd.intake.backlog import Backlog
 from reportd.intake.catalogue import Catalogue
+from reportd.intake.render_tokens import RunningAttempts
 from reportd.intake.report_types import ReportTypes
 from reportd.intake.service import Service
 from reportd.ports import Attempt, AttemptStarted, JobFilter, Pdf, Record, Settlement, UnavailableError
@@ -72,6 +74,7 @@ from reportd_web.security.access import Access
 from tests.fakes import FakeRenderer
 from tests.fakes.checking import edition_of, inline_checker
 from tests.fakes.messenger import FakeMessenger
+from tests.render_keys import a_key
 
 T = TypeVar("T")
 
@@ -79,6 +82,7 @@ MAX_BODY_BYTES = 64 * 1024
 MAX_BACKLOG = 1000
 MAX_WAITS = 40
 SLOTS = 2
+SIGNER = JwtSigner("reportd", [a_key("first"), a_key("shared", "HS256")])
 TEMPLATES = (Path(reportd_web.__file__).parent / "reports",)
 USER = "0b9f6c1e-6a0c-4b57-9f2a-2f3c8f1f7f10"
 PARAMETERS: dict[str, Any] = {
@@ -306,7 +310,8 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
                         evidence=evidence,
                         note=recorder.note,
                         breakers=BreakerOperator(processing.breakers, types, recorder),
-                        access=access or Access(),
+                        public_keys=SIGNER.public_keys,
+                        access=access or Access(attempts=RunningAttempts(SIGNER, jobs)),
                     )
                 )
                 transport = httpx.ASGITransport(app)

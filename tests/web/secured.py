@@ -13,14 +13,16 @@ import httpx
 import trio
 
 from reportd.adapters.sql.database import open_database
+from reportd.adapters.sql.stores.jobs import SqlJobs
 from reportd.adapters.sql.stores.sessions import SqlEndedSessions
 from reportd.concurrency.nurseries import open_background
+from reportd.intake.render_tokens import RunningAttempts
 from reportd.intake.tokens import Tokens, new_token
 from reportd_web.api import reports
 from reportd_web.security.access import Access
 from reportd_web.security.ended_sessions import EndedLogins
 from reportd_web.security.sessions import COOKIE, Sessions
-from tests.web.running import USER, Running, calls, open_running, submission
+from tests.web.running import SIGNER, USER, Running, calls, open_running, submission
 
 OTHER_USER = "11111111-2222-4333-8444-555555555555"
 ALL = "submit,read,operate"
@@ -128,6 +130,7 @@ async def open_secured(folder: Path) -> AsyncIterator[Secured]:
     file.write_text("\n".join(line for _, line in made.values()))
     async with open_database(f"sqlite:///{folder / 'reportd.db'}") as database, open_background() as nursery:
         ended = EndedLogins(SqlEndedSessions(database), nursery)
-        access = Access(Tokens(file), Sessions(secrets.token_bytes(32)), ended)
+        attempts = RunningAttempts(SIGNER, SqlJobs(database))
+        access = Access(Tokens(file), Sessions(secrets.token_bytes(32)), ended, attempts)
         async with open_running(folder, access) as running:
             yield Secured(running, {name: secret for name, (secret, _) in made.items()}, access)

@@ -19,6 +19,7 @@ from reportd.ports import Audit, AuditEntry, EvidenceStore
 from reportd_web.api import openapi, reports
 from reportd_web.api.breakers import add_breakers
 from reportd_web.api.dead_letters import add_dead_letters
+from reportd_web.api.render_tokens import add_render_tokens
 from reportd_web.http.problems import ProblemError
 from reportd_web.http.static import static_files
 from reportd_web.pages import dashboard, job, login
@@ -42,7 +43,8 @@ class WebDependencies:
 
     ``ready``: for each part whether it works, and why not. ``changed``: the next ``status`` must show a user's action.
     ``note``: adds to the audit record. ``health``: why the event loop does not turn; empty while it does. ``metrics``:
-    in Prometheus's text format. ``nursery``: for the work that runs while event streams have readers.
+    in Prometheus's text format. ``nursery``: for the work that runs while event streams have readers. ``public_keys``:
+    of render tokens, as a JWK Set.
     """
 
     service: Service
@@ -61,6 +63,7 @@ class WebDependencies:
     health: Callable[[], str]
     metrics: Callable[[], Awaitable[bytes]]
     nursery: trio.Nursery
+    public_keys: Callable[[], Mapping[str, Any]] = lambda: {"keys": []}
     access: Access = field(default_factory=Access)
 
 
@@ -80,6 +83,7 @@ def create_app(dependencies: WebDependencies) -> FastAPI:
     submit = reports.submit_to(service, dependencies.max_body_bytes, BodyLimit(dependencies.max_body_bytes))
     waits = WaitLimit(dependencies.max_waits)
     reports.add_reports(app, service, submit, dependencies.note, waits)
+    add_render_tokens(app, service, dependencies.public_keys)
     add_breakers(app, dependencies.breakers, dependencies.max_body_bytes)
     add_dead_letters(app, dependencies.dead_letters)
     _add_health(app, dependencies)

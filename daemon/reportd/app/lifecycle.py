@@ -14,6 +14,7 @@ import trio
 
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.egress.resolving import LookupThreads
+from reportd.adapters.jwt_signer import JwtSigner
 from reportd.adapters.worker_processes.checker import new_checker
 from reportd.app import policies, startup
 from reportd.app.backends import open_alerts, open_backends
@@ -53,6 +54,7 @@ async def run(loaded: Loaded, stopping: Stopping, reloads: ReloadRequests) -> No
     checks = Checks(folders, checker)
     types = await startup.report_types(loaded, checks, checker)
     tokens = startup.accepted_tokens(config)
+    signer = JwtSigner(config.render_tokens.issuer, config.render_tokens.parsed())
     metrics, history = Metrics(policies.labels(config)), History(policies.labels(config))
     supervisor = Supervisor()
     node = f"{socket.gethostname()}-{os.getpid()}"
@@ -77,6 +79,7 @@ async def run(loaded: Loaded, stopping: Stopping, reloads: ReloadRequests) -> No
                 pool=pool,
                 types=types,
                 checker=checker,
+                signer=signer,
                 background=background,
                 stop=stopping.asked,
             )
@@ -102,6 +105,7 @@ async def run(loaded: Loaded, stopping: Stopping, reloads: ReloadRequests) -> No
                         watchdog=watchdog,
                         recorder=recorder,
                         tokens=tokens,
+                        signer=signer,
                         background=background,
                     )
                 )

@@ -14,8 +14,9 @@ from reportd.breakers.manager import Breakers
 from reportd.concurrency.supervisor import Supervisor
 from reportd.config import Config
 from reportd.core.breaker.breaker import Transition
-from reportd.ports import ANY, NULL_METER, Meter, Renderer
+from reportd.ports import ANY, NULL_METER, Meter, Renderer, TokenSigner
 from reportd.system.file_descriptors import Descriptors
+from reportd.work.attempt_tokens import AttemptTokens
 from reportd.work.bulkheads import Bulkheads
 from reportd.work.heartbeat import RETRY_SECONDS, extend_visibility, renew_jobs
 from reportd.work.in_flight import InFlightTasks
@@ -45,6 +46,7 @@ class Processing:
         slots: Callable[[], int],
         types: JobReportTypes,
         supervisor: Supervisor,
+        signer: TokenSigner | None = None,
         meter: Meter = NULL_METER,
         listeners: Iterable[Callable[[Transition], None]] = (),
         clock: Callable[[], float] = time.time,
@@ -99,6 +101,7 @@ class Processing:
             settler=self.settler,
             evidence=backends.evidence,
             node=node,
+            tokens=AttemptTokens(signer, clock),
             meter=meter,
             shortage_since=self._descriptors.felt_since,
             clock=clock,

@@ -1,4 +1,4 @@
-"""On SIGHUP, reads again what can change while the daemon runs: report types, the tokens, the log level.
+"""On SIGHUP, reads again what can change while the daemon runs: report types, tokens, keys, the level of the log.
 
 If a file is faulty, its previous contents stay in force, and the log and systemd's status line say so. Configuration
 and tokens are checked separately: a mistake in one file must not keep a token valid that the other no longer has.
@@ -50,7 +50,7 @@ class ReloadRequests:
 class Reload:
     """``trouble``: what the last reload could not do; empty if all files are in force.
 
-    ``config``: in force when the daemon started. ``reconfigure`` puts the report types in force.
+    ``config``: in force when the daemon started. ``reconfigure`` puts the rest in force.
     """
 
     def __init__(
@@ -142,7 +142,8 @@ class Reload:
         loaded = await self._in_thread(self._requests.read, self._config_reader)
         config = loaded.config
         # The other sections stay as they were when the parts that use them were made.
-        now = self._config.model_copy(update={"reports": config.reports, "log": config.log})
+        changeable = {"reports": config.reports, "render_tokens": config.render_tokens, "log": config.log}
+        now = self._config.model_copy(update=changeable)
         isolation = {"isolation": self._config.pool.isolation}
         read = config.model_copy(update={"pool": config.pool.model_copy(update=isolation)})
         draft = await self._in_thread(partial(self._checks.read, read), self._config_reader)

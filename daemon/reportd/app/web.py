@@ -9,8 +9,10 @@ from reportd.breakers.operator import BreakerOperator
 from reportd.config import Config
 from reportd.dead_letters.service import DeadLetterService
 from reportd.intake.catalogue import Catalogue
+from reportd.intake.render_tokens import RunningAttempts
 from reportd.intake.service import Service
 from reportd.intake.tokens import Tokens
+from reportd.ports import TokenSigner
 from reportd.telemetry.audit_recorder import Recorder
 from reportd.telemetry.watchdog import Watchdog
 from reportd_web.app import WebDependencies
@@ -30,6 +32,7 @@ def web_dependencies(
     watchdog: Watchdog,
     recorder: Recorder,
     tokens: Tokens,
+    signer: TokenSigner,
     background: trio.Nursery,
 ) -> WebDependencies:
     """Half of all connections may wait for something to happen: long polls and event streams."""
@@ -51,6 +54,7 @@ def web_dependencies(
         evidence=backends.evidence,
         note=recorder.note,
         nursery=background,
+        public_keys=signer.public_keys,
         breakers=breakers,
         health=watchdog.trouble,
         metrics=observability.exposition.text,
@@ -58,5 +62,6 @@ def web_dependencies(
             tokens,
             Sessions(backends.session_secret),
             EndedLogins(backends.ended_sessions, background),
+            RunningAttempts(signer, backends.jobs),
         ),
     )

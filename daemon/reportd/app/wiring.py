@@ -5,6 +5,7 @@ from functools import partial
 
 import trio
 
+from reportd.adapters.jwt_signer import JwtSigner
 from reportd.app import policies
 from reportd.app.backends import Backends
 from reportd.app.observability import Observability
@@ -49,6 +50,7 @@ class Daemon:
         pool: Pool,
         types: Catalogue,
         checker: Checker,
+        signer: JwtSigner,
         background: trio.Nursery,
         stop: trio.Event,
     ) -> None:
@@ -57,6 +59,7 @@ class Daemon:
         self._config = config
         self._outbox = backends.outbox
         self._pool = pool
+        self._signer = signer
         self._telemetry = telemetry
         self._reader = LetterReader(checker, policies.report_names(config), types.schemas_text, types.check_options)
         self.processing = Processing(
@@ -67,6 +70,7 @@ class Daemon:
             slots=lambda: pool.slots,
             types=types,
             supervisor=supervisor,
+            signer=signer,
             meter=meter,
             listeners=[metrics.breaker_moved, alerts.breaker_moved, telemetry.recorder.transition],
         )
@@ -123,7 +127,8 @@ class Daemon:
         background.start_soon(keep, "sizing", partial(autosize_pool, self._pool, depth, sizes))
 
     def reconfigure(self, config: Config) -> None:
-        """Use the report types of another configuration."""
+        """Use the report types and the keys of render tokens of another configuration."""
+        self._signer.reconfigure(config.render_tokens.issuer, config.render_tokens.parsed())
         for counter in (self._telemetry.metrics, self._telemetry.history):
             counter.reconfigure(policies.labels(config))
         self.processing.reconfigure(config)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from reportd.config.render_tokens import RenderTokens
 from reportd.config.report_types import BUILT_IN, ReportType
 from reportd.config.section import Accepts, Conflict, Section
 from reportd.config.values import (
@@ -271,6 +272,7 @@ class Config(Section):
     auth: Auth = Auth()
     alerts: Alerts = Alerts()
     callbacks: Callbacks = Callbacks()
+    render_tokens: RenderTokens = RenderTokens()
     shutdown: Shutdown = Shutdown()
     log: Log = Log()
     reports: Mapping[str, ReportType] = Field(default_factory=_built_in)
@@ -295,6 +297,9 @@ class Config(Section):
             if report.callback_url and not self.callbacks.allow(report.callback_url):
                 text = "leads to a host that callbacks.allowed_hosts does not list; accepted: one of those"
                 yield Conflict((f"reports.{name}.callback_url", "callbacks.allowed_hosts"), text)
+            if report.token and not self.render_tokens.keys:
+                text = "has no key to be signed with; accepted: false, or true once render_tokens.keys has a key"
+                yield Conflict((f"reports.{name}.token", "render_tokens.keys"), text)
         yield from self._alias_conflicts()
 
     def _alias_conflicts(self) -> Iterator[Conflict]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from reportd.config.pdf import PdfOptions
+from reportd.config.render_tokens import TokenWhere, place_conflicts, place_text
 from reportd.config.section import Accepts, Conflict, FromFile, Section
 from reportd.config.values import (
     Cookies,
@@ -228,6 +229,7 @@ class ReportType(Section):
     headers: Headers = Field(default_factory=dict)
     header_hosts: Hosts = ()
     cookies: Cookies = Field(default_factory=dict)
+    token: TokenWhere = None
     media: Literal["print", "screen"] = "print"
     max_page_bytes: Count = Field(104857600, ge=1024, le=4294967296)
     allow_redirects: Redirects = False
@@ -265,6 +267,7 @@ class ReportType(Section):
         return super().redacted() | {
             "ready": _condition(self.ready),
             "expect": _condition(self.expect) if self.expect else "",
+            "token": place_text(self.token),
             "viewport": "{}x{}".format(*self.viewport) if self.viewport else "",
             "fail_on_status": [
                 str(first) if first == last else f"{first}-{last}" for first, last in self.fail_on_status
@@ -280,6 +283,7 @@ class ReportType(Section):
         if self.cookies and not self.url:
             text = "is set, but a template's page has no address to send them to; accepted: cookies for a url"
             yield Conflict(("cookies", "url"), text)
+        yield from place_conflicts(self.token, self.url, self.headers, self.cookies)
         if self.delay_seconds >= self.timeout_seconds:
             text = f"leaves no time to render; accepted: less than timeout_seconds ({self.timeout_seconds:g})"
             yield Conflict(("delay_seconds", "timeout_seconds"), text)

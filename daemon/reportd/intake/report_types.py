@@ -238,6 +238,8 @@ def _entry(report: ReportType, schema_text: bytes, config: Config, *, quick: boo
         locale=report.locale,
         timezone=report.timezone,
         evidence=report.evidence,
+        token=report.token,
+        token_margin_seconds=config.render_tokens.margin_seconds,
     )
     return LoadedReportType(
         report=report,

@@ -15,6 +15,7 @@ from reportd.concurrency.named_locks import NamedLocks
 from reportd.core.capacity.backlog import UNAVAILABLE
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.options import JobOptions
+from reportd.core.jobs.parameters import text_of
 from reportd.core.jobs.submission import FieldProblem, InvalidSubmissionError, Submission
 from reportd.core.jobs.transitions import TERMINAL, IllegalTransitionError, JobEvent, JobState
 from reportd.intake.backlog import Backlog
@@ -201,6 +202,10 @@ class Service:
                 return record
             poll_seconds = max(POLL_SECONDS, POLL_SECONDS_PER_WAITER * len(self._waiters))
             await self._waiters.wait(task_id, min(remaining, poll_seconds))
+
+    async def parameters(self, task_id: str) -> str:
+        """Return the JSON text of the parameters, as the page gets them. Raises NotFoundError."""
+        return text_of((await self.get(task_id)).job.parameters)
 
     async def attempts(self, task_id: str) -> list[Attempt]:
         return await self._jobs.attempts(task_id)

@@ -38,6 +38,7 @@ from reportd.ports import (
     TooCostlyError,
 )
 from reportd.system.file_descriptors import none_left
+from reportd.work.attempt_tokens import AttemptTokens
 from reportd.work.bulkheads import Bulkheads, Turn
 from reportd.work.evidence import keep_evidence
 from reportd.work.in_flight import InFlightTask, InFlightTasks
@@ -84,6 +85,7 @@ class Worker:
         settler: MessageSettler,
         evidence: EvidenceStore,
         node: str,
+        tokens: AttemptTokens | None = None,
         meter: Meter = NULL_METER,
         shortage_since: Callable[[float], bool] = lambda _begun: False,
         clock: Callable[[], float] = time.time,
@@ -99,6 +101,7 @@ class Worker:
         self._settler = settler
         self._evidence = evidence
         self._node = node
+        self._tokens = tokens or AttemptTokens()
         self._meter = meter
         self._shortage_since = shortage_since
         self._clock = clock
@@ -227,7 +230,7 @@ class Worker:
                 )
                 self._meter.started(job.report_type, self._clock() - job.submitted_at)
                 started_at = trio.current_time()
-                pdf = await self._render_in(slot, prepared, task, dedicated_browser=dedicated)
+                pdf = await self._render_in(slot, prepared, job, task, dedicated_browser=dedicated)
                 seconds = trio.current_time() - started_at
                 log.info("job.rendered", seconds=round(seconds, 3), bytes=pdf.size_bytes)
                 self._meter.rendered(job.report_type, seconds, pdf.size_bytes)
@@ -246,13 +249,15 @@ class Worker:
         return start
 
     async def _render_in(
-        self, slot: Slot, prepared: RenderRequest | FaultError, task: InFlightTask, *, dedicated_browser: bool
+        self, slot: Slot, prepared: RenderRequest | FaultError, job: Job, task: InFlightTask, *, dedicated_browser: bool
     ) -> Pdf:
         if isinstance(prepared, FaultError):
             raise prepared
+        assert task.started is not None  # noqa: S101 - an attempt is under way
         started_at = trio.current_time()
         try:
-            return await slot.render(prepared, dedicated_browser=dedicated_browser, on_progress=task.progressed)
+            request = await self._tokens.add(prepared, job, task.started.number)
+            return await slot.render(request, dedicated_browser=dedicated_browser, on_progress=task.progressed)
         except FaultError as error:
             nature = error.fault.nature
             if nature.counts and not nature.kills_browser and self._shortage_since(started_at):

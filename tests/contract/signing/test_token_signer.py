@@ -6,23 +6,14 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from reportd.adapters.jwt_signer import JwtSigner
 from reportd.core.jobs.render_claims import RenderClaims
 from reportd.core.render_keys import ALGORITHMS, RenderKey
 from reportd.ports import NoKeyError, TokenSigner
+from tests.render_keys import a_key
 
 CLAIMS = RenderClaims("https://reports.internal", "a user", "a task", 1, "quarterly", "00", 1000, 1060)
-
-
-def a_key(kid: str, algorithm: str = "EdDSA") -> RenderKey:
-    seed = kid.encode().ljust(32)
-    if algorithm == "HS256":
-        return RenderKey(kid, algorithm, base64.b64encode(seed).decode())
-    private = Ed25519PrivateKey.from_private_bytes(seed)
-    return RenderKey(kid, algorithm, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
 
 
 @pytest.fixture(params=ALGORITHMS)

@@ -14,8 +14,8 @@ HEADERS = 'a table of names and texts, e.g. {"X-Tenant" = "acme"}; each text may
 KEY = "1 to 64 letters, digits, dots, colons, hyphens or underscores"
 METRICS = "1 to 255 letters, digits, spaces or . - _ / # :, not AWS/ at the beginning, or nothing"
 SECTIONS = (
-    "data_dir, http, database, queue, artifacts, breaker, pool, scaling, triage, auth, alerts, callbacks, shutdown, "
-    "log, reports"
+    "data_dir, http, database, queue, artifacts, breaker, pool, scaling, triage, auth, alerts, callbacks, "
+    "render_tokens, shutdown, log, reports"
 )
 
 

@@ -45,7 +45,9 @@ async def test_a_call_without_a_rule_cannot_be_added(secured: Secured) -> None:
 
 def test_the_rules_that_must_be() -> None:
     """Repeats the table, so that a mistake in it does not pass as the rule."""
+    assert [call for call, rule in RULES.items() if rule.render_token] == [("GET", "/reports/{taskId}/parameters")]
     assert {call for call, rule in RULES.items() if rule is PUBLIC} == {
+        ("GET", "/.well-known/jwks.json"),
         ("GET", "/healthz"),
         ("GET", "/readyz"),
         ("GET", "/login"),
@@ -56,7 +58,7 @@ def test_the_rules_that_must_be() -> None:
         if rule is not PUBLIC:
             own = path.startswith(("/reports", "/jobs")) and "/evidence/" not in path
             assert rule.tenants == (own or path == "/openapi.json"), path
-        if "/evidence/" in path:
+        if "/evidence/" in path or path.endswith("/parameters"):
             assert rule.roles == (Role.OPERATE,), path
         if path.startswith(("/breakers", "/dead-letters", "/types", "/letters")):
             assert rule.roles == ((Role.READ,) if method == "GET" else (Role.OPERATE,)), path

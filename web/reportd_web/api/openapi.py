@@ -34,7 +34,7 @@ from reportd_web.api.schemas import (
     report_schema,
 )
 from reportd_web.api.wire import DEFAULT_LIMIT, MAX_LIMIT, FeedFormat
-from reportd_web.security.access import PUBLIC, RULES
+from reportd_web.security.access import JWKS, PUBLIC, RULES
 from reportd_web.security.sessions import COOKIE
 
 UUID_PATTERN = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
@@ -87,6 +87,12 @@ def document(schemas: Mapping[str, Mapping[str, Any]], *, secured: bool = False)
         openapi["components"]["securitySchemes"] = {
             "token": {"type": "http", "scheme": "bearer", "description": "made by `reportd token`"},
             "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "a login at /login"},
+            "renderToken": {
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": "JWT",
+                "description": "what the server of a page gets while an attempt runs; for the report of that attempt",
+            },
         }
     for path, item in openapi["paths"].items():
         for method, call in item.items():
@@ -101,6 +107,7 @@ def _secure(call: Json, method: str, path: str) -> None:
     """Add the roles that a call accepts: any one of them is enough."""
     rule = RULES[method, path]
     call["security"] = [{scheme: [str(role)]} for role in rule.roles for scheme in ("token", "session")]
+    call["security"] += [{"renderToken": []}] * rule.render_token
     if rule is not PUBLIC:
         for status in (401, 403):
             call["responses"][str(status)] = _refusal(status)
@@ -119,6 +126,7 @@ def _open_document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
             "/reports": {"get": _list()},
             "/reports/{taskId}": {"get": _get(), "delete": _cancel()},
             "/reports/{taskId}/pdf": {"get": _pdf()},
+            "/reports/{taskId}/parameters": {"get": _parameters()},
             "/reports/{taskId}/retry": {"post": _retry()},
             "/breakers": {"get": _breakers()},
             **{f"/breakers/{{reportType}}/{command}": {"post": _command(command, schemas)} for command in _COMMANDS},
@@ -127,6 +135,7 @@ def _open_document(schemas: Mapping[str, Mapping[str, Any]]) -> Json:
             "/dead-letters/{id}/requeue": {"post": _requeue()},
             "/status": {"get": _call("getStatus", "What the status page shows", {200: _json(FREE)}, (503,))},
             "/events": {"get": _events()},
+            JWKS: {"get": _jwks()},
             "/healthz": {"get": _health()},
             "/readyz": {"get": _ready()},
             "/metrics": {"get": _metrics()},
@@ -257,6 +266,11 @@ def _pdf() -> Json:
     return _call("getReportPdf", "The PDF", answers, (404, 409, 410, 416, 503), [_TASK, *headers])
 
 
+def _parameters() -> Json:
+    answer = _json(FREE, "Exactly the text that `parametersSha256` of a render token is the hash of")
+    return _call("getReportParameters", "The parameters", {200: answer}, (401, 404, 503), [_TASK])
+
+
 def _breakers() -> Json:
     breakers = {"type": "array", "items": BREAKER}
     trouble = {**maybe(TEXT), "description": "why this node does not share its breakers with the others"}
@@ -316,6 +330,12 @@ def _drop() -> Json:
     summary = "Delete a letter, or the letters of a group; their jobs stay quarantined"
     answer = _json(object_of({"dropped": COUNT, "remaining": COUNT}), "Done; repeat the call while some remain")
     return _call("dropDeadLetters", summary, {200: answer}, (403, 404, 503), [_LETTER_ID])
+
+
+def _jwks() -> Json:
+    key = object_of({"kty": TEXT, "crv": TEXT, "x": TEXT, "kid": TEXT, "alg": TEXT, "use": TEXT})
+    answer = _json(object_of({"keys": {"type": "array", "items": key}}), "a JWK Set (RFC 7517)")
+    return _call("getKeys", "The public keys of render tokens", {200: answer})
 
 
 def _health() -> Json:

@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
 
 from reportd.core.tokens import Role, Token
+from reportd.intake.render_tokens import RunningAttempts
 from reportd.intake.tokens import Tokens
 from reportd_web.http.problems import ProblemError
 from reportd_web.security.ended_sessions import EndedLogins
@@ -23,6 +24,7 @@ from reportd_web.security.origin import SAFE_METHODS
 from reportd_web.security.sessions import COOKIE, Session, Sessions
 
 LOGIN = "/login"
+JWKS = "/.well-known/jwks.json"
 CHALLENGE = 'Bearer realm="reportd"'
 """The challenge of every 401 (RFC 6750, section 3)."""
 
@@ -32,11 +34,12 @@ _BEARER = b"bearer "
 @dataclass(frozen=True, slots=True)
 class Rule:
     """``roles``: any one of them is enough; none means public. ``tenants``: tokens bound to a user may call too; the
-    call shows and changes nothing of other users.
+    call shows and changes nothing of other users. ``render_token``: that of the task in the path is enough, too.
     """
 
     roles: tuple[Role, ...]
     tenants: bool = False
+    render_token: bool = False
 
 
 PUBLIC = Rule(())
@@ -54,6 +57,7 @@ RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
         ("GET", "/reports/{taskId}"): _READ_OWN,
         ("DELETE", "/reports/{taskId}"): _CHANGE_OWN,
         ("GET", "/reports/{taskId}/pdf"): _READ_OWN,
+        ("GET", "/reports/{taskId}/parameters"): Rule((Role.OPERATE,), tenants=True, render_token=True),
         ("POST", "/reports/{taskId}/retry"): _CHANGE_OWN,
         ("GET", "/breakers"): _READ_ALL,
         ("POST", "/breakers/{reportType}/open"): _OPERATE,
@@ -81,6 +85,8 @@ RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
         ("GET", "/openapi.json"): _ANY,
         # Load balancers have no token. The reasons of /readyz are hidden from strangers.
         ("GET", "/healthz"): PUBLIC,
+        # The servers of pages have no token of ours. The keys are public.
+        ("GET", JWKS): PUBLIC,
         ("GET", "/readyz"): PUBLIC,
         ("GET", LOGIN): PUBLIC,
         ("POST", LOGIN): PUBLIC,
@@ -90,14 +96,22 @@ RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
 
 
 class Access:
-    """Identifies callers. Without tokens anybody may do anything, which the configuration allows on loopback only."""
+    """Identifies callers. Without tokens anybody may do anything, which the configuration allows on loopback only.
+
+    ``attempts``: judges render tokens; None accepts none.
+    """
 
     def __init__(
-        self, tokens: Tokens | None = None, sessions: Sessions | None = None, ended: EndedLogins | None = None
+        self,
+        tokens: Tokens | None = None,
+        sessions: Sessions | None = None,
+        ended: EndedLogins | None = None,
+        attempts: RunningAttempts | None = None,
     ) -> None:
         self.tokens = tokens or Tokens()
         self.sessions = sessions or Sessions(secrets.token_bytes(32))
         self._ended = ended
+        self._attempts = attempts
 
     @property
     def required(self) -> bool:
@@ -109,10 +123,15 @@ class Access:
         rule = RULES.get((method, path))
         if rule is None:
             raise LookupError(f"access.RULES has no rule for {method} {path}: say there who may call it")
-        if rule is PUBLIC or not self.required:
+        if rule is PUBLIC or not (self.required or rule.render_token):
             return handler
 
         async def call(request: Request) -> Response:
+            if rule.render_token and (token := self._render_token(request.scope)):
+                await self._admit_attempt(token, str(request.path_params["taskId"]))
+                return await handler(request)
+            if not self.required:
+                return await handler(request)
             await self._refresh(request.scope)
             refusal = self._admit(request.scope, rule)
             return await handler(request) if refusal is None else refusal
@@ -147,6 +166,13 @@ class Access:
         if self._ended is not None and _header(scope, b"authorization") is None and _header(scope, b"cookie"):
             await self._ended.refresh()
 
+    async def _admit_attempt(self, token: str, task_id: str) -> None:
+        """Raise ProblemError unless it is the token of the running attempt of that task."""
+        if self._attempts is None or not await self._attempts.opens(token, task_id):
+            detail = "this render token is not accepted; accepted: that of a running attempt of this report"
+            challenge = f'{CHALLENGE}, error="invalid_token"'
+            raise ProblemError(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": challenge})
+
     def _admit(self, scope: Scope, rule: Rule) -> Response | None:
         """Write the caller into ``scope``. Raise ProblemError, or return a response, when it is not admitted."""
         token = self._caller(scope)
@@ -161,12 +187,16 @@ class Access:
 
     def _caller(self, scope: Scope) -> Token | None:
         """Return the caller's token: of the Authorization header, or else of the browser's session."""
-        header = _header(scope, b"authorization")
-        if header is not None:
-            is_bearer = header[: len(_BEARER)].lower() == _BEARER
-            return self.tokens.find(header[len(_BEARER) :].strip()) if is_bearer else None
+        if _header(scope, b"authorization") is not None:
+            bearer = _bearer(scope)
+            return None if bearer is None else self.tokens.find(bearer)
         session = self._session(scope)
         return None if session is None else session.token
+
+    def _render_token(self, scope: Scope) -> str:
+        """Return what seems to be the render token of a request: parts with dots between, and no token of the list."""
+        token = _bearer(scope) or b""
+        return token.decode("latin-1") if b"." in token and self.tokens.find(token) is None else ""
 
     def _session(self, scope: Scope) -> Session | None:
         cookie = Request(scope).cookies.get(COOKIE)
@@ -199,6 +229,12 @@ def _login_or_401(scope: Scope) -> Response:
     else:
         detail, challenge = "this token is not accepted", f'{CHALLENGE}, error="invalid_token"'
     raise ProblemError(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": challenge})
+
+
+def _bearer(scope: Scope) -> bytes | None:
+    """Return the token of the Authorization header; None if there is none."""
+    header = _header(scope, b"authorization") or b""
+    return header[len(_BEARER) :].strip() if header[: len(_BEARER)].lower() == _BEARER else None
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:
