@@ -20,6 +20,7 @@ from reportd.adapters.page_pictures import PdfiumPictures
 from reportd.adapters.worker_processes.checker import new_checker
 from reportd.app import policies
 from reportd.app.checks import Checks, folders_of
+from reportd.app.startup import StartError
 from reportd.browsers.pool import open_pool
 from reportd.concurrency.nurseries import open_background
 from reportd.config import Auth, Config, ConfigError, Loaded, Problem
@@ -49,7 +50,7 @@ class Wanted:
 async def run(loaded: Loaded, load: Callable[[], Loaded], wanted: Wanted, served: Callable[[str], None]) -> None:
     """Serve the preview until cancelled. ``load``: reads the configuration again; ``served`` gets the page's address.
 
-    Raises OSError when the port can't be used, BrowserError when no browser can be started.
+    Raises StartError when the port can't be used, BrowserError when no browser can be started.
     """
     trio.socket.set_custom_hostname_resolver(LookupThreads())
     folders, path, stop = folders_of(loaded), secrets.token_urlsafe(16), trio.Event()
@@ -67,7 +68,13 @@ async def run(loaded: Loaded, load: Callable[[], Loaded], wanted: Wanted, served
             reader = Reader(load, wanted, folders, checker)
             preview = Preview(wanted.report_type, reader.read, folders, pool, pictures, options=wanted.fields)
             app = create_preview_app(preview, pictures, path, stop)
-            url = await background.start(serve, app, f"127.0.0.1:{wanted.port}", stop, MAX_CONNECTIONS)
+            try:
+                url = await background.start(serve, app, f"127.0.0.1:{wanted.port}", stop, MAX_CONNECTIONS)
+            except OSError as error:
+                text = (
+                    f"--port {wanted.port} can't be used: {error.strerror}; accepted: another one, or 0 for a free one"
+                )
+                raise StartError(text) from error
             ports.own = int(url.rpartition(":")[2])
             watched = [*folders, *([wanted.parameters.parent] if wanted.parameters else ())]
             background.start_soon(partial(watch_folders, watched, [loaded.config.data_dir], preview.again))

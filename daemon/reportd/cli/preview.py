@@ -27,6 +27,7 @@ def preview(options: argparse.Namespace) -> int:
     import trio
 
     from reportd.app import preview as app
+    from reportd.app.startup import StartError
     from reportd.concurrency.nurseries import sole_exception
     from reportd.config import ConfigError, Loaded, load_from
     from reportd.ports import BrowserError, UnavailableError
@@ -46,18 +47,19 @@ def preview(options: argparse.Namespace) -> int:
                 async for _ in signals:
                     nursery.cancel_scope.cancel()
 
+    expected = (StartError, BrowserError, UnavailableError, OSError)
     logs.set_up("error", "auto")
     file_limit.raise_limit()
     try:
         loaded = load()
         app.only(loaded, options.type)
         trio.run(until_signal, loaded)
-    except (ConfigError, BrowserError, UnavailableError, OSError, BaseExceptionGroup) as failure:
+    except (*expected, ConfigError, BaseExceptionGroup) as failure:
         error = sole_exception(failure)
         if isinstance(error, ConfigError):
             say_faults(error)
             return 2
-        if not isinstance(error, BrowserError | UnavailableError | OSError):
+        if not isinstance(error, expected):
             raise
         say(f"reportd: {error}")
         return 1
