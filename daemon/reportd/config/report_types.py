@@ -61,7 +61,7 @@ def _ready(value: Any) -> Ready:
         raise ValueError("is not a text")  # noqa: TRY004 - pydantic reports ValueError
     kind, colon, argument = value.partition(":")
     argument = argument.strip()
-    if kind in ("load", "networkidle", "stable") and not colon:
+    if kind in ("load", "networkidle", "stable", "page") and not colon:
         return Ready(kind)
     if kind in ("selector", "expression", "event"):
         if not argument:
@@ -162,7 +162,7 @@ PageUrl = Annotated[
 ]
 ReadyWhen = Annotated[
     Ready,
-    Accepts("load, networkidle, stable, selector:CSS, expression:JS (until truthy) or event:NAME (on window)"),
+    Accepts("load, networkidle, stable, selector:CSS, expression:JS (until truthy), event:NAME (on window) or page"),
     BeforeValidator(_ready),
 ]
 Expected = Annotated[

@@ -33,6 +33,7 @@ class FaultKind(StrEnum):
     NOT_A_REPORT = "not_a_report"
     REDIRECTED = "redirected"
     EXPECTATION_FAILED = "expectation_failed"
+    PAGE_FAILED = "page_failed"
     NAVIGATED_AWAY = "navigated_away"
     DOWNLOAD = "download"
     SCRIPT_ERROR = "script_error"
@@ -88,6 +89,8 @@ NATURE: dict[FaultKind, Nature] = {
     FaultKind.NOT_A_REPORT: Nature(Blame.PAGE, retry=False),
     FaultKind.REDIRECTED: Nature(Blame.PAGE, retry=False),
     FaultKind.EXPECTATION_FAILED: Nature(Blame.PAGE, retry=False),
+    # The page says so itself, mostly because its data did not come. That passes, and concerns all jobs of its type.
+    FaultKind.PAGE_FAILED: Nature(Blame.PAGE, retry=True, transient=True),
     FaultKind.NAVIGATED_AWAY: Nature(Blame.PAGE, retry=False),
     FaultKind.DOWNLOAD: Nature(Blame.PAGE, retry=False),
     FaultKind.SCRIPT_ERROR: Nature(Blame.PAGE, retry=True),

@@ -15,7 +15,7 @@ from reportd.ports.artifacts import Pdf
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """When a page may be printed. ``kind``: load, networkidle, stable, selector, expression or event."""
+    """When a page may be printed. ``kind``: load, networkidle, stable, selector, expression, event or page."""
 
     kind: str = "load"
     argument: str = ""

@@ -116,6 +116,7 @@ def test_every_rule_has_a_case_and_is_needed() -> None:
 
 PASSING = {
     FaultKind.PAGE_UNAVAILABLE,
+    FaultKind.PAGE_FAILED,
     FaultKind.RESOURCE_FAILED,
     FaultKind.TIMEOUT,
     FaultKind.UNREACHABLE,

@@ -13,8 +13,9 @@ MAX_CHARACTERS = 300
 SIGNATURE = re.compile(r"g-[0-9a-f]{16}")
 """Form of a signature. It differs from the UUID of a single letter."""
 
-_CHANCE = re.compile(r"; (?:pending|last value): .*", re.DOTALL)
-"""What a timeout adds to its cause: which of a slow server's pictures was missing when the time was up is chance."""
+_CHANCE = re.compile(r"; (?:pending|last value|last progress): .*", re.DOTALL)
+"""What a timeout adds to its cause: which of a slow server's pictures was missing when the time was up,
+and how far the page was, is chance."""
 
 _SUBSTITUTES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"\b[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}\b"), "{uuid}"),

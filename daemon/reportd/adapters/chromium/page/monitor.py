@@ -8,12 +8,14 @@ import trio
 
 from reportd.adapters.chromium.page import evidence
 from reportd.adapters.chromium.page.ready import exception_text
+from reportd.adapters.chromium.page.window import BINDING
 from reportd.adapters.chromium.protocol.cdp import Cdp
 from reportd.adapters.egress.proxy import Egress
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.evidence import Console
 from reportd.core.jobs.warnings import JobWarning, WarningCollector, WarningKind, fault_of
 from reportd.core.pages.documents import REFRESH_SECONDS, may_redirect, same_place, shown, without_secrets
+from reportd.core.pages.heard import heard
 from reportd.core.pages.network import normal_host, url_target
 from reportd.ports import OnProgress, RenderRequest, ignore_progress
 
@@ -46,6 +48,8 @@ class PageMonitor:
     ) -> None:
         self.request = request
         self.on_progress = on_progress
+        self.progress: float | None = None
+        """How far the page says that it is."""
         self.activity = "idle"
         """What the job waits for now, for the text of a timeout."""
         self.scope = trio.CancelScope()
@@ -78,6 +82,17 @@ class PageMonitor:
             self.fault = Fault(kind, detail)
             self.scope.cancel()
 
+    def heard(self, message: str) -> None:
+        """The page says something by ``window.reportd``."""
+        if self.request is None or self.printed:
+            return
+        said = heard(message)
+        if isinstance(said, Fault):
+            self.fail(said.kind, said.detail)
+        elif said is not None:
+            self.progress = said
+            self.on_progress(said)
+
     def print_ended(self) -> None:
         """Ignore what the page does from now on: it is no longer in the PDF."""
         self.printed = True
@@ -103,7 +118,8 @@ class PageMonitor:
         if self.activity == LOADING and self.request is not None:
             condition = self.request.options.ready
             words = f"waiting until the page is ready ({condition.kind} {condition.argument}"
-            self.activity = words.rstrip() + ")"
+            says = condition.kind == "page"
+            self.activity = "waiting until the page calls reportd.ready()" if says else words.rstrip() + ")"
 
     def opening(self) -> None:
         """A navigation was requested. Its document is unknown until ``opened``."""
@@ -196,6 +212,7 @@ class Listener:
         page.on("Page.javascriptDialogOpening", self._on_dialog)
         page.on("Network.responseReceived", self._on_response)
         page.on("Log.entryAdded", self._on_log_entry)
+        page.on("Runtime.bindingCalled", self._on_said)
         page.on("Runtime.exceptionThrown", self._on_exception)
         page.on("Runtime.consoleAPICalled", self._on_console)
         page.on_closed(lambda: self.monitor.fail(FaultKind.PAGE_CLOSED, "the page closed itself"))
@@ -280,6 +297,10 @@ class Listener:
         except ValueError:
             return ""
         return next((each.reason for each in self._egress.refusals if (each.host, each.port) == (name, port)), "")
+
+    def _on_said(self, event: dict[str, Any]) -> None:
+        if event["name"] == BINDING:
+            self.monitor.heard(event["payload"])
 
     def _on_exception(self, event: dict[str, Any]) -> None:
         text = exception_text(event["exceptionDetails"])

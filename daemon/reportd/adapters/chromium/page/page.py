@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 import trio
 
-from reportd.adapters.chromium.page import evidence, inspect, pending, settle
+from reportd.adapters.chromium.page import evidence, inspect, pending, settle, window
 from reportd.adapters.chromium.page.emulation import Emulation, surroundings_of
 from reportd.adapters.chromium.page.interception import Interception
 from reportd.adapters.chromium.page.monitor import LOADING, Listener, PageMonitor
@@ -122,6 +122,7 @@ class ChromiumPage:
         answers = visit.prepare()
         if not inert:
             answers += [self._page.send("Runtime.enable"), settle.install(self._page)]
+            answers += window.install(self._page, request)
         self._inert = inert and not answers
         answers += self._emulation.apply(surroundings_of(request.options))
         for answer in answers:
@@ -168,16 +169,19 @@ class ChromiumPage:
         monitor = self._listener.monitor
         if monitor.navigating or monitor.printed or monitor.request is None:
             return ""
+        said = ""
+        if monitor.request.options.ready.kind == "page":
+            said = "; last progress: " + ("none" if monitor.progress is None else f"{monitor.progress:g}")
         try:
             with trio.fail_after(PENDING_SECONDS):
                 value = pending.evaluate(self._page, monitor.request.options.ready)
                 urls = await pending.requests_under_way(self._page, self._frame_id)
                 last = "" if value is None else f"; last value: {pending.value_of(await value.get())}"
         except trio.TooSlowError:
-            return f"; pending: its scripts, busy for {PENDING_SECONDS:g} s more"
+            return f"{said}; pending: its scripts, busy for {PENDING_SECONDS:g} s more"
         except (CdpError, ClosedError):
-            return ""
-        return last + (f"; pending: {urls}" if urls else "")
+            return said
+        return said + last + (f"; pending: {urls}" if urls else "")
 
     async def evidence(self, activity: str) -> Evidence:
         monitor = self._listener.monitor

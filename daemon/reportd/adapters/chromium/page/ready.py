@@ -8,6 +8,7 @@ neither see nor disturb it.
 import json
 from typing import Any
 
+from reportd.adapters.chromium.page import window
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.pages.documents import without_secrets
@@ -80,6 +81,8 @@ def wait_until(page: Cdp, ready: Ready) -> Answer:
         condition = _UNTIL % f"document.querySelector({json.dumps(ready.argument)})"
     elif ready.kind == "expression":
         condition = _UNTIL % ready.argument
+    elif ready.kind == "page":
+        condition = window.UNTIL_READY
     return page.send("Runtime.evaluate", expression=_READY % condition, awaitPromise=True)
 
 

@@ -21,7 +21,7 @@ from reportd.ports import RenderRequest
 LEAVING_SECONDS = 12.0
 """A page whose script has said that it moves on is waited for this long; then it is printed as it is."""
 
-SAYS_WHEN = frozenset({"event", "expression"})
+SAYS_WHEN = frozenset({"event", "expression", "page"})
 """Conditions by which the page itself says when it is drawn."""
 
 NOTICE_SECONDS = 0.25

@@ -1,0 +1,90 @@
+"""What the daemon puts into the window of a page before any script of the page runs.
+
+Only the main frame gets it, at the origin of the report's own URL: no other frame, and no other origin that the page
+moves on to. A page from a template has no URL; its origin is opaque, and it moves nowhere.
+"""
+
+import json
+
+from reportd.adapters.chromium.protocol.cdp import Answer, Cdp
+from reportd.core.pages.heard import FAILED, PROGRESS
+from reportd.core.pages.network import url_origin
+from reportd.ports import RenderRequest
+
+BINDING = "__reportdSays"
+"""The function that sends a message to the daemon. A page's scripts can't reach it: a script of ours takes it away from
+each window first. So what a page says is as much and as often as the functions of ``reportd`` let through.
+"""
+
+PAUSE_MS = 250
+"""How often a page may say how far it is. The last value is sent in any case."""
+
+MAX_SENT = 2000
+"""Characters of a reason that are sent."""
+
+_OWN = "if (window !== window.top || location.origin !== %s) return;"
+
+_SPEAKS = """
+(() => {
+  const send = globalThis[BINDING];
+  delete globalThis[BINDING];
+  OWN
+  if (!send || globalThis.__reportdReady) return;
+  const later = setTimeout, text = String;
+  let ready, failed = false, waiting = false, latest = -1, sent = -1;
+  Object.defineProperty(globalThis, "__reportdReady", {value: new Promise((done) => { ready = () => done(); })});
+  const tell = () => {
+    if (waiting || latest === sent) return;
+    waiting = true;
+    sent = latest;
+    send(PROGRESS + sent);
+    later(() => { waiting = false; tell(); }, PAUSE_MS);
+  };
+  const words = (reason) => {
+    try { return text(reason?.message ?? reason ?? "").slice(0, MAX_SENT); } catch { return ""; }
+  };
+  globalThis.reportd = Object.freeze({
+    ready() { ready(); },
+    fail(reason) {
+      if (failed) return;
+      failed = true;
+      send(FAILED + words(reason));
+    },
+    progress(share) {
+      if (typeof share !== "number" || !(share - share === 0)) return;
+      latest = share < 0 ? 0 : share > 1 ? 1 : share;
+      tell();
+    },
+  });
+})()
+"""
+
+UNTIL_READY = """
+await (globalThis.__reportdReady ?? Promise.reject(
+  new Error("window.reportd is only in a page that is at the origin of the report type's url")));
+"""
+"""Waits until the page of this document has called ``reportd.ready()``."""
+
+
+def install(page: Cdp, request: RenderRequest) -> list[Answer]:
+    """Send what the job's page is to find in its window; nothing for most jobs."""
+    answers: list[Answer] = []
+    if request.options.ready.kind == "page":
+        answers.append(page.send("Runtime.addBinding", name=BINDING))
+        answers.append(_before_scripts(page, request, _filled(_SPEAKS, request)))
+    return answers
+
+
+def _before_scripts(page: Cdp, request: RenderRequest, source: str) -> Answer:
+    # A template is written into the present document; a URL opens another one.
+    present = request.url is None
+    return page.send("Page.addScriptToEvaluateOnNewDocument", source=source, runImmediately=present)
+
+
+def _filled(script: str, request: RenderRequest) -> str:
+    origin = "null" if request.url is None else url_origin(request.url)
+    values = {"BINDING": json.dumps(BINDING), "FAILED": json.dumps(FAILED), "PROGRESS": json.dumps(PROGRESS)}
+    values |= {"PAUSE_MS": str(PAUSE_MS), "MAX_SENT": str(MAX_SENT), "OWN": _OWN % json.dumps(origin)}
+    for name, value in values.items():
+        script = script.replace(name, value)
+    return script
