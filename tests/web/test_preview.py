@@ -11,6 +11,7 @@ import trio
 
 from reportd.concurrency.nurseries import open_background
 from reportd.core.faults import FaultKind
+from reportd.core.jobs.evidence import Evidence
 from reportd.core.jobs.warnings import JobWarning, WarningKind
 from reportd.preview.preview import NOBODY
 from reportd_web.http.server import serve
@@ -124,6 +125,20 @@ async def test_a_fault_is_shown_with_its_line_above_the_last_good_report(tmp_pat
         assert "<code>note.html</code>, line 2" in text
         assert '<span class="marked"><i>2</i><bdi>{{ numbr }}</bdi>' in text
         assert 'alt="Page 1"' in text
+
+
+async def test_a_page_that_failed_is_shown_with_its_console_and_a_picture_of_then(tmp_path: Path) -> None:
+    async with opened(tmp_path) as site:
+        site.scene.renderer.evidence[NOBODY] = Evidence(b"JPEG", (f"error: {HOSTILE}",), ("http://x/a.js 404",), "x")
+        site.scene.renderer.faults[NOBODY] = [FaultKind.TIMEOUT]
+        assert (await site.get(f"/{PATH}/failed/1.jpg")).status_code == 404
+        view = await site.scene.after("note.html", "<p>fails")
+        text = (await site.get(f"/{PATH}/")).text
+        assert "error: &lt;script&gt;alert(1)" in text
+        assert "http://x/a.js 404" in text
+        picture = f"/{PATH}/failed/{view.number}.jpg"
+        assert f'<img src="{picture}"' in text
+        assert (await site.get(picture)).content == b"JPEG"
 
 
 async def test_before_the_first_report_nothing_is_missing_but_the_report(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ def create_preview_app(preview: Preview, pictures: PagePictures, path: str, stop
         "/report.pdf": site.pdf,
         "/report.html": site.html,
         "/report.txt": site.source,
+        "/failed/{number:int}.jpg": site.failed,
         "/pages/{version:int}/{page:int}.png": site.picture,
     }
     routes: list[BaseRoute] = [Route(f"/{path}{end}", call) for end, call in calls.items()]
@@ -113,6 +114,12 @@ class _Site:
             raise ProblemError(HTTPStatus.NOT_FOUND, f"there is no such picture: {error}") from error
         # The address names the version, so what it shows never changes.
         return Response(png, headers={"Cache-Control": "private, max-age=3600, immutable"}, media_type="image/png")
+
+    async def failed(self, _: Request) -> Response:
+        evidence = [finding.evidence for finding in self._preview.view.findings if finding.evidence is not None]
+        if not evidence:
+            raise ProblemError(HTTPStatus.NOT_FOUND, "no page has failed")
+        return Response(evidence[0].screenshot, headers={"Cache-Control": "no-store"}, media_type="image/jpeg")
 
     def _printed(self) -> Printed:
         printed = self._preview.view.printed

@@ -16,6 +16,7 @@ import trio
 from reportd.adapters.chromium import open_launcher
 from reportd.adapters.egress.resolving import LookupThreads
 from reportd.adapters.file_changes import watch_folders
+from reportd.adapters.jwt_signer import JwtSigner
 from reportd.adapters.page_pictures import PdfiumPictures
 from reportd.adapters.worker_processes.checker import new_checker
 from reportd.app import policies
@@ -28,6 +29,7 @@ from reportd.intake.catalogue import Catalogue
 from reportd.ports import Checker
 from reportd.preview.inputs import Edition, sample_of
 from reportd.preview.preview import Preview
+from reportd.work.attempt_tokens import AttemptTokens
 from reportd_web.http.server import serve
 from reportd_web.preview import create_preview_app
 
@@ -115,9 +117,11 @@ class Reader:
         checked = await self._checks.check(loaded, self._known)
         self._known = loaded.config
         types = Catalogue(checked.edition, self._checker, loaded.config.callbacks.allowed_hosts)
+        keys = loaded.config.render_tokens
+        tokens = AttemptTokens(JwtSigner(keys.issuer, keys.parsed()))
         ((name, report),) = loaded.config.reports.items()
         given = self._wanted.parameters
-        return Edition(types, name, given or sample_of(name, report, self._folders), given=given is not None)
+        return Edition(types, tokens, name, given or sample_of(name, report, self._folders), given=given is not None)
 
 
 def only(loaded: Loaded, report_type: str) -> Loaded:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reportd.config import ConfigError, Problem
-from reportd.core.faults import Fault, FaultKind
+from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.submission import FieldProblem
 from reportd.core.preview.excerpts import Excerpt, excerpt
 from reportd.core.preview.places import line_of_key, line_of_pointer, place_in
@@ -38,10 +38,11 @@ def _of_problem(problem: Problem, folders: Sequence[Path]) -> Finding:
     return Finding("The configuration has a fault", text, _excerpt(config, line))
 
 
-def of_fault(fault: Fault, folders: Sequence[Path]) -> Finding:
-    """Return what the page of an operator says of a failed attempt, with the line of the template where it has one."""
+def of_fault(error: FaultError, folders: Sequence[Path]) -> Finding:
+    """Return what a job's record says of a failed attempt, with the line of the template where it has one."""
+    fault = error.fault
     title = _TITLES.get(fault.kind, f"The report failed: {fault.kind.replace('_', ' ')}")
-    return Finding(title, fault.detail, _in_file(fault.detail, folders))
+    return Finding(title, fault.detail, _in_file(fault.detail, folders), error.evidence)
 
 
 def of_fields(problems: Sequence[FieldProblem], parameters: Path) -> tuple[Finding, ...]:

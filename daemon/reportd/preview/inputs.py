@@ -10,6 +10,7 @@ import orjson
 from reportd.config import ReportType
 from reportd.intake.catalogue import Catalogue
 from reportd.system.regular_files import read_regular
+from reportd.work.attempt_tokens import AttemptTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class Edition:
     """
 
     types: Catalogue
+    tokens: AttemptTokens
     report_type: str
     parameters: Path
     given: bool

@@ -28,6 +28,9 @@ from reportd.preview.view import Finding, Printed, View
 NOBODY = "00000000-0000-0000-0000-000000000000"
 """The user and the task of the report. They are the same each time, so that only what was edited changes."""
 
+FIRST = 1
+"""The attempt. A preview has no other."""
+
 log = structlog.get_logger()
 
 
@@ -111,7 +114,7 @@ class Preview:
     def _findings(self, error: Exception, edition: Edition) -> tuple[Finding, ...]:
         match error:
             case FaultError():
-                return (findings.of_fault(error.fault, self._folders),)
+                return (findings.of_fault(error, self._folders),)
             case InvalidSubmissionError():
                 return findings.of_fields(error.problems, edition.parameters)
             case ParametersError():
@@ -127,10 +130,12 @@ class Preview:
 
     async def _print(self, edition: Edition) -> Printed:
         began = trio.current_time()
-        request = await edition.types.request(await self._job(edition))
+        job = await self._job(edition)
+        request = await edition.types.request(job)
+        request = replace(request, options=replace(request.options, evidence=True))
         made = trio.current_time()
         async with self._renderer.slot() as slot:
-            pdf = await slot.render(request, dedicated_browser=False)
+            pdf = await slot.render(await edition.tokens.add(request, job, FIRST), dedicated_browser=False)
         ended = trio.current_time()
         data = _data(pdf)
         return Printed(

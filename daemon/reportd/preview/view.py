@@ -3,17 +3,22 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from reportd.core.jobs.evidence import Evidence
 from reportd.core.jobs.warnings import JobWarning
 from reportd.core.preview.excerpts import Excerpt
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that keeps the report from being printed. ``excerpt``: where it is, if that is known."""
+    """One thing that keeps the report from being printed.
+
+    ``excerpt``: where it is, if that is known. ``evidence``: what there was to see of a page that failed.
+    """
 
     title: str
     detail: str
     excerpt: Excerpt | None = None
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True, slots=True)

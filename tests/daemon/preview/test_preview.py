@@ -1,18 +1,22 @@
 """The loop of a preview: what is printed, what is shown of each fault and where, and that nothing ends it."""
 
+from base64 import b64encode
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from reportd.config import ConfigError, Problem
 from reportd.core.faults import FaultKind
+from reportd.core.jobs.evidence import Evidence
 from reportd.core.jobs.warnings import JobWarning, WarningKind
-from reportd.ports import TooCostlyError, UnavailableError
+from reportd.ports import Pdf, RenderRequest, TooCostlyError, UnavailableError
 from reportd.preview.findings import of_config
 from reportd.preview.preview import NOBODY
 from reportd.preview.view import Finding, View
 from tests.fakes.previews import A4, CONFIG, SAMPLE, TEMPLATE, open_scene
+from tests.fakes.rendering import FakeRenderer
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
@@ -167,7 +171,8 @@ async def test_the_line_of_an_included_template_is_shown(tmp_path: Path) -> None
 async def test_a_type_that_is_no_longer_there_is_named_with_those_there_are(tmp_path: Path) -> None:
     async with open_scene(tmp_path) as scene:
         finding = only(await scene.after("reportd.toml", CONFIG.replace("reports.note", "reports.other")))
-        assert "there is no report type of this name; accepted: other, sales_summary" in finding.detail
+        assert "reports.note: there is no report type of this name; accepted: " in finding.detail
+        assert {"other", "sales_summary"} <= {*finding.detail.partition("accepted: ")[2].split(", ")}
 
 
 async def test_faults_of_other_types_and_a_tokens_file_that_cant_be_read_do_not_matter(tmp_path: Path) -> None:
@@ -211,6 +216,34 @@ async def test_whatever_fails_is_shown_and_ends_nothing(
         scene.renderer.faults[NOBODY] = [fault]
         assert only(await scene.after("note.html", "<p>fails")).title == title
         assert (await scene.after("note.html", "<p>good again")).findings == ()
+
+
+async def test_what_there_was_to_see_of_a_page_that_failed_is_kept(tmp_path: Path) -> None:
+    async with open_scene(tmp_path) as scene:
+        evidence = Evidence(b"JPEG", ("error: it broke",), ("http://x/a.js 404",), "waiting")
+        scene.renderer.evidence[NOBODY] = evidence
+        scene.renderer.faults[NOBODY] = [FaultKind.TIMEOUT]
+        assert only(await scene.after("note.html", "<p>fails")).evidence == evidence
+
+
+async def test_a_page_of_ones_own_gets_its_render_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_text(b64encode(bytes(range(32))).decode())
+    config = (
+        '[render_tokens]\nissuer = "http://127.0.0.1:8080"\n'
+        'keys = [{kid = "one", algorithm = "HS256", key = {file = "key"}}]\n'
+        '[reports.note]\nurl = "http://127.0.0.1/report"\ntoken = true\n'
+    )
+    asked: list[RenderRequest] = []
+    render = FakeRenderer.render
+
+    async def seen(self: FakeRenderer, request: RenderRequest, **options: Any) -> Pdf:
+        asked.append(request)
+        return await render(self, request, **options)
+
+    monkeypatch.setattr(FakeRenderer, "render", seen)
+    async with open_scene(tmp_path, config=config) as scene:
+        assert scene.preview.view.findings == ()
+    assert [bool(request.token) and request.options.evidence for request in asked] == [True]
 
 
 async def test_files_that_cant_be_checked_now_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
