@@ -5,14 +5,14 @@ from typing import Any
 import jwt
 
 from reportd.adapters.jwt_signer import JwtSigner
-from tests.documents.verifiers import check, source
+from tests.documents.verifiers import PAGE, check, source
 from tests.servers.keys import serving_keys
 
 
 class PythonVerifier:
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, page: str = PAGE) -> None:
         self._names: dict[str, Any] = {}
-        exec(source("python", address), self._names)  # noqa: S102 - our own document
+        exec(source("python", address, page), self._names)  # noqa: S102 - our own document
 
     def claims(self, token: str, params: str) -> dict[str, Any] | None:
         try:

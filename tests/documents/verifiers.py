@@ -31,16 +31,20 @@ class Verifier(Protocol):
         ...
 
 
-def source(language: str, address: str) -> str:
-    """The text of the verifier in this language, which asks the daemon at ``address``."""
+PAGE = "https://reports.internal"
+"""The origin of the page, in the documents."""
+
+
+def source(language: str, address: str, page: str = PAGE) -> str:
+    """The text of the verifier in this language. ``address``: of the daemon; ``page``: the origin that it is for."""
     (block,) = [block for block in blocks_of(DOCS / "INTERFACE.md", language) if block.heading == "The render token"]
     assert ADDRESS in block.text
-    return block.text.replace(ADDRESS, address)
+    return block.text.replace(ADDRESS, address).replace(PAGE, page)
 
 
 def claims_of(**fields: Any) -> RenderClaims:
     now = int(time.time())
-    own = RenderClaims("https://reports.internal", "a user", "a task", 1, "quarterly", hash_of(PARAMS), now, now + 60)
+    own = RenderClaims(PAGE, "a user", "a task", 1, "quarterly", hash_of(PARAMS), now, now + 60)
     return replace(own, **fields)
 
 
@@ -69,7 +73,7 @@ def check(verifier: Verifier, signer: JwtSigner) -> None:
     signer.reconfigure("reportd", [old])
     claims = verifier.claims(signer.sign(claims_of()), PARAMS)
     assert claims is not None
-    assert (claims["sub"], claims["taskId"], claims["aud"]) == ("a user", "a task", "https://reports.internal")
+    assert (claims["sub"], claims["taskId"], claims["aud"]) == ("a user", "a task", PAGE)
     assert [why for why, token, params in refused(old) if verifier.claims(token, params) is not None] == []
     # As docs/OPERATIONS.md changes keys.
     kept = signer.sign(claims_of())

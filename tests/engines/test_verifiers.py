@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from reportd.adapters.jwt_signer import JwtSigner
-from tests.documents.verifiers import check, source
+from tests.documents.verifiers import PAGE, check, source
 from tests.engines.brought import jose
 from tests.servers.keys import serving_keys
 
@@ -47,11 +47,11 @@ class NodeVerifier:
 
 
 @contextmanager
-def node_verifier(folder: Path, address: str) -> Iterator[NodeVerifier]:
-    """``folder`` gets the program. ``address``: where it asks for keys."""
+def node_verifier(folder: Path, address: str, page: str = PAGE) -> Iterator[NodeVerifier]:
+    """``folder`` gets the program. ``address``: where it asks for keys; ``page``: the origin it is for."""
     (folder / "node_modules").mkdir()
     (folder / "node_modules" / "jose").symlink_to(jose())
-    (folder / "verifier.mjs").write_text(source("js", address))
+    (folder / "verifier.mjs").write_text(source("js", address, page))
     (folder / "driver.mjs").write_text(DRIVER)
     pipe = subprocess.PIPE
     with subprocess.Popen(["node", "driver.mjs"], cwd=folder, stdin=pipe, stdout=pipe) as process:
