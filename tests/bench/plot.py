@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from reportd.adapters.templates.charts import ticks
+from reportd.adapters.templates.charts.scale import ticks
 
 WIDTH, HEIGHT = 760.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 14.0, 52.0, 40.0

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from reportd.adapters.templates.charts import ticks
+from reportd.adapters.templates.charts.scale import ticks
 from tests.simulation.fleet import Outcome, Scenario, ideal_nodes
 from tests.simulation.group import MINUTE
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 import reportd_web
 from reportd.adapters.templates import filters
-from reportd.adapters.templates.charts import bar_chart, line_chart, ticks
+from reportd.adapters.templates.charts.bar_and_line import bar_chart, line_chart
+from reportd.adapters.templates.charts.scale import ticks
 from reportd.adapters.templates.templates import TemplateFault, Templates
 
 REPORTS = Path(reportd_web.__file__).parent / "reports"

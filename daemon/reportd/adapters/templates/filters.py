@@ -40,7 +40,7 @@ _WHOLE = frozenset("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF 
 _THOUSANDTHS = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"})
 
 _SCALES = ((10**12, "tn"), (10**9, "bn"), (10**6, "m"))
-_EXACT_BELOW = 10_000_000
+EXACT_BELOW = 10_000_000
 
 _DATE_LENGTH = len("2025-03-01")
 
@@ -57,7 +57,7 @@ def number(value: Number, places: int | None = None, most: int | None = None) ->
     if most is not None:
         exact = -int(Decimal(str(value)).normalize().as_tuple().exponent)
         places = min(max(places or 0, exact), most)
-    if region := _foreign():
+    if region := foreign():
         least, most = (places, places) if places is not None else (0, 0 if isinstance(value, int) else 2)
         return region.number(value, least, most)
     if places is not None:
@@ -87,28 +87,28 @@ def price(value: Number, currency: str) -> str:
 
 def money(value: Number, currency: str) -> str:
     """Money with its symbol, exact: `€1,234.50`, `CHF 1,234.50`."""
-    if region := _foreign():
+    if region := foreign():
         return region.money(value, currency, minor_units(currency))
-    return _signed(amount(value, currency), currency)
+    return signed(amount(value, currency), currency)
 
 
 def short_money(value: Number, currency: str) -> str:
     """Money for a tile: exact while it fits, then whole, then `€1.23 bn`."""
-    if abs(float(value)) < _EXACT_BELOW // 100:
+    if abs(float(value)) < EXACT_BELOW // 100:
         return money(value, currency)
-    if region := _foreign():
-        whole = abs(float(value)) < _EXACT_BELOW
+    if region := foreign():
+        whole = abs(float(value)) < EXACT_BELOW
         return region.money(value, currency, 0) if whole else region.compact_money(value, currency)
-    if abs(float(value)) < _EXACT_BELOW:
-        return _signed(number(value, 0), currency)
-    return _signed(compact(value), currency)
+    if abs(float(value)) < EXACT_BELOW:
+        return signed(number(value, 0), currency)
+    return signed(compact(value), currency)
 
 
 def short_number(value: Number) -> str:
     """A count or an average for a tile: exact while it is small, then whole, then `1.23 bn`."""
     if abs(float(value)) < 100:  # noqa: PLR2004
         return number(value)
-    return number(value, 0) if abs(float(value)) < _EXACT_BELOW else compact(value)
+    return number(value, 0) if abs(float(value)) < EXACT_BELOW else compact(value)
 
 
 def compact(value: Number) -> str:
@@ -122,10 +122,10 @@ def alike(values: Sequence[Number]) -> list[str]:
     In English all have its scale, too; other languages change their words from scale to scale.
     """
     largest = max((abs(float(value)) for value in values), default=0.0)
-    if largest < _EXACT_BELOW:
+    if largest < EXACT_BELOW:
         decimals = 2 if largest < 100 and any(float(value) % 1 for value in values) else 0  # noqa: PLR2004
         return [number(value, decimals) for value in values]
-    if region := _foreign():
+    if region := foreign():
         return [region.compact(value) if value else region.number(0, 0, 0) for value in values]
     scale, name = next(pair for pair in _SCALES if largest >= pair[0])
     scaled = [float(value) / scale for value in values]
@@ -141,7 +141,7 @@ def percent(part: Number, whole: Number, places: int = 1) -> str:
     if whole <= 0:
         return EN_DASH
     share = Decimal(str(part)) / Decimal(str(whole))
-    if region := _foreign():
+    if region := foreign():
         return region.percent(share, places)
     return f"{share:z.{places}%}".replace("-", MINUS)
 
@@ -149,7 +149,7 @@ def percent(part: Number, whole: Number, places: int = 1) -> str:
 def day(value: str | date) -> str:
     """`2025-03-01` → `1 Mar 2025`. A datetime: its day in the job's zone. Raises ValueError."""
     at = _day(value)
-    if region := _foreign():
+    if region := foreign():
         return region.format_date(at, "medium")
     return f"{at.day} {_month(at)} {at.year}"
 
@@ -157,21 +157,21 @@ def day(value: str | date) -> str:
 def weekday(value: str | date) -> str:
     """`2025-03-01` → `Sat`; as ``day``."""
     at = _day(value)
-    if region := _foreign():
+    if region := foreign():
         return region.format_date(at, "ccc")
     return _WEEKDAYS[at.weekday()]
 
 
 def day_and_month(at: date) -> str:
     """`1 Mar`."""
-    if region := _foreign():
+    if region := foreign():
         return region.date_of("MMMd", at)
     return f"{at.day} {_month(at)}"
 
 
 def month_and_year(at: date) -> str:
     """`Mar 2025`."""
-    if region := _foreign():
+    if region := foreign():
         return region.date_of("yMMM", at)
     return f"{_month(at)} {at.year}"
 
@@ -207,7 +207,7 @@ def span(period: Mapping[str, str]) -> str:
     start, end = date.fromisoformat(period["from"]), date.fromisoformat(period["to"])
     if start == end:
         return day(period["to"])
-    if region := _foreign():
+    if region := foreign():
         return region.span(start, end)
     first = f"{start.day}"
     if (start.year, start.month) != (end.year, end.month):
@@ -257,7 +257,7 @@ def css_string(text: str) -> Markup:
     return Markup(f'"{body}"')  # noqa: S704
 
 
-def _foreign() -> Region | None:
+def foreign() -> Region | None:
     """Return the job's region if it has a locale."""
     region = current()
     return region if region.locale is not None else None
@@ -284,6 +284,6 @@ def _moment(value: str | float | datetime) -> datetime:
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
-def _signed(figures: str, currency: str) -> str:
+def signed(figures: str, currency: str) -> str:
     symbol = _SYMBOLS.get(currency, f"{currency}\u00a0")
     return f"{MINUS}{symbol}{figures[1:]}" if figures.startswith(MINUS) else f"{symbol}{figures}"

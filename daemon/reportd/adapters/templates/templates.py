@@ -25,7 +25,13 @@ from jinja2 import (
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from reportd.adapters.templates import accounts, charts, filters
+from reportd.adapters.templates import accounts, filters
+from reportd.adapters.templates.charts.bar_and_line import bar_chart, line_chart
+from reportd.adapters.templates.charts.bars import bars
+from reportd.adapters.templates.charts.donut import donut
+from reportd.adapters.templates.charts.lines import lines
+from reportd.adapters.templates.charts.sparkline import sparkline
+from reportd.adapters.templates.charts.stacked import stacked
 from reportd.adapters.templates.qr import qr
 from reportd.adapters.templates.region import rendering_in
 from reportd.core.faults import FaultError, FaultKind
@@ -48,12 +54,15 @@ _NEUTRAL: dict[str, Callable[..., Any]] = {
 
 _REGIONAL: dict[str, Callable[..., Any]] = {
     "amount": filters.amount,
-    "bar_chart": charts.bar_chart,
+    "bar_chart": bar_chart,
+    "bars": bars,
     "compact": filters.compact,
     "date": filters.date_in_zone,
     "datetime": filters.datetime_in_zone,
     "day": filters.day,
-    "line_chart": charts.line_chart,
+    "donut": donut,
+    "line_chart": line_chart,
+    "lines": lines,
     "money": filters.money,
     "month": filters.month,
     "number": filters.number,
@@ -62,6 +71,8 @@ _REGIONAL: dict[str, Callable[..., Any]] = {
     "short_money": filters.short_money,
     "short_number": filters.short_number,
     "span": filters.span,
+    "sparkline": sparkline,
+    "stacked": stacked,
     "weekday": filters.weekday,
 }
 """The filters whose result depends on the job's region."""

@@ -1,4 +1,4 @@
-"""Charts as inline SVG, drawn from plain pairs by pure functions.
+"""The first two charts, as inline SVG, drawn from plain pairs by pure functions.
 
 Report templates call them as the filters `bar_chart` and `line_chart`. Lengths are CSS pixels: give a chart the width
 at which it is printed, and its text has the size of the text around it. The accent is `currentColor`, so the page's
@@ -7,12 +7,13 @@ style sheet chooses it. Labels are escaped here.
 
 import math
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date
 from unicodedata import east_asian_width
 
 from markupsafe import Markup, escape
 
-from reportd.adapters.templates.filters import alike, day, day_and_month, month_and_year
+from reportd.adapters.templates.charts.scale import SMALLEST_SPAN, date_labels, ticks
+from reportd.adapters.templates.filters import alike, day
 from reportd.adapters.templates.region import Number, current
 
 _INK = "#1c2530"
@@ -25,23 +26,6 @@ _BAR_PITCH = 24.0
 _BAR = 14.0
 _LABEL_SHARE = 0.42
 _BAR_SHARE = 0.25
-_SMALLEST_SPAN = 1e-6
-_LONGEST_IN_DAYS = 92
-
-
-def ticks(values: Sequence[float], count: int = 5) -> list[float]:
-    """Return about `count` round steps, at least two, that cover zero and every value.
-
-    Steps are 1, 2, 2.5 or 5 times a power of ten. They are whole numbers if all values are.
-    """
-    low, high = min([0.0, *values]), max([0.0, *values])
-    if high - low < _SMALLEST_SPAN:
-        return [0.0, 1.0]
-    step = _step((high - low) / count)
-    if step < 1 and all(float(value).is_integer() for value in values):
-        step = 1.0
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [index * step for index in range(first, max(last, first + 1) + 1)]
 
 
 def bar_chart(pairs: Sequence[tuple[str, Number]], width: float = 658) -> Markup:
@@ -58,7 +42,7 @@ def bar_chart(pairs: Sequence[tuple[str, Number]], width: float = 658) -> Markup
     widest = min(width * _LABEL_SHARE, width * (1 - _BAR_SHARE) - before - after)
     labels = [_fit(label, widest) for label, _ in pairs]
     start = max(map(_text_width, labels), default=0.0) + 10 + before
-    per_unit = max(width - start - after, 0.0) / max(high - low, _SMALLEST_SPAN)
+    per_unit = max(width - start - after, 0.0) / max(high - low, SMALLEST_SPAN)
     zero = start - low * per_unit
 
     height = len(pairs) * _BAR_PITCH + 2
@@ -103,7 +87,7 @@ def line_chart(points: Sequence[tuple[str, Number]], width: float = 658, height:
         rule = _LOSS if tick == 0 else _RULE
         parts.append(f'<path d="M{left:.1f} {y(tick):.1f}H{width:g}" stroke="{rule}"/>')
         parts.append(_text(left - 8, y(tick), name, "end", _MUTED))
-    for at, name in _date_labels(first, last):
+    for at, name in date_labels(first, last):
         if x(at) + _text_width(name) / 2 <= width:
             parts.append(_text(x(at), height - 8, name, "middle", _MUTED))
 
@@ -123,24 +107,6 @@ def line_chart(points: Sequence[tuple[str, Number]], width: float = 658, height:
     parts.append(f'<circle {dot} fill="currentColor" stroke="#fff" stroke-width="1.4"/>')
     parts.append(_text(middle, y(peak) - 12, name, "middle", _INK, more=halo))
     return _svg(width, height, "".join(parts))
-
-
-def _step(rough: float) -> float:
-    power = 10.0 ** math.floor(math.log10(rough))
-    return next(times * power for times in (1, 2, 2.5, 5, 10) if times * power >= rough * (1 - 1e-9))
-
-
-def _date_labels(first: date, last: date) -> list[tuple[date, str]]:
-    """Return at most a dozen dates to label: one or two days apart, then weeks, then starts of months."""
-    days = (last - first).days
-    if days <= _LONGEST_IN_DAYS:
-        step = next((size for size in (1, 2) if days <= 10 * size), 7 * math.ceil(days / 70))
-        ats = [first + timedelta(days=index) for index in range(0, days + 1, step)]
-        return [(at, day_and_month(at)) for at in ats]
-    months = range(first.year * 12 + first.month, last.year * 12 + last.month)
-    every = next((size for size in (1, 2, 3, 6, 12) if len(months) <= size * 8), 24)
-    starts = [date(index // 12, index % 12 + 1, 1) for index in months]
-    return [(at, month_and_year(at)) for at in starts[::every]]
 
 
 def _finite(values: Sequence[Number]) -> list[float]:
