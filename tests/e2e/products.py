@@ -13,6 +13,7 @@ import httpx
 import trio
 
 from tests.documents.verifiers import Verifier
+from tests.servers.ports import free_port
 from tests.servers.site import Reply, Request, Site, open_site, redirect
 
 JWT = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*")
@@ -109,9 +110,9 @@ class Products:
 async def open_products() -> AsyncIterator[Products]:
     products = Products()
     async with (
-        open_site(host="127.0.0.2") as bearer,
-        open_site(host="127.0.0.3") as header,
-        open_site(host="127.0.0.4") as cookie,
+        open_site(host="127.0.0.2", port=free_port()) as bearer,
+        open_site(host="127.0.0.3", port=free_port()) as header,
+        open_site(host="127.0.0.4", port=free_port()) as cookie,
     ):
         for name, site in zip(PLACES, (bearer, header, cookie), strict=True):
             products.sites[name] = site

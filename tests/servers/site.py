@@ -90,9 +90,15 @@ class Site:
 
 
 @asynccontextmanager
-async def open_site(pages: Mapping[str, Content] | None = None, *, host: str = "127.0.0.1") -> AsyncIterator[Site]:
-    """``host``: any address in 127.0.0.0/8; each is an origin of its own."""
-    listeners = await trio.open_tcp_listeners(0, host=host)
+async def open_site(
+    pages: Mapping[str, Content] | None = None, *, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[Site]:
+    """``host``: any address in 127.0.0.0/8; each is an origin of its own.
+
+    ``port``: of ``servers.ports`` where a whole daemon is asked for many pages: its proxies take any port that the
+    kernel gives, on another address maybe the same one, and no page may go to the daemon's own ports.
+    """
+    listeners = await trio.open_tcp_listeners(port, host=host)
     site = Site(host, listeners[0].socket.getsockname()[1], pages or {})
     async with open_background() as nursery:
         nursery.start_soon(trio.serve_listeners, site.serve, listeners)

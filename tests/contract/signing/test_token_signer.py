@@ -1,10 +1,10 @@
 """What a signer of render tokens promises."""
 
 import base64
-import json
 from typing import Any
 
 import jwt
+import orjson
 import pytest
 
 from reportd.adapters.jwt_signer import JwtSigner
@@ -78,6 +78,7 @@ def test_what_no_key_of_its_own_has_signed_is_refused(key: RenderKey) -> None:
     edited = signer(key).sign(RenderClaims("https://x", "another user", "a task", 1, "quarterly", "00", 1, 2))
     material = key.material()
     public = getattr(material, "public_key", lambda: None)()
+    header = orjson.dumps({"alg": key.algorithm, "kid": ["old"]})
     refused = {
         "text": "not a token",
         "nothing": "",
@@ -89,10 +90,13 @@ def test_what_no_key_of_its_own_has_signed_is_refused(key: RenderKey) -> None:
         "another issuer": signer(key, issuer="another").sign(CLAIMS),
         "no issuer": forged({k: v for k, v in payload.items() if k != "iss"}, material, key.algorithm, kid="old"),
         "no kid": forged(payload, material, key.algorithm),
-        "a kid that is no text": f"{forged_header({'alg': key.algorithm, 'kid': ['old']})}.{body}.{signature}",
+        "a kid that is no text": f"{encoded(header)}.{body}.{signature}",
         "alg none": forged(payload, None, "none", kid="old"),
         "other claims than ours": forged({"iss": "reportd", "sub": "x"}, material, key.algorithm, kid="old"),
         "megabytes": "a" * 1_000_000 + token,
+        "a header that is nested deeply": f"{encoded(b'[' * 3000)}.{body}.{signature}",
+        "a header that is no text": f"{encoded(bytes([255] * 9))}.{body}.{signature}",
+        "no base64": "é.é.é",
     }
     if public is not None:
         raw = public.public_bytes_raw()
@@ -100,5 +104,5 @@ def test_what_no_key_of_its_own_has_signed_is_refused(key: RenderKey) -> None:
     assert [name for name, text in refused.items() if own.verify(text) is not None] == []
 
 
-def forged_header(header: dict[str, Any]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(header).encode()).decode().rstrip("=")
+def encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
