@@ -78,8 +78,9 @@ async def run(loaded: Loaded, load: Callable[[], Loaded], wanted: Wanted, served
                 )
                 raise StartError(text) from error
             ports.own = int(url.rpartition(":")[2])
-            watched = [*folders, *([wanted.parameters.parent] if wanted.parameters else ())]
-            background.start_soon(partial(watch_folders, watched, [loaded.config.data_dir], preview.again))
+            files = [wanted.parameters] if wanted.parameters else []
+            watch = partial(watch_folders, folders, preview.again, files=files, ignored=[loaded.config.data_dir])
+            background.start_soon(watch)
             served(f"{url}/{path}/")
             await preview.run()
 

@@ -3,6 +3,7 @@
 import argparse
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 from reportd.cli.client import Command, say
@@ -41,9 +42,16 @@ def preview(options: argparse.Namespace) -> int:
     wanted = app.Wanted(options.type, parameters, fields, options.port)
 
     async def until_signal(loaded: Loaded) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(app.run, loaded, load, wanted, lambda url: _served(url, open_it=options.open))
+
+                def served(url: str) -> None:
+                    say(f"reportd: the preview is at {url}\nCtrl-C ends it.")
+                    if options.open:
+                        # A browser of the terminal takes as long as its reader does.
+                        nursery.start_soon(partial(trio.to_thread.run_sync, _open, url, abandon_on_cancel=True))
+
+                nursery.start_soon(app.run, loaded, load, wanted, served)
                 async for _ in signals:
                     nursery.cancel_scope.cancel()
 
@@ -66,11 +74,10 @@ def preview(options: argparse.Namespace) -> int:
     return 0
 
 
-def _served(url: str, *, open_it: bool) -> None:
+def _open(url: str) -> None:
     import webbrowser
 
-    say(f"reportd: the preview is at {url}\nCtrl-C ends it.")
-    if open_it and not webbrowser.open(url):
+    if not webbrowser.open(url):
         say("reportd: no browser could be opened; open the address yourself")
 
 

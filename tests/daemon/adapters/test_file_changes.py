@@ -1,12 +1,15 @@
 """Changes of files are told, however an editor saves; what editors and programs write on the side is not."""
 
-from collections.abc import AsyncIterator, Callable
+import errno
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
-from watchfiles import Change
+from watchfiles import Change, awatch
 
 from reportd.adapters import file_changes
 from reportd.adapters.file_changes import Seen, watch_folders
@@ -30,10 +33,10 @@ class Told:
 
 
 @asynccontextmanager
-async def watching(*folders: Path, ignored: tuple[Path, ...] = ()) -> AsyncIterator[Told]:
+async def watching(*folders: Path, files: tuple[Path, ...] = ()) -> AsyncIterator[Told]:
     told = Told()
     async with open_background() as nursery:
-        nursery.start_soon(watch_folders, folders, ignored, told)
+        nursery.start_soon(partial(watch_folders, folders, told, files=files))
         # The watch has begun once it tells of a change.
         for number in range(200):
             (folders[0] / "begin.txt").write_text(str(number))
@@ -61,7 +64,7 @@ async def test_each_way_of_saving_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [".a.html.swp", "a.html~", "#a.html#", "4913", "out.pdf", "reportd.db-wal", "x.log"])
 def test_what_is_written_on_the_side_does_not_count(name: str, tmp_path: Path) -> None:
-    counts = Seen([tmp_path], ())
+    counts = Seen([tmp_path])
     assert not counts(Change.added, str(tmp_path / name))
     assert counts(Change.added, str(tmp_path / f"a{name}.html"))
 
@@ -77,15 +80,46 @@ async def test_folders_are_watched_with_all_below_and_those_that_come_later(tmp_
 def test_ignored_hidden_and_tools_folders_are_not_watched(tmp_path: Path) -> None:
     for name in ("data", ".git", "node_modules", "parts", "parts/deep"):
         (tmp_path / name).mkdir()
-    watched = list(Seen([tmp_path], [tmp_path / "data"]).folders())
+    watched = list(Seen([tmp_path], ignored=[tmp_path / "data"]).folders())
     assert watched == [tmp_path, tmp_path / "parts", tmp_path / "parts" / "deep"]
+
+
+async def test_of_the_folder_of_a_file_that_was_named_only_the_file_counts(tmp_path: Path) -> None:
+    reports, elsewhere = tmp_path / "reports", tmp_path / "elsewhere"
+    for folder in (reports, elsewhere, elsewhere / "below"):
+        folder.mkdir()
+    file = elsewhere / "out.log"
+    seen = Seen([reports], files=[file])
+    assert set(seen.folders()) == {reports, elsewhere}
+    assert seen(Change.added, str(file))
+    assert not seen(Change.added, str(elsewhere / "other.html"))
+    async with watching(reports, files=(file,)) as told:
+        await told.again(lambda: file.write_text("x"))
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_a_kernel_without_watches_or_a_folder_that_has_gone_ends_nothing(
+    gone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def refused_once(*folders: Path, **options: Any) -> AsyncGenerator[Any, None]:
+        asked.append(options["force_polling"])
+        if len(asked) == 1:
+            raise FileNotFoundError(errno.ENOENT, "gone") if gone else OSError(errno.ENOSPC, "no watch is left")
+        return awatch(*folders, **options)
+
+    monkeypatch.setattr(file_changes, "awatch", refused_once)
+    async with watching(tmp_path) as told:
+        await told.again(lambda: (tmp_path / "a.html").write_text("x"))
+    assert asked[:2] == [None, None if gone else True]
 
 
 def test_of_very_many_folders_some_are_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_changes, "MAX_FOLDERS", 2)
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
-    assert list(Seen([tmp_path], ()).folders()) == [tmp_path, tmp_path / "a"]
+    assert list(Seen([tmp_path]).folders()) == [tmp_path, tmp_path / "a"]
 
 
 async def test_the_watch_ends_at_once(tmp_path: Path) -> None:

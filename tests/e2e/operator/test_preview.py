@@ -144,8 +144,18 @@ def test_what_cant_be_previewed_is_refused_at_once(
     assert (done.returncode, told in done.stderr) == (2, True), done.stderr
 
 
-async def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
-    async with previewing(tmp_path, "sales_summary") as preview:
+async def test_it_opens_the_page_and_a_second_one_is_told_that_the_port_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+    browser.chmod(0o700)
+    monkeypatch.setenv("BROWSER", str(browser))
+    async with previewing(tmp_path, "sales_summary", "--open") as preview:
+        with trio.fail_after(START_SECONDS):
+            while not (tmp_path / "opened").exists() or not (tmp_path / "opened").read_text().strip():
+                await trio.sleep(0.05)
+        assert (tmp_path / "opened").read_text().strip() == preview.url
         port = preview.url.split("/")[2].rpartition(":")[2]
         done = await trio.to_thread.run_sync(run, tmp_path, "preview", "sales_summary", "--port", port)
         assert done.returncode == 1
