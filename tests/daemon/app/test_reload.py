@@ -21,6 +21,7 @@ from reportd.intake.tokens import Tokens, new_token
 from reportd.ports import TooCostlyError, UnavailableError
 from reportd.system.regular_files import MAX_BYTES
 from tests.fakes.checking import catalogue_of, inline_checker
+from tests.render_keys import a_key
 from tests.wording import mentions
 
 TYPES = """
@@ -30,6 +31,8 @@ url = "https://one.internal/"
 template = "two.html"
 max_concurrency = 1
 """
+
+KEYS = '[render_tokens]\nkeys = [{{kid = "{kid}", algorithm = "HS256", key = "{key}"}}]\n'
 
 
 class Files:
@@ -91,6 +94,17 @@ async def test_new_report_types_a_level_and_tokens(files: Files) -> None:
     assert files.level == "debug"
     assert (files.knows(second), files.knows(files.secret)) == (True, False)
     assert [set(config.reports) for config in files.learnt] == [set(files.types.names)]
+
+
+async def test_other_keys_of_render_tokens_need_no_restart(files: Files) -> None:
+    for kid in ("one", "two"):
+        key = a_key(kid, "HS256")
+        files.configure(
+            KEYS.format(kid=kid, key=key.text) + TYPES.replace("[reports.two]", "token = true\n[reports.two]")
+        )
+        await files.reload.reload()
+        assert files.reload.trouble == ""
+        assert files.learnt[-1].render_tokens.parsed() == (key,)
 
 
 def replaced(path: Path) -> Path:
@@ -160,6 +174,14 @@ BROKEN: dict[str, tuple[Callable[[Files], object], str]] = {
         "reports.one.queue_url: ",
     ),
     "a secret that is empty": (lambda files: with_header_from(files, "token", "\n"), "token is empty"),
+    "a bad key of render tokens": (
+        lambda files: files.configure(f"{KEYS.format(kid='a', key='QUJD')}{TYPES}"),
+        "render_tokens.keys: entry 1 (a) has a key that is shorter than 32 bytes",
+    ),
+    "a token without a key": (
+        lambda files: files.configure(TYPES.replace("[reports.two]", "token = true\n[reports.two]")),
+        "reports.one.token: has no key",
+    ),
     "a first container": (
         lambda files: files.configure(TYPES + 'isolation = "container"\n'),
         "reports.two.isolation: ",
