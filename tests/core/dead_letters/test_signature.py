@@ -31,6 +31,10 @@ SAME = [
     ),
     ("not done, while waiting; last value: a", "not done, while waiting; last value: b; pending: https://a.test/"),
 ]
+SAME += [
+    ("a.html, line 2: 'x' is undefined", "a.html, line 2: 'x' is undefined; accepted: y, z and 3 more"),
+    ("'dict object' has no attribute 'x'; accepted: y", "'dict object' has no attribute 'x'"),
+]
 DIFFERENT = [
     ("https://a.test/render answered 503", "https://b.test/render answered 503"),
     ("https://a.test/render answered 503", "https://a.test/print answered 503"),

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
 
-from reportd.core.pages.template_context import NO_CONTEXT, TemplateContext
+from reportd.core.pages.template_context import NO_CONTEXT, OWN_NAMES, TemplateContext
 
 WHOLE = TemplateContext("task", "user", 0.0, 86400.0, "de-AT", "Asia/Tokyo")
 
@@ -33,7 +33,12 @@ def test_times_are_in_utc_without_a_zone() -> None:
     assert TemplateContext(now=0.0).names({})["now"].tzinfo is UTC
 
 
-@pytest.mark.parametrize("name", ["parameters", "task_id", "user_id", "submitted_at", "now", "locale", "timezone"])
+def test_no_name_is_left_out() -> None:
+    assert tuple(WHOLE.names({})) == ("parameters", "task_id", "user_id", "locale", "timezone", "submitted_at", "now")
+    assert set(WHOLE.names({})) == set(OWN_NAMES)
+
+
+@pytest.mark.parametrize("name", OWN_NAMES)
 def test_a_parameter_hides_a_name_of_ours(name: str) -> None:
     assert WHOLE.names({name: "theirs"})[name] == "theirs"
     if name != "parameters":

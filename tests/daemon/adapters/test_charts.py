@@ -17,6 +17,7 @@ from reportd.adapters.templates.charts.canvas import PALETTE
 from reportd.adapters.templates.charts.donut import donut
 from reportd.adapters.templates.charts.figures import figures
 from reportd.adapters.templates.charts.lines import lines
+from reportd.adapters.templates.charts.series import series as series_of
 from reportd.adapters.templates.charts.sparkline import sparkline
 from reportd.adapters.templates.charts.stacked import stacked
 from reportd.adapters.templates.charts.text import SIZE, fitted, text_width, wrapped
@@ -184,6 +185,18 @@ def test_a_sparkline_spans_its_values_and_ends_in_a_dot() -> None:
     assert sparkline([]) == "–"  # noqa: RUF001
     assert drawn(sparkline([5])) == []
     assert drawn(sparkline({"a": 5, "b": 5})) == [[(2.0, 8.0), (78.0, 8.0)]]
+
+
+def test_rows_become_series_by_two_of_their_columns() -> None:
+    rows = [
+        {"month": "2025-01", "region": "North", "revenue": 1},
+        {"month": "2025-02", "region": "South", "revenue": 5.5},
+        {"month": "2025-01", "region": "South", "revenue": 0.1},
+        {"month": "2025-01", "region": "South", "revenue": 0.2},
+    ]
+    made = series_of(rows, "month", "region", "revenue")
+    assert made == {"South": [("2025-02", Decimal("5.5")), ("2025-01", Decimal("0.3"))], "North": [("2025-01", 1)]}
+    assert list(made) == ["South", "North"]
 
 
 # --- right to left ----------------------------------------------------------------------------------------------

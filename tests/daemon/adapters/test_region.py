@@ -176,6 +176,46 @@ def test_what_is_no_date_is_a_fault_of_the_template(rendered: Folder, text: str)
         rendered(text, "de")
 
 
+DURATIONS = "{{ 7500 | duration }}; {{ 3599.7 | duration }}; {{ 0 | duration }}; {{ -90061 | duration }}"
+
+
+@pytest.mark.parametrize(
+    ("locale", "expected"),
+    [
+        ("", "2 h 5 min; 1 h; 0 s; −1 d 1 h"),  # noqa: RUF001
+        ("de", "2 Std. 5 Min.; 1 Std.; 0 Sek.; -1 Tg. 1 Std."),
+        ("zh-CN", "2小时 5分钟; 1小时; 0秒; -1天 1小时"),
+        ("ar-EG", "٢ س ٥ د; ١ س; ٠ ث; \u061c-يوم ١ س"),  # noqa: RUF001
+    ],
+)
+def test_durations_have_their_two_largest_units(rendered: Folder, locale: str, expected: str) -> None:
+    assert rendered(DURATIONS, locale) == expected
+
+
+def test_the_difference_of_two_times_is_a_duration(rendered: Folder) -> None:
+    assert rendered("{{ (now - now) | duration }}") == "0 s"
+
+
+@pytest.mark.parametrize(
+    ("locale", "expected"),
+    [("", "A, B and C; A or B; "), ("de", "A, B und C; A oder B; "), ("zh-CN", "A、B和C; A或B; ")],
+)
+def test_lists_are_joined_in_words(rendered: Folder, locale: str, expected: str) -> None:
+    text = "{{ ['A', 'B', 'C'] | joined }}; {{ ['A', 'B'] | joined('or') }}; {{ [] | joined }}"
+    assert rendered(text, locale) == expected
+    with pytest.raises(TemplateFault, match="accepted: and, or"):
+        rendered("{{ [] | joined('nor') }}", locale)
+
+
+@pytest.mark.parametrize(
+    ("locale", "expected"),
+    [("", "lines line lines lines"), ("fr", "line line lines lines"), ("ar", "lines line two few")],
+)
+def test_a_word_has_the_plural_of_the_language(rendered: Folder, locale: str, expected: str) -> None:
+    text = "{% for n in [0, 1, 2, 3] %}{{ n | plural('lines', one='line', two='two', few='few') }} {% endfor %}"
+    assert rendered(text, locale).strip() == expected
+
+
 def test_a_zone_that_the_machine_does_not_have_is_named(rendered: Folder) -> None:
     with pytest.raises(TemplateFault, match="No time zone found with key Mars/Base"):
         rendered("x", timezone="Mars/Base")

@@ -262,13 +262,32 @@ def test_an_undefined_name_is_named_with_its_place(tmp_path: Path) -> None:
         rendered(tmp_path, "{{ 1 }}\n{{ customer }}")
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{{ custmer }}", "'custmer' is undefined; accepted: customer, Customers"),
+        ("{{ taskId }}", "'taskId' is undefined; accepted: task_id"),
+        ("{{ x }}", "'x' is undefined; accepted: Customers, a0, a1, a2, a3, a4, a5, a6 and 4 more"),
+        ("{{ period.form }}", "'dict object' has no attribute 'form'; accepted: from"),
+        ("{{ period['x'] }}", "'dict object' has no attribute 'x'; accepted: from, to"),
+        ("{{ period.nothing.x }}", "'dict object' has no attribute 'nothing'; accepted: from, to"),
+        ("{{ none.x }}", "'None' has no attribute 'x'"),
+    ],
+)
+def test_what_there_is_stands_beside_an_undefined_name(tmp_path: Path, text: str, says: str) -> None:
+    parameters = {f"a{index}": index for index in range(9)} | {"customer": 1, "Customers": 2}
+    with pytest.raises(TemplateFault) as caught:
+        rendered(tmp_path, text, parameters | {"period": {"from": 1, "to": 2}})
+    assert str(caught.value) == f"own.html, line 1: {says}"
+
+
 def test_an_undefined_attribute_is_named_with_its_place(tmp_path: Path) -> None:
-    with pytest.raises(TemplateFault, match=r"^own\.html, line 3: .*no attribute 'form'$"):
+    with pytest.raises(TemplateFault, match=r"^own\.html, line 3: .*no attribute 'form'; accepted: from$"):
         rendered(tmp_path, "\n\n{{ period.form }}", {"period": {"from": "2025-01-01"}})
 
 
 def test_a_fault_in_the_base_names_the_base(templates: Templates) -> None:
-    with pytest.raises(TemplateFault, match=r"^base\.html, line \d+: 'period' is undefined$"):
+    with pytest.raises(TemplateFault, match=r"^base\.html, line \d+: 'period' is undefined; accepted: rows$"):
         templates.render("sales_summary.html", {"rows": SMALLEST["sales_summary"]["rows"]})
 
 

@@ -283,8 +283,8 @@ async def test_a_header_without_braces_is_printed_as_it_is(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("header", "detail"),
     [
-        ("\n{{ nobody }}", "pdf.header_template, line 2: 'nobody' is undefined"),
-        ("header.html", "header.html, line 1: 'nobody' is undefined"),
+        ("\n{{ nobody }}", "pdf.header_template, line 2: 'nobody' is undefined; accepted: logo"),
+        ("header.html", "header.html, line 1: 'nobody' is undefined; accepted: logo"),
         (
             "<b style='background: url({{ logo }})'>",
             "pdf.header_template: has url(https://x/a.png), which Chromium can't load or run in a header or footer",

@@ -3,7 +3,7 @@
 ``templates`` sets the region around each render; ``filters`` asks for it. CLDR has the rules, and Babel applies them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from babel import Locale, dates, numbers
+from babel import Locale, dates, lists, numbers, units
 from babel.core import UnknownLocaleError
 
 Number = int | float | Decimal
@@ -76,6 +76,22 @@ class Region:
 
     def span(self, first: date, last: date) -> str:
         return self._written(dates.format_interval(first, last, "yMMMd", locale=self._locale))
+
+    def unit(self, count: int, name: str) -> str:
+        """Return a count of a unit of CLDR, such as ``duration-hour``: `2 Std.`."""
+        return self._written(units.format_unit(count, name, "short", locale=self._locale))
+
+    @property
+    def minus(self) -> str:
+        return numbers.get_minus_sign_symbol(self._locale, numbering_system=self._digits)
+
+    def listed(self, texts: Sequence[str], style: str) -> str:
+        """Return a list in words; ``style``: standard (and), or."""
+        return lists.format_list(texts, style, locale=self._locale)  # type: ignore[arg-type]
+
+    def plural_category(self, count: Number) -> str:
+        """Return zero, one, two, few, many or other: CLDR's plural rules."""
+        return self._locale.plural_form(count)
 
     def _applied(
         self, pattern: numbers.NumberPattern, value: Decimal, decimals: tuple[int, int], currency: str | None = None

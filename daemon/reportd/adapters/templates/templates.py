@@ -6,7 +6,7 @@ template text, and all output is escaped.
 """
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -14,26 +14,28 @@ from typing import Any
 
 from jinja2 import (
     FileSystemLoader,
-    StrictUndefined,
     Template,
     TemplateAssertionError,
     TemplateNotFound,
     TemplateSyntaxError,
+    UndefinedError,
     nodes,
     pass_context,
 )
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from reportd.adapters.templates import accounts, filters
+from reportd.adapters.templates import accounts, filters, undefined, wording
 from reportd.adapters.templates.charts.bar_and_line import bar_chart, line_chart
 from reportd.adapters.templates.charts.bars import bars
 from reportd.adapters.templates.charts.donut import donut
 from reportd.adapters.templates.charts.lines import lines
+from reportd.adapters.templates.charts.series import series
 from reportd.adapters.templates.charts.sparkline import sparkline
 from reportd.adapters.templates.charts.stacked import stacked
 from reportd.adapters.templates.qr import qr
 from reportd.adapters.templates.region import rendering_in
+from reportd.adapters.templates.undefined import HelpfulUndefined
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.pages.template_context import NO_CONTEXT, TemplateContext
 from reportd.system.file_descriptors import none_left
@@ -46,6 +48,7 @@ _NEUTRAL: dict[str, Callable[..., Any]] = {
     "places": filters.places,
     "priced": accounts.priced,
     "qr": qr,
+    "series": series,
     "top": filters.top,
     "total": filters.total,
     "totals_by": filters.totals_by,
@@ -61,12 +64,15 @@ _REGIONAL: dict[str, Callable[..., Any]] = {
     "datetime": filters.datetime_in_zone,
     "day": filters.day,
     "donut": donut,
+    "duration": wording.duration,
+    "joined": wording.joined,
     "line_chart": line_chart,
     "lines": lines,
     "money": filters.money,
     "month": filters.month,
     "number": filters.number,
     "percent": filters.percent,
+    "plural": wording.plural,
     "price": filters.price,
     "short_money": filters.short_money,
     "short_number": filters.short_number,
@@ -100,7 +106,7 @@ class Templates:
         self._environment = ImmutableSandboxedEnvironment(
             loader=self._loader,
             autoescape=True,
-            undefined=StrictUndefined,
+            undefined=HelpfulUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
             # Otherwise constant expressions are computed at compile time, however long they take.
@@ -169,12 +175,12 @@ class Templates:
 
         Raises TemplateFault for any fault of the template; FaultError when no file descriptor is left to open it.
         """
-        with self._faults(name), rendering_in(context.locale, context.timezone):
+        with self._faults(name, parameters), rendering_in(context.locale, context.timezone):
             template = self._environment.get_template(name) if text is None else self._compiled(name, text)
             return template.render(context.names(parameters))
 
     @contextmanager
-    def _faults(self, name: str) -> Iterator[None]:
+    def _faults(self, name: str, names: Iterable[str] = ()) -> Iterator[None]:
         try:
             yield
         except TemplateNotFound as fault:
@@ -187,7 +193,7 @@ class Templates:
             if none_left(fault):
                 raise FaultError(FaultKind.OUT_OF_FILES, f"{name} can't be opened: {fault}") from fault
             # A template can raise anything (a division by zero, an invalid date): it is the template's fault.
-            raise TemplateFault(f"{self._place(fault, name) or name}: {_reason(fault)}") from fault
+            raise TemplateFault(f"{self._place(fault, name) or name}: {_reason(fault, names)}") from fault
 
     def _place(self, fault: Exception, name: str) -> str | None:
         """Return file and line in the template: Jinja rewrites tracebacks to them. `name`: that of a text."""
@@ -218,6 +224,8 @@ def _references(tree: nodes.Template) -> set[str]:
     return {name.value for name in names if isinstance(name, nodes.Const) and isinstance(name.value, str)}
 
 
-def _reason(fault: Exception) -> str:
+def _reason(fault: Exception, names: Iterable[str]) -> str:
     """Return the fault's text. Jinja's own texts suffice; a Python error needs its type as well."""
+    if isinstance(fault, UndefinedError):
+        return undefined.reason(fault, names)
     return str(fault) if type(fault).__module__.startswith("jinja2") else f"{type(fault).__name__}: {fault}"

@@ -17,6 +17,9 @@ _CHANCE = re.compile(r"; (?:pending|last value|last progress): .*", re.DOTALL)
 """What a timeout adds to its cause: which of a slow server's pictures was missing when the time was up,
 and how far the page was, is chance."""
 
+_THERE = re.compile(r"(is undefined|has no attribute '[^']*'); accepted: .*", re.DOTALL)
+"""What a template's fault adds to its cause: which other names this job's parameters have."""
+
 _SUBSTITUTES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"\b[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}\b"), "{uuid}"),
     # Keep scheme, host and path of a URL; port, user, query and encoded parameters vary.
@@ -41,7 +44,7 @@ def signature(kind: str, detail: str) -> str:
 
 def normalised(detail: str) -> str:
     """Return the detail with placeholders for all that varies between failures of one cause."""
-    text = _CHANCE.sub("", detail[: 10 * MAX_CHARACTERS])
+    text = _THERE.sub(r"\1", _CHANCE.sub("", detail[: 10 * MAX_CHARACTERS]))
     for pattern, substitute in _SUBSTITUTES:
         text = pattern.sub(substitute, text)
     return text.strip()[:MAX_CHARACTERS]

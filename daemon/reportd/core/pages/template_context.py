@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+OWN_NAMES = ("parameters", "task_id", "user_id", "submitted_at", "now", "locale", "timezone")
+
 
 @dataclass(frozen=True, slots=True)
 class TemplateContext:

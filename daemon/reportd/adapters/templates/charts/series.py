@@ -71,6 +71,20 @@ def table(data: Data) -> Table:
     return Table(labels, [Series(name, [pairs.get(place) for place in places]) for name, pairs in named], dates)
 
 
+def series(rows: Iterable[Mapping[str, Any]], label: str, group: str, key: str) -> dict[str, list[tuple[str, Decimal]]]:
+    """The sums of column `key` for each value of column `label`, one series for each value of column `group`.
+
+    The series with the largest sum comes first.
+    """
+    sums: dict[str, dict[str, Decimal]] = {}
+    for row in rows:
+        one = sums.setdefault(str(row[group]), {})
+        place = str(row[label])
+        one[place] = one.get(place, Decimal()) + Decimal(str(row[key]))
+    largest_first = sorted(sums.items(), key=lambda one: -sum(one[1].values()))
+    return {name: list(one.items()) for name, one in largest_first}
+
+
 def number(value: object) -> float:
     """Return a number of a chart. Raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
