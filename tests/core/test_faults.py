@@ -19,6 +19,7 @@ TRYING_AGAIN_CANT_HELP = {
     FaultKind.EXPECTATION_FAILED,
     FaultKind.CERTIFICATE_INVALID,
     FaultKind.URL_TOO_LONG,
+    FaultKind.BODY_TOO_LARGE,
     FaultKind.GLYPHS_MISSING,
     FaultKind.CONTENT_CLIPPED,
     FaultKind.NAVIGATED_AWAY,
@@ -71,6 +72,8 @@ def test_only_page_and_upstream_faults_reach_the_breaker(kind: FaultKind) -> Non
         (FaultKind.PAGE_UNAVAILABLE, Blame.UPSTREAM),
         (FaultKind.CERTIFICATE_INVALID, Blame.UPSTREAM),
         (FaultKind.URL_TOO_LONG, Blame.MESSAGE),
+        (FaultKind.BODY_TOO_LARGE, Blame.MESSAGE),
+        (FaultKind.PAGE_FAILED, Blame.PAGE),
         (FaultKind.UNREACHABLE, Blame.UPSTREAM),
         (FaultKind.BROWSER_LOST, Blame.NODE),
         (FaultKind.BROWSER_UNAVAILABLE, Blame.NODE),
@@ -117,6 +120,12 @@ def test_statuses_about_the_length_of_the_url_are_the_jobs_own_fault(status: int
     assert fault == Fault(FaultKind.URL_TOO_LONG, detail)
     assert not fault.nature.retry
     assert not fault.nature.counts_for_breaker
+
+
+def test_parameters_that_are_too_large_for_the_server_are_the_jobs_own_fault() -> None:
+    detail = "http://reports.example/ answered 413; the parameters have 900000 bytes"
+    assert status_fault(413, "http://reports.example/", sent_bytes=900_000) == Fault(FaultKind.BODY_TOO_LARGE, detail)
+    assert status_fault(413, "http://reports.example/").kind is FaultKind.PAGE_STATUS
 
 
 def test_a_stored_fault_of_a_kind_that_only_a_newer_node_knows_is_shown_with_its_name() -> None:

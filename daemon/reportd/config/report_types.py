@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from reportd.config.page_parameters import BodyForm, InjectedName, Method, method_conflicts
 from reportd.config.pdf import PdfOptions
 from reportd.config.render_tokens import TokenWhere, place_conflicts, place_text
 from reportd.config.section import Accepts, Conflict, FromFile, Section
@@ -224,6 +225,9 @@ class ReportType(Section):
     queue_url: SqsUrl = ""
     callback_url: SecretUrl = ""
     isolation: Literal["", "page", "context", "browser", "container"] = ""
+    method: Method = "GET"
+    body: BodyForm = "json"
+    inject: InjectedName = ""
     ready: ReadyWhen = Ready()
     delay_seconds: Number = Field(0.0, ge=0, le=60)
     headers: Headers = Field(default_factory=dict)
@@ -283,6 +287,7 @@ class ReportType(Section):
         if self.cookies and not self.url:
             text = "is set, but a template's page has no address to send them to; accepted: cookies for a url"
             yield Conflict(("cookies", "url"), text)
+        yield from method_conflicts(self.method, self.body, self.url)
         yield from place_conflicts(self.token, self.url, self.headers, self.cookies)
         if self.delay_seconds >= self.timeout_seconds:
             text = f"leaves no time to render; accepted: less than timeout_seconds ({self.timeout_seconds:g})"

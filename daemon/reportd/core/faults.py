@@ -41,6 +41,7 @@ class FaultKind(StrEnum):
     HOST_NOT_ALLOWED = "host_not_allowed"
     CERTIFICATE_INVALID = "certificate_invalid"
     URL_TOO_LONG = "url_too_long"
+    BODY_TOO_LARGE = "body_too_large"
     GLYPHS_MISSING = "glyphs_missing"
     CONTENT_CLIPPED = "content_clipped"
     PRINT_REJECTED = "print_rejected"
@@ -99,6 +100,7 @@ NATURE: dict[FaultKind, Nature] = {
     FaultKind.CERTIFICATE_INVALID: Nature(Blame.UPSTREAM, retry=False),
     # Only this job's parameters are too long; others of the type are not.
     FaultKind.URL_TOO_LONG: Nature(Blame.MESSAGE, retry=False),
+    FaultKind.BODY_TOO_LARGE: Nature(Blame.MESSAGE, retry=False),
     # The data of one job has these characters, or so many columns.
     FaultKind.GLYPHS_MISSING: Nature(Blame.MESSAGE, retry=False),
     FaultKind.CONTENT_CLIPPED: Nature(Blame.MESSAGE, retry=False),
@@ -153,11 +155,18 @@ TOO_LONG_STATUS = frozenset({414, 431})
 """URI too long (RFC 9110 section 15.5.15), header fields too large, the request line included (RFC 6585 section 5)."""
 
 
-def status_fault(status: int, url: str, length: int = 0) -> Fault:
+TOO_LARGE_STATUS = 413
+"""Content too large (RFC 9110 section 15.5.14)."""
+
+
+def status_fault(status: int, url: str, length: int = 0, sent_bytes: int | None = None) -> Fault:
     """Return the fault for a failed HTTP status of the main page: a retry can help after 5xx and RETRIABLE_STATUS.
 
-    ``url``: as it may be shown. ``length``: of the URL that was asked for, in characters.
+    ``url``: as it may be shown. ``length``: of the URL that was asked for, in characters. ``sent_bytes``: of the body
+    that was sent, if there was one.
     """
+    if status == TOO_LARGE_STATUS and sent_bytes is not None:
+        return Fault(FaultKind.BODY_TOO_LARGE, f"{url} answered 413; the parameters have {sent_bytes} bytes")
     if status in TOO_LONG_STATUS:
         return Fault(FaultKind.URL_TOO_LONG, f"{url} answered {status}; the URL has {length} characters")
     retriable = status >= 500 or status in RETRIABLE_STATUS  # noqa: PLR2004 - the class of server errors

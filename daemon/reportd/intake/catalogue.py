@@ -17,6 +17,7 @@ from reportd.core.jobs.options import NO_OPTIONS, JobOptions
 from reportd.core.jobs.parameters import text_of, value_of
 from reportd.core.jobs.submission import FieldProblem, Submission, parse
 from reportd.core.pages.network import NetworkRule, url_target
+from reportd.core.pages.post import form_body, json_body
 from reportd.core.pages.template_context import TemplateContext
 from reportd.core.pages.url_length import too_long, url_length
 from reportd.intake import overrides
@@ -145,7 +146,7 @@ class Catalogue:
             timezone=options.timezone,
         )
         options = await with_print_templates(options, report, job, context, self._checker)
-        page = url = None
+        page = url = body = None
         if report.template:
             page = await self._checker.html(report.template, job.parameters, report.timeout_seconds, context)
         else:
@@ -154,6 +155,10 @@ class Catalogue:
             # Escaping goes character by character, so large parameters would hold the event loop.
             large = len(text_of(job.parameters)) > INLINE_BYTES
             url = await trio.to_thread.run_sync(_filled, report.url, job) if large else _filled(report.url, job)
+            if report.method == "POST":
+                make = form_body if report.body == "form" else json_body
+                text = text_of(job.parameters)
+                body = await trio.to_thread.run_sync(make, text) if large else make(text)
         return RenderRequest(
             task_id=job.task_id,
             report_type=job.report_type,
@@ -164,6 +169,8 @@ class Catalogue:
             inert=page is not None and page.inert,
             url=url,
             isolation=entry.isolation,
+            body=body,
+            parameters=text_of(job.parameters) if options.inject else "{}",
         )
 
 

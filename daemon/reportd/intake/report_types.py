@@ -238,6 +238,7 @@ def _entry(report: ReportType, schema_text: bytes, config: Config, *, quick: boo
         locale=report.locale,
         timezone=report.timezone,
         evidence=report.evidence,
+        inject=report.inject,
         token=report.token,
         token_margin_seconds=config.render_tokens.margin_seconds,
     )

@@ -10,6 +10,7 @@ import trio
 from reportd.core.jobs.evidence import Evidence
 from reportd.core.jobs.warnings import WarningKind
 from reportd.core.pages.network import NetworkRule
+from reportd.core.pages.post import Body
 from reportd.ports.artifacts import Pdf
 
 
@@ -45,8 +46,8 @@ class RenderOptions:
     ``device_scale_factor``: device pixels per CSS pixel. ``fixed_paper``: a size in the page's ``@page`` rule does not
     count. ``fit_width``: wide content is scaled down. ``content_height``: the sheet is as high as its content.
     ``locale``: a BCP 47 tag, ``timezone``: an IANA name; empty: the browser's own. ``evidence``: a fault comes
-    with its evidence. ``token``: the URL's own origin gets a render token, which is valid for ``token_margin_seconds``
-    more than the attempt may take.
+    with its evidence. ``inject``: the name in ``window`` of what the job is about; empty for none. ``token``: the URL's
+    own origin gets a render token, which is valid for ``token_margin_seconds`` more than the attempt may take.
     """
 
     ready: Ready = Ready()
@@ -70,6 +71,7 @@ class RenderOptions:
     locale: str = ""
     timezone: str = ""
     evidence: bool = False
+    inject: str = ""
     token: TokenPlace | None = None
     token_margin_seconds: float = 0.0
 
@@ -78,7 +80,8 @@ class RenderOptions:
 class RenderRequest:
     """One page to print: ``html`` or ``url``. ``inert``: the HTML leaves nothing behind (``core.pages.inert``).
 
-    ``token``: the render token of the attempt, where the options have a place for it.
+    ``body``: sent with the main request, which is a POST then. ``parameters``: a JSON object as text, for
+    ``options.inject``. ``token``: the render token of the attempt, where the options have a place for it.
     """
 
     task_id: str
@@ -90,6 +93,8 @@ class RenderRequest:
     url: str | None = field(default=None, repr=False)
     inert: bool = False
     isolation: str = "page"
+    body: Body | None = None
+    parameters: str = field(default="{}", repr=False)
     token: str = field(default="", repr=False)
 
     def token_headers(self) -> dict[str, str]:

@@ -82,6 +82,33 @@ def test_a_page_has_exactly_one_source(tmp_path: Path) -> None:
     assert report(tmp_path, 'template = ""').url == "https://app.test/"
 
 
+def test_a_page_gets_its_parameters_in_one_of_the_ways_that_there_are(tmp_path: Path) -> None:
+    found = report(tmp_path, 'method = "POST"\nbody = "form"\ninject = "$my_Report1"\nready = "page"')
+    assert (found.method, found.body, found.inject, found.ready) == ("POST", "form", "$my_Report1", Ready("page"))
+    found = report(tmp_path, "")
+    assert (found.method, found.body, found.inject) == ("GET", "json", "")
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ('url = ""\ntemplate = "a.html"\nmethod = "POST"', ("method: ", "template", "accepted: POST for a url")),
+        ('url = "https://app.test/?{params}"\nmethod = "POST"', ("method: ", "url has {params}", "accepted: POST,")),
+        ('body = "form"', ("body: ", "only a POST has a body", 'accepted: method = "POST"')),
+        ('method = "PUT"', ("method: ", "accepted: one of GET, POST")),
+        ('body = "xml"', ("body: ", "accepted: one of json, form")),
+        *(
+            (f'inject = "{name}"', ("inject: ", "accepted: a name"))
+            for name in ("a-b", "1a", "a.b", "ä", "x" * 65, "location", "top", "reportd", "__reportdReady", "NaN")
+        ),
+        ('ready = "page:x"', ("ready: ", "or page")),
+    ],
+)
+def test_a_way_that_makes_no_sense_is_refused(tmp_path: Path, keys: str, words: tuple[str, ...]) -> None:
+    url = "" if "url = " in keys else 'url = "https://app.test/"\n'
+    assert mentions(refused(tmp_path, url + keys), *words)
+
+
 def test_cookies_need_an_address(tmp_path: Path) -> None:
     problem = refused(tmp_path, 'template = "a.html"\ncookies = {a = "b"}')
     assert mentions(problem, "cookies: ", "template", "accepted: ", "url")

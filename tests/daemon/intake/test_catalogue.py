@@ -14,11 +14,12 @@ from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.submission import MAX_PROBLEMS
 from reportd.core.jobs.warnings import WarningKind
+from reportd.core.pages.post import Body
 from reportd.core.pages.url_length import MAX_URL_CHARS, url_length
 from reportd.core.schemas.compiled import is_cheap
 from reportd.intake.catalogue import Catalogue
 from reportd.intake.report_types import ReportTypesReader
-from reportd.ports import Ready, RenderRequest, TooCostlyError
+from reportd.ports import INLINE_BYTES, Ready, RenderRequest, TooCostlyError
 from tests.daemon.node import USER, job
 from tests.fakes.checking import catalogue_of, edition_of, inline_checker
 from tests.wording import mentions
@@ -339,6 +340,28 @@ async def test_a_url_gets_its_parameters_encoded_and_cannot_be_led_astray_by_the
     encoded = quote(json.dumps(parameters, separators=(",", ":"), ensure_ascii=False), safe="")
     assert request.url == f"https://reports.internal/{job().task_id}?u={USER}&p={encoded}#{encoded}"
     assert request.html is None
+
+
+@pytest.mark.parametrize("size", [10, 2 * INLINE_BYTES])
+async def test_a_post_sends_the_parameters_of_any_size(tmp_path: Path, size: int) -> None:
+    text = "é" * size
+    parameters = {"text": text, "rows": [1]}
+    of_job = Job(job().task_id, "report", parameters, USER, 0.0)
+    types = catalogue(tmp_path, with_url("https://reports.internal/{taskId}", method="POST"))
+    assert await types.check_submission("report", parameters) == []
+    request = await types.request(of_job)
+    assert request.body == Body(f'{{"text":"{text}","rows":[1]}}'.encode(), "application/json")
+    types = catalogue(tmp_path, with_url("https://reports.internal/", method="POST", body="form"))
+    request = await types.request(of_job)
+    fields = f"text={quote(text)}&rows=%5B1%5D"
+    assert request.body == Body(fields.encode(), "application/x-www-form-urlencoded")
+    assert request.parameters == "{}"
+
+
+async def test_what_is_injected_are_the_parameters_of_the_job(tmp_path: Path) -> None:
+    types = catalogue(tmp_path, with_url("https://reports.internal/", inject="REPORT"))
+    request = await types.request(job(1, a="é"))
+    assert (request.options.inject, request.parameters, request.body) == ("REPORT", '{"a":"é"}', None)
 
 
 async def test_parameters_that_make_a_url_longer_than_the_browser_opens_are_told_with_both_lengths(

@@ -40,7 +40,7 @@ class OwnHeaders:
         def continue_request(event: dict[str, Any]) -> bool:
             present = event["request"]["headers"]
             headers = self.added_to(event["request"]["url"], present)
-            more = {"headers": _merged(present, headers)} if headers else {}
+            more = {"headers": merged(present, headers)} if headers else {}
             page.send("Fetch.continueRequest", requestId=event["requestId"], **more)
             return True
 
@@ -59,7 +59,8 @@ class OwnHeaders:
         return dict(self._headers) if not downgrade and self._hosts.may_name(host, port).allowed else {}
 
 
-def _merged(present: Mapping[str, str], added: Mapping[str, str]) -> list[dict[str, str]]:
+def merged(present: Mapping[str, str], added: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the headers of a request with more, in the form of CDP ``Fetch.continueRequest``."""
     # Leave Referer out, so that Chromium sets it by its own policy. A Referer given here would be sent unchanged,
     # also through redirects to other origins, with the job's parameters in it.
     replaced = {name.lower() for name in added} | {"referer"}

@@ -3,10 +3,13 @@
 A page has one interception: its parts name the URLs that they care for, and the first one that takes a request has it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp
+
+Pattern = str | Mapping[str, str]
+"""A pattern of URLs, or a CDP ``Fetch.RequestPattern``."""
 
 Take = Callable[[dict[str, Any]], bool]
 """Gets the event of a paused request. Returns whether it has answered or continued it, or will do so."""
@@ -17,17 +20,17 @@ class Interception:
 
     def __init__(self, page: Cdp) -> None:
         self._page = page
-        self._parts: list[tuple[str, Take]] = []
+        self._parts: list[tuple[Pattern, Take]] = []
         page.on("Fetch.requestPaused", self._on_paused)
 
-    def use(self, *parts: tuple[str, Take]) -> list[Answer]:
+    def use(self, *parts: tuple[Pattern, Take]) -> list[Answer]:
         """Give the requests of the patterns to these parts, in this order, and to no other.
 
-        A pattern is that of CDP ``Fetch.RequestPattern``. A page that had no parts and gets none costs nothing.
+        A page that had no parts and gets none costs nothing.
         """
         before, self._parts = self._parts, list(parts)
         if parts:
-            patterns = [{"urlPattern": pattern} for pattern, _ in parts]
+            patterns = [{"urlPattern": each} if isinstance(each, str) else dict(each) for each, _ in parts]
             return [self._page.send("Fetch.enable", patterns=patterns)]
         return [self._page.send("Fetch.disable")] if before else []
 

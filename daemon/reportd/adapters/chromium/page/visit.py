@@ -9,9 +9,10 @@ import trio
 from reportd.adapters.chromium.page import ready, settle
 from reportd.adapters.chromium.page.emulation import Emulation, surroundings_of
 from reportd.adapters.chromium.page.headers import OwnHeaders
-from reportd.adapters.chromium.page.interception import Interception
+from reportd.adapters.chromium.page.interception import Interception, Pattern, Take
 from reportd.adapters.chromium.page.monitor import LOADING, PageMonitor
 from reportd.adapters.chromium.page.opening import opening_fault
+from reportd.adapters.chromium.page.post import MainRequest
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp, CdpError
 from reportd.adapters.egress.proxy import Egress
 from reportd.core.faults import FaultError, FaultKind, status_fault
@@ -73,7 +74,13 @@ class Visit:
         answers: list[Answer] = []
         token = self._request.token_headers()
         headers = OwnHeaders(options.headers, url, options.header_hosts, token) if options.headers or token else None
-        answers += self._interception.use(*([headers.part(self._page)] if headers is not None else []))
+        parts: list[tuple[Pattern, Take]] = []
+        if self._request.body is not None and url is not None:
+            main = MainRequest(self._request.body, url, self._frame_id, headers, self._monitor)
+            parts.append(main.part(self._page))
+        if headers is not None:
+            parts.append(headers.part(self._page))
+        answers += self._interception.use(*parts)
         if options.cookies and url is not None:
             cookies = [{"name": n, "value": v, "url": url} for n, v in options.cookies.items()]
             answers.append(self._page.send("Network.setCookies", cookies=cookies))
@@ -198,7 +205,8 @@ class Visit:
         answer = await pending.get()
         status = answer["result"].get("value")
         if isinstance(status, int) and any(first <= status <= last for first, last in failures):
-            fault = status_fault(status, shown(url), len(url))
+            body = self._request.body
+            fault = status_fault(status, shown(url), len(url), None if body is None else len(body.content))
             raise FaultError(fault.kind, fault.detail)
 
     def _unreachable(self, url: str, error: str, detail: str) -> FaultError:

@@ -2,9 +2,14 @@
 
 Only the main frame gets it, at the origin of the report's own URL: no other frame, and no other origin that the page
 moves on to. A page from a template has no URL; its origin is opaque, and it moves nowhere.
+
+What is injected is an ordinary value, as if the page had made it itself: a library may sort or wrap it. It ends with
+its document, and each document has its own.
 """
 
 import json
+
+import orjson
 
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp
 from reportd.core.pages.heard import FAILED, PROGRESS
@@ -59,6 +64,18 @@ _SPEAKS = """
 })()
 """
 
+_INJECTS = (
+    """
+(() => {
+  OWN
+  Object.defineProperty(globalThis, NAME, {value: JSON.parse(
+""",
+    """
+  ), writable: true, enumerable: true, configurable: true});
+})()
+""",
+)
+
 UNTIL_READY = """
 await (globalThis.__reportdReady ?? Promise.reject(
   new Error("window.reportd is only in a page that is at the origin of the report type's url")));
@@ -72,7 +89,18 @@ def install(page: Cdp, request: RenderRequest) -> list[Answer]:
     if request.options.ready.kind == "page":
         answers.append(page.send("Runtime.addBinding", name=BINDING))
         answers.append(_before_scripts(page, request, _filled(_SPEAKS, request)))
+    if request.options.inject:
+        begin, end = (_filled(part, request) for part in _INJECTS)
+        # JSON within JSON is a text of JavaScript, whatever it holds, and its parser makes no prototype of __proto__.
+        answers.append(_before_scripts(page, request, begin + orjson.dumps(_job_text(request)).decode() + end))
     return answers
+
+
+def _job_text(request: RenderRequest) -> str:
+    """Return what the page is told of its job, as JSON. The parameters are JSON already."""
+    options = request.options
+    about = {"locale": options.locale or None, "timezone": options.timezone or None, "taskId": request.task_id}
+    return f'{{"parameters":{request.parameters},{orjson.dumps(about).decode()[1:]}'
 
 
 def _before_scripts(page: Cdp, request: RenderRequest, source: str) -> Answer:
@@ -84,6 +112,7 @@ def _before_scripts(page: Cdp, request: RenderRequest, source: str) -> Answer:
 def _filled(script: str, request: RenderRequest) -> str:
     origin = "null" if request.url is None else url_origin(request.url)
     values = {"BINDING": json.dumps(BINDING), "FAILED": json.dumps(FAILED), "PROGRESS": json.dumps(PROGRESS)}
+    values |= {"NAME": json.dumps(request.options.inject)}
     values |= {"PAUSE_MS": str(PAUSE_MS), "MAX_SENT": str(MAX_SENT), "OWN": _OWN % json.dumps(origin)}
     for name, value in values.items():
         script = script.replace(name, value)

@@ -131,7 +131,7 @@ class Cdp:
     def on_closed(self, handler: Callable[[], None]) -> None:
         self._on_closed.append(handler)
 
-    def send(self, method: str, **params: Any) -> Answer:
+    def send(self, method: str, /, **params: Any) -> Answer:
         """Call without waiting for the answer. Calls reach the browser in the order in which they are made."""
         return Answer(self, method, None if self.closed.is_set() else self._connection.send(method, params))
 

@@ -1,0 +1,73 @@
+"""Sends the parameters of a job as the body of its main request.
+
+The protocol can open a page by GET only. So the request is paused, and continued as a POST with the body.
+"""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from reportd.adapters.chromium.page.headers import OwnHeaders, merged
+from reportd.adapters.chromium.page.interception import Pattern, Take
+from reportd.adapters.chromium.page.monitor import PageMonitor
+from reportd.adapters.chromium.protocol.cdp import Cdp
+from reportd.core.faults import FaultKind
+from reportd.core.pages.documents import same_place, shown
+from reportd.core.pages.network import url_origin
+from reportd.core.pages.post import Body
+
+DOCUMENTS: Mapping[str, str] = {"urlPattern": "*", "resourceType": "Document"}
+
+
+class MainRequest:
+    """The requests for the document of the main frame ``frame_id``, which is to be the report at ``url``.
+
+    Whenever the page is asked for at its own address, it gets the body: also when it reloads or refreshes itself. A
+    redirect that repeats the POST (307, 308) at another origin fails the job: the parameters are not for it. Any other
+    redirect makes a GET of it, without the body, as it does in any browser.
+    """
+
+    def __init__(self, body: Body, url: str, frame_id: str, headers: OwnHeaders | None, monitor: PageMonitor) -> None:
+        self._content = base64.b64encode(body.content).decode()
+        self._type = {"Content-Type": body.media_type}
+        self._url = url
+        self._origin = url_origin(url)
+        self._frame_id = frame_id
+        self._headers = headers
+        self._monitor = monitor
+
+    def part(self, page: Cdp) -> tuple[Pattern, Take]:
+        """Return what takes the main requests of ``page`` that get the body, or must not get it."""
+
+        def take(event: dict[str, Any]) -> bool:
+            request = event["request"]
+            if event["frameId"] != self._frame_id or event["resourceType"] != "Document":
+                return False
+            if request["method"] == "GET" and not event.get("redirectedRequestId") and self._is_own(request["url"]):
+                present = request["headers"]
+                added = self._headers.added_to(request["url"], present) if self._headers is not None else {}
+                page.send(
+                    "Fetch.continueRequest",
+                    requestId=event["requestId"],
+                    method="POST",
+                    headers=merged(present, added | self._type),
+                    postData=self._content,
+                )
+                return True
+            if request["method"] == "POST" and event.get("redirectedRequestId") and not self._is_here(request["url"]):
+                detail = f"{shown(self._url)} redirects its POST to {shown(request['url'])}, which is another origin"
+                self._monitor.fail(FaultKind.REDIRECTED, f"{detail}; the parameters are not sent there")
+                page.send("Fetch.failRequest", requestId=event["requestId"], errorReason="BlockedByClient")
+                return True
+            return False
+
+        return DOCUMENTS, take
+
+    def _is_own(self, url: str) -> bool:
+        return self._is_here(url) and same_place(self._url, url)
+
+    def _is_here(self, url: str) -> bool:
+        try:
+            return url_origin(url) == self._origin
+        except ValueError:  # about:blank
+            return False
