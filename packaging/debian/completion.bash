@@ -25,15 +25,16 @@ _reportd() {
         return
         ;;
     esac
+    local types="account_ledger dashboard invoice sales_summary user_activity"
     case $command in
     breakers) options="open close probe --reason --url --token-file" ;;
     check-config | doctor | serve) options="--config" ;;
     dead-letters) options="list show requeue drop --url --token-file" ;;
     get) options="-o --url --token-file" ;;
     init) options="--config" ;;
-    preview) options="sales_summary user_activity --params --locale --timezone --open --port --config" ;;
+    preview) options="$types --params --locale --timezone --open --port --config" ;;
     provision) options="--config --dry-run" ;;
-    submit) options="sales_summary user_activity --params --user --locale --timezone --file-name --pdf --wait -o --url --token-file" ;;
+    submit) options="$types --params --user --locale --timezone --file-name --pdf --wait -o --url --token-file" ;;
     token) options="--user" ;;
     *) options="breakers check-config dead-letters doctor get init preview provision serve submit token --version" ;;
     esac

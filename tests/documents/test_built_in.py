@@ -1,9 +1,10 @@
-"""The invoice and the ledger as they are printed, in their four languages. `templates` tests their HTML."""
+"""The invoice, the ledger and the dashboard as they are printed, in their four languages."""
 
 import copy
 import json
 import time
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import trio
 import reportd_web
 from reportd.adapters.templates.templates import Templates
 from reportd.config.pdf import PdfOptions
+from reportd.config.report_types import BUILT_IN
 from reportd.core.pages.template_context import TemplateContext
+from reportd.core.schemas.compiled import problems
 from tests.documents.sheets import Sheet, drawings_of, sheets_of
 from tests.servers.chromium import Stage, open_stage, request
 
@@ -220,3 +223,97 @@ def test_a_ledger_of_5000_rows_takes_about_as_long_as_a_sales_table_of_5000(stag
             assert len(sheets_of(pdf)) > 100
     # 1.4 on an idle machine: a row has a column more, and a month has rows of its own.
     assert min(seconds["account_ledger"]) < 2.5 * min(seconds["sales_summary"])
+
+
+# The dashboard
+
+PARTS = ("trend", "share", "ranking", "stack", "table")
+MOST = 999_999_999_999.99
+
+
+def fullest(text: str) -> dict[str, Any]:
+    """The largest parameters that the schema allows, made of a text."""
+
+    def name(length: int, number: int = 0) -> str:
+        return f"{(text * length)[: length - 1]}{number}"
+
+    head = {"unit": "EUR", "title": name(60)}
+    tile = {"label": name(40), "note": name(40), "unit": "EUR", "value": -MOST, "change": -9999.9}
+    row = {"name": name(60), "value": -MOST, "change": 9999.9, "history": [MOST, -MOST] * 30}
+    columns = [[name(11, n), MOST * (n - 6) / 6] for n in range(12)]
+    months = [f"{year}-{month:02}" for year in range(1990, 2023) for month in range(1, 13)]
+    return {
+        "title": name(60),
+        "company": name(80),
+        "customer": name(60),
+        "currency": "EUR",
+        "period": {"from": "2024-12-31", "to": "2025-12-30"},
+        "tiles": [tile] * 6,
+        "trend": head | {"series": {name(24, n): [[month, n * MOST / 3] for month in months] for n in range(4)}},
+        "share": head | {"parts": [[name(60, n), MOST / (n + 1)] for n in range(8)]},
+        "ranking": head | {"bars": [[name(60, n), MOST * (n - 4) / 4] for n in range(8)]},
+        "stack": head | {"series": dict.fromkeys((name(24, n) for n in range(5)), columns)},
+        "table": head | {"rows": [row] * 8},
+    }
+
+
+def is_valid(report: str, parameters: object) -> bool:
+    return not problems((REPORTS / f"{report}.schema.json").read_bytes(), json.dumps(parameters).encode())
+
+
+@pytest.mark.parametrize("locale", LANGUAGES)
+def test_a_dashboard_is_one_landscape_sheet_in_its_language(stage: Stage, templates: Templates, locale: str) -> None:
+    (sheet,) = sheets_of(printed(stage, templates, "dashboard", sample("dashboard"), locale))
+    assert [sheet.width, sheet.height] == pytest.approx([297, 210], abs=0.6)
+    words = {"en": "Change", "de": "Änderung", "zh": "变化", "ar": "القيمة"}
+    assert words[locale] in sheet.text
+
+
+@pytest.mark.parametrize("text", ["W", "Wort ", "中", "كلمة "])
+@pytest.mark.parametrize("locale", LANGUAGES)
+def test_the_fullest_dashboard_is_one_sheet(stage: Stage, templates: Templates, locale: str, text: str) -> None:
+    parameters = fullest(text)
+    assert is_valid("dashboard", parameters)
+    pdf = printed(stage, templates, "dashboard", parameters, locale)
+    (drawing,) = drawings_of(pdf)
+    painted = drawing.painted()
+    assert painted is not None
+    assert painted[0] > 13
+    assert painted[2] < 297 - 13
+    # The last part of the last row, above the page number.
+    (sheet,) = sheets_of(pdf)
+    assert max(word.box[3] for word in sheet.words if word.box[1] < 195) < 197
+
+
+def test_whatever_is_left_out_a_dashboard_is_one_sheet(stage: Stage, templates: Templates) -> None:
+    whole = fullest("Wort ")
+    for count in range(len(PARTS) + 1):
+        for left_out in combinations(PARTS, count):
+            parameters = {key: value for key, value in whole.items() if key not in left_out}
+            assert len(sheets_of(printed(stage, templates, "dashboard", parameters))) == 1, left_out
+
+
+def test_a_dashboard_of_one_figure_is_one_sheet(stage: Stage, templates: Templates) -> None:
+    parameters = {"period": {"from": "2025-01-01", "to": "2025-01-31"}, "tiles": [{"label": "Orders", "value": 0}]}
+    (sheet,) = sheets_of(printed(stage, templates, "dashboard", parameters))
+    assert "Overview" in sheet.text
+
+
+# What all of them have
+
+
+@pytest.mark.parametrize("report", ["invoice", "account_ledger", "dashboard"])
+def test_words_of_ones_own_take_the_place_of_the_shipped_ones(stage: Stage, templates: Templates, report: str) -> None:
+    keys = {"invoice": "amount_due", "account_ledger": "closing_balance", "dashboard": "change"}
+    parameters = sample(report) | {"labels": {keys[report]: "Bespoke"}}
+    assert is_valid(report, parameters)
+    assert "Bespoke" in sheets_of(printed(stage, templates, report, parameters, "fr"))[-1].text
+
+
+@pytest.mark.parametrize("report", sorted(BUILT_IN))
+@pytest.mark.parametrize("locale", ["", *LANGUAGES, "ar-EG"])
+def test_every_sample_is_printed_whole_in_each_language(
+    stage: Stage, templates: Templates, report: str, locale: str
+) -> None:
+    first, *_ = sheets_of(printed(stage, templates, report, sample(report), locale))
+    assert len(first.words) > 50

@@ -32,7 +32,7 @@ from reportd.ports import Ready
 
 BUILT_IN: dict[str, dict[str, Any]] = {
     name: {"template": f"{name}.html", "parameters_schema": f"{name}.schema.json"}
-    for name in ("sales_summary", "user_activity", "invoice", "account_ledger")
+    for name in ("sales_summary", "user_activity", "invoice", "account_ledger", "dashboard")
 }
 
 NEWER = frozenset(BUILT_IN) - {"sales_summary", "user_activity"}

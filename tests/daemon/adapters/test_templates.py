@@ -50,6 +50,10 @@ SMALLEST: dict[str, dict[str, Any]] = {
         "openingBalance": 0,
         "rows": [],
     },
+    "dashboard": {
+        "period": {"from": "2025-01-01", "to": "2025-01-31"},
+        "tiles": [{"label": "Orders", "value": 0}],
+    },
 }
 
 
@@ -126,6 +130,15 @@ def test_samples_and_smallest_requests_are_valid_and_render(templates: Templates
         ("invoice", {"payment": {"iban": "DE00123456789012345678", "reference": "Übertrag"}}),
         ("invoice", {"seller": {"name": "A", "address": ["B"], "logo": "https://example.com/logo.png"}}),
         ("invoice", {"labels": {"nosuch": "Word"}}),
+        ("dashboard", {"tiles": []}),
+        ("dashboard", {"tiles": [{"label": "a", "value": 1}] * 7}),
+        ("dashboard", {"trend": {"title": "a", "series": {"b": [["2025-02-30", 1]]}}}),
+        ("dashboard", {"trend": {"title": "a", "series": {"b": [["2025-13", 1]]}}}),
+        ("dashboard", {"trend": {"title": "a", "series": {"b": [["2025-01", 1, 2]]}}}),
+        ("dashboard", {"stack": {"title": "a", "series": {"b": [["2025-13", 1]]}}}),
+        ("dashboard", {"share": {"title": "a", "parts": [["b", -1]]}}),
+        ("dashboard", {"ranking": {"title": "a", "bars": [["b", 1]] * 9}}),
+        ("dashboard", {"table": {"title": "a", "rows": [{"name": "b", "value": 1, "history": [1] * 61}]}}),
         ("account_ledger", {"rows": [{"date": "2025-01-01", "text": "neither"}]}),
         ("account_ledger", {"rows": [{"date": "2025-01-01", "text": "both", "debit": 1, "credit": 1}]}),
         ("account_ledger", {"rows": [{"date": "2025-01-01", "text": "negative", "debit": -1}]}),
@@ -142,14 +155,18 @@ def test_schemas_refuse(report: str, change: dict[str, Any]) -> None:
 def test_every_text_parameter_is_escaped(templates: Templates, report: str) -> None:
     places = len(every_text(sample(report)))
     assert places > 10
+    plain = templates.render(f"{report}.html", sample(report))
+    ends = [plain.count(end) for end in ("</style", "</title")]
     for index in range(places):
         parameters = sample(report)
         container, key = every_text(parameters)[index]
         container[key] = ATTACK
         page = templates.render(f"{report}.html", parameters)
         assert "<script" not in page, key
-        assert page.count("</style") == page.count("</title") == 1, key
+        assert [page.count(end) for end in ("</style", "</title")] == ends, key
         assert "ababab" not in page, key
+        if report == "dashboard" and key in ("currency", 0):
+            continue  # it only says which units are money; a chart leaves out the dates that have no room
         # Chart labels are cut short: this much of it stands everywhere, be it in the margin of the page.
         assert "&lt;/style&gt;" in page or r"\3c \2f style\3e" in page, key
 
