@@ -25,6 +25,14 @@ CHARTS = {
 }
 """Libraries that draw charts in a page: version, and the file that a page loads."""
 
+PAGE_LIBRARIES = {
+    "react": ("18.3.1", "umd/react.production.min.js"),
+    "react-dom": ("18.3.1", "umd/react-dom.production.min.js"),
+    "dayjs": ("1.11.13", "dayjs.min.js"),
+    "antd": ("6.6.8", "dist/antd.min.js"),
+}
+"""Libraries of which a product's own page is made, in the order in which it loads them."""
+
 JOSE = "6.2.18"
 """A library that verifies JWTs on Node."""
 
@@ -56,6 +64,12 @@ def versitygw() -> Path:
 def chart_library(name: str) -> Path:
     """The file of a library that a page loads, from the registry of npm."""
     version, file = CHARTS[name]
+    return _npm_package(name, version) / file
+
+
+def page_library(name: str) -> Path:
+    """The same, of a library of which a page is made."""
+    version, file = PAGE_LIBRARIES[name]
     return _npm_package(name, version) / file
 
 
