@@ -93,6 +93,20 @@ async def test_a_cookie_with_the_token_leaves_the_pages_own_cookies(stage: Stage
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("way", PLACES)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@on_stage
+async def test_a_page_that_moves_to_another_origin_takes_no_token_there(stage: Stage, way: str, status: int) -> None:
+    async with open_site() as other, open_site() as site, stage.page() as page:
+        site.pages["/report"] = redirect(other.url("/report"), status)
+        other.pages["/report"] = f"<p>text<img src={other.url('/image')}><img src={site.url('/image')}>"
+        wanted = request(url=site.url("/report"), hosts=("127.0.0.1",), allow_redirects=True)
+        assert await fault_of(page, with_token(wanted, PLACES[way][0])) is None
+        assert [(asked.path, shows(asked)) for asked in site.requests] == [("/report", True), ("/image", True)]
+        assert [(asked.path, shows(asked)) for asked in other.requests] == [("/report", False), ("/image", False)]
+
+
+@pytest.mark.browser
 @on_stage
 async def test_without_a_token_nothing_is_sent_in_its_place(stage: Stage) -> None:
     async with open_site({"/report": "<p>text"}) as site, stage.page() as page:
