@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help demo run test search test-engines soak-engines coverage check format chaos soak binary test-binary deb test-systemd bench \
-	incident simulate lock audit clean machine-run machine-test machine-engines machine-package
+	incident simulate pictures lock audit clean machine-run machine-test machine-engines machine-package
 .DEFAULT_GOAL := help
 
 help: ## List what can be made
@@ -72,6 +72,9 @@ incident: $(BIN)/.test machine-test ## What a bad report type costs a healthy on
 
 simulate: $(BIN)/.test ## A fleet of up to 200 nodes over a day, with bursts and trouble; plots in out/
 	@$(BIN)/python -m tests.simulation
+
+pictures: $(BIN)/.test machine-test ## Draw the pictures of docs/TEMPLATES.md anew
+	@$(BIN)/python -m tests.documents.pictures
 
 lock: $(BIN)/.test ## Resolve the requirement files anew from pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \

@@ -88,10 +88,10 @@ def sheets_of(pdf: bytes) -> list[Sheet]:
     return sheets
 
 
-def drawings_of(pdf: bytes, *, first: int = 1, last: int = 0) -> list[Drawing]:
+def drawings_of(pdf: bytes, *, first: int = 1, last: int = 0, per_inch: int = PER_INCH) -> list[Drawing]:
     """The pages as pixels; ``last`` 0: to the end."""
     ends = ["-f", str(first), *(["-l", str(last)] if last else [])]
-    data = _poppler("pdftoppm", "-r", str(PER_INCH), *ends, "-", given=pdf)
+    data = _poppler("pdftoppm", "-r", str(per_inch), *ends, "-", given=pdf)
     drawings = []
     while data:
         head = re.match(rb"P6\n(\d+) (\d+)\n255\n", data)

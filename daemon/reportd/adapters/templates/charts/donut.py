@@ -11,6 +11,9 @@ from reportd.adapters.templates.filters import EN_DASH, percent
 
 _SIZE = 136.0
 _RING = 22.0
+_LEAST_NAME = 70.0
+_BOLD = 1.15
+"""How much wider a bold text is."""
 _SEAM = 0.7
 """Between two parts, in percent of the ring."""
 
@@ -51,8 +54,11 @@ def donut(
         "flex:0 1 auto;min-width:0;display:grid;grid-template-columns:auto minmax(0,auto) auto auto;"
         "gap:4px 12px;align-items:baseline;font-variant-numeric:tabular-nums"
     )
+    # Beside the ring there must be room for the figures, their shares and a part of the names.
+    beside = width - _SIZE - 24 >= max(map(text_width, texts)) + 45 + 9 + 3 * 12 + _LEAST_NAME
+    direction = "align-items:center" if beside else "flex-direction:column;align-items:flex-start"
     body = (
-        '<div style="display:flex;gap:24px;align-items:center;break-inside:avoid">'
+        f'<div style="display:flex;{direction};gap:24px;break-inside:avoid">'
         f'{ring}<div style="{grid}">{rows}</div></div>'
     )
     return frame.around(body)
@@ -78,8 +84,8 @@ def _ring(values: list[float], whole: float, total: str, words: str) -> str:
         dash = f'stroke-dasharray="{drawn:.3f} {100 - drawn:.3f}" stroke-dashoffset="{-done:.3f}"'
         parts.append(f'<circle {circle} stroke="{colour(index)}" {dash}/>')
         done += share
-    hole = _SIZE - 2 * _RING - 10
-    size = min(16.0, SIZE * hole / max(text_width(total), 1.0))
+    hole = _SIZE - 2 * _RING - 16
+    size = min(15.0, SIZE * hole / max(_BOLD * text_width(total), 1.0))
     lines = [(total, size, 600, INK), (fitted(words, hole), SIZE, 400, MUTED)] if words else [(total, size, 600, INK)]
     middles = [middle - 6, middle + 11] if words else [middle]
     texts = "".join(

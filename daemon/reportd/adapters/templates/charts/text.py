@@ -9,6 +9,7 @@ SIZE = 11.0
 
 _NARROW = frozenset("iljtfrI.,:;'|!()[]/ \u00a0\u202f")
 _BROAD = frozenset("mwMW@%…—")
+_LARGE = ("Lu", "Sc", "Sm")
 _NO_WIDTH = ("Mn", "Me", "Cf")
 
 
@@ -52,6 +53,7 @@ def _ems(char: str) -> float:
         return 0.98
     if unicodedata.east_asian_width(char) in "WF":
         return 1.0
-    if unicodedata.category(char) in _NO_WIDTH:
+    category = unicodedata.category(char)
+    if category in _NO_WIDTH:
         return 0.0
-    return 0.74 if char.isupper() else 0.62
+    return 0.74 if category in _LARGE else 0.62
