@@ -25,7 +25,7 @@ test: $(BIN)/.test machine-test ## Run the tests
 test-engines: $(BIN)/.test machine-test machine-engines ## The tests on real engines, which come from their registries
 	@$(BIN)/pytest -m "engines and not soak" tests/engines
 
-soak-engines: $(BIN)/.test machine-test machine-engines ## 200 jobs on real engines while nodes are killed (SEED=n chooses which)
+soak-engines: $(BIN)/.test machine-test machine-engines ## 200 jobs on real engines while nodes are killed (SEED=n chooses which); 1,000 render tokens
 	@REPORTD_TEST_SEED=$(SEED) $(BIN)/pytest -m "engines and soak" -s tests/engines
 
 search: $(BIN)/.test ## Try the properties of the core on examples that no run has tried; a find becomes an @example
