@@ -41,6 +41,26 @@ def test_what_is_too_much_for_the_list_is_still_counted() -> None:
     assert (last.kind, last.what, last.count) == (WarningKind.RESOURCES, "others", 6)
 
 
+def test_a_warning_is_taken_back_once_for_each_time_that_it_was_wrong() -> None:
+    found = WarningCollector()
+    first = found.add(WarningKind.SCRIPTS, "Error: no rows", "uncaught exception")
+    second = found.add(WarningKind.SCRIPTS, "Error: no rows", "uncaught exception")
+    found.take_back(second)
+    assert [warning.count for warning in found.all()] == [1]
+    found.take_back(first)
+    found.take_back(first)
+    assert found.all() == ()
+
+
+def test_what_is_too_much_for_the_list_is_taken_back_too() -> None:
+    found = WarningCollector()
+    for number in range(MAX_WARNINGS):
+        found.add(WarningKind.RESOURCES, str(number), "answered 404")
+    last = found.add(WarningKind.SCRIPTS, "Error: no rows", "uncaught exception")
+    found.take_back(last)
+    assert len(found.all()) == MAX_WARNINGS
+
+
 def test_long_texts_are_cut() -> None:
     warning = WarningCollector().add(WarningKind.SCRIPTS, "x" * 1000, "y" * 1000)
     assert (len(warning.what), len(warning.why)) == (MAX_TEXT, MAX_TEXT)

@@ -4,7 +4,9 @@ import zlib
 
 import pytest
 
-from reportd.core.pages.blank import MAX_BYTES, MAX_CONTENT_BYTES, is_blank
+from reportd.core.faults import Fault, FaultKind
+from reportd.core.jobs.warnings import JobWarning, WarningKind
+from reportd.core.pages.blank import MAX_BYTES, MAX_CONTENT_BYTES, blank_fault, is_blank
 
 
 def pdf(*streams: bytes, dictionary: bytes = b"") -> bytes:
@@ -90,3 +92,11 @@ def test_boxes_in_place_of_characters_are_no_blank_sheet() -> None:
     space = MAP % b"1 beginbfchar\n<0003> <0020>\nendbfchar"
     assert is_blank(pdf(TEXT.replace(b"<0062>", b"<0003>"), space))
     assert not is_blank(pdf(TEXT.replace(b"<0062>", b"<00000003>"), space))
+
+
+def test_a_blank_page_is_told_with_the_first_error_of_its_scripts() -> None:
+    nothing = "nothing is painted on any of its pages"
+    logo = JobWarning(WarningKind.RESOURCES, "https://app.test/logo.png", "answered 404")
+    errors = [JobWarning(WarningKind.SCRIPTS, f"TypeError: {name}", "uncaught exception") for name in "ab"]
+    assert blank_fault([logo]) == Fault(FaultKind.NOT_A_REPORT, nothing)
+    assert blank_fault([logo, *errors]) == Fault(FaultKind.NOT_A_REPORT, f"{nothing}; a script failed: TypeError: a")

@@ -5,7 +5,7 @@ is rendered; the store, the wire, the page and the metrics carry them.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from reportd.core.faults import Fault, FaultKind
@@ -64,9 +64,21 @@ class WarningCollector:
             self._more[kind] = self._more.get(kind, 0) + count
         return warning
 
+    def take_back(self, warning: JobWarning) -> None:
+        """Count a warning that ``add`` has returned once less: what it was about did not happen after all."""
+        key = (WarningKind(warning.kind), warning.what, warning.why)
+        if key in self._found:
+            left = self._found[key].count - 1
+            if left:
+                self._found[key] = replace(self._found[key], count=left)
+            else:
+                del self._found[key]
+        elif self._more.get(key[0]):
+            self._more[key[0]] -= 1
+
     def all(self) -> tuple[JobWarning, ...]:
         """Return the warnings in the order in which they were first seen; what was too much comes last, by kind."""
-        more = (JobWarning(kind, "others", "not listed one by one", count) for kind, count in self._more.items())
+        more = (JobWarning(kind, "others", "not listed one by one", n) for kind, n in self._more.items() if n)
         return (*self._found.values(), *more)
 
 

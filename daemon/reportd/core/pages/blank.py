@@ -4,7 +4,10 @@ The check reads the content streams of a small PDF. White paint and text of spac
 """
 
 import re
+from collections.abc import Iterable
 
+from reportd.core.faults import Fault, FaultKind
+from reportd.core.jobs.warnings import JobWarning, WarningKind
 from reportd.core.pages.glyphs import find_boxes
 from reportd.core.pages.pdf_streams import MAPPING, TooLongError, content_streams
 
@@ -23,6 +26,17 @@ _TEXT = {b"Tj", b"TJ", b"'", b'"'}
 _OBJECTS = {b"Do", b"sh", b"BI"}
 _COLOURS = {b"rg": 3, b"RG": 3, b"g": 1, b"G": 1}
 _OTHER_COLOURS = {b"k": "fill", b"sc": "fill", b"scn": "fill", b"K": "stroke", b"SC": "stroke", b"SCN": "stroke"}
+
+
+def blank_fault(warnings: Iterable[JobWarning]) -> Fault:
+    """Return the fault of a page that shows nothing. A script that failed is named, as it was to paint the page.
+
+    ``warnings``: all of its job.
+    """
+    error = next(
+        (f"; a script failed: {warning.what}" for warning in warnings if warning.kind == WarningKind.SCRIPTS), ""
+    )
+    return Fault(FaultKind.NOT_A_REPORT, f"nothing is painted on any of its pages{error}")
 
 
 def is_blank(pdf: bytes) -> bool:

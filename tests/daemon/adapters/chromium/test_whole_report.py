@@ -10,11 +10,12 @@ import trio
 from pypdf import PdfReader
 
 from reportd.adapters.chromium.page.settle import STABLE_MS
+from reportd.adapters.chromium.page.visit import LEAVING_SECONDS
 from reportd.core.faults import FaultKind
 from reportd.core.jobs.warnings import WarningKind
 from reportd.ports import Page, Pdf, Ready
 from tests.servers.chromium import Stage, fault_of, on_stage, open_stage, request, text_of
-from tests.servers.site import Content, Reply, Site, after, open_site
+from tests.servers.site import Content, Reply, Site, after, hang, open_site
 
 pytestmark = pytest.mark.browser
 
@@ -52,11 +53,27 @@ def warned(pdf: Pdf) -> list[tuple[str, str, int]]:
         (Reply(""), FaultKind.NOT_A_REPORT, "text/plain"),
         (Reply("<!doctype html>"), FaultKind.NOT_A_REPORT, "painted"),
         (Reply(" \n<html><body style='background:#fff'>&nbsp;"), FaultKind.NOT_A_REPORT, "painted"),
+        (
+            "<div id=root></div><script>root.append(rows.map(String))</script>",
+            FaultKind.NOT_A_REPORT,
+            "painted on any of its pages; a script failed: ReferenceError: rows is not defined",
+        ),
         ("<meta http-equiv=refresh content='2;url=/elsewhere'>please wait", FaultKind.NAVIGATED_AWAY, "/elsewhere"),
         ("<script>location.href = '/elsewhere'</script>wait", FaultKind.NAVIGATED_AWAY, "/elsewhere"),
         ("<p>wait<script>setTimeout(() => location.reload(), 10)</script>", FaultKind.NAVIGATED_AWAY, "again"),
     ],
-    ids=["login", "json", "text", "empty", "no content", "blank", "refresh", "script", "reloads for ever"],
+    ids=[
+        "login",
+        "json",
+        "text",
+        "empty",
+        "no content",
+        "blank",
+        "broken script",
+        "refresh",
+        "script",
+        "reloads for ever",
+    ],
 )
 @on_stage
 async def test_what_is_not_the_report_fails(stage: Stage, answer: Content, kind: FaultKind, words: str) -> None:
@@ -116,6 +133,58 @@ async def test_a_page_that_reloads_itself_when_it_was_ready_is_waited_for_again(
     async with open_site({"/report": report, "/slow": after(0.6, Reply())}) as site, stage.page() as page:
         assert text_of(await printed(page, site, delay_seconds=0.4)) == "half whole"
         assert len(site.asked("/report")) == 2
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [
+        "location = '/none'",
+        "document.forms[0].submit()",
+        "location = '/hangs'; setTimeout(() => stop(), 50)",
+        "location = '/hangs'; setTimeout(() => { location = '/none' }, 50)",
+    ],
+)
+@on_stage
+async def test_a_page_that_asks_for_a_document_which_never_comes_is_not_waited_for(stage: Stage, moves: str) -> None:
+    later = f"onload = () => setTimeout(() => {{ {moves} }}, 20)"
+    pages: dict[str, Content] = {
+        "/report": f"<p>the report<form action=/none method=post></form><script>{later}</script>",
+        "/none": Reply(status=HTTPStatus.NO_CONTENT),
+        "/hangs": hang,
+    }
+    async with open_site(pages) as site, stage.page() as page:
+        begun = trio.current_time()
+        assert text_of(await printed(page, site, ready=Ready("stable"))) == "the report"
+        assert trio.current_time() - begun < LEAVING_SECONDS / 2
+
+
+@pytest.mark.parametrize("moves", ["location = '/none'", "location = '/hangs'; setTimeout(() => stop(), 50)"])
+@on_stage
+async def test_a_page_that_gives_itself_up_for_a_document_which_never_comes_fails(stage: Stage, moves: str) -> None:
+    """Chromium reads no more of it, and sends it no load event."""
+    pages: dict[str, Content] = {
+        "/report": f"<p>half<script>{moves}</script><img src=/slow><p>whole",
+        "/none": Reply(status=HTTPStatus.NO_CONTENT),
+        "/hangs": hang,
+        "/slow": after(0.2, Reply()),
+    }
+    async with open_site(pages) as site, stage.page() as page:
+        fault = await fault_of(page, request(url=site.url("/report")))
+        assert fault is not None
+        assert fault.kind is FaultKind.NAVIGATED_AWAY
+        assert "which never came" in fault.detail
+
+
+@pytest.mark.parametrize("moves", ["location = '/slow'", "document.forms[0].submit()"])
+@on_stage
+async def test_a_page_that_moves_on_while_it_is_loaded_is_waited_for(stage: Stage, moves: str) -> None:
+    """A form asks before the load of its own document ends, and its request begins after that."""
+    pages: dict[str, Content] = {
+        "/report": f"<p>wait<form action=/slow></form><script>onload = () => {{ {moves} }}</script>",
+        "/slow": after(0.5, Reply(REPORT)),
+    }
+    async with open_site(pages) as site, stage.page() as page:
+        assert text_of(await printed(page, site, allow_redirects=("/slow",))) == "the report"
 
 
 @on_stage
@@ -284,6 +353,16 @@ async def test_what_a_script_throws_is_a_warning(stage: Stage) -> None:
         (warning,) = (await printed(page, site)).warnings
         assert warning.kind is WarningKind.SCRIPTS
         assert "total is not defined" in warning.what
+
+
+@on_stage
+async def test_a_rejected_promise_that_is_handled_later_is_no_warning(stage: Stage) -> None:
+    rejects = "const rows = Promise.reject(new Error('no rows')), other = Promise.reject(new Error('none'))"
+    handles = "setTimeout(() => rows.catch(() => document.body.append('without rows')), 50)"
+    async with open_site({"/report": f"<body><script>{rejects}; {handles}</script>"}) as site, stage.page() as page:
+        pdf = await printed(page, site, ready=Ready("expression", "document.body.innerText"))
+        assert text_of(pdf) == "without rows"
+        assert [warning.what for warning in pdf.warnings] == ["Error: none"]
 
 
 @on_stage

@@ -14,11 +14,11 @@ from typing import Any
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp
 from reportd.core.faults import Fault, FaultKind
 from reportd.core.jobs.warnings import JobWarning, WarningKind
+from reportd.core.pages.blank import blank_fault
 from reportd.core.pages.documents import shown
 from reportd.core.pages.pdf_metadata import MAX_TEXT, Metadata
 from reportd.ports import Ready
 
-NOTHING_PAINTED = "nothing is painted on any of its pages"
 MAX_LISTED = 50
 MAX_BROKEN = 200
 """Characters of the browser's own words about a document that it could not read."""
@@ -228,13 +228,13 @@ def remove_sheets(page: Cdp) -> None:
     page.send("Runtime.evaluate", expression="document.adoptedStyleSheets = []")
 
 
-def fault_of(found: Inspection, expect: Ready | None) -> Fault | None:
-    """Return why the document is not the report; None if it may be."""
+def fault_of(found: Inspection, expect: Ready | None, known: Collection[JobWarning]) -> Fault | None:
+    """Return why the document is not the report; None if it may be. ``known``: warnings so far."""
     if found.broken:
         return Fault(FaultKind.NOT_A_REPORT, f"the document is XML that is not well-formed: {found.broken}")
     if expect is not None and not found.expected:
         return Fault(FaultKind.EXPECTATION_FAILED, f"the printed document has no {expect.kind} {expect.argument}")
-    return Fault(FaultKind.NOT_A_REPORT, NOTHING_PAINTED) if found.blank else None
+    return blank_fault(known) if found.blank else None
 
 
 def lacks(found: Inspection, limit_px: int, known: Collection[JobWarning]) -> Iterator[tuple[WarningKind, str, str]]:

@@ -13,9 +13,10 @@ import trio
 from reportd.adapters.chromium.page import evidence, inspect, pending, settle, window
 from reportd.adapters.chromium.page.emulation import Emulation, surroundings_of
 from reportd.adapters.chromium.page.interception import Interception
-from reportd.adapters.chromium.page.monitor import LOADING, Listener, PageMonitor
+from reportd.adapters.chromium.page.listener import Listener
+from reportd.adapters.chromium.page.monitor import LOADING, NOTICE_SECONDS, PageMonitor
 from reportd.adapters.chromium.page.printing import Printing
-from reportd.adapters.chromium.page.visit import NOTICE_SECONDS, Visit, empty, replace_content
+from reportd.adapters.chromium.page.visit import Visit, empty, replace_content
 from reportd.adapters.chromium.protocol.cdp import Cdp, CdpError, ClosedError
 from reportd.adapters.egress.proxy import Egress
 from reportd.core.faults import FaultError, FaultKind

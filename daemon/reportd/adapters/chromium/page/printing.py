@@ -8,14 +8,13 @@ import trio
 from reportd.adapters.chromium.page import inspect
 from reportd.adapters.chromium.page.glyphs import missing_glyphs
 from reportd.adapters.chromium.page.inspect import Inspection, Wanted
-from reportd.adapters.chromium.page.monitor import PageMonitor
+from reportd.adapters.chromium.page.monitor import NOTICE_SECONDS, PageMonitor
 from reportd.adapters.chromium.page.paper import Paper
 from reportd.adapters.chromium.page.pdf import receive_pdf
-from reportd.adapters.chromium.page.visit import NOTICE_SECONDS
 from reportd.adapters.chromium.protocol.cdp import Cdp, CdpError
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.warnings import WarningKind
-from reportd.core.pages.blank import is_blank
+from reportd.core.pages.blank import blank_fault, is_blank
 from reportd.ports import Pdf, RenderRequest
 
 
@@ -67,7 +66,7 @@ class Printing:
     def _judge(self, found: Inspection, paper: Paper) -> None:
         """Add what the page lacks to its warnings. Raises FaultError if it is no report, or as ``fail_on`` says."""
         monitor = self._monitor
-        fault = inspect.fault_of(found, self._request.options.expect)
+        fault = inspect.fault_of(found, self._request.options.expect, monitor.warnings.all())
         for kind, what, why in inspect.lacks(found, paper.limit_px(found), monitor.warnings.all()):
             fault = fault or monitor.warned(monitor.warnings.add(kind, what, why))
         if fault is not None:
@@ -82,7 +81,8 @@ class Printing:
             if pdf.data is not None and is_blank(pdf.data):
                 if monitor.leaving:
                     raise FaultError(FaultKind.NAVIGATED_AWAY, monitor.away(monitor.leaving).detail)
-                raise FaultError(FaultKind.NOT_A_REPORT, inspect.NOTHING_PAINTED)
+                blank = blank_fault(monitor.warnings.all())
+                raise FaultError(blank.kind, blank.detail)
             if warning := await missing_glyphs(pdf, self._page):
                 monitor.warnings.add(WarningKind.GLYPHS, warning.what, warning.why, warning.count)
                 if fault := monitor.warned(warning):

@@ -10,7 +10,7 @@ from reportd.adapters.chromium.page import ready, settle
 from reportd.adapters.chromium.page.emulation import Emulation, surroundings_of
 from reportd.adapters.chromium.page.headers import OwnHeaders
 from reportd.adapters.chromium.page.interception import Interception, Pattern, Take
-from reportd.adapters.chromium.page.monitor import LOADING, PageMonitor
+from reportd.adapters.chromium.page.monitor import LOADING, NOTICE_SECONDS, PageMonitor
 from reportd.adapters.chromium.page.opening import opening_fault
 from reportd.adapters.chromium.page.post import MainRequest
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp, CdpError
@@ -24,9 +24,6 @@ LEAVING_SECONDS = 12.0
 
 SAYS_WHEN = frozenset({"event", "expression", "page"})
 """Conditions by which the page itself says when it is drawn."""
-
-NOTICE_SECONDS = 0.25
-"""How long to wait for the event that explains a refused call (a crash, for example): it may come a moment later."""
 
 # `| 0` makes the answer a number, whatever the page does to these functions; else it could be of any size.
 _STATUS = "performance.getEntriesByType('navigation')[0]?.responseStatus | 0"
@@ -155,7 +152,8 @@ class Visit:
                 monitor.activity = f"waiting for the page to move on to {shown(monitor.leaving)}"
                 # A refresh comes for certain, so only the job's deadline ends the wait for it.
                 with trio.move_on_after(math.inf if monitor.refreshing else LEAVING_SECONDS) as leaving:
-                    await moved.wait()
+                    while monitor.leaving and not moved.is_set():
+                        await monitor.decided.wait()
                 if leaving.cancelled_caught:
                     monitor.leaving = ""
             if not moved.is_set():
