@@ -13,6 +13,8 @@ import httpx
 import pytest
 import trio
 
+from reportd.ports import Pdf
+from tests.servers.chromium import text_of
 from tests.web.window import open_browser, open_window
 
 pytestmark = pytest.mark.browser
@@ -126,6 +128,32 @@ async def test_a_new_type_is_seen_and_each_save_changes_the_picture(tmp_path: Pa
         assert await preview.end() == 0
     assert processes(tmp_path) == []
     assert list((tmp_path / "tmp").glob("reportd-preview-*")) == []
+
+
+async def test_scripts_of_a_template_run_in_its_print_and_never_in_the_page_of_the_preview(tmp_path: Path) -> None:
+    (tmp_path / "reportd.toml").write_text('[reports.bad]\ntemplate = "bad.html"\n')
+    (tmp_path / "bad.html").write_text(
+        "<p>text</p><img src='data:x' onerror='alert(1)'><script>alert(2); document.body.append('ran')</script>"
+        "<img src='http://elsewhere.example/x.png'>"
+    )
+    async with (
+        previewing(tmp_path, "bad") as preview,
+        open_browser(tmp_path / "window") as browser,
+        open_window(browser, preview.url) as window,
+    ):
+        await window.open("")
+        await window.until(SHOWN % 1)
+        assert await window.text("#count"), "it has warnings"
+        await window.shown("document.querySelector('iframe').addEventListener('load', () => window.framed = true)")
+        await window.click("#tab-html")
+        await window.until("window.framed")
+        assert any("report.html" in url for url in window.requested)
+        await window.click("#tab-lacks")
+        assert "elsewhere.example" in await window.text("#lacks")
+        assert window.ran == []
+        async with httpx.AsyncClient(trust_env=False) as client:
+            pdf = await client.get(f"{preview.url}report.pdf")
+        assert "ran" in text_of(Pdf(len(pdf.content), "", data=pdf.content))
 
 
 @pytest.mark.parametrize(
