@@ -85,9 +85,9 @@ RULES: Mapping[tuple[str, str], Rule] = MappingProxyType(
         ("GET", "/openapi.json"): _ANY,
         # Load balancers have no token. The reasons of /readyz are hidden from strangers.
         ("GET", "/healthz"): PUBLIC,
+        ("GET", "/readyz"): PUBLIC,
         # The servers of pages have no token of ours. The keys are public.
         ("GET", JWKS): PUBLIC,
-        ("GET", "/readyz"): PUBLIC,
         ("GET", LOGIN): PUBLIC,
         ("POST", LOGIN): PUBLIC,
         ("POST", "/logout"): PUBLIC,
