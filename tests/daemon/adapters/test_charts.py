@@ -22,6 +22,7 @@ from reportd.adapters.templates.charts.sparkline import sparkline
 from reportd.adapters.templates.charts.stacked import stacked
 from reportd.adapters.templates.charts.text import SIZE, fitted, text_width, wrapped
 from reportd.adapters.templates.region import rendering_in
+from reportd.core.pages.inert import is_inert
 
 Chart = Callable[..., str]
 KINDS: list[Chart] = [bars, lines, stacked, donut]
@@ -288,6 +289,13 @@ def test_without_data_a_chart_says_so_in_the_author_s_words(chart: Chart) -> Non
     for nothing in every:
         assert texts(chart(nothing, title="Sales")) == ["Sales", "No data"]
         assert texts(chart(nothing, empty="Keine <Daten>")) == ["Keine <Daten>"]
+
+
+@pytest.mark.parametrize("chart", KINDS)
+def test_a_chart_leaves_its_page_inert_and_is_lean_whatever_its_labels(chart: Chart) -> None:
+    made = chart([("function onload conversion" + " x" * 10**6, 1), ("b", -2)], title="Conversion: on", unit="EUR")
+    assert is_inert(made)
+    assert len(made) < 6000
 
 
 @pytest.mark.parametrize("chart", KINDS)

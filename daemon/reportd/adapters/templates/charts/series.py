@@ -10,11 +10,14 @@ from typing import Any
 
 from reportd.adapters.templates.filters import day_and_month, month_and_year
 from reportd.adapters.templates.region import Number
+from reportd.core.text import cut
 
 Pairs = Iterable[tuple[Any, Number | None]] | Mapping[Any, Number | None]
 Data = Pairs | Mapping[str, Pairs]
 
 _ACCEPTED = "accepted: pairs of label and number, or a mapping of names to such pairs"
+_LONGEST = 200
+"""Characters of a label: more have no room in any chart, and each costs time to measure."""
 _DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?")
 
 
@@ -98,7 +101,7 @@ def _named(data: Any) -> list[tuple[str, Any]]:
     if isinstance(data, Mapping):
         series = data.values()
         if data and not any(value is None or isinstance(value, int | float | Decimal) for value in series):
-            return [(str(name), pairs) for name, pairs in data.items()]
+            return [(cut(str(name), _LONGEST), pairs) for name, pairs in data.items()]
     return [("", data)]
 
 
@@ -108,7 +111,7 @@ def _pairs(pairs: Any) -> dict[tuple[str, int], float | None]:
     for pair in pairs.items() if isinstance(pairs, Mapping) else pairs:
         if isinstance(pair, str | Mapping) or not isinstance(pair, Sequence) or len(pair) != 2:  # noqa: PLR2004
             raise ValueError(f"a chart can't show {pair!r:.40}; {_ACCEPTED}")
-        label = str(pair[0])
+        label = cut(str(pair[0]), _LONGEST)
         seen[label] = seen.get(label, 0) + 1
         found[label, seen[label]] = None if pair[1] is None else number(pair[1])
     return found
