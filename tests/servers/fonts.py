@@ -6,7 +6,7 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 
 
-def font_with(characters: str) -> bytes:
+def font_with(characters: str, family: str = "Own") -> bytes:
     """Return a TrueType font that has these characters and no other."""
     pen = TTGlyphPen(None)
     pen.moveTo((100, 0))
@@ -22,7 +22,7 @@ def font_with(characters: str) -> bytes:
     font.setupGlyf(dict.fromkeys(order, square))
     font.setupHorizontalMetrics(dict.fromkeys(order, (900, 100)))
     font.setupHorizontalHeader(ascent=800, descent=-200)
-    font.setupNameTable({"familyName": "Own", "styleName": "Regular"})
+    font.setupNameTable({"familyName": family, "styleName": "Regular", "psName": family})
     font.setupOS2(sTypoAscender=800, usWinAscent=800, usWinDescent=200)
     font.setupPost()
     file = BytesIO()

@@ -6,6 +6,7 @@ from reportd.ports.audit import Audit, AuditEntry
 from reportd.ports.breakers import BreakerStore, StoredBreakers
 from reportd.ports.checking import INLINE_BYTES, Checker, TooCostlyError
 from reportd.ports.dead_letters import CauseView, DeadLetter, DeadLetters, Group, LetterStatus, OnQuarantined, Redrive
+from reportd.ports.editions import EditionStore
 from reportd.ports.errors import UnavailableError
 from reportd.ports.evidence import KEPT_PER_JOB, EvidenceStore, StoredEvidence
 from reportd.ports.fleet import Fleet, Heartbeat
@@ -24,6 +25,7 @@ from reportd.ports.meter import NULL_METER, Meter, MeterFanOut
 from reportd.ports.outbox import Callback, CallbackStatus, DeliveryError, DeliveryOutcome, Messenger, Outbox
 from reportd.ports.queue import ANY, Depth, Outgoing, Queue, ReceiptLostError, Received
 from reportd.ports.rendering import (
+    Assets,
     Browser,
     BrowserError,
     Launcher,
@@ -51,6 +53,7 @@ __all__ = [
     "AlertStore",
     "ArtifactStore",
     "Artifacts",
+    "Assets",
     "Attempt",
     "AttemptRefused",
     "AttemptStarted",
@@ -70,6 +73,7 @@ __all__ = [
     "DeliveryError",
     "DeliveryOutcome",
     "Depth",
+    "EditionStore",
     "EndedSession",
     "EndedSessions",
     "EvidenceStore",

@@ -76,12 +76,24 @@ class RenderOptions:
     token_margin_seconds: float = 0.0
 
 
+class Assets(Protocol):
+    """The files that the pages of a template may ask for. ``edition``: the hash in their address."""
+
+    template: str
+    edition: str
+
+    async def find(self, name: str) -> bytes:
+        """Return the contents of a file. Raises FaultError when it is not there, or can't be read."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RenderRequest:
     """One page to print: ``html`` or ``url``. ``inert``: the HTML leaves nothing behind (``core.pages.inert``).
 
     ``body``: sent with the main request, which is a POST then. ``parameters``: a JSON object as text, for
-    ``options.inject``. ``token``: the render token of the attempt, where the options have a place for it.
+    ``options.inject``. ``token``: the render token of the attempt, where the options have a place for it. ``edition``:
+    the hash of the template's files. ``assets``: None if the page asks for none.
     """
 
     task_id: str
@@ -96,6 +108,8 @@ class RenderRequest:
     body: Body | None = None
     parameters: str = field(default="{}", repr=False)
     token: str = field(default="", repr=False)
+    edition: str = ""
+    assets: Assets | None = field(default=None, repr=False)
 
     def token_headers(self) -> dict[str, str]:
         """Return the headers with the render token. They are for the URL's own origin and for nobody else."""

@@ -23,6 +23,11 @@ class Interception:
         self._parts: list[tuple[Pattern, Take]] = []
         page.on("Fetch.requestPaused", self._on_paused)
 
+    @property
+    def in_use(self) -> bool:
+        """Whether the present job has parts."""
+        return bool(self._parts)
+
     def use(self, *parts: tuple[Pattern, Take]) -> list[Answer]:
         """Give the requests of the patterns to these parts, in this order, and to no other.
 
@@ -35,5 +40,7 @@ class Interception:
         return [self._page.send("Fetch.disable")] if before else []
 
     def _on_paused(self, event: dict[str, Any]) -> None:
-        if not any(take(event) for _, take in self._parts):
+        if not self._parts:  # it was asked for by the job before
+            self._page.send("Fetch.failRequest", requestId=event["requestId"], errorReason="Aborted")
+        elif not any(take(event) for _, take in self._parts):
             self._page.send("Fetch.continueRequest", requestId=event["requestId"])

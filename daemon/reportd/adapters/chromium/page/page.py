@@ -11,14 +11,16 @@ import structlog
 import trio
 
 from reportd.adapters.chromium.page import evidence, inspect, pending, settle, window
+from reportd.adapters.chromium.page.assets import AssetServer, fonts_loaded
 from reportd.adapters.chromium.page.emulation import Emulation, surroundings_of
-from reportd.adapters.chromium.page.interception import Interception
+from reportd.adapters.chromium.page.interception import Interception, Pattern, Take
 from reportd.adapters.chromium.page.listener import Listener
 from reportd.adapters.chromium.page.monitor import LOADING, NOTICE_SECONDS, PageMonitor
 from reportd.adapters.chromium.page.printing import Printing
 from reportd.adapters.chromium.page.visit import Visit, empty, replace_content
 from reportd.adapters.chromium.protocol.cdp import Cdp, CdpError, ClosedError
 from reportd.adapters.egress.proxy import Egress
+from reportd.concurrency.nurseries import open_background
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.evidence import Evidence
 from reportd.ports import OnProgress, Pdf, RenderRequest, ToPrint, ignore_progress, print_immediately
@@ -116,15 +118,26 @@ class ChromiumPage:
         raise FaultError(monitor.fault.kind, monitor.fault.detail)
 
     async def _render(self, request: RenderRequest, monitor: PageMonitor, to_print: ToPrint) -> Pdf:
+        if request.assets is None:
+            return await self._render_with((), request, monitor, to_print)
+        async with open_background() as nursery:
+            server = AssetServer(self._page, request.assets, monitor, request.options.max_page_bytes)
+            return await self._render_with((server.part(nursery),), request, monitor, to_print)
+
+    async def _render_with(
+        self, files: tuple[tuple[Pattern, Take], ...], request: RenderRequest, monitor: PageMonitor, to_print: ToPrint
+    ) -> Pdf:
+        """``files``: who answers requests for files of the template."""
         monitor.activity = "preparing the page"
         inert = request.options.ready.kind == "load" and request.html is not None and request.inert
-        visit = Visit(self._page, self._frame_id, self._egress, self._emulation, self._interception, request, monitor)
+        visit = Visit(self._page, self._frame_id, self._egress, self._emulation, request, monitor)
         self._allow_scripts(not inert)
-        answers = visit.prepare()
+        takers, answers = visit.takers(), visit.prepare()
         if not inert:
             answers += [self._page.send("Runtime.enable"), settle.install(self._page)]
             answers += window.install(self._page, request)
-        self._inert = inert and not answers
+        self._inert = inert and not answers and not takers
+        answers += self._interception.use(*files, *takers)
         answers += self._emulation.apply(surroundings_of(request.options))
         for answer in answers:
             await answer.get()
@@ -133,6 +146,8 @@ class ChromiumPage:
             await replace_content(self._page, self._frame_id, monitor, request.html)
         else:
             await visit.open()
+        if files:
+            await fonts_loaded(self._page).get()
         moved = monitor.moved
         await trio.sleep(request.options.delay_seconds)
         self._report_refusals(request)
@@ -234,10 +249,13 @@ class ChromiumPage:
         monitor.activity = "being scrubbed"
         with trio.move_on_after(SCRUB_SECONDS):
             try:
-                if self._sheet:
+                if self._interception.in_use:
+                    # The document remembers which files it has loaded, so it goes, too.
+                    self._interception.use()
                     self._sheet = False
-                    inspect.remove_sheets(self._page)
-                await replace_content(self._page, self._frame_id, monitor, "")
+                    await self._open_blank(monitor)
+                else:
+                    await self._empty_content(monitor)
             except (CdpError, ClosedError) as error:
                 log.debug("page.scrub_failed", error=str(error))
                 return False
@@ -245,8 +263,20 @@ class ChromiumPage:
             return monitor.fault is None
         return False
 
+    async def _open_blank(self, monitor: PageMonitor) -> None:
+        """Open an empty document, and wait for its load event: the next job would take it for its own."""
+        monitor.loading_ended = trio.Event()
+        self._blank = await empty(self._page, monitor)
+        await monitor.loading_ended.wait()
+
+    async def _empty_content(self, monitor: PageMonitor) -> None:
+        if self._sheet:
+            self._sheet = False
+            inspect.remove_sheets(self._page)
+        await replace_content(self._page, self._frame_id, monitor, "")
+
     async def warm_up(self) -> None:
         """Print a small document, so that fonts and printing code are loaded before the first job."""
         await self._page.call("Page.setDocumentContent", frameId=self._frame_id, html=WARM_UP_HTML)
         await self._page.call("Page.printToPDF", generateTaggedPDF=False)
-        self._blank = await empty(self._page, self._listener.monitor)
+        await self._open_blank(self._listener.monitor)

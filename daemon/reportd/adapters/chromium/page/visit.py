@@ -9,7 +9,7 @@ import trio
 from reportd.adapters.chromium.page import ready, settle
 from reportd.adapters.chromium.page.emulation import Emulation, surroundings_of
 from reportd.adapters.chromium.page.headers import OwnHeaders
-from reportd.adapters.chromium.page.interception import Interception, Pattern, Take
+from reportd.adapters.chromium.page.interception import Pattern, Take
 from reportd.adapters.chromium.page.monitor import LOADING, NOTICE_SECONDS, PageMonitor
 from reportd.adapters.chromium.page.opening import opening_fault
 from reportd.adapters.chromium.page.post import MainRequest
@@ -53,7 +53,6 @@ class Visit:
         frame_id: str,
         egress: Egress,
         emulation: Emulation,
-        interception: Interception,
         request: RenderRequest,
         monitor: PageMonitor,
     ) -> None:
@@ -61,15 +60,12 @@ class Visit:
         self._frame_id = frame_id
         self._egress = egress
         self._emulation = emulation
-        self._interception = interception
         self._request = request
         self._monitor = monitor
 
-    def prepare(self) -> list[Answer]:
-        """Send the settings that the job needs; none for most jobs."""
-        options, url = self._request.options, self._request.url
-        answers: list[Answer] = []
-        token = self._request.token_headers()
+    def takers(self) -> list[tuple[Pattern, Take]]:
+        """Return who takes requests of the page: for the body of a POST, and for the report type's own headers."""
+        options, url, token = self._request.options, self._request.url, self._request.token_headers()
         headers = OwnHeaders(options.headers, url, options.header_hosts, token) if options.headers or token else None
         parts: list[tuple[Pattern, Take]] = []
         if self._request.body is not None and url is not None:
@@ -77,7 +73,12 @@ class Visit:
             parts.append(main.part(self._page))
         if headers is not None:
             parts.append(headers.part(self._page))
-        answers += self._interception.use(*parts)
+        return parts
+
+    def prepare(self) -> list[Answer]:
+        """Send the settings that the job needs; none for most jobs."""
+        options, url = self._request.options, self._request.url
+        answers: list[Answer] = []
         if options.cookies and url is not None:
             cookies = [{"name": n, "value": v, "url": url} for n, v in options.cookies.items()]
             answers.append(self._page.send("Network.setCookies", cookies=cookies))
