@@ -13,9 +13,11 @@ from reportd.adapters.worker_processes.processes import Processes
 from reportd.config import Config, ConfigError
 from reportd.core.dead_letters.triage import LetterContent, RawLetter, read, read_job
 from reportd.core.jobs.job import Job
+from reportd.core.pages.editions import Edition
 from reportd.core.repair.message import Known
 from reportd.intake.catalogue import Catalogue
-from reportd.intake.report_types import ReportTypes, ReportTypesReader
+from reportd.intake.loaded_types import ReportTypes
+from reportd.intake.report_types import ReportTypesReader
 
 
 class InlineProcesses(Processes):
@@ -38,6 +40,11 @@ class InlineProcesses(Processes):
 
 def inline_checker(folders: Sequence[Path] = ()) -> BoundedChecker:
     return BoundedChecker(InlineProcesses(), InlineProcesses(), folders)
+
+
+def from_folder(template: str) -> Edition:
+    """An edition without texts of its own: the template is read from the folders of the checker."""
+    return Edition.of(template, {}, {})
 
 
 class InlineReader:

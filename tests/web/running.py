@@ -59,8 +59,8 @@ from reportd.core.status.snapshot import (
 from reportd.dead_letters.service import DeadLetterService
 from reportd.intake.backlog import Backlog
 from reportd.intake.catalogue import Catalogue
+from reportd.intake.loaded_types import ReportTypes
 from reportd.intake.render_tokens import RunningAttempts
-from reportd.intake.report_types import ReportTypes
 from reportd.intake.service import Service
 from reportd.ports import Attempt, AttemptStarted, JobFilter, Pdf, Record, Settlement, UnavailableError
 from reportd.status.condition import Condition

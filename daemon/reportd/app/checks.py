@@ -15,9 +15,10 @@ from reportd.adapters.chromium.ready_conditions import invalid_conditions
 from reportd.adapters.templates.templates import Templates
 from reportd.adapters.worker_processes.checker import new_checker
 from reportd.config import Config, ConfigError, Loaded
-from reportd.intake.report_types import Draft, ReportTypes, ReportTypesReader
+from reportd.intake.loaded_types import Draft, ReportTypes
+from reportd.intake.report_types import ReportTypesReader
 from reportd.intake.tokens import file_problems
-from reportd.ports import INLINE_BYTES, BrowserError, Checker, Ready
+from reportd.ports import INLINE_BYTES, BrowserError, Checker, EditionStore, Ready
 from reportd.system.authorities import read_authorities
 from reportd.system.permissions import EXPOSED
 
@@ -38,14 +39,14 @@ def folders_of(loaded: Loaded) -> list[Path]:
 
 
 class Checks:
-    """``folders`` must be those of ``checker``."""
+    """``folders`` must be those of ``checker``. ``store``: of the editions of templates that were in force before."""
 
-    def __init__(self, folders: Sequence[Path], checker: Checker) -> None:
-        self._reader = ReportTypesReader(folders, Templates(folders), checker)
+    def __init__(self, folders: Sequence[Path], checker: Checker, store: EditionStore | None = None) -> None:
+        self._reader = ReportTypesReader(folders, Templates(folders), checker, store)
 
     async def check(self, loaded: Loaded, known: Config | None = None) -> Checked:
         """Check a configuration at a start. Small files are checked on the event loop, which nobody waits for yet."""
-        return await self.judge(loaded, self.read(loaded.config, INLINE_BYTES), known)
+        return await self.judge(loaded, self.read(loaded.config, INLINE_BYTES), known, restore=True)
 
     def read(self, config: Config, inline_bytes: int = 0) -> Draft:
         """Read the files that it names, and check those of at most ``inline_bytes`` at once. Blocks."""
@@ -62,12 +63,15 @@ class Checks:
             draft.fault("pool.executable", f"{executable} {text}")
         return draft
 
-    async def judge(self, loaded: Loaded, draft: Draft, known: Config | None = None) -> Checked:
-        """Check the rest in worker processes. The conditions of ``known`` need no check.
+    async def judge(
+        self, loaded: Loaded, draft: Draft, known: Config | None = None, *, restore: bool = False
+    ) -> Checked:
+        """Check the rest in worker processes. The conditions of ``known`` need no check. ``restore``: a faulty template
+        is used as it was kept.
 
         Raises ConfigError with all that is wrong; UnavailableError when no worker process can check it.
         """
-        await self._reader.judge(draft)
+        await self._reader.judge(draft, restore=restore)
         unchecked = await _judge_conditions(loaded.config, known, draft)
         if draft.problems:
             raise ConfigError([replace(problem, where=loaded.where(problem.key)) for problem in draft.problems])

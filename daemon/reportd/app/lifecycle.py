@@ -13,6 +13,7 @@ import structlog
 import trio
 
 from reportd.adapters.chromium import open_launcher
+from reportd.adapters.edition_folder import EditionFolder
 from reportd.adapters.egress.resolving import LookupThreads
 from reportd.adapters.jwt_signer import JwtSigner
 from reportd.adapters.worker_processes.checker import new_checker
@@ -51,7 +52,7 @@ async def run(loaded: Loaded, stopping: Stopping, reloads: ReloadRequests) -> No
     listener, config = startup.inherited_socket(loaded.config)
     folders = folders_of(loaded)
     checker = new_checker(folders)
-    checks = Checks(folders, checker)
+    checks = Checks(folders, checker, EditionFolder(policies.editions_folder(config)))
     types = await startup.report_types(loaded, checks, checker)
     tokens = startup.accepted_tokens(config)
     signer = JwtSigner(config.render_tokens.issuer, config.render_tokens.parsed())
@@ -59,6 +60,7 @@ async def run(loaded: Loaded, stopping: Stopping, reloads: ReloadRequests) -> No
     supervisor = Supervisor()
     node = f"{socket.gethostname()}-{os.getpid()}"
     with startup.exclusive(config):
+        await types.keep_editions()
         async with (
             open_watchdog(metrics, supervisor) as watchdog,
             startup.running(checker),

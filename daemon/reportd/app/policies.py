@@ -42,7 +42,12 @@ def kept_names(config: Config) -> set[str]:
     named = (config.artifacts.folder, config.auth.path, config.pool.ca_path)
     files += filter(None, (path_in(config.data_dir) for path_in in named))
     inside = [file.relative_to(config.data_dir) for file in files if file.is_relative_to(config.data_dir)]
-    return {"lock", "spool", "browsers", *(file.parts[0] for file in inside if file.parts)}
+    return {"lock", "spool", "browsers", "editions", *(file.parts[0] for file in inside if file.parts)}
+
+
+def editions_folder(config: Config) -> Path:
+    """Return the folder of the last sound editions of templates."""
+    return config.data_dir / "editions"
 
 
 def own_ports(config: Config) -> Callable[[str, int], bool]:

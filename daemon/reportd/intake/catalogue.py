@@ -21,8 +21,8 @@ from reportd.core.pages.post import form_body, json_body
 from reportd.core.pages.template_context import TemplateContext
 from reportd.core.pages.url_length import too_long, url_length
 from reportd.intake import overrides
+from reportd.intake.loaded_types import ReportTypes
 from reportd.intake.print_templates import with_print_templates
-from reportd.intake.report_types import ReportTypes
 from reportd.ports import INLINE_BYTES, Checker, RenderRequest, TooCostlyError
 
 
@@ -43,7 +43,22 @@ class Catalogue:
 
     def exchange(self, edition: ReportTypes) -> None:
         """Use these report types from now on."""
+        for name, entry in edition.entries.items():
+            before = self._edition.entries.get(name)
+            if entry.live is not None and before is not None and before.live is not None:
+                entry.live.go_on_from(before.live)
         self._edition = edition
+
+    async def keep_editions(self) -> None:
+        """Keep the editions in force for the next start."""
+        for entry in self._edition.entries.values():
+            if entry.live is not None:
+                await entry.live.keep()
+
+    def troubles(self) -> dict[str, str]:
+        """Return why the files of a template are not in force, by report type."""
+        lives = {name: entry.live for name, entry in self._edition.entries.items()}
+        return {name: live.trouble for name, live in lives.items() if live is not None and live.trouble}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -146,9 +161,10 @@ class Catalogue:
             timezone=options.timezone,
         )
         options = await with_print_templates(options, report, job, context, self._checker)
-        page = url = body = None
-        if report.template:
-            page = await self._checker.html(report.template, job.parameters, report.timeout_seconds, context)
+        page = url = body = edition = None
+        if entry.live is not None:
+            edition = await entry.live.current()
+            page = await self._checker.html(edition, job.parameters, report.timeout_seconds, context)
         else:
             if problem := _too_long(report.url, job.parameters):
                 raise FaultError(FaultKind.URL_TOO_LONG, problem)
@@ -171,6 +187,8 @@ class Catalogue:
             isolation=entry.isolation,
             body=body,
             parameters=text_of(job.parameters) if options.inject else "{}",
+            edition="" if edition is None else edition.hash,
+            assets=entry.live.assets(edition) if entry.live and edition and page and page.refers else None,
         )
 
 

@@ -4,27 +4,33 @@ Worker processes check the large files: compiling a template or a schema can tak
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import orjson
 
-from reportd.config import Config, PdfOptions, Problem, ReportType
+from reportd.config import Config, PdfOptions, ReportType
 from reportd.config.pdf import CONTENT
 from reportd.core.faults import FaultError
+from reportd.core.pages.editions import Edition
 from reportd.core.pages.network import NetworkRule
 from reportd.core.pages.print_templates import is_file, unloadable_as_written
 from reportd.core.schemas.compiled import compiled, faults, is_cheap
+from reportd.intake.edition_files import TEMPLATES_ACCEPTED, Reading
+from reportd.intake.edition_reader import EditionReader, Inspector
+from reportd.intake.editions import LiveEdition
+from reportd.intake.loaded_types import Draft, LoadedReportType
 from reportd.intake.print_templates import print_templates
-from reportd.ports import Checker, RenderOptions, TooCostlyError
+from reportd.ports import Checker, EditionStore, RenderOptions, TooCostlyError
 from reportd.system.regular_files import read_regular
 
 QUICK_SECONDS = 0.02
 """Only worker processes use a schema that takes longer to compile: its patterns may be of any size."""
 
 
-class Templates(Protocol):
+class Templates(Inspector, Protocol):
     """Checks templates. The ``Checker`` makes pages from them."""
 
     def check(self, name: str, at_most_bytes: int, *, text: str | None = None) -> bool:
@@ -36,94 +42,52 @@ class Templates(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedReportType:
-    """A report type, ready for use."""
-
-    report: ReportType
-    schema: Mapping[str, Any] | None
-    schema_text: bytes
-    quick: Any
-    """A validator for small parameters in this process; None when it might take long."""
-
-    rule: NetworkRule
-    options: RenderOptions
-    isolation: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReportTypes:
-    """All report types of one configuration.
-
-    ``entries``: by name. ``canonical``: the name for each name and alias. ``known``: the type for each name and alias.
-    """
-
-    entries: Mapping[str, LoadedReportType]
-    canonical: Mapping[str, str]
-    known: Mapping[str, LoadedReportType]
-    schemas: Mapping[str, Mapping[str, Any]]
-    schemas_text: bytes
-    """A JSON object: for each known name its schema, or null."""
-
-
-@dataclass(slots=True)
-class Draft:
-    """Report types that are being checked.
-
-    ``templates`` and ``schemas``: those too large to be checked in this process, by their configuration keys. A
-    template is its name and, when it is in no file, its text.
-    """
-
-    entries: dict[str, LoadedReportType] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    templates: dict[str, tuple[str, str | None]] = field(default_factory=dict)
-    schemas: dict[str, tuple[str, Path]] = field(default_factory=dict)
-
-    def fault(self, key: str, message: str) -> None:
-        """Add a problem. The caller fills in ``where`` the key is set."""
-        self.problems.append(Problem("", key, message))
-
-    def edition(self) -> ReportTypes:
-        """Return the report types. Call this only if there are no problems."""
-        names = {name: name for name in self.entries}
-        canonical = names | {alias: name for name, entry in self.entries.items() for alias in entry.report.aliases}
-        known = {known: self.entries[name] for known, name in canonical.items()}
-        return ReportTypes(
-            entries=self.entries,
-            canonical=canonical,
-            known=known,
-            schemas={name: entry.schema or {"type": "object"} for name, entry in self.entries.items()},
-            schemas_text=orjson.dumps({name: entry.schema for name, entry in known.items()}),
-        )
-
-
 class ReportTypesReader:
-    """``folders``: where files are searched; they must be those of ``templates`` and ``checker``."""
+    """``folders``: where files are searched; they must be those of ``templates`` and ``checker``. ``store``: of the
+    editions that were in force before.
+    """
 
-    def __init__(self, folders: Sequence[Path], templates: Templates, checker: Checker) -> None:
+    def __init__(
+        self, folders: Sequence[Path], templates: Templates, checker: Checker, store: EditionStore | None = None
+    ) -> None:
         self._folders = folders
-        self._templates = templates
         self._checker = checker
+        self._templates = templates
+        self._editions = EditionReader(folders, templates, checker)
+        self._store = store
 
     def draft(self, config: Config, inline_bytes: int) -> Draft:
         """Read the files, and check those of at most ``inline_bytes``. Blocks."""
         draft = Draft()
         for name, report in config.reports.items():
-            if report.template:
-                self._template(draft, f"reports.{name}.template", report.template, inline_bytes)
+            reading = self._template(draft, name, report.template, inline_bytes) if report.template else None
             for option, text in print_templates(report).items():
                 self._print_template(draft, f"reports.{name}.{option}", option, text, inline_bytes)
             schema = self._schema(draft, name, report, inline_bytes)
             draft.entries[name] = _entry(report, schema, config, quick=len(schema) <= inline_bytes)
+            if reading is not None:
+                self._use(draft, name, reading)
         return draft
 
-    async def judge(self, draft: Draft) -> None:
-        """Let worker processes check the rest, and add its problems to the draft. May raise UnavailableError."""
-        for key, (template, text) in draft.templates.items():
+    async def judge(self, draft: Draft, *, restore: bool = False) -> None:
+        """Let worker processes check the rest, and add its problems to the draft. May raise UnavailableError.
+
+        ``restore``: a template with problems is used as it was kept.
+        """
+        for name in sorted(draft.templates):
+            self._use(draft, name, await self._editions.read(draft.entries[name].report.template))
+        if restore and self._store is not None:
+            for name, entry in draft.entries.items():
+                if entry.report.template:
+                    await self._restore(draft, name, self._store)
+        for key, (template, text) in draft.print_templates.items():
             try:
                 await self._checker.template(template, text)
             except FaultError as error:
                 draft.fault(key, _unusable(error))
+        await self._judge_schemas(draft)
+
+    async def _judge_schemas(self, draft: Draft) -> None:
         for key, (name, path) in draft.schemas.items():
             entry = draft.entries[name]
             try:
@@ -136,17 +100,12 @@ class ReportTypesReader:
             if not problems and seconds <= QUICK_SECONDS:
                 draft.entries[name] = replace(entry, quick=_quick(entry.schema))
 
-    def _template(self, draft: Draft, key: str, name: str, inline_bytes: int) -> Path | None:
-        """Check a template file. Return it, or None when it can't be used."""
-        path = self._find(draft, key, name)
-        return path if path is not None and self._checked(draft, key, name, None, inline_bytes) else None
-
     def _print_template(self, draft: Draft, key: str, option: str, template: str, inline_bytes: int) -> None:
         if not is_file(template):
             self._checked(draft, key, option, template, inline_bytes)
             return
-        path = self._template(draft, key, template, inline_bytes)
-        if path is None or key in draft.templates:
+        path = self._find(draft, key, template)
+        if path is None or not self._checked(draft, key, template, None, inline_bytes) or key in draft.print_templates:
             return
         if found := unloadable_as_written(path.read_text(errors="replace")):
             text = f"{path} has {found}, which Chromium can't load or run in a header or footer"
@@ -155,11 +114,47 @@ class ReportTypesReader:
     def _checked(self, draft: Draft, key: str, name: str, text: str | None, inline_bytes: int) -> bool:
         try:
             if not self._templates.check(name, inline_bytes, text=text):
-                draft.templates[key] = name, text
+                draft.print_templates[key] = name, text
         except FaultError as error:
             draft.fault(key, _unusable(error))
             return False
         return True
+
+    def _template(self, draft: Draft, name: str, template: str, inline_bytes: int) -> Reading | None:
+        if not template or self._find(draft, _template_key(name), template) is None:
+            return None
+        try:
+            reading = self._editions.read_here(template, inline_bytes)
+        except OSError as error:
+            draft.fault(_template_key(name), f"{template} can't be read: {error.strerror}")
+            return None
+        if reading is None:
+            draft.templates.add(name)
+        return reading
+
+    def _use(self, draft: Draft, name: str, reading: Reading) -> None:
+        draft.readings[name] = reading
+        for problem in reading.problems:
+            draft.fault(_template_key(name), problem)
+        if reading.edition is not None:
+            self._put(draft, name, reading.edition, reading)
+
+    def _put(self, draft: Draft, name: str, edition: Edition, reading: Reading) -> LiveEdition:
+        entry = draft.entries[name]
+        context = {"locale": entry.report.locale, "timezone": entry.report.timezone}
+        live = LiveEdition(name, self._editions, self._store, edition=edition, reading=reading, context=context)
+        draft.entries[name] = replace(entry, live=live)
+        return live
+
+    async def _restore(self, draft: Draft, name: str, store: EditionStore) -> None:
+        """Put the edition in force that was kept, until the files are found to be sound."""
+        template = draft.entries[name].report.template
+        kept = await self._editions.blocking(partial(store.kept, name))
+        if kept is None or kept.template != template:
+            return
+        reading = draft.readings.get(name) or await self._editions.read(template)
+        await self._put(draft, name, kept, reading).judge(reading, kept=True)
+        draft.problems = [problem for problem in draft.problems if problem.key != _template_key(name)]
 
     def _schema(self, draft: Draft, name: str, report: ReportType, inline_bytes: int) -> bytes:
         """Return the text of the schema; empty if there is none, or if it has problems."""
@@ -258,7 +253,11 @@ def _quick(schema: Mapping[str, Any] | None) -> Any:
 
 
 def _unusable(error: FaultError) -> str:
-    return f"{error.fault.detail}; accepted: a Jinja template, and the filters that there are"
+    return f"{error.fault.detail}; {TEMPLATES_ACCEPTED}"
+
+
+def _template_key(name: str) -> str:
+    return f"reports.{name}.template"
 
 
 def _plain(value: Any) -> str:

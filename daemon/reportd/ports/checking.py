@@ -6,7 +6,9 @@ from typing import Any, Protocol
 from reportd.core.dead_letters.triage import LetterContent, RawLetter
 from reportd.core.jobs.job import Job, StoredJob
 from reportd.core.jobs.submission import FieldProblem, Submission
+from reportd.core.pages.editions import Edition
 from reportd.core.pages.inert import Html
+from reportd.core.pages.references import TemplateParts
 from reportd.core.pages.template_context import NO_CONTEXT, TemplateContext
 
 INLINE_BYTES = 8192
@@ -54,7 +56,7 @@ class Checker(Protocol):
         ...
 
     async def html(
-        self, template: str, parameters: Mapping[str, Any], seconds: float, context: TemplateContext = NO_CONTEXT
+        self, edition: Edition, parameters: Mapping[str, Any], seconds: float, context: TemplateContext = NO_CONTEXT
     ) -> Html:
         """Return the page that a template renders of the parameters and of what it is told of the job.
 
@@ -81,6 +83,14 @@ class Checker(Protocol):
 
         ``text``: the template itself when it is in no file; ``template`` is what faults call it then.
         """
+        ...
+
+    async def inspect(self, name: str, source: str) -> TemplateParts:
+        """Compile the text of a template. Return what it is made of. Raises FaultError when it can't be used."""
+        ...
+
+    async def sheet(self, name: str, source: str) -> TemplateParts:
+        """Return what the text of a style sheet asks for. Raises FaultError when that takes too long."""
         ...
 
     async def schema(self, schema: bytes) -> tuple[list[str], float]:

@@ -10,7 +10,7 @@ import pytest
 
 from reportd.adapters.templates.templates import TemplateFault, Templates
 from reportd.core.pages.template_context import TemplateContext
-from tests.fakes.checking import inline_checker
+from tests.fakes.checking import from_folder, inline_checker
 
 NOW = datetime(2025, 3, 1, 23, 30, tzinfo=UTC).timestamp()
 
@@ -224,7 +224,7 @@ def test_a_zone_that_the_machine_does_not_have_is_named(rendered: Folder) -> Non
 async def test_a_worker_process_renders_in_the_region_of_the_job(tmp_path: Path) -> None:
     (tmp_path / "own.html").write_text("{{ 1.5 | number }} {{ 0 | datetime('HH:mm') }}")
     context = TemplateContext(locale="de", timezone="Asia/Tokyo")
-    page = await inline_checker([tmp_path]).html("own.html", {}, 5.0, context)
+    page = await inline_checker([tmp_path]).html(from_folder("own.html"), {}, 5.0, context)
     assert page.text == "1,5 09:00"
 
 

@@ -30,7 +30,7 @@ from reportd.core.pages.inert import Html
 from reportd.ports import TooCostlyError, UnavailableError
 from tests.broken_messages import GOOD, MESSAGES, text
 from tests.daemon.node import USER, job
-from tests.fakes.checking import catalogue_of, edition_of, inline_checker
+from tests.fakes.checking import catalogue_of, edition_of, from_folder, inline_checker
 
 REPORTS = Path(reportd_web.__file__).parent / "reports"
 ROWS: list[dict[str, Any]] = [{}] * 340_000
@@ -121,7 +121,7 @@ async def test_answers_as_the_same_work_does_here(checking: BoundedChecker, tmp_
     one = job(1, "sales_summary", **parameters)
     calls.append(partial(BoundedChecker.job, job=one, names=names, schemas=schemas))
     for name, values in (("sales_summary.html", parameters), ("sales_summary.html", {}), ("missing.html", {})):
-        calls.append(partial(BoundedChecker.html, template=name, parameters=values, seconds=5.0))
+        calls.append(partial(BoundedChecker.html, edition=from_folder(name), parameters=values, seconds=5.0))
     for header in ("{{ currency }}", "{{ nobody }}", "<script>", "missing.html"):
         calls.append(
             partial(BoundedChecker.print_template, key="h", template=header, parameters=parameters, seconds=5.0)
@@ -138,7 +138,7 @@ async def test_answers_as_the_same_work_does_here(checking: BoundedChecker, tmp_
 async def test_one_process_answers_all(checking: BoundedChecker) -> None:
     before = set(children())
     for number in range(5):
-        assert "<html" in (await checking.html("sales_summary.html", GOOD["parameters"], 5.0)).text
+        assert "<html" in (await checking.html(from_folder("sales_summary.html"), GOOD["parameters"], 5.0)).text
         assert await checking.message(to_message(job(number))) == job(number)
     assert len(set(children()) - before) == 1
 
@@ -154,7 +154,7 @@ async def test_the_first_one_is_there_before_a_job_and_the_next_one_after_a_kill
     assert set(children()) - before == {first}
     (tmp_path / "own.html").write_text(ENDLESS)
     with pytest.raises(FaultError, match="takes longer"):
-        await checking.html("own.html", {}, 0.2)
+        await checking.html(from_folder("own.html"), {}, 0.2)
     (second,) = set(children()) - before
     assert await checking.message(to_message(job())) == job()
     assert set(children()) - before == {second} != {first}
@@ -174,16 +174,16 @@ async def test_a_template_without_end_is_ended(checking: BoundedChecker, tmp_pat
     (tmp_path / "own.html").write_text(body)
     before = set(children())
     with pytest.raises(FaultError, match=r"own.html.*(takes longer than 1 s|MemoryError)"):
-        await checking.html("own.html", {}, 1.0)
+        await checking.html(from_folder("own.html"), {}, 1.0)
     (tmp_path / "own.html").write_text("{{ a }}")
-    assert (await checking.html("own.html", {"a": 1}, 5.0)).text == "1"
+    assert (await checking.html(from_folder("own.html"), {"a": 1}, 5.0)).text == "1"
     assert len(set(children()) - before) == 1
 
 
 async def test_a_page_without_measure_is_refused(checking: BoundedChecker, tmp_path: Path) -> None:
     (tmp_path / "own.html").write_text("{{ 'x' * 17000000 }}")
     with pytest.raises(FaultError, match=r"own\.html: makes a page of more than 16 MiB"):
-        await checking.html("own.html", {}, 5.0)
+        await checking.html(from_folder("own.html"), {}, 5.0)
 
 
 async def test_a_schema_that_holds_itself_is_given_up(
@@ -260,7 +260,7 @@ async def test_a_job_whose_processes_others_end_is_done_later(checking: BoundedC
 
     async def ask() -> None:
         with pytest.raises(UnavailableError) as caught:
-            await checking.html("own.html", {}, 60.0)
+            await checking.html(from_folder("own.html"), {}, 60.0)
         refused.append(str(caught.value))
 
     async with trio.open_nursery() as nursery:
@@ -275,7 +275,7 @@ async def test_a_job_whose_processes_others_end_is_done_later(checking: BoundedC
             before.add(pid)
     assert refused == ["work on jobs: the process has been ended twice (status -9)"]
     (tmp_path / "own.html").write_text("{{ a }}")
-    assert (await retry_while_unavailable(lambda: checking.html("own.html", {"a": 1}, 5.0))).text == "1"
+    assert (await retry_while_unavailable(lambda: checking.html(from_folder("own.html"), {"a": 1}, 5.0))).text == "1"
 
 
 async def test_what_ends_its_process_by_a_bug_is_no_fault_of_the_job(checking: BoundedChecker) -> None:
@@ -288,7 +288,7 @@ async def test_what_is_called_off_is_ended(checking: BoundedChecker, tmp_path: P
     (tmp_path / "own.html").write_text(ENDLESS)
     before = set(children())
     with trio.move_on_after(1.0):
-        await checking.html("own.html", {}, 30.0)
+        await checking.html(from_folder("own.html"), {}, 30.0)
     assert not set(children()) - before
 
 
@@ -299,10 +299,10 @@ async def test_what_takes_long_holds_up_nobody(checking: BoundedChecker, tmp_pat
     (tmp_path / "quick.html").write_text("quick")
     async with trio.open_nursery() as nursery:
         for _ in range(2):
-            nursery.start_soon(checking.html, "slow.html", {}, 60.0)
+            nursery.start_soon(checking.html, from_folder("slow.html"), {}, 60.0)
         await trio.sleep(0.1)
         with trio.fail_after(30.0):
-            assert (await checking.html("quick.html", {}, 20.0)).text == "quick"
+            assert (await checking.html(from_folder("quick.html"), {}, 20.0)).text == "quick"
         nursery.cancel_scope.cancel()
 
 
@@ -313,10 +313,10 @@ async def test_one_type_holds_up_no_other(checking: BoundedChecker, tmp_path: Pa
     before = set(children())
     async with trio.open_nursery() as nursery:
         for name in ["endless.html"] * 6 + ["other.html"]:
-            nursery.start_soon(checking.html, name, {}, 60.0)
+            nursery.start_soon(checking.html, from_folder(name), {}, 60.0)
         await trio.sleep(processes.SLOW_SECONDS * 1.5)
         with trio.fail_after(10.0):  # three starts of a process at the worst, on a machine that is busy
-            assert "<html" in (await checking.html("sales_summary.html", GOOD["parameters"], 60.0)).text
+            assert "<html" in (await checking.html(from_folder("sales_summary.html"), GOOD["parameters"], 60.0)).text
         assert len(set(children()) - before) == 3
         nursery.cancel_scope.cancel()
 
@@ -326,7 +326,7 @@ async def test_who_waits_for_one_of_its_own_is_next(checking: BoundedChecker, tm
     ends: list[object] = []
 
     async def ask() -> None:
-        ends.append(await outcome(checking.html("own.html", {}, 1.0)))
+        ends.append(await outcome(checking.html(from_folder("own.html"), {}, 1.0)))
 
     async with trio.open_nursery() as nursery:
         for _ in range(3):
@@ -343,11 +343,11 @@ async def test_too_many_of_one_type_do_not_wait(
     work: Any = checking._at_work
     async with trio.open_nursery() as nursery:
         for _ in range(3):
-            nursery.start_soon(checking.html, "own.html", {}, 60.0)
+            nursery.start_soon(checking.html, from_folder("own.html"), {}, 60.0)
         while (slow := work._slow.get("own.html")) is None or slow.statistics().tasks_waiting < 2:
             await trio.sleep(0.02)
         with pytest.raises(UnavailableError, match="too many"):
-            await checking.html("own.html", {}, 60.0)
+            await checking.html(from_folder("own.html"), {}, 60.0)
         assert await checking.message(to_message(job())) == job()
         nursery.cancel_scope.cancel()
 
@@ -385,7 +385,8 @@ async def test_it_ends_with_a_daemon_that_is_killed_whatever_it_does(tmp_path: P
     program = f"""
 import pathlib, trio
 from reportd.adapters.worker_processes.checker import new_checker
-trio.run(new_checker([pathlib.Path({str(tmp_path)!r})]).html, "own.html", {{}}, 20.0)
+from reportd.core.pages.editions import Edition
+trio.run(new_checker([pathlib.Path({str(tmp_path)!r})]).html, Edition.of("own.html", {{}}, {{}}), {{}}, 20.0)
 """
     daemon = subprocess.Popen([sys.executable, "-c", program])  # noqa: ASYNC220 - a moment
     with trio.fail_after(20.0):
@@ -440,10 +441,10 @@ async def test_without_a_descriptor_it_answers_what_needs_none(checking: Bounded
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, most))
     assert await checking.message(to_message(job())) == job()
     with pytest.raises(FaultError) as caught:
-        await checking.html("own.html", {"a": 1}, 5.0)
+        await checking.html(from_folder("own.html"), {"a": 1}, 5.0)
     assert caught.value.fault.kind is FaultKind.OUT_OF_FILES
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
-    assert (await checking.html("own.html", {"a": 1}, 5.0)).text == "1"
+    assert (await checking.html(from_folder("own.html"), {"a": 1}, 5.0)).text == "1"
     assert set(children()) - before == {pid}
 
 

@@ -86,7 +86,7 @@ def test_what_belongs_to_somebody_else_is_left_and_told(folder: Path, monkeypatc
 def test_what_the_daemon_keeps_in_its_folder(tmp_path: Path, text: str, names: set[str]) -> None:
     file = tmp_path / "reportd.toml"
     file.write_text(f'data_dir = "{tmp_path}/data"\n{text}\n')
-    assert policies.kept_names(load(file, {})) == {"lock", "spool", "browsers"} | names
+    assert policies.kept_names(load(file, {})) == {"lock", "spool", "browsers", "editions"} | names
 
 
 async def test_a_database_elsewhere_is_closed_too(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import (
+    ChoiceLoader,
     FileSystemLoader,
+    FunctionLoader,
     Template,
     TemplateAssertionError,
     TemplateNotFound,
@@ -33,10 +35,12 @@ from reportd.adapters.templates.charts.lines import lines
 from reportd.adapters.templates.charts.series import series
 from reportd.adapters.templates.charts.sparkline import sparkline
 from reportd.adapters.templates.charts.stacked import stacked
+from reportd.adapters.templates.parts import parts_of, template_names
 from reportd.adapters.templates.qr import qr
 from reportd.adapters.templates.region import rendering_in
 from reportd.adapters.templates.undefined import HelpfulUndefined
 from reportd.core.faults import FaultError, FaultKind
+from reportd.core.pages.references import TemplateParts
 from reportd.core.pages.template_context import NO_CONTEXT, TemplateContext
 from reportd.system.file_descriptors import none_left
 
@@ -84,6 +88,10 @@ _REGIONAL: dict[str, Callable[..., Any]] = {
 """The filters whose result depends on the job's region."""
 
 
+_OF_SOURCES = "<template> "
+"""Begins the file name that Python sees for a template that was not read from a file here."""
+
+
 class TemplateFault(FaultError):  # noqa: N818
     """A template can't be rendered. The text names the template, the line and the fault."""
 
@@ -97,12 +105,14 @@ class TemplateFault(FaultError):  # noqa: N818
 class Templates:
     """The templates in `folders`. A file in an earlier folder hides files of the same name in later ones.
 
-    A template is compiled on first use, and again when its file changes. An object may be used by many threads.
+    A template is compiled on first use, and again when its file changes. Texts in `sources` hide files of their names
+    and never change. An object may be used by many threads.
     """
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    def __init__(self, folders: Sequence[Path], sources: Mapping[str, str] | None = None) -> None:
         self._folders = [folder.resolve() for folder in folders]
-        self._loader = FileSystemLoader(self._folders)
+        self._sources = sources or {}
+        self._loader = ChoiceLoader([FunctionLoader(self._own_source), FileSystemLoader(self._folders)])
         self._environment = ImmutableSandboxedEnvironment(
             loader=self._loader,
             autoescape=True,
@@ -138,10 +148,21 @@ class Templates:
                 tree = self._environment.parse(source, current, file)
                 self._environment.compile(tree, current, file)
                 self._check_names(tree, current)
-            references = _references(tree) - seen
+            references = set(template_names(tree)[0]) - seen
             pending += references
             seen |= references
         return True
+
+    def inspect(self, name: str, source: str) -> TemplateParts:
+        """Compile the text of a template, to find its faults before the first job. Return what it is made of.
+
+        Raises TemplateFault.
+        """
+        with self._faults(name):
+            tree = self._environment.parse(source, name)
+            self._environment.compile(tree, name)
+            self._check_names(tree, name)
+        return parts_of(tree)
 
     def _check_names(self, tree: nodes.Template, template: str) -> None:
         """Check filters and tests: inside a condition, Jinja does so only when a job reaches them."""
@@ -179,6 +200,10 @@ class Templates:
             template = self._environment.get_template(name) if text is None else self._compiled(name, text)
             return template.render(context.names(parameters))
 
+    def _own_source(self, name: str) -> tuple[str, str, Callable[[], bool]] | None:
+        source = self._sources.get(name)
+        return None if source is None else (source, _OF_SOURCES + name, lambda: True)
+
     @contextmanager
     def _faults(self, name: str, names: Iterable[str] = ()) -> Iterator[None]:
         try:
@@ -200,6 +225,8 @@ class Templates:
         for frame in reversed(traceback.extract_tb(fault.__traceback__)):
             if frame.filename == name:
                 return f"{name}, line {frame.lineno}"
+            if frame.filename.startswith(_OF_SOURCES):
+                return f"{frame.filename.removeprefix(_OF_SOURCES)}, line {frame.lineno}"
             for folder in self._folders:
                 path = Path(frame.filename)
                 if path.suffix != ".py" and path.is_relative_to(folder):
@@ -215,13 +242,6 @@ def _at_each_render(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, **kwargs)
 
     return apply
-
-
-def _references(tree: nodes.Template) -> set[str]:
-    """Return the templates that this one requires by a constant name; not those of a list, or that may be missing."""
-    statements = tree.find_all((nodes.Extends, nodes.FromImport, nodes.Import, nodes.Include))
-    names = (getattr(node, "template", None) for node in statements if not getattr(node, "ignore_missing", False))
-    return {name.value for name in names if isinstance(name, nodes.Const) and isinstance(name.value, str)}
 
 
 def _reason(fault: Exception, names: Iterable[str]) -> str:

@@ -15,8 +15,10 @@ from reportd.core.jobs.job import BadMessageError, Job, StoredJob
 from reportd.core.jobs.options import options_of
 from reportd.core.jobs.parameters import Parameters, text_of
 from reportd.core.jobs.submission import FieldProblem, InvalidSubmissionError, NotJsonError, Submission
+from reportd.core.pages.editions import Edition
 from reportd.core.pages.inert import Html
 from reportd.core.pages.print_templates import is_file
+from reportd.core.pages.references import References, TemplateParts
 from reportd.core.pages.template_context import NO_CONTEXT, TemplateContext
 from reportd.core.repair.envelopes import Change
 from reportd.ports import TooCostlyError
@@ -92,13 +94,15 @@ class BoundedChecker:
         return LetterContent(job, answer["taskId"], answer["problem"], changes)
 
     async def html(
-        self, template: str, parameters: Mapping[str, Any], seconds: float, context: TemplateContext = NO_CONTEXT
+        self, edition: Edition, parameters: Mapping[str, Any], seconds: float, context: TemplateContext = NO_CONTEXT
     ) -> Html:
-        request = {"task": "render", "context": asdict(context)}
-        answer, page = await self._use_template(
-            request, template, text_of(parameters).encode(), seconds=min(seconds, RENDER_SECONDS)
-        )
-        return Html(page.decode(), answer["inert"])
+        task = {"task": "render", "edition": edition.hash, "context": asdict(context)}
+        text, limit = text_of(parameters).encode(), min(seconds, RENDER_SECONDS)
+        answer, page = await self._use_template(task, edition.template, text, seconds=limit)
+        if "unknownEdition" in answer:  # to this process; the others may know it
+            sources = orjson.dumps(dict(edition.sources))
+            answer, page = await self._use_template(task, edition.template, text, sources, seconds=limit)
+        return Html(page.decode(), answer["inert"], answer["refers"])
 
     async def print_template(
         self,
@@ -117,6 +121,18 @@ class BoundedChecker:
 
     async def template(self, template: str, text: str | None = None) -> None:
         await self._use_template({"task": "template", "text": text}, template, seconds=RENDER_SECONDS)
+
+    async def inspect(self, name: str, source: str) -> TemplateParts:
+        answer, _ = await self._use_template(
+            {"task": "inspect"}, name, source.encode(errors="replace"), seconds=RENDER_SECONDS
+        )
+        return _parts(answer)
+
+    async def sheet(self, name: str, source: str) -> TemplateParts:
+        answer, _ = await self._use_template(
+            {"task": "sheet"}, name, source.encode(errors="replace"), seconds=RENDER_SECONDS
+        )
+        return _parts(answer)
 
     async def _use_template(
         self, task: Mapping[str, Any], template: str, *blobs: bytes, seconds: float
@@ -149,6 +165,15 @@ async def _ask(
 ) -> tuple[dict[str, Any], bytes]:
     head, blob, _ = await processes.ask([orjson.dumps(request), *blobs], seconds, kind)
     return orjson.loads(head), blob
+
+
+def _parts(answer: Mapping[str, Any]) -> TemplateParts:
+    references = answer["references"]
+    return TemplateParts(
+        tuple(answer["templates"]),
+        tuple(answer["optional"]),
+        References(tuple(references["required"]), tuple(references["optional"]), references["own_base"]),
+    )
 
 
 def _encoded(text: str) -> bytes:

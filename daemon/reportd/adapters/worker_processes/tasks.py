@@ -21,8 +21,10 @@ from reportd.core.jobs.job import BadMessageError, Job, StoredJob, from_message
 from reportd.core.jobs.options import options_of
 from reportd.core.jobs.parameters import text_of, value_of
 from reportd.core.jobs.submission import FieldProblem
+from reportd.core.pages.assets import base_url, may_refer, with_base
 from reportd.core.pages.inert import is_inert
 from reportd.core.pages.print_templates import unloadable
+from reportd.core.pages.references import TemplateParts, css_references
 from reportd.core.pages.template_context import TemplateContext
 from reportd.core.repair.message import Known
 from reportd.core.schemas.compiled import faults, problems
@@ -78,17 +80,25 @@ def _read_job(request: Mapping[str, Any], parameters: bytes, schemas: bytes) -> 
     return _reading(triage.read_job(job, known_of(request["names"], schemas)))
 
 
-def _render(request: Mapping[str, Any], parameters: bytes, _: bytes) -> Frame:
+def _render(request: Mapping[str, Any], parameters: bytes, sources: bytes) -> Frame:
+    templates = _edition(request["edition"], tuple(request["folders"]), sources)
+    if templates is None:
+        return _frame({"unknownEdition": True})
     try:
-        html, page = _rendered(request, parameters)
+        html, page = _rendered(request, parameters, templates)
     except FaultError as error:
         return _fault(error)
-    return _frame({"inert": is_inert(html)}, page)
+    inert = is_inert(html)
+    # Scripts can ask for anything.
+    refers = not inert or may_refer(html)
+    if refers:
+        page = with_base(html, base_url(request["edition"])).encode(errors="replace")
+    return _frame({"inert": inert, "refers": refers}, page)
 
 
 def _print_template(request: Mapping[str, Any], parameters: bytes, _: bytes) -> Frame:
     try:
-        html, page = _rendered(request, parameters)
+        html, page = _rendered(request, parameters, _templates(tuple(request["folders"])))
     except FaultError as error:
         return _fault(error)
     if found := unloadable(html):
@@ -97,10 +107,9 @@ def _print_template(request: Mapping[str, Any], parameters: bytes, _: bytes) -> 
     return _frame({}, page)
 
 
-def _rendered(request: Mapping[str, Any], parameters: bytes) -> tuple[str, bytes]:
+def _rendered(request: Mapping[str, Any], parameters: bytes, templates: Templates) -> tuple[str, bytes]:
     """Return the HTML of a template, and as bytes. Raises FaultError."""
     name, context = request["template"], TemplateContext(**request["context"])
-    templates = _templates(tuple(request["folders"]))
     html = templates.render(name, orjson.loads(parameters), context, text=request.get("text"))
     page = html.encode(errors="replace")
     if len(page) > MAX_PAGE_BYTES:
@@ -114,6 +123,18 @@ def _template(request: Mapping[str, Any], _: bytes, __: bytes) -> Frame:
     except FaultError as error:
         return _fault(error)
     return _frame({})
+
+
+def _inspect(request: Mapping[str, Any], source: bytes, _: bytes) -> Frame:
+    try:
+        parts = _templates(tuple(request["folders"])).inspect(request["template"], source.decode())
+    except FaultError as error:
+        return _fault(error)
+    return _frame(asdict(parts))
+
+
+def _sheet(_: Mapping[str, Any], source: bytes, __: bytes) -> Frame:
+    return _frame(asdict(TemplateParts(references=css_references(source.decode()))))
 
 
 def _fault(error: FaultError) -> Frame:
@@ -134,6 +155,8 @@ TASKS: Mapping[str, Callable[[Mapping[str, Any], bytes, bytes], Frame]] = {
     "render": _render,
     "print_template": _print_template,
     "template": _template,
+    "inspect": _inspect,
+    "sheet": _sheet,
     "schema": _schema,
 }
 
@@ -195,6 +218,24 @@ def _problems_of(
         return [FieldProblem("/reportType", "there is no report type of this name")]
     schema = schemas[report_type]
     return [] if schema is None else problems(schema, orjson.dumps(value_of(parameters)))
+
+
+_editions: dict[tuple[str, tuple[str, ...]], Templates] = {}
+"""The editions whose templates this process has compiled, the last one used at the end."""
+
+MAX_EDITIONS = 16
+
+
+def _edition(name: str, folders: tuple[str, ...], sources: bytes) -> Templates | None:
+    """Return the templates of an edition; None if this process does not know it and is given no ``sources``."""
+    templates = _editions.pop((name, folders), None)
+    if templates is None and sources:
+        templates = Templates([Path(folder) for folder in folders], orjson.loads(sources))
+    if templates is not None:
+        _editions[name, folders] = templates
+        if len(_editions) > MAX_EDITIONS:
+            del _editions[next(iter(_editions))]
+    return templates
 
 
 @lru_cache(4)

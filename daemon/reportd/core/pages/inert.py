@@ -19,10 +19,14 @@ _ACTIVE = re.compile(r"on[a-z]{1,64}+(?:\s*+=|[a-z])|javascript:|<meta(?!\s+char
 
 @dataclass(frozen=True, slots=True)
 class Html:
-    """A document, and whether it is inert. The check takes 20 ms per megabyte, so it is done where the HTML is made."""
+    """A document, and whether it is inert. The check takes 20 ms per megabyte, so it is done where the HTML is made.
+
+    ``refers``: it may ask for files of its template, and has their base address.
+    """
 
     text: str
     inert: bool
+    refers: bool = False
 
 
 def is_inert(html: str) -> bool:

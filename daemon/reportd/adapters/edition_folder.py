@@ -1,0 +1,60 @@
+"""Implements the port ``EditionStore`` in a folder: one archive for each report type."""
+
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+import orjson
+import structlog
+
+from reportd.core.pages.editions import Edition
+
+_HEAD = "edition.json"
+_SOURCES, _ASSETS = "templates/", "assets/"
+
+log = structlog.get_logger()
+
+
+class EditionFolder:
+    """The folder is made when the first edition is kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def kept(self, report_type: str) -> Edition | None:
+        try:
+            with zipfile.ZipFile(self._path(report_type)) as archive:
+                head = orjson.loads(archive.read(_HEAD))
+                files = {name: archive.read(name) for name in archive.namelist()}
+            sources = {name: text.decode() for name, text in _below(_SOURCES, files).items()}
+            edition = Edition.of(head["template"], sources, _below(_ASSETS, files))
+        except FileNotFoundError:
+            return None
+        except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+            log.warning("edition.not_read", reportType=report_type, error=str(error))
+            return None
+        return edition if edition.hash == head["hash"] else None
+
+    def keep(self, report_type: str, edition: Edition) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._path(report_type)
+        half = path.with_suffix(".new")
+        try:
+            with zipfile.ZipFile(half, "w") as archive:
+                archive.writestr(_HEAD, orjson.dumps({"template": edition.template, "hash": edition.hash}))
+                for name, text in edition.sources.items():
+                    archive.writestr(_SOURCES + name, text)
+                for name, data in edition.assets.items():
+                    archive.writestr(_ASSETS + name, data)
+            half.replace(path)
+        except OSError:
+            with suppress(OSError):
+                half.unlink()
+            raise
+
+    def _path(self, report_type: str) -> Path:
+        return self._folder / f"{report_type}.zip"
+
+
+def _below(folder: str, files: dict[str, bytes]) -> dict[str, bytes]:
+    return {name.removeprefix(folder): data for name, data in files.items() if name.startswith(folder)}
