@@ -5,9 +5,9 @@ that receives the message next goes on from there. Every step may be repeated.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -108,50 +108,56 @@ class Worker:
 
     async def handle(self, message: Received) -> None:
         """Settle a message, or leave it to be delivered again. A fault of the job raises nothing."""
-        contents: list[Job | StoredJob] = []
+        content = None
         # Its task id is not known yet, or can't be trusted, so it is in flight under its receipt.
-        await self._in_flight_as(message.receipt, message, partial(self._read, message, contents))
-        for content in contents:
-            await self._handle(message, content)
-
-    async def _read(self, message: Received, contents: list[Job | StoredJob], task: InFlightTask) -> None:
-        """Add what the message carries to ``contents``.
-
-        Add nothing if it is malformed, or revoked while it is read: a large message takes a moment.
-        """
-        try:
-            content = await retry_while_unavailable(lambda: self._types.message(message.body))
-        except BadMessageError as error:
-            await self._settler.malformed(message, error, task)
-        except TooCostlyError as error:
-            await self._settler.malformed(message, BadMessageError(f"the message can't be read: that {error}"), task)
-        else:
-            if task.revoked is None:
-                contents.append(content)
-
-    async def _handle(self, message: Received, content: Job | StoredJob) -> None:
-        while task := self._in_flight.get(content.task_id):
-            # A second message of a job in flight, or a redelivery after its visibility has ended: join that work.
-            task.receipts.append(message.receipt)
-            await task.ended.wait()
-            if message.receipt not in task.receipts:
-                return
+        async with self._in_flight_as(message.receipt, message) as task:
+            content = await self._read(message, task)
+        # It may be revoked while it is read: a large message takes a moment.
+        if content is None or task.revoked is not None or await self._is_joined(message, content.task_id):
+            return
         # Each trio task has a context of its own, so these fields go into this job's log lines only.
         structlog.contextvars.bind_contextvars(taskId=content.task_id)
-        await self._in_flight_as(content.task_id, message, partial(self._work_on, message, content))
+        async with self._in_flight_as(content.task_id, message) as task:
+            if job := await self._job(message, content, task):
+                structlog.contextvars.bind_contextvars(reportType=job.report_type, userId=job.user_id)
+                await self._work(job, task)
 
-    async def _in_flight_as(self, key: str, message: Received, work: Callable[[InFlightTask], Awaitable[None]]) -> None:
+    @asynccontextmanager
+    async def _in_flight_as(self, key: str, message: Received) -> AsyncIterator[InFlightTask]:
+        """Have the message in flight for as long as the block, which ends early when the message is revoked."""
         task = InFlightTask(key, [message.receipt], message.receive_count)
         self._in_flight.add(task)
         try:
             with task.scope:
-                await work(task)
+                yield task
             if task.revoked is not None:
                 await self._settler.revoked(task)
         finally:
             self._in_flight.remove(task)
 
-    async def _work_on(self, message: Received, content: Job | StoredJob, task: InFlightTask) -> None:
+    async def _read(self, message: Received, task: InFlightTask) -> Job | StoredJob | None:
+        """Return what the message carries; None if it is malformed, and settled."""
+        try:
+            return await retry_while_unavailable(lambda: self._types.message(message.body))
+        except BadMessageError as error:
+            await self._settler.malformed(message, error, task)
+        except TooCostlyError as error:
+            await self._settler.malformed(message, BadMessageError(f"the message can't be read: that {error}"), task)
+        return None
+
+    async def _is_joined(self, message: Received, task_id: str) -> bool:
+        """Join the work on another message of the job, if there is any: a second message, or a redelivery after the
+        visibility of the first has ended. Return whether that work has settled this message, too.
+        """
+        while task := self._in_flight.get(task_id):
+            task.receipts.append(message.receipt)
+            await task.ended.wait()
+            if message.receipt not in task.receipts:
+                return True
+        return False
+
+    async def _job(self, message: Received, content: Job | StoredJob, task: InFlightTask) -> Job | None:
+        """Return the job under its type's own name; None if it can't be found, and its message is settled."""
         if isinstance(content, Job):
             job = content
         else:
@@ -159,12 +165,10 @@ class Worker:
             if record is None:
                 error = BadMessageError("its parameters are in the job store no more", content.task_id)
                 await self._settler.malformed(message, error, task)
-                return
+                return None
             job = record.job
         # Under an alias, the job would have a breaker of its own.
-        job = replace(job, report_type=self._types.canonical(job.report_type) or job.report_type)
-        structlog.contextvars.bind_contextvars(reportType=job.report_type, userId=job.user_id)
-        await self._work(job, task)
+        return replace(job, report_type=self._types.canonical(job.report_type) or job.report_type)
 
     async def _work(self, job: Job, task: InFlightTask) -> None:
         if fault := await self._unfit(job):
