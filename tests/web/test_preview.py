@@ -20,7 +20,7 @@ from tests.fakes.previews import Scene, open_scene
 
 PATH = "secret"
 HOST = "127.0.0.1:8080"
-HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+HOSTILE = "<script>alert(1)</script><img src=data:x onerror=alert(2)>"
 
 
 class Site:
@@ -55,9 +55,7 @@ async def test_the_page_shows_the_report_without_a_script(tmp_path: Path) -> Non
         assert (picture.headers["content-type"], picture.content) == ("image/png", b"\x89PNG page 1 at 2.0")
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/report.pdf", "/events", "/again", "/wrong/", "/wrong/report.html", "/pages/1/0.png"]
-)
+@pytest.mark.parametrize("path", ["/", "/report.pdf", "/events", "/again", "/wrong/", "/wrong/html", "/pages/1/0.png"])
 async def test_nothing_is_there_without_the_secret_path(path: str, tmp_path: Path) -> None:
     async with opened(tmp_path) as site:
         assert (await site.get(path)).status_code == 404
@@ -76,7 +74,7 @@ async def test_another_site_can_neither_print_nor_embed(tmp_path: Path) -> None:
         for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}):
             assert (await site.client.post(f"/{PATH}/again", headers=headers)).status_code == 403
         assert site.scene.preview.view.number == number
-        for name in ("", "report.pdf", "report.html", "report.txt", "pages/1/0.png"):
+        for name in ("", "report.pdf", "html", "report.txt", "pages/1/0.png"):
             answer = await site.get(f"/{PATH}/{name}")
             assert answer.headers["cross-origin-resource-policy"] == "same-origin"
             assert answer.headers["x-content-type-options"] == "nosniff"
@@ -93,14 +91,31 @@ async def test_the_button_prints_again(tmp_path: Path) -> None:
 async def test_the_reports_html_is_in_a_sandbox_where_no_script_runs_and_nothing_is_loaded(tmp_path: Path) -> None:
     async with opened(tmp_path) as site:
         await site.scene.after("note.html", HOSTILE)
-        answer = await site.get(f"/{PATH}/report.html")
+        answer = await site.get(f"/{PATH}/html")
         assert answer.text == HOSTILE
         policy = answer.headers["content-security-policy"].split("; ")
-        assert "sandbox" in policy
-        assert "default-src 'none'" in policy
+        assert {"sandbox allow-same-origin", "default-src 'none'", "base-uri 'none'"} <= {*policy}
         assert not [rule for rule in policy if rule.startswith("script-src") or "allow-scripts" in rule]
         source = await site.get(f"/{PATH}/report.txt")
         assert (source.headers["content-type"], source.text) == ("text/plain; charset=utf-8", HOSTILE)
+
+
+async def test_the_reports_html_has_its_files_and_no_others(tmp_path: Path) -> None:
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "logo.svg").write_text(f"<svg xmlns='http://www.w3.org/2000/svg'>{HOSTILE}</svg>")
+    (tmp_path / "note.css").write_text("p { color: red }")
+    async with opened(tmp_path) as site:
+        assert (await site.get(f"/{PATH}/html/note.css")).status_code == 404, "the page asks for no file yet"
+        await site.scene.after("note.html", '<link rel="stylesheet" href="note.css"><img src="assets/logo.svg">')
+        sheet = await site.get(f"/{PATH}/html/note.css")
+        assert (sheet.headers["content-type"].partition(";")[0], sheet.text) == ("text/css", "p { color: red }")
+        logo = await site.get(f"/{PATH}/html/assets/logo.svg")
+        assert logo.headers["content-type"] == "image/svg+xml"
+        # Opened by itself it would be a document of this origin.
+        assert logo.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+        others = ("note.html", "note.sample.json", "reportd.toml", "gone.png", "%2e%2e/x.png", "assets/..%2fnote.css")
+        for name in others:
+            assert (await site.get(f"/{PATH}/html/{name}")).status_code == 404, name
 
 
 async def test_outside_text_is_shown_as_text(tmp_path: Path) -> None:
@@ -112,7 +127,7 @@ async def test_outside_text_is_shown_as_text(tmp_path: Path) -> None:
         page = await site.get(f"/{PATH}/")
         assert page.text.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 4
         assert "<script>alert" not in page.text
-        assert "<img src=x" not in page.text
+        assert "<img src=data:x" not in page.text
         assert "script-src 'self';" in page.headers["content-security-policy"]
 
 
@@ -145,7 +160,7 @@ async def test_before_the_first_report_nothing_is_missing_but_the_report(tmp_pat
     (tmp_path / "note.bad.json").write_text("{")
     async with opened(tmp_path, parameters="note.bad.json") as site:
         assert (await site.get(f"/{PATH}/")).status_code == 200
-        for name in ("report.pdf", "report.html", "report.txt", "pages/1/0.png"):
+        for name in ("report.pdf", "html", "report.txt", "pages/1/0.png"):
             assert (await site.get(f"/{PATH}/{name}")).status_code == 404
 
 
@@ -164,7 +179,7 @@ async def test_the_scale_of_a_picture_is_bounded(tmp_path: Path) -> None:
 async def test_a_page_of_ones_own_has_no_html_here(tmp_path: Path) -> None:
     config = '[reports.note]\nurl = "http://127.0.0.1/report?key=s3cret"\n'
     async with opened(tmp_path, config=config) as site:
-        assert (await site.get(f"/{PATH}/report.html")).status_code == 404
+        assert (await site.get(f"/{PATH}/html")).status_code == 404
         text = (await site.get(f"/{PATH}/")).text
         assert "http://127.0.0.1/report" in text
         assert "s3cret" not in text

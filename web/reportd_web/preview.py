@@ -20,6 +20,8 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from reportd.concurrency.nurseries import open_background
+from reportd.core.faults import FaultError
+from reportd.core.pages.assets import AssetNameError, checked_name, media_type
 from reportd.core.pages.documents import shown
 from reportd.preview.preview import PagePictures, Preview
 from reportd.preview.view import Printed, View
@@ -38,10 +40,16 @@ ALIVE_SECONDS = 15.0
 
 PAGE_POLICY = f"{POLICY}; frame-src 'self'"
 HTML_POLICY = (
-    "sandbox; default-src 'none'; style-src 'unsafe-inline' data:; img-src data:; font-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    "sandbox allow-same-origin; default-src 'none'; style-src 'self' 'unsafe-inline' data:; img-src 'self' data:; "
+    "font-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
-"""Of the report's HTML. Its own page prints with scripts; here they would run beside the preview's."""
+"""Of the report's HTML. Its own page prints with scripts; here they would run beside the preview's, so none runs.
+
+It has our origin, because it asks for its files here; its base address, which only a print can reach, does not count.
+"""
+
+FILE_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""Of a file of the template. A drawing that is opened by itself is a document, and may hold scripts."""
 
 
 def create_preview_app(preview: Preview, pictures: PagePictures, path: str, stop: trio.Event) -> ASGIApp:
@@ -51,7 +59,8 @@ def create_preview_app(preview: Preview, pictures: PagePictures, path: str, stop
         "": site.page,
         "/events": site.events,
         "/report.pdf": site.pdf,
-        "/report.html": site.html,
+        "/html": site.html,
+        "/html/{name:path}": site.file,
         "/report.txt": site.source,
         "/failed/{number:int}.jpg": site.failed,
         "/pages/{version:int}/{page:int}.png": site.picture,
@@ -97,6 +106,17 @@ class _Site:
     async def html(self, _: Request) -> Response:
         headers = {**HEADERS, "Content-Security-Policy": HTML_POLICY}
         return Response(self._html(), headers=headers, media_type="text/html")
+
+    async def file(self, request: Request) -> Response:
+        name, assets = request.path_params["name"], self._printed().assets
+        kind = media_type(name)
+        if assets is None or kind is None:
+            raise ProblemError(HTTPStatus.NOT_FOUND, "the template has no such file")
+        try:
+            data = await assets.find(checked_name(name))
+        except (FaultError, AssetNameError) as error:
+            raise ProblemError(HTTPStatus.NOT_FOUND, str(error)) from error
+        return Response(data, headers={**HEADERS, "Content-Security-Policy": FILE_POLICY}, media_type=kind)
 
     async def source(self, _: Request) -> Response:
         return PlainTextResponse(self._html(), headers=dict(HEADERS))

@@ -20,7 +20,8 @@ from reportd.config import ConfigError
 from reportd.core.faults import FaultError
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.submission import InvalidSubmissionError
-from reportd.ports import Pdf, Renderer, TooCostlyError, UnavailableError
+from reportd.core.pages.assets import base_url
+from reportd.ports import Pdf, Renderer, RenderRequest, TooCostlyError, UnavailableError
 from reportd.preview import findings
 from reportd.preview.inputs import Edition, ParametersError, read_parameters
 from reportd.preview.view import Finding, Printed, View
@@ -142,8 +143,9 @@ class Preview:
             version=next(self._versions),
             pdf=data,
             pages=await self._pictures.sizes(data),
-            html=request.html,
+            html=_as_written(request),
             url=request.url,
+            assets=request.assets,
             warnings=pdf.warnings,
             template_seconds=made - began,
             print_seconds=ended - made,
@@ -168,6 +170,11 @@ class Preview:
             submitted_at=self._clock(),
             options=submission.options,
         )
+
+
+def _as_written(request: RenderRequest) -> str | None:
+    """Return the HTML of a template without the base address, at which nothing but its print finds its files."""
+    return request.html and request.html.replace(f'<base href="{base_url(request.edition)}">', "", 1)
 
 
 def _data(pdf: Pdf) -> bytes:

@@ -6,6 +6,7 @@ from pathlib import Path
 from reportd.core.jobs.evidence import Evidence
 from reportd.core.jobs.warnings import JobWarning
 from reportd.core.preview.excerpts import Excerpt
+from reportd.ports import Assets
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class Finding:
 class Printed:
     """A report that was printed.
 
-    ``pages``: width and height of each, in CSS pixels. ``html``: of a template; ``url``: of a page of one's own.
+    ``pages``: width and height of each, in CSS pixels. ``html``: of a template, with its
+    ``assets`` if it asks for any; ``url``: of a page of one's own.
     ``template_seconds``: until the page to print was made; ``print_seconds``: from there to the PDF.
     """
 
@@ -35,6 +37,7 @@ class Printed:
     html: str | None
     url: str | None
     warnings: tuple[JobWarning, ...]
+    assets: Assets | None
     template_seconds: float
     print_seconds: float
     at: float

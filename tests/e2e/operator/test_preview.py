@@ -120,6 +120,12 @@ async def test_a_new_type_is_seen_and_each_save_changes_the_picture(tmp_path: Pa
         template.write_text(template.read_text().replace("{{ numbr }}", ""))
         await window.until(SHOWN % 4)
         assert await window.shown("document.querySelector('.finding')") is None
+        await window.shown("document.querySelector('iframe').addEventListener('load', () => window.framed = true)")
+        await window.click("#tab-html")
+        await window.until("window.framed")
+        inside = "document.querySelector('iframe').contentDocument"
+        assert await window.shown(f"getComputedStyle({inside}.querySelector('h1')).fontWeight") == "600", "of its sheet"
+        assert await window.shown(f"{inside}.querySelector('header img').naturalWidth") > 0
         assert window.ran == []
         async with httpx.AsyncClient(trust_env=False) as client:
             pdf = await client.get(f"{preview.url}report.pdf")
@@ -147,7 +153,7 @@ async def test_scripts_of_a_template_run_in_its_print_and_never_in_the_page_of_t
         await window.shown("document.querySelector('iframe').addEventListener('load', () => window.framed = true)")
         await window.click("#tab-html")
         await window.until("window.framed")
-        assert any("report.html" in url for url in window.requested)
+        assert any("/html/" in url for url in window.requested)
         await window.click("#tab-lacks")
         assert "elsewhere.example" in await window.text("#lacks")
         assert window.ran == []

@@ -37,7 +37,7 @@ function showFrame() {
   if (selected() !== "html" || framed === view.version) return;
   framed = view.version;
   frame.hidden = !view.html;
-  if (view.html) frame.src = `${base}report.html?${view.version}`;
+  if (view.html) frame.src = `${base}html/?${view.version}`;
 }
 
 // A picture near the window is fetched before it takes the place of the old one, so nothing flickers and nothing moves.
