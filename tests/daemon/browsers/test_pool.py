@@ -105,6 +105,15 @@ async def test_a_job_called_off_in_the_instant_it_gets_its_page_gives_it_back(is
         assert launcher.browsers[0].renders == ["a"]
 
 
+@pytest.mark.parametrize("dedicated_browser", [False, True])
+async def test_what_a_page_says_of_its_progress_reaches_who_asked_for_the_render(*, dedicated_browser: bool) -> None:
+    launcher, heard = FakeLauncher(), list[float]()
+    launcher.turns["a"] = [Turn(progress=0.5)]
+    async with pool_of(launcher) as pool, pool.slot() as slot:
+        await slot.render(request_for("a"), dedicated_browser=dedicated_browser, on_progress=heard.append)
+    assert heard == [0.5]
+
+
 # --- timeouts -----------------------------------------------------------------------------------------------
 
 
