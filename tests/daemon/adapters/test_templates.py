@@ -22,6 +22,7 @@ from reportd.adapters.templates import filters
 from reportd.adapters.templates.charts.bar_and_line import bar_chart, line_chart
 from reportd.adapters.templates.charts.scale import ticks
 from reportd.adapters.templates.templates import TemplateFault, Templates
+from reportd.core.pages.template_context import TemplateContext
 
 REPORTS = Path(reportd_web.__file__).parent / "reports"
 ATTACK = "</style></title></text><script>alert('x')</script>\"&{{ 'ab' * 3 }}"
@@ -169,6 +170,55 @@ def test_every_text_parameter_is_escaped(templates: Templates, report: str) -> N
             continue  # it only says which units are money; a chart leaves out the dates that have no room
         # Chart labels are cut short: this much of it stands everywhere, be it in the margin of the page.
         assert "&lt;/style&gt;" in page or r"\3c \2f style\3e" in page, key
+
+
+WORD = re.compile(r"(?<![\w.])(?:_words\.)?w\.(\w+)")
+
+
+@pytest.mark.parametrize("report", SMALLEST)
+def test_every_word_of_a_report_can_be_replaced_and_is_there_in_each_language(report: str) -> None:
+    text = (REPORTS / f"{report}.html").read_text()
+    if "{% extends" in text:
+        text += (REPORTS / "base.html").read_text()
+    used = set(WORD.findall(text)) | ({"page"} if "page_number" in text else set())
+    schema = json.loads((REPORTS / f"{report}.schema.json").read_text())
+    assert set(schema["properties"]["labels"]["propertyNames"]["enum"]) == used
+    tables = re.findall(
+        r'^  "\w\w": \{\n(.*?)\n  \}', (REPORTS / "base_words.html").read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert len(tables) == 4
+    for table in tables:
+        assert used <= set(re.findall(r'"(\w+)": "[^"]', table))
+
+
+@pytest.mark.parametrize(
+    ("locale", "attributes"),
+    [
+        ("", 'lang="en" dir="ltr"'),
+        ("de-AT", 'lang="de-AT" dir="ltr"'),
+        ("ar-EG", 'lang="ar-EG" dir="rtl"'),
+        ("zh-Hans-CN", 'lang="zh-Hans-CN" dir="ltr"'),
+        ("he", 'lang="en" dir="ltr"'),
+    ],
+)
+def test_a_report_is_in_a_language_that_it_has_words_of(templates: Templates, locale: str, attributes: str) -> None:
+    page = templates.render("account_ledger.html", SMALLEST["account_ledger"], TemplateContext(locale=locale))
+    assert f"<html {attributes}>" in page
+
+
+def test_words_of_ones_own_make_a_report_that_of_their_language(templates: Templates) -> None:
+    parameters = SMALLEST["account_ledger"] | {"labels": {"closing_balance": "יתרת סגירה"}}
+    page = templates.render("account_ledger.html", parameters, TemplateContext(locale="he"))
+    assert '<html lang="he" dir="rtl">' in page
+    assert "יתרת סגירה" in page
+
+
+def test_a_base_of_older_parameters_is_untouched_by_words(tmp_path: Path) -> None:
+    """`labels`, `words` and `locale` may be names of a template of one's own that extends the base."""
+    text = "{% extends 'base.html' %}{% block content %}{{ labels[0] }} {{ w }} {{ words }}{% endblock %}"
+    period = {"from": "2025-01-01", "to": "2025-01-31"}
+    own = {"title": "T", "period": period, "labels": ["mine"], "w": "w!", "words": "words!", "locale": {"a": 1}}
+    assert "mine w! words!" in rendered(tmp_path, text, own)
 
 
 def test_the_currency_decides_the_decimals_of_amounts() -> None:
