@@ -231,6 +231,28 @@ async def test_texts_arrive_exactly(stage: Stage, way: str) -> None:
         assert text_of(await page.render(wanted)) == "same60"
 
 
+CONDITIONS = ["load", "networkidle", "stable", "page", "selector", "expression", "event"]
+
+
+@pytest.mark.parametrize("kind", CONDITIONS)
+@on_stage
+async def test_it_is_there_whatever_the_page_waits_for(stage: Stage, kind: str) -> None:
+    html = """<script>const {title} = REPORT.parameters</script><p id=out></p><script>
+      out.textContent = title;
+      window.reportd?.ready();
+      onload = () => dispatchEvent(new Event("out"));
+    </script>"""
+    arguments = {"selector": "#out", "expression": "out.textContent", "event": "out"}
+    async with open_site({"/report": html}) as site, stage.page() as page:
+        ready = Ready(kind, arguments.get(kind, ""))
+        for wanted in (
+            request(inject="REPORT", ready=ready, url=site.url("/report")),
+            request(inject="REPORT", ready=ready, html=html),
+        ):
+            assert text_of(await page.render(replace(wanted, parameters='{"title":"told"}'))) == "told"
+            await page.scrub()
+
+
 @on_stage
 async def test_the_value_is_an_ordinary_one_and_new_in_each_document(stage: Stage) -> None:
     html = """<script>
