@@ -18,7 +18,7 @@ from tests.fakes.rendering import FakeRenderer
 
 A4 = (794, 1123)
 TEMPLATE = "<title>{{ number }}</title>\n{% for line in lines %}\n<p>{{ line }}</p>\n{% endfor %}\n"
-SCHEMA = '{"type": "object", "properties": {"number": {"type": "string"}}}'
+SCHEMA = '{"type": "object", "additionalProperties": false, "properties": {"number": {"type": "string"}, "lines": {}}}'
 SAMPLE = '{\n  "number": "42",\n  "lines": ["one"]\n}\n'
 CONFIG = '[reports.note]\ntemplate = "note.html"\nparameters_schema = "note.schema.json"\n'
 

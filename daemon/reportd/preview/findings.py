@@ -1,17 +1,21 @@
 """Says what keeps a report from being printed, with the lines of the file that it is about."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from reportd.config import ConfigError, Problem
 from reportd.core.faults import FaultError, FaultKind
-from reportd.core.jobs.submission import FieldProblem
+from reportd.core.jobs.submission import FieldProblem, escaped
 from reportd.core.preview.excerpts import Excerpt, excerpt
 from reportd.core.preview.places import line_of_key, line_of_pointer, place_in
 from reportd.preview.view import Finding
 from reportd.system.regular_files import read_regular
 
 PARAMETERS = "/parameters"
+
+_EXTRA = re.compile(r"\('([^']+)'(?:, '[^']+')* (?:was|were) unexpected\)")
+"""The validator says this of the object around a name that the schema does not have; the name's own line helps more."""
 
 _TITLES = {
     FaultKind.TEMPLATE_ERROR: "The template can't be rendered",
@@ -55,7 +59,10 @@ def _of_field(problem: FieldProblem, parameters: Path) -> Finding:
     inside = problem.pointer == PARAMETERS or problem.pointer.startswith(f"{PARAMETERS}/")
     if not inside:
         return Finding("The report can't be asked for so", text)
-    line = line_of_pointer(_text(parameters), problem.pointer.removeprefix(PARAMETERS))
+    pointer = problem.pointer.removeprefix(PARAMETERS)
+    if extra := _EXTRA.search(problem.detail):
+        pointer += f"/{escaped(extra[1])}"
+    line = line_of_pointer(_text(parameters), pointer)
     return Finding(_TITLES[FaultKind.INVALID_PARAMETERS], text, _excerpt(parameters, line))
 
 

@@ -138,6 +138,12 @@ async def test_a_newer_change_ends_the_print_of_an_older_one(tmp_path: Path) -> 
             "The parameters don't fit the schema",
             ("note.sample.json", 2, '"number": 42,'),
         ),
+        (
+            "note.sample.json",
+            SAMPLE.replace('["one"]', '["one"],\n  "extra": 1'),
+            "The parameters don't fit the schema",
+            ("note.sample.json", 4, '"extra": 1'),
+        ),
         ("reportd.toml", f"{CONFIG}ready = \n", "The configuration has a fault", ("reportd.toml", 4, "ready =")),
         ("reportd.toml", f"{CONFIG}ready = 1\n", "The configuration has a fault", ("reportd.toml", 4, "ready = 1")),
         ("reportd.toml", f"{CONFIG}colour = 1\n", "The configuration has a fault", ("reportd.toml", 4, "colour = 1")),
