@@ -285,6 +285,17 @@ def test_the_fullest_dashboard_is_one_sheet(stage: Stage, templates: Templates, 
     assert max(word.box[3] for word in sheet.words if word.box[1] < 195) < 197
 
 
+@pytest.mark.parametrize("locale", LANGUAGES)
+def test_each_part_of_a_whole_has_its_line_in_its_card(stage: Stage, templates: Templates, locale: str) -> None:
+    parameters = fullest("كلمة ")
+    parameters["share"]["unit"] = "AED"
+    (sheet,) = sheets_of(printed(stage, templates, "dashboard", parameters, locale))
+    for share in ("36.8%", "18.4%", "12.3%", "9.2%", "7.4%", "6.1%", "5.3%", "4.6%"):
+        written = share.replace(".", ",").removesuffix("%") if locale == "de" else share
+        # The second row of cards begins at 130 mm.
+        assert any(box[3] < 129 for box in sheet.boxes_of(written)), share
+
+
 def test_whatever_is_left_out_a_dashboard_is_one_sheet(stage: Stage, templates: Templates) -> None:
     whole = fullest("Wort ")
     for count in range(len(PARTS) + 1):

@@ -11,6 +11,8 @@ _NARROW = frozenset("iljtfrI.,:;'|!()[]/ \u00a0\u202f")
 _BROAD = frozenset("mwMW@%…—")
 _LARGE = ("Lu", "Sc", "Sm")
 _NO_WIDTH = ("Mn", "Me", "Cf")
+_ARABIC = ("\u0600", "\u06ff")
+"""Its letters are joined, and narrower than Latin ones."""
 
 
 def text_width(text: str, size: float = SIZE) -> float:
@@ -56,4 +58,6 @@ def _ems(char: str) -> float:
     category = unicodedata.category(char)
     if category in _NO_WIDTH:
         return 0.0
+    if _ARABIC[0] <= char <= _ARABIC[1]:
+        return 0.5
     return 0.74 if category in _LARGE else 0.62
