@@ -165,6 +165,14 @@ def test_a_missing_value_leaves_a_gap_and_a_lone_point_is_a_dot() -> None:
     assert len(list(tree(made).iter("circle"))) == 1
 
 
+def test_a_lone_day_stands_in_the_middle_with_its_label() -> None:
+    made = lines([("2025-03-01", 5)], width=400)
+    (dot,) = tree(made).iter("circle")
+    (label,) = [text for text in tree(made).iter("text") if text.text == "1 Mar"]
+    assert dot.attrib["cx"] == label.attrib["x"]
+    assert 200 < float(label.attrib["x"]) < 220
+
+
 def test_two_hundred_labels_are_thinned_and_two_hundred_columns_drawn() -> None:
     many = [(f"Product {index}", index % 7 - 1) for index in range(200)]
     made = stacked(many)
