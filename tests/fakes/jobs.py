@@ -228,6 +228,8 @@ class MemoryJobs:
             changes["pdf"] = done.pdf
         if done.event is JobEvent.SUCCEEDED or done.warnings:
             changes["warnings"] = tuple(_in_one_line(warning) for warning in done.warnings)
+        if done.edition:
+            changes["edition"] = done.edition
         ended = self._change(done.task_id, **changes)
         if self._outbox and state in TERMINAL:
             self._outbox.enter(ended, done.at)

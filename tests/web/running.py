@@ -138,6 +138,8 @@ class Running:
     worker: Worker
     parts: dict[str, tuple[bool, str]] = field(default_factory=lambda: {"database": (True, "answers")})
     trouble: str = ""
+    troubles: dict[str, str] = field(default_factory=dict)
+    """Why templates are not in force, by report type."""
     shown: dict[str, Any] = field(default_factory=dict)
     """Fields that replace those of the snapshot."""
 
@@ -161,6 +163,7 @@ class Running:
                     2,
                     None if loads is None else loads.get(breaker.report_type, Load()),
                     Figures(),
+                    self.troubles.get(breaker.report_type, ""),
                 )
                 for breaker in self.breakers.snapshot()
             ),

@@ -1,6 +1,6 @@
 """Wires what says how the daemon is: the folder ``status``, for the page, Prometheus, the fleet and systemd."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import trio
@@ -39,6 +39,7 @@ class Observability:
         supervisor: Supervisor,
         background: trio.Nursery,
         stop: trio.Event,
+        template_troubles: Callable[[], Mapping[str, str]],
     ) -> None:
         self.workable = WorkableQueue(backends.queue, backends.jobs, processing.breakers.holding, background)
         self._scaling = Scaling(
@@ -65,6 +66,7 @@ class Observability:
             nursery=background,
             supervisor=supervisor,
             part_trouble=lambda part: backends.conditions[part].trouble,
+            template_troubles=template_troubles,
             letters=backends.letters,
             demand=self._scaling.demand,
             rescuer=rescuer,
@@ -92,6 +94,7 @@ class Observability:
         self._supervisor = supervisor
         self._background = background
         self._stop = stop
+        self._template_troubles = template_troubles
 
     def start(self) -> None:
         loops = {f"condition.{name}": condition.run for name, condition in self._conditions.items()}
@@ -109,5 +112,5 @@ class Observability:
             breakers=self._processing.breakers,
             in_flight=self._processing.in_flight,
             stop=self._stop,
-            reloaded=reload_trouble,
+            reloaded=lambda: "; ".join(filter(None, [reload_trouble(), *self._template_troubles().values()])),
         )

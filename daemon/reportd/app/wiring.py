@@ -105,6 +105,7 @@ class Daemon:
             supervisor=supervisor,
             background=background,
             stop=stop,
+            template_troubles=types.troubles,
         )
         self._notifier = Notifier(
             backends.outbox,

@@ -39,6 +39,8 @@ class Record:
     """What is missing from the PDF."""
     progress: float | None = None
     """How far the running attempt is, from 0 to 1, if its page has said so."""
+    edition: str = ""
+    """The edition of its template by which the last attempt was rendered; empty without a template."""
     confirmed: bool = False
     """The queue has confirmed the message."""
     due_at: float = field(default=0.0, compare=False)
@@ -100,7 +102,8 @@ class Settlement:
     ``event`` moves the job; ``fault`` is recorded as its error, ``pdf`` and ``warnings`` as its result. A success
     replaces earlier warnings, also by none; each is kept as one line, without control characters. With ``attempt_id``
     the attempt gets its outcome. ``counted``: the attempt stays counted; ``loss``: a browser died.
-    ``deferred_seconds``: how long the message is deferred.
+    ``deferred_seconds``: how long the message is deferred. ``edition``: of the template that was rendered; if it is
+    empty, the job keeps the one it has.
     """
 
     task_id: str
@@ -113,6 +116,7 @@ class Settlement:
     pdf: PdfInfo | None = None
     warnings: tuple[JobWarning, ...] = ()
     deferred_seconds: float = 0.0
+    edition: str = ""
 
 
 @dataclass(frozen=True, slots=True)

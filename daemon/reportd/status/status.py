@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -79,6 +79,7 @@ class Status:
         nursery: trio.Nursery,
         supervisor: Supervisor,
         part_trouble: Callable[[str], str] = lambda _part: "",
+        template_troubles: Callable[[], Mapping[str, str]] = dict,
         letters: DeadLetters,
         demand: Callable[[Depth], Awaitable[Demand]],
         rescuer: Rescuer,
@@ -88,6 +89,7 @@ class Status:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._breakers = breakers
+        self._template_troubles = template_troubles
         self._bulkheads = bulkheads
         self._pool = pool
         self._in_flight = in_flight
@@ -225,6 +227,7 @@ class Status:
         present = [node for node in nodes if not node.gone]
         slots = sum(node.slots for node in present)
         figures = nodes[0].figures or {}
+        troubles = self._template_troubles()
         views = []
         for breaker in self._breakers.snapshot():
             name = breaker.report_type
@@ -236,6 +239,7 @@ class Status:
                     limit=slots if math.isinf(limit) else min(slots, int(limit) * len(present)),
                     load=None if loads is None else loads.get(name, Load()),
                     figures=sum_figures(nodes, name, figures.get(name, Figures())),
+                    trouble=troubles.get(name, ""),
                 )
             )
         return tuple(views)

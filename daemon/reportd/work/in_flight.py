@@ -30,7 +30,7 @@ class InFlightTask:
 
     ``receipts``: those of messages that are not settled yet. ``receive_count``: that of the first message.
     ``started``: the attempt, once it is recorded. ``scope``: cancels the work. ``progress``: of the page that is being
-    rendered, from 0 to 1, if it has said so.
+    rendered, from 0 to 1, if it has said so. ``edition``: of the template that it was made by.
     """
 
     task_id: str
@@ -40,6 +40,7 @@ class InFlightTask:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     revoked: Revocation | None = None
     progress: float | None = None
+    edition: str = ""
     ended: trio.Event = field(default_factory=trio.Event)
     _recording: bool = False
 

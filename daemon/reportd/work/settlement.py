@@ -82,6 +82,7 @@ class MessageSettler:
             attempt_id=_attempt_id(task),
             pdf=stored,
             warnings=warnings,
+            edition=task.edition,
         )
         if await retry_while_unavailable(lambda: self._jobs.settle(settlement)) is None:
             await self._overtaken(job, task)
@@ -107,6 +108,7 @@ class MessageSettler:
             self._clock(),
             attempt_id=_attempt_id(task),
             fault=fault,
+            edition=task.edition,
             counted=fault.nature.counts,
             loss=fault.nature.kills_browser,
             deferred_seconds=decision.delay_seconds,
@@ -165,6 +167,7 @@ class MessageSettler:
             self._clock(),
             attempt_id=_attempt_id(task),
             fault=fault,
+            edition=task.edition,
             counted=fault.nature.counts,
             loss=fault.nature.kills_browser and task.started is not None,
         )

@@ -179,9 +179,11 @@ class Worker:
             timed_out_before = await self._timed_out_before(job, task)
             async with self._bulkheads.enter(job.report_type, timed_out_before=timed_out_before) as turn:
                 prepared = await self._prepare(job)
-                if not timed_out_before and not isinstance(prepared, FaultError):
-                    timeout_seconds = self._timeouts.limit(job.report_type, prepared.timeout_seconds)
-                    prepared = replace(prepared, timeout_seconds=timeout_seconds)
+                if not isinstance(prepared, FaultError):
+                    task.edition = prepared.edition
+                    if not timed_out_before:
+                        timeout_seconds = self._timeouts.limit(job.report_type, prepared.timeout_seconds)
+                        prepared = replace(prepared, timeout_seconds=timeout_seconds)
                 pdf = await self._render(job, task, prepared, turn)
             if pdf is None:
                 return

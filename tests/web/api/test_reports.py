@@ -1,5 +1,6 @@
 """The calls for reports: get, long-poll, list, cancel, retry."""
 
+import re
 from typing import Any
 
 import httpx
@@ -25,6 +26,7 @@ FIELDS = {
     "attempts",
     "deferrals",
     "progress",
+    "edition",
     "submittedAt",
     "startedAt",
     "finishedAt",
@@ -55,6 +57,15 @@ async def test_queued_report(running: Running) -> None:
     expected = {"taskId": task_id, "reportType": "sales_summary", "userId": USER, "state": "queued", "attempts": 0}
     assert expected.items() <= report.items()
     assert [report[name] for name in ("startedAt", "finishedAt", "error", "pdf")] == [None] * 4
+
+
+async def test_a_report_says_which_edition_of_its_template_printed_it(running: Running) -> None:
+    task_id = await running.submit()
+    assert (await get(running, f"/reports/{task_id}"))["edition"] is None
+    await running.work()
+    edition = (await get(running, f"/reports/{task_id}"))["edition"]
+    assert re.fullmatch("[0-9a-f]{12}", edition)
+    assert f"<code>{edition}</code> of its template" in (await running.client.get(f"/jobs/{task_id}")).text
 
 
 async def test_a_running_report_says_how_far_it_is_in_every_form(running: Running) -> None:

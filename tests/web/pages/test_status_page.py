@@ -129,6 +129,15 @@ async def test_page_shows_figures_and_recent_jobs(running: Running) -> None:
         assert (await running.client.get(link or "")).status_code == 200, link
 
 
+async def test_a_type_whose_template_is_not_in_force_says_why(running: Running) -> None:
+    running.troubles["sales_summary"] = "the files of sales_summary are not in force: <b>"
+    html = (await running.client.get("/")).text
+    assert "sales_summary the files of sales_summary are not in force: <b>" in words(html)
+    status = (await running.client.get("/status")).json()
+    told = {kind["reportType"]: kind["trouble"] for kind in status["types"] if kind["trouble"]}
+    assert told == running.troubles
+
+
 SAID = [
     "user_activity is OPEN for 14 s , next probe in 6 s , 37 waiting, no attempts used",
     "Fault of its page timeout: not done within 60 s, while waiting for the page to load; 3 failures in a row",

@@ -37,6 +37,10 @@ def report_schema() -> Json:
                 **maybe({"type": "number", "minimum": 0, "maximum": 1}),
                 "description": "how far the running attempt is, if its page says so",
             },
+            "edition": {
+                **maybe({"type": "string"}),
+                "description": "which edition of its template printed it: a hash of the template's files",
+            },
             "submittedAt": TIME,
             "startedAt": maybe(TIME),
             "finishedAt": maybe(TIME),

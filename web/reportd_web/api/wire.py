@@ -47,6 +47,7 @@ def report(record: Record) -> dict[str, Any]:
         "attempts": record.tally.attempts,
         "deferrals": record.tally.deferrals,
         "progress": record.progress,
+        "edition": record.edition or None,
         "submittedAt": timestamp(job.submitted_at),
         "startedAt": None if record.started_at is None else timestamp(record.started_at),
         "finishedAt": None if record.finished_at is None else timestamp(record.finished_at),

@@ -55,6 +55,7 @@ def _type(view: TypeView) -> dict[str, Any]:
         "limit": view.limit,
         "load": None if view.load is None else _wire(view.load),
         "figures": _wire(view.figures),
+        "trouble": view.trouble or None,
     }
 
 

@@ -75,6 +75,8 @@ jobs = Table(
     Column("warnings", Text),
     # Of the running attempt, from 0 to 1, once its page has said it.
     Column("progress", Double),
+    # The hash of the files of its template that printed it.
+    Column("edition", String(16)),
     Column("parameters", Text, nullable=False),
     Index("ix_jobs_newest", "submitted_at", "task_id"),
     Index("ix_jobs_state", "state", "submitted_at"),

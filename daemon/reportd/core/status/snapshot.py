@@ -72,13 +72,17 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class TypeView:
-    """A report type. ``limit``: how many of its jobs all nodes together may render at once now."""
+    """A report type. ``limit``: how many of its jobs all nodes together may render at once now.
+
+    ``trouble``: why the files of its template are not in force on this node; empty if they are.
+    """
 
     breaker: Breaker
     resting: bool
     limit: int
     load: Load | None
     figures: Figures
+    trouble: str = ""
 
     @property
     def name(self) -> str:

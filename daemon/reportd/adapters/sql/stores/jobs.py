@@ -307,4 +307,6 @@ def _settled_columns(row: Row[Any], settlement: Settlement, state: JobState, los
         values |= {"pdf_bytes": settlement.pdf.size_bytes, "pdf_sha256": settlement.pdf.sha256}
     if settlement.event is JobEvent.SUCCEEDED or settlement.warnings:
         values |= records.warnings_column(settlement.warnings)
+    if settlement.edition:
+        values["edition"] = settlement.edition
     return values

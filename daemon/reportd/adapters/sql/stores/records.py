@@ -59,6 +59,7 @@ def record(row: Row[Any]) -> Record:
         pdf=pdf,
         warnings=_warnings(row.warnings),
         progress=row.progress,
+        edition=row.edition or "",
         confirmed=row.confirmed,
         due_at=row.due_at,
     )
