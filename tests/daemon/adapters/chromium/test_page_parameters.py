@@ -231,6 +231,15 @@ async def test_texts_arrive_exactly(stage: Stage, way: str) -> None:
         assert text_of(await page.render(wanted)) == "same60"
 
 
+@pytest.mark.parametrize("name", ["DOWNLOAD", "NAME", "BINDING", "MAX_SENT", "$_1"])
+@on_stage
+async def test_it_may_have_any_name(stage: Stage, name: str) -> None:
+    html = f"<p id=out></p><script>out.textContent = window.{name}.parameters.title; window.done = true</script>"
+    async with stage.page() as page:
+        wanted = request(inject=name, ready=Ready("expression", "window.done"), html=html)
+        assert text_of(await page.render(replace(wanted, parameters='{"title":"told"}'))) == "told"
+
+
 CONDITIONS = ["load", "networkidle", "stable", "page", "selector", "expression", "event"]
 
 

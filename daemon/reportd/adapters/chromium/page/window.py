@@ -8,6 +8,7 @@ its document, and each document has its own.
 """
 
 import json
+import re
 
 import orjson
 
@@ -114,6 +115,5 @@ def _filled(script: str, request: RenderRequest) -> str:
     values = {"BINDING": json.dumps(BINDING), "FAILED": json.dumps(FAILED), "PROGRESS": json.dumps(PROGRESS)}
     values |= {"NAME": json.dumps(request.options.inject)}
     values |= {"PAUSE_MS": str(PAUSE_MS), "MAX_SENT": str(MAX_SENT), "OWN": _OWN % json.dumps(origin)}
-    for name, value in values.items():
-        script = script.replace(name, value)
-    return script
+    # In one go: what one word stands for may have another one in it, as inject = "DOWNLOAD" has OWN.
+    return re.sub("|".join(values), lambda word: values[word[0]], script)
