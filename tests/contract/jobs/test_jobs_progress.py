@@ -1,7 +1,11 @@
 """Every job store: how far the running attempt of a job is."""
 
 import pytest
+from sqlalchemy import update
 
+from reportd.adapters.sql.database import open_database
+from reportd.adapters.sql.schema import jobs as table
+from reportd.adapters.sql.stores.jobs import SqlJobs
 from reportd.core.jobs.transitions import JobEvent, JobState
 from reportd.ports import JobFilter, Jobs
 from tests.contract.jobs.jobs_lab import NOON, PDF, TIMEOUT, a_job, bring, recorded, settled, started
@@ -56,3 +60,16 @@ async def test_an_attempt_does_not_begin_with_the_progress_of_one_whose_node_die
     again = await started(jobs, job, "node-2", NOON + 60)
     assert again.record.progress is None
     assert await recorded(jobs, job) == again.record
+
+
+async def test_an_attempt_that_an_older_node_ended_has_no_progress(database_url: str) -> None:
+    """It does not know the column, and during an upgrade both are on one database."""
+    job = a_job()
+    async with open_database(database_url) as database:
+        jobs = SqlJobs(database)
+        await started(jobs, job)
+        await jobs.report_progress({job.task_id: 0.5})
+        older = update(table).where(table.c.task_id == job.task_id).values(state=JobState.QUEUED)
+        await database.write(lambda connection: connection.execute(older).rowcount)
+        assert (await recorded(jobs, job)).progress is None
+        assert [record.progress for record in await jobs.search(JobFilter(), 10)] == [None]

@@ -58,7 +58,8 @@ def record(row: Row[Any]) -> Record:
         error=error,
         pdf=pdf,
         warnings=_warnings(row.warnings),
-        progress=row.progress,
+        # An older node leaves it in the row when it ends an attempt.
+        progress=row.progress if row.state == JobState.RUNNING else None,
         edition=row.edition or "",
         confirmed=row.confirmed,
         due_at=row.due_at,
