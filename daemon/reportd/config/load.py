@@ -41,9 +41,9 @@ class Loaded:
         tree = self.config.redacted()
         for source in self.secret_files:
             node: Any = tree
-            *parents, name = (int(part) if part.isdecimal() else part for part in source.place)
+            *parents, name = source.place
             for parent in parents:
-                node = node[parent]
+                node = node[int(parent) if isinstance(node, list) else parent]
             node[name] = {"file": str(source.file)}
         return tree
 

@@ -177,11 +177,12 @@ def test_a_key_that_holds_no_secret_takes_no_file(folder: Path) -> None:
 def test_the_configuration_is_shown_with_the_files_in_the_place_of_what_they_hold(folder: Path) -> None:
     secret(folder / "database", f"postgresql://ada:{WORD}@db.internal/jobs")
     secret(folder / "token", WORD)
-    text = f'database.url = {{file = "database"}}\n{QUARTERLY}headers = {{A = {{file = "token"}}, B = "b"}}'
-    found = loaded(folder, text)
+    headers = 'headers = {A = {file = "token"}, 7 = {file = "token"}, B = "b"}'
+    found = loaded(folder, f'database.url = {{file = "database"}}\n{QUARTERLY}{headers}')
     shown = found.redacted()
     assert shown["database"]["url"] == {"file": str(folder / "database")}
-    assert shown["reports"]["quarterly"]["headers"] == {"A": {"file": str(folder / "token")}, "B": "***"}
+    token = {"file": str(folder / "token")}
+    assert shown["reports"]["quarterly"]["headers"] == {"A": token, "7": token, "B": "***"}
     assert WORD not in repr(found)
     assert WORD not in json.dumps(shown)
     assert "db.internal" not in json.dumps(shown)
