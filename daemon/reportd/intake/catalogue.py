@@ -169,11 +169,11 @@ class Catalogue:
             if problem := _too_long(report.url, job.parameters):
                 raise FaultError(FaultKind.URL_TOO_LONG, problem)
             # Escaping goes character by character, so large parameters would hold the event loop.
-            large = len(text_of(job.parameters)) > INLINE_BYTES
+            text = text_of(job.parameters)
+            large = len(text) > INLINE_BYTES
             url = await trio.to_thread.run_sync(_filled, report.url, job) if large else _filled(report.url, job)
             if report.method == "POST":
                 make = form_body if report.body == "form" else json_body
-                text = text_of(job.parameters)
                 body = await trio.to_thread.run_sync(make, text) if large else make(text)
         return RenderRequest(
             task_id=job.task_id,
@@ -197,11 +197,6 @@ def _too_long(url: str, parameters: Mapping[str, Any]) -> str:
 
 
 def _filled(url: str, job: Job) -> str:
-    values = {
-        "{params}": quote(text_of(job.parameters), safe=""),
-        "{taskId}": job.task_id,
-        "{userId}": job.user_id,
-    }
-    for placeholder, value in values.items():
-        url = url.replace(placeholder, value)
-    return url
+    if "{params}" in url:
+        url = url.replace("{params}", quote(text_of(job.parameters), safe=""))
+    return url.replace("{taskId}", job.task_id).replace("{userId}", job.user_id)
