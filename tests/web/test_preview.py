@@ -18,6 +18,8 @@ from reportd_web.http.server import serve
 from reportd_web.preview import create_preview_app
 from tests.fakes.previews import Scene, open_scene
 
+pytestmark = pytest.mark.stands_still("files are read and checked in one step, as at a start; only their author waits")
+
 PATH = "secret"
 HOST = "127.0.0.1:8080"
 HOSTILE = "<script>alert(1)</script><img src=data:x onerror=alert(2)>"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from reportd.app.checks import folders_of
+from reportd.app.preview import only
 from reportd.cli.main import main
 from reportd.config import load_from
 from tests.fakes.checking import catalogue_of
@@ -34,10 +35,11 @@ def test_it_writes_a_type_and_says_what_and_what_next(here: Path, capsys: pytest
     assert 'href="bill.css"' in files(here)["bill.html"]
 
 
+@pytest.mark.stands_still("it reads and checks files, as a start does")
 async def test_what_it_writes_has_no_fault_and_its_sample_fits(here: Path) -> None:
     main(["init", "bill"])
     loaded = load_from(here / "reportd.toml", {"HOME": str(here)})
-    catalogue = catalogue_of(loaded.config, folders_of(loaded))
+    catalogue = catalogue_of(only(loaded, "bill").config, folders_of(loaded))
     sample = json.loads((here / "bill.sample.json").read_text())
     assert await catalogue.check_submission("bill", sample) == []
     assert await catalogue.check_submission("bill", {**sample, "lines": []}) != []

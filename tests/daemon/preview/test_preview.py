@@ -18,7 +18,10 @@ from reportd.preview.view import Finding, View
 from tests.fakes.previews import A4, CONFIG, SAMPLE, TEMPLATE, open_scene
 from tests.fakes.rendering import FakeRenderer
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
+pytestmark = [
+    pytest.mark.usefixtures("autojump_clock"),
+    pytest.mark.stands_still("files are read and checked in one step, as at a start; only their author waits"),
+]
 
 
 def marked(finding: Finding) -> tuple[str, int, str]:
