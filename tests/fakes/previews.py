@@ -27,14 +27,19 @@ class FakePictures:
     """Every PDF has two pages."""
 
     async def sizes(self, pdf: bytes) -> tuple[tuple[int, int], ...]:
-        assert pdf.startswith(b"%PDF")
+        _check(pdf)
         return (A4, A4)
 
     async def png(self, pdf: bytes, page: int, scale: float) -> bytes:
-        assert pdf.startswith(b"%PDF")
-        if page > 1:
+        _check(pdf)
+        if page not in (0, 1):
             raise ValueError("it has 2 pages")
-        return b"\x89PNG page %d at %.1f" % (page, scale)
+        return b"\x89PNG\r\n\x1a\n page %d at %.1f" % (page, scale)
+
+
+def _check(pdf: bytes) -> None:
+    if not pdf.startswith(b"%PDF"):
+        raise ValueError("it is no PDF")
 
 
 @dataclass

@@ -54,7 +54,7 @@ async def test_the_page_shows_the_report_without_a_script(tmp_path: Path) -> Non
         pdf = await site.get(f"/{PATH}/report.pdf")
         assert (pdf.headers["content-type"], pdf.content[:5]) == ("application/pdf", b"%PDF-")
         picture = await site.get(f"/{PATH}/pages/1/1.png?scale=2")
-        assert (picture.headers["content-type"], picture.content) == ("image/png", b"\x89PNG page 1 at 2.0")
+        assert (picture.headers["content-type"], picture.content) == ("image/png", b"\x89PNG\r\n\x1a\n page 1 at 2.0")
 
 
 @pytest.mark.parametrize("path", ["/", "/report.pdf", "/events", "/again", "/wrong/", "/wrong/html", "/pages/1/0.png"])
@@ -174,7 +174,7 @@ async def test_a_picture_that_is_not_there_is_a_404(path: str, tmp_path: Path) -
 
 async def test_the_scale_of_a_picture_is_bounded(tmp_path: Path) -> None:
     async with opened(tmp_path) as site:
-        assert (await site.get(f"/{PATH}/pages/1/0.png?scale=99")).content == b"\x89PNG page 0 at 3.0"
+        assert (await site.get(f"/{PATH}/pages/1/0.png?scale=99")).content == b"\x89PNG\r\n\x1a\n page 0 at 3.0"
         assert (await site.get(f"/{PATH}/pages/1/0.png?scale=nan")).status_code == 404
 
 

@@ -23,7 +23,8 @@ from reportd.concurrency.nurseries import open_background
 from reportd.core.faults import FaultError
 from reportd.core.pages.assets import AssetNameError, checked_name, media_type
 from reportd.core.pages.documents import shown
-from reportd.preview.preview import PagePictures, Preview
+from reportd.ports import PagePictures
+from reportd.preview.preview import Preview
 from reportd.preview.view import Printed, View
 from reportd_web.http.pdf import cancel_when_gone
 from reportd_web.http.problems import ProblemError

@@ -1,4 +1,4 @@
-"""Makes pictures of the pages of a PDF, for a page in a browser.
+"""Implements the port ``PagePictures`` with PDFium.
 
 PDFium is the PDF engine of Chromium: what it shows is what most readers see. It is not thread-safe, so one thread at a
 time uses it.
@@ -28,14 +28,9 @@ class PdfiumPictures:
         self._one_at_a_time = trio.CapacityLimiter(1)
 
     async def sizes(self, pdf: bytes) -> tuple[tuple[int, int], ...]:
-        """Return width and height of each page, in CSS pixels. Raises ValueError when it is no PDF."""
         return await trio.to_thread.run_sync(_sizes, pdf, limiter=self._one_at_a_time)
 
     async def png(self, pdf: bytes, page: int, scale: float) -> bytes:
-        """Return a page as a PNG. ``page`` counts from 0; ``scale``: device pixels per CSS pixel.
-
-        Raises ValueError when it is no PDF, or has no such page.
-        """
         return await trio.to_thread.run_sync(_png, pdf, page, scale, limiter=self._one_at_a_time)
 
 

@@ -23,6 +23,7 @@ from reportd.ports.jobs import (
 )
 from reportd.ports.meter import NULL_METER, Meter, MeterFanOut
 from reportd.ports.outbox import Callback, CallbackStatus, DeliveryError, DeliveryOutcome, Messenger, Outbox
+from reportd.ports.pictures import PagePictures
 from reportd.ports.queue import ANY, Depth, Outgoing, Queue, ReceiptLostError, Received
 from reportd.ports.rendering import (
     Assets,
@@ -94,6 +95,7 @@ __all__ = [
     "Outbox",
     "Outgoing",
     "Page",
+    "PagePictures",
     "Pdf",
     "PdfInfo",
     "Queue",

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 import structlog
@@ -21,7 +21,7 @@ from reportd.core.faults import FaultError
 from reportd.core.jobs.job import Job
 from reportd.core.jobs.submission import InvalidSubmissionError
 from reportd.core.pages.assets import base_url
-from reportd.ports import Pdf, Renderer, RenderRequest, TooCostlyError, UnavailableError
+from reportd.ports import PagePictures, Pdf, Renderer, RenderRequest, TooCostlyError, UnavailableError
 from reportd.preview import findings
 from reportd.preview.inputs import Edition, ParametersError, read_parameters
 from reportd.preview.view import Finding, Printed, View
@@ -33,18 +33,6 @@ FIRST = 1
 """The attempt. A preview has no other."""
 
 log = structlog.get_logger()
-
-
-class PagePictures(Protocol):
-    """Makes pictures of the pages of a PDF."""
-
-    async def sizes(self, pdf: bytes) -> tuple[tuple[int, int], ...]:
-        """Return width and height of each page, in CSS pixels. Raises ValueError when it is no PDF."""
-        ...
-
-    async def png(self, pdf: bytes, page: int, scale: float) -> bytes:
-        """Return page number ``page``, from 0, as a PNG. Raises ValueError when there is no such page."""
-        ...
 
 
 class Preview:
