@@ -160,7 +160,9 @@ class Catalogue:
             locale=options.locale,
             timezone=options.timezone,
         )
-        options = await with_print_templates(options, report, job, context, self._checker)
+        options = await with_print_templates(
+            options, entry.print_templates, job, report.timeout_seconds, context, self._checker
+        )
         page = url = body = edition = None
         if entry.live is not None:
             edition = await entry.live.current()

@@ -14,6 +14,7 @@ from reportd.config import Problem, ReportType
 from reportd.core.pages.network import NetworkRule
 from reportd.intake.edition_files import Reading
 from reportd.intake.editions import LiveEdition
+from reportd.intake.print_templates import PrintTemplate
 from reportd.ports import RenderOptions
 
 
@@ -32,6 +33,9 @@ class LoadedReportType:
     isolation: str
     live: LiveEdition | None = None
     """The files of its template; None if it has no template."""
+
+    print_templates: Mapping[str, PrintTemplate] = field(default_factory=dict)
+    """The headers and footers that are rendered for each job, by their keys in the report type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class Draft:
     """Report types that are being checked.
 
     ``templates``, ``print_templates`` and ``schemas``: those too large to be checked in this process: by report type,
-    and by their configuration keys. A header or footer is its name and, when it is in no file, its text. ``readings``:
+    and by their configuration keys. ``readings``:
     what was read of the templates, by report type.
     """
 
@@ -62,7 +66,7 @@ class Draft:
     problems: list[Problem] = field(default_factory=list)
     templates: set[str] = field(default_factory=set)
     readings: dict[str, Reading] = field(default_factory=dict)
-    print_templates: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    print_templates: dict[str, PrintTemplate] = field(default_factory=dict)
     schemas: dict[str, tuple[str, Path]] = field(default_factory=dict)
 
     def fault(self, key: str, message: str) -> None:

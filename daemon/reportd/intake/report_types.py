@@ -22,7 +22,7 @@ from reportd.intake.edition_files import TEMPLATES_ACCEPTED, Reading
 from reportd.intake.edition_reader import EditionReader, Inspector
 from reportd.intake.editions import LiveEdition
 from reportd.intake.loaded_types import Draft, LoadedReportType
-from reportd.intake.print_templates import print_templates
+from reportd.intake.print_templates import PrintTemplate, print_templates
 from reportd.ports import Checker, EditionStore, RenderOptions, TooCostlyError
 from reportd.system.regular_files import read_regular
 
@@ -61,10 +61,10 @@ class ReportTypesReader:
         draft = Draft()
         for name, report in config.reports.items():
             reading = self._template(draft, name, report.template, inline_bytes) if report.template else None
-            for option, text in print_templates(report).items():
-                self._print_template(draft, f"reports.{name}.{option}", option, text, inline_bytes)
+            printed = self._print_templates(draft, name, report, inline_bytes)
             schema = self._schema(draft, name, report, inline_bytes)
-            draft.entries[name] = _entry(report, schema, config, quick=len(schema) <= inline_bytes)
+            entry = _entry(report, schema, config, quick=len(schema) <= inline_bytes)
+            draft.entries[name] = replace(entry, print_templates=printed)
             if reading is not None:
                 self._use(draft, name, reading)
         return draft
@@ -80,9 +80,9 @@ class ReportTypesReader:
             for name, entry in draft.entries.items():
                 if entry.report.template:
                     await self._restore(draft, name, self._store)
-        for key, (template, text) in draft.print_templates.items():
+        for key, template in draft.print_templates.items():
             try:
-                await self._checker.template(template, text)
+                await self._checker.template(template.name, template.text)
             except FaultError as error:
                 draft.fault(key, _unusable(error))
         await self._judge_schemas(draft)
@@ -100,25 +100,40 @@ class ReportTypesReader:
             if not problems and seconds <= QUICK_SECONDS:
                 draft.entries[name] = replace(entry, quick=_quick(entry.schema))
 
-    def _print_template(self, draft: Draft, key: str, option: str, template: str, inline_bytes: int) -> None:
-        if not is_file(template):
-            self._checked(draft, key, option, template, inline_bytes)
-            return
-        path = self._find(draft, key, template)
-        if path is None or not self._checked(draft, key, template, None, inline_bytes) or key in draft.print_templates:
-            return
-        if found := unloadable_as_written(path.read_text(errors="replace")):
-            text = f"{path} has {found}, which Chromium can't load or run in a header or footer"
-            draft.fault(key, f"{text}; accepted: pictures and fonts as data: URIs, or margin boxes in the page's CSS")
+    def _print_templates(
+        self, draft: Draft, name: str, report: ReportType, inline_bytes: int
+    ) -> dict[str, PrintTemplate]:
+        """Read the headers and footers that are templates, and check those that are small enough."""
+        found = {}
+        for option, value in print_templates(report).items():
+            key = f"reports.{name}.{option}"
+            template = self._print_file(draft, key, value) if is_file(value) else PrintTemplate(option, value)
+            if template is None:
+                continue
+            found[option] = template
+            try:
+                if not self._templates.check(template.name, inline_bytes, text=template.text):
+                    draft.print_templates[key] = template
+            except FaultError as error:
+                draft.fault(key, _unusable(error))
+        return found
 
-    def _checked(self, draft: Draft, key: str, name: str, text: str | None, inline_bytes: int) -> bool:
+    def _print_file(self, draft: Draft, key: str, name: str) -> PrintTemplate | None:
+        path = self._find(draft, key, name)
+        if path is None:
+            return None
         try:
-            if not self._templates.check(name, inline_bytes, text=text):
-                draft.print_templates[key] = name, text
-        except FaultError as error:
-            draft.fault(key, _unusable(error))
-            return False
-        return True
+            text = read_regular(path)[0].decode(errors="replace")
+        except OSError as error:
+            draft.fault(key, f"{path} can't be read: {error.strerror}; accepted: a file that the daemon may read")
+            return None
+        if found := unloadable_as_written(text):
+            problem = f"{path} has {found}, which Chromium can't load or run in a header or footer"
+            draft.fault(
+                key, f"{problem}; accepted: pictures and fonts as data: URIs, or margin boxes in the page's CSS"
+            )
+            return None
+        return PrintTemplate(name, text)
 
     def _template(self, draft: Draft, name: str, template: str, inline_bytes: int) -> Reading | None:
         if not template or self._find(draft, _template_key(name), template) is None:

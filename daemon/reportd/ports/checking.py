@@ -66,15 +66,15 @@ class Checker(Protocol):
 
     async def print_template(
         self,
-        key: str,
-        template: str,
+        name: str,
+        text: str,
         parameters: Mapping[str, Any],
         seconds: float,
         context: TemplateContext = NO_CONTEXT,
     ) -> str:
-        """Return the HTML of a header or footer; ``template``: see ``core.pages.print_templates``.
+        """Return the HTML of a header or footer that is a template; ``name`` is what faults call it.
 
-        ``key``: what faults call it. Raises FaultError, also for HTML that Chromium can't print there.
+        Raises FaultError, also for HTML that Chromium can't print there.
         """
         ...
 

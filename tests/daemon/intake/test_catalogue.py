@@ -267,6 +267,17 @@ async def test_a_header_and_a_footer_are_templates_too(tmp_path: Path, kind: dic
     assert footer == "<span></span>"
 
 
+async def test_a_file_of_a_header_that_is_edited_is_in_force_once_it_is_checked(tmp_path: Path) -> None:
+    file = tmp_path / "header.html"
+    file.write_text("one")
+    config = with_url("https://x/", pdf=PdfOptions(margin="20mm", header_template="header.html"))
+    types = found_in([tmp_path], config)
+    file.write_text("{% half saved")
+    assert printed_by(await types.request(job()))[0] == "one"
+    file.write_text("two")
+    assert printed_by(await found_in([tmp_path], config).request(job()))[0] == "two"
+
+
 async def test_a_file_of_a_header_that_loads_something_is_refused(tmp_path: Path) -> None:
     (tmp_path / "header.html").write_text("<link href=a.css>{{ a }}")
     config = with_url("https://x/", pdf=PdfOptions(margin="20mm", header_template="header.html"))

@@ -17,7 +17,6 @@ from reportd.core.jobs.parameters import Parameters, text_of
 from reportd.core.jobs.submission import FieldProblem, InvalidSubmissionError, NotJsonError, Submission
 from reportd.core.pages.editions import Edition
 from reportd.core.pages.inert import Html
-from reportd.core.pages.print_templates import is_file
 from reportd.core.pages.references import References, TemplateParts
 from reportd.core.pages.template_context import NO_CONTEXT, TemplateContext
 from reportd.core.repair.envelopes import Change
@@ -106,14 +105,13 @@ class BoundedChecker:
 
     async def print_template(
         self,
-        key: str,
-        template: str,
+        name: str,
+        text: str,
         parameters: Mapping[str, Any],
         seconds: float,
         context: TemplateContext = NO_CONTEXT,
     ) -> str:
-        name, text = (template, None) if is_file(template) else (key, template)
-        request = {"task": "print_template", "context": asdict(context), "text": text, "key": key}
+        request = {"task": "print_template", "context": asdict(context), "text": text}
         _, html = await self._use_template(
             request, name, text_of(parameters).encode(), seconds=min(seconds, RENDER_SECONDS)
         )

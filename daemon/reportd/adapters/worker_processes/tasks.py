@@ -102,7 +102,7 @@ def _print_template(request: Mapping[str, Any], parameters: bytes, _: bytes) -> 
     except FaultError as error:
         return _fault(error)
     if found := unloadable(html):
-        detail = f"{request['key']}: has {found}, which Chromium can't load or run in a header or footer"
+        detail = f"{request['template']}: has {found}, which Chromium can't load or run in a header or footer"
         return _fault(FaultError(FaultKind.TEMPLATE_ERROR, detail))
     return _frame({}, page)
 
