@@ -28,12 +28,12 @@ class EditionFolder:
                 files = {name: archive.read(name) for name in archive.namelist()}
             sources = {name: text.decode() for name, text in _below(_SOURCES, files).items()}
             edition = Edition.of(head["template"], sources, _below(_ASSETS, files))
+            return edition if edition.hash == head["hash"] else None
         except FileNotFoundError:
             return None
-        except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
-            log.warning("edition.not_read", reportType=report_type, error=str(error))
+        except Exception as error:  # noqa: BLE001 - a damaged archive can raise anything, and must prevent no start
+            log.warning("edition.not_read", reportType=report_type, error=f"{type(error).__name__}: {error}")
             return None
-        return edition if edition.hash == head["hash"] else None
 
     def keep(self, report_type: str, edition: Edition) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

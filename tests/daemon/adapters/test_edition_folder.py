@@ -32,6 +32,17 @@ def test_a_damaged_file_is_none(tmp_path: Path, damage: bytes | None) -> None:
     assert folder.kept("report") is None
 
 
+@pytest.mark.parametrize("damage", [0x01, 0xFF])
+def test_no_damaged_byte_makes_another_edition_or_prevents_a_start(tmp_path: Path, damage: int) -> None:
+    folder = EditionFolder(tmp_path)
+    folder.keep("report", ONE)
+    path = tmp_path / "report.zip"
+    whole = path.read_bytes()
+    for place, byte in enumerate(whole):
+        path.write_bytes(whole[:place] + bytes([byte ^ damage]) + whole[place + 1 :])
+        assert folder.kept("report") in (None, ONE)
+
+
 def test_a_full_disk_leaves_what_was_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = EditionFolder(tmp_path)
     folder.keep("report", ONE)
