@@ -122,7 +122,11 @@ REFERRING = [
     "<style>p { background: url(a.png) }</style>",
     "<style>p { background: URL( 'a.png' ) }</style>",
     '<style>@import "a.css";</style>',
+    '<style>@import"a.css";</style>',
+    "<style>@import/**/'a.css';</style>",
     '<style>p { background: image-set("a.png" 1x) }</style>',
+    '<style>p { background: image-set("data:," 1x, "a.png" 2x) }</style>',
+    '<img srcset="https://cdn.test/a.png 1x, a.png 2x">',
     '<video poster="a.png">',
     '<img src="&#x6c;ogo.png">',
 ]

@@ -39,8 +39,10 @@ KINDS = "accepted: an image, a font, a style sheet or a script (" + ", ".join(so
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 _REFERS = re.compile(
     # An address that has no scheme and is no part of the same document.
-    r"(?:\b(?:src|href|(?:image)?srcset|poster|data|background)\s*+=\s*+|\burl\(\s*+|@import\s++|\bimage-set\(\s*+)[\"']?\s*+"
-    r"(?!#|//|[a-z][a-z0-9+.-]{0,20}+:|[\"'>\s)])",
+    r"(?:\b(?:src|href|poster|data|background)\s*+=\s*+|\burl\(\s*+|@import\b\s*+)[\"']?\s*+"
+    r"(?!#|//|[a-z][a-z0-9+.-]{0,20}+:|[\"'>\s)])"
+    # A list of addresses: any of them may be one.
+    r"|\b(?:image)?srcset\s*+=|\bimage-set\(",
     re.IGNORECASE,
 )
 _BASE = re.compile(r"<base\b[^>]*\bhref\s*=", re.IGNORECASE)
@@ -112,7 +114,10 @@ def _decoded(path: str) -> str:
 
 
 def may_refer(html: str) -> bool:
-    """Return whether a page without scripts may ask for a file of its template. False is certain."""
+    """Return whether a page without scripts may ask for a file of its template.
+
+    False is certain, unless a style sheet writes the word ``url`` or ``import`` with escapes.
+    """
     return _REFERS.search(html) is not None
 
 
