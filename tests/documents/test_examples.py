@@ -22,8 +22,10 @@ from reportd.adapters.templates.templates import Templates
 from reportd.cli.main import _parser, main
 from reportd.core.jobs.job import Job, from_message
 from reportd.core.tokens import parse
+from reportd.intake.edition_reader import EditionReader
 from reportd_web.api.schemas import problem_schema, report_schema
 from tests.documents.blocks import DOCS, DOCUMENTS, NOT_RUN, ROOT, SHIPPED, Block, blocks_of, name_of
+from tests.fakes.checking import inline_checker
 from tests.render_keys import a_key
 
 INTERFACE = DOCS / "INTERFACE.md"
@@ -48,7 +50,7 @@ def one(document: Path, language: str, heading: str) -> str:
 
 def put_invoice(folder: Path) -> None:
     """The files of the example in TEMPLATES.md."""
-    (html,) = blocks_of(TEMPLATES, "html")
+    (html,) = [block for block in blocks_of(TEMPLATES, "html") if block.heading == "A template"]
     schema, sample = [block for block in blocks_of(TEMPLATES, "json") if block.heading == "A template"]
     for name, block in (("invoice.html", html), ("invoice.schema.json", schema), ("invoice.sample.json", sample)):
         (folder / name).write_text(block.text)
@@ -74,7 +76,7 @@ def put_secrets(folder: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_every_block_has_a_language_that_is_checked(document: Path) -> None:
-    known = {"sh", "http", "json", "toml", "html", "python", "mermaid", "text", "js", "jinja"}
+    known = {"sh", "http", "json", "toml", "html", "python", "mermaid", "text", "js", "jinja", "css"}
     if document in SHIPPED:
         assert {block.language for block in blocks_of(document)} <= known
     assert re.findall(r"(?m)^\n {4}\S.*$", document.read_text()) == [], "code is fenced, so that it can be found"
@@ -176,6 +178,20 @@ def test_the_template_can_be_filled_with_its_sample(tmp_path: Path) -> None:
     html = Templates([tmp_path]).render("invoice.html", sample)
     for said in ("Invoice 2025-0042", "1 Apr 2025", "智能台灯", "€287.50"):
         assert said in html
+
+
+def test_the_files_of_the_example_are_found_where_it_says(tmp_path: Path) -> None:
+    heading = "Files of a template"
+    texts = {"invoice.html": one(TEMPLATES, "html", heading), "css/invoice.css": one(TEMPLATES, "css", heading)}
+    for name in ("logo.svg", "css/type.css", "fonts/brand.woff2"):
+        texts[name] = ""
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    reading = EditionReader([tmp_path], Templates([tmp_path]), inline_checker()).read_here("invoice.html", 2**20)
+    assert reading is not None
+    assert reading.edition is not None, reading.problems
+    assert set(reading.edition.assets) == set(texts) - {"invoice.html"}
 
 
 def filter_rows() -> list[tuple[str, str]]:

@@ -128,10 +128,10 @@ def _step(steps: Steps, answer: TemplateParts | FaultError | None) -> Text | Rea
     return text
 
 
-def unsettled_seconds(changed_at: float, now: float) -> float:
+def unsettled_seconds(changed_at: float, now: float, settle_seconds: float = SETTLE_SECONDS) -> float:
     """Return how long to wait until a file that was written at ``changed_at`` counts as written; 0 if it does."""
-    wait = changed_at + SETTLE_SECONDS - now
-    return wait if 0 < wait <= SETTLE_SECONDS else 0.0
+    wait = changed_at + settle_seconds - now
+    return wait if 0 < wait <= settle_seconds else 0.0
 
 
 def _first(places: Sequence[tuple[Path, Path]]) -> tuple[bytes, float]:

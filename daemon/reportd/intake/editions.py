@@ -18,9 +18,12 @@ import trio
 from reportd.core.faults import FaultError
 from reportd.core.pages.editions import Edition
 from reportd.intake.edition_files import Reading, signature
-from reportd.intake.edition_reader import SETTLE_TRIES, EditionAssets, EditionReader, unsettled_seconds
+from reportd.intake.edition_reader import SETTLE_SECONDS, SETTLE_TRIES, EditionAssets, EditionReader, unsettled_seconds
 from reportd.ports import EditionStore, UnavailableError
 from reportd.system.regular_files import read_regular
+
+BEGUN_SECONDS = 5.0
+"""How long a file that is the beginning of what it was before may be written further. Jobs do not wait for it."""
 
 LOOK_SECONDS = 1.0
 """A file system that does not answer in this time leaves the edition in force."""
@@ -104,6 +107,11 @@ class LiveEdition:
             for _ in range(SETTLE_TRIES):
                 reading = await self._reader.read(self.edition.template)
                 if reading.edition is not None and reading.edition.hash == self.edition.hash:
+                    break
+                if reading.edition is not None and reading.edition.may_go_on(self.edition):
+                    if unsettled_seconds(reading.changed_at, self._clock(), BEGUN_SECONDS):
+                        self._not_before = self._clock() + SETTLE_SECONDS
+                        return
                     break
                 if (wait := unsettled_seconds(reading.changed_at, self._clock())) == 0:
                     break

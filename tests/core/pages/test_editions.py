@@ -35,6 +35,30 @@ def test_what_had_an_end_and_has_none_is_half_saved() -> None:
     assert Edition.of("a.html", {"a.html": "<html>x</html>"}, {"a.png": PNG, "b.png": b""}).half_saved(before) == ""
 
 
+def test_an_empty_file_that_was_not_empty_is_half_saved() -> None:
+    before = Edition.of("a.html", {"a.html": "x", "b.html": ""}, {})
+    assert "a.html is cut off" in Edition.of("a.html", {"a.html": "\n", "b.html": ""}, {}).half_saved(before)
+    assert Edition.of("a.html", {"a.html": "x", "b.html": " "}, {}).half_saved(before) == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "goes_on"),
+    [
+        ("one two", "one ", True),
+        ("one two", "one two", False),
+        ("one two\n\n", "one two\n", False),
+        ("one two", "one three", False),
+        ("one two", "", True),
+        ("one", "one two", False),
+    ],
+)
+def test_the_beginning_of_what_was_before_may_go_on(old: str, new: str, goes_on: bool) -> None:
+    before, after = (Edition.of("a.html", {"a.html": text}, {"a.js": b"x"}) for text in (old, new))
+    assert after.may_go_on(before) is goes_on
+    before, after = (Edition.of("a.html", {}, {"a.js": text.encode()}) for text in (old, new))
+    assert after.may_go_on(before) is goes_on
+
+
 def test_what_never_had_an_end_needs_none() -> None:
     before = Edition.of("a.html", {"a.html": "<p>x"}, {"a.png": b"x"})
     assert Edition.of("a.html", {"a.html": "<p>y", "b.html": ""}, {"a.png": b"y"}).half_saved(before) == ""

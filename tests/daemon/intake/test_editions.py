@@ -150,6 +150,21 @@ async def test_what_is_being_written_is_waited_for(folder: Folder) -> None:
     assert folder.live.trouble == ""
 
 
+async def test_the_beginning_of_a_file_is_taken_only_after_a_while(folder: Folder) -> None:
+    """A template that extends another has no end of its own: cut off between two blocks it is a template, too."""
+    child = "{% extends 'own.html' %}{% block a %}one{% endblock %}"
+    folder.save("child.html", child + "{% block b %}two{% endblock %}")
+    reading = await folder.live._reader.read("child.html")
+    assert reading.edition is not None
+    live = LiveEdition("report", folder.live._reader, None, edition=reading.edition, reading=reading)
+    folder.save("child.html", child, age_seconds=1.0)
+    assert (await live.current()) is reading.edition
+    assert live.trouble == ""
+    folder.save("child.html", child, age_seconds=6.0)
+    await trio.sleep(0.25)
+    assert (await live.current()).sources["child.html"] == child
+
+
 async def test_what_is_written_on_and_on_is_not_waited_for(folder: Folder) -> None:
     ended = False
 

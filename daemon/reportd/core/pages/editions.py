@@ -5,7 +5,7 @@ A job prints by one edition, whatever is saved meanwhile.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -35,7 +35,7 @@ class Edition:
     def of(cls, template: str, sources: Mapping[str, str], assets: Mapping[str, bytes]) -> Self:
         """Return the edition of these files, with its hash."""
         digest = hashlib.sha256(template.encode())
-        for kind, files in (("template", {name: text.encode() for name, text in sources.items()}), ("asset", assets)):
+        for kind, files in (("template", _encoded(sources)), ("asset", assets)):
             for name, data in sorted(files.items()):
                 digest.update(f"\0{kind}\0{name}\0{len(data)}\0".encode())
                 digest.update(data)
@@ -44,22 +44,31 @@ class Edition:
     def half_saved(self, before: Self) -> str:
         """Return what seems to be saved only in part, compared with the edition ``before``; empty if nothing does.
 
-        A file that had an end and has none now was cut off. One that never had one says nothing.
+        A file that had an end and has none now was cut off. One that never had one says nothing, unless it is empty.
         """
-        for name, text in self.sources.items():
-            if (
-                name in before.sources
-                and has_end(name, before.sources[name].encode())
-                and not has_end(name, text.encode())
-            ):
-                return f"{name} {_CUT}"
-        for name, data in self.assets.items():
-            if name in before.assets and has_end(name, before.assets[name]) and not has_end(name, data):
-                return f"{name} {_CUT}"
+        for name, data, old in self._changed(before):
+            if (old.strip() and not data.strip()) or (has_end(name, old) and not has_end(name, data)):
+                return f"{name} is cut off: the end is missing that it had before; accepted: the whole file"
         return ""
 
+    def may_go_on(self, before: Self) -> bool:
+        """Return whether a file is the beginning of what it was before: the rest may be still to come."""
+        return any(
+            old.startswith(data.rstrip()) and old[len(data.rstrip()) :].strip()
+            for _, data, old in self._changed(before)
+        )
 
-_CUT = "is cut off: the end is missing that it had before; accepted: the whole file"
+    def _changed(self, before: Self) -> Iterator[tuple[str, bytes, bytes]]:
+        """Yield name, contents and earlier contents of the files that both have and that differ."""
+        for now, then in ((_encoded(self.sources), _encoded(before.sources)), (self.assets, before.assets)):
+            for name in now.keys() & then.keys():
+                if now[name] != then[name]:
+                    yield name, now[name], then[name]
+
+
+def _encoded(sources: Mapping[str, str]) -> Mapping[str, bytes]:
+    return {name: text.encode() for name, text in sources.items()}
+
 
 _CSS_PART = re.compile(
     rb"/\*(?:[^*]|\*(?!/))*+\*/|\"(?:[^\"\\\n]|\\.)*+\"|'(?:[^'\\\n]|\\.)*+'|[{}]|/\*|[\"']", re.DOTALL
