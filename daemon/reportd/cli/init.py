@@ -10,7 +10,7 @@ from reportd.cli.configuration import HERE, add_config_option, say_faults
 
 def add_to(command: Command) -> None:
     parser = command("init", init, "Write a report type that works: template, stylesheet, schema, sample and logo.")
-    parser.add_argument("type", metavar="TYPE", help="its name, e.g. invoice")
+    parser.add_argument("type", metavar="TYPE", help="its name, e.g. delivery_note")
     add_config_option(parser)
 
 
