@@ -27,7 +27,7 @@ from reportd.concurrency.nurseries import open_background
 from reportd.config import Auth, Config, ConfigError, Loaded, Problem
 from reportd.intake.catalogue import Catalogue
 from reportd.ports import Checker
-from reportd.preview.inputs import Edition, sample_of
+from reportd.preview.inputs import Subject, sample_of
 from reportd.preview.preview import Preview
 from reportd.work.attempt_tokens import AttemptTokens
 from reportd_web.http.server import serve
@@ -112,7 +112,7 @@ class Reader:
         self._checks = Checks(folders, checker)
         self._known: Config | None = None
 
-    async def read(self) -> Edition:
+    async def read(self) -> Subject:
         """Raises ConfigError, or UnavailableError."""
         loaded = only(self._load(), self._wanted.report_type)
         checked = await self._checks.check(loaded, self._known)
@@ -122,7 +122,7 @@ class Reader:
         tokens = AttemptTokens(JwtSigner(keys.issuer, keys.parsed()))
         ((name, report),) = loaded.config.reports.items()
         given = self._wanted.parameters
-        return Edition(types, tokens, name, given or sample_of(name, report, self._folders), given=given is not None)
+        return Subject(types, tokens, name, given or sample_of(name, report, self._folders), given=given is not None)
 
 
 def only(loaded: Loaded, report_type: str) -> Loaded:

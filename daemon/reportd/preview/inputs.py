@@ -14,7 +14,7 @@ from reportd.work.attempt_tokens import AttemptTokens
 
 
 @dataclass(frozen=True, slots=True)
-class Edition:
+class Subject:
     """A report type as its files are now.
 
     ``parameters``: the file of its parameters; unless it was ``given`` by name, it need not exist.

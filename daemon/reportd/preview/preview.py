@@ -23,7 +23,7 @@ from reportd.core.jobs.submission import InvalidSubmissionError
 from reportd.core.pages.assets import base_url
 from reportd.ports import PagePictures, Pdf, Renderer, RenderRequest, TooCostlyError, UnavailableError
 from reportd.preview import findings
-from reportd.preview.inputs import Edition, ParametersError, read_parameters
+from reportd.preview.inputs import ParametersError, Subject, read_parameters
 from reportd.preview.view import Finding, Printed, View
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -45,7 +45,7 @@ class Preview:
     def __init__(
         self,
         report_type: str,
-        read: Callable[[], Awaitable[Edition]],
+        read: Callable[[], Awaitable[Subject]],
         folders: Sequence[Path],
         renderer: Renderer,
         pictures: PagePictures,
@@ -81,18 +81,15 @@ class Preview:
     async def _show_newest(self) -> None:
         self._show(busy=True)
         try:
-            edition = await self._read()
-        except ConfigError as error:
-            self._show(busy=False, findings=findings.of_config(error, self._folders))
-            return
-        except UnavailableError as error:
-            self._show(busy=False, findings=(Finding("The files can't be checked", str(error)),))
-            return
-        self._show(parameters=edition.parameters if edition.parameters.is_file() else None)
-        try:
-            printed = await self._print(edition)
+            subject = await self._read()
         except Exception as error:  # noqa: BLE001 - it is shown
-            self._show(busy=False, findings=self._findings(error, edition))
+            self._show(busy=False, findings=self._unread(error))
+            return
+        self._show(parameters=subject.parameters if subject.parameters.is_file() else None)
+        try:
+            printed = await self._print(subject)
+        except Exception as error:  # noqa: BLE001 - it is shown
+            self._show(busy=False, findings=self._findings(error, subject))
         else:
             self._show(busy=False, findings=(), printed=printed)
 
@@ -100,31 +97,38 @@ class Preview:
         self.view = replace(self.view, number=self.view.number + 1, **changes)
         self.changed.notify()
 
-    def _findings(self, error: Exception, edition: Edition) -> tuple[Finding, ...]:
+    def _unread(self, error: Exception) -> tuple[Finding, ...]:
+        match error:
+            case ConfigError():
+                return findings.of_config(error, self._folders)
+            case UnavailableError():
+                return (Finding("The files can't be checked", str(error)),)
+        return _own_fault(error)
+
+    def _findings(self, error: Exception, subject: Subject) -> tuple[Finding, ...]:
         match error:
             case FaultError():
                 return (findings.of_fault(error, self._folders),)
             case InvalidSubmissionError():
-                return findings.of_fields(error.problems, edition.parameters)
+                return findings.of_fields(error.problems, subject.parameters)
             case ParametersError():
-                return (findings.of_parameters(str(error), edition.parameters),)
+                return (findings.of_parameters(str(error), subject.parameters),)
             case TooCostlyError():
                 return (Finding("The parameters are too costly to check", f"that {error}"),)
             case UnavailableError():
                 return (Finding("The report can't be printed now", str(error)),)
-        log.error("preview.failed", exc_info=error)
-        return (Finding("reportd itself has failed", f"{type(error).__name__}; the terminal shows where"),)
+        return _own_fault(error)
 
     # --- a report -------------------------------------------------------------------------------------------
 
-    async def _print(self, edition: Edition) -> Printed:
+    async def _print(self, subject: Subject) -> Printed:
         began = trio.current_time()
-        job = await self._job(edition)
-        request = await edition.types.request(job)
+        job = await self._job(subject)
+        request = await subject.types.request(job)
         request = replace(request, options=replace(request.options, evidence=True))
         made = trio.current_time()
         async with self._renderer.slot() as slot:
-            pdf = await slot.render(await edition.tokens.add(request, job, FIRST), dedicated_browser=False)
+            pdf = await slot.render(await subject.tokens.add(request, job, FIRST), dedicated_browser=False)
         ended = trio.current_time()
         data = _data(pdf)
         return Printed(
@@ -140,19 +144,19 @@ class Preview:
             at=self._clock(),
         )
 
-    async def _job(self, edition: Edition) -> Job:
+    async def _job(self, subject: Subject) -> Job:
         """Return the job that a submission of these parameters would be. Raises what the intake refuses it with."""
-        parameters = read_parameters(edition.parameters, given=edition.given)
-        fields = {"reportType": edition.report_type, "userId": NOBODY, "parameters": parameters, **self._options}
-        submission = await edition.types.submission(orjson.dumps(fields))
-        problems = await edition.types.check_submission(
+        parameters = read_parameters(subject.parameters, given=subject.given)
+        fields = {"reportType": subject.report_type, "userId": NOBODY, "parameters": parameters, **self._options}
+        submission = await subject.types.submission(orjson.dumps(fields))
+        problems = await subject.types.check_submission(
             submission.report_type, submission.parameters, submission.options
         )
         if problems:
             raise InvalidSubmissionError(problems)
         return Job(
             task_id=NOBODY,
-            report_type=edition.report_type,
+            report_type=subject.report_type,
             parameters=submission.parameters,
             user_id=submission.user_id,
             submitted_at=self._clock(),
@@ -163,6 +167,11 @@ class Preview:
 def _as_written(request: RenderRequest) -> str | None:
     """Return the HTML of a template without the base address, at which nothing but its print finds its files."""
     return request.html and request.html.replace(f'<base href="{base_url(request.edition)}">', "", 1)
+
+
+def _own_fault(error: Exception) -> tuple[Finding, ...]:
+    log.error("preview.failed", exc_info=error)
+    return (Finding("reportd itself has failed", f"{type(error).__name__}; the terminal shows where"),)
 
 
 def _data(pdf: Pdf) -> bytes:

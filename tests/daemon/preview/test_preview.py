@@ -255,14 +255,25 @@ async def test_a_page_of_ones_own_gets_its_render_token(tmp_path: Path, monkeypa
     assert [bool(request.token) and request.options.evidence for request in asked] == [True]
 
 
-async def test_files_that_cant_be_checked_now_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("fault", "title"),
+    [
+        (UnavailableError("checks", "too many wait"), "The files can't be checked"),
+        (RuntimeError("a bug"), "reportd itself has failed"),
+    ],
+)
+async def test_files_that_cant_be_read_now_are_shown_and_end_nothing(
+    fault: Exception, title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with open_scene(tmp_path) as scene:
 
-        async def busy() -> None:
-            raise UnavailableError("checks", "too many wait")
+        async def fail() -> None:
+            raise fault
 
-        monkeypatch.setattr(scene.preview, "_read", busy)
-        assert only(await scene.after("note.html", "<p>")).title == "The files can't be checked"
+        with monkeypatch.context() as patch:
+            patch.setattr(scene.preview, "_read", fail)
+            assert only(await scene.after("note.html", "<p>")).title == title
+        assert (await scene.after("note.html", "<p>good again")).findings == ()
 
 
 async def test_what_is_missing_from_the_pdf_is_kept(tmp_path: Path) -> None:
