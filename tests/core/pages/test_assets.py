@@ -1,5 +1,6 @@
 """Names of files that a template may use, and the addresses that lead to them."""
 
+import time
 from functools import partial
 
 import pytest
@@ -144,6 +145,22 @@ SILENT = [
 @pytest.mark.parametrize("html", REFERRING)
 def test_a_page_that_may_ask_for_a_file(html: str) -> None:
     assert may_refer(html)
+
+
+def test_a_long_page_is_judged_in_no_time() -> None:
+    begun = time.thread_time()
+    for piece in (
+        "<tr><td>12</td></tr>",
+        '<a href="https://a.test/">',
+        "url(#a) ",
+        "src",
+        "data ",
+        "src" + " " * 99,
+        "@import ",
+    ):
+        may_refer(piece * (3_000_000 // len(piece)))
+        with_base(piece * (3_000_000 // len(piece)), "B")
+    assert time.thread_time() - begun < 3
 
 
 @pytest.mark.parametrize("html", SILENT)

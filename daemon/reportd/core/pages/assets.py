@@ -4,6 +4,7 @@ A template's page has a base address of a private origin. Only the daemon answer
 """
 
 import re
+from collections.abc import Iterator
 from posixpath import dirname, normpath
 from urllib.parse import unquote, urlsplit
 
@@ -37,14 +38,16 @@ MEDIA_TYPES = {
 KINDS = "accepted: an image, a font, a style sheet or a script (" + ", ".join(sorted(MEDIA_TYPES)) + ")"
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
+_WORDS = ("src", "href", "poster", "data", "background", "url(", "@import", "image-set(")
 _REFERS = re.compile(
     # An address that has no scheme and is no part of the same document.
-    r"(?:\b(?:src|href|poster|data|background)\s*+=\s*+|\burl\(\s*+|@import\b\s*+)[\"']?\s*+"
+    r"(?:(?:src|href|poster|data|background)\s*+=\s*+|url\(\s*+|@import\b\s*+)[\"']?\s*+"
     r"(?!#|//|[a-z][a-z0-9+.-]{0,20}+:|[\"'>\s)])"
     # A list of addresses: any of them may be one.
-    r"|\b(?:image)?srcset\s*+=|\bimage-set\(",
-    re.IGNORECASE,
+    r"|srcset\s*+=|image-set\("
 )
+"""Matches where one of the words begins, in lower case. A search for it would take 0.8 s per megabyte."""
+
 _BASE = re.compile(r"<base\b[^>]*\bhref\s*=", re.IGNORECASE)
 _DOCTYPE = re.compile(r"\s*+(?:<!--(?:[^-]|-(?!->))*+-->\s*+)*+(?:<!doctype[^>]*+>)?", re.IGNORECASE)
 
@@ -118,12 +121,20 @@ def may_refer(html: str) -> bool:
 
     False is certain, unless a style sheet writes the word ``url`` or ``import`` with escapes.
     """
-    return _REFERS.search(html) is not None
+    text = html.lower()
+    return any(_REFERS.match(text, at) for word in _WORDS for at in _positions(text, word))
+
+
+def _positions(text: str, word: str) -> Iterator[int]:
+    at = text.find(word)
+    while at >= 0:
+        yield at
+        at = text.find(word, at + 1)
 
 
 def with_base(html: str, base: str) -> str:
     """Return the page with a base address; unchanged if it has a base of its own."""
-    if _BASE.search(html):
+    if "<base" in html.lower() and _BASE.search(html):
         return html
     match = _DOCTYPE.match(html)
     end = match.end() if match else 0
