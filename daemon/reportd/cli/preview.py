@@ -15,7 +15,7 @@ MAX_PORT = 65535
 def add_to(command: Command) -> None:
     parser = command("preview", preview, "Show a report type in a browser, and print it again after each change.")
     parser.add_argument("type", help="the report type, e.g. sales_summary")
-    parser.add_argument("--params", type=Path, metavar="FILE", help="its parameters (default TYPE.sample.json)")
+    parser.add_argument("--params", type=_file, metavar="FILE", help="its parameters (default TYPE.sample.json)")
     parser.add_argument("--locale", metavar="TAG", help="its language, e.g. de-DE")
     parser.add_argument("--timezone", metavar="ZONE", help="its time zone, e.g. Europe/Berlin")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
@@ -79,6 +79,11 @@ def _open(url: str) -> None:
 
     if not webbrowser.open(url):
         say("reportd: no browser could be opened; open the address yourself")
+
+
+def _file(text: str) -> Path:
+    """Return the path; ``@FILE`` is what ``submit`` takes."""
+    return Path(text.removeprefix("@"))
 
 
 def _port(text: str) -> int:
