@@ -54,10 +54,14 @@ def references(tree: Mapping[str, Any], section: type[Section] = Config, place: 
     for name, field in section.model_fields.items():
         value, here = tree.get(name), (*place, name)
         if takes_file(field):
-            if _is_reference(value):
+            if get_origin(field.annotation) is Mapping:
+                # {file = "abc"} is a table with an entry of that name here: a cookie may be called so.
+                entries = value if isinstance(value, dict) else {}
+                yield from (
+                    Reference((*here, entry), entries, entry) for entry in entries if _is_reference(entries[entry])
+                )
+            elif _is_reference(value):
                 yield Reference(here, tree, name)  # type: ignore[arg-type]  # a table that TOML or JSON made
-            elif isinstance(value, dict) and get_origin(field.annotation) is Mapping:
-                yield from (Reference((*here, entry), value, entry) for entry in value if _is_reference(value[entry]))
             continue
         for inner in (field.annotation, *get_args(field.annotation)):
             if isinstance(inner, type) and issubclass(inner, Section):

@@ -81,6 +81,16 @@ def test_each_text_of_a_table_may_be_in_a_file(folder: Path) -> None:
     assert report.cookies == {"session": WORD}
 
 
+def test_a_header_or_cookie_may_be_called_file_or_like_a_number(folder: Path) -> None:
+    secret(folder / "session", WORD)
+    given = loaded(folder, QUARTERLY + 'headers.file = "a"\ncookies = {file = "b"}').config.reports["quarterly"]
+    assert (given.headers, given.cookies) == ({"file": "a"}, {"file": "b"})
+    named = loaded(folder, QUARTERLY + 'headers = {"1" = {file = "session"}, file = {file = "session"}}')
+    file = {"file": str(folder / "session")}
+    assert named.config.reports["quarterly"].headers == {"1": WORD, "file": WORD}
+    assert named.redacted()["reports"]["quarterly"]["headers"] == {"1": file, "file": file}
+
+
 def test_a_relative_path_is_a_credential_if_there_is_one_and_beside_the_configuration_otherwise(folder: Path) -> None:
     credentials = folder / "credentials"
     secret(credentials / "redis", "redis://credential:6379/0")
