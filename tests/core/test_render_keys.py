@@ -27,6 +27,7 @@ def pem(
 
 
 ED25519 = ed25519.Ed25519PrivateKey.from_private_bytes(SECRET)
+PUBLIC_DER = ED25519.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 FAULTY = {
     "": "is not the PEM of a private key",
     "a secret": "is not the PEM of a private key",
@@ -63,6 +64,9 @@ def test_a_secret_is_base64_of_enough_bytes() -> None:
         (base64.b64encode(SECRET[:31]).decode(), "is shorter than 32 bytes"),
         ("", "is shorter than 32 bytes"),
         ("ключ", "is not base64"),
+        (base64.b64encode(pem(ED25519).encode()).decode(), "is a key of another kind"),
+        (base64.b64encode(PUBLIC_DER).decode(), "is a key of another kind"),
+        (base64.b64encode(b"ssh-ed25519 " + b"A" * 68).decode(), "is a key of another kind"),
     ],
 )
 def test_another_secret_is_refused(text: str, problem: str) -> None:

@@ -38,7 +38,14 @@ def _secret(text: str) -> bytes:
         raise ValueError("is not base64") from None
     if len(secret) < _LEAST_BYTES:
         raise ValueError(f"is shorter than {_LEAST_BYTES} bytes")
-    return secret
+    from jwt import InvalidKeyError
+    from jwt.algorithms import HMACAlgorithm
+
+    try:
+        # It refuses keys of other kinds (PEM, DER, OpenSSH): what is public there would be the secret here.
+        return HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(secret)
+    except InvalidKeyError:
+        raise ValueError("is a key of another kind") from None
 
 
 def _ed25519(text: str) -> Any:
