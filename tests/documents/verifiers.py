@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import jwt
 
 from reportd.adapters.jwt_signer import JwtSigner
+from reportd.config.render_tokens import RenderTokens
+from reportd.core.jobs.job import Job
 from reportd.core.jobs.render_claims import RenderClaims, hash_of
 from reportd.core.render_keys import RenderKey
 from tests.documents.blocks import DOCS, blocks_of
@@ -48,6 +50,14 @@ def claims_of(**fields: Any) -> RenderClaims:
     return replace(own, **fields)
 
 
+def begun(seconds: float) -> RenderClaims:
+    """Return what the token of an attempt says that begins so much later by the clock of the daemon."""
+    job = Job("a task", "quarterly", {}, "a user", 0.0)
+    margin, now = RenderTokens().margin_seconds, time.time() + seconds
+    limits = {"lifetime_seconds": 60.0, "margin_seconds": margin}
+    return RenderClaims.of(job, PAGE, attempt=1, parameters_sha256=hash_of(PARAMS), now=now, **limits)
+
+
 def refused(key: RenderKey) -> Iterator[tuple[str, str, str]]:
     """Yield why, a token and parameters; all are to be refused by one who knows ``key``."""
     signer, past = JwtSigner("reportd", [key]), int(time.time()) - 1
@@ -74,6 +84,7 @@ def check(verifier: Verifier, signer: JwtSigner) -> None:
     claims = verifier.claims(signer.sign(claims_of()), PARAMS)
     assert claims is not None
     assert (claims["sub"], claims["taskId"], claims["aud"]) == ("a user", "a task", PAGE)
+    assert verifier.claims(signer.sign(begun(RenderTokens().margin_seconds - 1.0)), PARAMS) is not None
     assert [why for why, token, params in refused(old) if verifier.claims(token, params) is not None] == []
     # As docs/OPERATIONS.md changes keys.
     kept = signer.sign(claims_of())

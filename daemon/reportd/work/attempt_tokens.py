@@ -36,6 +36,7 @@ class AttemptTokens:
             attempt=attempt,
             parameters_sha256=digest,
             now=self._clock(),
-            lifetime_seconds=request.timeout_seconds + request.options.token_margin_seconds,
+            lifetime_seconds=request.timeout_seconds,
+            margin_seconds=request.options.token_margin_seconds,
         )
         return replace(request, token=self._signer.sign(claims))

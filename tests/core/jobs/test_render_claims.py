@@ -12,7 +12,8 @@ JOB = Job("8f0b7a52-6a4f-5c53-9f5d-0e3a1c2b4d6e", "quarterly", {}, "7c9e6679-742
 
 
 def claims_of(**fields: Any) -> RenderClaims:
-    given: dict[str, Any] = {"attempt": 2, "parameters_sha256": hash_of("{}"), "now": 1000.4, "lifetime_seconds": 60.2}
+    given: dict[str, Any] = {"attempt": 2, "parameters_sha256": hash_of("{}"), "now": 1000.4}
+    given |= {"lifetime_seconds": 60.2, "margin_seconds": 5.0}
     return RenderClaims.of(JOB, "https://Reports.internal/render?params={}", **(given | fields))
 
 
@@ -26,15 +27,15 @@ def test_a_token_says_whom_it_is_for() -> None:
         "attempt": 2,
         "reportType": "quarterly",
         "parametersSha256": "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
-        "iat": 1000,
-        "exp": 1061,
+        "iat": 995,
+        "exp": 1066,
     }
 
 
 def test_a_token_never_lives_shorter_than_was_asked_for() -> None:
-    claims = claims_of(now=1000.9, lifetime_seconds=0.2)
-    assert claims.issued_at <= 1000.9
-    assert claims.expires_at >= 1000.9 + 0.2
+    claims = claims_of(now=1000.9, lifetime_seconds=0.2, margin_seconds=0.3)
+    assert claims.issued_at <= 1000.9 - 0.3
+    assert claims.expires_at >= 1000.9 + 0.2 + 0.3
 
 
 def test_what_was_written_is_read_again() -> None:

@@ -39,7 +39,7 @@ async def test_the_token_is_about_the_job_and_its_attempt() -> None:
             attempt=1,
             report_type="report",
             parameters_sha256=hash_of('{"city":"上海"}'),
-            issued_at=int(EPOCH),
+            issued_at=int(EPOCH) - 10,
             expires_at=int(EPOCH) + 60 + 10,
         )
     ]
@@ -50,8 +50,8 @@ async def test_a_token_is_made_when_its_attempt_begins_however_long_the_job_has_
     world.renderer.seconds = 500.0
     await Node(world).handle(*await world.received(*jobs))
     tokens = [token for one in jobs for token in claims(world, one.task_id)]
-    assert sorted(token.issued_at - EPOCH for token in tokens) == [0, 500]
-    assert {token.expires_at - token.issued_at for token in tokens} == {60 + 10}
+    assert sorted(token.issued_at - EPOCH for token in tokens) == [-10, 490]
+    assert {token.expires_at - token.issued_at for token in tokens} == {10 + 60 + 10}
 
 
 async def test_each_attempt_has_a_token_of_its_own() -> None:

@@ -31,11 +31,20 @@ class RenderClaims:
 
     @classmethod
     def of(
-        cls, job: Job, url: str, *, attempt: int, parameters_sha256: str, now: float, lifetime_seconds: float
+        cls,
+        job: Job,
+        url: str,
+        *,
+        attempt: int,
+        parameters_sha256: str,
+        now: float,
+        lifetime_seconds: float,
+        margin_seconds: float,
     ) -> Self:
         """Return the claims of an attempt that begins ``now``. ``url``: of the page. Raises ValueError for a bad one.
 
-        Whole seconds are rounded so that the token is valid for ``lifetime_seconds`` at least.
+        The token is valid for ``lifetime_seconds``, and ``margin_seconds`` more at both ends: a verifier whose clock is
+        late may refuse a token that was issued in its future (PyJWT does). Seconds are rounded up to whole ones.
         """
         return cls(
             audience=url_origin(url),
@@ -44,8 +53,8 @@ class RenderClaims:
             attempt=attempt,
             report_type=job.report_type,
             parameters_sha256=parameters_sha256,
-            issued_at=math.floor(now),
-            expires_at=math.ceil(now + lifetime_seconds),
+            issued_at=math.floor(now - margin_seconds),
+            expires_at=math.ceil(now + lifetime_seconds + margin_seconds),
         )
 
     @classmethod
