@@ -349,6 +349,55 @@ async def test_an_exception_that_is_too_long_ends_no_session(monkeypatch: pytest
     assert [len(event["text"]) for event in thrown] == [10]
 
 
+PAUSED = (
+    b'{"method":"Fetch.requestPaused","params":{"requestId":"7","request":{"url":"http://a.test/","method":"POST",'
+    b'"headers":{"X":"%s"},%s"initialPriority":"High"},"frameId":"F","resourceType":"XHR"},"sessionId":"AB"}\0'
+)
+TEXT = b'\\"},\\"frameId\\":\\",\\"postData\\":\\"'
+BODIES = [b'"hasPostData":true,', b'"postData":"%s","hasPostData":true,', b'"postDataEntries":[{"bytes":"%s"}],']
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000, 5_000_000])
+@pytest.mark.parametrize("body", BODIES)
+async def test_a_paused_request_is_read_without_its_body_if_that_is_too_long(
+    body: bytes, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cdp, "MAX_MESSAGE_BYTES", 1_000_000)
+    paused: list[dict[str, Any]] = []
+
+    async def answer(target: Target, message: dict[str, Any]) -> None:
+        if message["method"] == "Target.attachToTarget":
+            await target.say(id=message["id"], result={"sessionId": "AB"})
+            return
+        text = TEXT * (size // len(TEXT))
+        await target.write(PAUSED % (TEXT, body % text if b"%s" in body else body))
+        await target.say(id=message["id"], result={}, sessionId="AB")
+
+    async with connected(answer) as browser:
+        page = await browser.attach("1")
+        page.on("Fetch.requestPaused", paused.append)
+        assert await page.call("Page.ask") == {}
+    (event,) = paused
+    assert (event["requestId"], event["frameId"], event["resourceType"]) == ("7", "F", "XHR")
+    headers = {"X": TEXT.decode().replace("\\", "")}
+    assert event["request"] | {"url": "http://a.test/", "method": "POST", "headers": headers} == event["request"]
+
+
+async def test_a_paused_request_whose_headers_are_too_long_ends_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cdp, "MAX_MESSAGE_BYTES", 1_000_000)
+
+    async def answer(target: Target, message: dict[str, Any]) -> None:
+        if message["method"] == "Target.attachToTarget":
+            await target.say(id=message["id"], result={"sessionId": "AB"})
+            return
+        await target.write(PAUSED % (b"x" * 2_000_000, BODIES[0]))
+
+    async with connected(answer) as browser:
+        page = await browser.attach("1")
+        with pytest.raises(ClosedError):
+            await page.call("Page.ask")
+
+
 async def test_a_connection_that_is_called_off_leaves_nobody_waiting() -> None:
     """Closing a page while everything ends must not wait for an answer that is never read."""
 

@@ -8,7 +8,7 @@ import pytest
 from reportd.adapters.chromium.page.headers import OwnHeaders
 from reportd.core.pages.network import NetworkRule
 from reportd.ports import Ready, RenderRequest, TokenPlace
-from tests.servers.chromium import Stage, fault_of, on_stage, open_stage, request
+from tests.servers.chromium import Stage, fault_of, on_stage, open_stage, request, text_of
 from tests.servers.site import Reply, Request, open_site, redirect
 
 TOKEN = "eyJhbGciOiJFZERTQSJ9.e30.c2lnbmF0dXJl"
@@ -104,6 +104,21 @@ async def test_a_page_that_moves_to_another_origin_takes_no_token_there(stage: S
         assert await fault_of(page, with_token(wanted, PLACES[way][0])) is None
         assert [(asked.path, shows(asked)) for asked in site.requests] == [("/report", True), ("/image", True)]
         assert [(asked.path, shows(asked)) for asked in other.requests] == [("/report", False), ("/image", False)]
+
+
+UPLOADS = f"""<p id=out></p><script>
+fetch("/data", {{method: "POST", body: "x".repeat({5 * 2**20})}}).then(({{status}}) => {{ out.textContent = status }})
+</script>"""
+
+
+@pytest.mark.browser
+@on_stage
+async def test_a_page_may_send_any_amount_to_its_server(stage: Stage) -> None:
+    async with open_site({"/report": UPLOADS, "/data": "taken"}) as site, stage.page() as page:
+        wanted = request(url=site.url("/report"), ready=Ready("expression", "out.textContent"))
+        assert text_of(await page.render(with_token(wanted, TokenPlace(header="Authorization")))) == "200"
+        (asked,) = site.asked("/data")
+        assert (asked.headers["authorization"], len(asked.body)) == (f"Bearer {TOKEN}", 5 * 2**20)
 
 
 @pytest.mark.browser

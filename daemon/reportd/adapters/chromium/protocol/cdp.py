@@ -21,6 +21,7 @@ import structlog
 import trio
 
 from reportd.adapters.chromium.protocol import pipes
+from reportd.adapters.chromium.protocol.paused import HEAD_BYTES, PAUSED, without_body
 from reportd.concurrency.nurseries import open_background
 from reportd.concurrency.signal import Signal
 
@@ -32,7 +33,8 @@ with warnings.catch_warnings():
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 """The longest requested answer is a piece of a PDF, 1.4 MiB. A longer message is a page's own text. It is skipped, so
-that it delays no other session, and its session ends, as somebody may wait for it.
+that it delays no other session, and its session ends, as somebody may wait for it. A paused request is read without its
+body: a page may send to its server what it likes.
 """
 
 _EXCEPTION = b'{"method":"Runtime.exceptionThrown"'
@@ -47,7 +49,7 @@ MAX_CONSOLE_BYTES = 64 * 1024
 """Of a message of the console that is heard."""
 
 _HEAD_BYTES = 64
-_TAIL_BYTES = 128
+_TAIL_BYTES = 1024
 _SESSION = re.compile(rb'"sessionId":"([0-9A-F]+)"\}$')
 """The end of a message, as Chromium writes it."""
 
@@ -194,13 +196,14 @@ class _Pipe:
                 start, searched = 0, len(unread)
                 unread += data
                 while (end := unread.find(_END, searched)) >= 0:
-                    head = head if skipped else bytes(unread[start : start + _HEAD_BYTES])
+                    kept = HEAD_BYTES if end - start > MAX_MESSAGE_BYTES else _HEAD_BYTES
+                    head = head if skipped else bytes(unread[start : start + kept])
                     self._take(head, skipped + end - start, bytes(unread[start:end]))
                     start = searched = end + 1
                     skipped = 0
                 del unread[:start]
                 if len(unread) > MAX_MESSAGE_BYTES:
-                    head = head if skipped else bytes(unread[:_HEAD_BYTES])
+                    head = head if skipped else bytes(unread[:HEAD_BYTES])
                     skipped += len(unread) - _TAIL_BYTES
                     del unread[:-_TAIL_BYTES]
         except Exception:
@@ -220,6 +223,8 @@ class _Pipe:
             # Not orjson: it takes 13 times the memory of a PDF piece, and it rejects half a surrogate pair, which any
             # page can send.
             self._dispatch(json.loads(text))
+        elif head.startswith(PAUSED) and (paused := without_body(head, text[-_TAIL_BYTES:])) is not None:
+            self._dispatch(paused)
         elif not head.startswith(_EXCEPTION):
             self._end_session_of(text[-_TAIL_BYTES:])
 
