@@ -10,15 +10,15 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from reportd.config.section import Accepts, Conflict, Secret, Section
-from reportd.config.values import Number
+from reportd.config.values import Number, is_browsers_own
 from reportd.core.render_keys import ALGORITHMS, RenderKey
 from reportd.ports import TokenPlace
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HTTP_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 
-_BROWSERS_OWN = frozenset({"connection", "content-length", "cookie", "host", "origin", "referer", "transfer-encoding"})
-"""Headers that the browser writes itself."""
+_TAKEN = frozenset({"connection", "content-type", "cookie", "origin", "referer"})
+"""Headers that the browser or the daemon writes, besides those that the browser takes from nobody."""
 
 
 class KeyEntry(Section):
@@ -86,7 +86,7 @@ def _place(value: Any) -> TokenPlace | None:
         raise ValueError(f"names no {kind}")
     if kind == "cookie":
         return TokenPlace(cookie=name)
-    if name.lower() in _BROWSERS_OWN:
+    if name.lower() in _TAKEN or is_browsers_own(name):
         raise ValueError(f"names {name}, which the browser writes itself")
     return TokenPlace(header=name)
 

@@ -30,6 +30,18 @@ _REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
+_BROWSERS_OWN = frozenset(
+    {"content-length", "cookie2", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+"""Headers that Chromium takes from nobody; nor those of ``proxy-``. A request that it refuses never gets an answer."""
+
+
+def is_browsers_own(header: str, value: str = "") -> bool:
+    """Return whether the browser refuses a request with this header."""
+    name = header.lower()
+    return name in _BROWSERS_OWN or name.startswith("proxy-") or (name == "connection" and value.lower() == "upgrade")
+
+
 def split_bind(text: str) -> tuple[str, int]:
     """Return host (IPv6 without brackets) and port of ``HOST:PORT`` or ``[IPV6]:PORT``. Raises ValueError."""
     match = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^:\[\]]+)):([0-9]{1,5})", text)
@@ -189,6 +201,13 @@ def _matches(pattern: str, wrong: str) -> Callable[[str], str]:
     return check
 
 
+def _sendable(headers: Mapping[str, str]) -> Mapping[str, str]:
+    for number, (name, value) in enumerate(headers.items(), 1):
+        if is_browsers_own(name, value):
+            raise ValueError(f"entry {number} has the name {name}, which the browser writes itself")
+    return headers
+
+
 def _pairs(value_pattern: str) -> Callable[[Mapping[str, str]], Mapping[str, str]]:
     compiled = re.compile(value_pattern)
 
@@ -271,6 +290,7 @@ Headers = Annotated[
     Secret,
     Accepts('a table of names and texts, e.g. {"X-Tenant" = "acme"}'),
     AfterValidator(_pairs(r"[\t\x20-\x7e\xa0-\xff]*")),
+    AfterValidator(_sendable),
 ]
 # RFC 6265 section 4.1.1: cookie-octet.
 Cookies = Annotated[

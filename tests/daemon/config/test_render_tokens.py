@@ -152,6 +152,9 @@ def test_a_page_gets_its_token_in_a_header_or_a_cookie(
         ('"header:"', "names no header"),
         ('"cookie:a b"', "names no cookie"),
         ('"header:Host"', "names Host, which the browser writes itself"),
+        ('"header:TE"', "names TE, which the browser writes itself"),
+        ('"header:Proxy-Authorization"', "names Proxy-Authorization, which the browser writes itself"),
+        ('"header:Content-Type"', "names Content-Type, which the browser writes itself"),
         ('"header:cookie"', "names cookie, which the browser writes itself"),
     ],
 )

@@ -230,6 +230,20 @@ def test_headers_and_cookies_are_what_http_allows(tmp_path: Path, keys: str) -> 
     assert mentions(problem, ": entry 1 ", "accepted: ", "table")
 
 
+@pytest.mark.parametrize(
+    "header", ['Host = "x"', 'TE = "trailers"', 'Proxy-Authorization = "x"', 'connection = "Upgrade"']
+)
+def test_a_header_that_the_browser_refuses_is_refused(tmp_path: Path, header: str) -> None:
+    name = header.partition(" ")[0]
+    problem = refused(tmp_path, f'url = "http://app.test/"\nheaders = {{X = "y", {header}}}')
+    assert mentions(problem, f": entry 2 has the name {name}, which the browser writes itself", "accepted: ")
+
+
+def test_other_headers_of_a_connection_are_accepted(tmp_path: Path) -> None:
+    text = 'headers = {Connection = "close", Origin = "http://a.test", Content-Type = "a/b"}'
+    assert len(report(tmp_path, text).headers) == 3
+
+
 # Ready and failed pages
 
 
