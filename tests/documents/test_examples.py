@@ -188,7 +188,8 @@ def test_the_files_of_the_example_are_found_where_it_says(tmp_path: Path) -> Non
     for name, text in texts.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    reading = EditionReader([tmp_path], Templates([tmp_path]), inline_checker()).read_here("invoice.html", 2**20)
+    reader = EditionReader([tmp_path], Templates([tmp_path]), inline_checker())
+    reading = reader.read_here("invoice.html", "invoice", 2**20)
     assert reading is not None
     assert reading.edition is not None, reading.problems
     assert set(reading.edition.assets) == set(texts) - {"invoice.html"}

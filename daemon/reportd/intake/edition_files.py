@@ -52,21 +52,18 @@ class Reading:
 
     def is_current(self) -> bool:
         """Return whether the files are still as they were. Blocks."""
-        return all(signature(path) == before for path, before in self.signatures.items())
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The files that were read."""
-        return tuple(path for path, found in self.signatures.items() if found is not None)
+        return all(_signature_of(path) == before for path, before in self.signatures.items())
 
 
-def gather(folders: Sequence[Path], template: str) -> Generator[Text, TemplateParts | FaultError, Reading]:
+def gather(
+    folders: Sequence[Path], template: str, also: Sequence[Path] = ()
+) -> Generator[Text, TemplateParts | FaultError, Reading]:
     """Read the edition of a template; send it what is found in each text that it yields. Blocks.
 
-    Raises OSError when the process can open no more files.
+    ``also``: paths that are looked at, too. Raises OSError when the process can open no more files.
     """
     for _ in range(TRIES):
-        files = _Files(folders, template)
+        files = _Files(folders, template, signatures={path: _signature_of(path) for path in also})
         yield from files.read()
         reading = files.reading()
         if reading.is_current():
@@ -75,12 +72,9 @@ def gather(folders: Sequence[Path], template: str) -> Generator[Text, TemplatePa
     return Reading(None, (problem,), reading.signatures, reading.changed_at)
 
 
-def signature(path: Path) -> Signature:
-    """Return what tells a file from its earlier and later contents."""
-    try:
-        return _signature(path.stat())
-    except OSError:
-        return None
+def samples(folders: Sequence[Path], template: str, report_type: str) -> list[Path]:
+    """Return where the sample of a report type may be: beside its template. The first that is there counts."""
+    return [folder / dirname(template) / f"{report_type}.sample.json" for folder in folders]
 
 
 def find_asset(folders: Sequence[Path], templates: Sequence[str], name: str) -> Iterator[tuple[Path, Path]]:
@@ -189,10 +183,10 @@ class _Files:
             try:
                 data, status = read_regular(path, within=folder if within else None)
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-                self.signatures[path] = signature(path)
+                self.signatures[path] = _signature_of(path)
                 continue
             except OSError:
-                self.signatures[path] = signature(path)
+                self.signatures[path] = _signature_of(path)
                 raise
             self.signatures[path] = _signature(status)
             self.changed_at = max(self.changed_at, status.st_mtime)
@@ -220,6 +214,14 @@ class _Files:
 def missing(address: str) -> str:
     """Return what is said of a file that is not there."""
     return f"there is no file {address} beside the template or in the folder {ASSETS}"
+
+
+def _signature_of(path: Path) -> Signature:
+    """Return what tells a file from its earlier and later contents."""
+    try:
+        return _signature(path.stat())
+    except OSError:
+        return None
 
 
 def _signature(status: os.stat_result) -> Signature:

@@ -12,7 +12,7 @@ from reportd.core.faults import FaultError, FaultKind
 from reportd.core.pages.editions import Edition
 from reportd.core.pages.references import TemplateParts, css_references
 from reportd.core.pages.template_context import TemplateContext
-from reportd.intake.edition_files import Reading, Text, find_asset, gather, missing
+from reportd.intake.edition_files import Reading, Text, find_asset, gather, missing, samples
 from reportd.ports import Checker, UnavailableError
 from reportd.system.file_descriptors import none_left
 from reportd.system.regular_files import read_regular
@@ -49,9 +49,9 @@ class EditionReader:
         self._checker = checker
         self._readers = trio.CapacityLimiter(MAX_READERS)
 
-    def read_here(self, template: str, inline_bytes: int) -> Reading | None:
+    def read_here(self, template: str, report_type: str, inline_bytes: int) -> Reading | None:
         """Read and inspect an edition in this process; None if its texts have more than ``inline_bytes``. Blocks."""
-        steps = gather(self.folders, template)
+        steps = self._steps(template, report_type)
         text = _step(steps, None)
         while isinstance(text, Text):
             inline_bytes -= len(text.content)
@@ -59,6 +59,9 @@ class EditionReader:
                 return None
             text = _step(steps, self._inspected(text))
         return text
+
+    def _steps(self, template: str, report_type: str) -> Steps:
+        return gather(self.folders, template, samples(self.folders, template, report_type))
 
     def _inspected(self, text: Text) -> TemplateParts | FaultError:
         if not text.is_template:
@@ -68,9 +71,9 @@ class EditionReader:
         except FaultError as error:
             return error
 
-    async def read(self, template: str) -> Reading:
+    async def read(self, template: str, report_type: str) -> Reading:
         """Read an edition; a worker process inspects it. Raises UnavailableError."""
-        steps = gather(self.folders, template)
+        steps = self._steps(template, report_type)
         text = await self.blocking(partial(_step, steps, None))
         while isinstance(text, Text):
             inspect = self._checker.inspect if text.is_template else self._checker.sheet

@@ -7,9 +7,8 @@ refused, and the one before stays.
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
-from posixpath import dirname
 from types import MappingProxyType
+from typing import Any
 
 import orjson
 import structlog
@@ -17,7 +16,7 @@ import trio
 
 from reportd.core.faults import FaultError
 from reportd.core.pages.editions import Edition
-from reportd.intake.edition_files import Reading, signature
+from reportd.intake.edition_files import Reading, samples
 from reportd.intake.edition_reader import SETTLE_SECONDS, SETTLE_TRIES, EditionAssets, EditionReader, unsettled_seconds
 from reportd.ports import EditionStore, UnavailableError
 from reportd.system.regular_files import read_regular
@@ -34,7 +33,7 @@ log = structlog.get_logger()
 class LiveEdition:
     """The edition of one report type. ``trouble``: why what is in the files is not in force; empty if it is.
 
-    ``seen`` and ``sample_seen``: the files as they were when they were judged. ``kept``: the hash that the store has.
+    ``seen``: the files, and the sample, as they were when they were judged. ``kept``: the hash that the store has.
 
     ``reading``: what the files were when ``edition`` was made of them, or else when they were refused. ``context``: the
     locale and the timezone of the report type, for its sample.
@@ -60,7 +59,6 @@ class LiveEdition:
         self._context = context
         self._clock = clock
         self.seen = reading
-        self.sample_seen = signature(self._sample_path())
         self._taking: trio.Event | None = None
         self._not_before = 0.0
 
@@ -68,7 +66,7 @@ class LiveEdition:
         """Keep what another object had in force: a reload checks less than a change of the files does."""
         if before.edition.template == self.edition.template and before.edition.hash != self.edition.hash:
             self.edition, self.trouble = before.edition, before.trouble
-            self.seen, self.sample_seen = before.seen, before.sample_seen
+            self.seen = before.seen
         self.kept = before.kept
 
     def assets(self, edition: Edition) -> EditionAssets:
@@ -78,7 +76,8 @@ class LiveEdition:
     async def current(self) -> Edition:
         """Return the edition in force, after a look at the files. It takes a tenth of a millisecond if none changed."""
         for _ in range(2):
-            if self._clock() < self._not_before or await self._is_current():
+            # A clock that is set back must not hold it for longer.
+            if 0 < self._not_before - self._clock() <= LOOK_SECONDS or await self._is_current():
                 break
             if self._taking is not None:
                 await self._taking.wait()
@@ -92,11 +91,8 @@ class LiveEdition:
         return self.edition
 
     async def _is_current(self) -> bool:
-        def look() -> bool:
-            return signature(self._sample_path()) == self.sample_seen and self.seen.is_current()
-
         try:
-            return await self._reader.blocking(look, LOOK_SECONDS)
+            return await self._reader.blocking(self.seen.is_current, LOOK_SECONDS)
         except UnavailableError as error:
             log.warning("edition.not_looked_at", reportType=self._report_type, error=str(error))
             return True
@@ -105,10 +101,11 @@ class LiveEdition:
         """Put the files in force, if they are sound and nobody is writing them."""
         try:
             for _ in range(SETTLE_TRIES):
-                reading = await self._reader.read(self.edition.template)
-                if reading.edition is not None and reading.edition.hash == self.edition.hash:
+                reading = await self._reader.read(self.edition.template, self._report_type)
+                edition = reading.edition
+                if edition is not None and edition.hash == self.edition.hash:
                     break
-                if reading.edition is not None and reading.edition.may_go_on(self.edition):
+                if edition is not None and await self._reader.blocking(partial(edition.may_go_on, self.edition)):
                     if unsettled_seconds(reading.changed_at, self._clock(), BEGUN_SECONDS):
                         self._not_before = self._clock() + SETTLE_SECONDS
                         return
@@ -131,20 +128,19 @@ class LiveEdition:
         """
         if kept:
             self.kept = self.edition.hash
-        sample_seen = signature(self._sample_path())
         edition = reading.edition
         if edition is None:
             self._refuse(reading.problems[0])
         elif edition.hash == self.edition.hash:
             self.trouble = ""
-        elif problem := edition.half_saved(self.edition) or await self._sample_problem(edition):
+        elif problem := await self._problem(edition):
             self._refuse(problem)
         else:
             self.edition, self.trouble = edition, ""
             log.info("edition.in_force", reportType=self._report_type, edition=edition.hash)
             if not kept:
                 await self.keep()
-        self.seen, self.sample_seen = reading, sample_seen
+        self.seen = reading
 
     def _refuse(self, problem: str) -> None:
         trouble = f"the files of {self._report_type} are not in force, edition {self.edition.hash} is: {problem}"
@@ -152,19 +148,17 @@ class LiveEdition:
             self.trouble = trouble
             log.error("edition.refused", reportType=self._report_type, edition=self.edition.hash, error=problem)
 
-    async def _sample_problem(self, edition: Edition) -> str:
-        """Return why an edition can't render the sample that the one in force can; empty if it can."""
-        path = self._sample_path()
-        try:
-            parameters = orjson.loads((await self._reader.blocking(partial(read_regular, path)))[0])
-        except (OSError, ValueError):
-            return ""
-        if not isinstance(parameters, dict):
-            return ""
+    async def _problem(self, edition: Edition) -> str:
+        """Return why an edition is worse than the one in force: half saved, or it can't render the sample that this one
+        can. Empty if it is not.
+        """
+        problem, parameters = await self._reader.blocking(partial(self._compare, edition))
+        if problem or parameters is None:
+            return problem
         try:
             await self._reader.try_out(edition, parameters, self._context)
         except FaultError as error:
-            problem = f"{path.name} is not rendered: {error.fault.detail}"
+            problem = f"{self._report_type}.sample.json is not rendered: {error.fault.detail}"
         else:
             return ""
         try:
@@ -173,10 +167,14 @@ class LiveEdition:
             return ""  # the sample is out of date
         return problem
 
-    def _sample_path(self) -> Path:
-        name = f"{self._report_type}.sample.json"
-        paths = [folder / dirname(self.edition.template) / name for folder in self._reader.folders]
-        return next((path for path in paths if path.is_file()), paths[0])
+    def _compare(self, edition: Edition) -> tuple[str, dict[str, Any] | None]:
+        """Return what of an edition is half saved, and the sample; None if there is none that can be used. Blocks."""
+        places = samples(self._reader.folders, self.edition.template, self._report_type)
+        try:
+            value = orjson.loads(read_regular(next(path for path in places if path.is_file()))[0])
+        except (StopIteration, OSError, ValueError):
+            value = None
+        return edition.half_saved(self.edition), value if isinstance(value, dict) else None
 
     async def keep(self) -> None:
         """Keep the edition in force for the next start."""

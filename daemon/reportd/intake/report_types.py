@@ -75,7 +75,7 @@ class ReportTypesReader:
         ``restore``: a template with problems is used as it was kept.
         """
         for name in sorted(draft.templates):
-            self._use(draft, name, await self._editions.read(draft.entries[name].report.template))
+            self._use(draft, name, await self._editions.read(draft.entries[name].report.template, name))
         if restore and self._store is not None:
             for name, entry in draft.entries.items():
                 if entry.report.template:
@@ -139,7 +139,7 @@ class ReportTypesReader:
         if not template or self._find(draft, _template_key(name), template) is None:
             return None
         try:
-            reading = self._editions.read_here(template, inline_bytes)
+            reading = self._editions.read_here(template, name, inline_bytes)
         except OSError as error:
             draft.fault(_template_key(name), f"{template} can't be read: {error.strerror}")
             return None
@@ -167,7 +167,7 @@ class ReportTypesReader:
         kept = await self._editions.blocking(partial(store.kept, name))
         if kept is None or kept.template != template:
             return
-        reading = draft.readings.get(name) or await self._editions.read(template)
+        reading = draft.readings.get(name) or await self._editions.read(template, name)
         await self._put(draft, name, kept, reading).judge(reading, kept=True)
         draft.problems = [problem for problem in draft.problems if problem.key != _template_key(name)]
 

@@ -9,6 +9,7 @@ import orjson
 
 from reportd.config import ReportType
 from reportd.intake.catalogue import Catalogue
+from reportd.intake.edition_files import samples
 from reportd.system.regular_files import read_regular
 from reportd.work.attempt_tokens import AttemptTokens
 
@@ -33,8 +34,7 @@ class ParametersError(Exception):
 
 def sample_of(name: str, report: ReportType, folders: Sequence[Path]) -> Path:
     """Return where the sample of a report type is: beside its template, in the first folder that has one."""
-    beside = Path(report.template).parent
-    places = [folder / beside / f"{name}.sample.json" for folder in folders]
+    places = samples(folders, report.template, name)
     return next((place for place in places if place.is_file()), places[0])
 
 

@@ -21,7 +21,7 @@ def reader_of(*folders: Path) -> EditionReader:
 
 def read(folders: Path | Sequence[Path], template: str = "own.html") -> Reading:
     one = [folders] if isinstance(folders, Path) else folders
-    reading = reader_of(*one).read_here(template, 2**20)
+    reading = reader_of(*one).read_here(template, "report", 2**20)
     assert reading is not None
     return reading
 
@@ -64,11 +64,11 @@ def test_an_edition_is_the_template_and_all_that_it_asks_for(tmp_path: Path) -> 
 
 async def test_a_worker_process_finds_the_same(tmp_path: Path) -> None:
     put(tmp_path, own_html='<link rel=stylesheet href="a.css">', a_css="p { background: url(b.png) }", b_png="png")
-    one = await reader_of(tmp_path).read("own.html")
+    one = await reader_of(tmp_path).read("own.html", "report")
     assert one.edition == read(tmp_path).edition
     assert one.edition is not None
     assert one.is_current()
-    assert {path.name for path in one.files} == {"own.html", "a.css", "b.png"}
+    assert {path.name for path, found in one.signatures.items() if found is not None} == {"own.html", "a.css", "b.png"}
 
 
 def test_a_file_is_looked_up_beside_the_template_then_beside_its_parts_then_in_assets(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_files_that_never_rest_are_a_problem(tmp_path: Path, monkeypatch: pytest
 
 def test_a_large_text_is_left_to_a_worker_process(tmp_path: Path) -> None:
     put(tmp_path, own_html="<link rel=stylesheet href=a.css>", a_css=" " * 999)
-    assert reader_of(tmp_path).read_here("own.html", 1000) is None
+    assert reader_of(tmp_path).read_here("own.html", "report", 1000) is None
 
 
 async def test_a_file_whose_name_is_computed_is_found_when_it_is_asked_for(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class Folder:
 
     def read(self) -> LiveEdition:
         reader = EditionReader([self.path], Templates([self.path]), self.checker)
-        reading = reader.read_here("own.html", 2**20)
+        reading = reader.read_here("own.html", "report", 2**20)
         assert reading is not None
         assert reading.edition is not None
         return LiveEdition("report", reader, self.store, edition=reading.edition, reading=reading)
@@ -154,7 +154,7 @@ async def test_the_beginning_of_a_file_is_taken_only_after_a_while(folder: Folde
     """A template that extends another has no end of its own: cut off between two blocks it is a template, too."""
     child = "{% extends 'own.html' %}{% block a %}one{% endblock %}"
     folder.save("child.html", child + "{% block b %}two{% endblock %}")
-    reading = await folder.live._reader.read("child.html")
+    reading = await folder.live._reader.read("child.html", "report")
     assert reading.edition is not None
     live = LiveEdition("report", folder.live._reader, None, edition=reading.edition, reading=reading)
     folder.save("child.html", child, age_seconds=1.0)
