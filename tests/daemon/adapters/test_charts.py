@@ -272,6 +272,7 @@ def test_a_text_is_cut_to_its_width(text: str, width: float) -> None:
         ("New research and", ["New", "resear…"]),
         ("智能手表与耳机", ["智能手表", "与耳机"]),
         ("Donaudampfschiff", ["Donaud-", "ampfs…"]),
+        ("mmmiiiiiiiiiiii", ["mmmii-", "iiiiiiiiii"]),
         ("", []),
     ],
 )

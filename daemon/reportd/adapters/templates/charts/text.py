@@ -39,8 +39,9 @@ def wrapped(text: str, width: float, lines: int = 2) -> list[str]:
     if space > 0:
         return [text[:space].rstrip(), *wrapped(text[space:].lstrip(), width, lines - 1)]
     # An ideograph may begin a line; a word in letters has a hyphen where it is broken.
-    if count > 2 and _has_cases(text[count - 2 : count + 1]):  # noqa: PLR2004
-        return [f"{text[: count - 1]}-", *wrapped(text[count - 1 :], width, lines - 1)]
+    end = bisect_right(ends, width / SIZE - _ems("-"))
+    if end > 1 and _has_cases(text[end - 1 : end + 1]):
+        return [f"{text[:end]}-", *wrapped(text[end:], width, lines - 1)]
     return [text[:count], *wrapped(text[count:], width, lines - 1)]
 
 
