@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import reportd_web
-from tests.e2e.process import finished, open_daemon, submit
+from reportd.config.report_types import BUILT_IN
+from tests.e2e.process import USER, finished, open_daemon, submit
 
 pytestmark = pytest.mark.browser
 
@@ -48,6 +49,15 @@ async def test_product_names_totals_and_page_numbers_are_in_the_pdfs(tmp_path: P
         assert len(pages) > 1
         for number, page in enumerate(pages, 1):
             assert re.search(rf"\b{number} ?/ ?{len(pages)}\b", page), f"page {number} has no number"
+
+
+async def test_every_built_in_report_is_printed_whole_in_arabic(tmp_path: Path) -> None:
+    async with open_daemon(tmp_path) as daemon, daemon.client() as client:
+        for report in BUILT_IN:
+            body = {"reportType": report, "userId": USER, "parameters": sample(report), "locale": "ar"}
+            accepted = await client.post("/reports/generate-async", json=body)
+            done = await finished(client, accepted.json()["taskId"])
+            assert (done["state"], done["warnings"]) == ("succeeded", []), report
 
 
 async def test_the_table_head_is_on_every_page_and_no_row_is_left_alone(tmp_path: Path) -> None:
