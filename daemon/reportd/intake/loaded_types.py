@@ -58,8 +58,7 @@ class Draft:
     """Report types that are being checked.
 
     ``templates``, ``print_templates`` and ``schemas``: those too large to be checked in this process: by report type,
-    and by their configuration keys. ``readings``:
-    what was read of the templates, by report type.
+    and by their configuration keys. ``readings``: what was read of the templates, by report type.
     """
 
     entries: dict[str, LoadedReportType] = field(default_factory=dict)

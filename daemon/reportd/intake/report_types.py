@@ -33,11 +33,10 @@ QUICK_SECONDS = 0.02
 class Templates(Inspector, Protocol):
     """Checks templates. The ``Checker`` makes pages from them."""
 
-    def check(self, name: str, at_most_bytes: int, *, text: str | None = None) -> bool:
-        """Check the template if it is small enough, with all it refers to. Return whether it was checked.
+    def check(self, name: str, text: str, at_most_bytes: int) -> bool:
+        """Check the text of a template if it is small enough, with all it refers to. Return whether it was checked.
 
-        ``text``: the template itself when it is in no file; ``name`` is what faults call it then.
-        Raises FaultError when the template can't be used.
+        ``name`` is what faults call it. Raises FaultError when it can't be used.
         """
         ...
 
@@ -112,7 +111,7 @@ class ReportTypesReader:
                 continue
             found[option] = template
             try:
-                if not self._templates.check(template.name, inline_bytes, text=template.text):
+                if not self._templates.check(template.name, template.text, inline_bytes):
                     draft.print_templates[key] = template
             except FaultError as error:
                 draft.fault(key, _unusable(error))

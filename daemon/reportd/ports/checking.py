@@ -78,10 +78,10 @@ class Checker(Protocol):
         """
         ...
 
-    async def template(self, template: str, text: str | None = None) -> None:
-        """Compile a template, and all templates it refers to. Raises FaultError when it can't be used.
+    async def template(self, name: str, text: str) -> None:
+        """Compile the text of a template, and all templates it refers to; ``name`` is what faults call it.
 
-        ``text``: the template itself when it is in no file; ``template`` is what faults call it then.
+        Raises FaultError when it can't be used.
         """
         ...
 

@@ -125,7 +125,7 @@ async def test_answers_as_the_same_work_does_here(checking: BoundedChecker, tmp_
         calls.append(partial(BoundedChecker.html, edition=from_folder(name), parameters=values, seconds=5.0))
     for header in ("{{ currency }}", "{{ nobody }}", "<script>", "missing.html"):
         calls.append(partial(BoundedChecker.print_template, name="h", text=header, parameters=parameters, seconds=5.0))
-        calls.append(partial(BoundedChecker.template, template="h", text=header))
+        calls.append(partial(BoundedChecker.template, name="h", text=header))
     kinds = set()
     for call in calls:
         found = await outcome(call(checking))

@@ -129,25 +129,22 @@ class Templates:
         code = self._environment.compile(text, name, name)
         return Template.from_code(self._environment, code, self._environment.make_globals(None))
 
-    def check(self, name: str, at_most_bytes: int | None = None, *, text: str | None = None) -> bool:
-        """Compile a template and all that it refers to by name, to find faults before the first job.
+    def check(self, name: str, text: str, at_most_bytes: int | None = None) -> bool:
+        """Compile the text of a template and all that it refers to by name, to find faults before the first job.
 
-        `text`: the template itself when it is in no file; `name` is what faults call it then.
-
-        Return False when they have more than `at_most_bytes`; the rest is not checked then. Raises TemplateFault.
+        `name` is what faults call the text. Return False when they have more than `at_most_bytes`; the rest is not
+        checked then. Raises TemplateFault.
         """
         pending, seen, size = [name], {name}, 0
         while pending:
             current = pending.pop()
-            own = text if current == name else None
+            is_text = current == name
             with self._faults(name):
-                size += self._size(current) if own is None else len(own)
+                size += len(text) if is_text else self._size(current)
                 if at_most_bytes is not None and size > at_most_bytes:
                     return False
-                source, file = (own, current) if own is not None else self._source(current)
-                tree = self._environment.parse(source, current, file)
-                self._environment.compile(tree, current, file)
-                self._check_names(tree, current)
+                source, file = (text, current) if is_text else self._source(current)
+                tree = self._tree(source, current, file)
             references = set(template_names(tree)[0]) - seen
             pending += references
             seen |= references
@@ -159,19 +156,21 @@ class Templates:
         Raises TemplateFault.
         """
         with self._faults(name):
-            tree = self._environment.parse(source, name)
-            self._environment.compile(tree, name)
-            self._check_names(tree, name)
-        return parts_of(tree)
+            return parts_of(self._tree(source, name))
 
-    def _check_names(self, tree: nodes.Template, template: str) -> None:
-        """Check filters and tests: inside a condition, Jinja does so only when a job reaches them."""
+    def _tree(self, source: str, template: str, file: str | None = None) -> nodes.Template:
+        """Return a parsed template that can be compiled, and whose filters and tests there are: inside a condition,
+        Jinja looks for them only when a job reaches it.
+        """
+        tree = self._environment.parse(source, template, file)
+        self._environment.compile(tree, template, file)
         for node in tree.find_all((nodes.Filter, nodes.Test)):
             is_filter = isinstance(node, nodes.Filter)
             name = str(getattr(node, "name", ""))
             if name not in (self._environment.filters if is_filter else self._environment.tests):
                 kind = "filter" if is_filter else "test"
                 raise TemplateAssertionError(f"No {kind} named {name!r}.", node.lineno, template)
+        return tree
 
     def _source(self, name: str) -> tuple[str, str | None]:
         source, file, _ = self._loader.get_source(self._environment, name)
@@ -192,7 +191,8 @@ class Templates:
     ) -> str:
         """Return the HTML of template `name`. Pure CPU: at most a tenth of a second for 5,000 rows without a locale.
 
-        `context` has the language and the zone of the filters. `text`: as for `check`.
+        `context` has the language and the zone of the filters. `text`: the template
+        itself when it is in no file; `name` is what faults call it then.
 
         Raises TemplateFault for any fault of the template; FaultError when no file descriptor is left to open it.
         """

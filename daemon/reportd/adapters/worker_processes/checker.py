@@ -117,8 +117,8 @@ class BoundedChecker:
         )
         return html.decode()
 
-    async def template(self, template: str, text: str | None = None) -> None:
-        await self._use_template({"task": "template", "text": text}, template, seconds=RENDER_SECONDS)
+    async def template(self, name: str, text: str) -> None:
+        await self._use_template({"task": "template", "text": text}, name, seconds=RENDER_SECONDS)
 
     async def inspect(self, name: str, source: str) -> TemplateParts:
         answer, _ = await self._use_template(

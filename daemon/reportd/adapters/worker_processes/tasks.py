@@ -119,7 +119,7 @@ def _rendered(request: Mapping[str, Any], parameters: bytes, templates: Template
 
 def _template(request: Mapping[str, Any], _: bytes, __: bytes) -> Frame:
     try:
-        _templates(tuple(request["folders"])).check(request["template"], text=request["text"])
+        _templates(tuple(request["folders"])).check(request["template"], request["text"])
     except FaultError as error:
         return _fault(error)
     return _frame({})
