@@ -29,6 +29,7 @@ from reportd.ports import (
     EvidenceStore,
     Jobs,
     Meter,
+    NoKeyError,
     Pdf,
     PdfInfo,
     Received,
@@ -262,7 +263,7 @@ class Worker:
         assert task.started is not None  # noqa: S101 - an attempt is under way
         started_at = trio.current_time()
         try:
-            request = await self._tokens.add(prepared, job, task.started.number)
+            request = await self._with_token(prepared, job, task.started.number)
             return await slot.render(request, dedicated_browser=dedicated_browser, on_progress=task.progressed)
         except FaultError as error:
             nature = error.fault.nature
@@ -274,6 +275,14 @@ class Worker:
             raise _internal(error) from error
         finally:
             task.progress = None
+
+    async def _with_token(self, prepared: RenderRequest, job: Job, attempt: int) -> RenderRequest:
+        try:
+            return await self._tokens.add(prepared, job, attempt)
+        except NoKeyError:  # a reload has removed all keys since the page was made, and with them the token of its type
+            again = await retry_while_unavailable(lambda: self._types.request(job))
+            again = replace(again, timeout_seconds=prepared.timeout_seconds)
+            return await self._tokens.add(again, job, attempt)
 
     async def _unfit(self, job: Job) -> Fault | None:
         """Return why the job can never be rendered, or None. Check every job: producers may bypass the intake."""

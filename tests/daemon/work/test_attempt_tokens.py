@@ -92,6 +92,20 @@ async def test_a_type_without_a_token_gets_none() -> None:
     assert world.renderer.tokens[one.task_id] == [""]
 
 
+async def test_a_job_that_waited_for_a_slot_while_a_reload_removed_keys_and_token_is_rendered_without_one() -> None:
+    world, jobs = world_with_tokens(slots=1), [job(1), job(2)]
+    world.renderer.seconds = 50.0
+    node = Node(world)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(node.handle, *await world.received(*jobs))
+        await trio.sleep(20.0)
+        world.types.token = None
+        world.signer.reconfigure("reportd", [])
+    records = [world.record(one) for one in jobs]
+    assert [(record.state, record.tally.attempts) for record in records] == [(JobState.SUCCEEDED, 1)] * 2
+    assert sorted(bool(token) for one in jobs for token in world.renderer.tokens[one.task_id]) == [False, True]
+
+
 async def test_an_attempt_for_which_a_reload_left_no_key_fails_and_is_tried_again() -> None:
     world, one = world_with_tokens(), job()
     keys, node = world.signer, Node(world)
