@@ -1,5 +1,7 @@
 """What a page may say, and what is made of it."""
 
+import time
+
 import pytest
 
 from reportd.core.faults import Blame, Fault, FaultKind
@@ -25,6 +27,14 @@ from reportd.core.pages.heard import MAX_REASON, NO_REASON, heard
 )
 def test_the_reason_of_a_page_is_one_short_line_without_secrets(reason: str, detail: str) -> None:
     assert heard(f"failed:{reason}") == Fault(FaultKind.PAGE_FAILED, detail)
+
+
+@pytest.mark.parametrize("text", ["http://a ", "a ", "\x01 ", "x"])
+def test_a_page_that_says_megabytes_holds_nobody_up(text: str) -> None:
+    before = time.thread_time()
+    assert heard("failed:" + text * (3_900_000 // len(text))) is not None
+    assert heard("progress:" + text * (3_900_000 // len(text))) is None
+    assert time.thread_time() - before < 0.05
 
 
 @pytest.mark.parametrize(

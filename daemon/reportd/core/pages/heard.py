@@ -13,6 +13,9 @@ from reportd.core.text import cut
 FAILED, PROGRESS = "failed:", "progress:"
 """How a message begins."""
 
+MAX_SENT = 2000
+"""Characters of a message that are read. A page may send megabytes, whatever our script in it lets through."""
+
 MAX_REASON = 300
 NO_REASON = "the page called reportd.fail() without a reason"
 
@@ -21,6 +24,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 def heard(message: str) -> Fault | float | None:
     """Return the failure of the page, or its progress from 0 to 1; None for anything else."""
+    message = message[:MAX_SENT]
     if message.startswith(FAILED):
         reason = _CONTROL.sub(" ", without_secrets(message.removeprefix(FAILED)))
         return Fault(FaultKind.PAGE_FAILED, cut(" ".join(reason.split()), MAX_REASON) or NO_REASON)

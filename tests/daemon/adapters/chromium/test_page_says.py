@@ -72,6 +72,7 @@ FAILS = [
     ("reportd.fail('a\\nb\\u2028c' + '<script>')", "a b c<script>"),
     ("reportd.fail('first'); reportd.fail('second')", "first"),
     ("reportd.fail('x'.repeat(2 ** 26))", "x" * 299 + "…"),
+    ("String.prototype.slice = () => 'y'.repeat(2 ** 26); reportd.fail('x'.repeat(2 ** 26))", "x" * 299 + "…"),
     ("for (let n = 0; n < 1e6; n++) reportd.fail('many')", "many"),
     ("Promise.reject(new Error('unhandled')).catch(reportd.fail)", "unhandled"),
 ]

@@ -13,7 +13,7 @@ import re
 import orjson
 
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp
-from reportd.core.pages.heard import FAILED, PROGRESS
+from reportd.core.pages.heard import FAILED, MAX_SENT, PROGRESS
 from reportd.core.pages.network import url_origin
 from reportd.ports import RenderRequest
 
@@ -25,9 +25,6 @@ each window first. So what a page says is as much and as often as the functions 
 PAUSE_MS = 250
 """How often a page may say how far it is. The last value is sent in any case."""
 
-MAX_SENT = 2000
-"""Characters of a reason that are sent."""
-
 _OWN = "if (window !== window.top || location.origin !== %s) return;"
 
 _SPEAKS = """
@@ -36,7 +33,7 @@ _SPEAKS = """
   delete globalThis[BINDING];
   OWN
   if (!send || globalThis.__reportdReady) return;
-  const later = setTimeout, text = String;
+  const later = setTimeout, text = String, cut = Function.prototype.call.bind(text.prototype.slice);
   let ready, failed = false, waiting = false, latest = -1, sent = -1;
   Object.defineProperty(globalThis, "__reportdReady", {value: new Promise((done) => { ready = () => done(); })});
   const tell = () => {
@@ -47,7 +44,7 @@ _SPEAKS = """
     later(() => { waiting = false; tell(); }, PAUSE_MS);
   };
   const words = (reason) => {
-    try { return text(reason?.message ?? reason ?? "").slice(0, MAX_SENT); } catch { return ""; }
+    try { return cut(text(reason?.message ?? reason ?? ""), 0, MAX_SENT); } catch { return ""; }
   };
   globalThis.reportd = Object.freeze({
     ready() { ready(); },
