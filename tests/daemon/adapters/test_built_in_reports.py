@@ -134,6 +134,7 @@ def test_samples_and_smallest_requests_are_valid_and_render(templates: Templates
         ("account_ledger", {"rows": [{"date": "2025-01-01", "text": "negative", "debit": -1}]}),
         ("account_ledger", {"rows": [{"date": "2025-01-01", "text": "decimals", "debit": 0.001}]}),
         ("account_ledger", {"currency": "JPY", "openingBalance": 0.5}),
+        ("account_ledger", {"period": {"from": "0000-01-01", "to": "2025-01-31"}}),
         ("account_ledger", {"rows": [{"date": "2025-01-01", "text": "a", "debit": 1}] * 5001}),
     ],
 )
