@@ -17,6 +17,7 @@ from reportd.adapters.templates.charts.canvas import PALETTE
 from reportd.adapters.templates.charts.donut import donut
 from reportd.adapters.templates.charts.figures import figures
 from reportd.adapters.templates.charts.lines import lines
+from reportd.adapters.templates.charts.series import LARGEST
 from reportd.adapters.templates.charts.series import series as series_of
 from reportd.adapters.templates.charts.sparkline import sparkline
 from reportd.adapters.templates.charts.stacked import stacked
@@ -318,11 +319,37 @@ def test_texts_of_a_chart_are_escaped(chart: Chart) -> None:
 @pytest.mark.parametrize("chart", [*KINDS, sparkline])
 @pytest.mark.parametrize(
     ("value", "says"),
-    [(math.nan, "finite"), (math.inf, "finite"), (Decimal("NaN"), "finite"), ("5", "not '5'"), (True, "not True")],
+    [
+        (math.nan, "finite"),
+        (math.inf, "finite"),
+        (Decimal("NaN"), "finite"),
+        ("5", "not '5'"),
+        (True, "not True"),
+        # The difference of two such numbers is infinite: it drew lines to nowhere.
+        (-1.7e308, "can't show -1.7e\\+308; accepted: numbers of at most 1e\\+21"),
+    ],
 )
 def test_what_is_no_number_is_an_error_that_shows_it(chart: Chart, value: Any, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         chart([("a", value)])
+
+
+@pytest.mark.parametrize("locale", ["", "de", "ar-EG"])
+@pytest.mark.parametrize("chart", [*KINDS, sparkline])
+def test_the_largest_numbers_are_drawn(chart: Chart, locale: str) -> None:
+    with rendering_in(locale, ""):
+        drawn = chart([("a", LARGEST), ("b", LARGEST), ("c", -LARGEST)])
+    assert not re.search(r"\b(nan|inf)\b", drawn)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [("4711-42", "4711-01"), ("2025-02-30", "2025-02-28"), ("0000-01",), ("\u0662\u0660\u0662\u0665-\u0660\u0661",)],
+)
+@pytest.mark.parametrize("chart", KINDS)
+def test_a_label_that_only_looks_like_a_date_is_a_label(chart: Chart, labels: tuple[str, ...]) -> None:
+    drawn = chart([(label, index) for index, label in enumerate(labels)])
+    assert [label for label in labels if label in drawn] == list(labels)
 
 
 @pytest.mark.parametrize("data", [["abc"], [{"a": 1}], [(1, 2, 3)], [5]])

@@ -18,7 +18,10 @@ Data = Pairs | Mapping[str, Pairs]
 _ACCEPTED = "accepted: pairs of label and number, or a mapping of names to such pairs"
 _LONGEST = 200
 """Characters of a label: more have no room in any chart, and each costs time to measure."""
-_DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}(-[0-9]{2})?")
+
+LARGEST = 1e21
+"""Sums and steps of numbers up to this stay finite, and exact enough to be written to the cent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,8 @@ def number(value: object) -> float:
         raise ValueError(f"a chart can only show numbers, not {value!r:.40}; {_ACCEPTED}")  # noqa: TRY004 - the data's
     if not math.isfinite(value):
         raise ValueError("a chart can only show finite numbers")
+    if abs(float(value)) > LARGEST:
+        raise ValueError(f"a chart can't show {value!r:.40}; accepted: numbers of at most {LARGEST:g}")
     return float(value)
 
 
@@ -118,6 +123,10 @@ def _pairs(pairs: Any) -> dict[tuple[str, int], float | None]:
 
 
 def _dates(labels: Sequence[str]) -> list[date]:
+    """Return the dates that the labels are; none unless all are dates: the number of an article may look like one."""
     if not all(_DATE.fullmatch(label) for label in labels):
         return []
-    return [date.fromisoformat(label if label.count("-") > 1 else f"{label}-01") for label in labels]
+    try:
+        return [date.fromisoformat(label if label.count("-") > 1 else f"{label}-01") for label in labels]
+    except ValueError:
+        return []
