@@ -1,6 +1,7 @@
 """Implements the port ``EditionStore`` in a folder: one archive for each report type."""
 
 import zipfile
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -51,6 +52,14 @@ class EditionFolder:
             with suppress(OSError):
                 half.unlink()
             raise
+
+    def remove_others(self, report_types: Collection[str]) -> None:
+        """Remove what was kept of other report types than these, and what was left half written. Blocks."""
+        wanted = {self._path(name) for name in report_types}
+        with suppress(OSError):
+            for path in self._folder.iterdir():
+                if path not in wanted:
+                    path.unlink()
 
     def _path(self, report_type: str) -> Path:
         return self._folder / f"{report_type}.zip"

@@ -52,7 +52,8 @@ async def run(loaded: Loaded, stopping: Stopping, reloads: ReloadRequests) -> No
     listener, config = startup.inherited_socket(loaded.config)
     folders = folders_of(loaded)
     checker = new_checker(folders)
-    checks = Checks(folders, checker, EditionFolder(policies.editions_folder(config)))
+    editions = EditionFolder(policies.editions_folder(config))
+    checks = Checks(folders, checker, editions)
     types = await startup.report_types(loaded, checks, checker)
     tokens = startup.accepted_tokens(config)
     signer = JwtSigner(config.render_tokens.issuer, config.render_tokens.parsed())
@@ -61,6 +62,7 @@ async def run(loaded: Loaded, stopping: Stopping, reloads: ReloadRequests) -> No
     node = f"{socket.gethostname()}-{os.getpid()}"
     with startup.exclusive(config):
         await types.keep_editions()
+        await trio.to_thread.run_sync(editions.remove_others, list(config.reports))
         async with (
             open_watchdog(metrics, supervisor) as watchdog,
             startup.running(checker),

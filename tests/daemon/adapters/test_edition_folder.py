@@ -22,6 +22,15 @@ def test_an_edition_is_read_as_it_was_kept(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "editions").iterdir()] == ["report.zip"]
 
 
+def test_what_was_kept_of_other_types_is_removed(tmp_path: Path) -> None:
+    folder = EditionFolder(tmp_path / "editions")
+    folder.remove_others(["report"])
+    for name in ("report", "other"):
+        folder.keep(name, ONE)
+    folder.remove_others(["report"])
+    assert (folder.kept("report"), folder.kept("other")) == (ONE, None)
+
+
 @pytest.mark.parametrize("damage", [b"", b"no archive", None])
 def test_a_damaged_file_is_none(tmp_path: Path, damage: bytes | None) -> None:
     folder = EditionFolder(tmp_path)
