@@ -24,4 +24,4 @@ class RunningAttempts:
         if record is None or record.state is not JobState.RUNNING:
             return False
         # The last one is running: the change that ends it also ends the job's state.
-        return (await self._jobs.attempts(task_id))[-1].number == claims.attempt
+        return any(last.number == claims.attempt for last in (await self._jobs.attempts(task_id))[-1:])
