@@ -1,10 +1,12 @@
 """``reportd init``: what it writes is right and complete, and what is there stays as it is."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from reportd.adapters.templates.templates import Templates
 from reportd.app.checks import folders_of
 from reportd.app.preview import only
 from reportd.cli.main import main
@@ -43,6 +45,16 @@ async def test_what_it_writes_has_no_fault_and_its_sample_fits(here: Path) -> No
     sample = json.loads((here / "bill.sample.json").read_text())
     assert await catalogue.check_submission("bill", sample) == []
     assert await catalogue.check_submission("bill", {**sample, "lines": []}) != []
+
+
+def test_what_it_prints_adds_up(here: Path) -> None:
+    """The exact net amount is 2.01, but each line is rounded by itself."""
+    main(["init", "bill"])
+    lines = [{"text": "x", "quantity": 1.5, "unitPrice": 0.67, "vatRate": 19}] * 2
+    parameters = {**json.loads((here / "bill.sample.json").read_text()), "lines": lines}
+    cells = re.findall(r"<t[dh]>([^<]*)</t[dh]>", Templates([here]).render("bill.html", parameters))
+    assert cells[4:12] == ["x", "1.5", "0.67", "1.01"] * 2
+    assert cells[12:] == ["Net", "€2.02", "VAT 19 %", "€0.38", "Total", "€2.40"]
 
 
 @pytest.mark.parametrize("before", ["", "\n", 'data_dir = "x"', '[http]\nbind = "127.0.0.1:1"\n', "# a comment"])
