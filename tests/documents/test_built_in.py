@@ -218,14 +218,17 @@ def test_a_ledger_of_5000_rows_takes_about_as_long_as_a_sales_table_of_5000(stag
     sales = sample("sales_summary")
     sales["rows"] = [copy.copy(sales["rows"][n % 40]) for n in range(5000)]
     seconds: dict[str, list[float]] = {"account_ledger": [], "sales_summary": []}
-    for _ in range(2):
+    # 1.4 on an idle machine: a row has a column more, and a month has rows of its own. Other work disturbs one run.
+    for _ in range(4):
         for report, parameters in (("sales_summary", sales), ("account_ledger", ledger)):
             before = time.perf_counter()
             pdf = printed(stage, templates, report, parameters)
             seconds[report].append(time.perf_counter() - before)
             assert len(sheets_of(pdf)) > 100
-    # 1.4 on an idle machine: a row has a column more, and a month has rows of its own.
-    assert min(seconds["account_ledger"]) < 2.5 * min(seconds["sales_summary"])
+        ratio = min(seconds["account_ledger"]) / min(seconds["sales_summary"])
+        if ratio < 2:
+            return
+    pytest.fail(f"{ratio:.1f} times as long")
 
 
 # The dashboard
