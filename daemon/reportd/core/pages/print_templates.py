@@ -6,6 +6,7 @@ page's process (seen with Chromium 156).
 """
 
 import re
+import sys
 from html.parser import HTMLParser
 
 from reportd.core.pages.documents import shown
@@ -18,7 +19,15 @@ _ATTRIBUTES = frozenset({"src", "srcset", "poster", "background"})
 _LINKED = frozenset({"link", "image", "use", "feimage"})
 """Elements whose ``href`` is loaded. That of ``<a>`` is a link in the PDF, which works."""
 
-_COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
+_ESCAPE = re.compile(r"\\(?:([0-9a-fA-F]{1,6})\s?|([^\n]))")
+"""In CSS. A name may be written so, too: ``u\\72l(`` is ``url(``."""
+
+_COMMENT = re.compile(
+    r"""("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\burl\((?!\s*["'])[^)]*\))|/\*.*?(?:\*/|\Z)""",
+    re.DOTALL | re.IGNORECASE,
+)
+"""A comment, or what begins none: a text, or an address without quotes."""
+
 _IMPORT = re.compile(r"@import\b", re.IGNORECASE)
 _URL = re.compile(r"""\burl\(\s*["']?\s*([^"')]*)""", re.IGNORECASE)
 _SHOWN = 60
@@ -90,7 +99,7 @@ class _Finder(HTMLParser):
             self._look_at_css(data)
 
     def _look_at_css(self, css: str) -> None:
-        css = _COMMENT.sub(" ", css)
+        css = _ESCAPE.sub(_unescaped, _COMMENT.sub(lambda match: match[1] or " ", css))
         if _IMPORT.search(css):
             self.found.append("@import")
         urls = (url.strip() for url in _URL.findall(css))
@@ -98,6 +107,11 @@ class _Finder(HTMLParser):
 
     def _is_fine(self, url: str) -> bool:
         return _is_inline(url) or any(mark in url for mark in self._unknown)
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    code = int(escape[1], 16) if escape[1] else 0
+    return chr(code) if 0 < code <= sys.maxunicode else escape[2] or ""
 
 
 def _is_inline(url: str) -> bool:
