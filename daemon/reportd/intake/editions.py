@@ -75,12 +75,15 @@ class LiveEdition:
 
     async def current(self) -> Edition:
         """Return the edition in force, after a look at the files. It takes a tenth of a millisecond if none changed."""
-        for _ in range(2):
+        for _ in range(3):
+            seen = self.seen
             # A clock that is set back must not hold it for longer.
             if 0 < self._not_before - self._clock() <= LOOK_SECONDS or await self._is_current():
                 break
             if self._taking is not None:
                 await self._taking.wait()
+                continue
+            if self.seen is not seen:  # another job has taken them while this one looked
                 continue
             self._taking = trio.Event()
             try:
