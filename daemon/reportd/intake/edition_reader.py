@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -25,6 +26,8 @@ SETTLE_SECONDS = 0.2
 
 SETTLE_TRIES = 5
 MAX_READERS = 4
+MAX_KNOWN = 500
+"""Texts whose parts are kept."""
 
 _SAMPLE_ID = "00000000-0000-4000-8000-000000000000"
 
@@ -48,6 +51,7 @@ class EditionReader:
         self._templates = templates
         self._checker = checker
         self._readers = trio.CapacityLimiter(MAX_READERS)
+        self._known: dict[tuple[str, bool, bytes], TemplateParts] = {}
 
     def read_here(self, template: str, report_type: str, inline_bytes: int) -> Reading | None:
         """Read and inspect an edition in this process; None if its texts have more than ``inline_bytes``. Blocks."""
@@ -76,14 +80,23 @@ class EditionReader:
         steps = self._steps(template, report_type)
         text = await self.blocking(partial(_step, steps, None))
         while isinstance(text, Text):
-            inspect = self._checker.inspect if text.is_template else self._checker.sheet
-            answer: TemplateParts | FaultError
-            try:
-                answer = await inspect(text.name, text.content)
-            except FaultError as error:
-                answer = error
-            text = await self.blocking(partial(_step, steps, answer))
+            text = await self.blocking(partial(_step, steps, await self._answer(text)))
         return text
+
+    async def _answer(self, text: Text) -> TemplateParts | FaultError:
+        """Return what is found in a text. One that was found sound is not inspected again: many types share a base."""
+        key = text.name, text.is_template, sha256(text.content.encode(errors="replace")).digest()
+        if key in self._known:
+            return self._known[key]
+        inspect = self._checker.inspect if text.is_template else self._checker.sheet
+        try:
+            parts = await inspect(text.name, text.content)
+        except FaultError as error:
+            return error
+        self._known[key] = parts
+        if len(self._known) > MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+        return parts
 
     async def try_out(self, edition: Edition, parameters: Mapping[str, Any], context: Mapping[str, str]) -> None:
         """Try whether an edition renders these parameters. Raises FaultError or UnavailableError."""

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from reportd.adapters.templates.templates import Templates
+from reportd.adapters.worker_processes.checker import BoundedChecker
 from reportd.core.faults import FaultError, FaultKind
+from reportd.core.pages.references import TemplateParts
 from reportd.intake import edition_files
 from reportd.intake.edition_files import Reading
 from reportd.intake.edition_reader import EditionReader
@@ -69,6 +71,28 @@ async def test_a_worker_process_finds_the_same(tmp_path: Path) -> None:
     assert one.edition is not None
     assert one.is_current()
     assert {path.name for path, found in one.signatures.items() if found is not None} == {"own.html", "a.css", "b.png"}
+
+
+async def test_a_text_that_many_types_share_is_inspected_once_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspected = []
+    inspect = BoundedChecker.inspect
+
+    async def counted(self: BoundedChecker, name: str, source: str) -> TemplateParts:
+        inspected.append(name)
+        return await inspect(self, name, source)
+
+    monkeypatch.setattr(BoundedChecker, "inspect", counted)
+    put(tmp_path, base_html="base", one_html="{% extends 'base.html' %}", two_html="{% include 'base.html' %}")
+    reader = reader_of(tmp_path)
+    for template in ("one.html", "two.html", "one.html"):
+        assert (await reader.read(template, "report")).problems == ()
+    assert inspected == ["one.html", "base.html", "two.html"]
+    for broken in ("{% if", "{% fi"):
+        put(tmp_path, base_html=broken)
+        assert (await reader.read("one.html", "report")).edition is None
+    assert inspected[3:] == ["base.html", "base.html"]
 
 
 def test_a_file_is_looked_up_beside_the_template_then_beside_its_parts_then_in_assets(tmp_path: Path) -> None:
