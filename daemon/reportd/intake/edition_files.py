@@ -82,9 +82,18 @@ def find_asset(folders: Sequence[Path], templates: Sequence[str], name: str) -> 
 
     Beside the template itself comes first, then beside those that it is made of, then the folders ``assets``.
     """
-    beside = dict.fromkeys(dirname(each) for each in templates)
+    beside = dict.fromkeys(dirname(template_path(each) or "") for each in templates)
     for folder in [*(folder / each for each in beside for folder in folders), *(folder / ASSETS for folder in folders)]:
         yield folder, folder / name
+
+
+def template_path(name: str) -> str | None:
+    """Return the path, below a folder, of the template of that name, as Jinja reads it; None if it has none.
+
+    ``/part.html`` is ``part.html``.
+    """
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    return None if not parts or ".." in parts or "\0" in name else "/".join(parts)
 
 
 @dataclass(slots=True)
@@ -125,7 +134,8 @@ class _Files:
 
     def _add_template(self, name: str, *, required: bool) -> bool:
         try:
-            found = None if ".." in name.split("/") else self._first((f, f / name) for f in self.folders)
+            path = template_path(name)
+            found = None if path is None else self._first((f, f / path) for f in self.folders)
             if found is not None:
                 self.sources[name] = found.decode()
                 return True

@@ -84,6 +84,7 @@ def test_a_name_is_plain() -> None:
 
 def test_an_address_of_the_origin_leads_to_its_file() -> None:
     assert name_in(f"{BASE}img/a%20b.png?x#y", BASE) == "img/a b.png"
+    assert name_in(f"{BASE}img//a.png", BASE) == resolved("img//a.png") == "img/a.png"
     for url in (f"{ORIGIN}/logo.png", f"{ORIGIN}/0123456789abc/logo.png", "https://else.test/logo.png"):
         with pytest.raises(AssetNameError, match="leads out"):
             name_in(url, BASE)

@@ -10,6 +10,11 @@ from reportd.core.pages.references import UNKNOWN, css_references, html_referenc
     [
         ('<img src="a.png"><IMG SRC=b.png>', ("a.png", "b.png")),
         ('<img srcset="a.png, b.png 2x," src="a.png">', ("a.png", "b.png")),
+        (
+            '<img srcset="data:image/png;base64,AAAA 1x, https://cdn.test/w_2,h_1/a.png 2x">',
+            ("data:image/png;base64,AAAA", "https://cdn.test/w_2,h_1/a.png"),
+        ),
+        ('<img srcset="a,1.png 1x , b.png(,) c.png, d.png (, e.png">', ("a,1.png", "b.png(,)", "d.png")),
         ('<link rel="Stylesheet" href="a.css"><link rel=icon href=i.ico><link href=n.css>', ("a.css",)),
         ('<link rel=preload as=font href="a.woff2">', ("a.woff2",)),
         ('<svg><image href="a.png"/><image xlink:href="b.png"/></svg>', ("a.png", "b.png")),
@@ -51,6 +56,11 @@ def test_a_base_of_its_own() -> None:
             ("a.eot?#iefix", "a.ttf"),
         ),
         ("@font-face { src: local('A'), url(a.woff2) }", ("a.woff2",), ()),
+        (
+            "@font-face { src: url(a.woff2) format(woff2) tech(variations), url(b.woff2) format(woff2) }",
+            ("a.woff2",),
+            ("b.woff2",),
+        ),
         ("p { background: url(a.png", ("a.png",), ()),
         ('p { content: "', (), ()),
     ],

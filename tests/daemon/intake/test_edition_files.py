@@ -252,3 +252,47 @@ async def test_a_file_whose_name_is_computed_is_found_when_it_is_asked_for(tmp_p
             await reader.find(edition, name)
         assert caught.value.fault.kind is FaultKind.TEMPLATE_ERROR
         assert says in caught.value.fault.detail
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<img src="{% if dark %}dark{% else %}light{% endif %}.svg">',
+        '<img src="logo{% if dark %}-dark{% endif %}.svg">',
+        "<img src={% if a %}a.svg{% elif b %}b.svg{% else %}c.svg{% endif %}>",
+        '<img src="{% for part in parts %}{% if loop.first %}x{% else %}y{% endif %}{% endfor %}.svg">',
+        '{% macro icon() %}icon{% endmacro %}<img src="{% set x %}a{% endset %}{{ x }}b.svg">',
+        "<style>p { background: url({% if a %}a.svg{% else %}b.svg{% endif %}) }</style>",
+    ],
+)
+def test_an_address_that_a_condition_puts_together_is_not_known_before_a_job(tmp_path: Path, html: str) -> None:
+    put(tmp_path, own_html=html + '<img src="sure.svg">', sure_svg="<svg/>")
+    edition = read(tmp_path).edition
+    assert edition is not None
+    assert set(edition.assets) == {"sure.svg"}
+
+
+def test_what_a_condition_holds_as_a_whole_is_known(tmp_path: Path) -> None:
+    html = '{% if a %}<img src="a.svg">{% else %}<img src="b.svg">{% endif %}'
+    html += '<i {% if a %}style="--x: url(c.svg)"{% endif %}>'
+    put(tmp_path, own_html=html, a_svg="<svg/>", b_svg="<svg/>", c_svg="<svg/>")
+    edition = read(tmp_path).edition
+    assert edition is not None
+    assert set(edition.assets) == {"a.svg", "b.svg", "c.svg"}
+
+
+@pytest.mark.parametrize("name", ["{0}/secret.html", "sub/../../secret.html", "../secret.html", "a\\0b.html", "/", "."])
+def test_a_part_is_never_read_from_outside_of_the_folders(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "templates"
+    put(folder, sub__x_html="x")
+    put(tmp_path, secret_html="secret")
+    says = problem_of(folder, f'{{% include "{name.format(tmp_path)}" %}}')
+    assert "no such template" in says
+
+
+def test_a_part_may_be_named_from_the_folder_down_and_its_files_are_beside_it(tmp_path: Path) -> None:
+    put(tmp_path, own_html='{% include "/sub/./part.html" %}', sub__part_html='<img src="a.svg">', sub__a_svg="<svg/>")
+    edition = read(tmp_path).edition
+    assert edition is not None
+    assert set(edition.sources) == {"own.html", "/sub/./part.html"}
+    assert set(edition.assets) == {"a.svg"}

@@ -32,8 +32,27 @@ def _names(node: nodes.Node | None) -> Iterator[str]:
 
 
 def _text(tree: nodes.Template) -> str:
-    """Return the text of the template, with a mark in the place of what is computed."""
-    pieces = []
-    for output in tree.find_all(nodes.Output):
-        pieces += [part.data if isinstance(part, nodes.TemplateData) else UNKNOWN for part in output.nodes]
-    return "".join(pieces)
+    """Return the text of the template, with a mark in the place of what is computed, and around each branch."""
+    return "".join(_pieces(tree))
+
+
+_BRANCH = f" {UNKNOWN} "
+"""Stands between the branches of a condition: in an address, as in `{% if dark %}dark{% else %}light{% endif %}.css`,
+only a job knows which of them is there."""
+
+
+def _pieces(node: nodes.Node) -> Iterator[str]:
+    if isinstance(node, nodes.Output):
+        for part in node.nodes:
+            yield part.data if isinstance(part, nodes.TemplateData) else UNKNOWN
+        return
+    plain = isinstance(node, nodes.Template | nodes.Block)
+    for _, value in node.iter_fields():
+        if isinstance(value, list):
+            yield "" if plain else _BRANCH
+            for each in value:
+                if isinstance(each, nodes.Node):
+                    yield from _pieces(each)
+            yield "" if plain else _BRANCH
+        elif isinstance(value, nodes.Node):
+            yield from _pieces(value)

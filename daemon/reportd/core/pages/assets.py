@@ -106,7 +106,8 @@ def name_in(url: str, base: str) -> str:
     """Return the name of the file that a page asks for at ``url``. Raises AssetNameError."""
     if not url.startswith(base):
         raise AssetNameError(_OUTSIDE)
-    return checked_name(_decoded(urlsplit(url[len(ORIGIN) :]).path[len(base) - len(ORIGIN) :]))
+    path = _decoded(urlsplit(url[len(ORIGIN) :]).path[len(base) - len(ORIGIN) :])
+    return checked_name(normpath(path) if path else path)
 
 
 def _decoded(path: str) -> str:

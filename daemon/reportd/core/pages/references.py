@@ -93,7 +93,7 @@ class _Reader(HTMLParser):
             self.required += [value for name, value in given if name == "href"]
         for name, value in given:
             if name == "srcset":
-                self.required += [candidate.split()[0] for candidate in value.split(",") if candidate.strip()]
+                self.required += _candidates(value)
             elif name == "style":
                 self._add_css(value)
 
@@ -110,12 +110,27 @@ class _Reader(HTMLParser):
         self.optional += optional
 
 
+_CANDIDATE = re.compile(r"[\s,]*+(?P<address>\S++)")
+_DESCRIPTORS = re.compile(r"(?:[^,(]|\([^)]*+\)?)*+")
+
+
+def _candidates(srcset: str) -> Iterator[str]:
+    """Yield the addresses of a list of images. Each goes to the next space: it may have commas (HTML, 4.8.4.2.1)."""
+    end = 0
+    while match := _CANDIDATE.match(srcset, end):
+        address = match["address"].rstrip(",")
+        described = _DESCRIPTORS.match(srcset, match.end()) if address == match["address"] else None
+        end = described.end() if described else match.end()
+        yield address
+
+
 _STRING = r"\"(?:[^\"\\\n]|\\.)*+\"?|'(?:[^'\\\n]|\\.)*+'?"
 _CSS = re.compile(
     rf"/\*(?:[^*]|\*(?!/))*+(?:\*/)?|@import\s*+(?P<sheet>{_STRING})"
     rf"|\burl\(\s*+(?P<url>{_STRING}|[^)]*+)(?P<font>\s*+\)\s*+format\()?|{_STRING}",
     re.DOTALL | re.IGNORECASE,
 )
+_ANOTHER_SOURCE = re.compile(r"[^;{}()]*+\)(?:\s*+tech\([^;{}()]*+\))?\s*+,\s*+", re.IGNORECASE)
 _ESCAPE = re.compile(r"\\(?:([0-9a-fA-F]{1,6})\s?|(.))", re.DOTALL)
 
 
@@ -126,7 +141,7 @@ def _of_css(text: str) -> tuple[list[str], list[str]]:
     for match, address in _addresses(text):
         # Of the sources of a font, a browser asks for the first that it can read. No browser that prints reads .eot.
         old = re.split(r"[?#]", address, maxsplit=1)[0].lower().endswith(".eot")
-        another = end >= 0 and re.fullmatch(r"[^;{}()]*\)\s*,\s*", text[end : match.start()]) is not None
+        another = end >= 0 and _ANOTHER_SOURCE.fullmatch(text, end, match.start()) is not None
         (optional if another or old else required).append(address)
         end = match.end() if match["font"] is not None and not old else -1
     return required, optional
