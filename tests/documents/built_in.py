@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 import trio
 
 import reportd_web
@@ -13,8 +12,6 @@ from reportd.config.pdf import PdfOptions
 from reportd.core.pages.template_context import TemplateContext
 from reportd.core.schemas.compiled import problems
 from tests.servers.chromium import Stage, request
-
-pytestmark = pytest.mark.browser
 
 REPORTS = Path(reportd_web.__file__).parent / "reports"
 LANGUAGES = ("en", "de", "zh", "ar")
