@@ -25,8 +25,10 @@ TRIES = 5
 
 TEMPLATES_ACCEPTED = "accepted: a Jinja template, and the filters that there are"
 
-Signature = tuple[int, int, int, int] | None
-"""Device, inode, size and time of change of a file; None if there is none."""
+Signature = tuple[int, int, int, int, int] | None
+"""Device, inode, size and times of change of a file; None if there is none. No tool can set the last one, ctime: files
+that a build or ``cp -p`` gives the time of others are told apart by it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,4 +237,4 @@ def _signature_of(path: Path) -> Signature:
 
 
 def _signature(status: os.stat_result) -> Signature:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

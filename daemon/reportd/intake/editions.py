@@ -59,6 +59,8 @@ class LiveEdition:
         self._context = context
         self._clock = clock
         self.seen = reading
+        self._cut_off: tuple[str, float] | None = None
+        """The edition that was refused as cut off, and when its files were saved."""
         self._taking: trio.Event | None = None
         self._not_before = 0.0
 
@@ -66,7 +68,7 @@ class LiveEdition:
         """Keep what another object had in force: a reload checks less than a change of the files does."""
         if before.edition.template == self.edition.template and before.edition.hash != self.edition.hash:
             self.edition, self.trouble = before.edition, before.trouble
-            self.seen = before.seen
+            self.seen, self._cut_off = before.seen, before._cut_off  # noqa: SLF001 - of the same class
         self.kept = before.kept
 
     def assets(self, edition: Edition) -> EditionAssets:
@@ -136,7 +138,7 @@ class LiveEdition:
             self._refuse(reading.problems[0])
         elif edition.hash == self.edition.hash:
             self.trouble = ""
-        elif problem := await self._problem(edition):
+        elif problem := await self._problem(edition, reading.changed_at):
             self._refuse(problem)
         else:
             self.edition, self.trouble = edition, ""
@@ -151,13 +153,18 @@ class LiveEdition:
             self.trouble = trouble
             log.error("edition.refused", reportType=self._report_type, edition=self.edition.hash, error=problem)
 
-    async def _problem(self, edition: Edition) -> str:
+    async def _problem(self, edition: Edition, saved_at: float) -> str:
         """Return why an edition is worse than the one in force: half saved, or it can't render the sample that this one
         can. Empty if it is not.
         """
         problem, parameters = await self._reader.blocking(partial(self._compare, edition))
-        if problem or parameters is None:
-            return problem
+        if problem:
+            # Saved again as it was: whoever saves it means it so.
+            before, self._cut_off = self._cut_off, (edition.hash, saved_at)
+            if before is None or before[0] != edition.hash or before[1] >= saved_at:
+                return problem
+        if parameters is None:
+            return ""
         try:
             await self._reader.try_out(edition, parameters, self._context)
         except FaultError as error:

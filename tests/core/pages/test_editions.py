@@ -35,6 +35,12 @@ def test_what_had_an_end_and_has_none_is_half_saved() -> None:
     assert Edition.of("a.html", {"a.html": "<html>x</html>"}, {"a.png": PNG, "b.png": b""}).half_saved(before) == ""
 
 
+def test_what_now_extends_another_has_its_end() -> None:
+    before = Edition.of("a.html", {"a.html": "<html></html>"}, {})
+    child = Edition.of("a.html", {"a.html": "{# a #}\n{%-  extends 'b.html' %}{% block c %}{% endblock %}"}, {})
+    assert child.half_saved(before) == ""
+
+
 def test_an_empty_file_that_was_not_empty_is_half_saved() -> None:
     before = Edition.of("a.html", {"a.html": "x", "b.html": ""}, {})
     assert "a.html is cut off" in Edition.of("a.html", {"a.html": "\n", "b.html": ""}, {}).half_saved(before)

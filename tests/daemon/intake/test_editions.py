@@ -108,6 +108,30 @@ async def test_a_faulty_change_is_refused_and_told_once(
     assert folder.live.trouble == ""
 
 
+async def test_what_seems_cut_off_is_taken_when_it_is_saved_once_more(folder: Folder) -> None:
+    """HTML may leave out its end, and a tool that makes it smaller does."""
+    smaller = PAGE.removesuffix("</body></html>") + "smaller"
+    folder.save("own.html", smaller, age_seconds=50)
+    assert await folder.text() == PAGE
+    assert "if it is whole, save it once more" in folder.live.trouble
+    folder.save("report.sample.json", '{"word": "x"}', age_seconds=40)
+    assert await folder.text() == PAGE
+    reloaded = folder.read()
+    reloaded.go_on_from(folder.live)
+    folder.save("own.html", smaller, age_seconds=30)
+    assert (await reloaded.current()).sources["own.html"] == smaller
+    assert reloaded.trouble == ""
+    folder.save("own.html", smaller + "more", age_seconds=20)
+    assert (await reloaded.current()).sources["own.html"] == smaller + "more"
+
+
+async def test_a_file_that_is_saved_with_the_time_of_the_one_before_is_a_new_one(folder: Folder) -> None:
+    times = (folder.path / "own.html").stat()
+    folder.save("own.html", PAGE.replace("<p>", "<b>"))
+    os.utime(folder.path / "own.html", ns=(times.st_mtime_ns, times.st_mtime_ns))
+    assert await folder.text() == PAGE.replace("<p>", "<b>")
+
+
 async def test_a_template_that_is_deleted_prints_on(folder: Folder) -> None:
     (folder.path / "own.html").unlink()
     assert await folder.text() == PAGE

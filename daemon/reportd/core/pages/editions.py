@@ -48,7 +48,8 @@ class Edition:
         """
         for name, data, old in self._changed(before):
             if (old.strip() and not data.strip()) or (has_end(name, old) and not has_end(name, data)):
-                return f"{name} is cut off: the end is missing that it had before; accepted: the whole file"
+                accepted = "accepted: the whole file; if it is whole, save it once more"
+                return f"{name} is cut off: the end is missing that it had before; {accepted}"
         return ""
 
     def may_go_on(self, before: Self) -> bool:
@@ -70,6 +71,7 @@ def _encoded(sources: Mapping[str, str]) -> Mapping[str, bytes]:
     return {name: text.encode() for name, text in sources.items()}
 
 
+_EXTENDS = re.compile(rb"\{%[-+]?\s*+extends\b")
 _CSS_PART = re.compile(
     rb"/\*(?:[^*]|\*(?!/))*+\*/|\"(?:[^\"\\\n]|\\.)*+\"|'(?:[^'\\\n]|\\.)*+'|[{}]|/\*|[\"']", re.DOTALL
 )
@@ -80,7 +82,8 @@ def has_end(name: str, data: bytes) -> bool:
     tail = data[-_TAIL:]
     match media_type(name):
         case None:
-            found = b"</html" in data[-200:].lower()
+            # What extends another has the end of that one.
+            found = b"</html" in data[-200:].lower() or _EXTENDS.search(data) is not None
         case "text/css":
             found = bool(data.strip()) and _closed(data)
         case "image/svg+xml":
