@@ -26,6 +26,7 @@ from reportd.core.pages.references import UNKNOWN, css_references, html_referenc
         ("<!-- <img src=a.png> --><img src=b.png>", ("b.png",)),
         ("<![if x]><img src=a.png>", ("a.png",)),
         ("<img src=a.png><![x", ("a.png",)),
+        ("<img src=a.png><![foo[bar", ("a.png",)),
         ("<img src><img srcset=','>", ()),
     ],
 )
