@@ -187,7 +187,7 @@ def test_urls_without_a_target(url: str) -> None:
         ("https://Reports.internal/render?params={params}#x", "https://reports.internal"),
         ("https://reports.internal:443/", "https://reports.internal"),
         ("http://reports.internal:443/", "http://reports.internal:443"),
-        ("http://user:pw@reports.internal.:8080/", "http://reports.internal:8080"),
+        ("http://user:pw@reports.internal.:8080/", "http://reports.internal.:8080"),
         ("http://bücher.example/", "http://xn--bcher-kva.example"),
         ("http://10.0.0.5/", "http://10.0.0.5"),
         ("http://[0:0::1]:8080/", "http://[::1]:8080"),

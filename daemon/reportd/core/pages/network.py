@@ -156,8 +156,9 @@ def url_target(url: str) -> tuple[str, int]:
 def url_origin(url: str) -> str:
     """Return the origin of an http or https URL as browsers write it (RFC 6454, section 6.2). Raises ValueError."""
     host, port = url_target(url)
-    normal, scheme = normal_host(host), urlsplit(url).scheme
-    shown = f"[{normal}]" if isinstance(normal, IPv6Address) else str(normal)
+    # A browser tells a name with a dot at its end from one without, and IPv4 within IPv6 from IPv4.
+    shown = f"[{IPv6Address(host)}]" if ":" in host else str(normal_host(host)) + "." * host.endswith(".")
+    scheme = urlsplit(url).scheme
     return f"{scheme}://{shown}" + ("" if port == _DEFAULT_PORTS[scheme] else f":{port}")
 
 

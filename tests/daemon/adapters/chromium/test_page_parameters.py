@@ -231,6 +231,15 @@ async def test_texts_arrive_exactly(stage: Stage, way: str) -> None:
         assert text_of(await page.render(wanted)) == "same60"
 
 
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "localhost.", "127.0.0.1"])
+@on_stage
+async def test_it_is_there_however_the_host_is_written(stage: Stage, host: str) -> None:
+    html = SHOWS % "out.textContent = REPORT.parameters.title"
+    async with open_site({"/report": html}) as site, stage.page() as page:
+        wanted = injecting(url=site.url("/report", host))
+        assert text_of(await page.render(wanted)) == DATA["title"]
+
+
 @pytest.mark.parametrize("name", ["DOWNLOAD", "NAME", "BINDING", "MAX_SENT", "$_1"])
 @on_stage
 async def test_it_may_have_any_name(stage: Stage, name: str) -> None:

@@ -138,6 +138,7 @@ async def test_without_a_token_nothing_is_sent_in_its_place(stage: Stage) -> Non
         ("http://reports.test/x", False),
         ("https://reports.test:8443/x", False),
         ("https://api.test/x", False),
+        ("https://reports.test./x", False),
         ("https://reports.test@evil.test/", False),
         ("https://reports.test.evil.test/", False),
         ("blob:https://reports.test/x", False),

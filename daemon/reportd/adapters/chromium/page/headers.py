@@ -8,11 +8,10 @@ so they cause no preflight.
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
 
 from reportd.adapters.chromium.page.interception import Take
 from reportd.adapters.chromium.protocol.cdp import Cdp
-from reportd.core.pages.network import NetworkRule, normal_host, url_target
+from reportd.core.pages.network import NetworkRule, url_origin, url_target
 
 
 class OwnHeaders:
@@ -31,7 +30,7 @@ class OwnHeaders:
     ) -> None:
         self._headers = headers
         self._private = private
-        self._origin = _origin(url) if url is not None else None
+        self._origin = url_origin(url) if url is not None else None
         self._hosts = hosts
 
     def part(self, page: Cdp) -> tuple[str, Take]:
@@ -49,13 +48,14 @@ class OwnHeaders:
     def added_to(self, url: str, present: Mapping[str, str]) -> dict[str, str]:
         """Return the headers to add to a request of this URL, which has the headers ``present``."""
         try:
-            scheme, host, port = _origin(url)
-        except ValueError:
+            origin = url_origin(url)
+            host, port = url_target(url)
+        except ValueError:  # a URL without a host (data:)
             return {}
-        if self._origin == (scheme, host, port):
+        if self._origin == origin:
             cookie = self._private.get("Cookie")
             return {**self._headers, **self._private, **({"Cookie": _with_cookie(present, cookie)} if cookie else {})}
-        downgrade = self._origin is not None and self._origin[0] == "https" and scheme != "https"
+        downgrade = self._origin is not None and self._origin.startswith("https:") and not origin.startswith("https:")
         return dict(self._headers) if not downgrade and self._hosts.may_name(host, port).allowed else {}
 
 
@@ -74,9 +74,3 @@ def _with_cookie(present: Mapping[str, str], cookie: str) -> str:
     name = cookie.partition("=")[0]
     kept = [pair for pair in before.split("; ") if pair and pair.partition("=")[0] != name]
     return "; ".join([*kept, cookie])
-
-
-def _origin(url: str) -> tuple[str, str, int]:
-    """Return scheme, host and port. Raises ValueError for a URL without a host (``data:``)."""
-    host, port = url_target(url)
-    return urlsplit(url).scheme, str(normal_host(host)), port
