@@ -13,8 +13,29 @@ from reportd.config.section import Accepts, Conflict
 
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]{0,63}")
 
-_TAKEN = frozenset({"window", "document", "location", "top", "undefined", "NaN", "Infinity", "reportd"})
-"""Names of a window that can't be used: the browser keeps the first seven, and ``reportd`` has the page's functions."""
+_NAMES = """
+window document location top undefined NaN Infinity reportd
+
+globalThis self parent frames opener name origin status closed length event external history navigator screen
+performance crypto caches indexedDB localStorage sessionStorage customElements visualViewport console
+
+AggregateError Array ArrayBuffer Atomics BigInt BigInt64Array BigUint64Array Boolean DataView Date Error EvalError
+FinalizationRegistry Float32Array Float64Array Function Int16Array Int32Array Int8Array Intl Iterator JSON Map Math
+Number Object Promise Proxy RangeError ReferenceError Reflect RegExp Set SharedArrayBuffer String Symbol SyntaxError
+TypeError URIError Uint16Array Uint32Array Uint8Array Uint8ClampedArray WeakMap WeakRef WeakSet WebAssembly
+decodeURI decodeURIComponent encodeURI encodeURIComponent escape eval isFinite isNaN parseFloat parseInt unescape
+
+addEventListener removeEventListener dispatchEvent postMessage setTimeout clearTimeout setInterval clearInterval
+queueMicrotask requestAnimationFrame cancelAnimationFrame requestIdleCallback structuredClone fetch matchMedia
+getComputedStyle getSelection open close stop print alert confirm prompt
+
+CSS DOMParser Document Element Event EventTarget FontFace HTMLElement Image IntersectionObserver MutationObserver
+Node NodeFilter Range ResizeObserver SVGElement URL URLSearchParams Window Worker XMLHttpRequest
+"""
+_TAKEN = frozenset(_NAMES.split())
+"""Names of a window that can't be used. The browser keeps the first seven, and ``reportd`` has the page's functions.
+Without the others the scripts of the page fail, or ours.
+"""
 
 
 def _name(text: str) -> str:

@@ -99,7 +99,20 @@ def test_a_page_gets_its_parameters_in_one_of_the_ways_that_there_are(tmp_path: 
         ('body = "xml"', ("body: ", "accepted: one of json, form")),
         *(
             (f'inject = "{name}"', ("inject: ", "accepted: a name"))
-            for name in ("a-b", "1a", "a.b", "ä", "x" * 65, "location", "top", "reportd", "__reportdReady", "NaN")
+            for name in (
+                "a-b",
+                "1a",
+                "a.b",
+                "ä",
+                "x" * 65,
+                "location",
+                "top",
+                "reportd",
+                "__reportdReady",
+                "NaN",
+                "Promise",
+                "setInterval",
+            )
         ),
         ('ready = "page:x"', ("ready: ", "or page")),
     ],
