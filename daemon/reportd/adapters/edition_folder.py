@@ -42,11 +42,12 @@ class EditionFolder:
         half = path.with_suffix(".new")
         try:
             with zipfile.ZipFile(half, "w") as archive:
-                archive.writestr(_HEAD, orjson.dumps({"template": edition.template, "hash": edition.hash}))
-                for name, text in edition.sources.items():
-                    archive.writestr(_SOURCES + name, text)
-                for name, data in edition.assets.items():
-                    archive.writestr(_ASSETS + name, data)
+                head = orjson.dumps({"template": edition.template, "hash": edition.hash})
+                sources = {_SOURCES + name: text.encode() for name, text in edition.sources.items()}
+                assets = {_ASSETS + name: data for name, data in edition.assets.items()}
+                for name, data in {_HEAD: head, **sources, **assets}.items():
+                    # Without a time of their own: an archive can't have one before 1980, where a clock may begin.
+                    archive.writestr(zipfile.ZipInfo(name), data)
             half.replace(path)
         except OSError:
             with suppress(OSError):

@@ -1,7 +1,10 @@
 """Writes the files of a new report type, and its section of the configuration. It overwrites nothing."""
 
+import errno
+import os
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from reportd.config.report_types import BUILT_IN
 from reportd.core.jobs.job import REPORT_TYPE
 
 STARTER = Path(reportd_web.__file__).parent / "starter"
+REPORTS = Path(reportd_web.__file__).parent / "reports"
 
 NAME = "TYPE"
 """Stands for the name of the report type in the files of the starter."""
@@ -54,6 +58,10 @@ def plan(name: str, config: Path, environ: Mapping[str, str]) -> Starter:
         before = config.read_text()
     if name in taken:
         raise InTheWayError(f"there is a report type {name} already; accepted: another name")
+    if (REPORTS / f"{name}.html").exists():
+        raise InTheWayError(
+            f"{name}.html is a part of the built-in report types, and would hide it; accepted: another name"
+        )
     folder = config.parent
     files = {
         folder / f"{name}{part.name.removeprefix('report')}": part.read_text().replace(NAME, name)
@@ -68,13 +76,38 @@ def plan(name: str, config: Path, environ: Mapping[str, str]) -> Starter:
 
 
 def write(starter: Starter) -> None:
-    """Write it all, the section last: a daemon that reloads in between knows no half of a type. Raises OSError."""
-    for file, text in starter.files.items():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("x") as new:
-            new.write(text)
-    with starter.config.open("a") as config:
-        config.write(starter.section)
+    """Write it all, the section last: a daemon that reloads in between knows no half of a type.
+
+    Raises OSError; what was written until then is removed, so that it can be tried again.
+    """
+    written: list[Path] = []
+    try:
+        for file, text in starter.files.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("x") as new:
+                written.append(file)
+                new.write(text)
+        if not starter.config.exists():
+            written.append(starter.config)
+        _append(starter.config, starter.section.encode())
+    except OSError:
+        for file in written:
+            with suppress(OSError):
+                file.unlink()
+        raise
+
+
+def _append(file: Path, text: bytes) -> None:
+    """Add a text to a file: all of it, or nothing. Raises OSError."""
+    with file.open("ab", buffering=0) as raw:
+        size, written = raw.tell(), 0
+        try:
+            written = raw.write(text)
+        finally:
+            if written != len(text):
+                raw.truncate(size)
+    if written != len(text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
 
 
 def _exists(file: Path) -> bool:

@@ -22,6 +22,13 @@ def test_an_edition_is_read_as_it_was_kept(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "editions").iterdir()] == ["report.zip"]
 
 
+def test_a_clock_that_begins_in_1970_keeps_editions_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 60.0)
+    folder = EditionFolder(tmp_path)
+    folder.keep("report", ONE)
+    assert folder.kept("report") == ONE
+
+
 def test_what_was_kept_of_other_types_is_removed(tmp_path: Path) -> None:
     folder = EditionFolder(tmp_path / "editions")
     folder.remove_others(["report"])

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,26 @@ def test_a_name_that_is_taken_is_refused(name: str, here: Path, capsys: pytest.C
 def test_a_built_in_name_is_taken_without_a_configuration(here: Path) -> None:
     assert main(["init", "user_activity"]) == 2
     assert files(here) == {}
+
+
+@pytest.mark.parametrize("name", ["base", "base_words"])
+def test_a_name_that_would_hide_a_part_of_the_built_in_types_is_refused(
+    name: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", name]) == 2
+    assert f"{name}.html is a part of the built-in report types" in capsys.readouterr().err
+    assert files(here) == {}
+
+
+@pytest.mark.parametrize(("blocks", "before"), [(1, ""), (16, "#" + 8185 * "x" + "\n")])
+def test_a_disk_that_is_full_leaves_nothing_half_written(blocks: int, before: str, here: Path) -> None:
+    """The limit of a file's size, in blocks of 512 bytes, stands for the disk: at a file, and at the section."""
+    (here / "reportd.toml").write_text(before)
+    command = ["sh", "-c", f'ulimit -f {blocks}; exec "$0" -m reportd.cli init bill', sys.executable]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, "can't be written" in ended.stderr) == (1, True), ended.stderr
+    assert files(here) == {"reportd.toml": before}
+    assert main(["init", "bill"]) == 0
 
 
 def test_files_in_the_way_are_named_and_left(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
