@@ -63,6 +63,11 @@ def test_a_dashboard_is_one_landscape_sheet_in_its_language(stage: Stage, templa
     assert words[locale] in sheet.text
 
 
+def test_a_name_in_the_other_direction_is_cut_at_its_own_end(stage: Stage, templates: Templates) -> None:
+    (sheet,) = sheets_of(printed(stage, templates, "dashboard", sample("dashboard"), "ar"))
+    assert "Wool blanket, grey" in sheet.text
+
+
 @pytest.mark.parametrize("text", ["W", "Wort ", "中", "كلمة "])
 @pytest.mark.parametrize("locale", LANGUAGES)
 def test_the_fullest_dashboard_is_one_sheet(stage: Stage, templates: Templates, locale: str, text: str) -> None:
