@@ -127,6 +127,7 @@ def test_it_depends_on_what_the_daemon_needs(package: Path) -> None:
     fields = ["dpkg-deb", "-f", str(package), "Depends", "Suggests"]
     depends = subprocess.run(fields, check=True, capture_output=True, text=True)
     names = set(re.findall(r"(?:: |, )([a-z0-9.+-]+)", depends.stdout))
-    wanted = re.search(r'(?m)^packages="(.*)"$', (ROOT / "packaging" / "machine.sh").read_text())
-    assert wanted is not None
-    assert set(wanted[1].split()) - {"curl", "util-linux"} <= names
+    machine = (ROOT / "packaging" / "machine.sh").read_text()
+    wanted = " ".join(re.findall(r'(?m)^(?:fonts|packages)="(.*)"$', machine)).replace("$fonts", "").split()
+    assert "fonts-inter" in wanted
+    assert set(wanted) - {"curl", "util-linux"} <= names
