@@ -75,9 +75,11 @@ async def _until_folders_change(seen: "Seen", changed: Callable[[], None], stop:
         force_polling=polling or None,  # None: as the environment says
     )
     async with aclosing(changes):
-        async for _ in changes:
+        async for batch in changes:
             changed()
-            if set(seen.folders()) != watched:
+            # A folder that is removed and made again, as version control and build tools do, keeps its name; the
+            # kernel's watch is gone with the old one.
+            if any(Path(path) in watched for _, path in batch) or set(seen.folders()) != watched:
                 return
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -75,6 +76,21 @@ async def test_folders_are_watched_with_all_below_and_those_that_come_later(tmp_
         await told.again(lambda: (tmp_path / "parts" / "deep" / "a.html").write_text("x"))
         await told.again((tmp_path / "assets").mkdir)
         await told.again(lambda: (tmp_path / "assets" / "logo.svg").write_text("x"))
+
+
+async def test_a_folder_that_is_removed_and_made_again_is_watched_again(tmp_path: Path) -> None:
+    styles = tmp_path / "styles"
+
+    def made_again() -> None:
+        rmtree(styles)
+        styles.mkdir()
+        (styles / "a.css").write_text("x")
+
+    styles.mkdir()
+    (styles / "a.css").write_text("x")
+    async with watching(tmp_path) as told:
+        await told.again(made_again)
+        await told.again(lambda: (styles / "a.css").write_text("y"))
 
 
 def test_ignored_hidden_and_tools_folders_are_not_watched(tmp_path: Path) -> None:
