@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from reportd.adapters.templates.templates import TemplateFault, Templates
+from reportd.core.faults import FaultError
 from reportd.core.pages.template_context import TemplateContext
 from tests.fakes.checking import from_folder, inline_checker
 
@@ -214,6 +215,19 @@ def test_lists_are_joined_in_words(rendered: Folder, locale: str, expected: str)
 def test_a_word_has_the_plural_of_the_language(rendered: Folder, locale: str, expected: str) -> None:
     text = "{% for n in [0, 1, 2, 3] %}{{ n | plural('lines', one='line', two='two', few='few') }} {% endfor %}"
     assert rendered(text, locale).strip() == expected
+
+
+@pytest.mark.parametrize(
+    ("tag", "expected"), [("ar", "rtl"), ("fa-IR", "rtl"), ("he-XX", "rtl"), ("de", "ltr"), ("zh-Hant-TW", "ltr")]
+)
+def test_a_language_has_a_direction(rendered: Folder, tag: str, expected: str) -> None:
+    assert rendered("{{ locale | direction }}", tag) == expected
+
+
+@pytest.mark.parametrize("tag", ["", "qqq", "!"])
+def test_the_direction_of_no_language_is_a_fault(rendered: Folder, tag: str) -> None:
+    with pytest.raises(FaultError, match="is no language; accepted: a BCP 47 tag"):
+        rendered("{{ tag | direction }}", parameters={"tag": tag})
 
 
 def test_a_zone_that_the_machine_does_not_have_is_named(rendered: Folder) -> None:

@@ -13,6 +13,7 @@ from reportd.app.checks import folders_of
 from reportd.app.preview import only
 from reportd.cli.main import main
 from reportd.config import load_from
+from reportd.core.pages.template_context import TemplateContext
 from tests.fakes.checking import catalogue_of
 
 FILES = ["assets/logo.svg", "bill.css", "bill.html", "bill.sample.json", "bill.schema.json", "reportd.toml"]
@@ -57,6 +58,14 @@ def test_what_it_prints_adds_up(here: Path) -> None:
     cells = re.findall(r"<t[dh]>([^<]*)</t[dh]>", Templates([here]).render("bill.html", parameters))
     assert cells[4:12] == ["x", "1.5", "0.67", "1.01"] * 2
     assert cells[12:] == ["Net", "€2.02", "VAT 19 %", "€0.38", "Total", "€2.40"]
+
+
+def test_what_it_prints_runs_as_the_language_does(here: Path) -> None:
+    main(["init", "bill"])
+    sample = json.loads((here / "bill.sample.json").read_text())
+    page = Templates([here]).render("bill.html", sample, TemplateContext(locale="ar"))
+    assert '<html lang="ar" dir="rtl">' in page
+    assert '<html lang="en" dir="ltr">' in Templates([here]).render("bill.html", sample)
 
 
 @pytest.mark.parametrize("before", ["", "\n", 'data_dir = "x"', '[http]\nbind = "127.0.0.1:1"\n', "# a comment"])

@@ -136,6 +136,14 @@ def _region(locale: str, timezone: str) -> Region:
     return Region(_known_locale(locale) if locale else None, ZoneInfo(timezone) if timezone else UTC)
 
 
+def direction(tag: str) -> str:
+    """`ar` → `rtl`, `de` → `ltr`: how the language is written. Raises ValueError for a tag of no known language."""
+    try:
+        return _known_locale(tag).text_direction
+    except (UnknownLocaleError, ValueError):
+        raise ValueError(f"{tag!r} is no language; accepted: a BCP 47 tag, e.g. de or zh-Hant-TW") from None
+
+
 def _known_locale(tag: str) -> Locale:
     """Return the locale of a tag; where CLDR has no such region or script of the language, the language's own."""
     while True:

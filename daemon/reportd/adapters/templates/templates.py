@@ -37,7 +37,7 @@ from reportd.adapters.templates.charts.sparkline import sparkline
 from reportd.adapters.templates.charts.stacked import stacked
 from reportd.adapters.templates.parts import parts_of, template_names
 from reportd.adapters.templates.qr import qr
-from reportd.adapters.templates.region import rendering_in
+from reportd.adapters.templates.region import direction, rendering_in
 from reportd.adapters.templates.undefined import HelpfulUndefined
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.pages.references import TemplateParts
@@ -48,6 +48,7 @@ _NEUTRAL: dict[str, Callable[..., Any]] = {
     "by_month": accounts.by_month,
     "column": filters.column,
     "css_string": filters.css_string,
+    "direction": direction,
     "has": filters.has,
     "places": filters.places,
     "priced": accounts.priced,
