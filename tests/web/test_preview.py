@@ -60,7 +60,10 @@ async def test_the_page_shows_the_report_without_a_script(tmp_path: Path) -> Non
 @pytest.mark.parametrize("path", ["/", "/report.pdf", "/events", "/again", "/wrong/", "/wrong/html", "/pages/1/0.png"])
 async def test_nothing_is_there_without_the_secret_path(path: str, tmp_path: Path) -> None:
     async with opened(tmp_path) as site:
-        assert (await site.get(path)).status_code == 404
+        answer = await site.get(path)
+        assert answer.status_code == 404
+        assert PATH not in answer.text
+        assert "the whole address that the command has printed" in answer.json()["detail"]
 
 
 async def test_a_foreign_name_that_resolves_to_this_machine_gets_nothing(tmp_path: Path) -> None:

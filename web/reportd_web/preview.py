@@ -69,7 +69,8 @@ def create_preview_app(preview: Preview, pictures: PagePictures, path: str, stop
     routes: list[BaseRoute] = [Route(f"/{path}{end}", call) for end, call in calls.items()]
     routes += [Route(f"/{path}/again", site.again, methods=["POST"]), Mount("/static", static_files())]
     guard = Middleware(Guard, hosts=Hosts(""), quick={})
-    return Starlette(routes=routes, middleware=[guard], exception_handlers={HTTPException: routing_problem})
+    nothing = partial(routing_problem, hint="the preview is at the whole address that the command has printed")
+    return Starlette(routes=routes, middleware=[guard], exception_handlers={HTTPException: nothing})
 
 
 class _Site:

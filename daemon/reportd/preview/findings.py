@@ -8,7 +8,7 @@ from reportd.config import ConfigError, Problem
 from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.submission import FieldProblem, escaped
 from reportd.core.preview.excerpts import Excerpt, excerpt
-from reportd.core.preview.places import line_of_key, line_of_pointer, place_in
+from reportd.core.preview.places import line_of_key, line_of_pointer, place_in, pointer_in
 from reportd.preview.view import Finding
 from reportd.system.regular_files import read_regular
 
@@ -82,7 +82,7 @@ def _in_file(message: str, folders: Sequence[Path]) -> Excerpt | None:
     path = Path(message.partition(" ")[0])
     if not path.is_absolute() or not path.is_file():
         return None
-    return _excerpt(path, place.line if place else 1)
+    return _excerpt(path, place.line if place else line_of_pointer(_text(path), pointer_in(message)))
 
 
 def _excerpt(file: Path, line: int) -> Excerpt:

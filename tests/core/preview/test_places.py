@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from reportd.core.preview.places import Place, line_of_key, line_of_pointer, place_in
+from reportd.core.preview.places import Place, line_of_key, line_of_pointer, place_in, pointer_in
 
 
 @pytest.mark.parametrize(
@@ -100,3 +100,16 @@ def test_a_megabyte_is_read_in_a_moment() -> None:
     begun = time.thread_time()
     assert line_of_pointer(text, "/rows/29999/value") == text.count("\n") - 2
     assert time.thread_time() - begun < 3
+
+
+@pytest.mark.parametrize(
+    ("message", "pointer"),
+    [
+        ("/a/b.json is not a JSON Schema at /properties/n/type: 'x' is no type; accepted: y", "/properties/n/type"),
+        ("/a/b.json has requird at its top, which checks nothing; did you mean required?", "/requird"),
+        ("/a/b.json has minItem at /properties/n, which checks nothing", "/properties/n/minItem"),
+        ("/a/b.json is not a JSON Schema: Pointer '/x' does not exist", ""),
+    ],
+)
+def test_a_message_names_a_place_in_a_schema(message: str, pointer: str) -> None:
+    assert pointer_in(message) == pointer

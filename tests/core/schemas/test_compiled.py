@@ -51,6 +51,22 @@ def test_a_faulty_schema_is_named(schema: dict[str, Any], word: str) -> None:
     assert "accepted: " in fault
 
 
+@pytest.mark.parametrize(
+    ("field", "fault"),
+    [
+        (
+            {"type": "numbr"},
+            '/type: "numbr" is no type; accepted: array, boolean, integer, null, number, object or string',
+        ),
+        ({"minimum": "3"}, '/minimum: "3" is not of type "number"; accepted: one that needs no other file'),
+        ({"pattern": "("}, '/pattern: "(" is not a "regex"; accepted: one that needs no other file'),
+    ],
+)
+def test_the_place_of_a_fault_is_a_pointer(field: dict[str, Any], fault: str) -> None:
+    schema = {"properties": {"a/b": {"items": field}}}
+    assert faults(json.dumps(schema).encode()) == [f"is not a JSON Schema at /properties/a~1b/items{fault}"]
+
+
 @pytest.mark.parametrize("schema", [{"required": ["a"]}, LOOK_AROUND, RECURSIVE])
 def test_a_sound_schema_has_no_fault(schema: dict[str, Any]) -> None:
     assert faults(json.dumps(schema).encode()) == []

@@ -128,6 +128,18 @@ async def test_a_newer_change_ends_the_print_of_an_older_one(tmp_path: Path) -> 
             ("note.schema.json", 1, '{"type": "objct"}'),
         ),
         (
+            "note.schema.json",
+            '{\n"properties": {\n"number": {"type": "strng"}\n}}',
+            "The schema can't be used",
+            ("note.schema.json", 3, '"number": {"type": "strng"}'),
+        ),
+        (
+            "note.schema.json",
+            '{\n"properties": {\n"number": {"maxLenght": 3}\n}}',
+            "The schema can't be used",
+            ("note.schema.json", 3, '"number": {"maxLenght": 3}'),
+        ),
+        (
             "note.sample.json",
             '{\n"number": "4\n}',
             "The parameters can't be read",

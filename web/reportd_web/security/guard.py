@@ -154,8 +154,8 @@ def _busy(error: BusyError) -> ProblemError:
     )
 
 
-async def routing_problem(request: Request, error: Exception) -> Response:
-    """Answer the router's own errors: unknown path, or unknown method of a path."""
+async def routing_problem(request: Request, error: Exception, hint: str = "/openapi.json lists the calls") -> Response:
+    """Answer the router's own errors: unknown path, or unknown method of a path. ``hint``: where there is something."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
     status = HTTPStatus(error.status_code)
     headers = dict(error.headers or {})
@@ -163,5 +163,5 @@ async def routing_problem(request: Request, error: Exception) -> Response:
         headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
         detail = f"{request.method} is not possible here; accepted: {headers['Allow']}"
     else:
-        detail = "there is nothing at this path; /openapi.json lists the calls"
+        detail = f"there is nothing at this path; {hint}"
     return ProblemError(status, detail, headers=headers).response(request.url.path)

@@ -7,6 +7,7 @@ import orjson
 
 _FILE_AND_LINE = re.compile(r"(?P<file>[^\s:;,](?:[^:;,\n]*[^\s:;,])?), line (?P<line>[0-9]{1,9})\b")
 _LINE = re.compile(r"\bline (?P<line>[0-9]{1,9})\b")
+_POINTER = re.compile(r" (?:has (?P<word>\S+)|is not a JSON Schema) at (?P<pointer>/\S*|its top)[:,] ")
 _HEADER = re.compile(r"\s*\[\[?(?P<name>[^\]\n]+)\]")
 _KEY = re.compile(r"\s*(?P<name>[A-Za-z0-9_.\"'-]+(?:\s*\.\s*[A-Za-z0-9_\"'-]+)*)\s*=")
 _COLON = re.compile(r"\s*:")
@@ -27,6 +28,15 @@ def place_in(message: str) -> Place | None:
         return Place(match["file"], int(match["line"]))
     match = _LINE.search(message)
     return match and Place("", int(match["line"]))
+
+
+def pointer_in(message: str) -> str:
+    """Return the JSON pointer into a schema at which a message says that it is wrong; empty when it names none."""
+    match = _POINTER.search(message)
+    if match is None:
+        return ""
+    word = f"/{match['word']}" if match["word"] else ""
+    return f"{match['pointer'].removeprefix('its top')}{word}"
 
 
 def line_of_key(toml: str, key: str) -> int:

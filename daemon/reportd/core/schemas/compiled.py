@@ -79,13 +79,26 @@ def faults(schema: bytes) -> list[str]:
     try:
         compiled(parsed)
     except ValueError as error:
-        return [f"is not a JSON Schema: {_shortened(str(error))}; accepted: one that needs no other file"]
+        return [f"is not a JSON Schema{_fault(error)}"]
     return [
         f"has {word} at {pointer or 'its top'}, which checks nothing; did you mean {meant}? accepted: the keywords of "
         "JSON Schema; an annotation of your own begins with x-"
         for pointer, word, meant in misspelt_keywords(parsed)
     ]
 
+
+def _fault(error: ValueError) -> str:
+    """Return where a schema is wrong, as a JSON pointer into it, why, and what is accepted."""
+    pointer = "".join("/" + escaped(str(step)) for step in getattr(error, "instance_path", ()))
+    at = f" at {pointer}" if pointer else ""
+    # Of these the library says only that no schema of a list of schemas accepts the value.
+    if pointer.endswith("/type"):
+        return f'{at}: "{_shortened(str(getattr(error, "instance", "")))}" is no type; accepted: {_TYPES}'
+    return f"{at}: {_shortened(str(getattr(error, 'message', error)))}; {_ONE_FILE}"
+
+
+_ONE_FILE = "accepted: one that needs no other file"
+_TYPES = "array, boolean, integer, null, number, object or string"
 
 _LINEAR = jsonschema_rs.RegexOptions()
 
