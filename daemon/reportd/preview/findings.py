@@ -74,15 +74,26 @@ def of_parameters(message: str, parameters: Path) -> Finding:
 
 
 def _in_file(message: str, folders: Sequence[Path]) -> Excerpt | None:
-    """Return the lines that a message speaks of: of a file that it names, in the first folder that has it."""
+    """Return the lines that a message speaks of: of a file that it names, in the first folder that has it.
+
+    A message may be the words of a page, so no file outside of the folders is shown.
+    """
     place = place_in(message)
     if place is not None and place.file:
-        return next((_excerpt(f / place.file, place.line) for f in folders if (f / place.file).is_file()), None)
+        found = next((folder / place.file for folder in folders if _is_within(folder / place.file, folder)), None)
+        return None if found is None else _excerpt(found, place.line)
     # The message of a schema begins with its path.
     path = Path(message.partition(" ")[0])
-    if not path.is_absolute() or not path.is_file():
+    if not any(_is_within(path, folder) for folder in folders):
         return None
     return _excerpt(path, place.line if place else line_of_pointer(_text(path), pointer_in(message)))
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    try:
+        return path.is_relative_to(folder) and ".." not in path.parts and path.is_file()
+    except OSError:  # the name is too long
+        return False
 
 
 def _excerpt(file: Path, line: int) -> Excerpt:

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from reportd.config import ConfigError, Problem
-from reportd.core.faults import FaultKind
+from reportd.core.faults import FaultError, FaultKind
 from reportd.core.jobs.evidence import Evidence
 from reportd.core.jobs.warnings import JobWarning, WarningKind
 from reportd.ports import Pdf, RenderRequest, TooCostlyError, UnavailableError
@@ -236,6 +236,21 @@ async def test_whatever_fails_is_shown_and_ends_nothing(
     async with open_scene(tmp_path) as scene:
         scene.renderer.faults[NOBODY] = [fault]
         assert only(await scene.after("note.html", "<p>fails")).title == title
+        assert (await scene.after("note.html", "<p>good again")).findings == ()
+
+
+@pytest.mark.parametrize(
+    "words", ["x" * 300 + ", line 3", "/" + "x" * 300 + " is gone", "{0}, line 1", "{0} is gone", "../other, line 1"]
+)
+async def test_the_words_of_a_page_end_no_preview_and_show_no_other_file(words: str, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("a secret")
+    folder = tmp_path / "types"
+    folder.mkdir()
+    async with open_scene(folder) as scene:
+        scene.renderer.faults[NOBODY] = [FaultError(FaultKind.PAGE_FAILED, words.format(other))]
+        finding = only(await scene.after("note.html", "<p>fails"))
+        assert (finding.detail, finding.excerpt) == (words.format(other), None)
         assert (await scene.after("note.html", "<p>good again")).findings == ()
 
 
