@@ -8,6 +8,8 @@ from reportd.core.faults import FaultKind
 from reportd.core.pages.documents import (
     REPORT_TYPES,
     document_fault,
+    is_folder,
+    lists,
     may_redirect,
     path_of,
     same_place,
@@ -87,3 +89,19 @@ def test_a_url_is_shown_without_secrets(url: str, text: str) -> None:
 def test_a_text_is_shown_without_the_secrets_of_its_urls() -> None:
     text = "failed: https://user:pass@app.test/a?token=1, then 'wss://b/live?key=2' and http://[bad?x=3"
     assert without_secrets(text) == "failed: https://app.test/a then 'wss://b/live' and http:…"
+
+
+@pytest.mark.parametrize(
+    ("path", "folder"),
+    [("", True), ("/", True), ("/a", False), ("/a/", True), ("/a/?x=/b", True), ("/a/..", True), ("/a/%2e", True)],
+)
+def test_which_paths_end_with_a_slash(path: str, *, folder: bool) -> None:
+    assert is_folder(f"https://reports.internal{path}") is folder
+
+
+def test_which_redirects_are_named() -> None:
+    url = "https://reports.internal/render/?x=1"
+    assert lists(allowed=True, url=url)
+    assert not lists(allowed=False, url=url)
+    assert lists(("/render",), url)
+    assert not lists(("/other",), url)

@@ -55,11 +55,19 @@ def same_place(one: str, other: str) -> bool:
     return urlsplit(one).hostname == urlsplit(other).hostname and path_of(one) == path_of(other)
 
 
+def lists(allowed: bool | Collection[str], url: str) -> bool:
+    """Return whether a report type names this redirect. ``allowed``: all paths, none, or these."""
+    return allowed if isinstance(allowed, bool) else path_of(url) in {path_of(path) for path in allowed}
+
+
+def is_folder(url: str) -> bool:
+    """Return whether the path of a URL ends with a slash, once ``.`` and ``..`` are resolved."""
+    return unquote(urlsplit(url).path).rpartition("/")[2] in ("", ".", "..")
+
+
 def may_redirect(requested: str, to: str, allowed: bool | Collection[str]) -> bool:
     """Return whether a report type may end up at ``to``. ``allowed``: all paths, none, or these."""
-    if isinstance(allowed, bool):
-        return allowed or same_place(requested, to)
-    return same_place(requested, to) or path_of(to) in {path_of(path) for path in allowed}
+    return lists(allowed, to) or same_place(requested, to)
 
 
 def document_fault(requested: str, found: str, media_type: str, allowed: bool | Collection[str]) -> Fault | None:

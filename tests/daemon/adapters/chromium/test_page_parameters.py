@@ -140,17 +140,54 @@ async def test_any_other_redirect_makes_a_get_without_the_parameters(stage: Stag
     async with open_site({"/report": "<p>made"}, host="127.0.0.2") as other:
         pages: dict[str, Content] = {
             "/report": redirect(other.url("/report"), status),
-            "/self": redirect("/self/", status),
+            "/self": redirect("/self?made=7", status),
         }
-        pages["/self/"] = "<p>made"
         async with open_site(pages) as site, stage.page() as page:
             assert text_of(await page.render(posting(site, allow_redirects=True))) == "made"
             assert sent(other) == [("GET", b"")]
             assert "content-type" not in other.asked("/report")[0].headers
             await page.scrub()
+            made = Reply("<p>made")
+
+            async def answer(asked: Request, stream: trio.SocketStream) -> None:
+                reply = made if asked.query else redirect("/self?made=7", status)
+                await stream.send_all(reply.encoded(asked.method))
+
+            site.pages["/self"] = answer
             assert text_of(await page.render(posting(site, "/self"))) == "made"
-            assert sent(site, "/self/") == [("GET", b"")]
-            assert "content-type" not in site.asked("/self/")[0].headers
+            assert sent(site, "/self") == [("POST", TEXT.encode()), ("GET", b"")]
+            assert "content-type" not in site.asked("/self")[1].headers
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+@on_stage
+async def test_a_redirect_that_would_print_the_page_without_its_parameters_has_to_be_allowed(
+    stage: Stage, status: int
+) -> None:
+    async with open_site() as moved, open_site() as site, stage.page() as page:
+        moved.pages["/report"] = site.pages["/self/"] = "<p>empty"
+        site.pages |= {"/self": redirect("/self/", status), "/report": redirect(moved.url("/report"), status)}
+        for path, to in (("/self", site.url("/self/")), ("/report", moved.url("/report"))):
+            fault = await fault_of(page, posting(site, path))
+            assert fault is not None
+            assert fault.kind is FaultKind.REDIRECTED
+            assert f"redirects its POST to {to}, by a status that drops the parameters" in fault.detail
+            await page.scrub()
+            for allowed in (True, (path,)):
+                assert text_of(await page.render(posting(site, path, allow_redirects=allowed))) == "empty"
+                await page.scrub()
+
+
+@pytest.mark.parametrize("kind", ["load", "page"])
+@on_stage
+async def test_a_value_that_the_page_does_not_get_after_a_redirect_fails_the_job(stage: Stage, kind: str) -> None:
+    async with open_site({"/report": "<p>empty"}) as moved, open_site() as site, stage.page() as page:
+        site.pages["/report"] = redirect(moved.url("/report"))
+        wanted = request(url=site.url("/report"), hosts=HOSTS, inject="REPORT", ready=Ready(kind))
+        fault = await fault_of(page, wanted)
+        assert fault is not None
+        assert fault.kind is FaultKind.REDIRECTED
+        assert f"to {moved.url('/report')}, another origin, which does not get its REPORT" in fault.detail
 
 
 @on_stage

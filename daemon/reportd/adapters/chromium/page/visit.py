@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import trio
 
-from reportd.adapters.chromium.page import ready, settle
+from reportd.adapters.chromium.page import ready, settle, window
 from reportd.adapters.chromium.page.emulation import Emulation, surroundings_of
 from reportd.adapters.chromium.page.headers import OwnHeaders
 from reportd.adapters.chromium.page.interception import Pattern, Take
@@ -16,7 +16,7 @@ from reportd.adapters.chromium.page.post import MainRequest
 from reportd.adapters.chromium.protocol.cdp import Answer, Cdp, CdpError
 from reportd.adapters.egress.proxy import Egress
 from reportd.core.faults import FaultError, FaultKind, status_fault
-from reportd.core.pages.documents import document_fault, shown
+from reportd.core.pages.documents import document_fault, lists, shown
 from reportd.ports import RenderRequest
 
 LEAVING_SECONDS = 12.0
@@ -69,7 +69,8 @@ class Visit:
         headers = OwnHeaders(options.headers, url, options.header_hosts, token) if options.headers or token else None
         parts: list[tuple[Pattern, Take]] = []
         if self._request.body is not None and url is not None:
-            main = MainRequest(self._request.body, url, self._frame_id, headers, self._monitor)
+            body, allowed = self._request.body, options.allow_redirects
+            main = MainRequest(body, url, self._frame_id, headers, self._monitor, allowed)
             parts.append(main.part(self._page))
         if headers is not None:
             parts.append(headers.part(self._page))
@@ -174,6 +175,10 @@ class Visit:
             document = monitor.document
             if fault := document_fault(request.url, document.url, document.media_type, options.allow_redirects):
                 raise FaultError(fault.kind, fault.detail)
+            named = lists(options.allow_redirects, document.url)
+            if options.inject and not named and not window.is_its_own(request, document.url):
+                detail = f"{shown(request.url)} redirected to {shown(document.url)}, another origin, which does not get"
+                raise FaultError(FaultKind.REDIRECTED, f"{detail} its {options.inject}; let url be that address")
         ready.judge(await answer.get())
         if condition.kind == "networkidle":
             await monitor.network_idle.wait()

@@ -81,6 +81,14 @@ await (globalThis.__reportdReady ?? Promise.reject(
 """Waits until the page of this document has called ``reportd.ready()``."""
 
 
+def is_its_own(request: RenderRequest, url: str) -> bool:
+    """Return whether a document at this URL gets what the page of the request gets."""
+    try:
+        return request.url is None or url_origin(url) == url_origin(request.url)
+    except ValueError:  # about:blank
+        return False
+
+
 def install(page: Cdp, request: RenderRequest) -> list[Answer]:
     """Send what the job's page is to find in its window; nothing for most jobs."""
     answers: list[Answer] = []
