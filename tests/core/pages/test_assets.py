@@ -158,6 +158,7 @@ def test_a_long_page_is_judged_in_no_time() -> None:
         "data ",
         "src" + " " * 99,
         "@import ",
+        "<base ",
     ):
         may_refer(piece * (3_000_000 // len(piece)))
         with_base(piece * (3_000_000 // len(piece)), "B")
@@ -177,6 +178,7 @@ def test_a_page_that_asks_for_none(html: str) -> None:
         (" <!-- a > b --> \n<!DOCTYPE html>\n<p>", ' <!-- a > b --> \n<!DOCTYPE html><base href="B">\n<p>'),
         ("<base target=_blank><p>", '<base href="B"><base target=_blank><p>'),
         ('<base href="https://own.test/"><p>', '<base href="https://own.test/"><p>'),
+        ('<BASE\n target="_blank" href = "https://own.test/">', '<BASE\n target="_blank" href = "https://own.test/">'),
         ("<!-- never closed", '<base href="B"><!-- never closed'),
     ],
 )
