@@ -33,6 +33,12 @@ def test_times_are_in_utc_without_a_zone() -> None:
     assert TemplateContext(now=0.0).names({})["now"].tzinfo is UTC
 
 
+def test_a_time_that_the_zone_cannot_write_is_in_utc() -> None:
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    context = TemplateContext(submitted_at=last.timestamp(), timezone="Pacific/Kiritimati")
+    assert context.names({})["submitted_at"] == last
+
+
 def test_no_name_is_left_out() -> None:
     assert tuple(WHOLE.names({})) == ("parameters", "task_id", "user_id", "locale", "timezone", "submitted_at", "now")
     assert set(WHOLE.names({})) == set(OWN_NAMES)

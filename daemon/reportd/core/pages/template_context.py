@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -36,9 +36,19 @@ class TemplateContext:
         return {
             "parameters": parameters,
             **{name: text for name, text in given.items() if text},
-            **{name: datetime.fromtimestamp(at, zone) for name, at in times.items() if at is not None},
+            **{name: _moment(at, zone) for name, at in times.items() if at is not None},
             **parameters,
         }
+
+
+def _moment(at: float, zone: tzinfo) -> datetime:
+    try:
+        return datetime.fromtimestamp(at, zone)
+    except (
+        OverflowError,
+        ValueError,
+    ):  # any producer says when it was: the last hour of 9999 is year 10000 in the east
+        return datetime.fromtimestamp(at, UTC)
 
 
 NO_CONTEXT = TemplateContext()
