@@ -76,7 +76,7 @@ FAULTS: dict[str, Fault] = {
     "an unknown tag": _template("\n{% nothing %}", "line 2: Encountered unknown tag"),
     "an unknown filter": _template("{{ a | munny }}", "No filter named 'munny'"),
     "an unknown filter in a branch": _template("{% if a %}\n{{ a | munny }}{% endif %}", "line 2: No filter"),
-    "an unknown test": _template("{% if a is evn %}{% endif %}", "No test named 'evn'"),
+    "an unknown test": _template("{% if a is evn %}{% endif %}", "No test named 'evn'. Did you mean even"),
     "a parent that is missing": _template('{% extends "parent.html" %}', "page.html: parent.html: no such template"),
     "a part that is missing": _template('{% if a %}{% include "part.html" %}{% endif %}', "part.html: no such"),
     "a parent with a fault": Fault(

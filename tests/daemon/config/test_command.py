@@ -32,9 +32,32 @@ def test_a_valid_configuration_is_printed(tmp_path: Path, capsys: pytest.Capture
     assert shown["data_dir"] == "/home/ada/.local/share/reportd"
 
 
-def test_no_configuration_is_valid(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_configuration_is_valid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert main(["check-config"]) == 0
-    assert json.loads(capsys.readouterr().out)["http"]["bind"] == "127.0.0.1:8080"
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["http"]["bind"] == "127.0.0.1:8080"
+    assert printed.err == "reportd: there is no configuration file, so these are the defaults\n"
+
+
+def test_a_file_of_the_current_folder_that_was_not_read_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in (tmp_path / "reportd.toml", tmp_path / "etc" / "reportd.toml"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("pool.browsers = 3")
+    assert main(["check-config"]) == 0
+    hint = "reportd.toml of this folder was not read: name it with --config reportd.toml"
+    assert capsys.readouterr().err == f"reportd: this is {tmp_path / 'etc' / 'reportd.toml'}; {hint}\n"
+    for named in ("reportd.toml", "etc/reportd.toml"):
+        assert main(["check-config", "--config", named]) == 0
+        assert capsys.readouterr().err == "", "it was named"
+    monkeypatch.chdir(tmp_path / "etc")
+    assert main(["check-config"]) == 0
+    assert capsys.readouterr().err == "", "it is the file of this folder"
 
 
 def test_the_environment_counts(

@@ -86,7 +86,7 @@ async def test_a_file_that_is_only_touched_is_no_new_edition(folder: Folder) -> 
         ("own.html", PAGE[:-20], "own.html is cut off"),
         ("own.html", "", "own.html is cut off"),
         ("own.html", PAGE.replace("a.png", "b.png"), "there is no file b.png"),
-        ("own.html", "{{ word | munny }}", "No filter named 'munny'"),
+        ("own.html", "{{ word | munny }}", "No filter named 'munny'. Did you mean money?"),
         ("own.html", b"\xff", "can't decode"),
         ("a.png", PNG[:5], "a.png is cut off"),
     ],

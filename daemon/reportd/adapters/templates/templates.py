@@ -164,13 +164,15 @@ class Templates:
         Jinja looks for them only when a job reaches it.
         """
         tree = self._environment.parse(source, template, file)
-        self._environment.compile(tree, template, file)
         for node in tree.find_all((nodes.Filter, nodes.Test)):
             is_filter = isinstance(node, nodes.Filter)
             name = str(getattr(node, "name", ""))
-            if name not in (self._environment.filters if is_filter else self._environment.tests):
+            known = self._environment.filters if is_filter else self._environment.tests
+            if name not in known:
                 kind = "filter" if is_filter else "test"
-                raise TemplateAssertionError(f"No {kind} named {name!r}.", node.lineno, template)
+                message = f"No {kind} named {name!r}.{undefined.did_you_mean(name, known)}"
+                raise TemplateAssertionError(message, node.lineno, template)
+        self._environment.compile(tree, template, file)
         return tree
 
     def _source(self, name: str) -> tuple[str, str | None]:

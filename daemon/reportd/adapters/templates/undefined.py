@@ -50,6 +50,12 @@ def accepted(name: str, known: Iterable[object], also: Iterable[str] = ()) -> st
     return f"; accepted: {', '.join(shown)}{rest}"
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean …?`` with the known names like this one; empty if there are none."""
+    near = _near(name, known, 0.6)
+    return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
 def _near(name: str, names: Iterable[str], cutoff: float) -> list[str]:
     lowered = {one.lower(): one for one in names}
     return [lowered[one] for one in get_close_matches(name.lower()[:_LONGEST], lowered, 3, cutoff)]
