@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportd.core.faults import FaultKind
+from reportd.core.pages.assets import base_url
 from reportd.core.pages.documents import (
     REPORT_TYPES,
     document_fault,
@@ -80,6 +81,9 @@ def test_a_list_allows_its_paths_only(path: str, other: str) -> None:
         ("logo.png?at=12:30", "logo.png"),
         ("//cdn.test/logo.png?token=1", "//cdn.test/logo.png"),
         ("https://[secret", "https:…"),
+        (f"{base_url('0123456789ab')}css/logo.png?x=1", "css/logo.png"),
+        (base_url("0123456789ab"), base_url("0123456789ab")),
+        (f"https://app.test/?{base_url('0123456789ab')}a.png", "https://app.test/"),
     ],
 )
 def test_a_url_is_shown_without_secrets(url: str, text: str) -> None:

@@ -10,6 +10,7 @@ from posixpath import normpath
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from reportd.core.faults import Fault, FaultKind
+from reportd.core.pages.assets import ORIGIN
 
 REPORT_TYPES = ("text/html", "application/xhtml+xml", "image/svg+xml")
 """Media types of a document that can be a report."""
@@ -20,12 +21,16 @@ that is kept up to date, or a session that ends.
 """
 
 
+_OF_A_TEMPLATE = re.compile(rf"^{re.escape(ORIGIN)}/[^/?#]*/(?=[^/?#])")
+
+
 def shown(url: str) -> str:
     """Return a URL without query and user part, for logs and errors: they may hold customer data and a password.
 
     Of a URL that holds its content, the content is left out, too. The URL may be relative. Of one that can't be read,
-    only the scheme is left.
+    only the scheme is left. Of a file of a template its name is left, as the template writes it.
     """
+    url = _OF_A_TEMPLATE.sub("", url)
     try:
         parts = urlsplit(url)
     except ValueError:
