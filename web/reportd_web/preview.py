@@ -10,7 +10,6 @@ from http import HTTPStatus
 
 import orjson
 import trio
-from jinja2 import Environment, PackageLoader
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -29,7 +28,7 @@ from reportd.preview.view import Printed, View
 from reportd_web.http.pdf import cancel_when_gone
 from reportd_web.http.problems import ProblemError
 from reportd_web.http.static import static_files
-from reportd_web.pages.html import HEADERS, POLICY, brief, number
+from reportd_web.pages.html import HEADERS, POLICY, page_templates
 from reportd_web.security.guard import Guard, routing_problem
 from reportd_web.security.origin import Hosts
 
@@ -79,14 +78,7 @@ class _Site:
         self._pictures = pictures
         self._path = path
         self._stop = stop
-        self._templates = Environment(
-            loader=PackageLoader("reportd_web"),
-            autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        self._templates.globals.update(brief=brief, number=number, sections=SECTIONS, shown=shown)
+        self._templates = page_templates(sections=SECTIONS, shown=shown)
 
     async def page(self, _: Request) -> Response:
         view = self._preview.view

@@ -77,24 +77,28 @@ class Reader:
     operator: bool = True
 
 
+def page_templates(**names: Any) -> Environment:
+    """Return the templates of our own pages, and the names that they have besides the values of a render."""
+    templates = Environment(
+        loader=PackageLoader("reportd_web"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # They ship with the program, so checking the files for changes is useless.
+        auto_reload=False,
+    )
+    templates.globals.update(brief=_brief, number=_number, **names)
+    return templates
+
+
 class Pages:
     """Renders the pages. One object for all: it caches the templates."""
 
     def __init__(self) -> None:
-        # The templates ship with the program, so checking the files for changes is useless.
-        self._templates = Environment(
-            loader=PackageLoader("reportd_web"),
-            autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        self._templates.globals.update(
+        self._templates = page_templates(
             breaker_level=_BREAKER_LEVELS,
             breaker_name=_BREAKER_NAMES,
-            brief=brief,
             fault_of=fault_of,
-            number=number,
             percent=_percent,
             sections=SECTIONS,
             spark=_spark,
@@ -192,7 +196,7 @@ def _part(now: float | None, part: str | Name | At | Since | Until) -> Markup:
             return escape(part)
 
 
-def brief(seconds: float) -> str:
+def _brief(seconds: float) -> str:
     """Return a duration: ``84 ms``, ``1.4 s``, ``12 s``, ``3 min 5 s``."""
     if seconds < 1:
         return f"{round(seconds * 1000)} ms"
@@ -201,7 +205,7 @@ def brief(seconds: float) -> str:
     return f"{round(seconds)} s" if seconds < 100 else format_duration(seconds)  # noqa: PLR2004
 
 
-def number(value: float) -> str:
+def _number(value: float) -> str:
     """Return it with narrow spaces between the thousands (ISO 80000-1)."""
     return f"{round(value):,}".replace(",", "\u202f")
 
