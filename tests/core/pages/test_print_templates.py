@@ -1,5 +1,7 @@
 """Which header and footer templates would have to load something, which Chromium doesn't do there."""
 
+import time
+
 import pytest
 
 from reportd.core.pages.print_templates import is_file, is_rendered, unloadable, unloadable_as_written
@@ -58,6 +60,13 @@ def test_what_would_have_to_be_loaded_is_named_as_it_is_written_without_its_quer
 )
 def test_what_needs_nothing_is_left_alone(html: str) -> None:
     assert unloadable(html) == ""
+
+
+@pytest.mark.parametrize("part", ["url(", '"', "'", "/*", "\\", "u\\72l(", '"\n', "url( "])
+def test_a_style_sheet_of_half_things_is_judged_in_no_time(part: str) -> None:
+    before = time.thread_time()
+    unloadable(f"<style>{part * 200_000}</style>")
+    assert time.thread_time() - before < 2.0
 
 
 @pytest.mark.parametrize(
