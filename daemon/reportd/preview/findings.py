@@ -81,7 +81,7 @@ def _in_file(message: str, folders: Sequence[Path]) -> Excerpt | None:
     place = place_in(message)
     if place is not None and place.file:
         found = next((folder / place.file for folder in folders if _is_within(folder / place.file, folder)), None)
-        return None if found is None else _excerpt(found, place.line)
+        return None if found is None else excerpt(place.file, _text(found), place.line)
     # The message of a schema begins with its path.
     path = Path(message.partition(" ")[0])
     if not any(_is_within(path, folder) for folder in folders):

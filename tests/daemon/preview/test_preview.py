@@ -186,7 +186,7 @@ async def test_the_line_of_an_included_template_is_shown(tmp_path: Path) -> None
     async with open_scene(tmp_path) as scene:
         scene.write("parts/line.html", "<i>\n{{ lines[9] }}</i>")
         view = await scene.after("note.html", "{% include 'parts/line.html' %}")
-        assert marked(only(view)) == ("line.html", 2, "{{ lines[9] }}</i>")
+        assert marked(only(view)) == ("parts/line.html", 2, "{{ lines[9] }}</i>")
 
 
 async def test_a_type_that_is_no_longer_there_is_named_with_those_there_are(tmp_path: Path) -> None:
