@@ -340,13 +340,14 @@ async def test_what_is_large_is_judged_by_another_process(files: Files, monkeypa
     processes: Any = files.checker._at_work
     files.configure(TYPES + 'parameters_schema = "two.json"\n')
     (files.folder / "two.json").write_text("{}")
-    await files.reload.reload()
-    assert files.reload.trouble == ""
-    # The shipped templates and what they are made of, the shipped schemas, and the two of this test.
-    assert processes.asked > 2 * len(BUILT_IN) + 2
     processes.fault = TooCostlyError("needs more memory than there is for it")
     await files.reload.reload()
     assert mentions(files.reload.trouble, "previous configuration", f"{2 * len(BUILT_IN) + 1} more")
     processes.fault = UnavailableError("work on jobs", "too many tasks wait")
     await files.reload.reload()
     assert "too many tasks wait" in files.reload.trouble
+    processes.fault, processes.asked = None, 0
+    await files.reload.reload()
+    assert files.reload.trouble == ""
+    # The shipped templates and what they are made of, the shipped schemas, and the two of this test.
+    assert processes.asked > 2 * len(BUILT_IN) + 2
