@@ -63,13 +63,13 @@ class InlineReader:
 def catalogue_of(config: Config, folders: Sequence[Path], checker: BoundedChecker | None = None) -> Catalogue:
     """The report types of a configuration. Raises ConfigError."""
     checker = checker or inline_checker(folders)
-    return Catalogue(edition_of(config, folders, checker), checker, config.callbacks.allowed_hosts)
+    return Catalogue(report_types_of(config, folders, checker), checker, config.callbacks.allowed_hosts)
 
 
-def edition_of(config: Config, folders: Sequence[Path], checker: BoundedChecker | None = None) -> ReportTypes:
+def report_types_of(config: Config, folders: Sequence[Path], checker: BoundedChecker | None = None) -> ReportTypes:
     """Every file is judged here, whatever its size."""
     reader = ReportTypesReader(folders, Templates(folders), checker or inline_checker(folders))
     draft = reader.draft(config, inline_bytes=2**30)
     if draft.problems:
         raise ConfigError(draft.problems)
-    return draft.edition()
+    return draft.types()

@@ -72,7 +72,7 @@ from reportd_web.api import wire
 from reportd_web.app import WebDependencies, create_app
 from reportd_web.security.access import Access
 from tests.fakes import FakeRenderer
-from tests.fakes.checking import edition_of, inline_checker
+from tests.fakes.checking import inline_checker, report_types_of
 from tests.fakes.messenger import FakeMessenger
 from tests.render_keys import a_key
 
@@ -241,7 +241,7 @@ class Running:
 async def open_running(folder: Path, access: Access | None = None) -> AsyncIterator[Running]:
     """``folder`` holds a migrated database. Without ``access`` no tokens are required."""
     config = _config()
-    types = Catalogue(_edition(), inline_checker(TEMPLATES), config.callbacks.allowed_hosts)
+    types = Catalogue(_types(), inline_checker(TEMPLATES), config.callbacks.allowed_hosts)
     async with open_database(f"sqlite:///{folder / 'reportd.db'}") as database:
         outbox = SqlOutbox(database, wire.callback_body)
         jobs, letters, audit = SqlJobs(database, outbox), SqlDeadLetters(database), SqlAudit(database)
@@ -342,9 +342,9 @@ async def open_running(folder: Path, access: Access | None = None) -> AsyncItera
 
 
 @cache
-def _edition() -> ReportTypes:
+def _types() -> ReportTypes:
     """Read the report types once. To compile their templates takes four fifths of the time to open an application."""
-    return edition_of(_config(), TEMPLATES)
+    return report_types_of(_config(), TEMPLATES)
 
 
 def _config() -> Config:

@@ -29,7 +29,7 @@ log = structlog.get_logger()
 class Checked:
     """The report types of a valid configuration. ``unchecked``: why conditions could not be checked, or empty."""
 
-    edition: ReportTypes
+    types: ReportTypes
     unchecked: str = ""
 
 
@@ -78,7 +78,7 @@ class Checks:
         for source in loaded.secret_files:
             if source.exposed:
                 log.warning("config.secret_exposed", key=source.key, file=str(source.file), detail=EXPOSED)
-        return Checked(draft.edition(), unchecked)
+        return Checked(draft.types(), unchecked)
 
 
 def authorities_problem(path: Path) -> str:

@@ -117,7 +117,7 @@ class Reader:
         loaded = only(self._load(), self._wanted.report_type)
         checked = await self._checks.check(loaded, self._known)
         self._known = loaded.config
-        types = Catalogue(checked.edition, self._checker, loaded.config.callbacks.allowed_hosts)
+        types = Catalogue(checked.types, self._checker, loaded.config.callbacks.allowed_hosts)
         keys = loaded.config.render_tokens
         tokens = AttemptTokens(JwtSigner(keys.issuer, keys.parsed()))
         ((name, report),) = loaded.config.reports.items()

@@ -155,7 +155,7 @@ class Reload:
         checked = await self._checks.judge(loaded, draft, known=self._config)
         if checked.unchecked:
             raise BrowserError(checked.unchecked)
-        self._types.exchange(checked.edition)
+        self._types.exchange(checked.types)
         self._requests.set_level(now.log.level)
         self._reconfigure(now)
         self._config = now

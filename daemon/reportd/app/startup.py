@@ -65,7 +65,7 @@ async def report_types(loaded: Loaded, checks: Checks, checker: BoundedChecker) 
     except BaseException:
         await checker.aclose()
         raise
-    return Catalogue(checked.edition, checker, loaded.config.callbacks.allowed_hosts)
+    return Catalogue(checked.types, checker, loaded.config.callbacks.allowed_hosts)
 
 
 def accepted_tokens(config: Config) -> Tokens:

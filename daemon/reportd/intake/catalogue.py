@@ -1,6 +1,6 @@
 """The report types this daemon knows: checks submissions, and makes a render request from a job.
 
-A reload may exchange them while jobs are under way. Each call uses one edition from start to end.
+A reload may exchange them while jobs are under way. Each call uses the same ones from start to end.
 """
 
 import time
@@ -27,54 +27,54 @@ from reportd.ports import INLINE_BYTES, Checker, RenderRequest, TooCostlyError
 
 
 class Catalogue:
-    """Answers by the current edition of the report types. ``clock``: seconds since the epoch, for templates."""
+    """Answers by the current report types. ``clock``: seconds since the epoch, for templates."""
 
     def __init__(
         self,
-        edition: ReportTypes,
+        types: ReportTypes,
         checker: Checker,
         callback_hosts: Iterable[str],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._edition = edition
+        self._types = types
         self._checker = checker
         self._clock = clock
         self._callback_rule = NetworkRule.of(callback_hosts)
 
-    def exchange(self, edition: ReportTypes) -> None:
+    def exchange(self, types: ReportTypes) -> None:
         """Use these report types from now on."""
-        for name, entry in edition.entries.items():
-            before = self._edition.entries.get(name)
+        for name, entry in types.entries.items():
+            before = self._types.entries.get(name)
             if entry.live is not None and before is not None and before.live is not None:
                 entry.live.go_on_from(before.live)
-        self._edition = edition
+        self._types = types
 
     async def keep_editions(self) -> None:
         """Keep the editions in force for the next start."""
-        for entry in self._edition.entries.values():
+        for entry in self._types.entries.values():
             if entry.live is not None:
                 await entry.live.keep()
 
     def troubles(self) -> dict[str, str]:
         """Return why the files of a template are not in force, by report type."""
-        lives = {name: entry.live for name, entry in self._edition.entries.items()}
+        lives = {name: entry.live for name, entry in self._types.entries.items()}
         return {name: live.trouble for name, live in lives.items() if live is not None and live.trouble}
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(sorted(self._edition.entries))
+        return tuple(sorted(self._types.entries))
 
     def canonical(self, report_type: str) -> str | None:
         """Return the own name of the report type with this name or alias, or None if there is no such type."""
-        return self._edition.canonical.get(report_type)
+        return self._types.canonical.get(report_type)
 
     def schemas(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the schema of the parameters of each type; a type without one gets a schema of any object."""
-        return self._edition.schemas
+        return self._types.schemas
 
     def schemas_text(self) -> bytes:
         """Return a JSON object: for each name and alias the schema of its parameters, or null."""
-        return self._edition.schemas_text
+        return self._types.schemas_text
 
     # --- reading --------------------------------------------------------------------------------------------
 
@@ -104,11 +104,11 @@ class Catalogue:
 
     def check_options(self, report_type: str, options: JobOptions) -> list[FieldProblem]:
         """Return which options the report type does not allow, or has no use for; none if there is no such type."""
-        entry = self._edition.known.get(report_type)
+        entry = self._types.known.get(report_type)
         return [] if entry is None or options == NO_OPTIONS else overrides.problems(entry.report, options)
 
     async def _check(self, report_type: str, parameters: Mapping[str, Any], *, at_the_door: bool) -> list[FieldProblem]:
-        entry = self._edition.known.get(report_type)
+        entry = self._types.known.get(report_type)
         if entry is None:
             known = ", ".join(self.names)
             return [FieldProblem("/reportType", f"there is no report type of this name; accepted: {known}")]
@@ -126,7 +126,7 @@ class Catalogue:
 
     def with_defaults(self, job: Job) -> Job:
         """Return the job with the language and the zone of its report type where it names none."""
-        entry = self._edition.known.get(job.report_type)
+        entry = self._types.known.get(job.report_type)
         if entry is None:
             return job
         own, report = job.options, entry.report
@@ -147,7 +147,7 @@ class Catalogue:
 
     async def request(self, job: Job) -> RenderRequest:
         """Make the page to print. Raises FaultError, or UnavailableError."""
-        entry = self._edition.known.get(job.report_type)
+        entry = self._types.known.get(job.report_type)
         if entry is None:  # a reload has removed it since the job was checked
             raise FaultError(FaultKind.UNKNOWN_REPORT_TYPE, f"there is no report type {job.report_type} any more")
         report = entry.report

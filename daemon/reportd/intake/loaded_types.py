@@ -72,7 +72,7 @@ class Draft:
         """Add a problem. The caller fills in ``where`` the key is set."""
         self.problems.append(Problem("", key, message))
 
-    def edition(self) -> ReportTypes:
+    def types(self) -> ReportTypes:
         """Return the report types. Call this only if there are no problems."""
         names = {name: name for name in self.entries}
         canonical = names | {alias: name for name, entry in self.entries.items() for alias in entry.report.aliases}

@@ -30,7 +30,7 @@ from reportd.core.pages.inert import Html
 from reportd.ports import TooCostlyError, UnavailableError
 from tests.broken_messages import GOOD, MESSAGES, text
 from tests.daemon.node import USER, job
-from tests.fakes.checking import catalogue_of, edition_of, from_folder, inline_checker
+from tests.fakes.checking import catalogue_of, from_folder, inline_checker, report_types_of
 
 REPORTS = Path(reportd_web.__file__).parent / "reports"
 ROWS: list[dict[str, Any]] = [{}] * 340_000
@@ -462,7 +462,7 @@ async def test_a_small_one_is_checked_at_once_and_a_large_one_is_not(tmp_path: P
     assert (await types.submission(orjson.dumps(large))).parameters == large["parameters"]
     assert door.asked == 2
     (tmp_path / "s.json").write_bytes(orjson.dumps(EXPONENTIAL))
-    types.exchange(edition_of(Config(reports={"report": report}), [tmp_path]))
+    types.exchange(report_types_of(Config(reports={"report": report}), [tmp_path]))
     assert await types.check_submission("report", {"root": {}}) == []
     assert door.asked == 3
 

@@ -21,7 +21,7 @@ from reportd.intake.catalogue import Catalogue
 from reportd.intake.report_types import ReportTypesReader
 from reportd.ports import INLINE_BYTES, Ready, RenderRequest, TooCostlyError
 from tests.daemon.node import USER, job
-from tests.fakes.checking import catalogue_of, edition_of, inline_checker
+from tests.fakes.checking import catalogue_of, inline_checker, report_types_of
 from tests.wording import mentions
 
 SCHEMA = {
@@ -238,8 +238,8 @@ async def test_a_template_is_told_of_its_job(tmp_path: Path) -> None:
         "{{ now.isoformat() }} {{ locale }} {{ parameters.a }}"
     )
     report = ReportType(template="report.html", locale="de", timezone="Asia/Tokyo")
-    edition = edition_of(Config(reports={"report": report}), [tmp_path])
-    types = Catalogue(edition, inline_checker([tmp_path]), (), clock=lambda: 86400.0)
+    read = report_types_of(Config(reports={"report": report}), [tmp_path])
+    types = Catalogue(read, inline_checker([tmp_path]), (), clock=lambda: 86400.0)
     request = await types.request(Job(job().task_id, "report", {"a": 1}, USER, 0.0))
     times = "1970-01-01T09:00:00+09:00 1970-01-02T09:00:00+09:00"
     assert request.html == f"{job().task_id} {USER} {times} de 1"
@@ -451,7 +451,7 @@ async def test_the_isolation_of_a_type_goes_before_that_of_the_pool(
 async def test_another_edition_answers_from_then_on(tmp_path: Path) -> None:
     types = catalogue(tmp_path, with_url("https://old/", aliases=("alias",)))
     before = await types.request(job())
-    later = edition_of(
+    later = report_types_of(
         Config(reports={"report": ReportType(url="https://new/"), "more": ReportType(url="https://m/")}), [tmp_path]
     )
     assert (types.names, types.canonical("alias")) == (("report",), "report")
@@ -464,7 +464,7 @@ async def test_another_edition_answers_from_then_on(tmp_path: Path) -> None:
 
 async def test_a_job_whose_type_has_gone_is_told_so(tmp_path: Path) -> None:
     types = catalogue(tmp_path)
-    types.exchange(edition_of(Config(reports={"other": ReportType(url="https://other/")}), [tmp_path]))
+    types.exchange(report_types_of(Config(reports={"other": ReportType(url="https://other/")}), [tmp_path]))
     with pytest.raises(FaultError, match="no report type report ") as caught:
         (await types.request(job()))
     assert caught.value.fault.kind is FaultKind.UNKNOWN_REPORT_TYPE

@@ -19,7 +19,7 @@ from reportd.intake.editions import LiveEdition
 from reportd.intake.loaded_types import ReportTypes
 from reportd.ports import EditionStore, UnavailableError
 from tests.daemon.node import job
-from tests.fakes.checking import catalogue_of, edition_of, inline_checker
+from tests.fakes.checking import catalogue_of, inline_checker, report_types_of
 
 PAGE = "<html><body>{% block a %}<p>{{ word }}</p>{% endblock %}<img src=a.png></body></html>"
 PNG = b"\x89PNG IEND\xaeB`\x82"
@@ -285,7 +285,7 @@ def types_of(path: Path, store: EditionStore | None = None) -> tuple[Checks, Loa
 
 async def started(path: Path, store: EditionStore | None = None) -> ReportTypes:
     checks, loaded = types_of(path, store)
-    return (await checks.check(loaded)).edition
+    return (await checks.check(loaded)).types
 
 
 async def test_a_start_with_faulty_files_uses_what_was_kept(folder: Folder) -> None:
@@ -338,7 +338,7 @@ async def test_a_reload_does_not_put_a_refused_edition_in_force(folder: Folder) 
     folder.save("own.html", PAGE[:-20], age_seconds=50)
     before = (await catalogue.request(job(1, "report", word="x"))).edition
     assert "cut off" in catalogue.troubles()["report"]
-    catalogue.exchange(edition_of(config, [folder.path], folder.checker))
+    catalogue.exchange(report_types_of(config, [folder.path], folder.checker))
     assert "cut off" in catalogue.troubles()["report"]
     assert (await catalogue.request(job(1, "report", word="x"))).edition == before
 
