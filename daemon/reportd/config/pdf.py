@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from reportd.config.section import Accepts, Conflict, Section
-from reportd.config.values import Flag, Number
-from reportd.core.pages.print_templates import unloadable_as_written
+from reportd.config.values import Flag, Number, below_folder
+from reportd.core.pages.print_templates import is_file, unloadable_as_written
 
 # Width and height in inches, as Puppeteer has them.
 _PAPERS: dict[str, tuple[float, float]] = {
@@ -82,6 +82,8 @@ def _page_ranges(text: str) -> str:
 
 
 def _inline_html(text: str) -> str:
+    if is_file(text):
+        return below_folder(text)
     if found := unloadable_as_written(text):
         raise ValueError(f"has {found}, which Chromium can't load or run in a header or footer")
     return text

@@ -22,6 +22,7 @@ from reportd.config.values import (
     Number,
     SecretUrl,
     SqsUrl,
+    below_folder,
     split_url,
 )
 from reportd.core.jobs.job import REPORT_TYPE
@@ -131,12 +132,6 @@ def _alias(text: str) -> str:
     return text
 
 
-def _file(text: str) -> str:
-    if text.startswith("/") or ".." in text.split("/"):
-        raise ValueError("leads out of the folder")
-    return text
-
-
 def _statuses(value: Any) -> tuple[tuple[int, int], ...]:
     if not isinstance(value, list | tuple):
         raise ValueError("is not a list")  # noqa: TRY004 - pydantic reports ValueError
@@ -196,7 +191,9 @@ TimeZone = Annotated[
     AfterValidator(lambda text: text and canonical_zone(text)),
 ]
 Allowed = Annotated[tuple[Option, ...], Accepts(f"a list of {', '.join(get_args(Option))}")]
-FileName = Annotated[str, Accepts("a file's path below the configuration's folder, or nothing"), AfterValidator(_file)]
+FileName = Annotated[
+    str, Accepts("a file's path below the configuration's folder, or nothing"), AfterValidator(below_folder)
+]
 Statuses = Annotated[
     tuple[tuple[int, int], ...],
     Accepts('a list of statuses and ranges from 100 to 599, e.g. ["400-499", "503"]'),

@@ -91,6 +91,13 @@ def split_url(text: str, schemes: tuple[str, ...], *, host: bool = True) -> Spli
     return parts
 
 
+def below_folder(text: str) -> str:
+    """Return the path of a file. Raises ValueError when it is not below the folder of the configuration."""
+    if text.startswith("/") or ".." in text.split("/"):
+        raise ValueError("leads out of the folder")
+    return text
+
+
 def folder_of(text: str) -> str:
     """Return the path of a ``file:`` URL, absolute or relative: ``file:a``, ``file:/a`` and ``file:///a`` are valid."""
     path = text.removeprefix("file:")

@@ -148,6 +148,8 @@ def test_margins_are_given_as_in_css(margin: str, sides: tuple[int, ...]) -> Non
         ({"page_ranges": " "}, "is not a list of pages"),
         ({"page_ranges": "5-2"}, "has a range whose end is below its start"),
         ({"format": "A7"}, "Letter"),
+        ({"header_template": "../head.html"}, "leads out of the folder"),
+        ({"footer_template": "/etc/foot.html"}, "leads out of the folder"),
         ({"header_template": "<link rel=stylesheet href=a.css>"}, "has <link href=a.css>, which Chromium can't load"),
         ({"footer_template": "<b style='background:url(a.png)'></b>"}, r"has url\(a.png\), which Chromium can't load"),
         ({"scale": 0.09}, "greater than or equal"),
