@@ -12,11 +12,10 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-import reportd_web
 from reportd.adapters.templates.templates import Templates
 from reportd.core.pages.template_context import TemplateContext
+from tests.documents.built_in import REPORTS, sample
 
-REPORTS = Path(reportd_web.__file__).parent / "reports"
 ATTACK = "</style></title></text><script>alert('x')</script>\"&{{ 'ab' * 3 }}"
 
 SMALLEST: dict[str, dict[str, Any]] = {
@@ -53,11 +52,6 @@ SMALLEST: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def templates() -> Templates:
     return Templates([REPORTS])
-
-
-def sample(report: str) -> dict[str, Any]:
-    parameters: dict[str, Any] = json.loads((REPORTS / f"{report}.sample.json").read_text())
-    return parameters
 
 
 def is_valid(report: str, parameters: object) -> bool:
