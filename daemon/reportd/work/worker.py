@@ -29,17 +29,15 @@ from reportd.ports import (
     EvidenceStore,
     Jobs,
     Meter,
-    NoKeyError,
     Pdf,
     PdfInfo,
     Received,
     Renderer,
     RenderRequest,
-    Slot,
     TooCostlyError,
 )
-from reportd.system.file_descriptors import none_left
 from reportd.work.attempt_tokens import AttemptTokens
+from reportd.work.attempts import Attempts, internal_fault
 from reportd.work.bulkheads import Bulkheads, Turn
 from reportd.work.evidence import keep_evidence
 from reportd.work.in_flight import InFlightTask, InFlightTasks
@@ -102,9 +100,8 @@ class Worker:
         self._settler = settler
         self._evidence = evidence
         self._node = node
-        self._tokens = tokens or AttemptTokens()
+        self._attempts = Attempts(types, tokens or AttemptTokens(), shortage_since)
         self._meter = meter
-        self._shortage_since = shortage_since
         self._clock = clock
 
     async def handle(self, message: Received) -> None:
@@ -215,7 +212,7 @@ class Worker:
         except FaultError as error:
             return error
         except Exception as error:  # noqa: BLE001 - logged, and handled like any other fault
-            return _internal(error)
+            return internal_fault(error)
 
     async def _render(
         self, job: Job, task: InFlightTask, prepared: RenderRequest | FaultError, turn: Turn
@@ -237,7 +234,7 @@ class Worker:
                 )
                 self._meter.started(job.report_type, self._clock() - job.submitted_at)
                 started_at = trio.current_time()
-                pdf = await self._render_in(slot, prepared, job, task, dedicated_browser=dedicated)
+                pdf = await self._attempts.render(slot, prepared, job, task, dedicated_browser=dedicated)
                 seconds = trio.current_time() - started_at
                 log.info("job.rendered", seconds=round(seconds, 3), bytes=pdf.size_bytes)
                 self._meter.rendered(job.report_type, seconds, pdf.size_bytes)
@@ -255,35 +252,6 @@ class Worker:
                 task.started = start
         return start
 
-    async def _render_in(
-        self, slot: Slot, prepared: RenderRequest | FaultError, job: Job, task: InFlightTask, *, dedicated_browser: bool
-    ) -> Pdf:
-        if isinstance(prepared, FaultError):
-            raise prepared
-        assert task.started is not None  # noqa: S101 - an attempt is under way
-        started_at = trio.current_time()
-        try:
-            request = await self._with_token(prepared, job, task.started.number)
-            return await slot.render(request, dedicated_browser=dedicated_browser, on_progress=task.progressed)
-        except FaultError as error:
-            nature = error.fault.nature
-            if nature.counts and not nature.kills_browser and self._shortage_since(started_at):
-                detail = f"{_NONE_LEFT}; {error.fault.detail}"
-                raise FaultError(FaultKind.OUT_OF_FILES, detail, error.evidence) from error
-            raise
-        except Exception as error:
-            raise _internal(error) from error
-        finally:
-            task.progress = None
-
-    async def _with_token(self, prepared: RenderRequest, job: Job, attempt: int) -> RenderRequest:
-        try:
-            return await self._tokens.add(prepared, job, attempt)
-        except NoKeyError:  # a reload has removed all keys since the page was made, and with them the token of its type
-            again = await retry_while_unavailable(lambda: self._types.request(job))
-            again = replace(again, timeout_seconds=prepared.timeout_seconds)
-            return await self._tokens.add(again, job, attempt)
-
     async def _unfit(self, job: Job) -> Fault | None:
         """Return why the job can never be rendered, or None. Check every job: producers may bypass the intake."""
         try:
@@ -291,7 +259,7 @@ class Worker:
                 lambda: self._types.check(job.report_type, job.parameters, job.options)
             )
         except Exception as error:  # noqa: BLE001 - logged, and handled like any other fault
-            return _internal(error).fault
+            return internal_fault(error).fault
         if not problems:
             return None
         detail = "; ".join(f"{p.pointer}: {p.detail}" for p in problems)
@@ -307,13 +275,3 @@ class Worker:
 
 def _timeout_seconds(prepared: RenderRequest | FaultError) -> float:
     return 0.0 if isinstance(prepared, FaultError) else prepared.timeout_seconds
-
-
-_NONE_LEFT = "the node had no file descriptor left"
-
-
-def _internal(error: Exception) -> FaultError:
-    if none_left(error):
-        return FaultError(FaultKind.OUT_OF_FILES, _NONE_LEFT)
-    log.error("job.internal_error", exc_info=error)
-    return FaultError(FaultKind.INTERNAL, f"{type(error).__name__} in the daemon; see its log")

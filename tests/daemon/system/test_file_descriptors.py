@@ -119,7 +119,7 @@ async def test_what_failed_meanwhile_uses_no_attempt_and_tells_no_breaker(kind: 
     world.renderer.faults[one.task_id] = [kind]
     node = Node(world, breaker=BreakerOptions(failure_threshold=1))
     begun = trio.current_time()
-    node.worker._shortage_since = begun.__ge__  # when the render began, and not since
+    node.worker._attempts._shortage_since = begun.__ge__  # when the render began, and not since
     await node.handle(*await world.received(one))
     record = world.record(one)
     assert record.error is not None
@@ -127,7 +127,7 @@ async def test_what_failed_meanwhile_uses_no_attempt_and_tells_no_breaker(kind: 
     assert record.error.detail.startswith("the node had no file descriptor left; ")
     assert (record.tally.attempts, record.tally.uncounted) == (0, 1)
     assert not node.breakers.resting()
-    node.worker._shortage_since = lambda _begun: False
+    node.worker._attempts._shortage_since = lambda _begun: False
     await trio.sleep(61)
     await node.handle(*await world.queue.receive(1, 0.0))
     assert (world.record(one).state, world.record(one).tally.attempts) == (JobState.SUCCEEDED, 1)
@@ -138,7 +138,7 @@ async def test_a_browser_that_died_counts_all_the_same() -> None:
     world, one = World(), job()
     world.renderer.faults[one.task_id] = [FaultKind.PAGE_CRASHED]
     node = Node(world)
-    node.worker._shortage_since = lambda _begun: True
+    node.worker._attempts._shortage_since = lambda _begun: True
     await node.handle(*await world.received(one))
     assert world.record(one).tally.losses == 1
 
