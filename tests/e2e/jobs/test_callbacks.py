@@ -59,6 +59,7 @@ async def test_success_and_failure_are_told_signed(tmp_path: Path) -> None:
             for task_id, path, state in ((well, "/done", "succeeded"), (broken, "/default", "quarantined")):
                 report = await told(client, task_id, "delivered")
                 assert report.pop("callback") == {"state": "delivered", "attempts": 1, "nextAt": None, "error": None}
+                assert report.pop("options") == {}
                 (request,) = site.asked(path)
                 sent = Webhook(SECRET).verify(request.body, dict(request.headers))
                 assert sent == {"type": f"report.{state}", "timestamp": report["finishedAt"], "data": report}
