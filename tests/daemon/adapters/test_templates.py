@@ -122,6 +122,15 @@ def test_the_sandbox_refuses_tricks(tmp_path: Path, trick: str) -> None:
     assert rows == []
 
 
+@pytest.mark.parametrize("name", ["reportd.toml", ".env", ".git/config", "sub/reportd.toml"])
+def test_a_name_that_a_job_chooses_prints_no_configuration(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("s3cret")
+    with pytest.raises(TemplateFault, match="no such template"):
+        rendered(tmp_path, "{% include part %}", {"part": name})
+
+
 def test_an_edited_template_is_read_again(tmp_path: Path) -> None:
     own = tmp_path / "own.html"
     own.write_text("one")

@@ -14,6 +14,7 @@ from typing import Any
 
 from jinja2 import (
     ChoiceLoader,
+    Environment,
     FileSystemLoader,
     FunctionLoader,
     Template,
@@ -103,6 +104,15 @@ class TemplateFault(FaultError):  # noqa: N818
         return self.fault.detail
 
 
+class _TemplateFiles(FileSystemLoader):
+    """Files that a template may be made of: a name that a job chooses must not print the configuration or a secret."""
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+        if template.endswith(".toml") or any(part.startswith(".") for part in template.split("/")):
+            raise TemplateNotFound(template)
+        return super().get_source(environment, template)
+
+
 class Templates:
     """The templates in `folders`. A file in an earlier folder hides files of the same name in later ones.
 
@@ -113,7 +123,7 @@ class Templates:
     def __init__(self, folders: Sequence[Path], sources: Mapping[str, str] | None = None) -> None:
         self._folders = [folder.resolve() for folder in folders]
         self._sources = sources or {}
-        self._loader = ChoiceLoader([FunctionLoader(self._own_source), FileSystemLoader(self._folders)])
+        self._loader = ChoiceLoader([FunctionLoader(self._own_source), _TemplateFiles(self._folders)])
         self._environment = ImmutableSandboxedEnvironment(
             loader=self._loader,
             autoescape=True,
