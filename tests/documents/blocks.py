@@ -84,6 +84,7 @@ NOT_RUN = {
     "sudo bindfs -o ro --force-user=www-data --force-group=www-data --perms=0000:u=rD "
     "/var/lib/reportd/artifacts /srv/reports": "needs root and FUSE",
     "reportd provision --dry-run     # only says what it would do": "needs AWS: tests/daemon/cli/test_provision.py",
+    "reportd preview invoice2 --open": "runs until Ctrl-C: tests/e2e/operator/test_preview.py",
     "journalctl REPORTD_TASK_ID=4f8c0e0e-5c1b-5a86-8a5e-1d1f3f0c9b7e": "needs systemd",
 }
 """The first line of each shell block that can't be run here, and why. All others are run: tests/e2e/operator."""

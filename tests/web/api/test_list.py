@@ -31,7 +31,7 @@ async def test_list_is_newest_first_and_like_the_single_reports(running: Running
     submitted = [await running.submit() for _ in range(3)]
     page = await get(running, "/reports")
     assert [report["taskId"] for report in page["reports"]] == submitted[::-1]
-    assert page["reports"][0] | {"callback": None} == await get(running, f"/reports/{submitted[-1]}")
+    assert page["reports"][0] | {"options": {}, "callback": None} == await get(running, f"/reports/{submitted[-1]}")
     assert page["nextCursor"] is None
 
 

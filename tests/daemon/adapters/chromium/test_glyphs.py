@@ -13,8 +13,8 @@ import pytest
 from pypdf import PdfReader
 
 from reportd.adapters.chromium.page import glyphs as looking
-from reportd.adapters.chromium.page import page as rendering
 from reportd.adapters.chromium.page import pdf as receiving
+from reportd.adapters.chromium.page import printing
 from reportd.core.jobs.warnings import JobWarning, WarningKind
 from reportd.core.pages import glyphs as searching
 from reportd.core.pages.glyphs import Boxes
@@ -190,7 +190,7 @@ async def test_a_search_that_fails_leaves_no_file(stage: Stage, monkeypatch: pyt
         raise ZeroDivisionError
 
     monkeypatch.setattr(receiving, "IN_MEMORY_BYTES", 1)
-    monkeypatch.setattr(rendering, "missing_glyphs", fail)
+    monkeypatch.setattr(printing, "missing_glyphs", fail)
     with pytest.raises(ZeroDivisionError):
         await printed(stage, "<p>Lamp")
     assert not list(stage.data_dir.glob("spool/*"))
